@@ -1,0 +1,33 @@
+"""Multi-layer perceptrons for tables of any size, on Dask, with Numba kernels.
+
+Names are loaded when first used, so that `import dask_dl` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dask_dl.estimators import DeepLearningClassifier, DeepLearningRegressor, load
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "DeepLearningClassifier": "dask_dl.estimators",
+    "DeepLearningRegressor": "dask_dl.estimators",
+    "load": "dask_dl.estimators",
+}
+
+__all__ = ["DeepLearningClassifier", "DeepLearningRegressor", "__version__", "load"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -1,0 +1,86 @@
+"""A cluster of one: the verbs of a distributed training in this process, over blocks in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dask_dl.errors import DivergedError
+from dask_dl.frame.blocks import gather, used_rows
+from dask_dl.frame.order import visiting_order
+from dask_dl.node.replica import Replica, predict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.blocks import BlockStore
+    from dask_dl.state import Rows
+
+#: Rows are gathered in slices of about this many bytes: long beside what gathering costs, small beside the blocks.
+BYTES_PER_SLICE = 2**24
+
+
+
+class Twin:
+    """Trains one replica on the blocks of a table, epoch after epoch.
+
+    Parameters
+    ----------
+    store : BlockStore
+        The encoded training table.
+    replica : Replica
+        Weights to train; `replica.n_seen` rows of earlier epochs count as visited.
+    seed : int
+        Of the visiting order.
+    shuffle : bool
+        Whether rows are visited in a fresh random order every epoch, or as stored.
+    order : callable, optional
+        Global row numbers of an epoch, given its number: replaces both of the above.
+    """
+
+    def __init__(
+        self,
+        store: BlockStore,
+        replica: Replica,
+        *,
+        seed: int,
+        shuffle: bool,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
+    ) -> None:
+        self.replica = replica
+        self._store = store
+        rows = used_rows(store)
+        self.n_rows = len(rows)
+        self._order = order or (lambda epoch: visiting_order(rows, seed, epoch) if shuffle else rows)
+        self._epoch = -1
+        self._visits = rows
+
+    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
+        """Visit the next `n` rows; returns the sum of their losses. One round of a cluster."""
+        loss = 0.0
+        per_slice = max(1, BYTES_PER_SLICE // max(1, self._store.block(0).nbytes // max(1, self._store.block(0).n)))
+        while n > 0:
+            epoch, place = divmod(self.replica.n_seen, self.n_rows)
+            if epoch != self._epoch:
+                self._epoch, self._visits = epoch, self._order(epoch)
+            visits = self._visits[place : place + min(n, per_slice)]
+            loss += self.replica.train(gather(self._store, visits), on_rows)
+            n -= len(visits)
+        return loss
+
+    def average(self) -> None:
+        """One replica is its own average; what it has become is checked."""
+        flat = self.replica.flat
+        n_bad = int(np.count_nonzero(~np.isfinite(flat)))
+        if n_bad:
+            raise DivergedError(
+                f"{n_bad:,} of {flat.size:,} weights are not finite after {self.replica.n_seen:,} rows. Lower `rate` or use "
+                f"adaptive_rate=True, turn `standardize` on, use activation='tanh', or start from smaller weights."
+            )
+
+    def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
+        """The network's outputs for encoded rows."""
+        return np.concatenate([predict(self.replica.topology, self.replica.flat, block) for block in blocks])

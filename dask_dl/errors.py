@@ -1,0 +1,27 @@
+"""Every exception and warning of the package. All survive pickling, so that they arrive whole from a worker."""
+
+from __future__ import annotations
+
+
+class DaskDLError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class ParameterError(DaskDLError, ValueError):
+    """One or more parameters are unknown, out of range, contradictory or not available yet; all are listed."""
+
+
+class SchemaError(DaskDLError, ValueError):
+    """A table does not have the columns, types or values that the work needs; all faults found are listed."""
+
+
+class ArchiveError(DaskDLError, ValueError):
+    """A saved model is truncated, damaged, foreign, or newer than this version can read."""
+
+
+class DivergedError(DaskDLError, ArithmeticError):
+    """Training left the finite numbers."""
+
+
+class DaskDLWarning(UserWarning):
+    """Something was changed or ignored that the user should know of."""

@@ -1,0 +1,490 @@
+"""The scikit-learn face: estimators for classes and for numbers, over pandas, NumPy and Dask."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import NotFittedError
+
+from dask_dl import parameters
+from dask_dl.errors import ParameterError, SchemaError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.source import Source
+    from dask_dl.model import Model
+
+
+class _DeepLearning(BaseEstimator):  # type: ignore[misc]
+    """What both estimators share."""
+
+    _task: Literal["classification", "regression"]
+    model_: Model
+
+    def __init__(
+        self,
+        *,
+        hidden: Sequence[int] = (200, 200),
+        activation: str = "rectifier",
+        initial_weight_distribution: str = "uniform_adaptive",
+        initial_weight_scale: float = 1.0,
+        initial_weights: Sequence[Any] | None = None,
+        initial_biases: Sequence[Any] | None = None,
+        pretrained_autoencoder: Any = None,
+        use_all_factor_levels: bool = True,
+        standardize: bool = True,
+        missing_values_handling: str = "mean_imputation",
+        max_categorical_features: int = 2**31 - 1,
+        categorical_encoding: str = "auto",
+        ignore_const_cols: bool = True,
+        sparse: bool = False,
+        col_major: bool = False,
+        loss: str = "automatic",
+        distribution: str = "auto",
+        quantile_alpha: float = 0.5,
+        tweedie_power: float = 1.5,
+        huber_alpha: float = 0.9,
+        epochs: float = 10.0,
+        train_samples_per_iteration: int = -2,
+        target_ratio_comm_to_comp: float = 0.05,
+        adaptive_rate: bool = True,
+        rho: float = 0.99,
+        epsilon: float = 1e-08,
+        rate: float = 0.005,
+        rate_annealing: float = 1e-06,
+        rate_decay: float = 1.0,
+        momentum_start: float = 0.0,
+        momentum_ramp: float = 1000000.0,
+        momentum_stable: float = 0.0,
+        nesterov_accelerated_gradient: bool = True,
+        mini_batch_size: int = 1,
+        fast_mode: bool = True,
+        input_dropout_ratio: float = 0.0,
+        hidden_dropout_ratios: Sequence[float] | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        max_w2: float = math.inf,
+        average_activation: float = 0.0,
+        sparsity_beta: float = 0.0,
+        elastic_averaging: bool = False,
+        elastic_averaging_moving_rate: float = 0.9,
+        elastic_averaging_regularization: float = 0.001,
+        score_interval: float = 5.0,
+        score_duty_cycle: float = 0.1,
+        score_each_iteration: bool = False,
+        score_training_samples: int = 10000,
+        score_validation_samples: int = 0,
+        score_validation_sampling: str = "uniform",
+        classification_stop: float = 0.0,
+        regression_stop: float = 1e-06,
+        stopping_rounds: int = 5,
+        stopping_metric: str = "auto",
+        stopping_tolerance: float = 0.0,
+        overwrite_with_best_model: bool = True,
+        max_runtime_secs: float = 0.0,
+        auc_type: str = "auto",
+        gainslift_bins: int = -1,
+        custom_metric_func: Any = None,
+        diagnostics: bool = True,
+        variable_importances: bool = True,
+        export_weights_and_biases: bool = False,
+        quiet_mode: bool = False,
+        verbose: bool = False,
+        nfolds: int = 0,
+        fold_assignment: str = "auto",
+        keep_cross_validation_models: bool = True,
+        keep_cross_validation_predictions: bool = False,
+        keep_cross_validation_fold_assignment: bool = False,
+        balance_classes: bool = False,
+        class_sampling_factors: Sequence[float] | None = None,
+        max_after_balance_size: float = 5.0,
+        force_load_balance: bool = True,
+        replicate_training_data: bool = False,
+        single_node_mode: bool = False,
+        shuffle_training_data: bool = True,
+        reproducible: bool = False,
+        random_state: int | None = None,
+        n_jobs: int | None = None,
+        client: Any = None,
+        storage: str = "auto",
+        checkpoint_dir: str | os.PathLike[str] | None = None,
+        checkpoint_interval: float = 60.0,
+    ) -> None:
+        given = dict(locals())
+        for name in parameters.constructor_defaults():
+            setattr(self, name, given[name])
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        offset: Any = None,
+        folds: Any = None,
+        eval_set: Any = None,
+        checkpoint: Any = None,
+        resume: bool = False,
+    ) -> Any:
+        """Train on a table.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like of shape (n, p)
+            Texts and categoricals are categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers.
+            Missing values are allowed.
+        y : str, or aligned collection of n values
+            The target: the name of a column of `X`, or as many values as `X` has rows (a Dask Series with a Dask frame).
+            Rows with a missing target are left out.
+        sample_weight : str or aligned collection, optional
+            Weight of every row in the loss, 0 or more; 0 leaves the row out.
+        offset : str or aligned collection, optional
+            Added to the prediction before the link; regression only.
+        folds : not available yet
+        eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame with the columns of `X` when `y` is a name
+            A table to score on while training.
+        checkpoint : not available yet
+        resume : not available yet
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError
+            All mistakes in the parameters, before anything is read.
+        SchemaError
+            What is wrong with the tables, before training starts.
+        DivergedError
+            When weights leave the finite numbers.
+        """
+        from dask_dl.fit import fit_model
+        from dask_dl.frame.source import open_source
+        from dask_dl.show.progress import Progress
+
+        call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
+                "checkpoint": checkpoint, "resume": resume}  # fmt: skip
+        requested = parameters.validate(self.get_params(deep=False) | call, task=self._task)
+        requested = {name: requested[name] for name in parameters.constructor_defaults()}
+        if y is None:
+            raise ParameterError("y is missing: give the name of the target's column, or its values.")
+        source = open_source(X, y, sample_weight, offset)
+        validation = self._open_validation(eval_set, source, y, sample_weight, offset)
+        progress = Progress(quiet=not self.verbose or self.quiet_mode)
+        self.model_ = fit_model(source, validation, requested, self._task, progress)
+        self._set_names(has_names=hasattr(X, "columns") and all(isinstance(name, str) for name in X.columns))
+        return self
+
+    @staticmethod
+    def _open_validation(eval_set: Any, source: Source, y: Any, weight: Any, offset: Any) -> Source | None:
+        from dask_dl.frame.source import open_source
+
+        label = "the validation table"
+        if eval_set is None:
+            return None
+        if isinstance(eval_set, (tuple, list)):
+            if not 2 <= len(eval_set) <= 4:
+                raise ParameterError(f"eval_set has {len(eval_set)} parts; give (X, y), (X, y, weight) or (X, y, weight, offset).")
+            Xv, yv, *more = eval_set
+            weight_v, offset_v = [*more, None, None][:2]
+        else:
+            if not isinstance(y, str):
+                raise ParameterError("eval_set must be (X, y) when y is not the name of a column.")
+            Xv, yv = eval_set, y
+            weight_v = weight if isinstance(weight, str) else None
+            offset_v = offset if isinstance(offset, str) else None
+        if (offset is None) != (offset_v is None):
+            raise ParameterError("eval_set needs an offset exactly when the training table has one: (X, y, weight, offset).")
+        return open_source(Xv, yv, weight_v, offset_v, label=label, keep=source.predictors)
+
+    def _set_names(self, *, has_names: bool) -> None:
+        names = self.model_.feature_names
+        self.n_features_in_ = len(names)
+        self.__dict__.pop("feature_names_in_", None)
+        if has_names:
+            self.feature_names_in_ = np.array(names, dtype=object)
+        if self._task == "classification":
+            self.classes_ = self.model_.target.labels
+
+    # ---- what was learned -------------------------------------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    @property
+    def _fitted(self) -> Model:
+        if not hasattr(self, "model_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first.")
+        return self.model_
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """Scoring events: one row each, with time, speed, epochs, and the metrics of both tables."""
+        return self._fitted.history.to_pandas()
+
+    @property
+    def coefs_(self) -> list[NDArray[np.float32]]:
+        """Weights of every layer, (inputs, units), inputs in the order of `encoder_.input_names`."""
+        return [weight.T for weight in self._fitted.topology.unpack(self._fitted.flat)[0]]
+
+    @property
+    def intercepts_(self) -> list[NDArray[np.float32]]:
+        """Biases of every layer, (units,)."""
+        return self._fitted.topology.unpack(self._fitted.flat)[1]
+
+    @property
+    def n_iter_(self) -> int:
+        """Rounds of training and averaging."""
+        return self._fitted.n_rounds
+
+    @property
+    def parameters_(self) -> dict[str, Any]:
+        """Parameters in effect: automatic choices replaced by what they became."""
+        return dict(self._fitted.effective)
+
+    @property
+    def encoder_(self) -> Encoder:
+        """How columns become network inputs."""
+        return self._fitted.encoder
+
+    def plot_history(self, ax: Any = None) -> Any:
+        """Draw the loss against epochs with matplotlib; returns the axes."""
+        from dask_dl.show.plots import plot_history
+
+        return plot_history(self._fitted.history, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A local path or an fsspec URL. An existing file is replaced.
+        """
+        self._fitted.save(path)
+
+    # ---- prediction -------------------------------------------------------------------------------------------------
+
+    def _predict(self, X: Any, offset: Any, answer: Any, meta: pd.Series[Any] | pd.DataFrame) -> Any:
+        """`answer` on every partition: lazy over a Dask DataFrame, a NumPy array otherwise."""
+        from dask_dl.frame.prediction import map_rows, over_slices
+        from dask_dl.frame.source import is_dask_frame, local_table
+
+        model, label = self._fitted, "the table to predict"
+        if is_dask_frame(X):
+            names = [str(name) for name in X.columns]
+            if not model.is_named:
+                raise SchemaError("the model was trained on an array without column names; pass an array, or train on a frame.")
+            offset = self._offset_of(X, offset, names)
+            model.missing_columns(names, label)
+            return map_rows(answer, X, model, offset, meta)
+        table = local_table(X, label)
+        if not (model.is_named and hasattr(X, "columns")):
+            if table.shape[1] != len(model.feature_names):
+                raise SchemaError(f"X has {table.shape[1]} features, but {type(self).__name__} is expecting {len(model.feature_names)} "
+                                  f"features as input.")  # fmt: skip
+            table = table.set_axis(list(model.feature_names), axis=1)
+        offset = self._offset_of(table, offset, list(table.columns))
+        model.missing_columns(list(table.columns), label)
+        return over_slices(answer, table, model, offset)
+
+    def _offset_of(self, table: Any, offset: Any, names: Sequence[str]) -> Any:
+        """The offsets that a prediction needs: given, or the column of that name in training."""
+        trained = self._fitted.offset_name
+        if trained is None:
+            if offset is not None:
+                raise ParameterError("offset: the model was trained without offsets; leave it out.")
+            return None
+        name = offset if isinstance(offset, str) else trained if offset is None else None
+        if name is None:
+            return offset
+        if name not in names:
+            known = f"column {name!r} is not in the table" if name else "none was given"
+            raise ParameterError(f"offset: the model was trained with offsets and {known}; pass offset=.")
+        return table[name]
+
+
+class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[misc]
+    """Multi-layer perceptron for classes, with H2O Deep Learning's parameters and numbers.
+
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Labels, sorted, in their original type.
+    history_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+        See the properties.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+    """
+
+    _task = "classification"
+
+    def predict(self, X: Any, *, offset: Any = None) -> Any:
+        """The most probable class of every row, in its original type.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like
+            Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
+        offset : None
+            Classifiers have no offsets.
+
+        Returns
+        -------
+        dask.dataframe.Series or ndarray
+            Lazy with index, divisions and dtype for a Dask DataFrame.
+        """
+        import pandas as pd
+
+        return self._predict(X, offset, _labels, pd.Series(pd.Index(self._fitted.target.labels)[:0], name="predict"))
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probability of every class: float32, one column per class, in the order of `classes_`.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame or ndarray of shape (n, K)
+            The frame's columns are named by the classes.
+        """
+        import pandas as pd
+
+        names = self._fitted.probability_names
+        return self._predict(X, None, _probabilities, pd.DataFrame({name: np.zeros(0, np.float32) for name in names}))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
+        """Accuracy of `predict`; `y` and `sample_weight` may name columns of `X`."""
+        from sklearn.metrics import accuracy_score
+
+        truth, weights = _local(X, y), _local(X, sample_weight)
+        return float(accuracy_score(truth, _local(X, self.predict(X, offset=offset)), sample_weight=weights))
+
+
+class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc]
+    """Multi-layer perceptron for a number, with H2O Deep Learning's parameters and numbers.
+
+    {parameters}
+
+    Attributes
+    ----------
+    history_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+        See the properties.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+    """
+
+    _task = "regression"
+
+    def predict(self, X: Any, *, offset: Any = None) -> Any:
+        """Predicted target of every row, float64, in the unit of the training target.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like
+            Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
+        offset : str, aligned collection or None
+            Needed when the model was trained with offsets; None takes the column of that name.
+
+        Returns
+        -------
+        dask.dataframe.Series or ndarray
+            Lazy with index, divisions and dtype for a Dask DataFrame.
+        """
+        import pandas as pd
+
+        return self._predict(X, offset, _numbers, pd.Series(np.zeros(0, np.float64), name="predict"))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
+        """Coefficient of determination of `predict`; `y` and `sample_weight` may name columns of `X`."""
+        from sklearn.metrics import r2_score
+
+        truth, weights = _local(X, y), _local(X, sample_weight)
+        return float(r2_score(truth, _local(X, self.predict(X, offset=offset)), sample_weight=weights))
+
+
+def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
+    """Read a model that `save` wrote. No code in the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or an fsspec URL.
+
+    Returns
+    -------
+    DeepLearningClassifier or DeepLearningRegressor
+        Fitted, as it was saved.
+
+    Raises
+    ------
+    ArchiveError
+        When the file is truncated, damaged, foreign or newer than this version.
+    FileNotFoundError
+    """
+    from dask_dl.model import Model
+
+    model = Model.load(path)
+    kind = DeepLearningClassifier if model.task == "classification" else DeepLearningRegressor
+    estimator = kind(**model.requested)
+    estimator.model_ = model
+    estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
+    return estimator
+
+
+def _labels(part: Any, model: Model, offset: Any = None) -> Any:
+    import pandas as pd
+
+    labels = pd.Index(model.target.labels)
+    outputs = model.outputs(part, offset, "the table to predict")
+    return pd.Series(labels.take(model.codes_of(outputs)), index=part.index, name="predict")
+
+
+def _numbers(part: Any, model: Model, offset: Any = None) -> Any:
+    import pandas as pd
+
+    return pd.Series(model.numbers_of(model.outputs(part, offset, "the table to predict")), index=part.index, name="predict")
+
+
+def _probabilities(part: Any, model: Model, offset: Any = None) -> Any:
+    import pandas as pd
+
+    outputs = model.outputs(part, offset, "the table to predict")
+    return pd.DataFrame(outputs, index=part.index, columns=model.probability_names)
+
+
+def _local(X: Any, values: Any) -> Any:
+    """Values, or those of a named column, as a NumPy array."""
+    if values is None:
+        return None
+    values = X[values] if isinstance(values, str) else values
+    return np.asarray(values.compute() if hasattr(values, "compute") else values)
+
+
+def _write_docstrings() -> None:
+    section = parameters.numpydoc().replace("\n", "\n    ")
+    for kind in (DeepLearningClassifier, DeepLearningRegressor):
+        kind.__doc__ = (kind.__doc__ or "").replace("{parameters}", section)
+
+
+_write_docstrings()

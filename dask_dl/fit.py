@@ -1,0 +1,319 @@
+"""From a table to a model: scan, encode, then rounds of training, averaging and scoring. It alone knows all rooms."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from dask_dl import jit, memory, parameters
+from dask_dl.cluster.twin import Twin
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.frame.blocks import Blocks, encode_blocks, gather, used_rows
+from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
+from dask_dl.frame.order import uniform_sample
+from dask_dl.frame.scan import Scan, check_target, scan
+from dask_dl.frame.source import OFFSET, Source
+from dask_dl.frame.target import Target
+from dask_dl.kernels.initial import initial_biases, initial_weights
+from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.network import train_rows
+from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
+from dask_dl.model import Model
+from dask_dl.node.replica import Replica
+from dask_dl.score import metrics
+from dask_dl.score.history import History, Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.show.progress import Progress
+    from dask_dl.state import Rows
+
+
+class Trainer(Protocol):
+    """What the loop asks of a place that trains: the in-process twin, or a cluster."""
+
+    n_rows: int
+    """Rows of an epoch."""
+
+    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
+        """One round: visit the next `n` rows, return the sum of their losses."""
+
+    def average(self) -> None:
+        """Bring all replicas to their average, and check that it is finite."""
+
+    def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
+        """The network's outputs for encoded rows."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to train, and in which portions."""
+
+    n_total: int  #: rows to visit in all
+    per_round: int  #: rows of a round; the last one is cut
+    pace: Pace
+
+
+def train_rounds(trainer: Trainer, plan: Plan, score: Callable[[int, int, float], None], progress: Progress) -> int:
+    """The loop: train a round, average, score when due. Returns the number of rounds."""
+    n_seen, n_rounds, training_seconds = 0, 0, 0.0
+    progress.begin_training(plan.n_total)
+    while n_rounds == 0 or n_seen < plan.n_total:
+        began = time.monotonic()
+        n = min(plan.per_round, plan.n_total - n_seen)
+        trainer.train(n, progress.trained)
+        trainer.average()
+        n_seen, n_rounds, training_seconds = n_seen + n, n_rounds + 1, training_seconds + time.monotonic() - began
+        now = time.monotonic()
+        if n_seen >= plan.n_total or plan.pace.is_due(now):
+            score(n_rounds, n_seen, training_seconds)
+            plan.pace.started, plan.pace.took = now, time.monotonic() - now
+    return n_rounds
+
+
+def fit_model(
+    source: Source,
+    validation: Source | None,
+    requested: Mapping[str, Any],
+    task: parameters.Task,
+    progress: Progress,
+    *,
+    order: Callable[[int], NDArray[np.int64]] | None = None,
+) -> Model:
+    """Train a network on a table.
+
+    Parameters
+    ----------
+    source, validation : Source
+        The tables; the second, if any, is only scored.
+    requested : mapping
+        Constructor parameters as `parameters.validate` returns them.
+    task : {"classification", "regression"}
+        What the target is.
+    progress : Progress
+        Told of everything that takes time.
+    order : callable, optional
+        Rows to visit in an epoch, given its number, instead of the order that the parameters ask for: for tests.
+    """
+    began = time.monotonic()
+    for text in parameters.warnings_for(requested):
+        warnings.warn(DaskDLWarning(text), stacklevel=3)
+    progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
+    found = scan(source, task=task, progress=progress.reading("scan"))
+    check_target(found, source, task)
+    target = Target.fit(found, task=task, standardize=requested["standardize"])
+    parameters.validate(requested, task=task, n_classes=len(target.classes) or None)
+    effective = parameters.effective(requested, task=task, n_classes=len(target.classes) or None)
+    encoder = _fit_encoder(found, effective)
+    topology = Topology(
+        n_onehot=encoder.n_onehot,
+        n_dense=len(encoder.numbers),
+        hidden=effective["hidden"],
+        n_outputs=len(target.classes) or 1,
+        activation=effective["activation"],
+        output="softmax" if target.classes else "linear",
+    )
+    if topology.n_parameters > MOST_PARAMETERS:
+        raise ParameterError(
+            f"hidden={effective['hidden']} makes {topology.n_parameters:,} weights and biases with {topology.n_inputs:,} inputs, "
+            f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer levels."
+        )
+    optimizer = _optimizer(effective)
+    seed = effective["random_state"]
+    if seed is None:
+        seed = effective["random_state"] = int(np.random.SeedSequence().generate_state(1)[0])
+
+    seen_in_validation = None
+    if validation is not None:
+        seen_in_validation = _scan_validation(validation, encoder, task, progress)
+    need = _memory(found, seen_in_validation, source, encoder, topology, optimizer, effective)
+    progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
+    progress.say(str(need))
+    store = encode_blocks(source, found, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode"))
+
+    replica = Replica(topology, optimizer, _start(topology, effective, seed))
+    trainer = Twin(store, replica, seed=seed, shuffle=effective["shuffle_training_data"], order=order)
+    history = History(task, validation is not None)
+    history.start()
+    tables = {"training": _sample(store, effective["score_training_samples"], seed, "training sample")}
+    if validation is not None and seen_in_validation is not None:
+        held = encode_blocks(
+            validation, seen_in_validation, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode")
+        )
+        tables["validation"] = _sample(held, effective["score_validation_samples"], seed, "validation sample")
+        _check_validation(tables["validation"], validation)
+
+    def score(n_rounds: int, n_seen: int, training_seconds: float) -> None:
+        measured = {name: _measure(trainer, blocks, task, target) for name, blocks in tables.items()}
+        history.add(
+            seconds=time.monotonic() - began,
+            speed=n_seen / training_seconds if n_seen else 0.0,
+            epochs=n_seen / trainer.n_rows,
+            iterations=n_rounds,
+            samples=n_seen,
+            training=measured["training"],
+            validation=measured.get("validation", {}),
+        )
+        progress.scored(history)
+
+    if not jit.is_cached(train_rows):
+        progress.say("compiling the kernels, once for this machine (about 20 s) ...")
+    n_rounds = train_rounds(trainer, _plan(effective, trainer.n_rows), score, progress)
+    return Model(
+        task=task,
+        encoder=encoder,
+        target=target,
+        topology=topology,
+        flat=replica.flat,
+        states=tuple(replica.states),
+        requested=dict(requested),
+        effective=effective,
+        history=history,
+        n_seen=replica.n_seen,
+        n_rounds=n_rounds,
+        n_rows=trainer.n_rows,
+        feature_names=source.predictors,
+        is_named=source.is_named,
+        offset_name=_offset_name(source),
+    )
+
+
+#: A network may have as many weights and biases as in H2O (specification, section 1.8).
+MOST_PARAMETERS = 100_000_000
+
+
+def _fit_encoder(found: Scan, effective: Mapping[str, Any]) -> Encoder:
+    kept, dropped = usable_predictors(found, ignore_const_cols=effective["ignore_const_cols"])
+    if not kept:
+        raise SchemaError(f"no column is left to learn from: {dropped[:12]} are constant or empty.")
+    if dropped:
+        warnings.warn(dropped_warning(dropped), stacklevel=4)
+    return Encoder.fit(
+        found, kept, use_all_factor_levels=effective["use_all_factor_levels"], standardize=effective["standardize"]
+    )
+
+
+def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: Progress) -> Scan:
+    missing = encoder.match(validation.predictors, validation.label)
+    if missing:
+        raise SchemaError(f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns.")
+    found = scan(validation, task=task, progress=progress.reading("scan validation"))
+    if found.n_used == 0:
+        raise SchemaError(f"{validation.label} has no row with a target.")
+    return found
+
+
+def _check_validation(blocks: Sequence[Rows], validation: Source) -> None:
+    if not any(np.count_nonzero(b.weight) if len(b.weight) else b.n for b in blocks):
+        raise SchemaError(f"no label of {validation.label} was seen in training.")
+
+
+def _optimizer(e: Mapping[str, Any]) -> Optimizer:
+    if e["adaptive_rate"]:
+        kind = ADADELTA
+    else:
+        kind = MOMENTUM if e["momentum_start"] or e["momentum_stable"] else PLAIN
+    # A ramp of no length is at its end from the start.
+    return Optimizer(
+        kind=kind,
+        rho=e["rho"],
+        epsilon=e["epsilon"],
+        rate=e["rate"],
+        rate_annealing=e["rate_annealing"],
+        rate_decay=e["rate_decay"],
+        momentum_start=e["momentum_start"],
+        momentum_ramp=float(e["momentum_ramp"]),
+        momentum_stable=e["momentum_stable"],
+        nesterov=e["nesterov_accelerated_gradient"],
+        l1=e["l1"],
+        l2=e["l2"],
+        fast_mode=e["fast_mode"],
+    )
+
+
+def _start(topology: Topology, e: Mapping[str, Any], seed: int) -> NDArray[np.float32]:
+    """Start values: the user's (inputs x units a layer, as `coefs_`) where given, else drawn."""
+    weights = initial_weights(topology, e["initial_weight_distribution"], e["initial_weight_scale"], seed)
+    biases = initial_biases(topology)
+    for name, drawn, shapes in (
+        ("initial_weights", weights, [(n_in, n_out) for n_out, n_in in topology.shapes]),
+        ("initial_biases", biases, [(n,) for n in topology.units]),
+    ):
+        for k, (given, shape) in enumerate(zip(e[name] or (), shapes, strict=False)):
+            if given is None:
+                continue
+            array = np.asarray(given, np.float32)
+            if array.shape != shape:
+                raise ParameterError(f"{name}[{k}] has shape {array.shape}; this network needs {shape}.")
+            if not np.isfinite(array).all():
+                raise ParameterError(f"{name}[{k}] holds values that are not finite.")
+            drawn[k] = array.T
+    return topology.pack(weights, biases)
+
+
+def _plan(e: Mapping[str, Any], n_rows: int) -> Plan:
+    """Rows in all and per round (specification, section 6.5); unlike H2O's, the last round is cut to the epochs asked for."""
+    n_total = round(e["epochs"] * n_rows)
+    if e["epochs"] > 0:
+        n_total = max(1, n_total)
+    asked = e["train_samples_per_iteration"]
+    per_round = n_rows if asked in {0, -1, -2} else asked
+    pace = Pace(e["score_interval"], e["score_duty_cycle"], e["score_each_iteration"])
+    return Plan(n_total, max(1, min(per_round, n_total)), pace)
+
+
+def _sample(store: Blocks, n: int, seed: int, purpose: str) -> Sequence[Rows]:
+    """Encoded rows to score on: a uniform sample, gathered once, or all blocks as they are."""
+    rows = used_rows(store)
+    chosen = uniform_sample(rows, n, seed, purpose)
+    return store.blocks if len(chosen) == len(rows) else [gather(store, chosen)]
+
+
+def _measure(trainer: Trainer, blocks: Sequence[Rows], task: str, target: Target) -> dict[str, float]:
+    """Metrics on encoded rows, those of weight 0 left out."""
+    outputs = trainer.outputs(blocks)
+    truth = np.concatenate([b.target for b in blocks])
+    weights = np.concatenate([b.weight for b in blocks]) if len(blocks[0].weight) else None
+    if weights is not None:
+        used = weights > 0
+        outputs, truth, weights = outputs[used], truth[used], weights[used]
+    if task == "classification":
+        return metrics.classification(truth.astype(np.int64), outputs, weights)
+    shift, factor = target.shift, target.factor
+    return metrics.regression(truth / factor + shift, outputs[:, 0].astype(np.float64) / factor + shift, weights)
+
+
+def _memory(
+    found: Scan,
+    validation: Scan | None,
+    source: Source,
+    encoder: Encoder,
+    topology: Topology,
+    optimizer: Optimizer,
+    e: Mapping[str, Any],
+) -> memory.Memory:
+    n_validation = validation.n_rows if validation else 0
+    samples = [(e["score_training_samples"], found.n_used), (e["score_validation_samples"], n_validation)]
+    return memory.estimate(
+        n_rows=found.n_rows,
+        n_validation=n_validation,
+        n_scored=max(min(n or most, most) for n, most in samples),
+        bytes_per_row=encoder.bytes_per_row + 4 * (2 + (OFFSET in source.roles)),
+        n_weights=topology.size,
+        n_states=N_STATES[optimizer.kind],
+        n_outputs=topology.n_outputs,
+        largest_partition=max(found.largest_partition, validation.largest_partition if validation else 0),
+    )
+
+
+def _offset_name(source: Source) -> str | None:
+    name = source.roles.get(OFFSET)
+    return "" if name is not None and name.startswith("__") else name
+

@@ -1,0 +1,91 @@
+"""One column of one partition as numbers or as levels. Here alone it is decided what a dtype means.
+
+Strings, object strings and categoricals are categories; booleans are 0 and 1; integers and floats are numbers; dates are
+milliseconds since 1970. Levels are texts: 1, 1.0 and "1" are the same level, whatever dtype a later file gives them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.errors import SchemaError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NUMBER, CATEGORY, UNKNOWN = "number", "category", "unknown"
+
+
+def kind_of(column: pd.Series[Any], where: str) -> str:
+    """NUMBER, CATEGORY, or UNKNOWN for a column of objects that holds nothing but missing values."""
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype) or (pd.api.types.is_string_dtype(dtype) and dtype != object):
+        return CATEGORY
+    if pd.api.types.is_complex_dtype(dtype):
+        raise SchemaError(f"{where} holds complex numbers. Split them into two columns.")
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+        return NUMBER
+    if isinstance(dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_dtype(dtype):
+        return NUMBER
+    if dtype == object:
+        return _kind_of_objects(column, where)
+    raise SchemaError(f"{where} has type {dtype}, which is neither numbers, texts, categories nor dates. Convert or drop it.")
+
+
+def _kind_of_objects(column: pd.Series[Any], where: str) -> str:
+    inferred = pd.api.types.infer_dtype(column, skipna=True)
+    if inferred == "string":
+        return CATEGORY
+    if inferred in {"boolean", "integer", "floating", "mixed-integer-float"}:
+        return NUMBER
+    if inferred == "empty":
+        return UNKNOWN
+    odd = next((value for value in column if not pd.api.types.is_scalar(value) or not (isinstance(value, str) or pd.isna(value))), None)
+    raise SchemaError(
+        f"{where} holds objects that are not all texts ({inferred}), for example {odd!r} of type {type(odd).__name__}. "
+        f"Convert it to numbers or to texts."
+    )
+
+
+def as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
+    """Float64 numbers, NaN where missing; dates in milliseconds since 1970."""
+    dtype: Any = column.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    if pd.api.types.is_datetime64_dtype(column.dtype):
+        stamps = column.to_numpy().astype("datetime64[ms]")
+        return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64).astype(np.float64))
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], list[str], bool]:
+    """(codes, texts, from_numbers): the level of every row, -1 where missing; the levels; whether they were numbers."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes: Any = column.cat.codes.to_numpy().astype(np.intp)
+        values: Any = column.cat.categories
+    else:
+        codes, values = pd.factorize(column)
+    texts = [_text(value, where) for value in values]
+    from_numbers = all(not isinstance(value, str) for value in values)
+    distinct = dict.fromkeys(texts)
+    if len(distinct) < len(texts):  # 1 and 1.0, say
+        place = {text: k for k, text in enumerate(distinct)}
+        codes = np.append(np.array([place[text] for text in texts], np.intp), -1)[codes]
+    return codes, list(distinct), from_numbers
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return str(bool(value))
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    if isinstance(value, pd.Timestamp):
+        return str(value.isoformat())
+    raise SchemaError(f"{where} has a level {value!r} of type {type(value).__name__}. Levels are texts, numbers or dates.")

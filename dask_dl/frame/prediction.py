@@ -1,0 +1,55 @@
+"""Prediction over tables: lazy over Dask frames, the model once in the graph; slice by slice over local ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dask_dl.frame.source import ROWS_PER_SLICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, offset: Any) -> NDArray[Any]:
+    """`function(slice, model, offset)` of a local table, in memory for one slice beside the result."""
+    answers = []
+    for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
+        rows = slice(start, start + ROWS_PER_SLICE)
+        answers.append(np.asarray(function(table.iloc[rows], model, None if offset is None else np.asarray(offset)[rows])))
+    return np.concatenate(answers)
+
+
+def map_rows(
+    function: Callable[..., Any],
+    X: Any,
+    model: Any,
+    offset: Any,
+    meta: pd.Series[Any] | pd.DataFrame,
+) -> Any:
+    """`function(partition, model, offset)` over the partitions of a Dask DataFrame, with its index and divisions.
+
+    Parameters
+    ----------
+    function : callable
+        Returns a Series or DataFrame with the index of its first argument.
+    X : dask.dataframe.DataFrame
+    model : object
+        Travels once, as a task of its own, and not with every partition.
+    offset : dask.dataframe.Series or None
+        Partitioned as `X`.
+    meta : pandas.Series or pandas.DataFrame
+        Empty result, with its dtypes.
+    """
+    import dask
+    import dask.dataframe as dd
+
+    shared = dask.delayed(model, pure=False)
+    others = [] if offset is None else [offset]
+    return dd.map_partitions(
+        function, X, shared, *others, meta=meta, align_dataframes=offset is not None, enforce_metadata=False
+    )

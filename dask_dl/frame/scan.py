@@ -1,0 +1,347 @@
+"""One pass over the partitions: counts, means, deviations and levels, merged in partition order.
+
+Means and sums of squares are merged by Chan's formula in float64 (Chan, Golub, LeVeque 1979), so that a table gives the
+same figures however it is cut, to rounding. The result is small and JSON.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame.columns import CATEGORY, NUMBER, UNKNOWN, as_levels, as_numbers, kind_of
+from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+#: A target may have as many classes as H2O allows a factor to have (specification, section 1.1).
+MOST_CLASSES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Weighted count, mean and sum of squared deviations of some numbers."""
+
+    n: int = 0  #: numbers with a positive weight
+    weight: float = 0.0  #: their weights' sum
+    mean: float = 0.0
+    m2: float = 0.0  #: weighted sum of squared deviations from the mean
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Moments:
+        """Moments of `values`, none of them missing."""
+        if weights is not None:
+            values, weights = values[weights > 0], weights[weights > 0]
+        if not len(values):
+            return cls()
+        mean = float(np.average(values, weights=weights))
+        squares = (values - mean) ** 2
+        return cls(
+            len(values),
+            float(len(values)) if weights is None else float(weights.sum()),
+            mean,
+            float(squares.sum() if weights is None else (weights * squares).sum()),
+        )
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of both sets of numbers together."""
+        weight = self.weight + other.weight
+        if weight == 0 or not self.n or not other.n:
+            return other if not self.n else self
+        shift = other.mean - self.mean
+        return Moments(
+            self.n + other.n,
+            weight,
+            self.mean + shift * other.weight / weight,
+            self.m2 + other.m2 + shift * shift * self.weight * other.weight / weight,
+        )
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation with n - 1 below, weighted as in the specification, section 2.5."""
+        return math.sqrt(self.m2 / self.weight * self.n / (self.n - 1)) if self.n > 1 and self.weight > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the scan knows of a numeric column."""
+
+    n_missing: int
+    minimum: float | None  #: None when nothing is present
+    maximum: float | None
+    plain: Moments  #: every row counts once
+    weighted: Moments  #: rows count by their weight; the same as `plain` without weights
+
+    def merge(self, other: Numbers) -> Numbers:
+        """Both partitions together."""
+        return Numbers(
+            self.n_missing + other.n_missing,
+            _either(min, self.minimum, other.minimum),
+            _either(max, self.maximum, other.maximum),
+            self.plain.merge(other.plain),
+            self.weighted.merge(other.weighted),
+        )
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all values that are present are one, or none is."""
+        return self.minimum == self.maximum
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """What the scan knows of a categorical column."""
+
+    n_missing: int
+    counts: Mapping[str, int]
+    from_numbers: bool  #: levels were numbers, and are ordered as such
+
+    def merge(self, other: Levels) -> Levels:
+        """Both partitions together."""
+        counts = dict(self.counts)
+        for level, count in other.counts.items():
+            counts[level] = counts.get(level, 0) + count
+        return Levels(self.n_missing + other.n_missing, counts, self.from_numbers and other.from_numbers)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all values that are present are one, or none is."""
+        return len(self.counts) < 2
+
+    @property
+    def ordered(self) -> list[str]:
+        """The levels: as numbers where they were numbers, else as texts."""
+        if self.from_numbers:
+            try:
+                return sorted(self.counts, key=float)
+            except ValueError:  # booleans and dates
+                pass
+        return sorted(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """What the scan knows of a column of objects that are all missing: it may still turn out to be of any kind."""
+
+    n_missing: int
+    is_constant = True
+
+    def merge(self, other: Column) -> Column:
+        """Both partitions together."""
+        return replace(other, n_missing=other.n_missing + self.n_missing)
+
+
+Column = Numbers | Levels | Nothing
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over a table found."""
+
+    rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
+    columns: Mapping[str, Column]  #: every predictor, in the order of the table
+    n_used: int  #: rows with a target and a positive weight: those that train
+    weight_sum: float  #: of those rows
+    target: Moments = field(default_factory=Moments)  #: of those rows; nothing for classes
+    classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows of those; nothing for numbers
+    largest_partition: int = 0  #: bytes of the largest partition in memory
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the table, used or not."""
+        return sum(self.rows)
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean weight of the rows that train."""
+        return self.weight_sum / self.n_used
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as numbers, texts, lists and dicts."""
+        document = asdict(self)
+        document["classes"] = [[str(label), count] for label, count in self.classes.items()]
+        return document
+
+
+def scan(source: Source, *, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+    """Read every partition of `source` once, at most one in memory at a time.
+
+    Parameters
+    ----------
+    source : Source
+    task : {"classification", "regression"}
+        Whether the target is a label or a number.
+    progress : callable, optional
+        Told (partitions done, partitions) after each.
+
+    Raises
+    ------
+    SchemaError
+        Infinite numbers, objects that are neither texts nor numbers, kinds that differ between partitions, missing or
+        negative weights, missing offsets, a target that is missing everywhere or always the same, an empty table.
+    """
+    total: Scan | None = None
+    for k in range(source.n_partitions):
+        part = _scan_partition(source, k, task)
+        total = part if total is None else _merge(total, part, source)
+        if progress is not None:
+            progress(k + 1, source.n_partitions)
+    if total is None or total.n_rows == 0:
+        raise SchemaError(f"{source.label} has no rows.")
+    return total
+
+
+def check_target(found: Scan, source: Source, task: str) -> None:
+    """Whether there is something to learn: raises SchemaError when there is not."""
+    target = source.roles.get(TARGET, "target")
+    name = "the target" if target.startswith("__") else f"target {target!r}"
+    if found.n_used == 0:
+        has_weight = " and a positive weight" if WEIGHT in source.roles else ""
+        raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has a value{has_weight}.")
+    if task == "classification":
+        if len(found.classes) < 2:
+            raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
+        if len(found.classes) > MOST_CLASSES:
+            raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MOST_CLASSES:,}. Is it a number?")
+    elif found.target.m2 == 0 and found.n_used > 1:
+        raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
+
+
+def role_numbers(part: pd.DataFrame, source: Source, role: str, k: int) -> NDArray[np.float64] | None:
+    """Weights or offsets of a partition: present, finite, weights not negative."""
+    name = source.roles.get(role)
+    if name is None:
+        return None
+    where = f"{role} of {source.label}" if name.startswith("__") else f"{role} {name!r} of {source.label}"
+    if kind_of(part[name], where) == CATEGORY:
+        raise SchemaError(f"{where} is not numeric: partition {k} holds {part[name].dtype}.")
+    values = as_numbers(part[name])
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise SchemaError(f"{where}: {bad:,} of {len(values):,} values in partition {k} are missing or infinite. Fill or drop those rows.")
+    if role == WEIGHT and (values < 0).any():
+        raise SchemaError(f"{where}: partition {k} holds negative weights, the least {values.min():g}. Weights are 0 or more.")
+    return values
+
+
+def target_numbers(part: pd.DataFrame, source: Source, k: int) -> NDArray[np.float64]:
+    """A numeric target, NaN where missing."""
+    column = part[source.roles[TARGET]]
+    where = _target_where(source)
+    if kind_of(column, where) == CATEGORY:
+        raise SchemaError(f"{where} holds {column.dtype}, not numbers: use DeepLearningClassifier, or convert it.")
+    values = as_numbers(column)
+    if np.isinf(values).any():
+        raise SchemaError(f"{where}: partition {k} holds infinite values. Make them missing or drop those rows.")
+    return values
+
+
+def _target_where(source: Source) -> str:
+    name = source.roles[TARGET]
+    return f"the target of {source.label}" if name.startswith("__") else f"target {name!r} of {source.label}"
+
+
+def _scan_partition(source: Source, k: int, task: str) -> Scan:
+    part = source.read(k)
+    weights = role_numbers(part, source, WEIGHT, k)
+    role_numbers(part, source, OFFSET, k)
+    used = np.ones(len(part), bool) if weights is None else weights > 0
+    classes: dict[Any, int] = {}
+    target = Moments()
+    if TARGET in source.roles:
+        if task == "classification":
+            column = part[source.roles[TARGET]]
+            kind_of(column, _target_where(source))
+            used &= column.notna().to_numpy()
+            counts = column[used].value_counts(sort=False)
+            classes = {_label(value): int(count) for value, count in counts.items() if count}
+        else:
+            values = target_numbers(part, source, k)
+            used &= ~np.isnan(values)
+            target = Moments.of(values[used], None if weights is None else weights[used])
+    return Scan(
+        rows=(len(part),),
+        columns={name: _scan_column(part[name], weights, name, source, k) for name in source.predictors},
+        n_used=int(used.sum()),
+        weight_sum=float(used.sum() if weights is None else weights[used].sum()),
+        target=target,
+        classes=classes,
+        largest_partition=int(part.memory_usage(index=False, deep=True).sum()),
+    )
+
+
+def _label(value: Any) -> Any:
+    """A class as a Python value, so that labels of all partitions compare."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _scan_column(column: pd.Series[Any], weights: NDArray[np.float64] | None, name: str, source: Source, k: int) -> Column:
+    where = f"column {name!r} of {source.label}"
+    kind = kind_of(column, where)
+    if kind == UNKNOWN:
+        return Nothing(len(column))
+    if kind == CATEGORY or isinstance(column.dtype, pd.CategoricalDtype):
+        codes, texts, from_numbers = as_levels(column, where)
+        counts = np.bincount(codes + 1, minlength=len(texts) + 1)
+        seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
+        return Levels(int(counts[0]), seen, from_numbers)
+    values = as_numbers(column)
+    present = ~np.isnan(values)
+    values = values if present.all() else values[present]
+    infinite = int(np.isinf(values).sum())
+    if infinite:
+        raise SchemaError(f"{where}: {infinite:,} infinite values in partition {k}. Make them missing (NaN) or clip them.")
+    plain = Moments.of(values, None)
+    return Numbers(
+        len(present) - len(values),
+        float(values.min()) if len(values) else None,
+        float(values.max()) if len(values) else None,
+        plain,
+        plain if weights is None else Moments.of(values, weights[present]),
+    )
+
+
+def _merge(left: Scan, right: Scan, source: Source) -> Scan:
+    k = len(left.rows)
+    classes = dict(left.classes)
+    for label, count in right.classes.items():
+        classes[label] = classes.get(label, 0) + count
+    merge = functools.partial(_merge_column, source=source, k=k)
+    return Scan(
+        rows=left.rows + right.rows,
+        columns={name: merge(name, left.columns[name], right.columns[name]) for name in left.columns},
+        n_used=left.n_used + right.n_used,
+        weight_sum=left.weight_sum + right.weight_sum,
+        target=left.target.merge(right.target),
+        classes=classes,
+        largest_partition=max(left.largest_partition, right.largest_partition),
+    )
+
+
+def _merge_column(name: str, left: Column, right: Column, *, source: Source, k: int) -> Column:
+    if isinstance(right, Nothing):
+        return right.merge(left)
+    if isinstance(left, Nothing):
+        return left.merge(right)
+    if isinstance(left, Numbers) and isinstance(right, Numbers):
+        return left.merge(right)
+    if isinstance(left, Levels) and isinstance(right, Levels):
+        return left.merge(right)
+    kinds = {Numbers: NUMBER, Levels: CATEGORY}
+    raise SchemaError(
+        f"column {name!r} of {source.label}: partition {k} holds a {kinds[type(right)]}, those before it a "
+        f"{kinds[type(left)]}. Give the column one type."
+    )
+
+
+def _either(choose: Callable[[float, float], float], a: float | None, b: float | None) -> float | None:
+    return choose(a, b) if a is not None and b is not None else (a if b is None else b)

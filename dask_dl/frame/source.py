@@ -1,0 +1,226 @@
+"""The user's table as one frame: predictors, target, weight and offset side by side, read partition by partition.
+
+Everything downstream (scan, encoding, scoring) uses this one object, so that row i of one thing is row i of the other.
+Taking the partitions of X and of y separately would not promise that: Dask may fuse the two graphs differently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.errors import ParameterError, SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+#: A local table is read in slices, so that the scan and the encoder need memory for one slice and not for a second table.
+ROWS_PER_SLICE = 131_072
+
+TARGET, WEIGHT, OFFSET = "target", "weight", "offset"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table in partitions, with the parts that its columns play."""
+
+    predictors: tuple[str, ...]
+    roles: Mapping[str, str]  #: TARGET, WEIGHT, OFFSET -> name of the column that plays it, where there is one
+    n_partitions: int
+    read: Callable[[int], pd.DataFrame]  #: partition k, predictors and roles only
+    label: str  #: what errors call it
+    is_named: bool = True  #: whether its columns had names; an array's are called x0, x1, ...
+
+
+
+def is_dask_frame(X: Any) -> bool:
+    """Whether `X` is a Dask DataFrame (without importing Dask for those who do not use it)."""
+    return type(X).__module__.partition(".")[0] in {"dask", "dask_expr"} and hasattr(X, "map_partitions") and hasattr(X, "columns")
+
+
+def open_source(
+    X: Any,
+    target: Any = None,
+    weight: Any = None,
+    offset: Any = None,
+    *,
+    label: str = "the training table",
+    keep: Sequence[str] | None = None,
+) -> Source:
+    """One frame of `X` and of what plays a part beside it.
+
+    Parameters
+    ----------
+    X : dask.dataframe.DataFrame, pandas.DataFrame or array-like of shape (n, p)
+    target, weight, offset : str, aligned collection, or None
+        The name of a column of `X`, which is then no predictor; or as many values as `X` has rows: a Dask Series with a
+        Dask frame (same partitions), any one-dimensional array with a local one.
+    label : str
+        What errors call the table.
+    keep : sequence of str, optional
+        The only columns that are predictors; by default all without another part.
+
+    Raises
+    ------
+    SchemaError
+        When a named column is missing, names repeat, or lengths differ.
+    """
+    given = {TARGET: target, WEIGHT: weight, OFFSET: offset}
+    given = {role: value for role, value in given.items() if value is not None}
+    frame, rename = (X, _text_names(X.columns, label)) if is_dask_frame(X) else _local_frame(X, label)
+    names = list(rename.values())
+    roles: dict[str, str] = {}
+    aligned: dict[str, Any] = {}
+    for role, value in given.items():
+        if isinstance(value, str):
+            roles[role] = _known(value, names, role, label)
+        else:
+            roles[role] = f"__{role}__"
+            aligned[roles[role]] = value
+    _each_role_its_own(roles, names, aligned)
+    predictors = tuple(name for name in names if name not in roles.values() and (keep is None or name in keep))
+    if not predictors:
+        raise SchemaError(f"{label} has no column to learn from: its columns are {_listed(names)}.")
+    wanted = {old: new for old, new in rename.items() if new in predictors or new in roles.values()}
+    cut = _dask_partitions if is_dask_frame(X) else _local_slices
+    n_partitions, read = cut(frame, wanted, aligned, label)
+    return Source(predictors, roles, n_partitions, read, label, is_named=hasattr(X, "columns"))
+
+
+def local_table(X: Any, label: str) -> pd.DataFrame:
+    """`X` as a pandas frame with text names, uncopied where that is possible."""
+    frame, rename = _local_frame(X, label)
+    return frame.set_axis(list(rename.values()), axis=1)
+
+
+def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
+    if isinstance(X, pd.DataFrame):
+        return X, _text_names(X.columns, label)
+    kind = f"{type(X).__module__}.{type(X).__name__}"
+    if kind.startswith(("scipy.sparse", "dask.array")):
+        raise SchemaError(f"not available yet: {label} as {kind}. Pass a Dask or pandas DataFrame, or a NumPy array.")
+    array = np.asarray(X)
+    if array.ndim != 2:
+        hint = " Reshape one row with X.reshape(1, -1), one column with X.reshape(-1, 1)." if array.ndim == 1 else ""
+        raise SchemaError(f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}")
+    return pd.DataFrame(array), {k: f"x{k}" for k in range(array.shape[1])}
+
+
+def _text_names(columns: Any, label: str) -> dict[Any, str]:
+    names = [str(name) for name in columns]
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
+        raise SchemaError(f"{label} has several columns named {_listed(repeated)}. Rename or drop all but one.")
+    return dict(zip(columns, names, strict=True))
+
+
+def _known(name: str, names: Sequence[str], role: str, label: str) -> str:
+    if name in names:
+        return name
+    import difflib
+
+    near = difflib.get_close_matches(name, names, n=1)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    raise SchemaError(f"{label} has no column {name!r} for the {role}.{guess} Its columns are {_listed(names)}.")
+
+
+def _each_role_its_own(roles: Mapping[str, str], names: Sequence[str], aligned: Mapping[str, Any]) -> None:
+    if len(set(roles.values())) < len(roles):
+        parts = ", ".join(f"{role} {name!r}" for role, name in roles.items())
+        raise ParameterError(f"target, weight and offset must be different columns; found {parts}.")
+    taken = [name for name in aligned if name in names]
+    if taken:
+        raise SchemaError(f"columns named {_listed(taken)} are reserved. Rename them.")
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+#: How many partitions, and how to read one.
+_Cut = tuple[int, "Callable[[int], pd.DataFrame]"]
+
+
+def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
+    columns = {name: _one_dimensional(value, name, len(frame), label) for name, value in aligned.items()}
+    whole = frame if len(wanted) == frame.shape[1] else frame[list(wanted)]
+
+    def read(k: int) -> pd.DataFrame:
+        rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
+        part = whole.iloc[rows].set_axis(list(wanted.values()), axis=1)
+        return part.assign(**{name: values[rows] for name, values in columns.items()}) if columns else part
+
+    return max(1, -(-len(frame) // ROWS_PER_SLICE)), read
+
+
+def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
+    """Values of a role as something that slices by position, whatever its index."""
+    role = name.strip("_")
+    if is_dask_frame(values) or type(values).__module__.startswith("dask"):
+        raise SchemaError(f"the {role} of a local table must be local too: pass {role}.compute(), or both as Dask frames.")
+    if isinstance(values, (pd.Series, pd.Categorical, pd.api.extensions.ExtensionArray)):
+        column: Any = values.array if isinstance(values, pd.Series) else values
+    else:
+        column = np.asarray(values)
+        column = column.ravel() if column.ndim == 2 and column.shape[1] == 1 else column
+        if column.ndim != 1:
+            raise SchemaError(f"the {role} must have one dimension; found shape {column.shape}.")
+    if len(column) != n:
+        raise SchemaError(f"{label} has {n:,} rows and its {role} {len(column):,}. They must be as many.")
+    return column
+
+
+def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
+    import dask
+
+    frame = frame[list(wanted)].rename(columns=dict(wanted))
+    if aligned:
+        frame = _joined(frame, aligned, label)
+    partitions = frame.to_delayed()
+
+    def read(k: int) -> pd.DataFrame:
+        (part,) = dask.compute(partitions[k], scheduler="synchronous")
+        return part  # type: ignore[no-any-return]
+
+    return len(partitions), read
+
+
+def _joined(frame: Any, aligned: Mapping[str, Any], label: str) -> Any:
+    """Partition k of every aligned Series beside partition k of the frame, checked row by row where it is read."""
+    import dask.dataframe as dd
+
+    series = []
+    for name, value in aligned.items():
+        role = name.strip("_")
+        if not (is_dask_frame(value) or isinstance(value, dd.Series)):
+            raise SchemaError(
+                f"the {role} of a Dask DataFrame must be a Dask Series or the name of a column; found {type(value).__name__}. "
+                f"Put it into the frame and pass its name."
+            )
+        column = value[value.columns[0]] if isinstance(value, dd.DataFrame) and len(value.columns) == 1 else value
+        if column.npartitions != frame.npartitions or (column.known_divisions and column.divisions != frame.divisions):
+            if not (column.known_divisions and frame.known_divisions):
+                raise SchemaError(
+                    f"{label} has {frame.npartitions} partitions and its {role} {column.npartitions}, and their divisions are "
+                    f"unknown, so rows cannot be matched. Put the {role} into the frame and pass its name."
+                )
+            column = column.repartition(divisions=frame.divisions, force=True)
+        series.append(column)
+    meta = _beside(frame._meta, *(s._meta for s in series), names=tuple(aligned), label=label)  # noqa: SLF001  # Dask's name for it
+    return dd.map_partitions(
+        _beside, frame, *series, names=tuple(aligned), label=label, meta=meta, align_dataframes=False, enforce_metadata=False
+    )
+
+
+def _beside(part: pd.DataFrame, *columns: pd.Series, names: Sequence[str], label: str) -> pd.DataFrame:
+    for name, column in zip(names, columns, strict=True):
+        if len(column) != len(part):
+            raise SchemaError(
+                f"a partition of {label} has {len(part):,} rows and its {name.strip('_')} {len(column):,}. "
+                f"Put both into one frame and pass the column's name."
+            )
+    return part.assign(**{name: column.array for name, column in zip(names, columns, strict=True)})

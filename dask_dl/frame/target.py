@@ -1,0 +1,81 @@
+"""What is predicted: labels and their numbers, or a number and the units in which the network learns it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.scan import Scan
+
+#: Types of labels that can be saved: JSON holds them exactly.
+_LABEL_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Labels (classification), or location and scale of a number (regression: section 2.5)."""
+
+    classes: tuple[Any, ...] = ()  #: sorted; empty for a number
+    shift: float = 0.0  #: mean of training, when the response is standardised
+    factor: float = 1.0  #: 1 / standard deviation of training
+    is_standardized: bool = False
+
+    @classmethod
+    def fit(cls, found: Scan, *, task: str, standardize: bool) -> Target:
+        """From a scanned table."""
+        if task == "classification":
+            return cls(tuple(sorted_labels(found.classes)))
+        if not standardize:
+            return cls()
+        return cls((), found.target.mean, 1 / (found.target.deviation or 1.0), is_standardized=True)
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """The classes as an array: numbers and booleans by their type, texts as objects."""
+        texts = any(isinstance(label, str) for label in self.classes)
+        return np.array(self.classes, dtype=object if texts else None)
+
+    def encode(self, column: pd.Series[Any], numbers: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Class index or standardised number of every row, NaN where missing or never seen."""
+        if numbers is not None:
+            return (numbers - self.shift) * self.factor
+        codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(column.astype(object)))
+        return np.where(codes < 0, np.nan, codes.astype(np.float64))
+
+    def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Offsets in the units of the output's pre-activation: f = z / factor + shift + offset - shift."""
+        return (values - self.shift) * self.factor
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as lists and dicts."""
+        kinds = sorted({type(label).__name__ for label in self.classes})
+        return {"classes": list(self.classes), "types": kinds, "shift": self.shift, "factor": self.factor, "is_standardized": self.is_standardized}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Target:
+        """`to_json` undone. A label that JSON wrote as 1 may have been 1.0: `types` tells."""
+        kinds = document["types"]
+        if not set(kinds) <= set(_LABEL_TYPES):
+            raise ArchiveError(f"labels of unknown type {kinds}")
+        only = _LABEL_TYPES[kinds[0]] if len(kinds) == 1 else None
+        classes = tuple(only(label) if only else label for label in document["classes"])
+        return cls(classes, document["shift"], document["factor"], document["is_standardized"])
+
+
+def sorted_labels(classes: Mapping[Any, int]) -> list[Any]:
+    """Labels in order; labels of mixed types by type first."""
+    try:
+        return sorted(classes)
+    except TypeError:
+        return sorted(classes, key=lambda label: (type(label).__name__, label))
+

@@ -1,0 +1,116 @@
+"""Where every weight lies: one flat float32 vector, described by data instead of code, so that one kernel serves all.
+
+The vector holds, in this order, the one-hot block of the first layer *input-major* (row i = what level i feeds, so an
+absent level costs nothing), then for every layer its dense weights *unit-major* (row j = what unit j reads, so a dead
+unit skips one contiguous row) and its biases. Every row is padded with zeros to 64 bytes, a vector register and a
+cache line; padding never leaves zero.
+
+Letters: P inputs, h units. Files, `golden` and H2O hold a layer as (units, inputs) over all inputs, one-hot slots first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dask_dl.state import aligned_zeros, padded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+RECTIFIER, TANH = 0, 1
+ACTIVATIONS = {"rectifier": RECTIFIER, "tanh": TANH}
+LINEAR, SOFTMAX = 0, 1
+OUTPUTS = {"linear": LINEAR, "softmax": SOFTMAX}
+
+# Columns of `Network.layers`
+N_IN, STRIDE, N_OUT, WEIGHTS, BIASES = range(5)
+
+
+class Network(NamedTuple):
+    """What a kernel must know of a topology."""
+
+    layers: NDArray[np.int64]  #: (L, 5): inputs, padded row length, units, offset of weights, offset of biases
+    n_onehot: int  #: one-hot slots; their rows start at 0 and are as long as the first layer, padded
+    activation: int  #: RECTIFIER or TANH
+    output: int  #: LINEAR or SOFTMAX
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Sizes and functions of a network, and the views that give its flat vector a shape."""
+
+    n_onehot: int  #: one-hot inputs, the first of the P inputs
+    n_dense: int  #: numeric inputs
+    hidden: tuple[int, ...]
+    n_outputs: int
+    activation: str  #: a key of ACTIVATIONS
+    output: str  #: a key of OUTPUTS
+
+    @property
+    def n_inputs(self) -> int:
+        """P, the inputs of the first layer."""
+        return self.n_onehot + self.n_dense
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Units of every layer, the output last."""
+        return (*self.hidden, self.n_outputs)
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """(units, inputs) of every layer."""
+        return list(zip(self.units, (self.n_inputs, *self.hidden), strict=True))
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases, without padding."""
+        return sum(n_out * n_in + n_out for n_out, n_in in self.shapes)
+
+    @cached_property
+    def network(self) -> Network:
+        """The same as data for kernels."""
+        layers = np.zeros((len(self.units), 5), np.int64)
+        end = self.n_onehot * padded(self.units[0])
+        for row, n_in, n_out in zip(layers, (self.n_dense, *self.hidden), self.units, strict=True):
+            row[:] = n_in, padded(n_in), n_out, end, end + n_out * padded(n_in)
+            end = row[BIASES] + padded(n_out)
+        return Network(layers, self.n_onehot, ACTIVATIONS[self.activation], OUTPUTS[self.output])
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector, padding included."""
+        last = self.network.layers[-1]
+        return int(last[BIASES]) + padded(int(last[N_OUT]))
+
+    def pack(self, weights: Sequence[NDArray[np.floating]], biases: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+        """A flat vector of `weights`, one (units, inputs) a layer, and `biases`, one (units,) a layer."""
+        flat = aligned_zeros(self.size)
+        for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            onehot, dense, bias_view = self._views(flat, k)
+            onehot[:] = weight[:, : weight.shape[1] - dense.shape[1]].T
+            dense[:] = weight[:, weight.shape[1] - dense.shape[1] :]
+            bias_view[:] = bias
+        return flat
+
+    def unpack(self, flat: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Copies of the weights, (units, inputs) a layer, and of the biases, (units,) a layer: `pack` undone."""
+        weights, biases = [], []
+        for k in range(len(self.units)):
+            onehot, dense, bias = self._views(flat, k)
+            weights.append(np.concatenate([onehot.T, dense], axis=1))
+            biases.append(bias.copy())
+        return weights, biases
+
+    def _views(self, flat: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Layer k as (one-hot slots, units) input-major, (units, dense inputs) unit-major, (units,) biases."""
+        n_in, stride, n_out, weights, biases = (int(v) for v in self.network.layers[k])
+        n_onehot = self.n_onehot if k == 0 else 0
+        onehot = flat[: n_onehot * padded(n_out)].reshape(n_onehot, padded(n_out))[:, :n_out]
+        dense = flat[weights:biases].reshape(n_out, stride)[:, :n_in]
+        return onehot, dense, flat[biases : biases + n_out]

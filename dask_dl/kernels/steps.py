@@ -1,0 +1,115 @@
+"""One optimizer step on one vector of weights: w[i] -= f(d * a[i]).
+
+The same functions serve a unit's row of dense weights (a = the layer's inputs, d = the unit's delta), an active level's
+row of one-hot weights (a = the layer's deltas, d = 1) and the biases. Under fast_mode an a[i] of 0 leaves everything of
+weight i as it is: no penalty, no decay of its state (specification, section 5.5).
+
+Arithmetic is float32. The roots are exact: golden's rule "exact root".
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dask_dl.jit import kernel
+
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+
+PLAIN, MOMENTUM, ADADELTA = 0, 1, 2
+#: Vectors of optimizer state, each as long as the weights.
+N_STATES = {PLAIN: 0, MOMENTUM: 1, ADADELTA: 2}
+
+
+class Optimizer(NamedTuple):
+    """Settings of a training, as kernels read them."""
+
+    kind: int  #: PLAIN, MOMENTUM or ADADELTA
+    rho: float  #: ADADELTA: decay of both running means
+    epsilon: float  #: ADADELTA: added to both running means
+    rate: float  #: step before annealing
+    rate_annealing: float  #: rate / (1 + rate_annealing * rows)
+    rate_decay: float  #: factor on the rate from layer to layer
+    momentum_start: float
+    momentum_ramp: float  #: rows over which momentum goes from start to stable
+    momentum_stable: float
+    nesterov: bool
+    l1: float
+    l2: float
+    fast_mode: bool
+
+
+@kernel
+def sign(x):
+    """-1, 0 or 1."""
+    if x > ZERO:
+        return ONE
+    if x < ZERO:
+        return -ONE
+    return ZERO
+
+
+@kernel
+def gradient(a, d, w, l1, l2, fast_mode):
+    """Slope of loss and penalty by one weight, one row; penalties act once a row (section 5.2)."""
+    if fast_mode and a == ZERO:
+        return ZERO
+    return d * a + l1 * sign(w) + l2 * w
+
+
+@kernel
+def adadelta(a, d, w, squares, steps, rho, epsilon, l1, l2, fast_mode):
+    """ADADELTA: Zeiler 2012, algorithm 1, in the form of section 5.4.
+
+    a, w (n,) f4; squares, steps (n,) f4: running means of squared slopes and of squared steps; d f4.
+    """
+    forget = ONE - rho
+    if l1 == ZERO and l2 == ZERO:
+        for i in range(w.shape[0]):
+            x = a[i]
+            g = d * x
+            keep = ONE if fast_mode and x == ZERO else rho
+            square = keep * squares[i] + forget * (g * g)
+            ratio = (steps[i] + epsilon) / (square + epsilon)
+            squares[i] = square
+            steps[i] = keep * steps[i] + forget * (ratio * (g * g))
+            w[i] -= np.sqrt(ratio) * g
+    else:
+        for i in range(w.shape[0]):
+            g = gradient(a[i], d, w[i], l1, l2, fast_mode)
+            keep = ONE if fast_mode and a[i] == ZERO else rho
+            square = keep * squares[i] + forget * (g * g)
+            ratio = (steps[i] + epsilon) / (square + epsilon)
+            squares[i] = square
+            steps[i] = keep * steps[i] + forget * (ratio * (g * g))
+            w[i] -= np.sqrt(ratio) * g
+
+
+@kernel
+def plain(a, d, w, rate, l1, l2, fast_mode):
+    """Plain gradient descent."""
+    for i in range(w.shape[0]):
+        w[i] -= rate * gradient(a[i], d, w[i], l1, l2, fast_mode)
+
+
+@kernel
+def momentum(a, d, w, velocity, rate, decay, nesterov, l1, l2, fast_mode):
+    """Momentum as documented: v <- decay v - rate slope; w += v, or with Nesterov w += decay v - rate slope."""
+    for i in range(w.shape[0]):
+        step = rate * gradient(a[i], d, w[i], l1, l2, fast_mode)
+        v = decay * velocity[i] - step
+        # Selects instead of a branch: the loop stays in vector registers.
+        rests = fast_mode and a[i] == ZERO
+        velocity[i] = velocity[i] if rests else v
+        w[i] += ZERO if rests else (decay * v - step if nesterov else v)
+
+
+@kernel
+def squared_gradients(a, d, w, l1, l2, fast_mode):
+    """Sum of squared slopes of one unit's dense weights, which its bias' ADADELTA needs."""
+    total = ZERO
+    for i in range(w.shape[0]):
+        g = gradient(a[i], d, w[i], l1, l2, fast_mode)
+        total += g * g
+    return total

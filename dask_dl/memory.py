@@ -1,0 +1,86 @@
+"""The peak memory of a training, computed before it starts.
+
+peak = imports + blocks + visiting order + network + the larger of (reading a partition, scoring)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: What the interpreter and its imports take (NumPy, pandas, PyArrow, Dask, scikit-learn, Numba and its compiler).
+IMPORTS = 350 * 2**20
+#: Bytes at work per byte of a partition in memory: the file's columns, the frame built from them, and one copy of a column.
+READING = 3.0
+#: Row numbers, their random keys, the sorting permutation and the result, 8 bytes each.
+ORDER_PER_ROW = 32
+#: Two slices of gathered rows: the one that is trained and the one that replaces it.
+GATHERED = 2 * 2**24
+#: float32 outputs, float64 copies for the metrics and their temporaries, per output; and the same for the truth.
+SCORING_PER_OUTPUT = 4 + 5 * 8
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by purpose."""
+
+    blocks: int
+    order: int
+    network: int
+    reading: int
+    scoring: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the worst moment, imports included."""
+        return IMPORTS + self.blocks + self.order + self.network + max(self.reading, self.scoring)
+
+    def __str__(self) -> str:
+        parts = {"imports": IMPORTS, "encoded rows": self.blocks, "visiting order": self.order, "network": self.network}
+        parts["reading or scoring"] = max(self.reading, self.scoring)
+        return f"memory: at most {size(self.peak)} = " + " + ".join(f"{size(n)} {name}" for name, n in parts.items())
+
+
+def size(n: float) -> str:
+    """Bytes for people."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000 or unit == "GB":
+            break
+        n /= 1000
+    return f"{n:.3g} {unit}" if n < 1000 else f"{n:,.0f} {unit}"
+
+
+def estimate(
+    *,
+    n_rows: int,
+    n_validation: int,
+    n_scored: int,
+    bytes_per_row: int,
+    n_weights: int,
+    n_states: int,
+    n_outputs: int,
+    largest_partition: int,
+) -> Memory:
+    """Peak of a training in one process with its rows in memory.
+
+    Parameters
+    ----------
+    n_rows, n_validation : int
+        Rows of the training and of the validation table.
+    n_scored : int
+        Rows of the larger of both scoring samples.
+    bytes_per_row : int
+        Of an encoded row with target, weight and offset.
+    n_weights, n_states : int
+        Length of the flat vector of weights, and how many vectors of optimizer state there are.
+    n_outputs : int
+        Outputs of the network.
+    largest_partition : int
+        Bytes of the largest source partition as a pandas frame.
+    """
+    return Memory(
+        blocks=(n_rows + n_validation) * bytes_per_row,
+        order=n_rows * ORDER_PER_ROW + GATHERED,
+        network=4 * n_weights * (1 + n_states),
+        reading=int(READING * largest_partition),
+        scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
+    )

@@ -1,0 +1,196 @@
+"""The fitted value: encoder, network, history. Everything that prediction, saving and going on need, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.checkpoint import read_archive, write_archive
+from dask_dl.errors import ArchiveError, DaskDLWarning, SchemaError
+from dask_dl.frame.encoder import Encoder
+from dask_dl.frame.target import Target
+from dask_dl.kernels.layout import Topology
+from dask_dl.node.replica import predict
+from dask_dl.score.history import History
+from dask_dl.state import Rows
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network and what is known of its training. Read-only to everybody."""
+
+    task: str  #: "classification" or "regression"
+    encoder: Encoder
+    target: Target
+    topology: Topology
+    flat: NDArray[np.float32]  #: weights and biases, as `topology` lays them out
+    states: tuple[NDArray[np.float32], ...]  #: optimizer state, each like `flat`
+    requested: Mapping[str, Any]  #: constructor parameters as given
+    effective: Mapping[str, Any]  #: the same, automatic choices resolved
+    history: History
+    n_seen: int  #: rows learned
+    n_rounds: int  #: rounds trained
+    n_rows: int  #: rows of an epoch
+    feature_names: tuple[str, ...]  #: predictors of the training table in its order, dropped ones included
+    is_named: bool  #: whether the table had names; an array's columns are x0, x1, ...
+    offset_name: str | None = None  #: column of offsets, "" when they came beside the table, None when there were none
+
+    # ---- prediction -------------------------------------------------------------------------------------------------
+
+    def missing_columns(self, names: Sequence[str], label: str) -> list[str]:
+        """Columns of training that a table lacks: warned of, and filled with missing values (section 2.3)."""
+        missing = self.encoder.match(names, label)
+        if missing:
+            text = f"{label} lacks {len(missing)} columns of training, taken as missing: {missing[:20]}."
+            warnings.warn(DaskDLWarning(text), stacklevel=4)
+        return missing
+
+    def outputs(self, part: pd.DataFrame, offset: Any, label: str) -> NDArray[np.float32]:
+        """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""
+        absent = [name for name in self.encoder.columns if name not in part.columns]
+        if absent:
+            part = part.assign(**dict.fromkeys(absent, np.nan))
+        dense, active = self.encoder.encode(part, label)
+        nothing = np.zeros(0, np.float32)
+        shifts = nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
+        return predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts))
+
+    def codes_of(self, outputs: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Index of the most probable class of every row, the first of equals."""
+        return outputs.argmax(axis=1) if len(outputs) else np.zeros(0, np.intp)
+
+    def numbers_of(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Predicted numbers, in the unit of the target."""
+        return outputs[:, 0].astype(np.float64) / self.target.factor + self.target.shift
+
+    @property
+    def probability_names(self) -> list[str]:
+        """A column name per class."""
+        return [str(label) for label in self.target.classes]
+
+    # ---- saving -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to one file; see `checkpoint.write_archive`."""
+        arrays = {}
+        for name, vector in zip(("network", "state/0", "state/1"), (self.flat, *self.states), strict=False):
+            weights, biases = self.topology.unpack(vector)
+            arrays |= {f"{name}/weights/{k}": array for k, array in enumerate(weights)}
+            arrays |= {f"{name}/biases/{k}": array for k, array in enumerate(biases)}
+        for name in _START_VALUES:
+            arrays |= {f"{name}/{k}": np.asarray(a) for k, a in enumerate(self.requested[name] or ()) if a is not None}
+        document = {
+            "task": self.task,
+            "encoder": self.encoder.to_json(),
+            "target": self.target.to_json(),
+            "topology": {
+                "n_onehot": self.topology.n_onehot,
+                "n_dense": self.topology.n_dense,
+                "hidden": list(self.topology.hidden),
+                "n_outputs": self.topology.n_outputs,
+                "activation": self.topology.activation,
+                "output": self.topology.output,
+            },
+            "requested": _plain(dict(self.requested) | dict.fromkeys(_START_VALUES)),
+            "effective": _plain(dict(self.effective) | dict.fromkeys(_START_VALUES)),
+            "history": _plain(self.history.records),
+            "has_validation": self.history.has_validation,
+            "n_states": len(self.states),
+            "n_seen": self.n_seen,
+            "n_rounds": self.n_rounds,
+            "n_rows": self.n_rows,
+            "feature_names": list(self.feature_names),
+            "is_named": self.is_named,
+            "offset_name": self.offset_name,
+        }
+        write_archive(path, arrays, document, kind="model")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Model:
+        """Read what `save` wrote."""
+        arrays, d = read_archive(path, kind="model")
+        try:
+            return cls._from_parts(arrays, d)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArchiveError(f"{path} is a model file whose content does not fit together: {error!r}.") from error
+
+    @classmethod
+    def _from_parts(cls, arrays: Mapping[str, NDArray[Any]], d: Mapping[str, Any]) -> Model:
+        topology = Topology(**{**d["topology"], "hidden": tuple(d["topology"]["hidden"])})
+        encoder = Encoder.from_json(d["encoder"])
+        if (encoder.n_onehot, len(encoder.numbers)) != (topology.n_onehot, topology.n_dense):
+            raise ArchiveError("the encoder's inputs are not the network's")
+        vectors = []
+        for name in ("network", *(f"state/{k}" for k in range(d["n_states"]))):
+            weights = [arrays[f"{name}/weights/{k}"] for k in range(len(topology.units))]
+            biases = [arrays[f"{name}/biases/{k}"] for k in range(len(topology.units))]
+            if [w.shape for w in weights] != topology.shapes or [b.shape for b in biases] != [(n,) for n in topology.units]:
+                raise ArchiveError("the arrays' shapes are not the network's")
+            vectors.append(topology.pack(weights, biases))
+        start_values = {
+            name: tuple(arrays.get(f"{name}/{k}") for k in range(len(topology.units)))
+            for name in _START_VALUES
+            if any(key.startswith(f"{name}/") for key in arrays)
+        }
+        records = [{key: math.nan if value is None else value for key, value in record.items()} for record in d["history"]]
+        return cls(
+            task=d["task"],
+            encoder=encoder,
+            target=Target.from_json(d["target"]),
+            topology=topology,
+            flat=vectors[0],
+            states=tuple(vectors[1:]),
+            requested=_unplain(d["requested"]) | start_values,
+            effective=_unplain(d["effective"]) | start_values,
+            history=History(d["task"], d["has_validation"], records),
+            n_seen=d["n_seen"],
+            n_rounds=d["n_rounds"],
+            n_rows=d["n_rows"],
+            feature_names=tuple(d["feature_names"]),
+            is_named=d["is_named"],
+            offset_name=d["offset_name"],
+        )
+
+
+def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:
+    values = np.asarray(offset, np.float64)
+    if values.shape != (n,):
+        raise SchemaError(f"{label} has {n:,} rows and {values.size:,} offsets. They must be as many.")
+    if not np.isfinite(values).all():
+        raise SchemaError(f"{int((~np.isfinite(values)).sum()):,} offsets of {label} are missing or infinite.")
+    return values
+
+
+_INFINITY = "infinity"
+#: Parameters that hold arrays: saved as such.
+_START_VALUES = ("initial_weights", "initial_biases")
+
+
+def _plain(value: Any) -> Any:
+    """JSON of a parameter or record: tuples as lists, NaN as null, infinity as a word, NumPy arrays as lists."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else _INFINITY
+    return value
+
+
+def _unplain(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters from their JSON."""
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
+    return {key: math.inf if value == _INFINITY else value for key, value in plain.items()}

@@ -1,0 +1,7 @@
+"""One machine: replicas of the network and the threads that train them (one thread today)."""
+
+from __future__ import annotations
+
+from dask_dl.node.replica import Replica
+
+__all__ = ["Replica"]

@@ -1,0 +1,83 @@
+"""One copy of the weights with its optimizer state, and the thread that trains it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dask_dl.kernels.network import predict_rows, train_rows
+from dask_dl.kernels.steps import N_STATES, Optimizer
+from dask_dl.state import Rows, aligned_zeros
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.kernels.layout import Topology
+
+#: A kernel call lasts about this long, so that Ctrl-C, heartbeats and progress lines get their turn.
+SECONDS_PER_CALL = 0.25
+
+
+class Replica:
+    """Weights, optimizer state and the number of rows they have learned from.
+
+    Parameters
+    ----------
+    topology : Topology
+    optimizer : Optimizer
+    flat : (size,) float32
+        Weights and biases as `topology` lays them out; trained in place.
+    states : sequence of (size,) float32, optional
+        Optimizer state to continue from; zeros when not given.
+    n_seen : int
+        Rows learned before: annealing and the momentum ramp go on from there.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        optimizer: Optimizer,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]] = (),
+        n_seen: int = 0,
+    ) -> None:
+        self.topology = topology
+        self.optimizer = optimizer
+        self.flat = flat
+        self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
+        self.n_seen = n_seen
+        self._rows_per_call = 16
+
+    def train(self, rows: Rows, on_call: Callable[[int], None] | None = None) -> float:
+        """One step per row, in order; returns the sum of the rows' losses before their steps.
+
+        `on_call` is told the number of rows done after each kernel call; what it raises stops the training between
+        two rows.
+        """
+        nothing = np.zeros(0, np.float32)
+        state0, state1 = [*self.states, nothing, nothing][:2]
+        loss, lo = 0.0, 0
+        while lo < rows.n:
+            hi = min(rows.n, lo + self._rows_per_call)
+            began = time.perf_counter()
+            loss += train_rows(rows, lo, hi, self.topology.network, self.optimizer, self.n_seen, self.flat, state0, state1)
+            seconds = time.perf_counter() - began
+            self.n_seen += hi - lo if not len(rows.weight) else int(np.count_nonzero(rows.weight[lo:hi]))
+            # At most fourfold from call to call: the first may have compiled, or met a busy machine.
+            ideal = (hi - lo) * SECONDS_PER_CALL / max(seconds, 1e-9)
+            self._rows_per_call = int(min(max(ideal, 1), 4 * self._rows_per_call))
+            if on_call is not None:
+                on_call(hi - lo)
+            lo = hi
+        return loss
+
+
+def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
+    """Outputs of every row, (n, n_outputs): probabilities, or a number with its offset."""
+    out = np.empty((rows.n, topology.n_outputs), np.float32)
+    predict_rows(rows, topology.network, flat, out)
+    return out

@@ -1,0 +1,752 @@
+"""
+Every parameter in one table: name, allowed values, default, what a restart may change, what has an effect, meaning.
+
+Validation, the effective values, docs/parameters.md, the estimators' docstrings and the command line are derived from
+`TABLE`, `CONFLICTS` and `NO_EFFECT`; no default and no range is written anywhere else. Imports only the standard
+library, and at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+import operator
+import os
+import reprlib
+import sys
+import textwrap
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from dask_dl.errors import ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Kinds of values
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Legal values: `text` describes them, `read` returns one in its canonical form or raises ValueError (a hint)."""
+
+    text: str
+    read: Callable[[Any], Any]
+
+
+def _require(legal: object, hint: str = "") -> None:
+    if not legal:
+        raise ValueError(hint)
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number, word or list in place of NumPy's, without importing NumPy."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _show(value: Any) -> str:
+    """One short line; other objects by their type, because the repr of a table is long and may compute."""
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) < 60 else reprlib.repr(value)
+    plain = value is None or isinstance(value, (numbers.Number, list, tuple))
+    return reprlib.repr(value) if plain else f"<{type(value).__name__}>"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    folded = {_fold(k): k for k in known}
+    close = difflib.get_close_matches(_fold(word), folded, n=1)
+    return f'did you mean "{folded[close[0]]}"?' if close else ""
+
+
+def _fold(word: str) -> str:
+    return word.replace("_", "").casefold()
+
+
+def _flag(value: Any) -> Any:
+    value = _plain(value)
+    _require(isinstance(value, bool))
+    return value
+
+
+def _number(cast: Callable[[Any], Any], low: float, high: float, ends: str, also: Sequence[float]) -> Kind:
+    """Numbers from `low` to `high`, with or without these as the brackets `ends` tell, and the values `also`."""
+    name = cast.__name__.removeprefix("_to_")
+    text = f"{name} in {ends[0]}{low}, {high}{ends[1]}"
+    if math.isinf(high) and ends[1] == ")":
+        text = f"{name} {'>=' if ends[0] == '[' else '>'} {low}"
+
+    def read(value: Any) -> Any:
+        number = cast(_plain(value))
+        above = low <= number if ends[0] == "[" else low < number
+        below = number <= high if ends[1] == "]" else number < high
+        _require((above and below) or number in also)  # a NaN is neither above nor below
+        return number
+
+    return Kind(text + (f" or {', '.join(map(str, also))}" if also else ""), read)
+
+
+def _to_float(value: Any) -> float:
+    _require(isinstance(value, numbers.Real) and not isinstance(value, bool))
+    return float(value)
+
+
+def _to_int(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():  # refused too: a fraction here is rather a slip than a wish
+        raise ValueError(f"write {int(value)}")
+    _require(hasattr(value, "__index__") and not isinstance(value, bool))
+    return operator.index(value)
+
+
+def _real(low: float = 0, high: float = math.inf, ends: str = "[)", also: Sequence[float] = ()) -> Kind:
+    return _number(_to_float, low, high, ends, also)
+
+
+def _int(low: int, also: Sequence[int] = ()) -> Kind:
+    return _number(_to_int, low, math.inf, "[)", also)
+
+
+def _choice(*words: str) -> Kind:
+    """One of some words; case and underscores do not matter."""
+
+    def read(value: Any) -> str:
+        value = _plain(value)
+        _require(isinstance(value, str))
+        same = [word for word in words if _fold(word) == _fold(value)]
+        _require(same, _near(value, words))
+        return same[0]
+
+    return Kind("{" + ", ".join(map(_show, words)) + "}", read)
+
+
+def _list_of(item: Kind) -> Kind:
+    """List, tuple or array of values of one kind; becomes a tuple."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        value = _plain(value)
+        _require(isinstance(value, (list, tuple)), "even one value goes in a list")
+        items = []
+        for i, v in enumerate(value):
+            try:
+                items.append(item.read(v))
+            except ValueError as error:
+                raise ValueError(_joined(f"entry {i} is {_show(v)}", error)) from None
+        return tuple(items)
+
+    return Kind(f"list of {item.text}", read)
+
+
+def _joined(text: str, hint: Exception) -> str:
+    return f"{text}; {hint}" if str(hint) else text
+
+
+def _object(text: str, test: Callable[[Any], object] = lambda _: True) -> Kind:
+    """Return the kind of other things, described in words; `test` catches gross mistakes."""
+
+    def read(value: Any) -> Any:
+        _require(test(value))
+        return value
+
+    return Kind(text, read)
+
+
+def _arrays(ndim: int) -> Kind:
+    def fits(value: Any) -> bool:
+        shape = getattr(value, "shape", None)
+        return value is None or (isinstance(value, (list, tuple)) if shape is None else len(shape) == ndim)
+
+    return _list_of(_object(f"{ndim}-d arrays", fits))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The table
+
+Task = Literal["classification", "regression", "autoencoder"]
+Place = Literal["constructor", "fit", "h2o"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row. None is legal exactly where it is the default."""
+
+    group: str  #: heading of its section
+    place: Place
+    name: str
+    kind: Kind
+    default: Any
+    restart: Literal["yes", "no", "equal", "ignored", "request", "n/a"]  #: see RESTART
+    available: tuple[Any, ...] | Literal["all"]  #: what has an effect today, besides the default; in lists, each item
+    doc: str
+    canonical: Callable[[Any], Any] | None = None  #: turns several legal values that mean one into that one
+    same_as: str = ""  #: the row whose other name this is
+
+    @property
+    def allowed(self) -> str:
+        """The legal values in words."""
+        return f"{self.kind.text} or None" if self.default is None else self.kind.text
+
+    @property
+    def today(self) -> str:
+        """The available values in words."""
+        return "all" if self.available == "all" else ", ".join(map(_show, (self.default, *self.available)))
+
+    def read(self, value: Any) -> Any:
+        """Return a legal value in its canonical form; ValueError otherwise."""
+        if value is None and self.default is None:
+            return None
+        value = self.kind.read(value)
+        return self.canonical(value) if self.canonical else value
+
+    def is_default(self, value: Any) -> bool:
+        """Whether a canonical value is the default."""
+        return _equal(value, self.default)
+
+    def is_available(self, value: Any) -> bool:
+        """Whether a canonical value has an effect today."""
+        if self.available == "all" or self.is_default(value):
+            return True
+        items = value if isinstance(value, tuple) and value else (value,)
+        return all(any(_equal(item, known) for known in self.available) for item in items)
+
+
+def _equal(value: Any, known: Any) -> bool:
+    # Frames and arrays answer == with a table: only plain values are compared by it.
+    return value is known or (isinstance(value, (int, float, str, tuple)) and bool(value == known))
+
+
+RESTART: Final[Mapping[str, str]] = {
+    "yes": "may change, and the new value takes effect",
+    "no": "a change is refused",
+    "equal": "must be the same in effect",
+    "ignored": "the value of the first training stays in force",
+    "request": "always the value of the new request",
+    "n/a": "does not apply",
+}
+
+# fmt: off
+_FLAG, _SHARE, _AMOUNT = Kind("bool", _flag), _real(0, 1, "[]"), _real()
+_COUNT, _SEED = _int(0), _int(0, also=(-1,))
+_FRAME, _COLUMN, _COLUMNS = _object("frame"), _object("column name"), _list_of(_object("column names"))
+_VECTOR = _object("column name, or collection aligned with X")
+_PATH = _object("path or URL", lambda v: isinstance(v, (str, os.PathLike)) and os.fspath(v))
+_ACTIVATION = _choice(*(word + drop for word in ("tanh", "rectifier", "maxout") for drop in ("", "_with_dropout")))
+_STARTS = _choice("uniform_adaptive", "uniform", "normal")
+_AUC = _choice("auto", "none", "macro_ovr", "weighted_ovr", "macro_ovo", "weighted_ovo")
+_ENCODING = _choice("auto", "one_hot_internal", "binary", "eigen", "label_encoder", "sort_by_response", "enum_limited")
+_LOSS = _choice("automatic", "cross_entropy", "quadratic", "huber", "absolute", "quantile")
+_FOR_CLASSES = ("auto", "bernoulli", "multinomial")
+_FOR_NUMBERS = ("auto", "gaussian", "poisson", "gamma", "tweedie", "laplace", "quantile", "huber")
+_FAMILY = _choice(*_FOR_CLASSES, *_FOR_NUMBERS[1:])
+_OF_CLASSES = ("logloss", "auc", "aucpr", "lift_top_group", "misclassification", "mean_per_class_error")
+_OF_ANYTHING = ("auto", "mse", "rmse", "mae", "rmsle", "custom", "custom_increasing")
+_METRIC = _choice(*_OF_ANYTHING, "deviance", *_OF_CLASSES)
+_FLOAT32_MAX: Final = 3.4028234663852886e38
+
+
+def _no_seed(value: int) -> int | None:
+    return None if value == -1 else value
+
+
+def _no_limit(value: float) -> float:
+    return math.inf if value >= _FLOAT32_MAX else value
+
+
+# Not formatted, so that a row is read as a row: name, kind, default, restart, available today, meaning.
+_SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
+    ("Network and initial state", "constructor", (
+        ("hidden", _list_of(_int(1)), (200, 200), "equal", "all",
+         "Units of each hidden layer, input side first. An empty list makes a linear model."),
+        ("activation", _ACTIVATION, "rectifier", "no", ("tanh",),
+         "Function of the hidden units: tanh, max(0, x), or the larger of two sums (maxout); with or without dropout."),
+        ("initial_weight_distribution", _STARTS, "uniform_adaptive", "yes", "all",
+         "Distribution of the starting weights; uniform_adaptive sets its width by the sizes of the layers it joins."),
+        ("initial_weight_scale", _AMOUNT, 1.0, "yes", "all",
+         "Half-width (uniform) or standard deviation (normal) of the starting weights."),
+        ("initial_weights", _arrays(2), None, "yes", "all",
+         "Starting weights, shaped as `coefs_`: (inputs, units) per layer and output; None leaves a layer random."),
+        ("initial_biases", _arrays(1), None, "yes", "all",
+         "Starting biases, shaped as `intercepts_`: (units,) per layer and output; None leaves a layer as usual."),
+        ("pretrained_autoencoder", _object("fitted autoencoder"), None, "yes", (),
+         "Autoencoder on the same inputs, whose hidden layers become the starting hidden layers."),
+    )),
+    ("Data preparation", "constructor", (
+        ("use_all_factor_levels", _FLAG, True, "no", "all",
+         "Give every level of a category an input; False leaves out the first. Missing values have one in any case."),
+        ("standardize", _FLAG, True, "no", "all",
+         "Bring numeric inputs and a numeric target to mean 0 and variance 1. Predictions keep the original unit."),
+        ("missing_values_handling", _choice("mean_imputation", "skip"), "mean_imputation", "yes", (),
+         "Missing inputs: take the training mean (numbers) or the missing level (categories), or skip the row."),
+        ("max_categorical_features", _int(1), 2**31 - 1, "no", (),
+         "Largest number of inputs for all categories together; beyond it levels share inputs by hashing."),
+        ("categorical_encoding", _ENCODING, "auto", "equal", ("one_hot_internal",),
+         "How categories become numbers; auto is one_hot_internal: an input per level, one for missing and unseen."),
+        ("ignore_const_cols", _FLAG, True, "no", "all", "Leave out columns with a single value: they teach nothing."),
+        ("sparse", _FLAG, False, "no", (), "Take numeric inputs for mostly zero: they are scaled, but not centred."),
+        ("col_major", _FLAG, False, "no", "all",  # True is not awaited but refused for good, in CONFLICTS
+         "Obsolete storage order; only False is legal."),
+    )),
+    ("Objective", "constructor", (
+        ("loss", _LOSS, "automatic", "yes", ("cross_entropy", "quadratic"),
+         "What training makes small; automatic follows the distribution."),
+        ("distribution", _FAMILY, "auto", "no", ("bernoulli", "multinomial", "gaussian"),
+         "Distribution of the target; auto is bernoulli or multinomial for classes, for numbers the one of the loss."),
+        ("quantile_alpha", _SHARE, 0.5, "no", (), "The quantile that the quantile loss estimates; 0.5 is the median."),
+        ("tweedie_power", _real(1, 2, "()"), 1.5, "no", (),
+         "Variance power of the tweedie distribution: towards 1 it resembles poisson, towards 2 gamma."),
+        ("huber_alpha", _SHARE, 0.9, "no", (),
+         "Quantile of the absolute residuals at which the huber loss turns from quadratic to linear."),
+    )),
+    ("Optimiser", "constructor", (
+        ("epochs", _AMOUNT, 10.0, "yes", "all",
+         "Passes over the training rows, fractions included; 0 only scores the starting network."),
+        ("train_samples_per_iteration", _int(1, also=(-2, -1, 0)), -2, "yes", "all",
+         "Rows trained by all workers before each average: 0 an epoch, -1 all that the workers hold, -2 automatic."),
+        ("target_ratio_comm_to_comp", _real(ends="()"), 0.05, "yes", (),
+         "Communication per computing time aimed at by the automatic train_samples_per_iteration, on several workers."),
+        ("adaptive_rate", _FLAG, True, "no", "all",
+         "ADADELTA: a step of its own for every weight, governed by rho and epsilon. False: SGD by rate and momentum."),
+        ("rho", _real(0, 1), 0.99, "no", "all",
+         "ADADELTA: memory of its running means of squared slopes and steps; nearer 1 remembers longer."),
+        ("epsilon", _AMOUNT, 1e-8, "no", "all", "ADADELTA: added under the root; sets the size of the first steps."),
+        ("rate", _AMOUNT, 0.005, "no", "all", "SGD: step per row, before annealing, decay and a factor 1 - momentum."),
+        ("rate_annealing", _AMOUNT, 1e-6, "no", "all",
+         "SGD: the rate is divided by 1 + rate_annealing * rows trained so far."),
+        ("rate_decay", _AMOUNT, 1.0, "no", "all", "SGD: factor on the rate from layer to layer, input side first."),
+        ("momentum_start", _real(0, 1), 0.0, "no", "all", "SGD: momentum at the first row."),
+        ("momentum_ramp", _AMOUNT, 1e6, "no", "all",
+         "SGD: rows over which momentum goes from momentum_start to momentum_stable; 0 is at once."),
+        ("momentum_stable", _real(0, 1), 0.0, "no", "all", "SGD: momentum after the ramp."),
+        ("nesterov_accelerated_gradient", _FLAG, True, "no", "all",
+         "SGD: with momentum, look ahead along the velocity (Nesterov); False is the classical heavy ball."),
+        ("mini_batch_size", _int(1), 1, "yes", (), "Rows whose mean slope makes an update."),
+        ("fast_mode", _FLAG, True, "yes", "all",
+         "Skip weights whose input or unit is silent for a row, and with them their penalties and running means."),
+    )),
+    ("Regularisation", "constructor", (
+        ("input_dropout_ratio", _real(0, 1), 0.0, "yes", (),
+         "Probability of dropping an input for a row in training; kept ones are enlarged to make up for it."),
+        ("hidden_dropout_ratios", _list_of(_real(0, 1)), None, "yes", (0.0,),
+         "Probability of dropping a unit for a row, per hidden layer; None is 0.5 if activation has dropout, else 0."),
+        ("l1", _AMOUNT, 0.0, "yes", "all", "Penalty per row on the size of weights and biases: makes many zero."),
+        ("l2", _AMOUNT, 0.0, "yes", "all", "Penalty per row on half their squares: keeps them small."),
+        ("max_w2", _real(ends="(]"), math.inf, "yes", (),
+         "Limit on the sum of squares of a unit's incoming weights; 3.4028235e38 and more is none.", _no_limit),
+        ("average_activation", _real(-1, math.inf, "()"), 0.0, "yes", (),
+         "Sparse autoencoder: the mean activation that hidden units are drawn to."),
+        ("sparsity_beta", _AMOUNT, 0.0, "no", (), "Sparse autoencoder: strength of the pull to average_activation."),
+        ("elastic_averaging", _FLAG, False, "yes", (),
+         "Each worker keeps its own network, drawn to a consensus, instead of starting each iteration at the average."),
+        ("elastic_averaging_moving_rate", _real(0, 1, "(]"), 0.9, "yes", (), "Share of new averages in the consensus."),
+        ("elastic_averaging_regularization", _AMOUNT, 1e-3, "yes", (), "Pull of the consensus on each network."),
+    )),
+    ("Scoring, stopping and output", "constructor", (
+        ("score_interval", _AMOUNT, 5.0, "yes", "all", "Least time, in seconds, between the starts of two scorings."),
+        ("score_duty_cycle", _SHARE, 0.1, "yes", "all", "Largest share of time for scoring; 0 scores only at the end."),
+        ("score_each_iteration", _FLAG, False, "ignored", "all", "Score after every iteration, whatever the time."),
+        ("score_training_samples", _COUNT, 10_000, "yes", "all", "Training rows, drawn once, to score on; 0 is all."),
+        ("score_validation_samples", _COUNT, 0, "yes", "all", "Validation rows, drawn once, to score on; 0 is all."),
+        ("score_validation_sampling", _choice("uniform", "stratified"), "uniform", "yes", (),
+         "Draw validation rows all alike, or such that classes come balanced."),
+        ("classification_stop", _real(also=(-1,)), 0.0, "yes", (-1.0,),
+         "Stop when the classification error on training rows is at most this; -1 never."),
+        ("regression_stop", _real(also=(-1,)), 1e-6, "yes", (-1.0,),
+         "Stop when the mean squared error on training rows (squared units of the target) is at most this; -1 never."),
+        ("stopping_rounds", _COUNT, 5, "yes", (0,),
+         "Stop when the mean of the metric over this many scorings no longer improves; 0 never."),
+        ("stopping_metric", _METRIC, "auto", "yes", (),
+         "Metric of early stopping and of the best model; auto is logloss, deviance, or for autoencoders mse."),
+        ("stopping_tolerance", _real(0, 1), 0.0, "yes", (), "Relative improvement that counts as none."),
+        ("overwrite_with_best_model", _FLAG, True, "yes", "all", "Return the network of the best scoring."),
+        ("max_runtime_secs", _AMOUNT, 0.0, "request", (), "Longest training time, in seconds; 0 is no limit."),
+        ("auc_type", _AUC, "auto", "ignored", (),
+         "Area under the curve with several classes: mean over each against the rest, or over pairs; auto is none."),
+        ("gainslift_bins", _SEED, -1, "ignored", (), "Groups of the gains and lift table; -1 is automatic, 0 none."),
+        ("custom_metric_func", _object("callable", callable), None, "ignored", (), "The user's own metric."),
+        ("diagnostics", _FLAG, True, "yes", "all", "Obsolete: the layer summary is always made."),
+        ("variable_importances", _FLAG, True, "yes", "all", "Rate each input by the weights from it on (Gedeon)."),
+        ("export_weights_and_biases", _FLAG, False, "yes", "all",
+         "Needed for weights(i) and biases(i) of the H2O face; `coefs_` and `intercepts_` are there in any case."),
+        ("quiet_mode", _FLAG, False, "yes", "all", "Write less to the log."),
+        ("verbose", _FLAG, False, "request", "all", "Print a line at every scoring."),
+    )),
+    ("Cross-validation", "constructor", (
+        ("nfolds", _int(2, also=(0,)), 0, "n/a", (), "Number of folds; 0 is no cross-validation."),
+        ("fold_assignment", _choice("auto", "random", "modulo", "stratified"), "auto", "n/a", (),
+         "Rows go to folds by chance (auto), by row number, or by chance with equal shares of each class."),
+        ("keep_cross_validation_models", _FLAG, True, "n/a", (), "Keep the models of the folds."),
+        ("keep_cross_validation_predictions", _FLAG, False, "n/a", (), "Keep the predictions for rows held out."),
+        ("keep_cross_validation_fold_assignment", _FLAG, False, "n/a", (), "Keep the fold of every row."),
+    )),
+    ("Class balance", "constructor", (
+        ("balance_classes", _FLAG, False, "ignored", (),
+         "Train on rows resampled to balance the classes; predicted probabilities are corrected back."),
+        ("class_sampling_factors", _list_of(_AMOUNT), None, "ignored", (),
+         "Sampling ratio of each class, in the order of `classes_`; None balances them."),
+        ("max_after_balance_size", _real(ends="()"), 5.0, "ignored", (),
+         "Largest number of balanced training rows, relative to the original ones."),
+    )),
+    ("Parallel work", "constructor", (
+        ("force_load_balance", _FLAG, True, "yes", "all", "Divide the rows so that every thread has work."),
+        ("replicate_training_data", _FLAG, False, "yes", (), "Every worker holds and trains all rows, not a share."),
+        ("single_node_mode", _FLAG, False, "yes", (), "Train on one worker only, which must hold all rows."),
+        ("shuffle_training_data", _FLAG, True, "yes", "all",
+         "Visit rows in a fresh random order every epoch. False keeps the stored order: bad if it is sorted."),
+        ("reproducible", _FLAG, False, "yes", "all",
+         "Same data, parameters and random_state: same weights, bit for bit. Takes longer."),
+        ("random_state", _SEED, None, "yes", "all",
+         "Seed of the starting weights, of the order of rows and of every draw; None or -1 draws one.", _no_seed),
+        ("n_jobs", _int(1, also=(-1,)), None, "request", (1,), "Threads per machine; -1 is all cores, None auto."),
+        ("client", _object("dask.distributed.Client"), None, "request", (), "Cluster to train on, or this process."),
+        ("storage", _choice("auto", "memory", "disk", "source"), "auto", "request", ("memory",),
+         "Where encoded rows wait between epochs: in memory, on local disk, or nowhere (encoded anew each time)."),
+        ("checkpoint_dir", _PATH, None, "request", (), "Where to save the state of training as it goes.", os.fspath),
+        ("checkpoint_interval", _AMOUNT, 60.0, "request", (), "Least time, in seconds, between two such states."),
+    )),
+    ("Arguments of fit", "fit", (
+        ("sample_weight", _VECTOR, None, "equal", "all",
+         "Weight >= 0 of each row in loss, means and metrics; a row of weight 0 never trains."),
+        ("offset", _VECTOR, None, "equal", "all",
+         "Known part of each prediction, added to the output before the link function; for regression only."),
+        ("folds", _VECTOR, None, "n/a", (), "Fold of each row, where nfolds does not make them."),
+        ("eval_set", _object("(X, y[, weight[, offset]]), or frame with the same columns"), None, "equal", "all",
+         "Validation rows, scored along with training; early stopping and the best model go by them."),
+        ("checkpoint", _object("fitted model, or its path"), None, "yes", (), "Model to train on, to more epochs."),
+        ("resume", _FLAG, False, "n/a", (), "Go on from the newest state in checkpoint_dir, as after a crash."),
+    )),
+    ("H2O face only", "h2o", (
+        ("model_id", _object("str", lambda v: isinstance(v, str)), None, "n/a", (), "Name of the model."),
+        ("training_frame", _FRAME, None, "request", (), "Table to train on, with its target."),
+        ("validation_frame", _FRAME, None, "equal", (), "Validation rows: eval_set of fit."),
+        ("x", _COLUMNS, None, "equal", (), "Columns to learn from; None is all the others."),
+        ("ignored_columns", _COLUMNS, None, "equal", (), "Columns not to learn from, where x is None."),
+        ("y", _COLUMN, None, "equal", (), "Target: numbers mean regression, categories classification."),
+        ("response_column", _COLUMN, None, "equal", (), "Other name of y.", None, "y"),
+        ("weights_column", _COLUMN, None, "equal", (), "Column of the weights: sample_weight of fit."),
+        ("offset_column", _COLUMN, None, "equal", (), "Column of the offsets: offset of fit."),
+        ("fold_column", _COLUMN, None, "n/a", (), "Column of the folds: folds of fit."),
+        ("autoencoder", _FLAG, False, "no", (), "Learn to reproduce the inputs: DeepLearningAutoEncoder."),
+        ("seed", _SEED, None, "yes", "all", "Other name of random_state.", _no_seed, "random_state"),
+        ("export_checkpoints_dir", _PATH, None, "request", (), "Folder that takes every finished model.", os.fspath),
+        ("max_confusion_matrix_size", _COUNT, 20, "yes", (), "Obsolete, without effect."),
+    )),
+)
+
+TABLE: Final[Mapping[str, Parameter]] = {
+    row[0]: Parameter(group, place, *row) for group, place, rows in _SECTIONS for row in rows
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rules between parameters. `p` holds all canonical values, and `task` and `n_classes` (None while unknown).
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Speaks of the parameters `names` when `applies`; `text` says what is wrong, or missing, and what to do."""
+
+    names: tuple[str, ...]
+    applies: Callable[[Any], Any]
+    text: str
+
+
+_LOSSES_OF: Final[Mapping[str, Sequence[str]]] = {  # the first is what automatic becomes
+    "bernoulli": ("cross_entropy", "quadratic"), "multinomial": ("cross_entropy", "quadratic"), "gaussian": ("quadratic",),
+    "laplace": ("absolute",), "quantile": ("quantile",), "huber": ("huber",), "poisson": (), "gamma": (), "tweedie": (),
+}
+_FAMILIES_OF: Final = {"classification": _FOR_CLASSES, "regression": _FOR_NUMBERS, "autoencoder": _FOR_NUMBERS}
+_METRICS_OF: Final = {
+    "classification": (*_OF_ANYTHING, *_OF_CLASSES), "regression": (*_OF_ANYTHING, "deviance"), "autoencoder": ("auto", "mse"),
+}
+
+
+def _misfit(values: Sequence[Any] | None, length: int) -> bool:
+    return values is not None and len(values) != length
+
+
+def _out_of_reach(p: Any) -> bool:
+    """Whether hidden units cannot take the mean activation that a sparse autoencoder asks for."""
+    mean = p.average_activation
+    outside = mean <= 0 if "rectifier" in p.activation else not -1 < mean < 1
+    return bool(p.task == "autoencoder" and p.sparsity_beta and outside)
+
+
+CONFLICTS: Final[Sequence[Rule]] = (
+    Rule(("distribution",), lambda p: p.task and p.distribution not in _FAMILIES_OF[p.task],
+         "bernoulli and multinomial are for classes, the others for numbers; use auto"),
+    Rule(("distribution",), lambda p: p.distribution == "bernoulli" and (p.n_classes or 2) > 2,
+         "bernoulli is for two classes; use auto or multinomial"),
+    Rule(("loss",), lambda p: p.task == "classification" and p.loss in ("huber", "absolute", "quantile"),
+         "a classifier takes automatic, cross_entropy or quadratic; use one of these"),
+    Rule(("loss",), lambda p: p.task in ("regression", "autoencoder") and p.loss == "cross_entropy",
+         "cross_entropy is for classes; use automatic, or a classifier"),
+    Rule(("distribution", "loss"), lambda p: p.loss not in ("automatic", *_LOSSES_OF.get(p.distribution, (p.loss,))),
+         "they contradict each other; leave one of them automatic"),
+    Rule(("hidden", "hidden_dropout_ratios"), lambda p: _misfit(p.hidden_dropout_ratios, len(p.hidden)),
+         "give one ratio per hidden layer"),
+    Rule(("activation", "hidden_dropout_ratios"),
+         lambda p: any(p.hidden_dropout_ratios or ()) and not p.activation.endswith("_with_dropout"),
+         "hidden dropout needs an activation with dropout; use for instance rectifier_with_dropout"),
+    Rule(("hidden", "initial_weights"), lambda p: _misfit(p.initial_weights, len(p.hidden) + 1),
+         "give one entry per hidden layer and one for the output layer; an entry may be None"),
+    Rule(("hidden", "initial_biases"), lambda p: _misfit(p.initial_biases, len(p.hidden) + 1),
+         "give one entry per hidden layer and one for the output layer; an entry may be None"),
+    Rule(("initial_weights", "initial_biases", "checkpoint"),
+         lambda p: p.checkpoint is not None and (p.initial_weights is not None or p.initial_biases is not None),
+         "a training that goes on starts from its checkpoint; leave out the others"),
+    Rule(("pretrained_autoencoder",), lambda p: p.task == "autoencoder" and p.pretrained_autoencoder is not None,
+         "it starts a classifier or regressor; to train an autoencoder further, use checkpoint"),
+    Rule(("adaptive_rate", "rho"), lambda p: p.adaptive_rate and not p.rho,
+         "ADADELTA needs rho above 0; use 0.9 to 0.999, or adaptive_rate=False"),
+    Rule(("adaptive_rate", "epsilon"), lambda p: p.adaptive_rate and not p.epsilon,
+         "ADADELTA needs epsilon above 0; use 1e-10 to 1e-4, or adaptive_rate=False"),
+    Rule(("sparse", "elastic_averaging"), lambda p: p.sparse and p.elastic_averaging,
+         "elastic averaging does not go with sparse inputs; leave one of them False"),
+    Rule(("col_major",), lambda p: p.col_major, "this storage order is obsolete; leave it False"),
+    Rule(("average_activation", "sparsity_beta"),
+         lambda p: p.task in ("classification", "regression") and (p.average_activation or p.sparsity_beta),
+         "sparsity is for autoencoders; leave both at 0"),
+    Rule(("activation", "average_activation"), _out_of_reach,
+         "units cannot take this mean; use one above 0 for rectifier, within (-1, 1) for tanh"),
+    Rule(("activation",), lambda p: p.task == "autoencoder" and p.activation.startswith("maxout"),
+         "an autoencoder takes tanh or rectifier, with or without dropout; use one of these"),
+    Rule(("categorical_encoding",), lambda p: p.task == "autoencoder" and p.categorical_encoding == "sort_by_response",
+         "an autoencoder has no response to sort by; use auto"),
+    Rule(("balance_classes",), lambda p: p.task in ("regression", "autoencoder") and p.balance_classes,
+         "only a classifier has classes to balance; leave it False"),
+    Rule(("balance_classes", "class_sampling_factors"),
+         lambda p: not p.balance_classes and p.class_sampling_factors is not None,
+         "the factors need balance_classes=True"),
+    Rule(("class_sampling_factors",), lambda p: p.n_classes and _misfit(p.class_sampling_factors, p.n_classes),
+         "give one factor per class"),
+    Rule(("stopping_rounds", "stopping_metric"),
+         lambda p: p.task and p.stopping_rounds and p.stopping_metric not in _METRICS_OF[p.task],
+         "this metric does not suit what is learned; use auto"),
+    Rule(("stopping_rounds", "stopping_metric", "custom_metric_func"),
+         lambda p: p.stopping_rounds and p.stopping_metric.startswith("custom") and p.custom_metric_func is None,
+         "a custom stopping metric needs custom_metric_func"),
+    Rule(("custom_metric_func",), lambda p: p.task == "autoencoder" and p.custom_metric_func is not None,
+         "an autoencoder takes no metric of the user's own; leave it out"),
+    Rule(("nfolds",), lambda p: p.task == "autoencoder" and p.nfolds, "an autoencoder has no folds; leave it 0"),
+    Rule(("nfolds", "folds"), lambda p: p.nfolds and p.folds is not None, "each makes folds; leave out one of them"),
+    Rule(("nfolds", "fold_assignment"), lambda p: p.fold_assignment != "auto" and not p.nfolds,
+         "fold_assignment needs nfolds of at least 2, and no folds of the user's own"),
+    Rule(("nfolds", "checkpoint"), lambda p: p.nfolds and p.checkpoint is not None,
+         "a training that goes on is not cross-validated; leave out one of them"),
+    Rule(("offset",), lambda p: p.task == "classification" and p.offset is not None,
+         "offsets are for regression; leave it out"),
+    Rule(("resume", "checkpoint_dir"), lambda p: p.resume and p.checkpoint_dir is None,
+         "resume needs the checkpoint_dir of the training that broke off"),
+    Rule(("resume", "checkpoint"), lambda p: p.resume and p.checkpoint is not None,
+         "each names the state to go on from; leave out one of them"),
+)
+
+NO_EFFECT: Final[Sequence[Rule]] = (
+    Rule(("rate", "rate_annealing", "rate_decay", "momentum_start", "momentum_ramp", "momentum_stable",
+          "nesterov_accelerated_gradient"), lambda p: p.adaptive_rate, "needs adaptive_rate=False"),
+    Rule(("rho", "epsilon"), lambda p: not p.adaptive_rate, "needs adaptive_rate=True"),
+    Rule(("stopping_metric", "stopping_tolerance"), lambda p: not p.stopping_rounds, "needs stopping_rounds above 0"),
+    Rule(("initial_weight_scale",), lambda p: p.initial_weight_distribution == "uniform_adaptive",
+         "needs initial_weight_distribution uniform or normal"),
+    Rule(("quantile_alpha",), lambda p: "quantile" not in (p.distribution, p.loss), "needs distribution quantile"),
+    Rule(("tweedie_power",), lambda p: p.distribution != "tweedie", "needs distribution tweedie"),
+    Rule(("huber_alpha",), lambda p: "huber" not in (p.distribution, p.loss), "needs distribution huber"),
+    Rule(("average_activation",), lambda p: not p.sparsity_beta, "needs sparsity_beta above 0"),
+    Rule(("elastic_averaging_moving_rate", "elastic_averaging_regularization"), lambda p: not p.elastic_averaging,
+         "needs elastic_averaging=True"),
+    Rule(("max_after_balance_size", "score_validation_sampling"), lambda p: not p.balance_classes,
+         "needs balance_classes=True"),
+    Rule(("target_ratio_comm_to_comp",), lambda p: p.train_samples_per_iteration != -2,
+         "needs train_samples_per_iteration=-2"),
+    Rule(("replicate_training_data",), lambda p: p.reproducible, "needs reproducible=False"),
+    Rule(("single_node_mode",), lambda p: not p.replicate_training_data, "needs replicate_training_data=True"),
+    Rule(("checkpoint_interval",), lambda p: p.checkpoint_dir is None, "needs checkpoint_dir"),
+    Rule(("diagnostics",), lambda _: True, "obsolete"),
+)
+# fmt: on
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is derived from them
+
+
+def constructor_defaults() -> dict[str, Any]:
+    """Names and defaults of the estimators' constructors, in order."""
+    return {name: row.default for name, row in TABLE.items() if row.place == "constructor"}
+
+
+def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row.default for name, row in TABLE.items() if not row.same_as} | dict(values)
+
+
+def _settings(names: Sequence[str], values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_show(values[name])}" for name in names)
+
+
+def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | None = None) -> dict[str, Any]:
+    """
+    Complete and canonical parameters, or every mistake at once.
+
+    Parameters
+    ----------
+    given : mapping
+        Parameters and arguments of fit by name; stays as it is.
+    task : {"classification", "regression", "autoencoder"} or None
+        None, while it is not known, leaves out the rules that depend on it.
+    n_classes : int or None
+        Number of classes, once known.
+
+    Returns
+    -------
+    dict
+        All parameters of the constructors and whatever else was given: words in lower case with underscores, numbers
+        and flags as Python's own, lists as tuples, other names (seed) under the name they stand for.
+
+    Raises
+    ------
+    ParameterError
+        First what is never legal, then what is legal but not available yet.
+    """
+    mistakes = []
+    read, wrong = {}, set()
+    for name, value in given.items():
+        row = TABLE.get(name)
+        if row is None:
+            mistakes.append(f"{_settings([name], given)}: no such parameter; {_near(name, [*TABLE]) or 'leave it out'}")
+            continue
+        if row.same_as in given:
+            mistakes.append(f"{_settings([name, row.same_as], given)}: two names of one thing; leave out one of them")
+        try:
+            read[row.same_as or name] = row.read(value)
+        except (ValueError, OverflowError) as error:
+            wrong.add(row.same_as or name)
+            legal = f"must be {row.allowed} (default {_show(row.default)})"
+            mistakes.append(_joined(f"{_settings([name], given)}: {legal}", error))
+
+    values = _with_defaults(read)
+    p = SimpleNamespace(**values, task=task, n_classes=n_classes)
+    mistakes += [
+        f"{_settings(rule.names, values)}: {rule.text}"
+        for rule in CONFLICTS
+        if wrong.isdisjoint(rule.names) and rule.applies(p)
+    ]
+    mistakes += [
+        f"{_settings([name], values)}: not available yet: today only {TABLE[name].today}"
+        for name, value in values.items()
+        if name not in wrong and not TABLE[name].is_available(value)
+    ]
+    if mistakes:
+        title = f"{len(mistakes)} mistake{'s' * (len(mistakes) > 1)} in the parameters:"
+        raise ParameterError("\n".join([title, *(f"  {i}. {line}" for i, line in enumerate(mistakes, 1))]))
+    return {name: value for name, value in values.items() if name in read or TABLE[name].place == "constructor"}
+
+
+def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | None = None) -> dict[str, Any]:
+    """
+    Replace automatic choices by what they became.
+
+    Parameters
+    ----------
+    parameters : mapping
+        As `validate` returns them.
+    task : {"classification", "regression", "autoencoder"}
+        What is learned.
+    n_classes : int or None
+        Number of classes; needed for classification.
+
+    Returns
+    -------
+    dict
+        The same parameters. A random_state of None stays: drawing a seed is the caller's part.
+    """
+    e = dict(parameters)
+    if e["distribution"] == "auto" and task == "classification":
+        assert n_classes is not None, "the distribution of classes depends on their number"
+        e["distribution"] = "bernoulli" if n_classes == 2 else "multinomial"
+    elif e["distribution"] == "auto":
+        families = {"absolute": "laplace", "quantile": "quantile", "huber": "huber"}
+        e["distribution"] = families.get(e["loss"], "gaussian")
+    if e["loss"] == "automatic" and _LOSSES_OF[e["distribution"]]:  # else the family's deviance, which has no other name
+        e["loss"] = _LOSSES_OF[e["distribution"]][0]
+
+    if e["hidden_dropout_ratios"] is None:
+        e["hidden_dropout_ratios"] = (0.5 if e["activation"].endswith("_with_dropout") else 0.0,) * len(e["hidden"])
+    if e["categorical_encoding"] == "auto":
+        e["categorical_encoding"] = "one_hot_internal"
+    if task == "autoencoder":
+        e["use_all_factor_levels"] = True
+
+    if e["reproducible"]:  # nothing may depend on the clock or on the number of threads
+        e |= {"force_load_balance": True, "score_each_iteration": True, "replicate_training_data": False}
+    if e["train_samples_per_iteration"] == -2:
+        e["train_samples_per_iteration"] = -1 if e["reproducible"] else 0
+
+    if not e["stopping_rounds"]:
+        e["stopping_metric"] = None
+    elif e["stopping_metric"] == "auto":
+        e["stopping_metric"] = {"classification": "logloss", "regression": "deviance", "autoencoder": "mse"}[task]
+    if e["nfolds"]:
+        e["overwrite_with_best_model"] = False  # the model of all rows holds none out to be judged by
+        if e["fold_assignment"] == "auto":
+            e["fold_assignment"] = "random"
+
+    if e["n_jobs"] is None:
+        e["n_jobs"] = 1
+    if e["storage"] == "auto":
+        e["storage"] = "memory"
+    return e
+
+
+def warnings_for(parameters: Mapping[str, Any]) -> list[str]:
+    """List what was changed from its default and has no effect; `parameters` are as `validate` returns them."""
+    values = _with_defaults(parameters)
+    p = SimpleNamespace(**values)
+    return [
+        f"{_settings([name], values)} has no effect: {rule.text}"
+        for rule in NO_EFFECT
+        if rule.applies(p)
+        for name in rule.names
+        if not TABLE[name].is_default(values[name])
+    ]
+
+
+def numpydoc() -> str:
+    """Write the "Parameters" section of the constructors' docstrings."""
+    lines = ["Parameters", "----------"]
+    for row in TABLE.values():
+        if row.place == "constructor":
+            limits = "" if row.available == "all" else f" Available today: {row.today}."
+            lines += [f"{row.name} : {row.allowed}, default={_show(row.default)}"]
+            lines += textwrap.wrap(row.doc + limits, 110, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def document() -> str:
+    """Write docs/parameters.md."""
+    lines = [
+        "# Parameters",
+        "",
+        "Names, meanings and defaults are those of H2O Deep Learning, except that `shuffle_training_data` is on and",
+        "`replicate_training_data` is off. Words ignore case and underscores: `RectifierWithDropout` is",
+        "`rectifier_with_dropout`. All mistakes are named at once, before any work begins.",
+        "",
+        "*Today* lists the values that already have an effect; other legal ones are refused as not available yet.",
+        "",
+        "*Restart* tells what becomes of a changed value when a training goes on from `checkpoint`:",
+        "",
+        *(f"- {word}: {meaning}" for word, meaning in RESTART.items()),
+    ]
+    for group, _, rows in _SECTIONS:
+        lines += ["", f"## {group}", "", "| Name | Allowed | Default | Meaning | Today | Restart |", "|---" * 6 + "|"]
+        for row in (TABLE[name] for name, *_ in rows):
+            cells = (f"`{row.name}`", row.allowed, f"`{_show(row.default)}`", row.doc, row.today, row.restart)
+            lines += [f"| {' | '.join(cells)} |"]
+    for title, rules in (("What does not go together", CONFLICTS), ("What has no effect by itself", NO_EFFECT)):
+        lines += ["", f"## {title}", ""]
+        lines += [f"- {', '.join(f'`{name}`' for name in rule.names)}: {rule.text}" for rule in rules]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())

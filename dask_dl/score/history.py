@@ -1,0 +1,89 @@
+"""What was measured while training, as plain records, and when to measure next (specification, sections 7.2 and 7.3)."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.score.metrics import LOSS, NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+
+@dataclass
+class History:
+    """Scoring events of a training, oldest first."""
+
+    task: str
+    has_validation: bool
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """The leading row of a new history: nothing trained, nothing measured."""
+        if not self.records:
+            self.add(seconds=0.0, speed=math.nan, epochs=0.0, iterations=0, samples=0, training={}, validation={})
+
+    def add(
+        self,
+        *,
+        seconds: float,
+        speed: float,
+        epochs: float,
+        iterations: int,
+        samples: int,
+        training: Mapping[str, float],
+        validation: Mapping[str, float],
+    ) -> dict[str, Any]:
+        """Append one event and return it."""
+        record: dict[str, Any] = {
+            "timestamp": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "duration": seconds,
+            "training_speed": speed,
+            "epochs": epochs,
+            "iterations": iterations,
+            "samples": samples,
+        }
+        record |= {f"training_{name}": training.get(name, math.nan) for name in NAMES[self.task]}
+        if self.has_validation:
+            record |= {f"validation_{name}": validation.get(name, math.nan) for name in NAMES[self.task]}
+        self.records.append(record)
+        return record
+
+    @property
+    def loss_column(self) -> str:
+        """The column watched as "the loss": of the validation table when there is one."""
+        return f"{'validation' if self.has_validation else 'training'}_{LOSS[self.task]}"
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The event with the least loss so far, the first of equals."""
+        scored = [record for record in self.records if not math.isnan(record[self.loss_column])]
+        return min(scored, key=lambda record: float(record[self.loss_column])) if scored else None
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per event."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.records)
+        return frame.assign(timestamp=pd.to_datetime(frame["timestamp"]))
+
+
+@dataclass
+class Pace:
+    """When to score: not too often, and never at more than a share of the time (section 7.2)."""
+
+    interval: float  #: seconds between the starts of two events
+    duty_cycle: float  #: the last event may have taken at most this share of the time since its start
+    each_iteration: bool
+    started: float = -math.inf  #: clock at the start of the last event
+    took: float = 0.0  #: seconds of the last event
+
+    def is_due(self, now: float) -> bool:
+        """Whether to score after this iteration."""
+        since = now - self.started
+        return self.each_iteration or (since > self.interval and self.took / since < self.duty_cycle)

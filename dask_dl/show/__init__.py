@@ -1,0 +1,3 @@
+"""What people look at: progress lines and pictures."""
+
+from __future__ import annotations

@@ -1,0 +1,44 @@
+"""Frozen values that pass from room to room, and how their arrays are laid out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LANE = 16  #: float32 numbers in 64 bytes: a vector register and a cache line
+
+
+class Rows(NamedTuple):
+    """Encoded rows, in the order in which they are visited."""
+
+    dense: NDArray[np.float32]  #: (n, padded numbers): numeric inputs
+    active: NDArray[np.int32]  #: (n, categories): one-hot input of each categorical column; -1 = none
+    target: NDArray[np.float32]  #: (n,): class index, or the target in the units of the output's pre-activation
+    weight: NDArray[np.float32]  #: (n,): factor of the loss; empty = 1 for all
+    offset: NDArray[np.float32]  #: (n,): added to the output's pre-activation; empty = 0 for all
+
+    @property
+    def n(self) -> int:
+        """How many."""
+        return len(self.dense)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory they take."""
+        return sum(part.nbytes for part in self)
+
+
+def padded(n: int) -> int:
+    """`n` rounded up to whole lanes."""
+    return -(-n // LANE) * LANE
+
+
+def aligned_zeros(n: int) -> NDArray[np.float32]:
+    """`n` zeros of float32 that start on a 64-byte boundary (NumPy promises 16)."""
+    raw = np.zeros(n + LANE, np.float32)
+    start = (-raw.ctypes.data // 4) % LANE
+    return raw[start : start + n]

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder of real tables that DASK_DL_DATA names; tests that want it are marked `data`."""
+    value = os.environ.get("DASK_DL_DATA")
+    if not value:
+        pytest.skip("needs real tables: set DASK_DL_DATA to the folder that holds them")
+    folder = Path(value)
+    if not folder.is_dir():
+        pytest.fail(f"DASK_DL_DATA={value} is no folder")  # a slip of the pen shall not pass as a skip
+    return folder

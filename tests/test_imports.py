@@ -1,0 +1,173 @@
+"""The architecture, held by reading the imports: which room may import which, and which packages live where.
+
+A room is a folder or a file directly under `dask_dl`. Imports inside functions and for the type checker count too:
+to name another room's type is to know that room.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: room: (the rooms it may import, why it may). In the order of the flow: a room sees only rooms above its own line.
+ROOMS = {
+    # Shared files
+    "errors": ("", "anything may fail, and nothing is needed to say so"),
+    "jit": ("", "Numba's settings, for whoever compiles"),
+    "memory": ("", "numbers in, bytes out"),
+    "parameters": ("errors", "a wrong parameter is an error"),
+    "state": ("errors", "values that rooms pass to each other, so that they need not know each other"),
+    # The user's table becomes blocks of numbers
+    "frame": ("errors parameters state", "knows tables, and nothing of networks"),
+    # Three storeys; each knows the one below, and the lowest knows arrays only
+    "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
+    "node": ("errors kernels state", "runs kernels on the threads of one machine"),
+    "cluster": ("errors frame node state", "brings blocks and nodes together: never calls a kernel itself"),
+    # What is known of the result, and where it goes
+    "score": ("errors state", "metrics are functions of truth and prediction"),
+    "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
+    "show": ("errors score state", "draws the history"),
+    "model": (
+        "checkpoint errors frame kernels node parameters score show state",
+        "the fitted value: encodes rows, runs the network on them, is saved and shown; never trains",
+    ),
+    # On top: what puts the rooms together
+    "fit": (
+        "checkpoint cluster errors frame jit kernels memory model node parameters score show state",
+        "the loop: the one file that knows all rooms",
+    ),
+    "estimators": ("errors fit frame model parameters show", "scikit-learn's face of fit and model"),
+    "__init__": ("errors estimators model", "the public names"),
+    "demo": ("__init__", "an example: nothing but the public names"),
+    "cli": ("__init__ demo errors frame parameters show", "arguments in, files out"),
+}
+
+#: package: (the rooms that may import it, why no other).
+PACKAGES = {
+    "dask": ("frame cluster show demo cli", "a collection is read in frame, a cluster is spoken to in cluster"),
+    "distributed": ("frame cluster show demo cli", "as dask"),
+    "llvmlite": ("jit kernels", "as numba"),
+    "matplotlib": ("show demo", "an optional dependency"),
+    "numba": ("jit kernels", "what is compiled is a kernel"),
+    "zarr": ("checkpoint", "the format of the files is known in one place"),
+}
+
+#: What kernels may import beside other rooms: no threads, no tables, no clusters.
+KERNEL_PACKAGES = {"__future__", "collections", "dataclasses", "enum", "functools", "math", "numba", "numpy", "typing"}
+
+#: Nothing of these is loaded by `import dask_dl`.
+HEAVY = {"dask", "distributed", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "sklearn", "zarr"}
+
+MODULES = sorted((ROOT / "dask_dl").rglob("*.py"))
+
+
+def module_parts(path):
+    return path.relative_to(ROOT).with_suffix("").parts
+
+
+def imports(source, parts):
+    """Dotted names that a module imports, with the line of each; `parts` is the module's own name."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            # One dot is the module's own folder, each further one the folder above.
+            folder = ".".join(parts[: len(parts) - node.level]) if node.level else ""
+            origin = ".".join(filter(None, [folder, node.module]))
+            for alias in node.names:
+                yield f"{origin}.{alias.name}", node.lineno
+
+
+def room_of(parts):
+    """The room that a dotted name of the package belongs to; public names such as `dask_dl.load` are `__init__`'s."""
+    if len(parts) > 1 and ((ROOT / "dask_dl" / parts[1]).is_dir() or (ROOT / "dask_dl" / f"{parts[1]}.py").is_file()):
+        return parts[1]
+    return "__init__"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(module_parts(path)[1:]))
+def test_module_imports_only_what_its_room_may(path):
+    parts = module_parts(path)
+    room = room_of(parts)
+    assert room in ROOMS, f"{room} is a new room: say in ROOMS what it may import, and why"
+    allowed = {room, *ROOMS[room][0].split()}
+
+    wrong = []
+    for name, line in imports(path.read_text(encoding="utf-8"), parts):
+        package, *_ = name.split(".")
+        if package == "dask_dl":
+            if (other := room_of(name.split("."))) not in allowed:
+                wrong.append(f"line {line}: {room} may not import {other}; it may import {ROOMS[room][0] or 'no room'}")
+        elif package in PACKAGES and room not in PACKAGES[package][0].split():
+            rooms, reason = PACKAGES[package]
+            wrong.append(f"line {line}: {package} is imported in {rooms} only: {reason}")
+        elif room == "kernels" and package not in KERNEL_PACKAGES:
+            wrong.append(f"line {line}: a kernel has no business with {package}")
+    assert not wrong, "\n".join([str(path.relative_to(ROOT)), *wrong])
+
+
+def test_rooms_import_no_circle():
+    # The modules keep to this table, so what holds of the table holds of them.
+    edges = {room: allowed.split() for room, (allowed, _) in ROOMS.items()}
+    assert set().union(*edges.values()) <= set(ROOMS)
+    TopologicalSorter(edges).prepare()  # raises CycleError
+    order = list(ROOMS)
+    assert all(order.index(other) < order.index(room) for room in ROOMS for other in edges[room])
+
+
+def test_every_way_to_import_is_seen():
+    source = """
+import numpy as np, dask_dl.frame.scan
+from . import sibling
+from ..state import Rows
+def late():
+    from dask_dl import load
+if TYPE_CHECKING:
+    import zarr
+"""
+    names = {name for name, _ in imports(source, ("dask_dl", "node", "replica"))}
+    assert names == {
+        "numpy",
+        "dask_dl.frame.scan",
+        "dask_dl.node.sibling",
+        "dask_dl.state.Rows",
+        "dask_dl.load",
+        "zarr",
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(module_parts(path)[1:]))
+def test_only_the_package_itself_imports_by_computed_name(path):
+    # What import_module is given cannot be read here; the public names, imported when first used, are the one use.
+    called = {
+        getattr(node.func, "attr", getattr(node.func, "id", None))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    }
+    assert room_of(module_parts(path)) == "__init__" or not called & {"import_module", "__import__"}
+
+
+def test_every_module_is_named_for_what_it_owns():
+    vague = {"common", "helper", "helpers", "misc", "util", "utils"}
+    assert not [path for path in MODULES if vague & {part.lstrip("_") for part in module_parts(path)}]
+
+
+def test_the_oracle_is_independent():
+    for path in (ROOT / "tests" / "naive").rglob("*.py"):
+        names = {name.split(".")[0] for name, _ in imports(path.read_text(encoding="utf-8"), module_parts(path))}
+        assert not names & {"dask_dl", "numba"}, path
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    show = "import sys, dask_dl; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    run = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "dask_dl" in run.stdout.split()
+    assert not HEAVY & set(run.stdout.split())
