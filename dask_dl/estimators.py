@@ -196,7 +196,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             return None
         if isinstance(eval_set, (tuple, list)):
             if not 2 <= len(eval_set) <= 4:
-                raise ParameterError(f"eval_set has {len(eval_set)} parts; give (X, y), (X, y, weight) or (X, y, weight, offset).")
+                raise ParameterError(
+                    f"eval_set has {len(eval_set)} parts; give (X, y), (X, y, weight) or (X, y, weight, offset)."
+                )
             Xv, yv, *more = eval_set
             weight_v, offset_v = [*more, None, None][:2]
         else:
@@ -206,7 +208,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             weight_v = weight if isinstance(weight, str) else None
             offset_v = offset if isinstance(offset, str) else None
         if (offset is None) != (offset_v is None):
-            raise ParameterError("eval_set needs an offset exactly when the training table has one: (X, y, weight, offset).")
+            raise ParameterError(
+                "eval_set needs an offset exactly when the training table has one: (X, y, weight, offset)."
+            )
         return open_source(Xv, yv, weight_v, offset_v, label=label, keep=source.predictors)
 
     def _set_names(self, *, has_names: bool) -> None:
@@ -294,19 +298,50 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         if is_dask_frame(X):
             names = [str(name) for name in X.columns]
             if not model.is_named:
-                raise SchemaError("the model was trained on an array without column names; pass an array, or train on a frame.")
+                raise SchemaError(
+                    "the model was trained on an array without column names; pass an array, or train on a frame."
+                )
             offset = self._offset_of(X, offset, names)
             model.missing_columns(names, label)
             return map_rows(answer, X, model, offset, meta)
         table = local_table(X, label)
         if not (model.is_named and hasattr(X, "columns")):
             if table.shape[1] != len(model.feature_names):
-                raise SchemaError(f"X has {table.shape[1]} features, but {type(self).__name__} is expecting {len(model.feature_names)} "
-                                  f"features as input.")  # fmt: skip
+                raise SchemaError(
+                    f"X has {table.shape[1]} features, but {type(self).__name__} is expecting "
+                    f"{len(model.feature_names)} features as input."
+                )
             table = table.set_axis(list(model.feature_names), axis=1)
         offset = self._offset_of(table, offset, list(table.columns))
         model.missing_columns(list(table.columns), label)
         return over_slices(answer, table, model, offset)
+
+    def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
+        """Predictions side by side, as H2O gives them, computed in one pass.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame or pandas.DataFrame
+        offset : str, aligned collection or None
+        keep : sequence of str
+            Columns of `X` to put before the predictions.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame or pandas.DataFrame
+            The kept columns; `predict`; for classes one probability column each, named by the class, with a `p` before
+            what reads as a whole number.
+        """
+        import functools
+
+        unknown = [name for name in keep if name not in X.columns]
+        if unknown:
+            raise SchemaError(f"keep: there are no columns {unknown}; there are {list(X.columns)[:30]}.")
+        if hasattr(X, "_meta"):
+            meta = _table(X._meta.head(0), self._fitted, None, keep=tuple(keep))  # noqa: SLF001  # Dask's name for it
+            return self._predict(X, offset, functools.partial(_table, keep=tuple(keep)), meta)
+        offset = self._offset_of(X, offset, list(X.columns))
+        return _table(X, self._fitted, offset, keep=tuple(keep))
 
     def _offset_of(self, table: Any, offset: Any, names: Sequence[str]) -> Any:
         """The offsets that a prediction needs: given, or the column of that name in training."""
@@ -463,7 +498,9 @@ def _labels(part: Any, model: Model, offset: Any = None) -> Any:
 def _numbers(part: Any, model: Model, offset: Any = None) -> Any:
     import pandas as pd
 
-    return pd.Series(model.numbers_of(model.outputs(part, offset, "the table to predict")), index=part.index, name="predict")
+    return pd.Series(
+        model.numbers_of(model.outputs(part, offset, "the table to predict")), index=part.index, name="predict"
+    )
 
 
 def _probabilities(part: Any, model: Model, offset: Any = None) -> Any:
@@ -471,6 +508,22 @@ def _probabilities(part: Any, model: Model, offset: Any = None) -> Any:
 
     outputs = model.outputs(part, offset, "the table to predict")
     return pd.DataFrame(outputs, index=part.index, columns=model.probability_names)
+
+
+def _table(part: Any, model: Model, offset: Any = None, *, keep: tuple[str, ...] = ()) -> Any:
+    import pandas as pd
+
+    if offset is None and model.offset_name is not None:
+        offset = np.zeros(len(part))  # the empty table that tells Dask the columns
+    outputs = model.outputs(part, offset, "the table to predict")
+    answers: dict[str, Any] = {name: part[name] for name in keep}
+    if model.task == "regression":
+        answers["predict"] = model.numbers_of(outputs)
+    else:
+        answers["predict"] = pd.Index(model.target.labels).take(model.codes_of(outputs))
+        for k, name in enumerate(model.probability_names):
+            answers[f"p{name}" if name.lstrip("-").isdecimal() else name] = outputs[:, k]
+    return pd.DataFrame(answers, index=part.index)
 
 
 def _local(X: Any, values: Any) -> Any:

@@ -122,7 +122,7 @@ def fit_model(
     )
     if topology.n_parameters > MOST_PARAMETERS:
         raise ParameterError(
-            f"hidden={effective['hidden']} makes {topology.n_parameters:,} weights and biases with {topology.n_inputs:,} inputs, "
+            f"hidden={effective['hidden']} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
             f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer levels."
         )
     optimizer = _optimizer(effective)
@@ -136,7 +136,9 @@ def fit_model(
     need = _memory(found, seen_in_validation, source, encoder, topology, optimizer, effective)
     progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
     progress.say(str(need))
-    store = encode_blocks(source, found, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode"))
+    store = encode_blocks(
+        source, found, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode")
+    )
 
     replica = Replica(topology, optimizer, _start(topology, effective, seed))
     trainer = Twin(store, replica, seed=seed, shuffle=effective["shuffle_training_data"], order=order)
@@ -145,7 +147,12 @@ def fit_model(
     tables = {"training": _sample(store, effective["score_training_samples"], seed, "training sample")}
     if validation is not None and seen_in_validation is not None:
         held = encode_blocks(
-            validation, seen_in_validation, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode")
+            validation,
+            seen_in_validation,
+            encoder,
+            target,
+            mean_weight=found.mean_weight,
+            progress=progress.reading("encode"),
         )
         tables["validation"] = _sample(held, effective["score_validation_samples"], seed, "validation sample")
         _check_validation(tables["validation"], validation)
@@ -203,7 +210,9 @@ def _fit_encoder(found: Scan, effective: Mapping[str, Any]) -> Encoder:
 def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: Progress) -> Scan:
     missing = encoder.match(validation.predictors, validation.label)
     if missing:
-        raise SchemaError(f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns.")
+        raise SchemaError(
+            f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
+        )
     found = scan(validation, task=task, progress=progress.reading("scan validation"))
     if found.n_used == 0:
         raise SchemaError(f"{validation.label} has no row with a target.")
@@ -216,11 +225,8 @@ def _check_validation(blocks: Sequence[Rows], validation: Source) -> None:
 
 
 def _optimizer(e: Mapping[str, Any]) -> Optimizer:
-    if e["adaptive_rate"]:
-        kind = ADADELTA
-    else:
-        kind = MOMENTUM if e["momentum_start"] or e["momentum_stable"] else PLAIN
-    # A ramp of no length is at its end from the start.
+    has_momentum = e["momentum_start"] or e["momentum_stable"]
+    kind = ADADELTA if e["adaptive_rate"] else MOMENTUM if has_momentum else PLAIN
     return Optimizer(
         kind=kind,
         rho=e["rho"],
@@ -316,4 +322,3 @@ def _memory(
 def _offset_name(source: Source) -> str | None:
     name = source.roles.get(OFFSET)
     return "" if name is not None and name.startswith("__") else name
-

@@ -64,7 +64,11 @@ def cache_folder() -> Path | None:
 def _fingerprint() -> str:
     package = Path(__file__).parent
     sources = [Path(__file__), package / "state.py", *sorted((package / "kernels").glob("*.py"))]
-    machine = (numba.__version__, llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten())
+    machine = (
+        numba.__version__,
+        llvmlite.binding.get_host_cpu_name(),
+        llvmlite.binding.get_host_cpu_features().flatten(),
+    )
     digest = hashlib.sha256("\n".join(machine).encode())
     for source in sources:
         digest.update(source.read_bytes())

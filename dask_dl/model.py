@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.errors import ArchiveError, DaskDLWarning, SchemaError
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
 
@@ -63,7 +63,9 @@ class Model:
             part = part.assign(**dict.fromkeys(absent, np.nan))
         dense, active = self.encoder.encode(part, label)
         nothing = np.zeros(0, np.float32)
-        shifts = nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
+        shifts = (
+            nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
+        )
         return predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts))
 
     def codes_of(self, outputs: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -83,7 +85,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one file; see `checkpoint.write_archive`."""
-        arrays = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for name, vector in zip(("network", "state/0", "state/1"), (self.flat, *self.states), strict=False):
             weights, biases = self.topology.unpack(vector)
             arrays |= {f"{name}/weights/{k}": array for k, array in enumerate(weights)}
@@ -135,7 +137,9 @@ class Model:
         for name in ("network", *(f"state/{k}" for k in range(d["n_states"]))):
             weights = [arrays[f"{name}/weights/{k}"] for k in range(len(topology.units))]
             biases = [arrays[f"{name}/biases/{k}"] for k in range(len(topology.units))]
-            if [w.shape for w in weights] != topology.shapes or [b.shape for b in biases] != [(n,) for n in topology.units]:
+            if [w.shape for w in weights] != topology.shapes or [b.shape for b in biases] != [
+                (n,) for n in topology.units
+            ]:
                 raise ArchiveError("the arrays' shapes are not the network's")
             vectors.append(topology.pack(weights, biases))
         start_values = {
@@ -143,7 +147,9 @@ class Model:
             for name in _START_VALUES
             if any(key.startswith(f"{name}/") for key in arrays)
         }
-        records = [{key: math.nan if value is None else value for key, value in record.items()} for record in d["history"]]
+        records = [
+            {key: math.nan if value is None else value for key, value in record.items()} for record in d["history"]
+        ]
         return cls(
             task=d["task"],
             encoder=encoder,

@@ -47,12 +47,12 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
     """One short line; other objects by their type, because the repr of a table is long and may compute."""
     if isinstance(value, str):
         return f'"{value}"' if len(value) < 60 else reprlib.repr(value)
     plain = value is None or isinstance(value, (numbers.Number, list, tuple))
-    return reprlib.repr(value) if plain else f"<{type(value).__name__}>"
+    return " ".join(reprlib.repr(value).split()) if plain else f"<{type(value).__name__}>"
 
 
 def _near(word: str, known: Iterable[str]) -> str:
@@ -118,7 +118,7 @@ def _choice(*words: str) -> Kind:
         _require(same, _near(value, words))
         return same[0]
 
-    return Kind("{" + ", ".join(map(_show, words)) + "}", read)
+    return Kind("{" + ", ".join(map(show, words)) + "}", read)
 
 
 def _list_of(item: Kind) -> Kind:
@@ -132,7 +132,7 @@ def _list_of(item: Kind) -> Kind:
             try:
                 items.append(item.read(v))
             except ValueError as error:
-                raise ValueError(_joined(f"entry {i} is {_show(v)}", error)) from None
+                raise ValueError(_joined(f"entry {i} is {show(v)}", error)) from None
         return tuple(items)
 
     return Kind(f"list of {item.text}", read)
@@ -190,7 +190,7 @@ class Parameter:
     @property
     def today(self) -> str:
         """The available values in words."""
-        return "all" if self.available == "all" else ", ".join(map(_show, (self.default, *self.available)))
+        return "all" if self.available == "all" else ", ".join(map(show, (self.default, *self.available)))
 
     def read(self, value: Any) -> Any:
         """Return a legal value in its canonical form; ValueError otherwise."""
@@ -265,9 +265,9 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("initial_weight_scale", _AMOUNT, 1.0, "yes", "all",
          "Half-width (uniform) or standard deviation (normal) of the starting weights."),
         ("initial_weights", _arrays(2), None, "yes", "all",
-         "Starting weights, shaped as `coefs_`: (inputs, units) per layer and output; None leaves a layer random."),
+         "Starting weights as in `coefs_`, (inputs, units) for each layer; an entry None leaves that layer random."),
         ("initial_biases", _arrays(1), None, "yes", "all",
-         "Starting biases, shaped as `intercepts_`: (units,) per layer and output; None leaves a layer as usual."),
+         "Starting biases as in `intercepts_`, (units,) for each layer; an entry None leaves that layer as usual."),
         ("pretrained_autoencoder", _object("fitted autoencoder"), None, "yes", (),
          "Autoencoder on the same inputs, whose hidden layers become the starting hidden layers."),
     )),
@@ -399,7 +399,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
          "Seed of the starting weights, of the order of rows and of every draw; None or -1 draws one.", _no_seed),
         ("n_jobs", _int(1, also=(-1,)), None, "request", (1,), "Threads per machine; -1 is all cores, None auto."),
         ("client", _object("dask.distributed.Client"), None, "request", (), "Cluster to train on, or this process."),
-        ("storage", _choice("auto", "memory", "disk", "source"), "auto", "request", ("memory",),
+        ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", ("memory",),
          "Where encoded rows wait between epochs: in memory, on local disk, or nowhere (encoded anew each time)."),
         ("checkpoint_dir", _PATH, None, "request", (), "Where to save the state of training as it goes.", os.fspath),
         ("checkpoint_interval", _AMOUNT, 60.0, "request", (), "Least time, in seconds, between two such states."),
@@ -452,12 +452,14 @@ class Rule:
 
 
 _LOSSES_OF: Final[Mapping[str, Sequence[str]]] = {  # the first is what automatic becomes
-    "bernoulli": ("cross_entropy", "quadratic"), "multinomial": ("cross_entropy", "quadratic"), "gaussian": ("quadratic",),
-    "laplace": ("absolute",), "quantile": ("quantile",), "huber": ("huber",), "poisson": (), "gamma": (), "tweedie": (),
+    "bernoulli": ("cross_entropy", "quadratic"), "multinomial": ("cross_entropy", "quadratic"),
+    "gaussian": ("quadratic",), "laplace": ("absolute",), "quantile": ("quantile",), "huber": ("huber",),
+    "poisson": (), "gamma": (), "tweedie": (),  # only their own deviance, which has no other name than automatic
 }
 _FAMILIES_OF: Final = {"classification": _FOR_CLASSES, "regression": _FOR_NUMBERS, "autoencoder": _FOR_NUMBERS}
 _METRICS_OF: Final = {
-    "classification": (*_OF_ANYTHING, *_OF_CLASSES), "regression": (*_OF_ANYTHING, "deviance"), "autoencoder": ("auto", "mse"),
+    "classification": (*_OF_ANYTHING, *_OF_CLASSES), "regression": (*_OF_ANYTHING, "deviance"),
+    "autoencoder": ("auto", "mse"),
 }
 
 
@@ -503,6 +505,8 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "ADADELTA needs epsilon above 0; use 1e-10 to 1e-4, or adaptive_rate=False"),
     Rule(("sparse", "elastic_averaging"), lambda p: p.sparse and p.elastic_averaging,
          "elastic averaging does not go with sparse inputs; leave one of them False"),
+    Rule(("loss",), lambda p: p.task == "classification" and p.loss == "quadratic",
+         "not available yet for classes: use automatic or cross_entropy"),
     Rule(("col_major",), lambda p: p.col_major, "this storage order is obsolete; leave it False"),
     Rule(("average_activation", "sparsity_beta"),
          lambda p: p.task in ("classification", "regression") and (p.average_activation or p.sparsity_beta),
@@ -581,7 +585,7 @@ def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(names: Sequence[str], values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_show(values[name])}" for name in names)
+    return ", ".join(f"{name}={show(values[name])}" for name in names)
 
 
 def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | None = None) -> dict[str, Any]:
@@ -621,7 +625,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
             read[row.same_as or name] = row.read(value)
         except (ValueError, OverflowError) as error:
             wrong.add(row.same_as or name)
-            legal = f"must be {row.allowed} (default {_show(row.default)})"
+            legal = f"must be {row.allowed} (default {show(row.default)})"
             mistakes.append(_joined(f"{_settings([name], given)}: {legal}", error))
 
     values = _with_defaults(read)
@@ -667,7 +671,7 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
     elif e["distribution"] == "auto":
         families = {"absolute": "laplace", "quantile": "quantile", "huber": "huber"}
         e["distribution"] = families.get(e["loss"], "gaussian")
-    if e["loss"] == "automatic" and _LOSSES_OF[e["distribution"]]:  # else the family's deviance, which has no other name
+    if e["loss"] == "automatic" and _LOSSES_OF[e["distribution"]]:
         e["loss"] = _LOSSES_OF[e["distribution"]][0]
 
     if e["hidden_dropout_ratios"] is None:
@@ -717,7 +721,7 @@ def numpydoc() -> str:
     for row in TABLE.values():
         if row.place == "constructor":
             limits = "" if row.available == "all" else f" Available today: {row.today}."
-            lines += [f"{row.name} : {row.allowed}, default={_show(row.default)}"]
+            lines += [f"{row.name} : {row.allowed}, default={show(row.default)}"]
             lines += textwrap.wrap(row.doc + limits, 110, initial_indent="    ", subsequent_indent="    ")
     return "\n".join(lines)
 
@@ -740,7 +744,7 @@ def document() -> str:
     for group, _, rows in _SECTIONS:
         lines += ["", f"## {group}", "", "| Name | Allowed | Default | Meaning | Today | Restart |", "|---" * 6 + "|"]
         for row in (TABLE[name] for name, *_ in rows):
-            cells = (f"`{row.name}`", row.allowed, f"`{_show(row.default)}`", row.doc, row.today, row.restart)
+            cells = (f"`{row.name}`", row.allowed, f"`{show(row.default)}`", row.doc, row.today, row.restart)
             lines += [f"| {' | '.join(cells)} |"]
     for title, rules in (("What does not go together", CONFLICTS), ("What has no effect by itself", NO_EFFECT)):
         lines += ["", f"## {title}", ""]

@@ -46,13 +46,13 @@ ROOMS = {
     "estimators": ("errors fit frame model parameters show", "scikit-learn's face of fit and model"),
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
-    "cli": ("__init__ demo errors frame parameters show", "arguments in, files out"),
+    "cli": ("__init__ demo errors estimators frame parameters", "arguments in, files out"),
 }
 
 #: package: (the rooms that may import it, why no other).
 PACKAGES = {
-    "dask": ("frame cluster show demo cli", "a collection is read in frame, a cluster is spoken to in cluster"),
-    "distributed": ("frame cluster show demo cli", "as dask"),
+    "dask": ("frame cluster show demo", "collections are read in frame, clusters are spoken to in cluster"),
+    "distributed": ("frame cluster show demo", "as dask"),
     "llvmlite": ("jit kernels", "as numba"),
     "matplotlib": ("show demo", "an optional dependency"),
     "numba": ("jit kernels", "what is compiled is a kernel"),

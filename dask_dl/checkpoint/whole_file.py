@@ -52,10 +52,10 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     temporary = target.parent / f".dask_dl-{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("x+b") as file:
+            if target.exists():  # before there is anything to read in it
+                shutil.copymode(target, temporary)
             yield file
             file.flush()
-            if target.exists():
-                shutil.copymode(target, temporary)
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:

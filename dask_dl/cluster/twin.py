@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 BYTES_PER_SLICE = 2**24
 
 
-
 class Twin:
     """Trains one replica on the blocks of a table, epoch after epoch.
 

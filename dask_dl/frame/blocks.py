@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 class BlockStore(Protocol):
     """Where encoded blocks live: in memory today."""
 
-    starts: NDArray[np.int64]
-    """First global row of every block, and one past the last."""
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First global row of every block, and one past the last."""
 
     def block(self, k: int) -> Rows:
         """Block k, rows in the order of the table."""
@@ -76,7 +77,9 @@ def encode_blocks(
     return Blocks(np.cumsum([0, *found.rows], dtype=np.int64), blocks)
 
 
-def _encode_partition(source: Source, k: int, n: int, encoder: Encoder, target: Target, mean_weight: float | None) -> Rows:
+def _encode_partition(
+    source: Source, k: int, n: int, encoder: Encoder, target: Target, mean_weight: float | None
+) -> Rows:
     part = source.read(k)
     if len(part) != n:
         raise SchemaError(

@@ -22,7 +22,9 @@ NUMBER, CATEGORY, UNKNOWN = "number", "category", "unknown"
 def kind_of(column: pd.Series[Any], where: str) -> str:
     """NUMBER, CATEGORY, or UNKNOWN for a column of objects that holds nothing but missing values."""
     dtype = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype) or (pd.api.types.is_string_dtype(dtype) and dtype != object):
+    if pd.api.types.is_object_dtype(dtype):
+        return _kind_of_objects(column, where)
+    if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
         return CATEGORY
     if pd.api.types.is_complex_dtype(dtype):
         raise SchemaError(f"{where} holds complex numbers. Split them into two columns.")
@@ -30,9 +32,9 @@ def kind_of(column: pd.Series[Any], where: str) -> str:
         return NUMBER
     if isinstance(dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_dtype(dtype):
         return NUMBER
-    if dtype == object:
-        return _kind_of_objects(column, where)
-    raise SchemaError(f"{where} has type {dtype}, which is neither numbers, texts, categories nor dates. Convert or drop it.")
+    raise SchemaError(
+        f"{where} has type {dtype}, which is neither numbers, texts, categories nor dates. Convert or drop it."
+    )
 
 
 def _kind_of_objects(column: pd.Series[Any], where: str) -> str:
@@ -43,7 +45,14 @@ def _kind_of_objects(column: pd.Series[Any], where: str) -> str:
         return NUMBER
     if inferred == "empty":
         return UNKNOWN
-    odd = next((value for value in column if not pd.api.types.is_scalar(value) or not (isinstance(value, str) or pd.isna(value))), None)
+    odd = next(
+        (
+            value
+            for value in column
+            if not pd.api.types.is_scalar(value) or not (isinstance(value, str) or pd.isna(value))
+        ),
+        None,
+    )
     raise SchemaError(
         f"{where} holds objects that are not all texts ({inferred}), for example {odd!r} of type {type(odd).__name__}. "
         f"Convert it to numbers or to texts."
@@ -88,4 +97,6 @@ def _text(value: Any, where: str) -> str:
         return str(int(value)) if float(value).is_integer() else repr(float(value))
     if isinstance(value, pd.Timestamp):
         return str(value.isoformat())
-    raise SchemaError(f"{where} has a level {value!r} of type {type(value).__name__}. Levels are texts, numbers or dates.")
+    raise SchemaError(
+        f"{where} has a level {value!r} of type {type(value).__name__}. Levels are texts, numbers or dates."
+    )

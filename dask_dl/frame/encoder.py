@@ -84,7 +84,9 @@ class Encoder:
             column = found.columns[name]
             if isinstance(column, Numbers):
                 mean, deviation = column.weighted.mean, column.weighted.deviation
-                numbers.append(Number(name, mean, mean, 1 / (deviation or 1.0)) if standardize else Number(name, mean, 0.0, 1.0))
+                numbers.append(
+                    Number(name, mean, mean, 1 / (deviation or 1.0)) if standardize else Number(name, mean, 0.0, 1.0)
+                )
         return cls(tuple(categories), tuple(numbers))
 
     @property
@@ -145,7 +147,9 @@ class Encoder:
                 continue
             values = as_numbers(column)
             if np.isinf(values).any():
-                faults.append(f"{where} holds {int(np.isinf(values).sum()):,} infinite values. Make them missing (NaN) or clip them.")
+                faults.append(
+                    f"{where} holds {int(np.isinf(values).sum()):,} infinite values. Make them missing (NaN) or clip them."
+                )
                 continue
             np.copyto(values, number.fill, where=np.isnan(values))
             dense[:, k] = (values - number.shift) * number.factor
@@ -157,7 +161,9 @@ class Encoder:
         """Columns of training that a table lacks, after a check that it has any at all (section 2.3)."""
         missing = [name for name in self.columns if name not in set(names)]
         if len(missing) == len(self.columns):
-            raise SchemaError(f"{label} has none of the columns of training, {missing[:12]}; it has {list(names)[:12]}.")
+            raise SchemaError(
+                f"{label} has none of the columns of training, {missing[:12]}; it has {list(names)[:12]}."
+            )
         return missing
 
     def to_json(self) -> dict[str, Any]:
@@ -173,7 +179,10 @@ class Encoder:
         )
 
     def __repr__(self) -> str:
-        rows = [f"  {c.name}: {len(c.levels)} levels, inputs {s}..{s + c.width - 1}" for c, s in zip(self.categories, self.starts, strict=False)]
+        rows = [
+            f"  {c.name}: {len(c.levels)} levels, inputs {s}..{s + c.width - 1}"
+            for c, s in zip(self.categories, self.starts, strict=False)
+        ]
         rows += [f"  {n.name}: number, mean {n.fill:.6g}, factor {n.factor:.6g}" for n in self.numbers]
         shown = rows if len(rows) <= 20 else [*rows[:20], f"  ... and {len(rows) - 20} more"]
         return "\n".join([f"Encoder of {len(rows)} columns to {self.n_onehot + len(self.numbers)} inputs:", *shown])
@@ -181,7 +190,8 @@ class Encoder:
 
 def usable_predictors(found: Scan, *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
     """(columns to learn from, columns dropped). Columns without any value are useless and always dropped (section 15.2)."""
-    kept, dropped = [], []
+    kept: list[str] = []
+    dropped: list[str] = []
     for name, column in found.columns.items():
         n_present = found.n_rows - column.n_missing
         useless = n_present == 0 or (ignore_const_cols and column.is_constant)
@@ -191,7 +201,9 @@ def usable_predictors(found: Scan, *, ignore_const_cols: bool) -> tuple[list[str
 
 def dropped_warning(dropped: Sequence[str]) -> DaskDLWarning:
     """What to tell about dropped columns."""
-    shown = ", ".join(repr(name) for name in dropped[:20]) + (f" and {len(dropped) - 20} more" if len(dropped) > 20 else "")
+    shown = ", ".join(repr(name) for name in dropped[:20]) + (
+        f" and {len(dropped) - 20} more" if len(dropped) > 20 else ""
+    )
     return DaskDLWarning(f"dropped {len(dropped)} columns that are constant or empty: {shown}.")
 
 
@@ -201,4 +213,3 @@ def _sort_by_levels(categories: list[Category]) -> None:
         for j in range(i + 1, len(categories)):
             if len(categories[i].levels) < len(categories[j].levels):
                 categories[i], categories[j] = categories[j], categories[i]
-

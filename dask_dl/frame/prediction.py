@@ -20,7 +20,9 @@ def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, o
     answers = []
     for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
-        answers.append(np.asarray(function(table.iloc[rows], model, None if offset is None else np.asarray(offset)[rows])))
+        answers.append(
+            np.asarray(function(table.iloc[rows], model, None if offset is None else np.asarray(offset)[rows]))
+        )
     return np.concatenate(answers)
 
 

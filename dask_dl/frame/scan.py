@@ -227,9 +227,13 @@ def role_numbers(part: pd.DataFrame, source: Source, role: str, k: int) -> NDArr
     values = as_numbers(part[name])
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise SchemaError(f"{where}: {bad:,} of {len(values):,} values in partition {k} are missing or infinite. Fill or drop those rows.")
+        raise SchemaError(
+            f"{where}: {bad:,} of {len(values):,} values in partition {k} are missing or infinite. Fill or drop those rows."
+        )
     if role == WEIGHT and (values < 0).any():
-        raise SchemaError(f"{where}: partition {k} holds negative weights, the least {values.min():g}. Weights are 0 or more.")
+        raise SchemaError(
+            f"{where}: partition {k} holds negative weights, the least {values.min():g}. Weights are 0 or more."
+        )
     return values
 
 
@@ -284,7 +288,9 @@ def _label(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _scan_column(column: pd.Series[Any], weights: NDArray[np.float64] | None, name: str, source: Source, k: int) -> Column:
+def _scan_column(
+    column: pd.Series[Any], weights: NDArray[np.float64] | None, name: str, source: Source, k: int
+) -> Column:
     where = f"column {name!r} of {source.label}"
     kind = kind_of(column, where)
     if kind == UNKNOWN:
@@ -299,7 +305,9 @@ def _scan_column(column: pd.Series[Any], weights: NDArray[np.float64] | None, na
     values = values if present.all() else values[present]
     infinite = int(np.isinf(values).sum())
     if infinite:
-        raise SchemaError(f"{where}: {infinite:,} infinite values in partition {k}. Make them missing (NaN) or clip them.")
+        raise SchemaError(
+            f"{where}: {infinite:,} infinite values in partition {k}. Make them missing (NaN) or clip them."
+        )
     plain = Moments.of(values, None)
     return Numbers(
         len(present) - len(values),

@@ -35,10 +35,13 @@ class Source:
     is_named: bool = True  #: whether its columns had names; an array's are called x0, x1, ...
 
 
-
 def is_dask_frame(X: Any) -> bool:
     """Whether `X` is a Dask DataFrame (without importing Dask for those who do not use it)."""
-    return type(X).__module__.partition(".")[0] in {"dask", "dask_expr"} and hasattr(X, "map_partitions") and hasattr(X, "columns")
+    return (
+        type(X).__module__.partition(".")[0] in {"dask", "dask_expr"}
+        and hasattr(X, "map_partitions")
+        and hasattr(X, "columns")
+    )
 
 
 def open_source(
@@ -105,7 +108,9 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
     array = np.asarray(X)
     if array.ndim != 2:
         hint = " Reshape one row with X.reshape(1, -1), one column with X.reshape(-1, 1)." if array.ndim == 1 else ""
-        raise SchemaError(f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}")
+        raise SchemaError(
+            f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
+        )
     return pd.DataFrame(array), {k: f"x{k}" for k in range(array.shape[1])}
 
 
@@ -161,7 +166,9 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
     """Values of a role as something that slices by position, whatever its index."""
     role = name.strip("_")
     if is_dask_frame(values) or type(values).__module__.startswith("dask"):
-        raise SchemaError(f"the {role} of a local table must be local too: pass {role}.compute(), or both as Dask frames.")
+        raise SchemaError(
+            f"the {role} of a local table must be local too: pass {role}.compute(), or both as Dask frames."
+        )
     if isinstance(values, (pd.Series, pd.Categorical, pd.api.extensions.ExtensionArray)):
         column: Any = values.array if isinstance(values, pd.Series) else values
     else:
@@ -212,7 +219,14 @@ def _joined(frame: Any, aligned: Mapping[str, Any], label: str) -> Any:
         series.append(column)
     meta = _beside(frame._meta, *(s._meta for s in series), names=tuple(aligned), label=label)  # noqa: SLF001  # Dask's name for it
     return dd.map_partitions(
-        _beside, frame, *series, names=tuple(aligned), label=label, meta=meta, align_dataframes=False, enforce_metadata=False
+        _beside,
+        frame,
+        *series,
+        names=tuple(aligned),
+        label=label,
+        meta=meta,
+        align_dataframes=False,
+        enforce_metadata=False,
     )
 
 

@@ -59,7 +59,13 @@ class Target:
     def to_json(self) -> dict[str, Any]:
         """The same as lists and dicts."""
         kinds = sorted({type(label).__name__ for label in self.classes})
-        return {"classes": list(self.classes), "types": kinds, "shift": self.shift, "factor": self.factor, "is_standardized": self.is_standardized}
+        return {
+            "classes": list(self.classes),
+            "types": kinds,
+            "shift": self.shift,
+            "factor": self.factor,
+            "is_standardized": self.is_standardized,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Target:
@@ -78,4 +84,3 @@ def sorted_labels(classes: Mapping[Any, int]) -> list[Any]:
         return sorted(classes)
     except TypeError:
         return sorted(classes, key=lambda label: (type(label).__name__, label))
-

@@ -88,7 +88,9 @@ class Topology:
         last = self.network.layers[-1]
         return int(last[BIASES]) + padded(int(last[N_OUT]))
 
-    def pack(self, weights: Sequence[NDArray[np.floating]], biases: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
+    def pack(
+        self, weights: Sequence[NDArray[np.floating]], biases: Sequence[NDArray[np.floating]]
+    ) -> NDArray[np.float32]:
         """A flat vector of `weights`, one (units, inputs) a layer, and `biases`, one (units,) a layer."""
         flat = aligned_zeros(self.size)
         for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
@@ -107,7 +109,9 @@ class Topology:
             biases.append(bias.copy())
         return weights, biases
 
-    def _views(self, flat: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    def _views(
+        self, flat: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         """Layer k as (one-hot slots, units) input-major, (units, dense inputs) unit-major, (units,) biases."""
         n_in, stride, n_out, weights, biases = (int(v) for v in self.network.layers[k])
         n_onehot = self.n_onehot if k == 0 else 0

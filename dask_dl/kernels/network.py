@@ -6,7 +6,19 @@ import numpy as np
 
 from dask_dl.jit import kernel
 from dask_dl.kernels.layout import BIASES, N_IN, N_OUT, RECTIFIER, SOFTMAX, STRIDE, WEIGHTS
-from dask_dl.kernels.steps import ADADELTA, MOMENTUM, ONE, PLAIN, TWO, ZERO, adadelta, gradient, momentum, plain, squared_gradients
+from dask_dl.kernels.steps import (
+    ADADELTA,
+    MOMENTUM,
+    ONE,
+    PLAIN,
+    TWO,
+    ZERO,
+    adadelta,
+    gradient,
+    momentum,
+    plain,
+    squared_gradients,
+)
 
 
 @kernel
@@ -230,7 +242,9 @@ def backward_biases(opt, rate, decay, layer, n_inputs, deltas, flat, state0, sta
 
 
 @kernel
-def backward(network, opt, n_seen, dense, active, acts, deltas, errors, squares, none, flat, state0, state1, last_start):
+def backward(
+    network, opt, n_seen, dense, active, acts, deltas, errors, squares, none, flat, state0, state1, last_start
+):
     """One row back through all layers, output first, each layer updated as soon as its errors are passed down."""
     layers = network.layers
     rate, decay = rate_of(opt, n_seen)

@@ -52,6 +52,11 @@ class Replica:
         self.n_seen = n_seen
         self._rows_per_call = 16
 
+    def compile(self, rows: Rows) -> None:
+        """Get the kernels ready for rows of this kind, without learning from them."""
+        self.train(rows._replace(**{name: part[:0] for name, part in rows._asdict().items()}))
+        predict(self.topology, self.flat, rows._replace(**{name: part[:0] for name, part in rows._asdict().items()}))
+
     def train(self, rows: Rows, on_call: Callable[[int], None] | None = None) -> float:
         """One step per row, in order; returns the sum of the rows' losses before their steps.
 
@@ -60,11 +65,11 @@ class Replica:
         """
         nothing = np.zeros(0, np.float32)
         state0, state1 = [*self.states, nothing, nothing][:2]
-        loss, lo = 0.0, 0
+        loss, lo, network = 0.0, 0, self.topology.network
         while lo < rows.n:
             hi = min(rows.n, lo + self._rows_per_call)
             began = time.perf_counter()
-            loss += train_rows(rows, lo, hi, self.topology.network, self.optimizer, self.n_seen, self.flat, state0, state1)
+            loss += train_rows(rows, lo, hi, network, self.optimizer, self.n_seen, self.flat, state0, state1)
             seconds = time.perf_counter() - began
             self.n_seen += hi - lo if not len(rows.weight) else int(np.count_nonzero(rows.weight[lo:hi]))
             # At most fourfold from call to call: the first may have compiled, or met a busy machine.

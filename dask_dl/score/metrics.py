@@ -19,7 +19,9 @@ NAMES = {
 LOSS = {"classification": "logloss", "regression": "deviance"}
 
 
-def classification(labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None) -> dict[str, float]:
+def classification(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
+) -> dict[str, float]:
     """Metrics of class probabilities (n, K) against class indices (n,)."""
     from sklearn.metrics import log_loss, zero_one_loss
 
@@ -36,7 +38,9 @@ def classification(labels: NDArray[np.integer], probabilities: NDArray[np.floati
     }
 
 
-def regression(truth: NDArray[np.floating], predicted: NDArray[np.floating], weights: NDArray[np.floating] | None) -> dict[str, float]:
+def regression(
+    truth: NDArray[np.floating], predicted: NDArray[np.floating], weights: NDArray[np.floating] | None
+) -> dict[str, float]:
     """Metrics of predicted numbers, in the unit of the target; the deviance of a gaussian is its squared error."""
     from sklearn.metrics import mean_absolute_error, mean_squared_error
 

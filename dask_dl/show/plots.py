@@ -23,7 +23,9 @@ def plot_history(history: History, ax: Any = None) -> Any:
     best = history.best
     if best is not None:
         x, y = best["epochs"], best[history.loss_column]
-        ax.plot(x, y, marker="o", markersize=10, fillstyle="none", color="black", linestyle="none", label=f"best: {y:.4g}")
+        ax.plot(
+            x, y, marker="o", markersize=10, fillstyle="none", color="black", linestyle="none", label=f"best: {y:.4g}"
+        )
     ax.set_xlabel("epochs")
     ax.set_ylabel(loss)
     ax.set_ylim(bottom=0 if history.task == "classification" else None)

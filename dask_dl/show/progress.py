@@ -49,7 +49,9 @@ class Progress:
         self._done += n
         if time.monotonic() - self._last > PATIENCE:
             share = self._done / max(1, self._total)
-            self.say(f"  ... {share:6.1%} of {self._total:,} rows, {self._speed():,.0f} rows/s, {self._time_left()} left")
+            self.say(
+                f"  ... {share:6.1%} of {self._total:,} rows, {self._speed():,.0f} rows/s, {self._time_left()} left"
+            )
 
     def scored(self, history: History) -> None:
         """The newest scoring event."""

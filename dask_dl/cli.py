@@ -1,0 +1,235 @@
+"""The command line: `dask-dl train`, `dask-dl predict`, `dask-dl demo`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_dl import __version__, parameters
+from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Constructor parameters that a command line cannot hold, or that have an option of another name.
+NO_OPTION = {
+    "verbose",
+    "quiet_mode",
+    "client",
+    "custom_metric_func",
+    "pretrained_autoencoder",
+    "initial_weights",
+    "initial_biases",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 done, 1 not possible, 2 wrong usage, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DaskDLWarning)
+        warnings.showwarning = _show_warning  # type: ignore[assignment]  # fewer names than the stub insists on
+        try:
+            options.run(options)
+        except (DaskDLError, OSError) as error:
+            print(f"dask-dl: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("dask-dl: interrupted", file=sys.stderr)
+            return 130
+    return 0
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
+    kind = "warning" if issubclass(category, DaskDLWarning) else category.__name__
+    print(f"{kind}: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dask-dl", description="Multi-layer perceptrons for tables of any size.")
+    parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a model on a table", description="Train a model on a table.")
+    _add_table(train)
+    train.add_argument(
+        "--target",
+        required=True,
+        metavar="NAME",
+        help="column to predict: texts make a classifier, numbers a regressor",
+    )
+    train.add_argument("--model", required=True, metavar="OUT", help="file to write the model to")
+    train.add_argument("--validation", metavar="DATA", help="table to score on while training")
+    train.add_argument("--weights", metavar="NAME", help="column of row weights")
+    train.add_argument("--offset", metavar="NAME", help="column of offsets (regression)")
+    train.add_argument("--columns", type=_names, metavar="A,B", help="predictors; by default all other columns")
+    train.add_argument(
+        "--categorical",
+        type=_names,
+        default=[],
+        metavar="A,B",
+        help="columns whose numbers are categories, the target too",
+    )
+    train.add_argument("--plot", metavar="FILE", help="write a picture of the history, for example history.png")
+    train.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    _add_parameters(train)
+    train.set_defaults(run=_train)
+
+    predict = commands.add_parser(
+        "predict", help="predict a table with a model", description="Predict a table with a model."
+    )
+    predict.add_argument("model", metavar="MODEL", help="file that train wrote")
+    _add_table(predict)
+    predict.add_argument("--output", required=True, metavar="OUT", help="Parquet folder to write")
+    predict.add_argument(
+        "--keep", type=_names, default=[], metavar="A,B", help="columns to write beside the predictions"
+    )
+    predict.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    predict.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    predict.set_defaults(run=_predict)
+
+    demo = commands.add_parser(
+        "demo", help="train on images of digits", description="Train on some 50,000 images of digits, about a minute."
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="folder for data, model and pictures (default: demo)",
+    )
+    demo.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_table(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", metavar="DATA", help="Parquet or CSV file, folder or glob")
+    command.add_argument("--sep", default=",", help="separator of CSV files (default: comma)")
+    command.add_argument("--encoding", default="utf-8", help="encoding of CSV files (default: utf-8)")
+
+
+def _add_parameters(command: argparse.ArgumentParser) -> None:
+    """An option per constructor parameter, from the table."""
+    groups: dict[str, Any] = {}
+    for name, row in parameters.TABLE.items():
+        if row.place != "constructor" or name in NO_OPTION:
+            continue
+        if row.group not in groups:
+            groups[row.group] = command.add_argument_group(row.group)
+        group = groups[row.group]
+        text = f"{row.doc} (default: {parameters.show(row.default)})".replace("%", "%%")
+        option = "--" + name.replace("_", "-")
+        kind = row.kind.text
+        if kind == "bool":
+            group.add_argument(
+                option, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+            )
+            continue
+        word = kind.split()[0] if kind[0] != "{" else "word"
+        read = {"int": int, "float": float, "list": _numbers}.get(word, str)
+        group.add_argument(option, dest=name, type=read, metavar=word.upper(), default=argparse.SUPPRESS, help=text)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) if "." in part or "e" in part else int(part) for part in _names(text)]
+
+
+def _train(options: argparse.Namespace) -> None:
+    from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+    from dask_dl.frame.files import open_table
+
+    given = {name: value for name, value in vars(options).items() if name in parameters.constructor_defaults()}
+    parameters.validate(given, task=None)
+    parts = [name for name in (options.target, options.weights, options.offset) if name]
+    columns = None if options.columns is None else [*options.columns, *parts]
+    read = {"columns": columns, "categorical": options.categorical, "sep": options.sep, "encoding": options.encoding}
+    table = open_table(options.data, **read)
+    held = None if options.validation is None else open_table(options.validation, **read)
+    _check_writable(options.model)
+    if options.target not in table.columns:
+        raise ParameterError(
+            f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
+        )
+    estimator: Any = DeepLearningClassifier if _is_class(table[options.target]) else DeepLearningRegressor
+    model = estimator(**given, verbose=not options.quiet)
+    if not options.quiet:
+        print(
+            f"{'classes' if estimator is DeepLearningClassifier else 'numbers'} of {options.target!r} from {options.data}"
+        )
+    model.fit(table, options.target, sample_weight=options.weights, offset=options.offset, eval_set=held)
+    model.save(options.model)
+    if options.plot:
+        model.plot_history().figure.savefig(options.plot, dpi=120)
+    if not options.quiet:
+        _print_summary(model)
+        print(f"model: {options.model}" + (f", picture: {options.plot}" if options.plot else ""))
+
+
+def _is_class(column: Any) -> bool:
+    """Whether a target is a label, by its dtype."""
+    import pandas as pd
+
+    dtype = column.dtype
+    return (
+        isinstance(dtype, pd.CategoricalDtype)
+        or pd.api.types.is_string_dtype(dtype)
+        or pd.api.types.is_bool_dtype(dtype)
+    )
+
+
+def _check_writable(path: str) -> None:
+    """A model that cannot be written is better known before it is trained."""
+    folder = Path(path).parent
+    if "://" not in path and not folder.is_dir():
+        raise ParameterError(f"--model: there is no folder {str(folder)!r}. Make it first.")
+
+
+def _print_summary(model: Any) -> None:
+    last = model.history_.iloc[-1]
+    tables = [t for t in ("training", "validation") if any(name.startswith(f"{t}_r") for name in last.index)]
+    names = [
+        name.removeprefix("training_")
+        for name in last.index
+        if name.startswith("training_") and name != "training_speed"
+    ]
+    print(f"\n{'':22}" + "".join(f"{table:>14}" for table in tables))
+    for name in names:
+        print(f"{name:22}" + "".join(f"{last[f'{table}_{name}']:14.6g}" for table in tables))
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from dask_dl import load
+    from dask_dl.frame.files import open_table
+
+    out = Path(options.output)
+    if out.exists() and not options.overwrite:
+        raise ParameterError(f"--output: {out} exists; name another folder, or add --overwrite.")
+    model = load(options.model)
+    table = open_table(options.data, sep=options.sep, encoding=options.encoding)
+    answers = model.predict_table(table, keep=options.keep)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        answers.to_parquet(str(unfinished), write_index=False)
+        if out.exists():
+            shutil.rmtree(out) if out.is_dir() else out.unlink()
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    if not options.quiet:
+        print(f"predictions: {out} ({', '.join(map(str, answers.columns))})")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from dask_dl.demo import run_demo
+
+    run_demo(options.output, quiet=options.quiet)

@@ -1,0 +1,110 @@
+"""Tables in files: Parquet and CSV, one file, a folder or a glob, as a lazy Dask frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame.columns import as_levels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Bytes of a CSV file from which dtypes are guessed. Dask's own 256 kB miss a column whose first values are whole numbers.
+SAMPLE = 4 * 2**20
+
+
+def open_table(
+    path: str,
+    *,
+    columns: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    sep: str = ",",
+    encoding: str = "utf-8",
+) -> Any:
+    """A Dask DataFrame of the files at `path`.
+
+    Parameters
+    ----------
+    path : str
+        A Parquet or CSV file (.csv, .csv.gz, .tsv, .zip, ...), a folder of either, or a glob.
+    columns : sequence of str, optional
+        The only columns to read.
+    categorical : sequence of str
+        Columns whose numbers are categories: their values become texts.
+    sep, encoding : str
+        Of CSV files.
+
+    Raises
+    ------
+    FileNotFoundError
+    SchemaError
+        When files of both kinds or none are found, or a column is missing.
+    """
+    import dask.dataframe as dd
+
+    files = _files(path)
+    if all(".parquet" in file.name or ".pq" in file.name for file in files):
+        table = dd.read_parquet([str(file) for file in files])
+    else:
+        table = _read_csv(files, sep, encoding)
+    wanted = list(table.columns) if columns is None else list(dict.fromkeys([*columns, *categorical]))
+    unknown = [name for name in [*wanted, *categorical] if name not in table.columns]
+    if unknown:
+        raise SchemaError(f"{path} has no columns {unknown}; it has {list(table.columns)[:30]}.")
+    table = table[wanted]
+    for name in categorical:
+        table[name] = table[name].map_partitions(_texts, name, meta=pd.Series([], dtype="str", name=name))
+    return table
+
+
+def _files(path: str) -> list[Path]:
+    place = Path(path)
+    if place.is_dir():
+        files = sorted(f for f in place.rglob("*") if f.is_file() and not f.name.startswith((".", "_")))
+    elif place.exists():
+        files = [place]
+    else:
+        files = (
+            sorted(Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
+            if any(c in path for c in "*?[")
+            else []
+        )
+    if not files:
+        raise FileNotFoundError(
+            f"{path}: no such file, or no files in it. Give a Parquet or CSV file, a folder or a glob."
+        )
+    kinds = {".parquet" in f.name or ".pq" in f.name for f in files}
+    if len(kinds) > 1:
+        raise SchemaError(
+            f"{path} holds Parquet files and others, for example {files[0].name}. Give a glob such as '{path}/*.parquet'."
+        )
+    return files
+
+
+def _read_csv(files: Sequence[Path], sep: str, encoding: str) -> Any:
+    import dask.dataframe as dd
+
+    packed = any(file.suffix in {".gz", ".zip", ".bz2", ".xz", ".zst"} for file in files)
+    try:
+        # Whole numbers may turn out to have gaps further down: read as float64, they never fail.
+        return dd.read_csv(
+            [str(file) for file in files],
+            sep=sep,
+            encoding=encoding,
+            sample=SAMPLE,
+            assume_missing=True,
+            blocksize=None if packed else "default",
+        )
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{files[0]} is not {encoding}: {error}. Name its encoding, for example latin-1.") from error
+    except pd.errors.ParserError as error:
+        raise SchemaError(f"{files[0]} cannot be read as CSV with separator {sep!r}: {error}.") from error
+
+
+def _texts(column: pd.Series[Any], name: str) -> pd.Series[Any]:
+    codes, texts, _ = as_levels(column, f"column {name!r}")
+    return pd.Series(pd.array([*texts, None], dtype="str").take(codes), index=column.index, name=column.name)

@@ -1,0 +1,185 @@
+"""Run a folder of golden cases through the package: `python tests/golden/run.py FOLDER [--json OUT]`.
+
+Prints one line per case: the worst error, relative to max(1, |value|), on weights, biases, predictions and scaling
+constants, and whether the input names are the same. A case that needs what the package does not offer yet says so.
+Exits with 1 when a case misses its tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
+from dask_dl.errors import DaskDLWarning, ParameterError
+from dask_dl.fit import fit_model
+from dask_dl.frame.source import open_source
+from dask_dl.show.progress import Progress
+
+NOT_YET = "not available yet"
+NOT_DEFINED = "not defined"
+#: What H2O's clients call otherwise, or what does not concern a network.
+RENAMED = {"seed": "random_state"}
+COLUMNS = {"weights_column", "offset_column"}
+#: Cases that need a scoring by the loop, hidden masks, or start values of another run.
+LATER = {"autoencoder", "prior", "best_model"}
+
+
+def table(columns: list[dict[str, Any]]) -> pd.DataFrame:
+    """A case's table; factors as texts, so that the package finds the levels by itself."""
+    return pd.DataFrame(
+        {c["name"]: pd.array(c["values"], dtype="string" if c["type"] == "cat" else "Float64") for c in columns}
+    )
+
+
+def tolerance(case: dict[str, Any]) -> float:
+    """The README's: wider for long runs, for max_w2, and for large rates."""
+    wide = case["name"].startswith(("big_", "reg_max_w2_")) or case["params"].get("rate", 0) >= 0.5
+    return 2e-4 if wide else 2e-5
+
+
+def unavailable(case: dict[str, Any]) -> str | None:
+    """Why the package does not answer this case, if it does not."""
+    if case["kind"] != "train":
+        return f"{NOT_YET}: metrics of given predictions"
+    if "not_defined" in case["intended"]:
+        return f"{NOT_DEFINED}: {case['intended']['not_defined']}"
+    if case["params"].get("autoencoder") or case.get("prior"):
+        return f"{NOT_YET}: autoencoder" if case["params"].get("autoencoder") else f"{NOT_YET}: checkpoint"
+    if case["params"].get("overwrite_with_best_model"):
+        return f"{NOT_YET}: overwrite_with_best_model"
+    return None
+
+
+def start(case: dict[str, Any], which: str) -> list[np.ndarray]:
+    """Start values, as `coefs_` and `intercepts_` have them; H2O's own draws where the case gave none."""
+    given = case[f"initial_{which}"]
+    values = given if given is not None else case["derived"][f"seeded_start_{which}"]
+    return [np.array(v, np.float64).T for v in values]
+
+
+def answer(case: dict[str, Any]) -> dict[str, Any]:
+    """The package's answer, under the names of `intended`, plus `input_names`."""
+    given = {RENAMED.get(name, name): value for name, value in case["params"].items() if name not in COLUMNS}
+    given = {name: value for name, value in given.items() if name in parameters.constructor_defaults()}
+    given |= {"initial_weights": start(case, "weights"), "initial_biases": start(case, "biases")}
+    train, test = (table(case[name]["columns"]) for name in ("train", "test"))
+    is_class = next(c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]) == "cat"
+    estimator = (DeepLearningClassifier if is_class else DeepLearningRegressor)(**given)
+    weight, offset = (case["params"].get(name) for name in ("weights_column", "offset_column"))
+    requested = parameters.validate(given | {"offset": offset}, task=estimator._task)
+    requested.pop("offset")
+    visits = np.array(case["intended"]["row_order"], np.int64)
+    source = open_source(train, case["y"], weight, offset)
+    n = len(train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
+        model = fit_model(
+            source, None, requested, estimator._task, Progress(quiet=True),
+            order=lambda epoch: visits[epoch * n : (epoch + 1) * n],
+        )  # fmt: skip
+    estimator.model_ = model
+    predictions = {}
+    for name, frame in (("train", train), ("test", test)):
+        if is_class:
+            values = estimator.predict_proba(frame)
+            columns = {label: values[:, k].tolist() for k, label in enumerate(model.target.classes)}
+        else:
+            columns = {"predict": estimator.predict(frame).tolist()}
+        predictions[f"{name}_predictions"] = columns
+    weights, biases = model.topology.unpack(model.flat)
+    numbers = model.encoder.numbers
+    scaled = bool(requested["standardize"])
+    return {
+        "row_order": visits.tolist(),
+        "final_weights": [w.tolist() for w in weights],
+        "final_biases": [b.tolist() for b in biases],
+        "normsub": [x.shift for x in numbers] if scaled else None,
+        "normmul": [x.factor for x in numbers] if scaled else None,
+        "input_fill": [x.fill for x in numbers],
+        "normrespsub": [model.target.shift] if model.target.is_standardized else None,
+        "normrespmul": [model.target.factor] if model.target.is_standardized else None,
+        **predictions,
+        "input_names": model.encoder.input_names,
+    }
+
+
+def distance(actual: Any, expected: Any) -> float:
+    """Worst error relative to max(1, |value|), over nested lists and dicts; infinite where shapes differ."""
+    if isinstance(expected, dict):
+        if not isinstance(actual, dict) or actual.keys() != expected.keys():
+            return math.inf
+        return max((distance(actual[key], expected[key]) for key in expected), default=0.0)
+    if isinstance(expected, list):
+        if not isinstance(actual, list) or len(actual) != len(expected):
+            return math.inf
+        return max((distance(a, e) for a, e in zip(actual, expected, strict=True)), default=0.0)
+    if expected is None or actual is None:
+        return 0.0 if actual is expected else math.inf
+    error = abs(actual - expected) / max(1.0, abs(expected))
+    return math.inf if math.isnan(error) else error
+
+
+def compare(case: dict[str, Any], given: dict[str, Any]) -> dict[str, float]:
+    """Errors by what is compared."""
+    intended = case["intended"]
+    parts = {
+        "weights": ["final_weights"],
+        "biases": ["final_biases"],
+        "predictions": ["train_predictions", "test_predictions"],
+        "scaling": ["normsub", "normmul", "normrespsub", "normrespmul", "input_fill"],
+    }
+    errors = {part: max(distance(given[name], intended.get(name)) for name in names) for part, names in parts.items()}
+    errors["names"] = 0.0 if given["input_names"] == case["input_names"] else math.inf
+    return errors
+
+
+def main() -> int:
+    """Run all cases of a folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument(
+        "--json", type=Path, metavar="OUT", help="write the answers to one JSON object keyed by case name"
+    )
+    options = parser.parse_args()
+    paths = sorted(path for path in options.folder.glob("*.json") if path.name != "index.json")
+    if not paths:
+        parser.error(f"{options.folder} holds no cases")
+    answers, n_missed, n_later = {}, 0, 0
+    print(f"{'case':42} {'weights':>9} {'biases':>9} {'predict':>9} {'scaling':>9} {'names':>6}  result")
+    for path in paths:
+        case = json.loads(path.read_text(encoding="utf-8"))
+        why = unavailable(case)
+        if why is None:
+            try:
+                given = answer(case)
+            except ParameterError as error:
+                if NOT_YET not in str(error):
+                    raise
+                why = " ".join(line.partition(". ")[2] for line in str(error).splitlines()[1:])
+        if why is not None:
+            n_later += 1
+            print(f"{path.stem:42} {why}")
+            continue
+        answers[path.stem] = given
+        errors = compare(case, given)
+        passed = max(errors.values()) <= tolerance(case)
+        n_missed += not passed
+        shown = " ".join(f"{errors[part]:9.1e}" for part in ("weights", "biases", "predictions", "scaling"))
+        print(f"{path.stem:42} {shown} {'same' if not errors['names'] else 'differ':>6}  {'ok' if passed else 'MISS'}")
+    print(f"{len(answers) - n_missed} within tolerance, {n_missed} missed, {n_later} not available yet or not defined")
+    if options.json:
+        options.json.write_text(json.dumps(answers, indent=1), encoding="utf-8")
+    return 1 if n_missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
