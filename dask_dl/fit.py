@@ -42,6 +42,9 @@ class Trainer(Protocol):
     n_rows: int
     """Rows of an epoch."""
 
+    def compile(self) -> None:
+        """Get the kernels ready, so that no round waits for the compiler."""
+
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
         """One round: visit the next `n` rows, return the sum of their losses."""
 
@@ -172,6 +175,7 @@ def fit_model(
 
     if not jit.is_cached(train_rows):
         progress.say("compiling the kernels, once for this machine (about 20 s) ...")
+    trainer.compile()
     n_rounds = train_rounds(trainer, _plan(effective, trainer.n_rows), score, progress)
     return Model(
         task=task,

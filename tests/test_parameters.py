@@ -330,7 +330,7 @@ EXAMPLES = [
     ("distribution", CLS, None, {"distribution": "poisson"}, {"distribution": "multinomial"}),
     ("distribution", REG, None, {"distribution": "bernoulli"}, {"distribution": "tweedie"}),
     ("distribution", CLS, 3, {"distribution": "bernoulli"}, {"distribution": "multinomial"}),
-    ("loss", CLS, None, {"loss": "absolute"}, {"loss": "quadratic"}),
+    ("loss", CLS, None, {"loss": "absolute"}, {"loss": "cross_entropy"}),
     ("loss", REG, None, {"loss": "cross_entropy"}, {"loss": "huber"}),
     ("loss", AE, None, {"loss": "cross_entropy"}, {"loss": "huber"}),
     ("distribution loss", REG, None, {"distribution": "gaussian", "loss": "absolute"},

@@ -57,6 +57,10 @@ class Twin:
         self._epoch = -1
         self._visits = rows
 
+    def compile(self) -> None:
+        """Get the kernels ready, so that no round waits for the compiler."""
+        self.replica.compile(self._store.block(0))
+
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
         """Visit the next `n` rows; returns the sum of their losses. One round of a cluster."""
         loss = 0.0

@@ -14,23 +14,43 @@ import pandas as pd
 from dask_dl.errors import SchemaError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
 NUMBER, CATEGORY, UNKNOWN = "number", "category", "unknown"
 
 
+def kinds_of(part: pd.DataFrame, names: Sequence[str], label: str) -> dict[str, str]:
+    """Kind of every named column of a partition: NUMBER, CATEGORY or UNKNOWN."""
+    dtypes = dict(zip(part.columns, part.dtypes, strict=True))
+    kinds = {}
+    for name in names:
+        where = f"column {name!r} of {label}"
+        kind = _kind_of_dtype(dtypes[name], where)
+        kinds[name] = _kind_of_objects(part[name], where) if kind == UNKNOWN else kind
+    return kinds
+
+
 def kind_of(column: pd.Series[Any], where: str) -> str:
     """NUMBER, CATEGORY, or UNKNOWN for a column of objects that holds nothing but missing values."""
-    dtype = column.dtype
+    kind = _kind_of_dtype(column.dtype, where)
+    return _kind_of_objects(column, where) if kind == UNKNOWN else kind
+
+
+def _kind_of_dtype(dtype: Any, where: str) -> str:
+    """Kind of a dtype; UNKNOWN for objects, which have to be looked at."""
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufM":
+        return NUMBER
     if pd.api.types.is_object_dtype(dtype):
-        return _kind_of_objects(column, where)
+        return UNKNOWN
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
         return CATEGORY
     if pd.api.types.is_complex_dtype(dtype):
         raise SchemaError(f"{where} holds complex numbers. Split them into two columns.")
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         return NUMBER
-    if isinstance(dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_dtype(dtype):
+    if isinstance(dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(dtype):
         return NUMBER
     raise SchemaError(
         f"{where} has type {dtype}, which is neither numbers, texts, categories nor dates. Convert or drop it."
@@ -57,6 +77,24 @@ def _kind_of_objects(column: pd.Series[Any], where: str) -> str:
         f"{where} holds objects that are not all texts ({inferred}), for example {odd!r} of type {type(odd).__name__}. "
         f"Convert it to numbers or to texts."
     )
+
+
+#: Numeric columns are taken in chunks: few calls, and temporary memory for some columns and not for all.
+COLUMNS_PER_CHUNK = 64
+
+
+def number_chunks(part: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Numeric columns as (columns of the chunk, n) float64, NaN where missing, with their places in `names`."""
+    for start in range(0, len(names), COLUMNS_PER_CHUNK):
+        chunk = names[start : start + COLUMNS_PER_CHUNK]
+        columns = part[list(chunk)]
+        if all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in columns.dtypes):
+            values = np.array(columns.to_numpy(np.float64).T, order="C")
+        else:
+            values = np.empty((len(chunk), len(part)))
+            for row, name in zip(values, chunk, strict=True):
+                row[:] = as_numbers(columns[name])
+        yield slice(start, start + len(chunk)), values
 
 
 def as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.frame.columns import CATEGORY, as_levels, as_numbers, kind_of
+from dask_dl.frame.columns import CATEGORY, as_levels, kinds_of, number_chunks
 from dask_dl.frame.scan import Levels, Numbers, Scan
 from dask_dl.state import padded
 
@@ -139,27 +139,34 @@ class Encoder:
                 faults.append(str(error))
             else:
                 active[:, k] = np.where(slots >= 0, slots + self.starts[k], -1)
-        for k, number in enumerate(self.numbers):
-            column = part[number.name]
-            where = f"column {number.name!r} of {label}"
-            if kind_of(column, where) == CATEGORY:
-                faults.append(f"{where} was a number in training and is now {column.dtype}. Convert it.")
-                continue
-            values = as_numbers(column)
-            if np.isinf(values).any():
-                faults.append(
-                    f"{where} holds {int(np.isinf(values).sum()):,} infinite values. Make them missing (NaN) or clip them."
-                )
-                continue
-            np.copyto(values, number.fill, where=np.isnan(values))
-            dense[:, k] = (values - number.shift) * number.factor
+        names = [number.name for number in self.numbers]
+        faults += [
+            f"column {name!r} of {label} was a number in training and is now {part[name].dtype}. Convert it."
+            for name, kind in kinds_of(part, names, label).items()
+            if kind == CATEGORY
+        ]
+        if faults:
+            raise SchemaError("; ".join(faults))
+        fill, shift, factor = (
+            np.array([getattr(n, key) for n in self.numbers])[:, None] for key in ("fill", "shift", "factor")
+        )
+        for place, values in number_chunks(part, names):
+            infinite = np.isinf(values).sum(axis=1)
+            for number, count in zip(self.numbers[place], infinite, strict=True):
+                if count:
+                    faults.append(
+                        f"column {number.name!r} of {label} holds {count:,} infinite values. Make them missing (NaN)."
+                    )
+            np.copyto(values, fill[place], where=np.isnan(values))
+            dense[:, place] = ((values - shift[place]) * factor[place]).T
         if faults:
             raise SchemaError("; ".join(faults))
         return dense, active
 
     def match(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks, after a check that it has any at all (section 2.3)."""
-        missing = [name for name in self.columns if name not in set(names)]
+        present = set(names)
+        missing = [name for name in self.columns if name not in present]
         if len(missing) == len(self.columns):
             raise SchemaError(
                 f"{label} has none of the columns of training, {missing[:12]}; it has {list(names)[:12]}."

@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, NUMBER, UNKNOWN, as_levels, as_numbers, kind_of
+from dask_dl.frame.columns import CATEGORY, NUMBER, as_levels, as_numbers, kind_of, kinds_of, number_chunks
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import pandas as pd
     from numpy.typing import NDArray
 
 #: A target may have as many classes as H2O allows a factor to have (specification, section 1.1).
@@ -37,20 +37,16 @@ class Moments:
     m2: float = 0.0  #: weighted sum of squared deviations from the mean
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Moments:
-        """Moments of `values`, none of them missing."""
-        if weights is not None:
-            values, weights = values[weights > 0], weights[weights > 0]
-        if not len(values):
-            return cls()
-        mean = float(np.average(values, weights=weights))
-        squares = (values - mean) ** 2
-        return cls(
-            len(values),
-            float(len(values)) if weights is None else float(weights.sum()),
-            mean,
-            float(squares.sum() if weights is None else (weights * squares).sum()),
-        )
+    def of(cls, values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> list[Moments]:
+        """Moments of every row of `values` (columns, n), NaN where missing; `weights` (n,)."""
+        present = ~np.isnan(values)
+        w = present.astype(np.float64) if weights is None else present * weights
+        total = w.sum(axis=1)
+        values = np.where(present, values, 0.0)
+        mean = np.divide((w * values).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
+        m2 = (w * (values - mean[:, None]) ** 2).sum(axis=1)
+        n = np.count_nonzero(w, axis=1)
+        return [cls(int(k), float(t), float(m), float(s)) for k, t, m, s in zip(n, total, mean, m2, strict=True)]
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of numbers together."""
@@ -271,10 +267,10 @@ def _scan_partition(source: Source, k: int, task: str) -> Scan:
         else:
             values = target_numbers(part, source, k)
             used &= ~np.isnan(values)
-            target = Moments.of(values[used], None if weights is None else weights[used])
+            (target,) = Moments.of(np.where(used, values, np.nan)[None], weights)
     return Scan(
         rows=(len(part),),
-        columns={name: _scan_column(part[name], weights, name, source, k) for name in source.predictors},
+        columns=_scan_columns(part, weights, source, k),
         n_used=int(used.sum()),
         weight_sum=float(used.sum() if weights is None else weights[used].sum()),
         target=target,
@@ -288,34 +284,38 @@ def _label(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _scan_column(
-    column: pd.Series[Any], weights: NDArray[np.float64] | None, name: str, source: Source, k: int
-) -> Column:
-    where = f"column {name!r} of {source.label}"
-    kind = kind_of(column, where)
-    if kind == UNKNOWN:
-        return Nothing(len(column))
-    if kind == CATEGORY or isinstance(column.dtype, pd.CategoricalDtype):
-        codes, texts, from_numbers = as_levels(column, where)
-        counts = np.bincount(codes + 1, minlength=len(texts) + 1)
-        seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
-        return Levels(int(counts[0]), seen, from_numbers)
-    values = as_numbers(column)
-    present = ~np.isnan(values)
-    values = values if present.all() else values[present]
-    infinite = int(np.isinf(values).sum())
-    if infinite:
-        raise SchemaError(
-            f"{where}: {infinite:,} infinite values in partition {k}. Make them missing (NaN) or clip them."
-        )
-    plain = Moments.of(values, None)
-    return Numbers(
-        len(present) - len(values),
-        float(values.min()) if len(values) else None,
-        float(values.max()) if len(values) else None,
-        plain,
-        plain if weights is None else Moments.of(values, weights[present]),
-    )
+def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, source: Source, k: int) -> dict[str, Column]:
+    found: dict[str, Column] = {}
+    numeric = []
+    for name, kind in kinds_of(part, source.predictors, source.label).items():
+        if kind == NUMBER:
+            numeric.append(name)
+        elif kind == CATEGORY:
+            codes, texts, from_numbers = as_levels(part[name], f"column {name!r} of {source.label}")
+            counts = np.bincount(codes + 1, minlength=len(texts) + 1)
+            seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
+            found[name] = Levels(int(counts[0]), seen, from_numbers)
+        else:
+            found[name] = Nothing(len(part))
+    for place, values in number_chunks(part, numeric):
+        infinite = np.isinf(values).sum(axis=1)
+        for name, count in zip(numeric[place], infinite, strict=True):
+            if count:
+                raise SchemaError(
+                    f"column {name!r} of {source.label}: {count:,} infinite values in partition {k}. "
+                    f"Make them missing (NaN) or clip them."
+                )
+        plain = Moments.of(values, None)
+        weighted = plain if weights is None else Moments.of(values, weights)
+        lows = np.fmin.reduce(values, axis=1, initial=np.nan)
+        highs = np.fmax.reduce(values, axis=1, initial=np.nan)
+        for name, p, w, low, high in zip(numeric[place], plain, weighted, lows, highs, strict=True):
+            found[name] = Numbers(len(part) - p.n, _present(low), _present(high), p, w)
+    return {name: found[name] for name in source.predictors}
+
+
+def _present(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _merge(left: Scan, right: Scan, source: Source) -> Scan:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.network import predict_rows, train_rows
 from dask_dl.kernels.steps import N_STATES, Optimizer
 from dask_dl.state import Rows, aligned_zeros
@@ -54,8 +55,9 @@ class Replica:
 
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
-        self.train(rows._replace(**{name: part[:0] for name, part in rows._asdict().items()}))
-        predict(self.topology, self.flat, rows._replace(**{name: part[:0] for name, part in rows._asdict().items()}))
+        none = Rows(rows.dense[:0], rows.active[:0], rows.target[:0], rows.weight[:0], rows.offset[:0])
+        self._step(none, 0, 0)
+        predict(self.topology, self.flat, none)
 
     def train(self, rows: Rows, on_call: Callable[[int], None] | None = None) -> float:
         """One step per row, in order; returns the sum of the rows' losses before their steps.
@@ -63,13 +65,11 @@ class Replica:
         `on_call` is told the number of rows done after each kernel call; what it raises stops the training between
         two rows.
         """
-        nothing = np.zeros(0, np.float32)
-        state0, state1 = [*self.states, nothing, nothing][:2]
-        loss, lo, network = 0.0, 0, self.topology.network
+        loss, lo = 0.0, 0
         while lo < rows.n:
             hi = min(rows.n, lo + self._rows_per_call)
             began = time.perf_counter()
-            loss += train_rows(rows, lo, hi, network, self.optimizer, self.n_seen, self.flat, state0, state1)
+            loss += self._step(rows, lo, hi)
             seconds = time.perf_counter() - began
             self.n_seen += hi - lo if not len(rows.weight) else int(np.count_nonzero(rows.weight[lo:hi]))
             # At most fourfold from call to call: the first may have compiled, or met a busy machine.
@@ -80,9 +80,19 @@ class Replica:
             lo = hi
         return loss
 
+    def _step(self, rows: Rows, lo: int, hi: int) -> float:
+        """One kernel call over rows [lo, hi)."""
+        nothing = np.zeros(0, np.float32)
+        state0, state1 = [*self.states, nothing, nothing][:2]
+        with flushed():
+            return float(
+                train_rows(rows, lo, hi, self.topology.network, self.optimizer, self.n_seen, self.flat, state0, state1)
+            )
+
 
 def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
     """Outputs of every row, (n, n_outputs): probabilities, or a number with its offset."""
     out = np.empty((rows.n, topology.n_outputs), np.float32)
-    predict_rows(rows, topology.network, flat, out)
+    with flushed():
+        predict_rows(rows, topology.network, flat, out)
     return out
