@@ -179,7 +179,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         requested = parameters.validate(self.get_params(deep=False) | call, task=self._task)
         requested = {name: requested[name] for name in parameters.constructor_defaults()}
         if y is None:
-            raise ParameterError("y is missing: give the name of the target's column, or its values.")
+            raise ParameterError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None: give the name of the target's "
+                f"column, or its values."
+            )
         source = open_source(X, y, sample_weight, offset)
         validation = self._open_validation(eval_set, source, y, sample_weight, offset)
         progress = Progress(quiet=not self.verbose or self.quiet_mode)

@@ -203,7 +203,9 @@ MOST_PARAMETERS = 100_000_000
 def _fit_encoder(found: Scan, effective: Mapping[str, Any]) -> Encoder:
     kept, dropped = usable_predictors(found, ignore_const_cols=effective["ignore_const_cols"])
     if not kept:
-        raise SchemaError(f"no column is left to learn from: {dropped[:12]} are constant or empty.")
+        raise SchemaError(
+            f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
+        )
     if dropped:
         warnings.warn(dropped_warning(dropped), stacklevel=4)
     return Encoder.fit(

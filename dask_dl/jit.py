@@ -103,6 +103,8 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # noqa: BLE001  # a damaged entry can raise anything that unpickling can
+            with contextlib.suppress(OSError):
+                self.flush()
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -47,7 +47,7 @@ def _kind_of_dtype(dtype: Any, where: str) -> str:
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
         return CATEGORY
     if pd.api.types.is_complex_dtype(dtype):
-        raise SchemaError(f"{where} holds complex numbers. Split them into two columns.")
+        raise SchemaError(f"Complex data not supported: {where} holds {dtype}. Split it into two columns of numbers.")
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         return NUMBER
     if isinstance(dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(dtype):

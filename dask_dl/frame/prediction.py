@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dask_dl.frame.source import ROWS_PER_SLICE
+from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,5 @@ def map_rows(
     import dask.dataframe as dd
 
     shared = dask.delayed(model, pure=False)
-    others = [] if offset is None else [offset]
-    return dd.map_partitions(
-        function, X, shared, *others, meta=meta, align_dataframes=offset is not None, enforce_metadata=False
-    )
+    others = [] if offset is None else [matched(X, offset, OFFSET, "the table to predict")]
+    return dd.map_partitions(function, X, shared, *others, meta=meta, align_dataframes=False, enforce_metadata=False)

@@ -201,11 +201,16 @@ def check_target(found: Scan, source: Source, task: str) -> None:
     target = source.roles.get(TARGET, "target")
     name = "the target" if target.startswith("__") else f"target {target!r}"
     if found.n_used == 0:
-        has_weight = " and a positive weight" if WEIGHT in source.roles else ""
+        has_weight = " and a weight above zero" if WEIGHT in source.roles else ""
         raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has a value{has_weight}.")
     if task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
+        if any(isinstance(label, float) and not label.is_integer() for label in found.classes):
+            raise SchemaError(
+                f"{name} is continuous, for example {next(iter(found.classes))!r} (Unknown label type: continuous): use "
+                f"DeepLearningRegressor, or make it a text or category."
+            )
         if len(found.classes) > MOST_CLASSES:
             raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MOST_CLASSES:,}. Is it a number?")
     elif found.target.m2 == 0 and found.n_used > 1:

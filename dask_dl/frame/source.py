@@ -6,11 +6,13 @@ Taking the partitions of X and of y separately would not promise that: Dask may 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import ParameterError, SchemaError
 
@@ -86,7 +88,11 @@ def open_source(
     _each_role_its_own(roles, names, aligned)
     predictors = tuple(name for name in names if name not in roles.values() and (keep is None or name in keep))
     if not predictors:
-        raise SchemaError(f"{label} has no column to learn from: its columns are {_listed(names)}.")
+        n = "" if is_dask_frame(X) else len(frame)
+        raise SchemaError(
+            f"{label} has no column to learn from, 0 feature(s) (shape=({n}, 0)) while a minimum of 1 is required: its columns "
+            f"are {_listed(names) or 'none'}."
+        )
     wanted = {old: new for old, new in rename.items() if new in predictors or new in roles.values()}
     cut = _dask_partitions if is_dask_frame(X) else _local_slices
     n_partitions, read = cut(frame, wanted, aligned, label)
@@ -107,7 +113,11 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
         raise SchemaError(f"not available yet: {label} as {kind}. Pass a Dask or pandas DataFrame, or a NumPy array.")
     array = np.asarray(X)
     if array.ndim != 2:
-        hint = " Reshape one row with X.reshape(1, -1), one column with X.reshape(-1, 1)." if array.ndim == 1 else ""
+        hint = (
+            " Reshape your data: one row with X.reshape(1, -1), one column with X.reshape(-1, 1)."
+            if array.ndim == 1
+            else ""
+        )
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
         )
@@ -173,7 +183,13 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
         column: Any = values.array if isinstance(values, pd.Series) else values
     else:
         column = np.asarray(values)
-        column = column.ravel() if column.ndim == 2 and column.shape[1] == 1 else column
+        if column.ndim == 2 and column.shape[1] == 1:
+            called = "y" if role == TARGET else role
+            warnings.warn(
+                DataConversionWarning(f"A column-vector {called} was passed when a 1d array was expected."),
+                stacklevel=5,
+            )
+            column = column.ravel()
         if column.ndim != 1:
             raise SchemaError(f"the {role} must have one dimension; found shape {column.shape}.")
     if len(column) != n:
@@ -196,27 +212,32 @@ def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str
     return len(partitions), read
 
 
+def matched(frame: Any, values: Any, role: str, label: str) -> Any:
+    """A Dask Series whose partition k belongs to partition k of a Dask frame."""
+    import dask.dataframe as dd
+
+    if isinstance(values, dd.DataFrame) and len(values.columns) == 1:
+        values = values[values.columns[0]]
+    if not isinstance(values, dd.Series):
+        raise SchemaError(
+            f"the {role} of a Dask DataFrame must be a Dask Series or the name of a column; found {type(values).__name__}. "
+            f"Put it into the frame and pass its name."
+        )
+    if values.npartitions == frame.npartitions and not (values.known_divisions and values.divisions != frame.divisions):
+        return values
+    if values.known_divisions and frame.known_divisions:
+        return values.repartition(divisions=frame.divisions, force=True)
+    raise SchemaError(
+        f"{label} has {frame.npartitions} partitions and its {role} {values.npartitions}, and their divisions are unknown, "
+        f"so rows cannot be matched. Put the {role} into the frame and pass its name."
+    )
+
+
 def _joined(frame: Any, aligned: Mapping[str, Any], label: str) -> Any:
     """Partition k of every aligned Series beside partition k of the frame, checked row by row where it is read."""
     import dask.dataframe as dd
 
-    series = []
-    for name, value in aligned.items():
-        role = name.strip("_")
-        if not (is_dask_frame(value) or isinstance(value, dd.Series)):
-            raise SchemaError(
-                f"the {role} of a Dask DataFrame must be a Dask Series or the name of a column; found {type(value).__name__}. "
-                f"Put it into the frame and pass its name."
-            )
-        column = value[value.columns[0]] if isinstance(value, dd.DataFrame) and len(value.columns) == 1 else value
-        if column.npartitions != frame.npartitions or (column.known_divisions and column.divisions != frame.divisions):
-            if not (column.known_divisions and frame.known_divisions):
-                raise SchemaError(
-                    f"{label} has {frame.npartitions} partitions and its {role} {column.npartitions}, and their divisions are "
-                    f"unknown, so rows cannot be matched. Put the {role} into the frame and pass its name."
-                )
-            column = column.repartition(divisions=frame.divisions, force=True)
-        series.append(column)
+    series = [matched(frame, value, name.strip("_"), label) for name, value in aligned.items()]
     meta = _beside(frame._meta, *(s._meta for s in series), names=tuple(aligned), label=label)  # noqa: SLF001  # Dask's name for it
     return dd.map_partitions(
         _beside,

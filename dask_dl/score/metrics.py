@@ -25,14 +25,15 @@ def classification(
     """Metrics of class probabilities (n, K) against class indices (n,)."""
     from sklearn.metrics import log_loss, zero_one_loss
 
-    # float64 rows that sum to 1, which log_loss insists on; the floor bounds a row's loss by -ln 1e-15 = 34.54.
+    # The floor bounds a row's loss by -ln 1e-15 = 34.54.
     p = np.clip(probabilities.astype(np.float64), 1e-15, 1.0)
-    p /= p.sum(axis=1, keepdims=True)
     mse = float(np.average((1 - p[np.arange(len(labels)), labels]) ** 2, weights=weights))
     return {
         "mse": mse,
         "rmse": math.sqrt(mse),
-        "logloss": float(log_loss(labels, p, labels=np.arange(p.shape[1]), sample_weight=weights)),
+        "logloss": float(
+            log_loss(labels, p / p.sum(axis=1, keepdims=True), labels=np.arange(p.shape[1]), sample_weight=weights)
+        ),
         "r2": _r2(mse, labels.astype(np.float64), weights),
         "classification_error": float(zero_one_loss(labels, p.argmax(axis=1), sample_weight=weights)),
     }

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
-from dask_dl.errors import DaskDLWarning, ParameterError
+from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.show.progress import Progress
@@ -29,14 +29,17 @@ NOT_DEFINED = "not defined"
 #: What H2O's clients call otherwise, or what does not concern a network.
 RENAMED = {"seed": "random_state"}
 COLUMNS = {"weights_column", "offset_column"}
-#: Cases that need a scoring by the loop, hidden masks, or start values of another run.
-LATER = {"autoencoder", "prior", "best_model"}
 
 
 def table(columns: list[dict[str, Any]]) -> pd.DataFrame:
     """A case's table; factors as texts, so that the package finds the levels by itself."""
     return pd.DataFrame(
-        {c["name"]: pd.array(c["values"], dtype="string" if c["type"] == "cat" else "Float64") for c in columns}
+        {
+            c["name"]: pd.array(c["values"], dtype="string")
+            if c["type"] == "cat"
+            else np.array([math.nan if v is None else float(v) for v in c["values"]])
+            for c in columns
+        }
     )
 
 
@@ -79,7 +82,8 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     requested.pop("offset")
     visits = np.array(case["intended"]["row_order"], np.int64)
     source = open_source(train, case["y"], weight, offset)
-    n = len(train)
+    n = int((train[case["y"]].notna() & (train[weight] > 0 if weight else True)).sum())
+    requested["epochs"] = len(visits) / n  # the case's own, unless it was cut or rounded
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
         model = fit_model(
@@ -165,6 +169,10 @@ def main() -> int:
                 if NOT_YET not in str(error):
                     raise
                 why = " ".join(line.partition(". ")[2] for line in str(error).splitlines()[1:])
+            except (DaskDLError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+                n_missed += 1
+                print(f"{path.stem:42} MISS: {error!r}")
+                continue
         if why is not None:
             n_later += 1
             print(f"{path.stem:42} {why}")

@@ -1,0 +1,236 @@
+"""The loop and what surrounds it: how much is trained, in which order, when it is scored, and how it ends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from naive import mlp
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
+from dask_dl.cluster import Twin
+from dask_dl.errors import DivergedError, ParameterError
+from dask_dl.fit import Plan, fit_model, train_rounds
+from dask_dl.frame.source import open_source
+from dask_dl.node import replica
+from dask_dl.score.history import History, Pace
+from dask_dl.show.progress import Progress
+
+QUIET = {"classification_stop": -1, "regression_stop": -1, "stopping_rounds": 0, "overwrite_with_best_model": False}
+
+
+@pytest.fixture(scope="module")
+def table():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(50, 3))
+    return pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=X @ [1.0, -2.0, 0.5] + 3)
+
+
+def fitted(table, **given):
+    return DeepLearningRegressor(hidden=(4,), random_state=1, score_each_iteration=True, **given).fit(table, "y")
+
+
+class Recorder:
+    """A trainer that only remembers what it was asked."""
+
+    n_rows = 10
+
+    def __init__(self):
+        self.asked = []
+
+    def compile(self):
+        raise AssertionError("the loop does not compile")
+
+    def train(self, n, on_rows=None):
+        self.asked.append(n)
+        on_rows(n)
+        return 0.0
+
+    def average(self):
+        self.asked.append("average")
+
+    def outputs(self, blocks):
+        raise AssertionError("the loop does not score by itself")
+
+
+def test_a_round_trains_then_averages_and_the_last_one_is_cut():
+    trainer, scored = Recorder(), []
+    plan = Plan(n_total=25, per_round=10, pace=Pace(0.0, 0.0, each_iteration=True))
+    n_rounds = train_rounds(trainer, plan, lambda *event: scored.append(event[:2]), Progress(quiet=True))
+    assert trainer.asked == [10, "average", 10, "average", 5, "average"]
+    assert n_rounds == 3
+    assert scored == [(1, 10), (2, 20), (3, 25)]
+
+
+def test_the_end_is_always_scored():
+    scored = []
+    plan = Plan(n_total=40, per_round=10, pace=Pace(interval=1e9, duty_cycle=1.0, each_iteration=False, started=1e12))
+    train_rounds(Recorder(), plan, lambda *event: scored.append(event[:2]), Progress(quiet=True))
+    assert scored == [(4, 40)]
+
+
+@pytest.mark.parametrize(
+    ("since", "took", "due"),
+    [(4.9, 0.0, False), (5.1, 0.0, True), (6.0, 0.5, True), (6.0, 0.61, False), (60.0, 6.1, False)],
+)
+def test_pace_follows_interval_and_duty_cycle(since, took, due):
+    assert Pace(5.0, 0.1, each_iteration=False, started=100.0, took=took).is_due(100.0 + since) is due
+    assert Pace(5.0, 0.1, each_iteration=True, started=100.0, took=took).is_due(100.0 + since)
+    assert Pace(5.0, 0.1, each_iteration=False).is_due(0.0)  # the first iteration
+    assert not Pace(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "samples"),
+    [
+        ({"epochs": 3}, [0, 50, 100, 150]),
+        ({"epochs": 3, "train_samples_per_iteration": 0}, [0, 50, 100, 150]),
+        ({"epochs": 3, "train_samples_per_iteration": -1}, [0, 50, 100, 150]),
+        ({"epochs": 1, "train_samples_per_iteration": 20}, [0, 20, 40, 50]),
+        ({"epochs": 2.5, "train_samples_per_iteration": 70}, [0, 70, 125]),
+        ({"epochs": 0.3}, [0, 15]),
+        ({"epochs": 0.001}, [0, 1]),
+        ({"epochs": 1, "train_samples_per_iteration": 1000}, [0, 50]),
+        ({"epochs": 0}, [0, 0]),
+    ],
+    ids=str,
+)
+def test_rows_of_a_training(table, given, samples):
+    model = fitted(table, **given)
+    assert model.history_["samples"].tolist() == samples
+    np.testing.assert_allclose(model.history_["epochs"], np.array(samples) / 50)
+    assert model.history_["iterations"].tolist() == list(range(len(samples)))
+    assert model.n_iter_ == len(samples) - 1
+
+
+def visits(monkeypatch, table, **given):
+    """Global row numbers in the order of their training: the target tells the row."""
+    seen = []
+    train = replica.Replica.train
+
+    def spy(self, rows, on_call=None):
+        seen.extend(rows.target.tolist())
+        return train(self, rows, on_call)
+
+    monkeypatch.setattr(replica.Replica, "train", spy)
+    model = fitted(table, **given)
+    target = (table["y"].to_numpy() - model.model_.target.shift) * model.model_.target.factor
+    return pd.Index(target.astype(np.float32)).get_indexer(np.array(seen, np.float32))
+
+
+def test_every_epoch_visits_every_row_once_in_a_fresh_order(monkeypatch, table):
+    epochs = visits(monkeypatch, table, epochs=4, train_samples_per_iteration=33).reshape(4, 50)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(50))
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_stored_order_on_request(monkeypatch, table):
+    assert visits(monkeypatch, table, epochs=2, shuffle_training_data=False).tolist() == [*range(50), *range(50)]
+
+
+def test_rounds_leave_no_trace_in_the_weights(table):
+    whole, pieces = fitted(table, epochs=3), fitted(table, epochs=3, train_samples_per_iteration=7)
+    np.testing.assert_array_equal(whole.coefs_[0], pieces.coefs_[0])
+
+
+def test_training_equals_the_oracle_from_table_to_prediction(table):
+    model = fitted(table, epochs=2, shuffle_training_data=False)
+    start = fitted(table, epochs=0)
+    X = (table[["a", "b", "c"]] - table[["a", "b", "c"]].mean()) / table[["a", "b", "c"]].std()
+    y = (table["y"] - table["y"].mean()) / table["y"].std()
+    weights, biases, _ = mlp.train(
+        X.to_numpy(), y.to_numpy(), np.tile(np.arange(50), 2), [w.T.astype(float) for w in start.coefs_],
+        [b.astype(float) for b in start.intercepts_], activation="rectifier", output="linear",
+    )  # fmt: skip
+    for mine, expected in zip(model.coefs_, weights, strict=True):
+        np.testing.assert_allclose(mine.T, expected, rtol=1e-4, atol=1e-5)
+    z = [mlp.forward(x, weights, biases, activation="rectifier", output="linear")[-1] for x in X.to_numpy()]
+    expected = np.ravel(z) * table["y"].std() + table["y"].mean()
+    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-4)
+
+
+def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
+    sizes = []
+    outputs = Twin.outputs
+
+    def spy(self, blocks):
+        sizes.append(sum(b.n for b in blocks))
+        return outputs(self, blocks)
+
+    monkeypatch.setattr(Twin, "outputs", spy)
+    DeepLearningRegressor(
+        hidden=(4,), epochs=1, random_state=1, score_training_samples=20, score_validation_samples=10
+    ).fit(table, "y", eval_set=table)
+    assert sizes == [20, 10]
+
+
+def test_history_has_the_columns_of_the_specification(table):
+    times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples"]
+    numbers = ["rmse", "deviance", "mae", "r2"]
+    history = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table, "y", eval_set=table).history_
+    assert [*history] == [*times, *(f"training_{n}" for n in numbers), *(f"validation_{n}" for n in numbers)]
+    classes = ["rmse", "logloss", "r2", "classification_error"]
+    history = DeepLearningClassifier(hidden=(4,), epochs=1).fit(table[["a", "b"]], table["y"] > 3).history_
+    assert [*history] == [*times, *(f"training_{n}" for n in classes)]
+    assert history["duration"].is_monotonic_increasing
+
+
+def test_best_event_is_the_first_with_the_least_loss():
+    history = History("regression", has_validation=True)
+    history.start()
+    assert history.best is None
+    for k, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
+        history.add(
+            seconds=k,
+            speed=1.0,
+            epochs=k,
+            iterations=k,
+            samples=k,
+            training={"deviance": -k},
+            validation={"deviance": loss},
+        )
+    assert history.best["iterations"] == 1
+
+
+@pytest.mark.parametrize(
+    "given", [{"initial_weight_distribution": "uniform", "initial_weight_scale": 1e20}, {"rate": 1e30}]
+)
+def test_divergence_is_a_typed_error_with_remedies(table, given):
+    with pytest.raises(DivergedError, match="weights are not finite after 50 rows. Lower `rate`"):
+        fitted(table, epochs=2, adaptive_rate=False, **given)
+
+
+def test_too_large_a_network_is_refused_before_it_is_allocated(table):
+    with pytest.raises(ParameterError, match="more than 100,000,000"):
+        DeepLearningRegressor(hidden=(50_000, 50_000)).fit(table, "y")
+
+
+def test_values_that_switch_later_features_off_are_accepted(table):
+    given = {"force_load_balance": False, "export_weights_and_biases": True, "reproducible": True, **QUIET}
+    model = fitted(table, epochs=1, **given)
+    assert model.parameters_["train_samples_per_iteration"] == -1
+    assert model.parameters_["n_jobs"] == 1
+
+
+def test_an_order_given_from_outside_is_followed(table):
+    requested = parameters.validate({"hidden": (4,), "epochs": 1, "random_state": 1}, task="regression")
+    order = np.array([7] * 50)
+    same = [
+        fit_model(open_source(table, "y"), None, requested, "regression", Progress(quiet=True), order=lambda _: order)
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(same[0].flat, same[1].flat)
+    assert (same[0].flat != fitted(table, epochs=1).model_.flat).any()
+
+
+def test_long_epochs_show_progress_and_time_left(capsys, monkeypatch):
+    clock = iter(np.arange(0.0, 1e6, 3.0))
+    monkeypatch.setattr("dask_dl.show.progress.time.monotonic", lambda: float(next(clock)))
+    progress = Progress(quiet=False)
+    progress.begin_training(1000)
+    for _ in range(5):
+        progress.trained(100)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 2
+    assert "of 1,000 rows" in lines[0] and "rows/s" in lines[0] and lines[0].endswith("left")
