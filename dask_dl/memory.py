@@ -13,8 +13,8 @@ IMPORTS = 350 * 2**20
 READING = 3.0
 #: Row numbers, their random keys, the sorting permutation and the result, 8 bytes each.
 ORDER_PER_ROW = 32
-#: Two slices of gathered rows: the one that is trained and the one that replaces it.
-GATHERED = 2 * 2**24
+#: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.
+SLICE = 2**24
 #: float32 outputs, float64 copies for the metrics and their temporaries, per output; and the same for the truth.
 SCORING_PER_OUTPUT = 4 + 5 * 8
 
@@ -79,7 +79,7 @@ def estimate(
     """
     return Memory(
         blocks=(n_rows + n_validation) * bytes_per_row,
-        order=n_rows * ORDER_PER_ROW + GATHERED,
+        order=n_rows * ORDER_PER_ROW + 2 * min(SLICE, n_rows * bytes_per_row),
         network=4 * n_weights * (1 + n_states),
         reading=int(READING * largest_partition),
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),

@@ -133,6 +133,12 @@ class Model:
         encoder = Encoder.from_json(d["encoder"])
         if (encoder.n_onehot, len(encoder.numbers)) != (topology.n_onehot, topology.n_dense):
             raise ArchiveError("the encoder's inputs are not the network's")
+        target = Target.from_json(d["target"])
+        if (d["task"], topology.output, topology.n_outputs) not in {
+            ("classification", "softmax", len(target.classes)),
+            ("regression", "linear", 1),
+        }:
+            raise ArchiveError("task, target and outputs do not belong together")
         vectors = []
         for name in ("network", *(f"state/{k}" for k in range(d["n_states"]))):
             weights = [arrays[f"{name}/weights/{k}"] for k in range(len(topology.units))]
@@ -153,7 +159,7 @@ class Model:
         return cls(
             task=d["task"],
             encoder=encoder,
-            target=Target.from_json(d["target"]),
+            target=target,
             topology=topology,
             flat=vectors[0],
             states=tuple(vectors[1:]),

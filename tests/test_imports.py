@@ -29,7 +29,7 @@ ROOMS = {
     # Three storeys; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
-    "cluster": ("errors frame node state", "brings blocks and nodes together: never calls a kernel itself"),
+    "cluster": ("errors frame memory node state", "brings blocks and nodes together: never calls a kernel itself"),
     # What is known of the result, and where it goes
     "score": ("errors state", "metrics are functions of truth and prediction"),
     "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dask_dl import memory
 from dask_dl.errors import DivergedError
 from dask_dl.frame.blocks import gather, used_rows
 from dask_dl.frame.order import visiting_order
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     from dask_dl.frame.blocks import BlockStore
     from dask_dl.state import Rows
-
-#: Rows are gathered in slices of about this many bytes: long beside what gathering costs, small beside the blocks.
-BYTES_PER_SLICE = 2**24
 
 
 class Twin:
@@ -64,7 +62,7 @@ class Twin:
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
         """Visit the next `n` rows; returns the sum of their losses. One round of a cluster."""
         loss = 0.0
-        per_slice = max(1, BYTES_PER_SLICE // max(1, self._store.block(0).nbytes // max(1, self._store.block(0).n)))
+        per_slice = max(1, memory.SLICE // max(1, self._store.block(0).nbytes // max(1, self._store.block(0).n)))
         while n > 0:
             epoch, place = divmod(self.replica.n_seen, self.n_rows)
             if epoch != self._epoch:

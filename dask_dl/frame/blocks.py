@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from dask_dl.frame.target import Target
 
 
+#: What helps against a source that gives other rows each time it is read.
+SAVE = "Save a random or changing source to Parquet first."
+
+
 class BlockStore(Protocol):
     """Where encoded blocks live: in memory today."""
 
@@ -65,10 +69,11 @@ def encode_blocks(
 ) -> Blocks:
     """Read `source` a second time and encode it.
 
-    Weights are divided by `mean_weight`, the mean of training; a row without target gets weight 0. Weights are kept for
-    no block when every row of the table counts 1.
+    Weights are divided by `mean_weight`, the mean of training; a row without target, or with a label that training has
+    not seen, gets weight 0. Weights are kept for no block when every row of the table counts 1.
     """
-    weighted = WEIGHT in source.roles or found.n_used < found.n_rows
+    has_strangers = bool(target.classes) and not set(found.classes).issubset(target.classes)
+    weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
     blocks = []
     for k in range(source.n_partitions):
         blocks.append(_encode_partition(source, k, found.rows[k], encoder, target, mean_weight if weighted else None))
@@ -83,8 +88,8 @@ def _encode_partition(
     part = source.read(k)
     if len(part) != n:
         raise SchemaError(
-            f"{source.label} changed while it was read: partition {k} had {n:,} rows in the scan and has {len(part):,} now. "
-            f"Save a random or changing source to Parquet first."
+            f"{source.label} changed while it was read: partition {k} had {n:,} rows in the scan and has {len(part):,} "
+            f"now. {SAVE}"
         )
     dense, active = encoder.encode(part, source.label)
     nothing = np.zeros(0, np.float32)
@@ -98,6 +103,10 @@ def _encode_partition(
         if len(goal):
             weight[np.isnan(goal)] = 0
             goal[np.isnan(goal)] = 0
+    elif np.isnan(goal).any():
+        raise SchemaError(
+            f"{source.label} changed while it was read: partition {k} had every target in the scan and lacks some now. {SAVE}"
+        )
     raw = role_numbers(part, source, OFFSET, k)
     if raw is not None:
         offset = target.offsets(raw).astype(np.float32)

@@ -6,6 +6,7 @@ milliseconds since 1970. Levels are texts: 1, 1.0 and "1" are the same level, wh
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NUMBER, CATEGORY, UNKNOWN = "number", "category", "unknown"
+
+#: What pandas calls a column of objects that are all dates, as Parquet's days without a time arrive.
+DATES = frozenset({"date", "datetime", "datetime64"})
 
 
 def kinds_of(part: pd.DataFrame, names: Sequence[str], label: str) -> dict[str, str]:
@@ -46,22 +50,26 @@ def _kind_of_dtype(dtype: Any, where: str) -> str:
         return UNKNOWN
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
         return CATEGORY
+    if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary<"):
+        return CATEGORY
     if pd.api.types.is_complex_dtype(dtype):
         raise SchemaError(f"Complex data not supported: {where} holds {dtype}. Split it into two columns of numbers.")
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         return NUMBER
     if isinstance(dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(dtype):
         return NUMBER
+    if isinstance(dtype, pd.ArrowDtype) and dtype.kind == "O":
+        return UNKNOWN
     raise SchemaError(
         f"{where} has type {dtype}, which is neither numbers, texts, categories nor dates. Convert or drop it."
     )
 
 
 def _kind_of_objects(column: pd.Series[Any], where: str) -> str:
-    inferred = pd.api.types.infer_dtype(column, skipna=True)
+    inferred = pd.api.types.infer_dtype(column.astype(object), skipna=True)
     if inferred == "string":
         return CATEGORY
-    if inferred in {"boolean", "integer", "floating", "mixed-integer-float"}:
+    if inferred in {"boolean", "integer", "floating", "mixed-integer-float", "decimal"} | DATES:
         return NUMBER
     if inferred == "empty":
         return UNKNOWN
@@ -100,7 +108,12 @@ def number_chunks(part: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[sl
 def as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
     """Float64 numbers, NaN where missing; dates in milliseconds since 1970."""
     dtype: Any = column.dtype
-    if isinstance(dtype, pd.DatetimeTZDtype):
+    is_arrow_date = isinstance(dtype, pd.ArrowDtype) and dtype.kind == "M"
+    if is_arrow_date or (
+        pd.api.types.is_object_dtype(dtype) and pd.api.types.infer_dtype(column, skipna=True) in DATES
+    ):
+        column = column.astype("datetime64[ms, UTC]")
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     if pd.api.types.is_datetime64_dtype(column.dtype):
         stamps = column.to_numpy().astype("datetime64[ms]")
@@ -133,8 +146,11 @@ def _text(value: Any, where: str) -> str:
         return str(int(value))
     if isinstance(value, (float, np.floating)):
         return str(int(value)) if float(value).is_integer() else repr(float(value))
-    if isinstance(value, pd.Timestamp):
-        return str(value.isoformat())
+    if isinstance(value, dt.date):  # a pandas Timestamp is one, too
+        return value.isoformat()
+    if isinstance(value, pd.Interval):  # of pandas.cut
+        return str(value)
     raise SchemaError(
-        f"{where} has a level {value!r} of type {type(value).__name__}. Levels are texts, numbers or dates."
+        f"{where} has a level {value!r} of type {type(value).__name__}. Levels are texts, numbers, dates or intervals: "
+        f"convert it to texts."
     )

@@ -143,7 +143,7 @@ class Encoder:
         faults += [
             f"column {name!r} of {label} was a number in training and is now {part[name].dtype}. Convert it."
             for name, kind in kinds_of(part, names, label).items()
-            if kind == CATEGORY
+            if kind == CATEGORY and part[name].notna().any()
         ]
         if faults:
             raise SchemaError("; ".join(faults))
@@ -151,14 +151,16 @@ class Encoder:
             np.array([getattr(n, key) for n in self.numbers])[:, None] for key in ("fill", "shift", "factor")
         )
         for place, values in number_chunks(part, names):
-            infinite = np.isinf(values).sum(axis=1)
-            for number, count in zip(self.numbers[place], infinite, strict=True):
-                if count:
-                    faults.append(
-                        f"column {number.name!r} of {label} holds {count:,} infinite values. Make them missing (NaN)."
-                    )
             np.copyto(values, fill[place], where=np.isnan(values))
-            dense[:, place] = ((values - shift[place]) * factor[place]).T
+            with np.errstate(over="ignore"):
+                scaled = (values - shift[place]) * factor[place]
+                dense[:, place] = scaled.T
+            largest = np.maximum(scaled.max(axis=1, initial=0), -scaled.min(axis=1, initial=0))
+            for row in np.flatnonzero(largest > np.finfo(np.float32).max):
+                count = np.count_nonzero(np.isinf(values[row]))
+                beyond = f"values up to {np.abs(values[row]).max():g}, too large for the network"
+                found = f"{count:,} infinite values" if count else beyond
+                faults.append(f"column {names[place][row]!r} of {label} holds {found}. Make them missing (NaN).")
         if faults:
             raise SchemaError("; ".join(faults))
         return dense, active

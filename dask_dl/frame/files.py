@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Bytes of a CSV file from which dtypes are guessed. Dask's own 256 kB miss a column whose first values are whole numbers.
 SAMPLE = 4 * 2**20
+SAMPLE_ROWS = 100_000
 
 
 def open_table(
@@ -44,11 +48,9 @@ def open_table(
     SchemaError
         When files of both kinds or none are found, or a column is missing.
     """
-    import dask.dataframe as dd
-
     files = _files(path)
     if all(".parquet" in file.name or ".pq" in file.name for file in files):
-        table = dd.read_parquet([str(file) for file in files])
+        table = _read_parquet(files)
     else:
         table = _read_csv(files, sep, encoding)
     wanted = list(table.columns) if columns is None else list(dict.fromkeys([*columns, *categorical]))
@@ -63,16 +65,15 @@ def open_table(
 
 def _files(path: str) -> list[Path]:
     place = Path(path)
-    if place.is_dir():
-        files = sorted(f for f in place.rglob("*") if f.is_file() and not f.name.startswith((".", "_")))
-    elif place.exists():
-        files = [place]
+    if place.exists():
+        found = [place]
+    elif any(c in path for c in "*?["):
+        found = [
+            f for f in Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))) if not _is_hidden(f.name)
+        ]
     else:
-        files = (
-            sorted(Path(place.anchor or ".").glob(str(place.relative_to(place.anchor))))
-            if any(c in path for c in "*?[")
-            else []
-        )
+        found = []
+    files = sorted(file for place in found for file in (_inside(place) if place.is_dir() else [place]))
     if not files:
         raise FileNotFoundError(
             f"{path}: no such file, or no files in it. Give a Parquet or CSV file, a folder or a glob."
@@ -85,24 +86,72 @@ def _files(path: str) -> list[Path]:
     return files
 
 
+def _inside(folder: Path) -> list[Path]:
+    """Files of a folder and of its folders, without what writers keep for themselves, such as _SUCCESS or _delta_log."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return [file for file in files if not any(_is_hidden(part) for part in file.relative_to(folder).parts)]
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith((".", "_"))
+
+
+def _read_parquet(files: Sequence[Path]) -> Any:
+    import dask.dataframe as dd
+    import pyarrow as pa
+
+    try:
+        return dd.read_parquet([str(file) for file in files])
+    except pa.ArrowInvalid as error:
+        raise SchemaError(f"not all files can be read as Parquet: {_cause(error)}.") from error
+
+
 def _read_csv(files: Sequence[Path], sep: str, encoding: str) -> Any:
     import dask.dataframe as dd
 
+    _check_encoding(encoding)
     packed = any(file.suffix in {".gz", ".zip", ".bz2", ".xz", ".zst"} for file in files)
     try:
+        for file in files:
+            if file.suffix == ".zip":
+                _check_zip(file)
         # Whole numbers may turn out to have gaps further down: read as float64, they never fail.
         return dd.read_csv(
             [str(file) for file in files],
             sep=sep,
             encoding=encoding,
             sample=SAMPLE,
+            sample_rows=SAMPLE_ROWS,
+            low_memory=False,
             assume_missing=True,
             blocksize=None if packed else "default",
         )
     except UnicodeDecodeError as error:
         raise SchemaError(f"{files[0]} is not {encoding}: {error}. Name its encoding, for example latin-1.") from error
-    except pd.errors.ParserError as error:
-        raise SchemaError(f"{files[0]} cannot be read as CSV with separator {sep!r}: {error}.") from error
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, gzip.BadGzipFile, zipfile.BadZipFile, EOFError) as error:
+        raise SchemaError(f"{files[0]} cannot be read as CSV with separator {sep!r}: {_cause(error)}.") from error
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        codecs.lookup(encoding)
+    except LookupError as error:
+        raise SchemaError(f"there is no encoding {encoding!r}. Name it as Python does, for example latin-1.") from error
+
+
+def _check_zip(file: Path) -> None:
+    """A zip is read as the one file in it; of more, only the first would be read."""
+    with zipfile.ZipFile(file) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+    if len(names) != 1:
+        raise SchemaError(
+            f"{file} holds {len(names):,} files, {names[:3]}. Unpack it into a folder and name the folder."
+        )
+
+
+def _cause(error: Exception) -> str:
+    """What happened, without Dask's preamble."""
+    return str(error).rpartition("Original Message: ")[2].strip(" .\n")
 
 
 def _texts(column: pd.Series[Any], name: str) -> pd.Series[Any]:

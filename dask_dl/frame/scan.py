@@ -39,14 +39,20 @@ class Moments:
     @classmethod
     def of(cls, values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> list[Moments]:
         """Moments of every row of `values` (columns, n), NaN where missing; `weights` (n,)."""
+        if not values.shape[1]:
+            return [cls() for _ in values]
         present = ~np.isnan(values)
         w = present.astype(np.float64) if weights is None else present * weights
         total = w.sum(axis=1)
-        values = np.where(present, values, 0.0)
-        mean = np.divide((w * values).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
-        m2 = (w * (values - mean[:, None]) ** 2).sum(axis=1)
+        # Counted from one of the values: equal values then have exactly that mean, and no deviation at all.
+        origin = np.where(total > 0, values[np.arange(len(values)), (w > 0).argmax(axis=1)], 0.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64: seen in the result
+            values = np.where(present, values - origin[:, None], 0.0)
+            mean = np.divide((w * values).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
+            m2 = (w * (values - mean[:, None]) ** 2).sum(axis=1)
         n = np.count_nonzero(w, axis=1)
-        return [cls(int(k), float(t), float(m), float(s)) for k, t, m, s in zip(n, total, mean, m2, strict=True)]
+        figures = zip(n.tolist(), total.tolist(), (origin + mean).tolist(), m2.tolist(), strict=True)
+        return [cls(*row) for row in figures]
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of numbers together."""
@@ -72,8 +78,8 @@ class Numbers:
     """What the scan knows of a numeric column."""
 
     n_missing: int
-    minimum: float | None  #: None when nothing is present
-    maximum: float | None
+    minimum: float
+    maximum: float
     plain: Moments  #: every row counts once
     weighted: Moments  #: rows count by their weight; the same as `plain` without weights
 
@@ -81,15 +87,15 @@ class Numbers:
         """Both partitions together."""
         return Numbers(
             self.n_missing + other.n_missing,
-            _either(min, self.minimum, other.minimum),
-            _either(max, self.maximum, other.maximum),
+            min(self.minimum, other.minimum),
+            max(self.maximum, other.maximum),
             self.plain.merge(other.plain),
             self.weighted.merge(other.weighted),
         )
 
     @property
     def is_constant(self) -> bool:
-        """Whether all values that are present are one, or none is."""
+        """Whether all values that are present are one."""
         return self.minimum == self.maximum
 
 
@@ -110,7 +116,7 @@ class Levels:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all values that are present are one, or none is."""
+        """Whether all values that are present are one."""
         return len(self.counts) < 2
 
     @property
@@ -126,7 +132,7 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """What the scan knows of a column of objects that are all missing: it may still turn out to be of any kind."""
+    """What the scan knows of a column without a single value, whatever its dtype: it may still turn out to be of any kind."""
 
     n_missing: int
     is_constant = True
@@ -206,13 +212,22 @@ def check_target(found: Scan, source: Source, task: str) -> None:
     if task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
-        if any(isinstance(label, float) and not label.is_integer() for label in found.classes):
+        fraction = next((lab for lab in found.classes if isinstance(lab, float) and not lab.is_integer()), None)
+        if fraction is not None:
             raise SchemaError(
-                f"{name} is continuous, for example {next(iter(found.classes))!r} (Unknown label type: continuous): use "
+                f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
                 f"DeepLearningRegressor, or make it a text or category."
+            )
+        odd = next((label for label in found.classes if not isinstance(label, (str, int, float))), None)
+        if odd is not None:
+            raise SchemaError(
+                f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
+                f"booleans."
             )
         if len(found.classes) > MOST_CLASSES:
             raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MOST_CLASSES:,}. Is it a number?")
+    elif not math.isfinite(found.target.m2):
+        raise SchemaError(f"{name} holds values that are too large for a mean. Make them missing or scale them.")
     elif found.target.m2 == 0 and found.n_used > 1:
         raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
 
@@ -299,7 +314,7 @@ def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, sourc
             codes, texts, from_numbers = as_levels(part[name], f"column {name!r} of {source.label}")
             counts = np.bincount(codes + 1, minlength=len(texts) + 1)
             seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
-            found[name] = Levels(int(counts[0]), seen, from_numbers)
+            found[name] = Levels(int(counts[0]), seen, from_numbers) if seen else Nothing(len(part))
         else:
             found[name] = Nothing(len(part))
     for place, values in number_chunks(part, numeric):
@@ -315,12 +330,14 @@ def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, sourc
         lows = np.fmin.reduce(values, axis=1, initial=np.nan)
         highs = np.fmax.reduce(values, axis=1, initial=np.nan)
         for name, p, w, low, high in zip(numeric[place], plain, weighted, lows, highs, strict=True):
-            found[name] = Numbers(len(part) - p.n, _present(low), _present(high), p, w)
+            if not math.isfinite(p.m2):
+                largest = max(abs(low), abs(high))
+                raise SchemaError(
+                    f"column {name!r} of {source.label}: values up to {largest:g} in partition {k} are too large for a mean. "
+                    f"Make them missing (NaN) or scale them."
+                )
+            found[name] = Numbers(len(part) - p.n, float(low), float(high), p, w) if p.n else Nothing(len(part))
     return {name: found[name] for name in source.predictors}
-
-
-def _present(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
 
 
 def _merge(left: Scan, right: Scan, source: Source) -> Scan:
@@ -354,7 +371,3 @@ def _merge_column(name: str, left: Column, right: Column, *, source: Source, k: 
         f"column {name!r} of {source.label}: partition {k} holds a {kinds[type(right)]}, those before it a "
         f"{kinds[type(left)]}. Give the column one type."
     )
-
-
-def _either(choose: Callable[[float, float], float], a: float | None, b: float | None) -> float | None:
-    return choose(a, b) if a is not None and b is not None else (a if b is None else b)

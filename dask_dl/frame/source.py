@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
-from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.errors import DaskDLError, ParameterError, SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +43,7 @@ def is_dask_frame(X: Any) -> bool:
         type(X).__module__.partition(".")[0] in {"dask", "dask_expr"}
         and hasattr(X, "map_partitions")
         and hasattr(X, "columns")
+        and X.ndim == 2
     )
 
 
@@ -86,14 +87,16 @@ def open_source(
             roles[role] = f"__{role}__"
             aligned[roles[role]] = value
     _each_role_its_own(roles, names, aligned)
-    predictors = tuple(name for name in names if name not in roles.values() and (keep is None or name in keep))
+    eligible = set(names if keep is None else keep).difference(roles.values())
+    predictors = tuple(name for name in names if name in eligible)
     if not predictors:
         n = "" if is_dask_frame(X) else len(frame)
         raise SchemaError(
             f"{label} has no column to learn from, 0 feature(s) (shape=({n}, 0)) while a minimum of 1 is required: its columns "
             f"are {_listed(names) or 'none'}."
         )
-    wanted = {old: new for old, new in rename.items() if new in predictors or new in roles.values()}
+    used = {*predictors, *roles.values()}
+    wanted = {old: new for old, new in rename.items() if new in used}
     cut = _dask_partitions if is_dask_frame(X) else _local_slices
     n_partitions, read = cut(frame, wanted, aligned, label)
     return Source(predictors, roles, n_partitions, read, label, is_named=hasattr(X, "columns"))
@@ -111,7 +114,9 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
     kind = f"{type(X).__module__}.{type(X).__name__}"
     if kind.startswith(("scipy.sparse", "dask.array")):
         raise SchemaError(f"not available yet: {label} as {kind}. Pass a Dask or pandas DataFrame, or a NumPy array.")
-    array = np.asarray(X)
+    array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
+    if array.dtype.kind == "U" and not isinstance(X, np.ndarray):
+        array = np.asarray(X, dtype=object)  # numbers beside texts in a list of lists stay numbers
     if array.ndim != 2:
         hint = (
             " Reshape your data: one row with X.reshape(1, -1), one column with X.reshape(-1, 1)."
@@ -183,6 +188,8 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
         column: Any = values.array if isinstance(values, pd.Series) else values
     else:
         column = np.asarray(values)
+        if column.dtype.kind == "U" and not isinstance(values, np.ndarray):
+            column = np.asarray(values, dtype=object)  # a missing value of a list stays missing, and no text "nan"
         if column.ndim == 2 and column.shape[1] == 1:
             called = "y" if role == TARGET else role
             warnings.warn(
@@ -190,6 +197,10 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
                 stacklevel=5,
             )
             column = column.ravel()
+        if column.ndim == 0:
+            raise SchemaError(
+                f"the {role} is {values!r}: give the name of a column as a text, or as many values as rows."
+            )
         if column.ndim != 1:
             raise SchemaError(f"the {role} must have one dimension; found shape {column.shape}.")
     if len(column) != n:
@@ -206,10 +217,24 @@ def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str
     partitions = frame.to_delayed()
 
     def read(k: int) -> pd.DataFrame:
-        (part,) = dask.compute(partitions[k], scheduler="synchronous")
+        try:
+            (part,) = dask.compute(partitions[k], scheduler="synchronous")
+        except DaskDLError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise SchemaError(f"partition {k} of {label} cannot be read. {_remedy(error)}\n{error}") from error
         return part  # type: ignore[no-any-return]
 
     return len(partitions), read
+
+
+def _remedy(error: Exception) -> str:
+    if "Mismatched dtypes" in str(error):
+        return (
+            "It holds values that do not fit the type guessed from the first rows of the table: convert it to Parquet with "
+            "the right types, or name the column as categorical."
+        )
+    return "Do all files have the same columns, and does `.partitions` of the frame compute?"
 
 
 def matched(frame: Any, values: Any, role: str, label: str) -> Any:

@@ -1,0 +1,147 @@
+"""The command line, as a user types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dask_dl import __version__, load, parameters
+from dask_dl.cli import NO_OPTION, main
+
+SMALL = ["--hidden", "6,4", "--epochs", "2", "--random-state", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A table as CSV and as a folder of Parquet files, and a part of it to validate with."""
+    place = tmp_path_factory.mktemp("tables")
+    random = np.random.default_rng(0)
+    n = 200
+    table = pd.DataFrame(
+        {"a": random.normal(size=n), "code": random.integers(0, 4, n), "who": random.choice(["me", "you"], n), "w": 1.0}
+    )
+    table["flag"] = (table["a"] > 0).astype(int)
+    table["label"] = np.where(table["a"] > 0, "up", "down")
+    table["price"] = 10 * table["a"] + table["code"]
+    table.to_csv(place / "all.csv", index=False)
+    (place / "parts").mkdir()
+    for k in range(3):
+        table.iloc[k * 70 : (k + 1) * 70].to_parquet(place / "parts" / f"{k}.parquet")
+    table.tail(50).to_parquet(place / "valid.parquet")
+    return place
+
+
+def run(*arguments):
+    return main([str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("data", ["all.csv", "parts", "parts/*.parquet"])
+def test_train_then_predict(folder, tmp_path, capsys, data):
+    model, out = tmp_path / "model.zip", tmp_path / "out"
+    columns = ["--columns", "a,code,who", "--target", "label", "--validation", folder / "valid.parquet"]
+    if data.endswith("csv"):
+        columns[-1] = folder / "all.csv"
+    assert run("train", folder / data, *columns, *SMALL, "--model", model) == 0
+    printed = capsys.readouterr().out
+    for part in ("classes of 'label'", "memory: at most", "valid logloss", "classification_error", f"model: {model}"):
+        assert part in printed
+    assert load(model).encoder_.columns == ("who", "a", "code")
+    assert run("predict", model, folder / data, "--output", out, "--keep", "label,a") == 0
+    answers = pd.read_parquet(out)
+    assert [*answers] == ["label", "a", "predict", "down", "up"]
+    assert len(answers) == 200
+    expected = load(model).predict(pd.read_csv(folder / "all.csv"))
+    assert answers["predict"].tolist() == expected.tolist()
+
+
+def test_numbers_make_a_regressor_and_categorical_ones_a_classifier(folder, tmp_path, capsys):
+    common = [folder / "all.csv", *SMALL, "--model", tmp_path / "model.zip", "--quiet"]
+    assert run("train", *common, "--target", "price", "--weights", "w", "--offset", "a") == 0
+    assert load(tmp_path / "model.zip").predict(pd.read_csv(folder / "all.csv")).dtype == np.float64
+    assert run("train", *common, "--target", "flag", "--categorical", "flag,code") == 0
+    model = load(tmp_path / "model.zip")
+    assert model.classes_.tolist() == ["0", "1"]
+    assert [c.name for c in model.encoder_.categories] == ["code", "who", "label"]
+    assert run("predict", tmp_path / "model.zip", folder / "all.csv", "--output", tmp_path / "out", "--quiet") == 0
+    assert [*pd.read_parquet(tmp_path / "out")] == ["predict", "p0", "p1"]
+    assert capsys.readouterr().out == ""
+
+
+def test_every_parameter_is_an_option_with_its_default_in_the_help(capsys):
+    with pytest.raises(SystemExit) as done:
+        run("train", "--help")
+    assert done.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in parameters.constructor_defaults().keys() - NO_OPTION:
+        assert f"--{name.replace('_', '-')}" in text
+    assert "(default: (200, 200))" in text and "(default: 0.99)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere.csv", "--target", "y", "--model", "m"], "nowhere.csv: no such file"),
+        (["train", "all.csv", "--target", "labl", "--model", "m"], "has no column 'labl'"),
+        (["train", "all.csv", "--target", "label", "--model", "no/such/m"], "there is no folder 'no/such'"),
+        (["train", "all.csv", "--target", "label", "--model", "m", "--rho", "2", "--l1", "-1"], "2 mistakes"),
+        (["train", "all.csv", "--target", "label", "--model", "m", "--nfolds", "3"], "not available yet"),
+        (["train", "all.csv", "--target", "label", "--model", "m", "--columns", "a,q"], "no columns ['q']"),
+        (["predict", "all.csv", "all.csv", "--output", "o"], "is not a zip archive"),
+        (["predict", "nothing.zip", "all.csv", "--output", "o"], "nothing.zip"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_and_nothing_is_written(
+    folder, tmp_path, monkeypatch, capsys, arguments, message
+):
+    (tmp_path / "all.csv").symlink_to(folder / "all.csv")
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.startswith("dask-dl: ")
+    assert {p.name for p in tmp_path.iterdir()} == {"all.csv"}
+
+
+def test_predictions_do_not_overwrite_unless_told(folder, tmp_path, capsys):
+    model, out = tmp_path / "model.zip", tmp_path / "out"
+    run("train", folder / "all.csv", "--target", "label", *SMALL, "--model", model, "--quiet")
+    out.mkdir()
+    (out / "precious").touch()
+    assert run("predict", model, folder / "all.csv", "--output", out) == 1
+    assert "exists" in capsys.readouterr().err and (out / "precious").exists()
+    assert run("predict", model, folder / "all.csv", "--output", out, "--overwrite") == 0
+    assert not (out / "precious").exists() and len(pd.read_parquet(out)) == 200
+
+
+def test_failed_predictions_leave_nothing(folder, tmp_path, capsys):
+    model = tmp_path / "model.zip"
+    run("train", folder / "all.csv", "--target", "price", "--columns", "a,code", *SMALL, "--model", model, "--quiet")
+    pd.DataFrame({"a": ["x", "y"]}).to_csv(tmp_path / "bad.csv", index=False)
+    assert run("predict", model, tmp_path / "bad.csv", "--output", tmp_path / "out") == 1
+    assert "was a number in training" in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == {"model.zip", "bad.csv"}
+
+
+def test_picture_of_the_history(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    arguments = ["--target", "label", *SMALL, "--model", tmp_path / "m", "--plot", tmp_path / "h.png", "--quiet"]
+    assert run("train", folder / "all.csv", *arguments) == 0
+    assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_console_script_is_installed():
+    command = [sys.executable, "-c", "from dask_dl.cli import main; import sys; sys.exit(main(['--version']))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == f"dask-dl {__version__}"
+
+
+@pytest.mark.data
+def test_real_tables_train_from_the_command_line(data_folder, tmp_path):
+    common = [*SMALL, "--model", tmp_path / "model.zip", "--quiet"]
+    assert run("train", data_folder / "iris.csv", "--target", "class", *common) == 0
+    assert run("train", data_folder / "cal_housing.csv", "--target", "medianHouseValue", *common) == 0
+    arguments = ["--target", "CAPSULE", "--categorical", "CAPSULE,RACE,DPROS,DCAPS", *common]
+    assert run("train", data_folder / "prostate.csv", *arguments) == 0
