@@ -118,3 +118,19 @@ def test_confusion_shows_each_count():
     assert ax.get_title() == "1 of 4 images misread (25.00%)"
     shown = {text.get_position(): text.get_text() for text in ax.texts}
     assert shown == {(0, 0): "2", (7, 1): "1", (9, 9): "1"}  # (predicted, written)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:dropped .* columns that are constant:dask_dl.errors.DaskDLWarning"
+)  # the blank margin
+def test_the_whole_demo_leaves_what_it_says(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    demo.run_demo(tmp_path, epochs=1, n_train=1500, n_valid=300)
+    printed = capsys.readouterr().out
+    assert "1,500 images of digits to train on, 300 to validate with" in printed
+    assert "valid logloss" in printed
+    error = float(printed.split("% of the 300 validation images")[0].split()[-1])
+    assert error < 25  # guessing misreads 90 %
+    assert {p.name for p in tmp_path.iterdir()} == {"digits", "digits.model.zip", "history.png", "confusion.png"}
+    for name in ("history.png", "confusion.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

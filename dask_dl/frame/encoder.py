@@ -210,8 +210,8 @@ def usable_predictors(found: Scan, *, ignore_const_cols: bool) -> tuple[list[str
 
 def dropped_warning(dropped: Sequence[str]) -> DaskDLWarning:
     """What to tell about dropped columns."""
-    shown = ", ".join(repr(name) for name in dropped[:20]) + (
-        f" and {len(dropped) - 20} more" if len(dropped) > 20 else ""
+    shown = ", ".join(repr(name) for name in dropped[:8]) + (
+        f" and {len(dropped) - 8} more" if len(dropped) > 8 else ""
     )
     return DaskDLWarning(f"dropped {len(dropped)} columns that are constant or empty: {shown}.")
 

@@ -49,10 +49,7 @@ def open_table(
         When files of both kinds or none are found, or a column is missing.
     """
     files = _files(path)
-    if all(".parquet" in file.name or ".pq" in file.name for file in files):
-        table = _read_parquet(files)
-    else:
-        table = _read_csv(files, sep, encoding)
+    table = _read_parquet(files) if _is_parquet(files[0]) else _read_csv(files, sep, encoding)
     wanted = list(table.columns) if columns is None else list(dict.fromkeys([*columns, *categorical]))
     unknown = [name for name in [*wanted, *categorical] if name not in table.columns]
     if unknown:
@@ -78,10 +75,10 @@ def _files(path: str) -> list[Path]:
         raise FileNotFoundError(
             f"{path}: no such file, or no files in it. Give a Parquet or CSV file, a folder or a glob."
         )
-    kinds = {".parquet" in f.name or ".pq" in f.name for f in files}
-    if len(kinds) > 1:
+    others = [file for file in files if not _is_parquet(file)]
+    if 0 < len(others) < len(files):
         raise SchemaError(
-            f"{path} holds Parquet files and others, for example {files[0].name}. Give a glob such as '{path}/*.parquet'."
+            f"{path} holds Parquet files and others, for example {others[0].name}. Give a glob such as 'folder/*.parquet'."
         )
     return files
 
@@ -90,6 +87,10 @@ def _inside(folder: Path) -> list[Path]:
     """Files of a folder and of its folders, without what writers keep for themselves, such as _SUCCESS or _delta_log."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     return [file for file in files if not any(_is_hidden(part) for part in file.relative_to(folder).parts)]
+
+
+def _is_parquet(file: Path) -> bool:
+    return ".parquet" in file.name or ".pq" in file.name
 
 
 def _is_hidden(name: str) -> bool:

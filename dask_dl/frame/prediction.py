@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dask_dl.errors import SchemaError
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched
 
 if TYPE_CHECKING:
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 
 def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, offset: Any) -> NDArray[Any]:
     """`function(slice, model, offset)` of a local table, in memory for one slice beside the result."""
+    offsets = None if offset is None else np.asarray(offset)
+    if offsets is not None and len(offsets) != len(table):
+        raise SchemaError(
+            f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. They must be as many."
+        )
     answers = []
     for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
-        answers.append(
-            np.asarray(function(table.iloc[rows], model, None if offset is None else np.asarray(offset)[rows]))
-        )
+        answers.append(np.asarray(function(table.iloc[rows], model, None if offsets is None else offsets[rows])))
     return np.concatenate(answers)
 
 
