@@ -292,7 +292,7 @@ def _measure(trainer: Trainer, blocks: Sequence[Rows], task: str, target: Target
     """Metrics on encoded rows, those of weight 0 left out."""
     outputs = trainer.outputs(blocks)
     truth = np.concatenate([b.target for b in blocks])
-    weights = np.concatenate([b.weight for b in blocks]) if len(blocks[0].weight) else None
+    weights = np.concatenate([b.weight for b in blocks]) if any(len(b.weight) for b in blocks) else None
     if weights is not None:
         used = weights > 0
         outputs, truth, weights = outputs[used], truth[used], weights[used]

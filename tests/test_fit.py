@@ -224,6 +224,32 @@ def test_an_order_given_from_outside_is_followed(table):
     assert (same[0].flat != fitted(table, epochs=1).model_.flat).any()
 
 
+def test_compiling_is_announced(table, capsys, monkeypatch):
+    fitted(table, epochs=1, verbose=True)
+    assert "compiling" not in capsys.readouterr().out
+    monkeypatch.setattr("dask_dl.fit.jit.is_cached", lambda _: False)
+    fitted(table, epochs=1, verbose=True)
+    assert "compiling the kernels, once for this machine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("empty", [[0], [3], [0, 1, 3]])
+def test_empty_partitions_anywhere(table, empty):
+    import dask.dataframe as dd
+
+    table = table.assign(w=np.linspace(0.5, 2, 50))
+    parts = [table.iloc[:0] if k in empty else table.iloc[k * 12 : (k + 1) * 12] for k in range(4)]
+    frame = dd.from_map(lambda k: parts[k], range(4), meta=table.iloc[:0])
+    whole = pd.concat(parts)
+    models = [
+        DeepLearningRegressor(hidden=(4,), random_state=1, epochs=2).fit(t, "y", sample_weight="w", eval_set=t)
+        for t in (frame, whole)
+    ]
+    np.testing.assert_allclose(models[0].coefs_[0], models[1].coefs_[0], rtol=1e-5, atol=1e-6)
+    for name in ("training_rmse", "validation_rmse"):
+        assert models[0].history_[name].iloc[-1] == pytest.approx(models[1].history_[name].iloc[-1], rel=1e-5)
+    assert len(models[0].predict(frame).compute()) == len(whole)
+
+
 def test_long_epochs_show_progress_and_time_left(capsys, monkeypatch):
     clock = iter(np.arange(0.0, 1e6, 3.0))
     monkeypatch.setattr("dask_dl.show.progress.time.monotonic", lambda: float(next(clock)))

@@ -51,6 +51,7 @@ class Twin:
         self._store = store
         rows = used_rows(store)
         self.n_rows = len(rows)
+        self._per_slice = max(1, memory.SLICE // gather(store, rows[:1]).nbytes)
         self._order = order or (lambda epoch: visiting_order(rows, seed, epoch) if shuffle else rows)
         self._epoch = -1
         self._visits = rows
@@ -62,12 +63,11 @@ class Twin:
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
         """Visit the next `n` rows; returns the sum of their losses. One round of a cluster."""
         loss = 0.0
-        per_slice = max(1, memory.SLICE // max(1, self._store.block(0).nbytes // max(1, self._store.block(0).n)))
         while n > 0:
             epoch, place = divmod(self.replica.n_seen, self.n_rows)
             if epoch != self._epoch:
                 self._epoch, self._visits = epoch, self._order(epoch)
-            visits = self._visits[place : place + min(n, per_slice)]
+            visits = self._visits[place : place + min(n, self._per_slice)]
             loss += self.replica.train(gather(self._store, visits), on_rows)
             n -= len(visits)
         return loss

@@ -33,6 +33,10 @@ class Category:
     levels: tuple[str, ...]
     keeps_first: bool  #: whether the first level has an input of its own (use_all_factor_levels)
 
+    @cached_property
+    def _index(self) -> pd.Index[Any]:
+        return pd.Index(self.levels, dtype=object)
+
     @property
     def width(self) -> int:
         """Inputs: kept levels and the missing one."""
@@ -47,7 +51,7 @@ class Category:
     def slots(self, column: pd.Series[Any], where: str) -> NDArray[np.int32]:
         """Input of every row, counted from the block's start; -1 = none (the first level, when it is not kept)."""
         codes, texts, _ = as_levels(column, where)
-        known = pd.Index(self.levels, dtype=object).get_indexer(pd.Index(texts, dtype=object))
+        known = self._index.get_indexer(pd.Index(texts, dtype=object))
         missing = self.width - 1
         slot = np.where(known < 0, missing, known if self.keeps_first else known - 1)
         return np.append(slot, missing).astype(np.int32)[codes]

@@ -1,0 +1,93 @@
+"""The visiting order and samples of rows: random, fair, and functions of seed, epoch and row number alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_dl.frame.order import uniform_sample, visiting_order
+
+#: The value that a chi-square variable of 49 degrees of freedom passes once in a thousand times.
+CHI2_49 = 85.35
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.sets(st.integers(0, 2**40), max_size=60), st.integers(0, 2**32), st.integers(0, 1000))
+def test_order_is_a_permutation(rows, seed, epoch):
+    rows = np.array(sorted(rows), np.int64)
+    order = visiting_order(rows, seed, epoch)
+    assert order.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(order), rows)
+
+
+def test_epochs_and_seeds_differ_and_repeat_themselves():
+    rows = np.arange(1000)
+    orders = {(seed, epoch): visiting_order(rows, seed, epoch) for seed in range(5) for epoch in range(5)}
+    assert len({order.tobytes() for order in orders.values()}) == 25
+    assert not any(np.array_equal(order, rows) for order in orders.values())
+    for (seed, epoch), order in orders.items():
+        np.testing.assert_array_equal(visiting_order(rows, seed, epoch), order)
+
+
+def test_two_rows_are_visited_in_the_same_order_whatever_is_beside_them():
+    # So leaving rows out, or finding them in other partitions, does not reshuffle the rest.
+    some = np.sort(np.random.default_rng(0).choice(10_000, 300, replace=False))
+    whole = visiting_order(np.arange(10_000), seed=5, epoch=3)
+    np.testing.assert_array_equal(visiting_order(some, seed=5, epoch=3), whole[np.isin(whole, some)])
+
+
+def test_order_does_not_depend_on_the_order_of_the_rows_given():
+    rows = np.arange(500)
+    shuffled = np.random.default_rng(0).permutation(rows)
+    np.testing.assert_array_equal(visiting_order(shuffled, 1, 2), visiting_order(rows, 1, 2))
+
+
+def chi_square(places, n):
+    counts = np.bincount(places, minlength=n)
+    expected = len(places) / n
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+@pytest.mark.parametrize("place", [0, 1, 25, 49])
+@pytest.mark.parametrize("varied", ["epoch", "seed"])
+def test_every_row_is_as_likely_to_be_visited_first(place, varied):
+    rows = np.arange(50)
+    given = [(7, k) if varied == "epoch" else (k, 0) for k in range(3000)]
+    assert chi_square([visiting_order(rows, seed, epoch)[place] for seed, epoch in given], 50) < CHI2_49
+
+
+def test_what_follows_what_is_random():
+    rows = np.arange(50)
+    orders = [visiting_order(rows, 7, epoch) for epoch in range(300)]
+    steps = np.concatenate([np.diff(order) % 50 for order in orders])
+    assert chi_square(steps - 1, 49) < CHI2_49
+    # A row's place in one epoch says nothing about its place in the next.
+    places = np.argsort(orders, axis=1)
+    assert abs(np.corrcoef(places[:-1].ravel(), places[1:].ravel())[0, 1]) < 4 / np.sqrt(places.size)
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(n_rows=st.integers(0, 300), n=st.integers(0, 300), seed=st.integers(0, 2**32))
+def test_a_sample_has_its_size_and_is_sorted_and_repeatable(n_rows, n, seed):
+    rows = np.arange(n_rows) * 3
+    sample = uniform_sample(rows, n, seed, "training sample")
+    assert len(sample) == (n_rows if n == 0 else min(n, n_rows))
+    assert set(sample) <= set(rows)
+    assert (np.diff(sample) > 0).all()
+    np.testing.assert_array_equal(uniform_sample(rows, n, seed, "training sample"), sample)
+
+
+def test_samples_differ_by_seed_and_purpose():
+    rows = np.arange(10_000)
+    samples = [uniform_sample(rows, 100, seed, what) for seed in (1, 2) for what in ("training", "validation")]
+    assert len({sample.tobytes() for sample in samples}) == 4
+    # Two samples of a hundredth share a hundredth of their rows.
+    assert all(len(np.intersect1d(samples[0], other)) < 10 for other in samples[1:])
+
+
+def test_every_row_is_as_likely_to_be_sampled():
+    rows = np.arange(50)
+    chosen = np.concatenate([uniform_sample(rows, 10, seed, "x") for seed in range(3000)])
+    assert chi_square(chosen, 50) < CHI2_49

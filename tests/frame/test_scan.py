@@ -1,0 +1,486 @@
+"""The scan: figures of a table that do not depend on how it is cut, found with one partition in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import json
+import weakref
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame.scan import Levels, Moments, Nothing, Numbers, check_target, scan
+from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source
+
+exact = settings(derandomize=True, database=None, deadline=None)
+
+
+def source_of(*parts, **roles):
+    """A table of these partitions; `roles` name its target, weight and offset."""
+    predictors = tuple(name for name in parts[0].columns if name not in roles.values())
+    return Source(predictors, roles, len(parts), parts.__getitem__, "the table")
+
+
+def scan_column(*parts):
+    """What the scan finds in one column that is cut into `parts`."""
+    return scan(source_of(*(pd.DataFrame({"x": part}) for part in parts)), task="regression").columns["x"]
+
+
+def cut(frame, edges):
+    edges = [0, *sorted(edges), len(frame)]
+    return [frame.iloc[lo:hi] for lo, hi in zip(edges, edges[1:], strict=False)]
+
+
+def by_the_book(values, weights):
+    """Mean and deviation of the specification, section 2.5, in extended precision."""
+    used = (weights > 0) & ~np.isnan(values)
+    x, w, n = values[used].astype(np.longdouble), weights[used].astype(np.longdouble), used.sum()
+    mean = (w * x).sum() / w.sum()
+    return float(mean), float(np.sqrt(n / (n - 1) * (w * (x - mean) ** 2).sum() / w.sum()))
+
+
+# ---- moments ------------------------------------------------------------------------------------------------------------
+
+
+@exact
+@given(
+    n=st.integers(3, 60),
+    seed=st.integers(0, 2**32 - 1),
+    edges=st.lists(st.integers(0, 60), max_size=6),
+    shift=st.sampled_from([0.0, 1.0, -1e6, 1e9]),
+    scale=st.sampled_from([1e-3, 1.0, 1e6]),
+    zeros=st.sampled_from([0.0, 0.5]),
+    gaps=st.sampled_from([0.0, 0.3]),
+)
+def test_moments_are_those_of_numpy_whatever_the_cut(n, seed, edges, shift, scale, zeros, gaps):
+    random = np.random.default_rng(seed)
+    values = shift + scale * random.normal(size=n)
+    weights = random.uniform(0.1, 5, n) * (random.uniform(size=n) >= zeros)
+    values[random.uniform(size=n) < gaps] = np.nan
+    values[:2], weights[:2] = (shift, shift + scale), 1  # at least two rows count, and they differ
+    frame = pd.DataFrame({"x": values, "w": weights})
+
+    found = scan(source_of(*cut(frame, np.minimum(edges, n).tolist()), weight="w"), task="regression").columns["x"]
+
+    for moments, w in [(found.plain, np.ones(n)), (found.weighted, weights)]:
+        used = (w > 0) & ~np.isnan(values)
+        mean, deviation = by_the_book(values, w)
+        assert moments.n == used.sum()
+        assert moments.weight == pytest.approx(w[used].sum(), rel=1e-14)
+        assert moments.mean == pytest.approx(mean, rel=1e-14, abs=1e-14 * scale)
+        # Beside 1e9, noise of 0.001 has four digits left in float64: the tolerance is that of the values themselves.
+        assert moments.deviation == pytest.approx(deviation, rel=1e-12, abs=1e-15 * abs(shift))
+    assert found.n_missing == np.isnan(values).sum()
+    assert (found.minimum, found.maximum) == (np.nanmin(values), np.nanmax(values))
+
+
+def test_deviation_has_n_minus_1_below_and_weights_keep_it():
+    plain, weighted = (Moments.of(np.array([[1.0, 2.0, 6.0]]), w)[0] for w in (None, np.array([1.0, 2.0, 1.0])))
+    assert (plain.mean, plain.deviation) == (3.0, pytest.approx(np.sqrt(7)))
+    # sum w (x - 2.75)^2 / sum w = 14.75 / 4, times n / (n - 1) = 3 / 2
+    assert (weighted.mean, weighted.deviation) == (2.75, pytest.approx(np.sqrt(14.75 / 4 * 1.5)))
+
+
+def test_weights_of_any_unit_give_the_same_deviation():
+    values = np.random.default_rng(0).normal(size=(1, 50))
+    weights = np.random.default_rng(1).uniform(size=50)
+    (one,), (thousand,) = (Moments.of(values, k * weights) for k in (1, 1000))
+    assert thousand.deviation == pytest.approx(one.deviation, rel=1e-14)
+
+
+@pytest.mark.parametrize("value", [0.1, -1 / 3, 1e9 + 0.1, 1.7e12])
+def test_a_constant_has_exactly_its_value_as_mean_and_no_deviation(value):
+    # A rounded mean would leave a deviation of 1e-17, which standardisation would blow up to 1.
+    values, weights = np.full((1, 1000), value), np.random.default_rng(0).uniform(size=1000)
+    values[0, :3] = np.nan, value, np.nan
+    for w in (None, weights):
+        (whole,) = Moments.of(values, w)
+        (left,), (right,) = (Moments.of(v, w if w is None else w[s]) for v, s in _halves(values))
+        for moments in (whole, left.merge(right)):
+            assert (moments.mean, moments.deviation) == (value, 0.0)
+
+
+def _halves(values):
+    return [(values[:, s], s) for s in (slice(0, 337), slice(337, None))]
+
+
+def test_nothing_merges_to_the_other():
+    some, none = Moments.of(np.array([[1.0, 4.0], [np.nan, np.nan]]), None)
+    assert none == Moments()
+    assert none.merge(some) == some.merge(none) == some
+    assert Moments().merge(Moments()) == Moments()
+    assert Moments.of(np.zeros((2, 0)), None) == [Moments(), Moments()]
+    assert Moments.of(np.ones((1, 3)), np.zeros(3)) == [Moments()]
+
+
+def test_one_number_has_no_deviation():
+    assert Moments.of(np.array([[7.0]]), None)[0].deviation == 0
+
+
+# ---- partitions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def frame():
+    random = np.random.default_rng(3)
+    n = 700
+    frame = pd.DataFrame(
+        {
+            "number": random.normal(1e9, 1, n),
+            "integer": random.integers(0, 9, n),
+            "text": random.choice(["b", "a", "c"], n),
+            "flag": random.uniform(size=n) < 0.5,
+            "w": random.choice([0.0, 0.5, 2.0], n),
+            "y": random.choice(["no", "yes"], n),
+        }
+    )
+    frame.loc[::7, "number"] = np.nan
+    frame.loc[::11, "text"] = None
+    frame.loc[::13, "y"] = None
+    return frame
+
+
+def test_one_partition_or_seven_give_the_same(frame):
+    one, seven = (
+        scan(source_of(*cut(frame, edges), target="y", weight="w"), task="classification")
+        for edges in ([], [1, 100, 101, 350, 600, 699])
+    )
+    assert one.rows == (700,)
+    assert seven.rows == (1, 99, 1, 249, 250, 99, 1)
+    assert (one.n_rows, one.n_used, one.classes) == (seven.n_rows, seven.n_used, seven.classes)
+    assert one.mean_weight == pytest.approx(seven.mean_weight, rel=1e-14)
+    for name, column in one.columns.items():
+        other = seven.columns[name]
+        assert (column.n_missing, column.is_constant) == (other.n_missing, other.is_constant)
+        if isinstance(column, Levels):
+            assert (dict(column.counts), column.ordered) == (dict(other.counts), other.ordered)
+        else:
+            assert (column.minimum, column.maximum) == (other.minimum, other.maximum)
+            for a, b in ((column.plain, other.plain), (column.weighted, other.weighted)):
+                assert (a.n, a.weight) == (b.n, b.weight)
+                assert a.mean == pytest.approx(b.mean, rel=1e-15)
+                assert a.deviation == pytest.approx(b.deviation, rel=1e-9)
+
+
+def test_partitions_are_merged_in_their_order(frame):
+    parts = cut(frame, [10, 300, 301])
+    found = scan(source_of(*parts, target="y", weight="w"), task="classification").columns["number"]
+    each = [Moments.of(part["number"].to_numpy()[None], None)[0] for part in parts]
+    assert found.plain == functools.reduce(Moments.merge, each)  # to the last bit
+
+
+def test_one_partition_is_alive_at_a_time(frame):
+    alive = []
+
+    def read(k):
+        assert not [part for part in alive if part() is not None]
+        part = pd.DataFrame({"x": np.arange(10.0) + k, "t": list("ab") * 5})
+        alive.append(weakref.ref(part))
+        return part
+
+    scan(Source(("x", "t"), {}, 5, read, "the table"), task="regression")
+    assert len(alive) == 5
+
+
+def test_every_partition_is_read_once_and_told_of():
+    reads, told = [], []
+    parts = [pd.DataFrame({"x": [1.0, 2.0]})] * 3
+    source = Source(("x",), {}, 3, lambda k: reads.append(k) or parts[k], "the table")
+    found = scan(source, task="regression", progress=lambda done, of: told.append((done, of)))
+    assert reads == [0, 1, 2]
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert found.rows == (2, 2, 2)
+
+
+def test_size_of_the_largest_partition_counts_texts():
+    short, long = (pd.DataFrame({"t": pd.Series([text] * 100, dtype=object)}) for text in ("a", "a" * 1000))
+    assert scan(source_of(short, long), task="regression").largest_partition > 100_000
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [None, object, "as it was"])
+def test_empty_partitions_change_nothing(frame, at, dtype):
+    parts = cut(frame, [300])
+    empty = frame.iloc[:0] if dtype == "as it was" else pd.DataFrame(columns=frame.columns, dtype=dtype)
+    full = scan(source_of(*parts, target="y", weight="w"), task="classification")
+    with_gap = [*parts[:at], empty, *parts[at:]]
+    gap = scan(source_of(*with_gap, target="y", weight="w"), task="classification")
+    assert gap.rows == tuple(len(part) for part in with_gap)
+    assert (gap.columns, gap.classes, gap.n_used, gap.weight_sum) == (
+        full.columns,
+        full.classes,
+        full.n_used,
+        full.weight_sum,
+    )
+
+
+@pytest.mark.parametrize("n_partitions", [1, 3])
+def test_a_table_without_rows_is_refused(frame, n_partitions):
+    with pytest.raises(SchemaError, match="the table has no rows"):
+        scan(source_of(*[frame.iloc[:0]] * n_partitions, target="y"), task="classification")
+
+
+# ---- columns ------------------------------------------------------------------------------------------------------------
+
+
+def test_texts_are_levels_with_counts():
+    found = scan_column(["b", "a", None], ["c", "a", np.nan])
+    assert found == Levels(2, {"b": 1, "a": 2, "c": 1}, from_numbers=False)
+    assert found.ordered == ["a", "b", "c"]
+
+
+def test_categoricals_of_unlike_categories_are_one_column():
+    left = pd.Categorical(["z", "b", None], categories=["z", "never", "b"])
+    right = pd.Categorical(["a", "b"], categories=["b", "a"])
+    found = scan_column(left, right, ["a"])
+    assert dict(found.counts) == {"z": 1, "b": 2, "a": 2}  # categories without rows are no levels
+    assert (found.ordered, found.n_missing) == (["a", "b", "z"], 1)
+
+
+def test_levels_that_were_numbers_are_ordered_as_numbers():
+    assert scan_column(pd.Categorical([10, 9, 100]), pd.Categorical([-1])).ordered == ["-1", "9", "10", "100"]
+    assert scan_column(pd.Categorical([10.5, 9.0])).ordered == ["9", "10.5"]
+    assert scan_column(["10", "9", "100"]).ordered == ["10", "100", "9"]  # texts stay texts
+    assert scan_column(pd.Categorical([10, 9]), ["100"]).ordered == ["10", "100", "9"]
+
+
+def test_levels_of_other_types_have_an_order():
+    assert scan_column(pd.Categorical([True, False, True])).ordered == ["False", "True"]
+    days = pd.Categorical(pd.to_datetime(["2021-01-01", "2020-06-01"]))
+    assert scan_column(days).ordered == ["2020-06-01T00:00:00", "2021-01-01T00:00:00"]
+    assert scan_column(pd.cut(pd.Series([1, 2, 3]), [0, 1, 3])).ordered == ["(0, 1]", "(1, 3]"]
+
+
+def test_a_number_is_the_same_level_in_every_dtype():
+    found = scan_column(pd.Categorical([1, 2]), pd.Categorical([1.0, 2.5]), ["1", "2.5"])
+    assert dict(found.counts) == {"1": 3, "2": 1, "2.5": 2}
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        ([3, None, 5], [3, 5]),
+        (pd.array([3, None, 5], "Int8"), [3, 5]),
+        (pd.array([1.5, None], "Float32"), [1.5]),
+        (np.array([1.5, np.nan], np.float16), [1.5]),
+        (np.array([1.5, 2], np.float32), [1.5, 2]),
+        ([True, False], [1, 0]),
+        (pd.array([True, None], "boolean"), [1]),
+        (pd.Series([True, None], dtype=object), [1]),
+        (pd.Series([1, pd.NA, 2.5], dtype=object), [1, 2.5]),
+        (pd.Series([Decimal("1.5"), None], dtype=object), [1.5]),
+        (pd.array([3, None], "int64[pyarrow]"), [3]),
+        (pd.array([1.5, None], "float[pyarrow]"), [1.5]),
+        (pd.array([True, None], "bool[pyarrow]"), [1]),
+        (pd.array([Decimal("1.5"), None], pd.ArrowDtype(pa.decimal128(5, 2))), [1.5]),
+        (pd.arrays.SparseArray([0.0, 1.5]), [0, 1.5]),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", "")),
+)
+def test_numbers_of_every_dtype(values, expected):
+    found = scan_column(values)
+    assert isinstance(found, Numbers)
+    assert (found.plain.n, found.n_missing) == (len(expected), len(values) - len(expected))
+    assert found.plain.mean == pytest.approx(np.mean(expected))
+
+
+NOON = pd.Timestamp("2020-01-02 12:00")
+MILLISECONDS = 1_577_966_400_000  # from 1970 to that noon in Greenwich
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (np.array([NOON, "NaT"], "M8[ns]"), MILLISECONDS),
+        (np.array([NOON, "NaT"], "M8[s]"), MILLISECONDS),
+        (pd.Series([NOON, pd.NaT]).dt.tz_localize("Asia/Tokyo"), MILLISECONDS - 9 * 3_600_000),
+        (pd.Series([NOON, None]).astype(pd.ArrowDtype(pa.timestamp("us"))), MILLISECONDS),
+        (
+            pd.Series([NOON, None]).dt.tz_localize("Asia/Tokyo").astype(pd.ArrowDtype(pa.timestamp("us", "Asia/Tokyo"))),
+            MILLISECONDS - 9 * 3_600_000,
+        ),
+        (pd.Series([dt.date(2020, 1, 2), None], dtype=pd.ArrowDtype(pa.date32())), MILLISECONDS - 12 * 3_600_000),
+        (pd.Series([dt.date(2020, 1, 2), None], dtype=object), MILLISECONDS - 12 * 3_600_000),
+        (pd.Series([dt.datetime(2020, 1, 2, 12), None], dtype=object), MILLISECONDS),  # noqa: DTZ001  # without a zone
+        (np.array(["1969-12-31T23:59:59", "NaT"], "M8[ns]"), -1000),
+    ],
+    ids=["ns", "s", "zone", "arrow", "arrow zone", "arrow day", "day", "objects", "before 1970"],
+)
+def test_dates_are_milliseconds_since_1970(values, expected):
+    found = scan_column(values)
+    assert (found.plain.mean, found.n_missing) == (expected, 1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.array(["b", "a", None], "string"),
+        pd.array(["b", "a", None], "string[pyarrow]"),
+        pd.array(["b", "a", None], pd.ArrowDtype(pa.large_string())),
+        pd.Series(["b", "a", None], dtype=object),
+        pd.array(["b", "a", None], pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))),
+    ],
+    ids=lambda values: str(values.dtype),
+)
+def test_texts_of_every_dtype(values):
+    assert scan_column(values) == Levels(1, {"b": 1, "a": 1}, from_numbers=False)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ([1j, 2], "omplex"),
+        ([[1], [2]], r"for example \[1\] of type list"),
+        ([1, "a"], "for example 1 of type int"),
+        ([b"a"], "of type bytes"),
+        (pd.to_timedelta([1], unit="s"), "timedelta64"),
+        (pd.period_range("2020", periods=2, freq="D"), "period"),
+        (pd.array([[1]], pd.ArrowDtype(pa.list_(pa.int64()))), "of type list"),
+        (pd.Categorical([b"a"]), "of type bytes"),
+    ],
+)
+def test_columns_of_no_use_are_named(values, message):
+    with pytest.raises(SchemaError, match=f"column 'x' of the table.*{message}|{message}.*column 'x' of the table"):
+        scan_column(values)
+
+
+EMPTY = {
+    "objects": pd.Series([None, None], dtype=object),
+    "floats": pd.Series([np.nan, np.nan]),
+    "texts": pd.Series([None, None], dtype="str"),
+    "categories": pd.Series(pd.Categorical([None, None], categories=["a"])),
+    "null": pd.Series([None, None], dtype=pd.ArrowDtype(pa.null())),
+}
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_a_partition_without_values_takes_the_kind_of_the_others(kind):
+    empty = EMPTY[kind]
+    assert scan_column(empty) == Nothing(2)
+    for values in (["a", "b"], [1.0, 2.0], [True, False]):
+        alone = scan_column(values)
+        for parts in ([empty, values], [values, empty], [empty, values, empty]):
+            found = scan_column(*parts)
+            assert found.n_missing == 2 * (len(parts) - 1)
+            assert found == alone.merge(scan_column(empty)) or len(parts) == 3
+
+
+def test_columns_keep_the_order_of_the_table(frame):
+    assert list(scan(source_of(frame, target="y", weight="w"), task="classification").columns) == [
+        "number",
+        "integer",
+        "text",
+        "flag",
+    ]
+
+
+def test_many_columns_are_taken_in_chunks():
+    values = np.random.default_rng(0).normal(size=(5, 150))
+    found = scan(source_of(pd.DataFrame(values).rename(columns=str)), task="regression").columns
+    assert [column.plain.mean for column in found.values()] == pytest.approx(values.mean(axis=0).tolist())
+
+
+def test_a_kind_that_changes_is_an_error():
+    with pytest.raises(SchemaError, match="column 'x' of the table: partition 1 holds a category, those before it a number"):
+        scan_column([1.0], ["a"])
+
+
+def test_infinite_and_enormous_values_are_errors():
+    with pytest.raises(SchemaError, match="column 'x' of the table: 2 infinite values in partition 1"):
+        scan_column([1.0], [np.inf, 0, -np.inf])
+    with pytest.raises(SchemaError, match=r"column 'x'.*values up to 1.79769e\+308 in partition 0 are too large"):
+        scan_column([1.0, np.finfo(np.float64).max])
+
+
+# ---- target, weights, offset --------------------------------------------------------------------------------------------
+
+
+def roles_table(**columns):
+    frame = pd.DataFrame({"x": [1.0, 2, 3, 4], "y": [1.0, 2, 3, 4], "w": 1.0, "o": 0.0}).assign(**columns)
+    return source_of(frame.iloc[:2], frame.iloc[2:], **{TARGET: "y", WEIGHT: "w", OFFSET: "o"})
+
+
+def test_rows_without_target_or_weight_are_not_used():
+    found = scan(roles_table(y=[1.0, np.nan, 3, 5], w=[2.0, 3, 0, 4]), task="regression")
+    assert (found.n_rows, found.n_used, found.weight_sum, found.mean_weight) == (4, 2, 6, 3)
+    assert (found.target.n, found.target.mean) == (2, (2 * 1 + 4 * 5) / 6)
+    assert found.columns["x"].weighted.weight == 9  # a row without target still tells about its columns
+
+
+@pytest.mark.parametrize(
+    "labels, classes",
+    [
+        (["b", "a", "b", None], {"b": 2, "a": 1}),
+        ([1, 0, 1, 1], {1: 3, 0: 1}),
+        ([1, np.nan, 0, 1], {1: 2, 0: 1}),
+        ([True, False, True, True], {True: 3, False: 1}),
+        (pd.Categorical(["b", "a", "b", "b"], categories=["b", "never", "a"]), {"b": 3, "a": 1}),
+        (pd.array([1, None, 1, 2], "Int8"), {1: 2, 2: 1}),
+    ],
+)
+def test_classes_are_counted_as_python_values(labels, classes):
+    found = scan(roles_table(y=labels), task="classification")
+    assert dict(found.classes) == classes
+    assert {type(label) for label in found.classes} <= {str, int, float, bool}
+
+
+def test_classes_of_weight_zero_do_not_exist():
+    found = scan(roles_table(y=["a", "b", "c", "a"], w=[1.0, 1, 0, 1]), task="classification")
+    assert dict(found.classes) == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({"w": [1, 2, np.nan, 1]}, "weight 'w' of the table: 1 of 2 values in partition 1 are missing or infinite"),
+        ({"w": [1, np.inf, 1, 1]}, "weight 'w' of the table: 1 of 2 values in partition 0 are missing or infinite"),
+        ({"w": [1, 1, 1, -0.5]}, "weight 'w' of the table: partition 1 holds negative weights, the least -0.5"),
+        ({"w": list("abcd")}, "weight 'w' of the table is not numeric"),
+        ({"o": [0, 0, 0, np.nan]}, "offset 'o' of the table: 1 of 2 values in partition 1 are missing"),
+        ({"y": [1, 2, 3, np.inf]}, "target 'y' of the table: partition 1 holds infinite"),
+        ({"y": list("abcd")}, "target 'y' of the table holds str, not numbers: use DeepLearningClassifier"),
+    ],
+)
+def test_faults_of_the_roles_name_column_and_partition(columns, message):
+    with pytest.raises(SchemaError, match=message):
+        scan(roles_table(**columns), task="regression")
+
+
+@pytest.mark.parametrize(
+    "task, columns, message",
+    [
+        ("regression", {"y": np.nan}, "target 'y' of the table: none of 4 rows has a value and a weight above zero"),
+        ("regression", {"w": 0.0}, "none of 4 rows"),
+        ("regression", {"y": 0.1}, r"target 'y' is constant \(0.1\)"),
+        ("regression", {"y": [1, 2, 3, 1e300]}, "target 'y' holds values that are too large"),
+        ("classification", {"y": "a"}, "target 'y' has one class only, 'a'"),
+        ("classification", {"y": [1, 2, 3, 1.5]}, "target 'y' is continuous, for example 1.5"),
+        ("classification", {"y": pd.to_datetime(["2020", "2021"] * 2)}, "labels of type Timestamp"),
+        ("classification", {"y": pd.cut([1, 2, 3, 4], 2)}, "labels of type Interval.*Make them texts"),
+    ],
+)
+def test_a_target_without_anything_to_learn_is_refused(task, columns, message):
+    source = roles_table(**columns)
+    with pytest.raises(SchemaError, match=message):
+        check_target(scan(source, task=task), source, task)
+
+
+# ---- JSON ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_result_is_json(frame):
+    frame["gone"] = None
+    found = scan(source_of(*cut(frame, [300]), target="y", weight="w"), task="classification")
+    document = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert document["rows"] == [300, 400]
+    assert document["columns"]["text"]["counts"] == found.columns["text"].counts
+    assert document["columns"]["number"]["plain"]["mean"] == found.columns["number"].plain.mean
+    assert document["columns"]["gone"] == {"n_missing": 700}
+    assert sorted(document["classes"]) == [["no", found.classes["no"]], ["yes", found.classes["yes"]]]
