@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
+import itertools
 import json
 import weakref
 from decimal import Decimal
@@ -35,7 +37,7 @@ def scan_column(*parts):
 
 def cut(frame, edges):
     edges = [0, *sorted(edges), len(frame)]
-    return [frame.iloc[lo:hi] for lo, hi in zip(edges, edges[1:], strict=False)]
+    return [frame.iloc[lo:hi] for lo, hi in itertools.pairwise(edges)]
 
 
 def by_the_book(values, weights):
@@ -303,7 +305,9 @@ MILLISECONDS = 1_577_966_400_000  # from 1970 to that noon in Greenwich
         (pd.Series([NOON, pd.NaT]).dt.tz_localize("Asia/Tokyo"), MILLISECONDS - 9 * 3_600_000),
         (pd.Series([NOON, None]).astype(pd.ArrowDtype(pa.timestamp("us"))), MILLISECONDS),
         (
-            pd.Series([NOON, None]).dt.tz_localize("Asia/Tokyo").astype(pd.ArrowDtype(pa.timestamp("us", "Asia/Tokyo"))),
+            pd.Series([NOON, None])
+            .dt.tz_localize("Asia/Tokyo")
+            .astype(pd.ArrowDtype(pa.timestamp("us", "Asia/Tokyo"))),
             MILLISECONDS - 9 * 3_600_000,
         ),
         (pd.Series([dt.date(2020, 1, 2), None], dtype=pd.ArrowDtype(pa.date32())), MILLISECONDS - 12 * 3_600_000),
@@ -369,7 +373,7 @@ def test_a_partition_without_values_takes_the_kind_of_the_others(kind):
         for parts in ([empty, values], [values, empty], [empty, values, empty]):
             found = scan_column(*parts)
             assert found.n_missing == 2 * (len(parts) - 1)
-            assert found == alone.merge(scan_column(empty)) or len(parts) == 3
+            assert dataclasses.replace(found, n_missing=0) == alone
 
 
 def test_columns_keep_the_order_of_the_table(frame):
@@ -388,7 +392,9 @@ def test_many_columns_are_taken_in_chunks():
 
 
 def test_a_kind_that_changes_is_an_error():
-    with pytest.raises(SchemaError, match="column 'x' of the table: partition 1 holds a category, those before it a number"):
+    with pytest.raises(
+        SchemaError, match="column 'x' of the table: partition 1 holds a category, those before it a number"
+    ):
         scan_column([1.0], ["a"])
 
 

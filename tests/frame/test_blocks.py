@@ -1,0 +1,257 @@
+"""Encoded blocks: every row where its number says, weights in training's unit, and memory for what is encoded only."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame.blocks import Blocks, encode_blocks, gather, used_rows
+from dask_dl.frame.encoder import Encoder
+from dask_dl.frame.order import visiting_order
+from dask_dl.frame.scan import scan
+from dask_dl.frame.source import Source
+from dask_dl.frame.target import Target
+from dask_dl.state import Rows, padded
+
+
+def source_of(*parts, **roles):
+    """A table of these partitions; `roles` name its target, weight and offset."""
+    predictors = tuple(name for name in parts[0].columns if name not in roles.values())
+    return Source(predictors, roles, len(parts), parts.__getitem__, "the table")
+
+
+def blocks_of(source, task="regression", *, again=None, standardize=True):
+    """Scan and encode a table; `again` is what the second pass reads."""
+    found = scan(source, task=task)
+    encoder = Encoder.fit(found, source.predictors, use_all_factor_levels=True, standardize=standardize)
+    target = Target.fit(found, task=task, standardize=standardize)
+    return encode_blocks(again or source, found, encoder, target, mean_weight=found.mean_weight)
+
+
+def random_frame(n, seed=0):
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "a": random.normal(size=n),
+            "b": random.integers(0, 5, n),
+            "c": random.choice(list("uvw"), n),
+            "w": random.choice([0.0, 1.0, 3.0], n),
+            "o": random.normal(size=n),
+            "y": random.normal(10, 2, n),
+        }
+    )
+
+
+def cut(frame, lengths):
+    edges = np.cumsum([0, *lengths])
+    return [frame.iloc[lo:hi] for lo, hi in itertools.pairwise(edges)]
+
+
+# ---- gather -------------------------------------------------------------------------------------------------------------
+
+
+def numbered(lengths, *, weighted):
+    """Blocks whose every value is the number of its row."""
+    blocks, start = [], 0
+    for n in lengths:
+        row = np.arange(start, start + n)
+        weight = row.astype(np.float32) if weighted else np.zeros(0, np.float32)
+        dense = np.repeat(row[:, None], 16, axis=1).astype(np.float32)
+        blocks.append(Rows(dense, row[:, None].astype(np.int32), row.astype(np.float32), weight, weight[:0]))
+        start += n
+    return Blocks(np.cumsum([0, *lengths], dtype=np.int64), blocks)
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.data(), st.booleans())
+def test_gather_equals_indexing_in_any_order(lengths, data, weighted):
+    n = sum(lengths)
+    rows = data.draw(st.lists(st.integers(0, n - 1), max_size=30)) if n else []  # repeated and left out, too
+    got = gather(numbered(lengths, weighted=weighted), np.array(rows, np.int64))
+    for part in (got.dense[:, 0], got.dense[:, 15], got.active[:, 0], got.target):
+        assert part.tolist() == rows
+    assert got.weight.tolist() == (rows if weighted else [])
+    assert got.offset.size == 0
+    assert got.n == len(rows)
+    assert (got.dense.dtype, got.active.dtype) == (np.float32, np.int32)
+    assert all(part.flags.c_contiguous for part in got)
+
+
+def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
+    frame = random_frame(200)
+    order = visiting_order(np.arange(200), seed=1, epoch=2)
+    whole_source = source_of(frame, target="y", weight="w")
+    found = scan(whole_source, task="regression")
+    encoder = Encoder.fit(found, whole_source.predictors, use_all_factor_levels=True, standardize=True)
+    target = Target.fit(found, task="regression", standardize=True)
+    whole = encode_blocks(whole_source, found, encoder, target, mean_weight=found.mean_weight)
+    for lengths in ([100, 100], [0, 1, 0, 150, 49, 0]):
+        parts = source_of(*cut(frame, lengths), target="y", weight="w")
+        again = scan(parts, task="regression")
+        pieces = encode_blocks(parts, again, encoder, target, mean_weight=found.mean_weight)
+        assert pieces.starts.tolist() == np.cumsum([0, *lengths]).tolist()
+        for a, b in zip(gather(whole, order), gather(pieces, order), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+# ---- roles --------------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_divided_by_the_mean_of_those_that_train():
+    frame = pd.DataFrame({"x": [1.0, 2, 3, 4], "y": [1.0, 2, np.nan, 4], "w": [2.0, 0, 7, 6]})
+    (block,) = blocks_of(source_of(frame, target="y", weight="w")).blocks
+    assert block.weight.tolist() == [0.5, 0, 0, 1.5]  # the third row has no target: its weight of 7 is not in the mean
+
+
+def test_rows_without_target_get_weight_zero_and_are_not_used():
+    frame = random_frame(20).drop(columns="w")
+    frame.loc[[0, 7, 19], "y"] = np.nan
+    store = blocks_of(source_of(*cut(frame, [5, 0, 15]), target="y", offset="o"))
+    weights = np.concatenate([block.weight for block in store.blocks])
+    assert weights.tolist() == [float(k not in {0, 7, 19}) for k in range(20)]
+    assert all(np.isfinite(block.target).all() for block in store.blocks)
+    assert used_rows(store).tolist() == [k for k in range(20) if k not in {0, 7, 19}]
+
+
+def test_rows_of_weight_zero_are_not_used():
+    frame = random_frame(50)
+    store = blocks_of(source_of(*cut(frame, [20, 30]), target="y", weight="w"))
+    assert used_rows(store).tolist() == np.flatnonzero(frame["w"]).tolist()
+
+
+def test_weights_are_not_kept_when_every_row_counts_one():
+    store = blocks_of(source_of(*cut(random_frame(50), [20, 30]), target="y"))
+    assert all(block.weight.size == 0 for block in store.blocks)
+    assert used_rows(store).tolist() == list(range(50))
+
+
+def test_targets_and_offsets_are_in_the_units_of_the_output():
+    frame = pd.DataFrame({"x": [0.0, 1, 2], "y": [10.0, 20, 30], "o": [0.0, 5, -5]})
+    (block,) = blocks_of(source_of(frame, target="y", offset="o")).blocks
+    np.testing.assert_allclose(block.target, [-1, 0, 1])
+    np.testing.assert_allclose(block.offset, [-2, -1.5, -2.5])  # (offset - mean) / deviation
+    (raw,) = blocks_of(source_of(frame, target="y", offset="o"), standardize=False).blocks
+    assert raw.target.tolist() == [10, 20, 30]
+    assert raw.offset.tolist() == [0, 5, -5]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["b", "a", None, "b"], [7, -1, np.nan, 7], [True, False, None, True], pd.Categorical(["b", "a", None, "b"])],
+)
+def test_classes_are_numbered_in_their_order(labels):
+    frame = pd.DataFrame({"x": [0.0, 1, 2, 3], "y": labels})
+    (block,) = blocks_of(source_of(frame, target="y"), "classification").blocks
+    assert block.target.tolist() == [1, 0, 0, 1]
+    assert block.weight.tolist() == [1, 1, 0, 1]
+
+
+def test_labels_that_training_has_not_seen_get_weight_zero():
+    frame = pd.DataFrame({"x": [0.0, 1, 2, 3], "y": ["a", "b", "b", "a"]})
+    found = scan(source_of(frame, target="y"), task="classification")
+    encoder = Encoder.fit(found, ["x"], use_all_factor_levels=True, standardize=True)
+    target = Target.fit(found, task="classification", standardize=True)
+    other = source_of(frame.assign(y=["a", "new", "b", "new"]), target="y")
+    store = encode_blocks(other, scan(other, task="classification"), encoder, target, mean_weight=1.0)
+    assert store.block(0).weight.tolist() == [1, 0, 1, 0]
+    assert np.isfinite(store.block(0).target).all()
+    assert used_rows(store).tolist() == [0, 2]
+
+
+def test_progress_is_told_of_every_partition():
+    told = []
+    source = source_of(*cut(random_frame(30), [10, 10, 10]), target="y")
+    found = scan(source, task="regression")
+    encode_blocks(
+        source,
+        found,
+        Encoder.fit(found, ["a"], use_all_factor_levels=True, standardize=True),
+        Target.fit(found, task="regression", standardize=True),
+        mean_weight=1.0,
+        progress=lambda done, of: told.append((done, of)),
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+# ---- a source that changes ----------------------------------------------------------------------------------------------
+
+
+def test_a_partition_that_changes_its_length_is_an_error():
+    frame = random_frame(30)
+    scanned, encoded = (source_of(*cut(frame, lengths), target="y") for lengths in ([10, 20], [10, 19]))
+    message = (
+        "the table changed while it was read: partition 1 had 20 rows in the scan and has 19 now. Save .* to Parquet"
+    )
+    with pytest.raises(SchemaError, match=message):
+        blocks_of(scanned, again=encoded)
+
+
+def test_a_target_that_vanishes_is_an_error():
+    frame = random_frame(30)
+    scanned, encoded = (source_of(f, target="y") for f in (frame, frame.assign(y=[*frame["y"][:-1], np.nan])))
+    with pytest.raises(SchemaError, match="changed while it was read: partition 0 had every target"):
+        blocks_of(scanned, again=encoded)
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_block_holds_four_bytes_for_every_number_and_every_category():
+    n, n_levels = 1000, 900
+    frame = pd.DataFrame({f"x{k}": np.arange(n) % (k + 2) for k in range(17)})
+    frame["many"] = [f"level {k % n_levels}" for k in range(n)]
+    frame["few"] = ["a", "b"] * (n // 2)
+    frame = frame.assign(w=np.arange(n) % 3, o=0.5, y=np.arange(n))
+    for roles, n_roles in [
+        ({"target": "y"}, 1),
+        ({"target": "y", "weight": "w"}, 2),
+        ({"target": "y", "offset": "o"}, 2),
+    ]:
+        source = source_of(frame[[c for c in frame if c not in {"w", "o"} or c in roles.values()]], **roles)
+        (block,) = blocks_of(source).blocks
+        assert block.dense.shape == (n, padded(17)) == (n, 32)
+        assert block.active.shape == (n, 2)
+        assert block.nbytes == 4 * n * (32 + 2 + n_roles)  # a one-hot matrix would take 4 * n * 904
+        assert (
+            block.active.max() == n_levels + 1 + 1
+        )  # the second level of the narrower column, behind the wider and its missing level
+
+
+def peak_of(work):
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        result = work()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return result, peak - before
+
+
+def test_a_table_is_scanned_and_encoded_in_memory_for_a_few_partitions():
+    n, n_columns, n_partitions = 20_000, 8, 25
+
+    def read(k):
+        random = np.random.default_rng(k)
+        part = pd.DataFrame({f"x{j}": random.normal(size=n) for j in range(n_columns)})
+        part["c"] = pd.Categorical.from_codes(random.integers(0, 500, n), [f"level {j}" for j in range(500)])
+        return part.assign(y=random.normal(size=n))
+
+    source = Source((*(f"x{j}" for j in range(n_columns)), "c"), {"target": "y"}, n_partitions, read, "the table")
+    partition = n * (8 * n_columns + 2 + 8)
+
+    found, peak = peak_of(lambda: scan(source, task="regression"))
+    assert peak < 8 * partition
+
+    encoder = Encoder.fit(found, source.predictors, use_all_factor_levels=True, standardize=True)
+    target = Target.fit(found, task="regression", standardize=True)
+    store, peak = peak_of(lambda: encode_blocks(source, found, encoder, target, mean_weight=1.0))
+    assert store.nbytes == 4 * n * n_partitions * (padded(n_columns) + 1 + 1)
+    assert peak < store.nbytes + 6 * partition  # the table itself: 25

@@ -1,0 +1,295 @@
+"""Tables in files: Parquet and CSV, one, many or packed; what cannot be read is named with a way out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import zipfile
+from decimal import Decimal
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame import files as module
+from dask_dl.frame.files import open_table
+from dask_dl.frame.scan import scan
+from dask_dl.frame.source import open_source
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame({"a": [1.5, 2.0, 3.0], "b": ["x", "y", "z"], "k": [1, 2, 3]})
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, and we are in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def content(path, **kwargs):
+    return open_table(str(path), **kwargs).compute().reset_index(drop=True)
+
+
+def assert_same(table, frame):
+    pd.testing.assert_frame_equal(table, frame, check_dtype=False)
+
+
+# ---- what can be read ---------------------------------------------------------------------------------------------------
+
+
+def test_a_parquet_file(here, frame):
+    frame.to_parquet("t.parquet")
+    assert isinstance(open_table("t.parquet"), dd.DataFrame)
+    assert_same(content("t.parquet"), frame)
+    assert_same(content(here / "t.parquet"), frame)  # with its whole path, too
+
+
+def test_a_parquet_folder_as_dask_or_spark_write_it(here, frame):
+    dd.from_pandas(pd.concat([frame] * 4, ignore_index=True), npartitions=3).to_parquet("t", write_index=False)
+    (here / "t" / "_SUCCESS").touch()
+    (here / "t" / ".part.0.parquet.crc").write_bytes(b"1234")
+    assert open_table("t").npartitions == 3
+    assert_same(content("t"), pd.concat([frame] * 4, ignore_index=True))
+
+
+def test_a_folder_of_folders(here, frame):
+    frame.to_parquet("t", partition_cols=["b"])
+    table = content("t")
+    assert sorted(table["b"]) == ["x", "y", "z"]  # from the folders' names
+    assert sorted(table["a"]) == [1.5, 2.0, 3.0]
+
+
+def test_what_writers_keep_for_themselves_is_no_table(here, frame):
+    (here / "t" / "_delta_log").mkdir(parents=True)
+    (here / "t" / ".checkpoints").mkdir()
+    (here / "t" / "_delta_log" / "0.json").write_text("{}")
+    (here / "t" / ".checkpoints" / "old.csv").write_text("a\n1\n")
+    frame.to_parquet("t/1.parquet")
+    assert_same(content("t"), frame)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_globs_in_the_order_of_names(here, frame, kind):
+    write = pd.DataFrame.to_parquet if kind == "parquet" else pd.DataFrame.to_csv
+    for k in (2, 0, 1):
+        write(frame.assign(k=k), f"part{k}.{kind}", index=False)
+    (here / "other.txt").write_text("not a table")
+    (here / f".hidden.{kind}").write_text("not a table")
+    for glob in (f"part*.{kind}", f"*.{kind}", f"part[0-9].{kind}", str(here / f"part?.{kind}")):
+        assert content(glob)["k"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_a_glob_of_folders(here, frame):
+    for k in range(2):
+        (here / f"day{k}").mkdir()
+        frame.assign(k=k).to_parquet(f"day{k}/t.parquet")
+    assert content("day*")["k"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["t[1]", "t?", "t*"])
+def test_a_name_that_looks_like_a_glob_is_a_name(here, frame, name):
+    frame.to_csv(f"{name}.csv", index=False)
+    frame.to_parquet(f"{name}.parquet")
+    assert_same(content(f"{name}.csv"), frame)
+    assert_same(content(f"{name}.parquet"), frame)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zip", ".csv.bz2", ".csv.xz"])
+def test_csv_files_packed_or_not(here, frame, suffix):
+    frame.to_csv(f"t{suffix}", index=False)
+    table = open_table(f"t{suffix}")
+    assert table.npartitions == 1
+    assert_same(table.compute(), frame)
+
+
+def test_files_packed_in_different_ways_are_refused(here, frame):
+    # Dask would read all of them as it reads the first.
+    (here / "t").mkdir()
+    frame.to_csv("t/1.csv", index=False)
+    frame.to_csv("t/2.csv.gz", index=False)
+    with pytest.raises(SchemaError, match=r"packed in different ways, \['', '.gz'\]. Give a glob that names one kind"):
+        open_table("t")
+    assert_same(content("t/*.gz"), frame)
+
+
+def test_large_csv_files_are_cut_and_packed_ones_are_not(here):
+    pd.DataFrame({"n": np.arange(3000)}).to_csv("t.csv", index=False)
+    pd.DataFrame({"n": np.arange(3000)}).to_csv("t.csv.gz", index=False)
+    with dask.config.set({"dataframe.convert-string": True}):
+        assert open_table("t.csv.gz").npartitions == 1
+    assert module.SAMPLE > 2**20  # dtypes are guessed from more than Dask's 256 kB
+
+
+@pytest.mark.parametrize("sep, suffix", [("\t", ".tsv"), (";", ".csv"), ("|", ".txt")])
+def test_other_separators(here, frame, sep, suffix):
+    frame.to_csv(f"t{suffix}", sep=sep, index=False)
+    assert_same(content(f"t{suffix}", sep=sep), frame)
+
+
+def test_other_encodings(here):
+    table = pd.DataFrame({"größe": [1.0, 2.0], "ort": ["Köln", "Orléans"]})
+    table.to_csv("t.csv", encoding="latin-1", index=False)
+    assert_same(content("t.csv", encoding="latin-1"), table)
+    with pytest.raises(SchemaError, match=r"t.csv is not utf-8.*Name its encoding, for example latin-1"):
+        open_table("t.csv")
+    table.to_csv("bom.csv", encoding="utf-8-sig", index=False)  # as spreadsheets write it
+    assert_same(content("bom.csv"), table)
+
+
+def test_a_header_alone_is_an_empty_table(here):
+    (here / "t.csv").write_text("a,b\n")
+    table = open_table("t.csv")
+    assert list(table.columns) == ["a", "b"]
+    assert len(table) == 0
+
+
+def test_gaps_in_whole_numbers_beyond_the_sample_are_read(here, monkeypatch):
+    # From its first rows such a column looks like int64, which has no missing values.
+    monkeypatch.setattr(module, "SAMPLE", 100)
+    (here / "t.csv").write_text("n,f\n" + "1,2\n" * 200 + ",0.5\n" + "3,\n")
+    table = content("t.csv")
+    assert table.dtypes.tolist() == [np.float64, np.float64]
+    assert table["n"].tolist()[-1] == 3
+    assert table.isna().sum().tolist() == [1, 1]
+
+
+def test_texts_beyond_the_sample_are_an_error_with_a_remedy(here, monkeypatch):
+    monkeypatch.setattr(module, "SAMPLE", 100)
+    monkeypatch.setattr(module, "SAMPLE_ROWS", 20)
+    (here / "t.csv").write_text("n,f\n" + "1,2\n" * 200 + "many,0.5\n")
+    source = open_source(open_table("t.csv"), "f")
+    with pytest.raises(
+        SchemaError, match=r"(?s)partition 0 of the training table.*Parquet.*\bn\b.*could not convert.*many"
+    ):
+        scan(source, task="regression")
+
+
+# ---- columns ------------------------------------------------------------------------------------------------------------
+
+
+def test_chosen_columns_are_read_in_the_order_asked_for(here, frame):
+    frame.to_parquet("t.parquet")
+    table = open_table("t.parquet", columns=["k", "a", "k"])
+    assert list(table.columns) == ["k", "a"]
+    assert "columns=['a', 'k']" in table.optimize(fuse=False).expr.tree_repr().replace("['k', 'a']", "['a', 'k']")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_categorical_turns_numbers_into_texts(here, kind):
+    table = pd.DataFrame({"n": [1, 2, 10], "gap": [1.0, None, 2.5], "t": ["a", None, "b"], "x": [1, 2, 3]})
+    (table.to_parquet if kind == "parquet" else table.to_csv)(f"t.{kind}", index=False)
+    found = open_table(f"t.{kind}", categorical=["n", "gap", "t"])
+    assert [pd.api.types.is_string_dtype(dtype) for dtype in found.dtypes] == [True, True, True, False]
+    got = found.compute()
+    assert got["n"].tolist() == ["1", "2", "10"]
+    assert [got[name].fillna("missing").tolist() for name in ("gap", "t")] == [
+        ["1", "missing", "2.5"],
+        ["a", "missing", "b"],
+    ]
+    assert found["n"].dtype == got["n"].dtype
+
+
+def test_categorical_columns_are_read_even_if_not_chosen(here, frame):
+    frame.to_csv("t.csv", index=False)
+    assert list(open_table("t.csv", columns=["a"], categorical=["k"]).columns) == ["a", "k"]
+
+
+def test_days_of_parquet_files_are_milliseconds(here):
+    days = pa.array([dt.date(1970, 1, 1), dt.date(2020, 1, 2), None])
+    prices = pa.array([Decimal("1.00"), Decimal("2.50"), None])
+    pq.write_table(pa.table({"day": days, "price": prices, "y": [1.0, 2, 3]}), "t.parquet")
+    found = scan(open_source(open_table("t.parquet"), "y"), task="regression").columns
+    assert (found["day"].maximum, found["day"].n_missing) == (1_577_923_200_000, 1)
+    assert (found["price"].maximum, found["price"].n_missing) == (2.5, 1)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"columns": ["zzz"]}, {"categorical": ["zzz"]}, {"columns": ["a"], "categorical": ["zzz"]}]
+)
+def test_missing_columns_are_named(here, frame, asked):
+    frame.to_csv("t.csv", index=False)
+    with pytest.raises(SchemaError, match=r"t.csv has no columns \['zzz'.*it has \['a', 'b', 'k'\]"):
+        open_table("t.csv", **asked)
+
+
+# ---- what cannot be read ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["nowhere.csv", "nowhere/*.parquet", "*.csv", "nowhere"])
+def test_a_missing_path_is_named(here, path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no such file, or no files in it. Give a Parquet or CSV file"
+    ) as caught:
+        open_table(path)
+    assert str(caught.value).startswith(path)
+
+
+def test_an_empty_folder_is_named(here):
+    (here / "t").mkdir()
+    with pytest.raises(FileNotFoundError, match="t: no such file, or no files in it"):
+        open_table("t")
+
+
+@pytest.mark.parametrize("path", ["t", "t/*"])
+def test_a_mixed_folder_is_refused(here, frame, path):
+    (here / "t").mkdir()
+    frame.to_parquet("t/a.parquet")
+    frame.to_csv("t/z.csv")
+    with pytest.raises(SchemaError, match=r"holds Parquet files and others, for example z.csv. Give a glob"):
+        open_table(path)
+
+
+@pytest.mark.parametrize(
+    "name, written, message",
+    [
+        ("t.csv", b"", r"t.csv cannot be read as CSV with separator ','"),
+        ("t.csv", b"a,b\n1,2\n1,2,3,4\n", r"t.csv cannot be read as CSV.*Expected 2 fields in line 3, saw 4"),
+        ("t.csv.gz", b"a,b\n1,2\n", "t.csv.gz cannot be read as CSV.*gzip"),
+        ("t.csv.zip", b"a,b\n1,2\n", "t.csv.zip cannot be read as CSV.*zip"),
+        ("t.parquet", b"", r"not all files can be read as Parquet.*t\.parquet"),
+        ("t.parquet", b"not Parquet at all", r"not all files can be read as Parquet.*t\.parquet"),
+    ],
+)
+def test_unreadable_files_are_named(here, name, written, message):
+    (here / name).write_bytes(written)
+    with pytest.raises(SchemaError, match=message) as caught:
+        open_table(name)
+    assert "Original Message" not in str(caught.value)
+
+
+def test_a_cut_parquet_file_is_named(here, frame):
+    frame.to_parquet("t.parquet")
+    (here / "t.parquet").write_bytes((here / "t.parquet").read_bytes()[:-20])
+    with pytest.raises(SchemaError, match=r"not all files can be read as Parquet.*t\.parquet"):
+        open_table("t.parquet")
+
+
+def test_a_zip_of_several_files_is_refused(here):
+    # Only the first would be read, without a word.
+    with zipfile.ZipFile("t.zip", "w") as archive:
+        archive.writestr("1.csv", "a\n1\n")
+        archive.writestr("2.csv", "a\n2\n")
+    with pytest.raises(SchemaError, match=r"t.zip holds 2 files, \['1.csv', '2.csv'\]. Unpack it"):
+        open_table("t.zip")
+
+
+def test_an_unknown_encoding_is_refused(here, frame):
+    frame.to_csv("t.csv")
+    with pytest.raises(SchemaError, match="there is no encoding 'klingon'"):
+        open_table("t.csv", encoding="klingon")
+
+
+def test_parquet_files_of_unlike_columns_are_an_error_when_read(here, frame):
+    (here / "t").mkdir()
+    frame.to_parquet("t/1.parquet")
+    frame.rename(columns={"b": "c"}).to_parquet("t/2.parquet")
+    source = open_source(open_table("t"), "a")
+    with pytest.raises(SchemaError, match=r"(?s)partition 1 of the training table cannot be read.*same columns.*'b'"):
+        scan(source, task="regression")

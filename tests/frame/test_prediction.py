@@ -1,0 +1,343 @@
+"""Prediction: lazy over Dask with index, divisions and exact types; everywhere the same bits as on a local table."""
+
+from __future__ import annotations
+
+import pickle
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from dask.dataframe.utils import assert_eq
+
+import dask_dl.model
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.frame import prediction
+from dask_dl.model import Model
+
+N = 60
+SMALL = {"hidden": (3,), "epochs": 1, "random_state": 1}
+
+
+def make_table():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"a": random.normal(size=N), "b": random.integers(0, 5, N), "c": random.choice(["u", "v", "w"], N)},
+        index=pd.Index(np.arange(N) * 2 + 100, name="row"),
+    )
+    table.loc[table.index[::7], "a"] = np.nan
+    table.loc[table.index[::11], "c"] = None
+    return table
+
+
+@pytest.fixture(scope="module")
+def table():
+    return make_table()
+
+
+@pytest.fixture(scope="module")
+def frame(table):
+    return dd.from_pandas(table, npartitions=4)
+
+
+LABELS = {
+    "texts": ["no", "yes", "maybe"],
+    "integers": [-1, 0, 7],
+    "booleans": [False, True],
+    "floats": [1.0, 2.0],
+}
+
+
+@pytest.fixture(scope="module")
+def classifiers(table):
+    return {
+        kind: DeepLearningClassifier(**SMALL).fit(table, np.resize(np.array(labels), N))
+        for kind, labels in LABELS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def classifier(classifiers):
+    return classifiers["texts"]
+
+
+@pytest.fixture(scope="module")
+def regressor(table):
+    return DeepLearningRegressor(**SMALL).fit(table, np.arange(N) * 1000.0)
+
+
+@pytest.fixture(scope="module")
+def with_offset(table):
+    return DeepLearningRegressor(**SMALL).fit(table.assign(o=np.arange(N)), np.arange(N) ** 2, offset="o")
+
+
+def expected(values, table, **kwargs):
+    """A local answer with the index that the lazy one must have."""
+    if values.ndim == 2:
+        return pd.DataFrame(values, index=table.index, **kwargs)
+    return pd.Series(values, index=table.index, name="predict")
+
+
+# ---- types, index, divisions --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_come_back_in_their_type(classifiers, table, frame, kind):
+    model = classifiers[kind]
+    lazy, local = model.predict(frame), model.predict(table)
+    assert isinstance(lazy, dd.Series)
+    assert lazy.dtype == lazy.compute().dtype == pd.Series(LABELS[kind]).dtype
+    assert lazy.divisions == frame.divisions
+    assert set(local) <= set(LABELS[kind])
+    assert_eq(lazy, expected(local, table).astype(lazy.dtype))
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_probabilities_are_float32_columns_named_by_class(classifiers, table, frame, kind):
+    model = classifiers[kind]
+    lazy, local = model.predict_proba(frame), model.predict_proba(table)
+    assert list(lazy.columns) == [str(label) for label in model.classes_]
+    assert set(lazy.dtypes) == set(lazy.compute().dtypes) == {np.dtype(np.float32)}
+    assert local.dtype == np.float32
+    assert lazy.divisions == frame.divisions
+    assert_eq(lazy, expected(local, table, columns=lazy.columns))
+    np.testing.assert_allclose(local.sum(axis=1), 1, atol=1e-6)
+
+
+def test_numbers_are_float64_in_the_unit_of_the_target(regressor, table, frame):
+    lazy, local = regressor.predict(frame), regressor.predict(table)
+    assert lazy.dtype == local.dtype == np.float64
+    assert lazy.divisions == frame.divisions
+    assert_eq(lazy, expected(local, table))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index([f"row {k:03}" for k in range(N)]),
+        pd.date_range("2020", periods=N, name="day"),
+        pd.Index(np.arange(N) / 2),
+        pd.Index(np.zeros(N, int)),
+    ],
+    ids=["texts", "dates", "floats", "repeated"],
+)
+def test_every_index_survives(classifier, table, index):
+    local = table.set_axis(index, axis=0)
+    frame = dd.from_pandas(local, npartitions=3)
+    assert_eq(
+        classifier.predict_proba(frame),
+        expected(classifier.predict_proba(local), local, columns=["maybe", "no", "yes"]),
+    )
+    assert_eq(classifier.predict(frame), expected(classifier.predict(local), local).astype("str"))
+
+
+def test_unknown_divisions_stay_unknown(regressor, table, frame):
+    unknown = frame.clear_divisions()
+    lazy = regressor.predict(unknown)
+    assert not lazy.known_divisions
+    assert lazy.npartitions == 4
+    assert_eq(lazy, expected(regressor.predict(table), table), check_divisions=False)
+
+
+# ---- empty --------------------------------------------------------------------------------------------------------------
+
+
+def with_empty_partitions(frame):
+    """The first and the third of four partitions without rows."""
+    return frame.map_partitions(lambda part: part[~part.index.isin([*range(100, 130), *range(160, 190)])])
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_empty_partitions_have_the_types_of_the_others(classifiers, regressor, frame, kind):
+    gaps = with_empty_partitions(frame)
+    assert gaps.map_partitions(len).compute().tolist() == [0, 15, 0, 15]
+    for lazy in (classifiers[kind].predict(gaps), classifiers[kind].predict_proba(gaps), regressor.predict(gaps)):
+        parts = [part.compute() for part in lazy.partitions]
+        assert [len(part) for part in parts] == [0, 15, 0, 15]
+        for part in parts:
+            assert part.index.name == "row"
+            if part.ndim == 1:
+                assert (part.dtype, part.name) == (lazy.dtype, lazy.name)
+            else:
+                assert part.dtypes.equals(lazy.dtypes)
+
+
+@pytest.mark.parametrize("empty_of", ["typed", "objects"])
+def test_an_empty_table_gives_an_empty_answer(classifiers, regressor, table, empty_of):
+    empty = table.iloc[:0] if empty_of == "typed" else pd.DataFrame(columns=table.columns)
+    frame = dd.from_pandas(empty, npartitions=1)
+    for kind, model in classifiers.items():
+        assert model.predict(empty).shape == (0,)
+        assert model.predict_proba(empty).shape == (0, len(LABELS[kind]))
+        assert model.predict(frame).compute().dtype == pd.Series(LABELS[kind]).dtype
+        assert model.predict_proba(frame).compute().shape == (0, len(LABELS[kind]))
+    assert regressor.predict(empty).shape == regressor.predict(frame).compute().shape == (0,)
+
+
+# ---- laziness and the graph ---------------------------------------------------------------------------------------------
+
+
+def fail(*_):
+    raise AssertionError("this was to happen later")
+
+
+def test_nothing_is_read_or_predicted_before_compute(classifier, regressor, table, monkeypatch):
+    frame = dd.from_map(fail, [0, 1], meta=table.iloc[:0])
+    monkeypatch.setattr(dask_dl.model, "predict", fail)
+    assert classifier.predict(frame).npartitions == 2
+    assert classifier.predict_proba(frame).npartitions == 2
+    lazy = regressor.predict(frame)
+    with pytest.raises(AssertionError, match="later"):
+        lazy.compute(scheduler="synchronous")
+
+
+def test_no_partition_is_read_to_describe_a_table_of_predictions(classifier, table):
+    frame = dd.from_map(fail, [0, 1], meta=table.iloc[:0])
+    assert list(classifier.predict_table(frame, keep=["a"]).columns) == ["a", "predict", "maybe", "no", "yes"]
+
+
+@pytest.mark.parametrize("n_partitions", [1, 8])
+def test_the_model_is_in_the_graph_once(classifier, table, n_partitions):
+    size = len(pickle.dumps(classifier.model_))
+    frame = dd.from_pandas(table, npartitions=n_partitions)
+    for lazy in (classifier.predict(frame), classifier.predict_proba(frame), classifier.predict_table(frame)):
+        graph = dict(lazy.optimize().__dask_graph__())
+        holders = [key for key, task in graph.items() if len(pickle.dumps(task)) > size / 2]
+        assert len(holders) == 1
+        assert isinstance(graph[holders[0]].value, Model)
+
+
+# ---- the same bits everywhere -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
+def test_every_scheduler_gives_the_bits_of_the_local_answer(classifier, regressor, table, scheduler):
+    frame = dd.from_pandas(table, npartitions=5)
+    lazy = classifier.predict_proba(frame), classifier.predict(frame), regressor.predict(frame)
+    proba, labels, numbers = dask.compute(*lazy, scheduler=scheduler, num_workers=1 if scheduler == "processes" else 4)
+    np.testing.assert_array_equal(proba, classifier.predict_proba(table))
+    np.testing.assert_array_equal(labels, classifier.predict(table))
+    np.testing.assert_array_equal(numbers, regressor.predict(table))
+
+
+def test_slices_of_a_local_table_change_nothing(classifiers, with_offset, table, monkeypatch):
+    offset = np.arange(N)
+    whole = [classifiers[kind].predict(table) for kind in LABELS]
+    numbers = with_offset.predict(table, offset=offset)
+    monkeypatch.setattr(prediction, "ROWS_PER_SLICE", 7)
+    for kind, answer in zip(LABELS, whole, strict=True):
+        again = classifiers[kind].predict(table)
+        assert again.dtype == answer.dtype
+        np.testing.assert_array_equal(again, answer)
+    np.testing.assert_array_equal(with_offset.predict(table, offset=offset), numbers)
+
+
+def test_a_row_is_predicted_the_same_whatever_is_beside_it(classifier, table):
+    whole = classifier.predict_proba(table)
+    shuffled = np.random.default_rng(0).permutation(N)
+    np.testing.assert_array_equal(classifier.predict_proba(table.iloc[shuffled]), whole[shuffled])
+    np.testing.assert_array_equal(classifier.predict_proba(table.iloc[[3]]), whole[[3]])
+
+
+def test_columns_in_any_order_and_others_beside_them(classifier, table, frame):
+    more = frame[["c", "b", "a"]].assign(extra="x")
+    np.testing.assert_array_equal(classifier.predict_proba(more).compute(), classifier.predict_proba(table))
+
+
+def test_absent_columns_are_warned_of_when_the_graph_is_made(classifier, table, frame):
+    with pytest.warns(DaskDLWarning, match=r"the table to predict lacks 1 columns of training.*\['b'\]"):
+        lazy = classifier.predict_proba(frame[["a", "c"]])
+    np.testing.assert_array_equal(lazy.compute(), classifier.predict_proba(table.assign(b=np.nan)))
+
+
+def test_a_table_of_other_columns_is_refused_at_once(classifier, frame):
+    other = frame.rename(columns={"a": "x", "b": "y", "c": "z"})
+    with pytest.raises(SchemaError, match="the table to predict has none of the columns of training"):
+        classifier.predict(other)
+
+
+def test_faults_of_a_partition_name_the_column(classifier, frame):
+    lazy = classifier.predict(frame.assign(a=frame["c"]))
+    with pytest.raises(SchemaError, match="column 'a' of the table to predict was a number in training"):
+        lazy.compute()
+
+
+# ---- offsets ------------------------------------------------------------------------------------------------------------
+
+
+def test_offsets_by_name_and_beside_the_table(with_offset, table):
+    offset = np.random.default_rng(1).normal(size=N)
+    local = with_offset.predict(table, offset=offset)
+    np.testing.assert_allclose(local - offset, with_offset.predict(table, offset=np.zeros(N)), rtol=1e-4, atol=1e-3)
+    named = table.assign(o=offset)
+    frame = dd.from_pandas(named, npartitions=3)
+    for answer in (
+        with_offset.predict(named),
+        with_offset.predict(named.rename(columns={"o": "other"}), offset="other"),
+        with_offset.predict(frame).compute(),
+        with_offset.predict(frame, offset="o").compute(),
+        with_offset.predict(frame[["a", "b", "c"]], offset=frame["o"]).compute(),
+        with_offset.predict(frame[["a", "b", "c"]], offset=frame["o"].repartition(npartitions=2)).compute(),
+    ):
+        np.testing.assert_array_equal(answer, local)
+    lazy = with_offset.predict(frame)
+    assert lazy.divisions == frame.divisions
+    assert_eq(lazy, expected(local, named))
+
+
+def test_offsets_that_do_not_match_are_refused(with_offset, table, frame):
+    with pytest.raises(SchemaError, match=r"60 rows and 59 offsets. They must be as many"):
+        with_offset.predict(table, offset=np.zeros(N - 1))
+    with pytest.raises(
+        SchemaError, match="the offset of a Dask DataFrame must be a Dask Series or the name of a column"
+    ):
+        with_offset.predict(frame, offset=np.zeros(N))
+    with pytest.raises(SchemaError, match="1 offsets of the table to predict are missing or infinite"):
+        with_offset.predict(table, offset=[np.nan, *np.zeros(N - 1)])
+
+
+# ---- predict_table ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_a_table_of_predictions_has_labels_and_probabilities(classifiers, table, frame, kind):
+    model = classifiers[kind]
+    local = model.predict_table(table, keep=["c", "a"])
+    names = {"texts": ["maybe", "no", "yes"], "integers": ["p-1", "p0", "p7"], "booleans": ["False", "True"]}
+    probabilities = names.get(kind, ["1.0", "2.0"])
+    assert list(local.columns) == ["c", "a", "predict", *probabilities]
+    pd.testing.assert_frame_equal(local[["c", "a"]], table[["c", "a"]])
+    np.testing.assert_array_equal(local["predict"], model.predict(table))
+    np.testing.assert_array_equal(local[probabilities], model.predict_proba(table))
+    lazy = model.predict_table(frame, keep=["c", "a"])
+    assert lazy.divisions == frame.divisions
+    assert lazy.dtypes.equals(lazy.compute().dtypes)
+    assert_eq(lazy, local)
+
+
+def test_a_table_of_predictions_has_numbers(regressor, with_offset, table, frame):
+    local = regressor.predict_table(table)
+    assert list(local.columns) == ["predict"]
+    np.testing.assert_array_equal(local["predict"], regressor.predict(table))
+    assert_eq(regressor.predict_table(frame), local)
+    offset = dd.from_pandas(table.assign(o=np.arange(N)), npartitions=2)
+    np.testing.assert_array_equal(
+        with_offset.predict_table(offset, keep=["o"]).compute()["predict"],
+        with_offset.predict(table, offset=np.arange(N)),
+    )
+
+
+def test_a_table_of_predictions_is_typed_where_it_is_empty(classifiers, frame):
+    for model in classifiers.values():
+        lazy = model.predict_table(with_empty_partitions(frame), keep=["c"])
+        parts = [part.compute() for part in lazy.partitions]
+        assert [len(part) for part in parts] == [0, 15, 0, 15]
+        assert all(part.dtypes.equals(lazy.dtypes) for part in parts)
+
+
+def test_columns_to_keep_must_exist(classifier, table, frame):
+    for X in (table, frame):
+        with pytest.raises(SchemaError, match=r"keep: there are no columns \['zzz'\]"):
+            classifier.predict_table(X, keep=["zzz"])

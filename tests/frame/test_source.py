@@ -1,0 +1,367 @@
+"""The source: one frame of predictors, target, weight and offset, from whatever the user has."""
+
+from __future__ import annotations
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+
+from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.frame import source as module
+from dask_dl.frame.source import open_source
+
+N = 30
+
+
+@pytest.fixture
+def frame():
+    random = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "a": np.arange(N, dtype=float),
+            "b": random.choice(["u", "v"], N),
+            "y": random.normal(size=N),
+            "w": random.uniform(size=N),
+            "o": random.normal(size=N),
+        },
+        index=np.arange(N) * 10,
+    )
+
+
+def read_all(source):
+    parts = [source.read(k) for k in range(source.n_partitions)]
+    assert all(list(part.columns) == list(parts[0].columns) for part in parts)
+    return pd.concat(parts)
+
+
+def assert_same_columns(source, expected):
+    """The source gives these columns, by name and in any order, row by row."""
+    table = read_all(source)
+    assert set(table.columns) == set(expected)
+    for name, values in expected.items():
+        assert table[name].tolist() == list(values)
+
+
+# ---- names and aligned values -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda f: f, lambda f: dd.from_pandas(f, npartitions=3)], ids=["pandas", "dask"])
+def test_roles_by_name(frame, make):
+    source = open_source(make(frame), "y", "w", "o")
+    assert source.predictors == ("a", "b")
+    assert source.roles == {"target": "y", "weight": "w", "offset": "o"}
+    assert source.is_named
+    assert_same_columns(source, frame)
+
+
+@pytest.mark.parametrize("make", [lambda f: f, lambda f: dd.from_pandas(f, npartitions=3)], ids=["pandas", "dask"])
+def test_roles_beside_the_table(frame, make):
+    table = make(frame)
+    source = open_source(table[["a", "b"]], table["y"], table["w"], table["o"])
+    assert source.predictors == ("a", "b")
+    assert source.roles == {"target": "__target__", "weight": "__weight__", "offset": "__offset__"}
+    expected = frame.rename(columns={"y": "__target__", "w": "__weight__", "o": "__offset__"})
+    assert_same_columns(source, expected)
+
+
+def test_names_and_values_mix(frame):
+    source = open_source(frame[["a", "b", "y"]], "y", frame["w"].to_numpy())
+    assert source.predictors == ("a", "b")
+    assert_same_columns(source, frame[["a", "b", "y"]].assign(__weight__=frame["w"]))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        list(range(N)),
+        tuple(range(N)),
+        np.arange(N),
+        range(N),
+        pd.Series(np.arange(N), index=np.arange(N)[::-1]),
+        pd.Series(np.arange(N), index=[f"row {k}" for k in range(N)]),
+        pd.array(np.arange(N), "Int64"),
+        pd.Index(np.arange(N)),
+    ],
+    ids=lambda values: type(values).__name__,
+)
+def test_position_counts_and_not_the_index(frame, values):
+    # As in scikit-learn: what stands beside a row belongs to it.
+    assert_same_columns(open_source(frame[["a"]], values), {"a": frame["a"], "__target__": range(N)})
+
+
+def test_missing_values_in_a_list_of_texts_stay_missing(frame):
+    labels = ["a", None, float("nan"), *["b"] * (N - 3)]
+    target = read_all(open_source(frame[["a"]], labels))["__target__"]
+    assert target.isna().tolist() == [label not in {"a", "b"} for label in labels]
+
+
+def test_categorical_values_keep_their_type(frame):
+    labels = pd.Categorical(["p", "q", None] * 10)
+    for values in (labels, pd.Series(labels)):
+        target = read_all(open_source(frame[["a"]], values))["__target__"]
+        assert target.dtype == labels.dtype
+        assert target.isna().sum() == 10
+
+
+def test_one_column_serves_as_values(frame):
+    table = dd.from_pandas(frame, npartitions=3)
+    source = open_source(table[["a"]], table[["y"]])
+    assert_same_columns(source, {"a": frame["a"], "__target__": frame["y"]})
+
+
+# ---- arrays -------------------------------------------------------------------------------------------------------------
+
+
+def test_columns_of_arrays_get_names():
+    source = open_source(np.arange(6).reshape(3, 2), [1, 2, 3])
+    assert source.predictors == ("x0", "x1")
+    assert not source.is_named
+    assert_same_columns(source, {"x0": [0, 2, 4], "x1": [1, 3, 5], "__target__": [1, 2, 3]})
+
+
+def test_numbers_beside_texts_stay_numbers():
+    table = read_all(open_source([[1, "a"], [2.5, "b"]]))
+    assert table["x0"].tolist() == [1, 2.5]
+    assert table["x1"].tolist() == ["a", "b"]
+
+
+def test_masked_values_are_missing():
+    table = read_all(open_source(np.ma.masked_equal([[1.0, 2.0], [3.0, 4.0]], 2)))
+    assert table["x1"].isna().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "X, message",
+    [
+        (np.arange(3.0), r"two dimensions.*shape \(3,\).*X.reshape\(1, -1\).*X.reshape\(-1, 1\)"),
+        (np.zeros((2, 2, 2)), r"two dimensions.*shape \(2, 2, 2\)"),
+        (pd.Series([1.0, 2]), "two dimensions"),
+        ("table.csv", "two dimensions"),
+        (np.zeros((3, 0)), "no column to learn from"),
+        (pd.DataFrame(index=[1, 2]), "no column to learn from"),
+    ],
+    ids=["vector", "cube", "series", "path", "no columns", "no columns in a frame"],
+)
+def test_what_is_no_table_is_refused(X, message):
+    with pytest.raises(SchemaError, match=f"the training table.*{message}"):
+        open_source(X)
+
+
+def test_a_dask_series_is_no_table(frame):
+    with pytest.raises(SchemaError, match="two dimensions"):
+        open_source(dd.from_pandas(frame, npartitions=2)["a"])
+
+
+# ---- local slices -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows_per_slice, n_partitions", [(1000, 1), (30, 1), (29, 2), (7, 5), (1, 30)])
+def test_local_tables_are_read_in_slices(frame, monkeypatch, rows_per_slice, n_partitions):
+    monkeypatch.setattr(module, "ROWS_PER_SLICE", rows_per_slice)
+    source = open_source(frame[["a", "b"]], frame["y"])
+    assert source.n_partitions == n_partitions
+    assert_same_columns(source, frame[["a", "b"]].assign(__target__=frame["y"]))
+
+
+def test_an_empty_table_has_one_empty_slice(frame):
+    source = open_source(frame.iloc[:0], "y")
+    assert source.n_partitions == 1
+    assert read_all(source).shape == (0, 5)
+
+
+def test_reading_leaves_the_users_table_alone(frame):
+    copy = frame.copy(deep=True)
+    read_all(open_source(frame, "y", np.ones(N)))
+    pd.testing.assert_frame_equal(frame, copy)
+
+
+# ---- Dask ---------------------------------------------------------------------------------------------------------------
+
+
+def recut(series, lengths):
+    """A Dask Series in partitions of these lengths, divisions unknown."""
+    edges = np.cumsum([0, *lengths])
+    return dd.from_map(lambda k: series.iloc[edges[k] : edges[k + 1]], range(len(lengths)), meta=series.iloc[:0])
+
+
+def test_other_partitions_with_known_divisions_are_recut(frame):
+    X = dd.from_pandas(frame[["a", "b"]], npartitions=3)
+    for n in (1, 2, 7):
+        y = dd.from_pandas(frame["y"], npartitions=n)
+        source = open_source(X, y)
+        assert source.n_partitions == X.npartitions
+        assert_same_columns(source, frame[["a", "b"]].assign(__target__=frame["y"]))
+
+
+def test_as_many_partitions_with_other_divisions_are_recut(frame):
+    X = dd.from_pandas(frame[["a"]], npartitions=3)
+    y = dd.from_pandas(frame["y"], npartitions=2).repartition(divisions=(0, 50, 60, 290))
+    assert (y.npartitions, y.divisions != X.divisions) == (3, True)
+    assert_same_columns(open_source(X, y), {"a": frame["a"], "__target__": frame["y"]})
+
+
+def test_as_many_partitions_of_unknown_divisions_belong_together(frame):
+    X, y = (recut(part, [10, 0, 20]) for part in (frame[["a"]], frame["y"]))
+    assert not X.known_divisions
+    source = open_source(X, y)
+    assert [len(source.read(k)) for k in range(3)] == [10, 0, 20]
+    assert_same_columns(source, {"a": frame["a"], "__target__": frame["y"]})
+
+
+def test_other_partitions_of_unknown_divisions_are_refused(frame):
+    X, y = recut(frame[["a"]], [10, 20]), recut(frame["y"], [10, 10, 10])
+    with pytest.raises(SchemaError, match=r"2 partitions and its target 3.*unknown.*Put the target into the frame"):
+        open_source(X, y)
+
+
+def test_partitions_of_other_lengths_are_refused_when_they_are_read(frame):
+    source = open_source(recut(frame[["a"]], [10, 20]), recut(frame["y"], [20, 10]))
+    with pytest.raises(
+        SchemaError, match=r"a partition of the training table has 10 rows and its target 20.*one frame"
+    ):
+        source.read(0)
+
+
+def test_a_series_of_the_same_frame_belongs_to_it_whatever_was_done(frame):
+    table = dd.from_pandas(frame, npartitions=4)
+    table = table[table["a"] % 3 > 0].assign(z=table["a"] * 2)
+    source = open_source(table[["a", "z"]], table["y"], table["w"])
+    kept = frame[frame["a"] % 3 > 0]
+    expected = {"a": kept["a"], "z": kept["a"] * 2, "__target__": kept["y"], "__weight__": kept["w"]}
+    assert_same_columns(source, expected)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.arange(N), pd.Series(np.arange(N)), list(range(N)), dask.array.arange(N)],
+    ids=["numpy", "pandas", "list", "dask array"],
+)
+def test_values_beside_a_dask_frame_must_be_a_dask_series(frame, values):
+    with pytest.raises(
+        SchemaError, match="the target of a Dask DataFrame must be a Dask Series or the name of a column"
+    ):
+        open_source(dd.from_pandas(frame, npartitions=2), values)
+
+
+def test_values_beside_a_local_table_must_be_local(frame):
+    y = dd.from_pandas(frame["y"], npartitions=2)
+    with pytest.raises(SchemaError, match=r"the target of a local table must be local too: pass target.compute\(\)"):
+        open_source(frame, y)
+
+
+def columns_asked_for():
+    """A Dask frame that can read single columns, and the list of what was read."""
+    asked = []
+
+    def read(k, columns=None):
+        part = pd.DataFrame({name: [float(k)] for name in "abcdefy"})
+        asked.append(list(part.columns if columns is None else columns))
+        return part if columns is None else part[columns]
+
+    meta = pd.DataFrame({name: pd.Series(dtype=float) for name in "abcdefy"})
+    return dd.from_map(read, [0, 1, 2], meta=meta), asked
+
+
+def test_only_needed_columns_are_read():
+    table, asked = columns_asked_for()
+    source = open_source(table, "y", keep=["c", "a"])
+    assert source.predictors == ("a", "c")
+    read_all(source)
+    assert asked == [["a", "c", "y"]] * 3
+
+
+def test_columns_of_a_parquet_file_are_not_read_in_vain(tmp_path, frame, monkeypatch):
+    frame.to_parquet(tmp_path / "t.parquet")
+    plans, to_delayed = [], dd.DataFrame.to_delayed
+    monkeypatch.setattr(dd.DataFrame, "to_delayed", lambda table: plans.append(table) or to_delayed(table))
+    source = open_source(dd.read_parquet(tmp_path / "t.parquet"), "y", keep=["a"])
+    assert_same_columns(source, frame[["a", "y"]])
+    (plan,) = plans
+    assert "columns=['a', 'y']" in plan.optimize(fuse=False).expr.tree_repr()
+
+
+def test_partitions_are_read_in_this_thread_one_by_one(frame):
+    import threading
+
+    seen = []
+    table = dd.from_pandas(frame, npartitions=3)
+    table = table.map_partitions(lambda part: seen.append(threading.get_ident()) or part, meta=table._meta)
+    source = open_source(table, "y")
+    seen.clear()
+    source.read(1)
+    assert seen == [threading.get_ident()]
+
+
+# ---- names --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [lambda f: f, lambda f: dd.from_pandas(f, npartitions=2)], ids=["pandas", "dask"])
+def test_columns_named_by_numbers_are_known_by_their_text(make):
+    table = pd.DataFrame({0: [1.0, 2.0], 1: [3.0, 4.0], (2, "b"): [5.0, 6.0]})
+    source = open_source(make(table), "1")
+    assert source.predictors == ("0", "(2, 'b')")
+    assert_same_columns(source, {"0": [1, 2], "1": [3, 4], "(2, 'b')": [5, 6]})
+
+
+def test_a_number_is_no_name(frame):
+    with pytest.raises(SchemaError, match="the target is 3: give the name of a column as a text, or as many values"):
+        open_source(frame, 3)
+
+
+@pytest.mark.parametrize(
+    "columns, repeated", [(["a", "a", "b", "y"], "'a'"), (["a", "b", "b", "a"], "'a', 'b'"), ([1, "1", 2, "y"], "'1'")]
+)
+def test_repeated_names_are_refused(columns, repeated):
+    with pytest.raises(SchemaError, match=f"several columns named {repeated}. Rename or drop all but one"):
+        open_source(pd.DataFrame(np.zeros((2, 4)), columns=columns))
+
+
+@pytest.mark.parametrize("make", [lambda f: f, lambda f: dd.from_pandas(f, npartitions=2)], ids=["pandas", "dask"])
+@pytest.mark.parametrize("role", ["target", "weight", "offset"])
+def test_a_misspelled_name_gets_the_near_one(frame, make, role):
+    table = frame.rename(columns={"y": "survived"})
+    names = {"target": "survived", role: "survivd"}
+    with pytest.raises(
+        SchemaError, match=f"no column 'survivd' for the {role}. Did you mean 'survived'.*columns are 'a', 'b'"
+    ):
+        open_source(make(table), **names)
+    with pytest.raises(SchemaError, match=f"no column 'zzz' for the {role}. Its columns"):
+        open_source(make(table), **names | {role: "zzz"})
+
+
+def test_many_columns_are_not_all_listed():
+    with pytest.raises(SchemaError, match="'c11' and 88 more"):
+        open_source(pd.DataFrame(np.zeros((1, 100)), columns=[f"c{k}" for k in range(100)]), "zzz")
+
+
+def test_one_column_plays_one_part(frame):
+    with pytest.raises(ParameterError, match="must be different columns; found target 'y', weight 'y'"):
+        open_source(frame, "y", "y")
+
+
+def test_reserved_names_are_refused_where_they_are_needed(frame):
+    table = frame.assign(__target__=1.0)
+    with pytest.raises(SchemaError, match=r"columns named '__target__' are reserved. Rename them"):
+        open_source(table, frame["y"])
+    assert "__target__" in open_source(table, "y").predictors  # by name, nothing is in its way
+
+
+@pytest.mark.parametrize("make", [lambda f: f, lambda f: dd.from_pandas(f, npartitions=2)], ids=["pandas", "dask"])
+def test_a_target_alone_leaves_nothing_to_learn_from(frame, make):
+    with pytest.raises(SchemaError, match=r"no column to learn from.*its columns are 'y'"):
+        open_source(make(frame[["y"]]), "y")
+
+
+@pytest.mark.parametrize("values", [np.zeros(N - 1), np.zeros(N + 1), []])
+def test_values_that_are_too_few_or_too_many_are_refused(frame, values):
+    with pytest.raises(
+        SchemaError, match=f"the training table has 30 rows and its weight {len(values)}. They must be as"
+    ):
+        open_source(frame, "y", values)
+
+
+def test_values_of_two_dimensions_are_refused(frame):
+    with pytest.raises(SchemaError, match=r"the target must have one dimension; found shape \(30, 2\)"):
+        open_source(frame, np.zeros((N, 2)))
