@@ -18,16 +18,23 @@ from numba.core import caching
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 
 
-def kernel(function: Any) -> Any:
+def kernel(function: Any, *, inline: bool = False) -> Any:
     """Compile `function` lazily: without the GIL, without Python's division check, cached across processes.
 
     The division check (`error_model="python"`) keeps loops out of vector registers and costs a factor of five. The
     caller's own Numba settings are neither read nor changed.
     """
-    compiled = numba.njit(nogil=True, error_model="numpy", fastmath=set(FASTMATH))(function)
+    # Without its runtime Numba counts no references, whose atomic counters took longer than 64 weights of arithmetic, and
+    # would bounce between the cores of threads; so kernels cannot allocate: callers pass scratch memory.
+    options = {"nogil": True, "error_model": "numpy", "fastmath": set(FASTMATH), "_nrt": False, "forceinline": inline}
+    compiled = numba.njit(**options)(function)
     if cache_folder() is not None and hasattr(compiled, "_cache"):  # under NUMBA_DISABLE_JIT it is plain Python
         compiled._cache = _KernelCache(function)  # noqa: SLF001  # what `njit(cache=True)` does, with our folder
     return compiled
+
+
+inlined = functools.partial(kernel, inline=True)
+"""`kernel` for a small function on a hot path: a call with arrays among its arguments takes longer than 64 weights."""
 
 
 def is_cached(compiled: Any) -> bool:

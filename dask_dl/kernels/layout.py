@@ -88,6 +88,12 @@ class Topology:
         last = self.network.layers[-1]
         return int(last[BIASES]) + padded(int(last[N_OUT]))
 
+    @property
+    def scratch_size(self) -> int:
+        """float32 numbers that a thread needs beside rows and weights: activations, deltas, and three widest layers."""
+        widths = [padded(n) for n in self.units]
+        return 2 * sum(widths) + 3 * max(widths)
+
     def pack(
         self, weights: Sequence[NDArray[np.floating]], biases: Sequence[NDArray[np.floating]]
     ) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dask_dl.jit import kernel
+from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.layout import BIASES, N_IN, N_OUT, RECTIFIER, SOFTMAX, STRIDE, WEIGHTS
 from dask_dl.kernels.steps import (
     ADADELTA,
@@ -145,7 +145,7 @@ def rate_of(opt, n_seen):
     return opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
 
 
-@kernel
+@inlined
 def update(opt, rate, decay, a, d, w, state0, state1):
     """One optimizer step on one vector."""
     l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
@@ -155,14 +155,6 @@ def update(opt, rate, decay, a, d, w, state0, state1):
         momentum(a, d, w, state0, rate, decay, opt.nesterov, l1, l2, opt.fast_mode)
     else:
         plain(a, d, w, rate, l1, l2, opt.fast_mode)
-
-
-@kernel
-def slots(state, start, stop):
-    """Part of a state vector; an optimizer without that state has an empty one."""
-    if state.shape[0] == 0:
-        return state
-    return state[start:stop]
 
 
 @kernel
@@ -188,7 +180,7 @@ def backward_units(opt, rate, decay, layer, inputs, deltas, flat, state0, state1
             add_scaled(errors, d, w)
         if opt.kind == ADADELTA:
             squares[j] = squared_gradients(inputs, d, w, l1, l2, opt.fast_mode) if penalised else d * d * square
-        update(opt, rate, decay, inputs, d, w, slots(state0, start, stop), slots(state1, start, stop))
+        update(opt, rate, decay, inputs, d, w, state0[start:stop], state1[start:stop])
 
 
 @kernel
@@ -203,7 +195,7 @@ def backward_level(opt, rate, decay, slot, is_active, deltas, none, flat, state0
         for j in range(hi - lo):
             g = gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)
             squares[lo + j] += g * g
-    update(opt, rate, decay, a, ONE, w, slots(state0, start, stop), slots(state1, start, stop))
+    update(opt, rate, decay, a, ONE, w, state0[start:stop], state1[start:stop])
 
 
 @kernel
@@ -226,7 +218,7 @@ def backward_biases(opt, rate, decay, layer, n_inputs, deltas, flat, state0, sta
     """Biases of units [lo, hi). Under ADADELTA their running means follow the mean squared slope of the unit's weights."""
     start, stop = layer[BIASES] + lo, layer[BIASES] + hi
     a, w = deltas[lo:hi], flat[start:stop]
-    s0, s1 = slots(state0, start, stop), slots(state1, start, stop)
+    s0, s1 = state0[start:stop], state1[start:stop]
     if opt.kind != ADADELTA:
         update(opt, rate, decay, a, ONE, w, s0, s1)
         return
@@ -275,7 +267,7 @@ def backward(
 
 
 @kernel
-def scratch_size(network):
+def sizes(network):
     """Length of all layers' padded activations, and of the widest layer's."""
     total, widest = 0, 0
     for k in range(network.layers.shape[0]):
@@ -286,19 +278,21 @@ def scratch_size(network):
 
 
 @kernel
-def train_rows(rows, lo, hi, network, opt, n_seen, flat, state0, state1):
+def train_rows(rows, lo, hi, network, opt, n_seen, flat, state0, state1, scratch):
     """Visit rows [lo, hi) in order, one step each, and return the sum of their losses before their steps.
 
     rows Rows; network Network; opt Optimizer; n_seen i8: rows learned before the first of these.
     flat (size,) f4: weights and biases as `layout` describes them; state0, state1 (size,) f4 or empty: `N_STATES`.
-    A row of weight 0 is passed over. One thread equals tests/naive/mlp.py.
+    scratch (`layout.Topology.scratch_size`,) f4: private to the thread. A row of weight 0 is passed over.
+    One thread equals tests/naive/mlp.py.
     """
-    total, widest = scratch_size(network)
-    acts = np.zeros(total, np.float32)
-    deltas = np.zeros(total, np.float32)
-    errors = np.zeros(widest, np.float32)
-    squares = np.zeros(widest, np.float32)
-    none = np.zeros(widest, np.float32)
+    total, widest = sizes(network)
+    acts, deltas = scratch[:total], scratch[total : 2 * total]
+    widths = scratch[2 * total :]
+    errors, squares, none = widths[:widest], widths[widest : 2 * widest], widths[2 * widest : 3 * widest]
+    acts[:] = ZERO  # padding must be zero
+    deltas[:] = ZERO
+    none[:] = ZERO
     n_outputs = network.layers[-1, N_OUT]
     weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
     loss = 0.0
@@ -307,22 +301,22 @@ def train_rows(rows, lo, hi, network, opt, n_seen, flat, state0, state1):
         if weight == ZERO:
             continue
         offset = rows.offset[i] if shifted else ZERO
-        start = forward(network, rows.dense[i], rows.active[i], offset, flat, acts)
+        dense, active = rows.dense[i], rows.active[i]
+        start = forward(network, dense, active, offset, flat, acts)
         loss += output_deltas(network.output, acts[start:], n_outputs, rows.target[i], weight, deltas[start:])
-        backward(
-            network, opt, n_seen, rows.dense[i], rows.active[i], acts, deltas, errors, squares, none,
-            flat, state0, state1, start,
-        )  # fmt: skip
+        backward(network, opt, n_seen, dense, active, acts, deltas, errors, squares, none, flat, state0, state1, start)
         n_seen += 1
     return loss
 
 
 @kernel
-def predict_rows(rows, network, flat, out):
+def predict_rows(rows, network, flat, out, scratch):
     """Write each row's outputs, probabilities or a number with its offset, to `out` (n, n_outputs) f4."""
-    acts = np.zeros(scratch_size(network)[0], np.float32)
+    acts = scratch
+    acts[:] = ZERO
     shifted = rows.offset.shape[0] > 0
     for i in range(rows.dense.shape[0]):
         offset = rows.offset[i] if shifted else ZERO
         start = forward(network, rows.dense[i], rows.active[i], offset, flat, acts)
-        out[i, :] = acts[start : start + out.shape[1]]
+        for j in range(out.shape[1]):
+            out[i, j] = acts[start + j]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dask_dl.jit import kernel
+from dask_dl.jit import inlined
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
@@ -40,7 +40,7 @@ class Optimizer(NamedTuple):
     fast_mode: bool
 
 
-@kernel
+@inlined
 def sign(x):
     """-1, 0 or 1."""
     if x > ZERO:
@@ -50,7 +50,7 @@ def sign(x):
     return ZERO
 
 
-@kernel
+@inlined
 def gradient(a, d, w, l1, l2, fast_mode):
     """Slope of loss and penalty by one weight, one row; penalties act once a row (section 5.2)."""
     if fast_mode and a == ZERO:
@@ -58,7 +58,7 @@ def gradient(a, d, w, l1, l2, fast_mode):
     return d * a + l1 * sign(w) + l2 * w
 
 
-@kernel
+@inlined
 def adadelta(a, d, w, squares, steps, rho, epsilon, l1, l2, fast_mode):
     """ADADELTA: Zeiler 2012, algorithm 1, in the form of section 5.4.
 
@@ -86,26 +86,34 @@ def adadelta(a, d, w, squares, steps, rho, epsilon, l1, l2, fast_mode):
             w[i] -= np.sqrt(ratio) * g
 
 
-@kernel
+@inlined
 def plain(a, d, w, rate, l1, l2, fast_mode):
     """Plain gradient descent."""
-    for i in range(w.shape[0]):
-        w[i] -= rate * gradient(a[i], d, w[i], l1, l2, fast_mode)
+    if l1 == ZERO and l2 == ZERO:
+        for i in range(w.shape[0]):
+            w[i] -= rate * (d * a[i])
+    else:
+        for i in range(w.shape[0]):
+            w[i] -= rate * gradient(a[i], d, w[i], l1, l2, fast_mode)
 
 
-@kernel
+@inlined
 def momentum(a, d, w, velocity, rate, decay, nesterov, l1, l2, fast_mode):
     """Momentum as documented: v <- decay v - rate slope; w += v, or with Nesterov w += decay v - rate slope."""
+    ahead = decay if nesterov else ONE
+    now = ONE if nesterov else ZERO
+    penalised = l1 != ZERO or l2 != ZERO
     for i in range(w.shape[0]):
-        step = rate * gradient(a[i], d, w[i], l1, l2, fast_mode)
-        v = decay * velocity[i] - step
+        x = a[i]
+        g = gradient(x, d, w[i], l1, l2, fast_mode) if penalised else d * x
+        v = decay * velocity[i] - rate * g
         # Selects instead of a branch: the loop stays in vector registers.
-        rests = fast_mode and a[i] == ZERO
+        rests = fast_mode and x == ZERO
         velocity[i] = velocity[i] if rests else v
-        w[i] += ZERO if rests else (decay * v - step if nesterov else v)
+        w[i] += ZERO if rests else ahead * v - now * (rate * g)
 
 
-@kernel
+@inlined
 def squared_gradients(a, d, w, l1, l2, fast_mode):
     """Sum of squared slopes of one unit's dense weights, which its bias' ADADELTA needs."""
     total = ZERO

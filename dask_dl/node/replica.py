@@ -51,6 +51,7 @@ class Replica:
         self.flat = flat
         self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
         self.n_seen = n_seen
+        self._scratch = aligned_zeros(topology.scratch_size)
         self._rows_per_call = 16
 
     def compile(self, rows: Rows) -> None:
@@ -83,16 +84,16 @@ class Replica:
     def _step(self, rows: Rows, lo: int, hi: int) -> float:
         """One kernel call over rows [lo, hi)."""
         nothing = np.zeros(0, np.float32)
-        state0, state1 = [*self.states, nothing, nothing][:2]
+        states = [*self.states, nothing, nothing][:2]
+        network, optimizer = self.topology.network, self.optimizer
         with flushed():
-            return float(
-                train_rows(rows, lo, hi, self.topology.network, self.optimizer, self.n_seen, self.flat, state0, state1)
-            )
+            loss = train_rows(rows, lo, hi, network, optimizer, self.n_seen, self.flat, *states, self._scratch)
+        return float(loss)
 
 
 def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
     """Outputs of every row, (n, n_outputs): probabilities, or a number with its offset."""
     out = np.empty((rows.n, topology.n_outputs), np.float32)
     with flushed():
-        predict_rows(rows, topology.network, flat, out)
+        predict_rows(rows, topology.network, flat, out, aligned_zeros(topology.scratch_size))
     return out

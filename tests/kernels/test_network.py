@@ -66,6 +66,10 @@ def start_values(topology, seed=3):
     return weights, biases
 
 
+def scratch(topology):
+    return np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left there must not matter
+
+
 def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1):
     flat = topology.pack(weights, biases)
     states = [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
@@ -73,7 +77,15 @@ def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1):
     loss = 0.0
     for lo, hi in itertools.pairwise(edges):
         loss += train_rows(
-            rows, lo, hi, topology.network, optimizer, n_seen + lo, flat, *[*states, NOTHING, NOTHING][:2]
+            rows,
+            lo,
+            hi,
+            topology.network,
+            optimizer,
+            n_seen + lo,
+            flat,
+            *[*states, NOTHING, NOTHING][:2],
+            scratch(topology),
         )
     return flat, states, loss
 
@@ -177,7 +189,7 @@ def test_loss_and_prediction_equal_the_oracle(n_outputs):
     rows = rows._replace(offset=np.linspace(-1, 1, rows.n, dtype=np.float32) if n_outputs == 1 else NOTHING)
     weights, biases = start_values(topology)
     out = np.empty((rows.n, n_outputs), np.float32)
-    predict_rows(rows, topology.network, topology.pack(weights, biases), out)
+    predict_rows(rows, topology.network, topology.pack(weights, biases), out, scratch(topology))
     rules = {"activation": topology.activation, "output": topology.output}
     expected, losses = [], []
     for i in range(rows.n):
