@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import glob
 import gzip
 import zipfile
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 #: Bytes of a CSV file from which dtypes are guessed. Dask's own 256 kB miss a column whose first values are whole numbers.
 SAMPLE = 4 * 2**20
 SAMPLE_ROWS = 100_000
+#: Suffixes of packed CSV files, which can only be read whole.
+PACKED = frozenset({".gz", ".zip", ".bz2", ".xz", ".zst"})
 
 
 def open_table(
@@ -102,7 +105,7 @@ def _read_parquet(files: Sequence[Path]) -> Any:
     import pyarrow as pa
 
     try:
-        return dd.read_parquet([str(file) for file in files])
+        return dd.read_parquet(_literally(files))
     except pa.ArrowInvalid as error:
         raise SchemaError(f"not all files can be read as Parquet: {_cause(error)}.") from error
 
@@ -111,26 +114,33 @@ def _read_csv(files: Sequence[Path], sep: str, encoding: str) -> Any:
     import dask.dataframe as dd
 
     _check_encoding(encoding)
-    packed = any(file.suffix in {".gz", ".zip", ".bz2", ".xz", ".zst"} for file in files)
+    packings = {file.suffix if file.suffix in PACKED else "" for file in files}
+    if len(packings) > 1:
+        raise SchemaError(f"files packed in different ways, {sorted(packings)}. Give a glob that names one kind.")
     try:
         for file in files:
             if file.suffix == ".zip":
                 _check_zip(file)
         # Whole numbers may turn out to have gaps further down: read as float64, they never fail.
         return dd.read_csv(
-            [str(file) for file in files],
+            _literally(files),
             sep=sep,
             encoding=encoding,
             sample=SAMPLE,
             sample_rows=SAMPLE_ROWS,
             low_memory=False,
             assume_missing=True,
-            blocksize=None if packed else "default",
+            blocksize="default" if packings == {""} else None,
         )
     except UnicodeDecodeError as error:
         raise SchemaError(f"{files[0]} is not {encoding}: {error}. Name its encoding, for example latin-1.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, gzip.BadGzipFile, zipfile.BadZipFile, EOFError) as error:
         raise SchemaError(f"{files[0]} cannot be read as CSV with separator {sep!r}: {_cause(error)}.") from error
+
+
+def _literally(files: Sequence[Path]) -> list[str]:
+    """Names that Dask does not take for globs; of those it takes for globs, it may read nothing without a word."""
+    return [glob.escape(str(file)) for file in files]
 
 
 def _check_encoding(encoding: str) -> None:

@@ -49,11 +49,12 @@ def map_rows(
     offset : dask.dataframe.Series or None
         Partitioned as `X`.
     meta : pandas.Series or pandas.DataFrame
-        Empty result, with its dtypes.
+        Empty result with its dtypes; its index becomes that of `X`.
     """
     import dask
     import dask.dataframe as dd
 
+    meta = meta.set_axis(X._meta.index, axis=0)  # noqa: SLF001  # Dask's name for it
     shared = dask.delayed(model, pure=False)
     others = [] if offset is None else [matched(X, offset, OFFSET, "the table to predict")]
     return dd.map_partitions(function, X, shared, *others, meta=meta, align_dataframes=False, enforce_metadata=False)

@@ -6,7 +6,6 @@ import datetime as dt
 import zipfile
 from decimal import Decimal
 
-import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -119,12 +118,14 @@ def test_files_packed_in_different_ways_are_refused(here, frame):
     assert_same(content("t/*.gz"), frame)
 
 
-def test_large_csv_files_are_cut_and_packed_ones_are_not(here):
-    pd.DataFrame({"n": np.arange(3000)}).to_csv("t.csv", index=False)
-    pd.DataFrame({"n": np.arange(3000)}).to_csv("t.csv.gz", index=False)
-    with dask.config.set({"dataframe.convert-string": True}):
-        assert open_table("t.csv.gz").npartitions == 1
-    assert module.SAMPLE > 2**20  # dtypes are guessed from more than Dask's 256 kB
+def test_plain_files_are_read_in_blocks_and_packed_ones_whole(here, frame, monkeypatch):
+    asked, read_csv = [], dd.read_csv
+    monkeypatch.setattr(dd, "read_csv", lambda *args, **kwargs: asked.append(kwargs) or read_csv(*args, **kwargs))
+    for name in ("t.csv", "t.csv.gz"):
+        frame.to_csv(name, index=False)
+        open_table(name)
+    assert [kwargs["blocksize"] for kwargs in asked] == ["default", None]
+    assert asked[0]["sample"] > 2**20  # dtypes are guessed from more than Dask's 256 kB
 
 
 @pytest.mark.parametrize("sep, suffix", [("\t", ".tsv"), (";", ".csv"), ("|", ".txt")])
