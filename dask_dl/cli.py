@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import __version__, parameters
-from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
+from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError, SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -219,7 +219,15 @@ def _predict(options: argparse.Namespace) -> None:
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        answers.to_parquet(str(unfinished), write_index=False)
+        try:
+            answers.to_parquet(str(unfinished), write_index=False)
+        except ValueError as error:
+            if "Mismatched dtypes" not in str(error):
+                raise
+            raise SchemaError(
+                f"{options.data} holds values that do not fit the types guessed from its first rows. Convert it to Parquet "
+                f"with the right types.\n{error}"
+            ) from error
         if out.exists():
             shutil.rmtree(out) if out.is_dir() else out.unlink()
         unfinished.rename(out)

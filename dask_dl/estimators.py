@@ -292,21 +292,26 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
-    def _predict(self, X: Any, offset: Any, answer: Any, meta: pd.Series[Any] | pd.DataFrame) -> Any:
-        """`answer` on every partition: lazy over a Dask DataFrame, a NumPy array otherwise."""
-        from dask_dl.frame.prediction import map_rows, over_slices
+    def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
+        """`answer(model, part, outputs)` of every partition: lazy over a Dask DataFrame, a list over slices otherwise."""
+        import functools
+
+        from dask_dl.frame.prediction import cut_to, map_rows, over_slices
         from dask_dl.frame.source import is_dask_frame, local_table
 
         model, label = self._fitted, "the table to predict"
+        respond = functools.partial(_respond, answer=answer)
         if is_dask_frame(X):
-            names = [str(name) for name in X.columns]
             if not model.is_named:
                 raise SchemaError(
                     "the model was trained on an array without column names; pass an array, or train on a frame."
                 )
-            offset = self._offset_of(X, offset, names)
+            names = [str(name) for name in X.columns]
             model.missing_columns(names, label)
-            return map_rows(answer, X, model, offset, meta)
+            offset = self._offset_of(X, offset, names)
+            X = cut_to(X, [*model.encoder.columns, *keep])
+            nothing = np.zeros((0, model.topology.n_outputs), np.float32)
+            return map_rows(respond, X, model, offset, answer(model, X._meta, nothing))  # noqa: SLF001  # Dask's name
         table = local_table(X, label)
         if not (model.is_named and hasattr(X, "columns")):
             if table.shape[1] != len(model.feature_names):
@@ -315,9 +320,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
                     f"{len(model.feature_names)} features as input."
                 )
             table = table.set_axis(list(model.feature_names), axis=1)
-        offset = self._offset_of(table, offset, list(table.columns))
         model.missing_columns(list(table.columns), label)
-        return over_slices(answer, table, model, offset)
+        return over_slices(respond, table, model, self._offset_of(table, offset, list(table.columns)))
 
     def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
         """Predictions side by side, as H2O gives them, computed in one pass.
@@ -337,14 +341,18 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         """
         import functools
 
-        unknown = [name for name in keep if name not in X.columns]
+        import pandas as pd
+
+        from dask_dl.model import Model
+
+        names = [str(name) for name in getattr(X, "columns", ())]
+        unknown = [name for name in keep if name not in names]
         if unknown:
-            raise SchemaError(f"keep: there are no columns {unknown}; there are {list(X.columns)[:30]}.")
-        if hasattr(X, "_meta"):
-            meta = _table(X._meta.head(0), self._fitted, None, keep=tuple(keep))  # noqa: SLF001  # Dask's name for it
-            return self._predict(X, offset, functools.partial(_table, keep=tuple(keep)), meta)
-        offset = self._offset_of(X, offset, list(X.columns))
-        return _table(X, self._fitted, offset, keep=tuple(keep))
+            raise SchemaError(f"keep: there are no columns {unknown}; there are {names[:30]}.")
+        if "predict" in keep:
+            raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
+        answers = self._predict(X, offset, functools.partial(Model.table, keep=tuple(keep)), keep)
+        return pd.concat(answers) if isinstance(answers, list) else answers
 
     def _offset_of(self, table: Any, offset: Any, names: Sequence[str]) -> Any:
         """The offsets that a prediction needs: given, or the column of that name in training."""
@@ -394,9 +402,9 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         dask.dataframe.Series or ndarray
             Lazy with index, divisions and dtype for a Dask DataFrame.
         """
-        import pandas as pd
+        from dask_dl.model import Model
 
-        return self._predict(X, offset, _labels, pd.Series(pd.Index(self._fitted.target.labels)[:0], name="predict"))
+        return _arrays(self._predict(X, offset, Model.labels))
 
     def predict_proba(self, X: Any) -> Any:
         """Probability of every class: float32, one column per class, in the order of `classes_`.
@@ -406,17 +414,15 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         dask.dataframe.DataFrame or ndarray of shape (n, K)
             The frame's columns are named by the classes.
         """
-        import pandas as pd
+        from dask_dl.model import Model
 
-        names = self._fitted.probability_names
-        return self._predict(X, None, _probabilities, pd.DataFrame({name: np.zeros(0, np.float32) for name in names}))
+        return _arrays(self._predict(X, None, Model.probabilities))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Accuracy of `predict`; `y` and `sample_weight` may name columns of `X`."""
+        """Accuracy of `predict`; `y` and `sample_weight` may name columns of `X`. Rows without a label do not count."""
         from sklearn.metrics import accuracy_score
 
-        truth, weights = _local(X, y), _local(X, sample_weight)
-        return float(accuracy_score(truth, _local(X, self.predict(X, offset=offset)), sample_weight=weights))
+        return float(accuracy_score(**_paired(X, y, self.predict(X, offset=offset), sample_weight)))
 
 
 class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc]
@@ -449,16 +455,18 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         dask.dataframe.Series or ndarray
             Lazy with index, divisions and dtype for a Dask DataFrame.
         """
-        import pandas as pd
+        from dask_dl.model import Model
 
-        return self._predict(X, offset, _numbers, pd.Series(np.zeros(0, np.float64), name="predict"))
+        return _arrays(self._predict(X, offset, Model.numbers))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Coefficient of determination of `predict`; `y` and `sample_weight` may name columns of `X`."""
+        """Coefficient of determination of `predict`; `y` and `sample_weight` may name columns of `X`.
+
+        Rows without a target do not count.
+        """
         from sklearn.metrics import r2_score
 
-        truth, weights = _local(X, y), _local(X, sample_weight)
-        return float(r2_score(truth, _local(X, self.predict(X, offset=offset)), sample_weight=weights))
+        return float(r2_score(**_paired(X, y, self.predict(X, offset=offset), sample_weight)))
 
 
 def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
@@ -490,43 +498,24 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
     return estimator
 
 
-def _labels(part: Any, model: Model, offset: Any = None) -> Any:
+def _respond(part: Any, model: Model, offset: Any = None, *, answer: Any) -> Any:
+    """What a worker does with a partition."""
+    return answer(model, part, model.outputs(part, offset, "the table to predict"))
+
+
+def _arrays(answers: Any) -> Any:
+    """Answers for slices of a local table as one NumPy array; a lazy answer as it is."""
+    return np.concatenate([np.asarray(a) for a in answers]) if isinstance(answers, list) else answers
+
+
+def _paired(X: Any, y: Any, predicted: Any, sample_weight: Any) -> dict[str, Any]:
+    """Truth, prediction and weights of the rows that have a truth, as scikit-learn's metrics name them."""
     import pandas as pd
 
-    labels = pd.Index(model.target.labels)
-    outputs = model.outputs(part, offset, "the table to predict")
-    return pd.Series(labels.take(model.codes_of(outputs)), index=part.index, name="predict")
-
-
-def _numbers(part: Any, model: Model, offset: Any = None) -> Any:
-    import pandas as pd
-
-    return pd.Series(
-        model.numbers_of(model.outputs(part, offset, "the table to predict")), index=part.index, name="predict"
-    )
-
-
-def _probabilities(part: Any, model: Model, offset: Any = None) -> Any:
-    import pandas as pd
-
-    outputs = model.outputs(part, offset, "the table to predict")
-    return pd.DataFrame(outputs, index=part.index, columns=model.probability_names)
-
-
-def _table(part: Any, model: Model, offset: Any = None, *, keep: tuple[str, ...] = ()) -> Any:
-    import pandas as pd
-
-    if offset is None and model.offset_name is not None:
-        offset = np.zeros(len(part))  # the empty table that tells Dask the columns
-    outputs = model.outputs(part, offset, "the table to predict")
-    answers: dict[str, Any] = {name: part[name] for name in keep}
-    if model.task == "regression":
-        answers["predict"] = model.numbers_of(outputs)
-    else:
-        answers["predict"] = pd.Index(model.target.labels).take(model.codes_of(outputs))
-        for k, name in enumerate(model.probability_names):
-            answers[f"p{name}" if name.lstrip("-").isdecimal() else name] = outputs[:, k]
-    return pd.DataFrame(answers, index=part.index)
+    columns = {"y_true": y, "y_pred": predicted, "sample_weight": sample_weight}
+    values = {name: _local(X, column) for name, column in columns.items()}
+    known = ~pd.isna(values["y_true"])
+    return {name: None if column is None else column[known] for name, column in values.items()}
 
 
 def _local(X: Any, values: Any) -> Any:

@@ -327,4 +327,4 @@ def _memory(
 
 def _offset_name(source: Source) -> str | None:
     name = source.roles.get(OFFSET)
-    return "" if name is not None and name.startswith("__") else name
+    return "" if name == f"__{OFFSET}__" else name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.errors import ArchiveError, DaskDLWarning, SchemaError
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    import pandas as pd
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network and what is known of its training. Read-only to everybody."""
+    """A trained network and what is known of its training. Read-only to everybody.
+
+    Prediction has two halves, so that the shape of an answer is known without one: `outputs` runs the network on a
+    partition, whose columns have text names; `labels`, `probabilities`, `numbers` and `table` say what they mean.
+    """
 
     task: str  #: "classification" or "regression"
     encoder: Encoder
@@ -58,7 +62,8 @@ class Model:
 
     def outputs(self, part: pd.DataFrame, offset: Any, label: str) -> NDArray[np.float32]:
         """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""
-        absent = [name for name in self.encoder.columns if name not in part.columns]
+        present = set(part.columns)
+        absent = [name for name in self.encoder.columns if name not in present]
         if absent:
             part = part.assign(**dict.fromkeys(absent, np.nan))
         dense, active = self.encoder.encode(part, label)
@@ -68,18 +73,33 @@ class Model:
         )
         return predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts))
 
-    def codes_of(self, outputs: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Index of the most probable class of every row, the first of equals."""
-        return outputs.argmax(axis=1) if len(outputs) else np.zeros(0, np.intp)
+    def labels(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
+        """The most probable class of every row, the first of equals, in its original type."""
+        codes = outputs.argmax(axis=1) if len(outputs) else np.zeros(0, np.intp)
+        return pd.Series(pd.Index(self.target.labels).take(codes), index=part.index, name="predict")
 
-    def numbers_of(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    def probabilities(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.DataFrame:
+        """One column per class, named by it."""
+        return pd.DataFrame(outputs, index=part.index, columns=[str(label) for label in self.target.classes])
+
+    def numbers(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
         """Predicted numbers, in the unit of the target."""
-        return outputs[:, 0].astype(np.float64) / self.target.factor + self.target.shift
+        values = outputs[:, 0].astype(np.float64) / self.target.factor + self.target.shift
+        return pd.Series(values, index=part.index, name="predict")
 
-    @property
-    def probability_names(self) -> list[str]:
-        """A column name per class."""
-        return [str(label) for label in self.target.classes]
+    def table(self, part: pd.DataFrame, outputs: NDArray[np.float32], *, keep: Sequence[str] = ()) -> pd.DataFrame:
+        """Kept columns, `predict`, and for classes one probability each, side by side; every name once."""
+        columns: dict[str, Any] = {name: part[name] for name in keep}
+        if self.task == "regression":
+            return pd.DataFrame(columns | {"predict": self.numbers(part, outputs)}, index=part.index)
+        columns["predict"] = self.labels(part, outputs)
+        for label, values in zip(self.target.classes, outputs.T, strict=True):
+            # H2O puts a p before what reads as a whole number; here also before a name that is taken.
+            name = f"p{label}" if str(label).lstrip("-").isdecimal() else str(label)
+            while name in columns:
+                name = f"p{name}"
+            columns[name] = values
+        return pd.DataFrame(columns, index=part.index)
 
     # ---- saving -----------------------------------------------------------------------------------------------------
 

@@ -312,3 +312,30 @@ def test_quiet_unless_asked(table, capsys):
     assert "memory: at most" in out and "train logloss" in out and "valid logloss" in out and "time left" in out
     DeepLearningClassifier(**SMALL, verbose=True, quiet_mode=True).fit(table, "label")
     assert capsys.readouterr().out == ""
+
+
+def test_score_leaves_out_rows_without_truth(table):
+    model = DeepLearningClassifier(**SMALL).fit(table[["a", "c"]], table["label"])
+    gaps = np.arange(len(table)) % 3 > 0
+    weights = np.linspace(0, 1, len(table))
+    expected = model.score(table[gaps], "label", weights[gaps])
+    assert model.score(table.assign(label=table["label"].where(gaps)), "label", weights) == expected
+    regressor = DeepLearningRegressor(**SMALL).fit(table[["a", "c"]], table["number"])
+    assert regressor.score(table, table["number"].where(gaps)) == regressor.score(table[gaps], "number")
+
+
+def test_names_of_answers_never_collide(table):
+    labels = np.where(table["a"] > 0, "predict", "p1")
+    labels[:50] = "1"
+    model = DeepLearningClassifier(**SMALL).fit(table[["a"]], labels)
+    answers = model.predict_table(table, keep=["a"])
+    assert [*answers] == ["a", "predict", "p1", "pp1", "ppredict"]
+    np.testing.assert_array_equal(answers.iloc[:, 2:], model.predict_proba(table))
+    with pytest.raises(SchemaError, match="'predict' is the name of the answer"):
+        model.predict_table(table.assign(predict=1), keep=["predict"])
+
+
+def test_an_offset_column_may_have_any_name(table):
+    frame = table[["a", "number"]].assign(__e=np.linspace(-1, 1, len(table)))
+    model = DeepLearningRegressor(**SMALL).fit(frame, "number", offset="__e")
+    np.testing.assert_array_equal(model.predict(frame), model.predict(frame, offset=frame["__e"]))

@@ -59,8 +59,19 @@ PACKAGES = {
     "zarr": ("checkpoint", "the format of the files is known in one place"),
 }
 
-#: What kernels may import beside other rooms: no threads, no tables, no clusters.
-KERNEL_PACKAGES = {"__future__", "collections", "dataclasses", "enum", "functools", "math", "numba", "numpy", "typing"}
+#: What kernels may import beside other rooms: the language, arrays and the compiler; no threads, no tables, no clusters.
+KERNEL_PACKAGES = {
+    "__future__",
+    "collections",
+    "contextlib",
+    "dataclasses",
+    "enum",
+    "functools",
+    "math",
+    "platform",
+    "typing",
+}
+KERNEL_PACKAGES |= {"llvmlite", "numba", "numpy"}
 
 #: Nothing of these is loaded by `import dask_dl`.
 HEAVY = {"dask", "distributed", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "sklearn", "zarr"}

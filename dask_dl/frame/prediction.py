@@ -10,14 +10,19 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
-    from numpy.typing import NDArray
 
 
-def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, offset: Any) -> NDArray[Any]:
-    """`function(slice, model, offset)` of a local table, in memory for one slice beside the result."""
+def cut_to(X: Any, names: Iterable[str]) -> Any:
+    """The named columns of a Dask DataFrame, under text names: the only ones that need to be read."""
+    wanted = {old: str(old) for old in X.columns if str(old) in set(names)}
+    return X[list(wanted)].rename(columns=wanted)
+
+
+def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, offset: Any) -> list[Any]:
+    """`function(slice, model, offset)` of a local table, in memory for one slice beside the results."""
     offsets = None if offset is None else np.asarray(offset)
     if offsets is not None and len(offsets) != len(table):
         raise SchemaError(
@@ -26,8 +31,8 @@ def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, o
     answers = []
     for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
-        answers.append(np.asarray(function(table.iloc[rows], model, None if offsets is None else offsets[rows])))
-    return np.concatenate(answers)
+        answers.append(function(table.iloc[rows], model, None if offsets is None else offsets[rows]))
+    return answers
 
 
 def map_rows(
@@ -49,12 +54,11 @@ def map_rows(
     offset : dask.dataframe.Series or None
         Partitioned as `X`.
     meta : pandas.Series or pandas.DataFrame
-        Empty result with its dtypes; its index becomes that of `X`.
+        Empty result, with its dtypes and the index of `X._meta`.
     """
     import dask
     import dask.dataframe as dd
 
-    meta = meta.set_axis(X._meta.index, axis=0)  # noqa: SLF001  # Dask's name for it
     shared = dask.delayed(model, pure=False)
     others = [] if offset is None else [matched(X, offset, OFFSET, "the table to predict")]
     return dd.map_partitions(function, X, shared, *others, meta=meta, align_dataframes=False, enforce_metadata=False)

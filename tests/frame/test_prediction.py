@@ -357,20 +357,17 @@ def test_columns_named_by_numbers_are_found_in_a_local_table(by_number):
     assert len(np.unique(model.predict_proba(local), axis=0)) > N / 2
 
 
-@pytest.mark.xfail(reason="columns of partitions are looked up by text")
 def test_columns_named_by_numbers_are_found_in_partitions(by_number):
     model, local = by_number
     lazy = model.predict_proba(dd.from_pandas(local, npartitions=2))
     np.testing.assert_array_equal(lazy.compute(), model.predict_proba(local))
 
 
-@pytest.mark.xfail(reason="columns of partitions are looked up by text")
 def test_columns_named_by_numbers_are_found_for_a_table_of_predictions(by_number):
     model, local = by_number
     np.testing.assert_array_equal(model.predict_table(local)[["no", "yes"]], model.predict_proba(local))
 
 
-@pytest.mark.xfail(reason="a local table is not compared with that of training")
 def test_a_table_of_predictions_from_other_columns_is_refused(classifier, table):
     with pytest.warns(DaskDLWarning, match=r"lacks 1 columns of training.*\['b'\]"):
         classifier.predict_table(table[["a", "c"]])
@@ -378,7 +375,6 @@ def test_a_table_of_predictions_from_other_columns_is_refused(classifier, table)
         classifier.predict_table(table.set_axis(["x", "y", "z"], axis=1))
 
 
-@pytest.mark.xfail(reason="all columns are read")
 def test_only_columns_of_training_are_read(classifier, table):
     asked, more = [], table.assign(extra=1.0)
 
