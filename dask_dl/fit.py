@@ -321,6 +321,7 @@ def _memory(
         n_weights=topology.size,
         n_states=N_STATES[optimizer.kind],
         n_outputs=topology.n_outputs,
+        compiles=not jit.is_cached(train_rows),
         largest_partition=max(found.largest_partition, validation.largest_partition if validation else 0),
     )
 

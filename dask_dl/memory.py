@@ -1,17 +1,19 @@
 """The peak memory of a training, computed before it starts.
 
-peak = imports + blocks + visiting order + network + the larger of (reading a partition, scoring)
+peak = imports + compiler + blocks + visiting order + network + the larger of (reading a partition, scoring)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: What the interpreter and its imports take (NumPy, pandas, PyArrow, Dask, scikit-learn, Numba and its compiler).
-IMPORTS = 350 * 2**20
+#: What the interpreter and its imports take (NumPy, pandas, PyArrow, Dask, scikit-learn, Numba with kernels from the cache).
+IMPORTS = 360 * 2**20
+#: What the compiler takes besides, when the kernels are compiled in this process.
+COMPILER = 100 * 2**20
 #: Bytes at work per byte of a partition in memory: the file's columns, the frame built from them, and one copy of a column.
 READING = 3.0
-#: Row numbers, their random keys, the sorting permutation and the result, 8 bytes each.
+#: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.
 ORDER_PER_ROW = 32
 #: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.
 SLICE = 2**24
@@ -28,14 +30,17 @@ class Memory:
     network: int
     reading: int
     scoring: int
+    compiler: int = 0
 
     @property
     def peak(self) -> int:
         """Bytes at the worst moment, imports included."""
-        return IMPORTS + self.blocks + self.order + self.network + max(self.reading, self.scoring)
+        return IMPORTS + self.compiler + self.blocks + self.order + self.network + max(self.reading, self.scoring)
 
     def __str__(self) -> str:
         parts = {"imports": IMPORTS, "encoded rows": self.blocks, "visiting order": self.order, "network": self.network}
+        if self.compiler:
+            parts["compiler"] = self.compiler
         parts["reading or scoring"] = max(self.reading, self.scoring)
         return f"memory: at most {size(self.peak)} = " + " + ".join(f"{size(n)} {name}" for name, n in parts.items())
 
@@ -59,6 +64,7 @@ def estimate(
     n_states: int,
     n_outputs: int,
     largest_partition: int,
+    compiles: bool,
 ) -> Memory:
     """Peak of a training in one process with its rows in memory.
 
@@ -76,11 +82,14 @@ def estimate(
         Outputs of the network.
     largest_partition : int
         Bytes of the largest source partition as a pandas frame.
+    compiles : bool
+        Whether the kernels have yet to be compiled.
     """
     return Memory(
         blocks=(n_rows + n_validation) * bytes_per_row,
         order=n_rows * ORDER_PER_ROW + 2 * min(SLICE, n_rows * bytes_per_row),
         network=4 * n_weights * (1 + n_states),
         reading=int(READING * largest_partition),
+        compiler=COMPILER if compiles else 0,
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
     )

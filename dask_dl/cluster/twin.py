@@ -66,6 +66,7 @@ class Twin:
         while n > 0:
             epoch, place = divmod(self.replica.n_seen, self.n_rows)
             if epoch != self._epoch:
+                self._visits = np.zeros(0, np.int64)  # the last epoch's order makes room for the next one's
                 self._epoch, self._visits = epoch, self._order(epoch)
             visits = self._visits[place : place + min(n, self._per_slice)]
             loss += self.replica.train(gather(self._store, visits), on_rows)
