@@ -111,6 +111,9 @@ def fit_model(
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     found = scan(source, task=task, progress=progress.reading("scan"))
     check_target(found, source, task)
+    if found.is_binary:
+        text = "the target holds only 0 and 1 and is learned as a number; for classes use a classifier, or make it a category."
+        warnings.warn(DaskDLWarning(text), stacklevel=3)
     target = Target.fit(found, task=task, standardize=requested["standardize"])
     parameters.validate(requested, task=task, n_classes=len(target.classes) or None)
     effective = parameters.effective(requested, task=task, n_classes=len(target.classes) or None)
@@ -158,7 +161,7 @@ def fit_model(
             progress=progress.reading("encode"),
         )
         tables["validation"] = _sample(held, effective["score_validation_samples"], seed, "validation sample")
-        _check_validation(tables["validation"], validation)
+        _check_validation(held, seen_in_validation, validation)
 
     def score(n_rounds: int, n_seen: int, training_seconds: float) -> None:
         measured = {name: _measure(trainer, blocks, task, target) for name, blocks in tables.items()}
@@ -174,7 +177,8 @@ def fit_model(
         progress.scored(history)
 
     if not jit.is_cached(train_rows):
-        progress.say("compiling the kernels, once for this machine (about 20 s) ...")
+        kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
+        progress.say(f"compiling the kernels, {kept} (about 20 s) ...")
     trainer.compile()
     n_rounds = train_rounds(trainer, _plan(effective, trainer.n_rows), score, progress)
     return Model(
@@ -225,9 +229,16 @@ def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: 
     return found
 
 
-def _check_validation(blocks: Sequence[Rows], validation: Source) -> None:
-    if not any(np.count_nonzero(b.weight) if len(b.weight) else b.n for b in blocks):
+def _check_validation(held: Blocks, found: Scan, validation: Source) -> None:
+    """Rows of the validation table whose label training never saw cannot be scored."""
+    n_scored = len(used_rows(held))
+    if n_scored == 0:
         raise SchemaError(f"no label of {validation.label} was seen in training.")
+    if n_scored < found.n_used:
+        text = (
+            f"{found.n_used - n_scored:,} rows of {validation.label} have labels that training never saw: not scored."
+        )
+        warnings.warn(DaskDLWarning(text), stacklevel=4)
 
 
 def _optimizer(e: Mapping[str, Any]) -> Optimizer:
@@ -261,7 +272,10 @@ def _start(topology: Topology, e: Mapping[str, Any], seed: int) -> NDArray[np.fl
         for k, (given, shape) in enumerate(zip(e[name] or (), shapes, strict=False)):
             if given is None:
                 continue
-            array = np.asarray(given, np.float32)
+            try:
+                array = np.asarray(given, np.float32)
+            except (TypeError, ValueError) as error:
+                raise ParameterError(f"{name}[{k}] is not an array of numbers: {error}.") from error
             if array.shape != shape:
                 raise ParameterError(f"{name}[{k}] has shape {array.shape}; this network needs {shape}.")
             if not np.isfinite(array).all():
@@ -298,8 +312,8 @@ def _measure(trainer: Trainer, blocks: Sequence[Rows], task: str, target: Target
         outputs, truth, weights = outputs[used], truth[used], weights[used]
     if task == "classification":
         return metrics.classification(truth.astype(np.int64), outputs, weights)
-    shift, factor = target.shift, target.factor
-    return metrics.regression(truth / factor + shift, outputs[:, 0].astype(np.float64) / factor + shift, weights)
+    predicted, actual = (v.astype(np.float64) / target.factor + target.shift for v in (outputs[:, 0], truth))
+    return metrics.regression(actual, predicted, weights)
 
 
 def _memory(

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 IMPORTS = 360 * 2**20
 #: What the compiler takes besides, when the kernels are compiled in this process.
 COMPILER = 100 * 2**20
-#: Bytes at work per byte of a partition in memory: the file's columns, the frame built from them, and one copy of a column.
+#: Bytes at work per byte of a partition in memory: the file's columns, the frame built from them, and one part of it encoded.
 READING = 3.0
+#: Temporary arrays of a chunk of numeric columns, 8 MiB each (`frame.columns.NUMBERS_PER_CHUNK`), while it is summed up.
+CHUNKS = 6 * 2**23
 #: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.
 ORDER_PER_ROW = 32
 #: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.
 SLICE = 2**24
-#: float32 outputs, float64 copies for the metrics and their temporaries, per output; and the same for the truth.
-SCORING_PER_OUTPUT = 4 + 5 * 8
+#: float32 outputs twice, and nine float64 arrays of their size inside the metrics; the truth counts as one more output.
+SCORING_PER_OUTPUT = 2 * 4 + 9 * 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def estimate(
         blocks=(n_rows + n_validation) * bytes_per_row,
         order=n_rows * ORDER_PER_ROW + 2 * min(SLICE, n_rows * bytes_per_row),
         network=4 * n_weights * (1 + n_states),
-        reading=int(READING * largest_partition),
+        reading=int(READING * largest_partition) + min(CHUNKS, 6 * largest_partition),
         compiler=COMPILER if compiles else 0,
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.errors import ArchiveError, DaskDLWarning, SchemaError
 from dask_dl.frame.encoder import Encoder
@@ -111,7 +112,11 @@ class Model:
             arrays |= {f"{name}/weights/{k}": array for k, array in enumerate(weights)}
             arrays |= {f"{name}/biases/{k}": array for k, array in enumerate(biases)}
         for name in _START_VALUES:
-            arrays |= {f"{name}/{k}": np.asarray(a) for k, a in enumerate(self.requested[name] or ()) if a is not None}
+            arrays |= {
+                f"{name}/{k}": np.asarray(a, np.float32)
+                for k, a in enumerate(self.requested[name] or ())
+                if a is not None
+            }
         document = {
             "task": self.task,
             "encoder": self.encoder.to_json(),
@@ -144,7 +149,7 @@ class Model:
         arrays, d = read_archive(path, kind="model")
         try:
             return cls._from_parts(arrays, d)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:
             raise ArchiveError(f"{path} is a model file whose content does not fit together: {error!r}.") from error
 
     @classmethod
@@ -159,6 +164,10 @@ class Model:
             ("regression", "linear", 1),
         }:
             raise ArchiveError("task, target and outputs do not belong together")
+        if d["n_states"] not in {0, 1, 2}:
+            raise ArchiveError("there are 0 to 2 vectors of optimizer state")
+        if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
+            raise ArchiveError("weights and state must be finite float32 numbers")
         vectors = []
         for name in ("network", *(f"state/{k}" for k in range(d["n_states"]))):
             weights = [arrays[f"{name}/weights/{k}"] for k in range(len(topology.units))]
@@ -168,6 +177,7 @@ class Model:
             ]:
                 raise ArchiveError("the arrays' shapes are not the network's")
             vectors.append(topology.pack(weights, biases))
+        requested = parameters.validate(_unplain(d["requested"]), task=d["task"])
         start_values = {
             name: tuple(arrays.get(f"{name}/{k}") for k in range(len(topology.units)))
             for name in _START_VALUES
@@ -183,7 +193,7 @@ class Model:
             topology=topology,
             flat=vectors[0],
             states=tuple(vectors[1:]),
-            requested=_unplain(d["requested"]) | start_values,
+            requested=requested | start_values,
             effective=_unplain(d["effective"]) | start_values,
             history=History(d["task"], d["has_validation"], records),
             n_seen=d["n_seen"],

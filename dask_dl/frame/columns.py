@@ -87,14 +87,15 @@ def _kind_of_objects(column: pd.Series[Any], where: str) -> str:
     )
 
 
-#: Numeric columns are taken in chunks: few calls, and temporary memory for some columns and not for all.
-COLUMNS_PER_CHUNK = 64
+#: Numeric columns are taken in chunks of about so many numbers: few calls, and little temporary memory.
+NUMBERS_PER_CHUNK = 2**20
 
 
 def number_chunks(part: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Numeric columns as (columns of the chunk, n) float64, NaN where missing, with their places in `names`."""
-    for start in range(0, len(names), COLUMNS_PER_CHUNK):
-        chunk = names[start : start + COLUMNS_PER_CHUNK]
+    size = max(1, NUMBERS_PER_CHUNK // max(1, len(part)))
+    for start in range(0, len(names), size):
+        chunk = names[start : start + size]
         columns = part[list(chunk)]
         if all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in columns.dtypes):
             values = np.array(columns.to_numpy(np.float64).T, order="C")

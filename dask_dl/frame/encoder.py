@@ -7,6 +7,7 @@ one replaced by the mean of training. The same rule serves training and scoring.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -186,10 +187,17 @@ class Encoder:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Encoder:
         """`to_json` undone."""
-        return cls(
-            tuple(Category(c["name"], tuple(c["levels"]), c["keeps_first"]) for c in document["categories"]),
-            tuple(Number(**n) for n in document["numbers"]),
-        )
+        categories = [
+            Category(str(c["name"]), tuple(c["levels"]), bool(c["keeps_first"])) for c in document["categories"]
+        ]
+        for category in categories:
+            if len(set(category.levels)) < len(category.levels) or not all(isinstance(v, str) for v in category.levels):
+                raise ValueError(f"levels of {category.name!r} are not different texts")
+        figures = ("fill", "shift", "factor")
+        numbers = [Number(str(n["name"]), *(float(n[figure]) for figure in figures)) for n in document["numbers"]]
+        if not all(math.isfinite(getattr(n, figure)) for n in numbers for figure in figures):
+            raise ValueError("figures of numeric columns are not finite")
+        return cls(tuple(categories), tuple(numbers))
 
     def __repr__(self) -> str:
         rows = [
@@ -206,7 +214,7 @@ def usable_predictors(found: Scan, *, ignore_const_cols: bool) -> tuple[list[str
     kept: list[str] = []
     dropped: list[str] = []
     for name, column in found.columns.items():
-        n_present = found.n_rows - column.n_missing
+        n_present = column.weighted.n if isinstance(column, Numbers) else found.n_rows - column.n_missing
         useless = n_present == 0 or (ignore_const_cols and column.is_constant)
         (dropped if useless else kept).append(name)
     return kept, dropped

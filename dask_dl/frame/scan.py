@@ -95,8 +95,8 @@ class Numbers:
 
     @property
     def is_constant(self) -> bool:
-        """Whether all values that are present are one."""
-        return self.minimum == self.maximum
+        """Whether all values that are present, in rows that count, are one."""
+        return self.minimum == self.maximum or self.weighted.m2 == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,7 @@ class Scan:
     target: Moments = field(default_factory=Moments)  #: of those rows; nothing for classes
     classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows of those; nothing for numbers
     largest_partition: int = 0  #: bytes of the largest partition in memory
+    is_binary: bool = False  #: whether a numeric target holds nothing but 0 and 1
 
     @property
     def n_rows(self) -> int:
@@ -276,7 +277,7 @@ def _scan_partition(source: Source, k: int, task: str) -> Scan:
     role_numbers(part, source, OFFSET, k)
     used = np.ones(len(part), bool) if weights is None else weights > 0
     classes: dict[Any, int] = {}
-    target = Moments()
+    target, is_binary = Moments(), False
     if TARGET in source.roles:
         if task == "classification":
             column = part[source.roles[TARGET]]
@@ -288,6 +289,7 @@ def _scan_partition(source: Source, k: int, task: str) -> Scan:
             values = target_numbers(part, source, k)
             used &= ~np.isnan(values)
             (target,) = Moments.of(np.where(used, values, np.nan)[None], weights)
+            is_binary = bool(np.isin(values[used], (0, 1)).all())
     return Scan(
         rows=(len(part),),
         columns=_scan_columns(part, weights, source, k),
@@ -296,6 +298,7 @@ def _scan_partition(source: Source, k: int, task: str) -> Scan:
         target=target,
         classes=classes,
         largest_partition=int(part.memory_usage(index=False, deep=True).sum()),
+        is_binary=is_binary,
     )
 
 
@@ -354,6 +357,7 @@ def _merge(left: Scan, right: Scan, source: Source) -> Scan:
         target=left.target.merge(right.target),
         classes=classes,
         largest_partition=max(left.largest_partition, right.largest_partition),
+        is_binary=left.is_binary and right.is_binary,
     )
 
 

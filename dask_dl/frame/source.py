@@ -218,7 +218,9 @@ def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str
 
     def read(k: int) -> pd.DataFrame:
         try:
-            (part,) = dask.compute(partitions[k], scheduler="synchronous")
+            # What a cluster holds only its client can fetch; everything else is read here, by this thread.
+            has_client = dask.config.get("scheduler", None) in {"dask.distributed", "distributed"}
+            (part,) = dask.compute(partitions[k], scheduler=None if has_client else "synchronous")
         except DaskDLError:
             raise
         except (ValueError, KeyError, TypeError) as error:
@@ -281,6 +283,11 @@ def _beside(part: pd.DataFrame, *columns: pd.Series, names: Sequence[str], label
         if len(column) != len(part):
             raise SchemaError(
                 f"a partition of {label} has {len(part):,} rows and its {name.strip('_')} {len(column):,}. "
+                f"Put both into one frame and pass the column's name."
+            )
+        if not part.index.equals(column.index):
+            raise SchemaError(
+                f"a partition of {label} and its {name.strip('_')} have different indexes: are their rows in one order? "
                 f"Put both into one frame and pass the column's name."
             )
     return part.assign(**{name: column.array for name, column in zip(names, columns, strict=True)})

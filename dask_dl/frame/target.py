@@ -75,7 +75,9 @@ class Target:
             raise ArchiveError(f"labels of unknown type {kinds}")
         only = _LABEL_TYPES[kinds[0]] if len(kinds) == 1 else None
         classes = tuple(only(label) if only else label for label in document["classes"])
-        return cls(classes, document["shift"], document["factor"], document["is_standardized"])
+        if len(set(classes)) < len(classes):
+            raise ArchiveError("labels repeat")
+        return cls(classes, float(document["shift"]), float(document["factor"]), bool(document["is_standardized"]))
 
 
 def sorted_labels(classes: Mapping[Any, int]) -> list[Any]:

@@ -310,12 +310,12 @@ def train_rows(rows, lo, hi, network, opt, n_seen, flat, state0, state1, scratch
 
 
 @kernel
-def predict_rows(rows, network, flat, out, scratch):
-    """Write each row's outputs, probabilities or a number with its offset, to `out` (n, n_outputs) f4."""
+def predict_rows(rows, lo, hi, network, flat, out, scratch):
+    """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4."""
     acts = scratch
     acts[:] = ZERO
     shifted = rows.offset.shape[0] > 0
-    for i in range(rows.dense.shape[0]):
+    for i in range(lo, hi):
         offset = rows.offset[i] if shifted else ZERO
         start = forward(network, rows.dense[i], rows.active[i], offset, flat, acts)
         for j in range(out.shape[1]):

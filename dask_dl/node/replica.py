@@ -13,7 +13,7 @@ from dask_dl.kernels.steps import N_STATES, Optimizer
 from dask_dl.state import Rows, aligned_zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,13 +52,13 @@ class Replica:
         self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
         self.n_seen = n_seen
         self._scratch = aligned_zeros(topology.scratch_size)
-        self._rows_per_call = 16
 
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
         none = Rows(rows.dense[:0], rows.active[:0], rows.target[:0], rows.weight[:0], rows.offset[:0])
         self._step(none, 0, 0)
-        predict(self.topology, self.flat, none)
+        out = np.empty((0, self.topology.n_outputs), np.float32)
+        predict_rows(none, 0, 0, self.topology.network, self.flat, out, self._scratch)
 
     def train(self, rows: Rows, on_call: Callable[[int], None] | None = None) -> float:
         """One step per row, in order; returns the sum of the rows' losses before their steps.
@@ -66,19 +66,12 @@ class Replica:
         `on_call` is told the number of rows done after each kernel call; what it raises stops the training between
         two rows.
         """
-        loss, lo = 0.0, 0
-        while lo < rows.n:
-            hi = min(rows.n, lo + self._rows_per_call)
-            began = time.perf_counter()
+        loss = 0.0
+        for lo, hi in kernel_calls(rows.n):
             loss += self._step(rows, lo, hi)
-            seconds = time.perf_counter() - began
             self.n_seen += hi - lo if not len(rows.weight) else int(np.count_nonzero(rows.weight[lo:hi]))
-            # At most fourfold from call to call: the first may have compiled, or met a busy machine.
-            ideal = (hi - lo) * SECONDS_PER_CALL / max(seconds, 1e-9)
-            self._rows_per_call = int(min(max(ideal, 1), 4 * self._rows_per_call))
             if on_call is not None:
                 on_call(hi - lo)
-            lo = hi
         return loss
 
     def _step(self, rows: Rows, lo: int, hi: int) -> float:
@@ -94,6 +87,20 @@ class Replica:
 def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
     """Outputs of every row, (n, n_outputs): probabilities, or a number with its offset."""
     out = np.empty((rows.n, topology.n_outputs), np.float32)
-    with flushed():
-        predict_rows(rows, topology.network, flat, out, aligned_zeros(topology.scratch_size))
+    scratch = aligned_zeros(topology.scratch_size)
+    for lo, hi in kernel_calls(rows.n):
+        with flushed():
+            predict_rows(rows, lo, hi, topology.network, flat, out, scratch)
     return out
+
+
+def kernel_calls(n: int) -> Iterator[tuple[int, int]]:
+    """Ranges [lo, hi) of n rows whose kernel calls last about SECONDS_PER_CALL each, by the clock of those before."""
+    lo, size = 0, 16
+    while lo < n:
+        hi = min(n, lo + size)
+        began = time.perf_counter()
+        yield lo, hi
+        ideal = (hi - lo) * SECONDS_PER_CALL / max(time.perf_counter() - began, 1e-9)
+        size = int(min(max(ideal, 1), 4 * size))  # at most fourfold: a call may have met a quiet moment
+        lo = hi

@@ -22,6 +22,12 @@ class History:
     task: str
     has_validation: bool
     records: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] | None = field(default=None, init=False)
+    """The event with the least loss so far, the first of equals."""
+
+    def __post_init__(self) -> None:
+        for record in self.records:
+            self._compare(record)
 
     def start(self) -> None:
         """The leading row of a new history: nothing trained, nothing measured."""
@@ -52,6 +58,7 @@ class History:
         if self.has_validation:
             record |= {f"validation_{name}": validation.get(name, math.nan) for name in NAMES[self.task]}
         self.records.append(record)
+        self._compare(record)
         return record
 
     @property
@@ -59,11 +66,10 @@ class History:
         """The column watched as "the loss": of the validation table when there is one."""
         return f"{'validation' if self.has_validation else 'training'}_{LOSS[self.task]}"
 
-    @property
-    def best(self) -> dict[str, Any] | None:
-        """The event with the least loss so far, the first of equals."""
-        scored = [record for record in self.records if not math.isnan(record[self.loss_column])]
-        return min(scored, key=lambda record: float(record[self.loss_column])) if scored else None
+    def _compare(self, record: dict[str, Any]) -> None:
+        loss = record[self.loss_column]
+        if not math.isnan(loss) and (self.best is None or loss < self.best[self.loss_column]):
+            self.best = record
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per event."""

@@ -189,7 +189,7 @@ def test_loss_and_prediction_equal_the_oracle(n_outputs):
     rows = rows._replace(offset=np.linspace(-1, 1, rows.n, dtype=np.float32) if n_outputs == 1 else NOTHING)
     weights, biases = start_values(topology)
     out = np.empty((rows.n, n_outputs), np.float32)
-    predict_rows(rows, topology.network, topology.pack(weights, biases), out, scratch(topology))
+    predict_rows(rows, 0, rows.n, topology.network, topology.pack(weights, biases), out, scratch(topology))
     rules = {"activation": topology.activation, "output": topology.output}
     expected, losses = [], []
     for i in range(rows.n):
