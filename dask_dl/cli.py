@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import shutil
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,10 @@ NO_OPTION = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 not possible, 2 wrong usage, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unknown arguments: {' '.join(unknown)}{_near(unknown[0])}")
     with warnings.catch_warnings():
         warnings.simplefilter("always", DaskDLWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]  # fewer names than the stub insists on
@@ -44,6 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _near(word: str) -> str:
+    """The option that was perhaps meant."""
+    known = ["--" + name.replace("_", "-") for name in parameters.constructor_defaults()]
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     kind = "warning" if issubclass(category, DaskDLWarning) else category.__name__
     print(f"{kind}: {message}", file=sys.stderr)
@@ -54,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train a model on a table", description="Train a model on a table.")
+    train = commands.add_parser(
+        "train", help="train a model on a table", description="Train a model on a table.", allow_abbrev=False
+    )
     _add_table(train)
     train.add_argument(
         "--target",
@@ -96,11 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="train on images of digits", description="Train on some 50,000 images of digits, about a minute."
     )
     demo.add_argument(
-        "--output",
-        type=Path,
-        default=Path("demo"),
-        metavar="DIR",
-        help="folder for data, model and pictures (default: demo)",
+        "output", nargs="?", type=Path, default=Path("demo"), metavar="DIR", help="folder for it all (default: demo)"
     )
     demo.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
     demo.set_defaults(run=_demo)
@@ -140,6 +150,14 @@ def _names(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[float]:
+    """A list such as 200,200 or 0.2,0.5."""
+    try:
+        return _read_numbers(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 200,200") from None
+
+
+def _read_numbers(text: str) -> list[float]:
     return [float(part) if "." in part or "e" in part else int(part) for part in _names(text)]
 
 
@@ -154,7 +172,9 @@ def _train(options: argparse.Namespace) -> None:
     read = {"columns": columns, "categorical": options.categorical, "sep": options.sep, "encoding": options.encoding}
     table = open_table(options.data, **read)
     held = None if options.validation is None else open_table(options.validation, **read)
-    _check_writable(options.model)
+    _check_writable(options.model, "--model")
+    if options.plot:
+        _check_plot(options.plot)
     if options.target not in table.columns:
         raise ParameterError(
             f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
@@ -186,11 +206,31 @@ def _is_class(column: Any) -> bool:
     )
 
 
-def _check_writable(path: str) -> None:
-    """A model that cannot be written is better known before it is trained."""
-    folder = Path(path).parent
-    if "://" not in path and not folder.is_dir():
-        raise ParameterError(f"--model: there is no folder {str(folder)!r}. Make it first.")
+def _check_writable(path: str, option: str) -> None:
+    """What cannot be written is better known before the training than after it."""
+    if "://" in path:
+        return
+    target = Path(path)
+    if not target.name or target.is_dir() or (target.exists() and not target.is_file()):
+        raise ParameterError(f"{option}: {path!r} is not the name of a file.")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise ParameterError(
+            f"{option}: nothing can be written to the folder {str(target.parent)!r}: {error}."
+        ) from error
+
+
+def _check_plot(path: str) -> None:
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise ParameterError('--plot needs matplotlib: pip install "dask_dl[plots]".') from error
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix.lstrip(".") not in kinds:
+        raise ParameterError(f"--plot: {path!r} ends in none of {', '.join(sorted(kinds))}.")
+    _check_writable(path, "--plot")
 
 
 def _print_summary(model: Any) -> None:
@@ -210,11 +250,12 @@ def _predict(options: argparse.Namespace) -> None:
     from dask_dl import load
     from dask_dl.frame.files import open_table
 
+    if "://" in options.output:
+        raise ParameterError("--output: not available yet for URLs; name a local folder.")
     out = Path(options.output)
-    if out.exists() and not options.overwrite:
-        raise ParameterError(f"--output: {out} exists; name another folder, or add --overwrite.")
+    _check_replaceable(out, options)
     model = load(options.model)
-    table = open_table(options.data, sep=options.sep, encoding=options.encoding)
+    table = open_table(options.data, sep=options.sep, encoding=options.encoding, exact=options.keep)
     answers = model.predict_table(table, keep=options.keep)
     unfinished = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -229,12 +270,29 @@ def _predict(options: argparse.Namespace) -> None:
                 f"with the right types.\n{error}"
             ) from error
         if out.exists():
-            shutil.rmtree(out) if out.is_dir() else out.unlink()
+            shutil.rmtree(out)
         unfinished.rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     if not options.quiet:
         print(f"predictions: {out} ({', '.join(map(str, answers.columns))})")
+
+
+def _check_replaceable(out: Path, options: argparse.Namespace) -> None:
+    """An existing OUT is replaced on request only, and only if it holds nothing but earlier predictions."""
+    if not out.name:
+        raise ParameterError(f"--output: {options.output!r} is not the name of a folder.")
+    if not out.exists():
+        return
+    if not options.overwrite:
+        raise ParameterError(f"--output: {out} exists; name another folder, or add --overwrite.")
+    here = out.resolve()
+    for name in (options.data, options.model):
+        place = Path(name).resolve()
+        if here == place or here in place.parents or place in here.parents:
+            raise ParameterError(f"--output: {out} holds or is part of {name}, which is read. Name another folder.")
+    if not out.is_dir() or any(not file.name.endswith(".parquet") for file in out.iterdir()):
+        raise ParameterError(f"--output: {out} holds other things than predictions. Name another folder.")
 
 
 def _demo(options: argparse.Namespace) -> None:

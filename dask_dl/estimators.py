@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ from dask_dl.errors import ParameterError, SchemaError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -24,12 +25,27 @@ if TYPE_CHECKING:
     from dask_dl.model import Model
 
 
+def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that answers a misspelled parameter with the one that was perhaps meant; its signature stays."""
+
+    @functools.wraps(init)
+    def checked(self: Any, **given: Any) -> None:
+        unknown = {name: value for name, value in given.items() if name not in parameters.constructor_defaults()}
+        if unknown:
+            parameters.validate(unknown, task=None)
+            raise ParameterError(f"{', '.join(unknown)}: no parameters of the constructor; see fit.")
+        init(self, **given)
+
+    return checked
+
+
 class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     """What both estimators share."""
 
     _task: Literal["classification", "regression"]
     model_: Model
 
+    @_known_names_only
     def __init__(
         self,
         *,
@@ -208,7 +224,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             if not isinstance(y, str):
                 raise ParameterError("eval_set must be (X, y) when y is not the name of a column.")
             Xv, yv = eval_set, y
-            weight_v = weight if isinstance(weight, str) else None
+            has_weights = isinstance(weight, str) and weight in {str(name) for name in Xv.columns}
+            weight_v = weight if has_weights else None  # without its column every row counts 1 (section 2.3)
             offset_v = offset if isinstance(offset, str) else None
         if (offset is None) != (offset_v is None):
             raise ParameterError(
@@ -294,8 +311,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
         """`answer(model, part, outputs)` of every partition: lazy over a Dask DataFrame, a list over slices otherwise."""
-        import functools
-
         from dask_dl.frame.prediction import cut_to, map_rows, over_slices
         from dask_dl.frame.source import is_dask_frame, local_table
 
@@ -339,12 +354,11 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             The kept columns; `predict`; for classes one probability column each, named by the class, with a `p` before
             what reads as a whole number.
         """
-        import functools
-
         import pandas as pd
 
         from dask_dl.model import Model
 
+        keep = [keep] if isinstance(keep, str) else list(keep)
         names = [str(name) for name in getattr(X, "columns", ())]
         unknown = [name for name in keep if name not in names]
         if unknown:
@@ -361,6 +375,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             if offset is not None:
                 raise ParameterError("offset: the model was trained without offsets; leave it out.")
             return None
+        if not isinstance(offset, str) and np.ndim(getattr(offset, "_meta", offset)) == 0 and offset is not None:
+            raise ParameterError(f"offset is {offset!r}: give the name of a column, or as many values as rows.")
         name = offset if isinstance(offset, str) else trained if offset is None else None
         if name is None:
             return offset
@@ -500,6 +516,8 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
 
 def _respond(part: Any, model: Model, offset: Any = None, *, answer: Any) -> Any:
     """What a worker does with a partition."""
+    if hasattr(offset, "index") and not part.index.equals(offset.index):
+        raise SchemaError("a partition and its offsets have different indexes: put the offsets into the frame.")
     return answer(model, part, model.outputs(part, offset, "the table to predict"))
 
 
@@ -522,7 +540,10 @@ def _local(X: Any, values: Any) -> Any:
     """Values, or those of a named column, as a NumPy array."""
     if values is None:
         return None
-    values = X[values] if isinstance(values, str) else values
+    if isinstance(values, str):
+        if values not in getattr(X, "columns", ()):
+            raise SchemaError(f"the table has no column {values!r}; it has {list(getattr(X, 'columns', ()))[:30]}.")
+        values = X[values]
     return np.asarray(values.compute() if hasattr(values, "compute") else values)
 
 

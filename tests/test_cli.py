@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,14 @@ def test_every_parameter_is_an_option_with_its_default_in_the_help(capsys):
     [
         (["train", "nowhere.csv", "--target", "y", "--model", "m"], "nowhere.csv: no such file"),
         (["train", "all.csv", "--target", "labl", "--model", "m"], "has no column 'labl'"),
-        (["train", "all.csv", "--target", "label", "--model", "no/such/m"], "there is no folder 'no/such'"),
+        (
+            ["train", "all.csv", "--target", "label", "--model", "no/such/m"],
+            "nothing can be written to the folder 'no/such'",
+        ),
+        (["train", "all.csv", "--target", "label", "--model", "."], "'.' is not the name of a file"),
+        (["train", "all.csv", "--target", "label", "--model", "/dev/null"], "is not the name of a file"),
+        (["train", "all.csv", "--target", "label", "--model", "m", "--plot", "h.xyz"], "'h.xyz' ends in none of"),
+        (["predict", "nothing.zip", "all.csv", "--output", "s3://b/o"], "not available yet for URLs"),
         (["train", "all.csv", "--target", "label", "--model", "m", "--rho", "2", "--l1", "-1"], "2 mistakes"),
         (["train", "all.csv", "--target", "label", "--model", "m", "--nfolds", "3"], "not available yet"),
         (["train", "all.csv", "--target", "label", "--model", "m", "--columns", "a,q"], "no columns ['q']"),
@@ -110,10 +118,30 @@ def test_predictions_do_not_overwrite_unless_told(folder, tmp_path, capsys):
     run("train", folder / "all.csv", "--target", "label", *SMALL, "--model", model, "--quiet")
     out.mkdir()
     (out / "precious").touch()
-    assert run("predict", model, folder / "all.csv", "--output", out) == 1
-    assert "exists" in capsys.readouterr().err and (out / "precious").exists()
-    assert run("predict", model, folder / "all.csv", "--output", out, "--overwrite") == 0
-    assert not (out / "precious").exists() and len(pd.read_parquet(out)) == 200
+    for options, message in ((), "exists"), (("--overwrite",), "holds other things than predictions"):
+        assert run("predict", model, folder / "all.csv", "--output", out, *options) == 1
+        assert message in capsys.readouterr().err and (out / "precious").exists()
+    (out / "precious").unlink()
+    for _ in range(2):
+        assert run("predict", model, folder / "all.csv", "--output", out, "--overwrite") == 0
+        assert len(pd.read_parquet(out)) == 200
+    assert run("predict", model, out, "--output", out, "--overwrite") == 1
+    assert "which is read" in capsys.readouterr().err and len(pd.read_parquet(out)) == 200
+
+
+def test_whole_numbers_are_kept_exactly(folder, tmp_path):
+    model = tmp_path / "model.zip"
+    run("train", folder / "all.csv", "--target", "label", "--columns", "a", *SMALL, "--model", model, "--quiet")
+    ids = 2**53 + 1 + np.arange(20)
+    pd.DataFrame({"id": ids, "a": 0.5}).to_csv(tmp_path / "ids.csv", index=False)
+    assert run("predict", model, tmp_path / "ids.csv", "--output", tmp_path / "out", "--keep", "id", "--quiet") == 0
+    assert pd.read_parquet(tmp_path / "out")["id"].tolist() == ids.tolist()
+
+
+def test_a_misspelled_option_is_told_the_right_one(capsys):
+    with pytest.raises(SystemExit):
+        run("train", "all.csv", "--target", "label", "--model", "m", "--hiden", "8")
+    assert "unknown arguments: --hiden 8; did you mean --hidden?" in capsys.readouterr().err
 
 
 def test_failed_predictions_leave_nothing(folder, tmp_path, capsys):
@@ -133,7 +161,7 @@ def test_picture_of_the_history(folder, tmp_path):
 
 
 def test_console_script_is_installed():
-    command = [sys.executable, "-c", "from dask_dl.cli import main; import sys; sys.exit(main(['--version']))"]
+    command = [Path(sys.executable).with_name("dask-dl"), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == f"dask-dl {__version__}"
 

@@ -9,7 +9,7 @@ from naive import mlp
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import Twin
-from dask_dl.errors import DivergedError, ParameterError
+from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.fit import Plan, fit_model, train_rounds
 from dask_dl.frame.source import open_source
 from dask_dl.node import replica
@@ -260,3 +260,79 @@ def test_long_epochs_show_progress_and_time_left(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2
     assert "of 1,000 rows" in lines[0] and "rows/s" in lines[0] and lines[0].endswith("left")
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e6, 1e9])
+def test_metrics_of_a_number_far_from_zero_are_exact(table, shift):
+    moved = table.assign(y=table["y"] + shift)
+    model = fitted(moved, epochs=3)
+    error = moved["y"] - model.predict(moved)
+    expected = float(np.sqrt((error**2).mean()))
+    assert model.history_["training_rmse"].iloc[-1] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_number_of_zeros_and_ones_is_remarked_on(table):
+    with pytest.warns(DaskDLWarning, match="only 0 and 1"):
+        fitted(table.assign(y=(table["y"] > 3).astype(int)), epochs=1)
+
+
+def test_columns_without_a_value_in_rows_that_count_are_dropped(table):
+    weights = np.where(np.arange(50) < 25, 1.0, 0.0)
+    late = np.where(weights > 0, np.nan, 1e6 * np.arange(50))
+    same = np.where(weights > 0, 3.0, 1e6 * np.arange(50))
+    with pytest.warns(DaskDLWarning, match="dropped 2 columns that are constant or empty: 'late', 'same'"):
+        model = DeepLearningRegressor(hidden=(4,), epochs=1).fit(
+            table.assign(late=late, same=same), "y", sample_weight=weights
+        )
+    assert model.encoder_.columns == ("a", "b", "c")
+
+
+def test_labels_unseen_in_training_are_left_out_of_validation_and_counted(table):
+    train = table[["a", "b"]].assign(y=np.where(table["a"] > 0, "x", "z"))
+    valid = train.assign(y=["new"] * 5 + train["y"].tolist()[5:])
+    with pytest.warns(DaskDLWarning, match="5 rows of the validation table have labels that training never saw"):
+        model = DeepLearningClassifier(hidden=(4,), epochs=1, random_state=1).fit(train, "y", eval_set=valid)
+    assert model.history_["validation_classification_error"].iloc[-1] == pytest.approx(1 - model.score(valid[5:], "y"))
+
+
+def test_prediction_can_be_interrupted_between_kernel_calls(table, monkeypatch):
+    model = fitted(table, epochs=1)
+    calls = []
+    inner = replica.predict_rows
+
+    def spy(rows, lo, hi, *more):
+        calls.append((lo, hi))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        inner(rows, lo, hi, *more)
+
+    monkeypatch.setattr(replica, "predict_rows", spy)
+    with pytest.raises(KeyboardInterrupt):
+        model.predict(table)
+    assert calls == [(0, 16), (16, 50)]
+
+
+def test_rows_of_another_order_are_refused(table):
+    import dask.dataframe as dd
+
+    frame = dd.from_pandas(table, npartitions=2).clear_divisions()
+    shuffled = dd.from_pandas(table.sample(frac=1, random_state=0), npartitions=2, sort=False)
+    with pytest.raises(SchemaError, match="different indexes: are their rows in one order"):
+        DeepLearningRegressor(hidden=(4,), epochs=1).fit(frame[["a", "b"]], shuffled["y"].clear_divisions())
+
+
+def test_persisted_frames_train_while_a_client_is_active(table):
+    import dask.dataframe as dd
+    from distributed import Client, LocalCluster
+
+    frame = dd.from_pandas(table, npartitions=2)
+    alone = fitted(frame, epochs=1)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster),
+    ):
+        held = frame.persist()
+        model = fitted(held, epochs=1)
+        predicted = model.predict(held).compute()
+    np.testing.assert_array_equal(model.coefs_[0], alone.coefs_[0])
+    np.testing.assert_array_equal(predicted, alone.predict(table))

@@ -29,6 +29,7 @@ def open_table(
     *,
     columns: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
+    exact: Sequence[str] = (),
     sep: str = ",",
     encoding: str = "utf-8",
 ) -> Any:
@@ -42,6 +43,8 @@ def open_table(
         The only columns to read.
     categorical : sequence of str
         Columns whose numbers are categories: their values become texts.
+    exact : sequence of str
+        Columns of CSV files whose whole numbers stay whole numbers, to be handed on as they are: identifiers, say.
     sep, encoding : str
         Of CSV files.
 
@@ -52,13 +55,13 @@ def open_table(
         When files of both kinds or none are found, or a column is missing.
     """
     files = _files(path)
-    table = _read_parquet(files) if _is_parquet(files[0]) else _read_csv(files, sep, encoding)
-    wanted = list(table.columns) if columns is None else list(dict.fromkeys([*columns, *categorical]))
+    table = _read_parquet(files) if _is_parquet(files[0]) else _read_csv(files, sep, encoding, exact)
+    wanted = list(table.columns) if columns is None else list(dict.fromkeys(columns))
     unknown = [name for name in [*wanted, *categorical] if name not in table.columns]
     if unknown:
         raise SchemaError(f"{path} has no columns {unknown}; it has {list(table.columns)[:30]}.")
     table = table[wanted]
-    for name in categorical:
+    for name in set(categorical) & set(wanted):
         table[name] = table[name].map_partitions(_texts, name, meta=pd.Series([], dtype="str", name=name))
     return table
 
@@ -110,7 +113,7 @@ def _read_parquet(files: Sequence[Path]) -> Any:
         raise SchemaError(f"not all files can be read as Parquet: {_cause(error)}.") from error
 
 
-def _read_csv(files: Sequence[Path], sep: str, encoding: str) -> Any:
+def _read_csv(files: Sequence[Path], sep: str, encoding: str, exact: Sequence[str]) -> Any:
     import dask.dataframe as dd
 
     _check_encoding(encoding)
@@ -130,12 +133,21 @@ def _read_csv(files: Sequence[Path], sep: str, encoding: str) -> Any:
             sample_rows=SAMPLE_ROWS,
             low_memory=False,
             assume_missing=True,
+            dtype=_whole_numbers(files[0], sep, encoding, exact),
             blocksize="default" if packings == {""} else None,
         )
     except UnicodeDecodeError as error:
         raise SchemaError(f"{files[0]} is not {encoding}: {error}. Name its encoding, for example latin-1.") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, gzip.BadGzipFile, zipfile.BadZipFile, EOFError) as error:
         raise SchemaError(f"{files[0]} cannot be read as CSV with separator {sep!r}: {_cause(error)}.") from error
+
+
+def _whole_numbers(file: Path, sep: str, encoding: str, names: Sequence[str]) -> dict[str, str]:
+    """Nullable integers for those of the named columns that begin with whole numbers: float64 is exact up to 2**53 only."""
+    if not names:
+        return {}
+    head = pd.read_csv(file, sep=sep, encoding=encoding, nrows=SAMPLE_ROWS, low_memory=False)
+    return {name: "Int64" for name in names if name in head and pd.api.types.is_integer_dtype(head[name])}
 
 
 def _literally(files: Sequence[Path]) -> list[str]:
