@@ -352,7 +352,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("classification_stop", _real(also=(-1,)), 0.0, "yes", (-1.0,),
          "Stop when the classification error on training rows is at most this; -1 never. No effect yet."),
         ("regression_stop", _real(also=(-1,)), 1e-6, "yes", (-1.0,),
-         "Stop when the squared error on training rows (squared units of the target) is at most this; -1 never. No effect yet."),
+         "Stop when the mean squared error on training rows (squared target units) is at most this; -1 never. No effect yet."),
         ("stopping_rounds", _COUNT, 5, "yes", (0,),
          "Stop when the mean of the metric over this many scorings no longer improves; 0 never. No effect yet."),
         ("stopping_metric", _METRIC, "auto", "yes", (),
