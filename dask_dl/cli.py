@@ -174,7 +174,10 @@ def _train(options: argparse.Namespace) -> None:
     held = None if options.validation is None else open_table(options.validation, **read)
     _check_writable(options.model, "--model")
     if options.plot:
-        _check_plot(options.plot)
+        from dask_dl.show.plots import check_picture
+
+        check_picture(options.plot)
+        _check_writable(options.plot, "--plot")
     if options.target not in table.columns:
         raise ParameterError(
             f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
@@ -220,17 +223,6 @@ def _check_writable(path: str, option: str) -> None:
         raise ParameterError(
             f"{option}: nothing can be written to the folder {str(target.parent)!r}: {error}."
         ) from error
-
-
-def _check_plot(path: str) -> None:
-    try:
-        from matplotlib.backend_bases import FigureCanvasBase
-    except ImportError as error:
-        raise ParameterError('--plot needs matplotlib: pip install "dask_dl[plots]".') from error
-    kinds = FigureCanvasBase.get_supported_filetypes()
-    if Path(path).suffix.lstrip(".") not in kinds:
-        raise ParameterError(f"--plot: {path!r} ends in none of {', '.join(sorted(kinds))}.")
-    _check_writable(path, "--plot")
 
 
 def _print_summary(model: Any) -> None:

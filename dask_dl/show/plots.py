@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
     from dask_dl.score.history import History
+
+
+def check_picture(path: str) -> None:
+    """Raise ParameterError where a picture of that name could not be drawn."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError as error:
+        raise ParameterError('pictures need matplotlib: pip install "dask_dl[plots]".') from error
+    kinds = FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix.lstrip(".") not in kinds:
+        raise ParameterError(
+            f"{path!r} ends in none of {', '.join(sorted(kinds))}, the kinds of picture that can be written."
+        )
 
 
 def plot_history(history: History, ax: Any = None) -> Any:

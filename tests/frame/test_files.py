@@ -197,9 +197,9 @@ def test_categorical_turns_numbers_into_texts(here, kind):
     assert found["n"].dtype == got["n"].dtype
 
 
-def test_categorical_columns_are_read_even_if_not_chosen(here, frame):
+def test_categorical_columns_that_are_not_chosen_stay_out(here, frame):
     frame.to_csv("t.csv", index=False)
-    assert list(open_table("t.csv", columns=["a"], categorical=["k"]).columns) == ["a", "k"]
+    assert list(open_table("t.csv", columns=["a"], categorical=["k"]).columns) == ["a"]
 
 
 def test_days_of_parquet_files_are_milliseconds(here):
