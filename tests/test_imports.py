@@ -46,7 +46,7 @@ ROOMS = {
     "estimators": ("errors fit frame model parameters show", "scikit-learn's face of fit and model"),
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
-    "cli": ("__init__ demo errors estimators frame parameters", "arguments in, files out"),
+    "cli": ("__init__ demo errors estimators frame parameters show", "arguments in, files out"),
 }
 
 #: package: (the rooms that may import it, why no other).
