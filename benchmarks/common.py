@@ -7,6 +7,7 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,10 +44,30 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         print(f"| {' | '.join(map(str, row))} |")
 
 
+#: Columns of a table of `figure`.
+FIGURE = ("figure", "median", "range", "target", "reached")
+
+
+def figure(
+    name: str, values: Sequence[float], *, at_most: float | None = None, at_least: float | None = None
+) -> tuple[str, ...]:
+    """A line of a table: what was measured several times, and whether the median reaches the target, if there is one."""
+    middle, target, reached = median(values), "", ""
+    if at_most is not None:
+        target, reached = f"<= {at_most:g}", "yes" if middle <= at_most else "NO"
+    if at_least is not None:
+        target, reached = f">= {at_least:g}", "yes" if middle >= at_least else "NO"
+    return name, _shown(middle), f"{_shown(min(values))} to {_shown(max(values))}", target, reached
+
+
+def _shown(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def real_tables() -> Path | None:
     """The folder that DASK_DL_DATA names; None, and a line that says so, without it."""
     folder = os.environ.get("DASK_DL_DATA")
     if folder and Path(folder).is_dir():
         return Path(folder)
-    print("DASK_DL_DATA names no folder: what needs real tables is skipped.\n")
+    print("No real tables: DASK_DL_DATA names no folder.\n")
     return None
