@@ -46,10 +46,10 @@ class Trainer(Protocol):
         """Get the kernels ready, so that no round waits for the compiler."""
 
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
-        """One round: visit the next `n` rows, return the sum of their losses."""
+        """One round: visit the next `n` rows, return the sum of their losses. Raises DivergedError."""
 
     def average(self) -> None:
-        """Bring all replicas to their average, and check that it is finite."""
+        """Bring all replicas to their average."""
 
     def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
         """The network's outputs for encoded rows."""

@@ -201,6 +201,13 @@ def test_divergence_is_a_typed_error_with_remedies(table, given):
         fitted(table, epochs=2, adaptive_rate=False, **given)
 
 
+def test_divergence_is_seen_within_a_round(table, monkeypatch):
+    monkeypatch.setattr("dask_dl.memory.SLICE", 1000)  # a few rows a slice
+    with pytest.raises(DivergedError, match="not finite after") as error:
+        fitted(table, epochs=100, train_samples_per_iteration=5000, adaptive_rate=False, rate=1e30)
+    assert int(str(error.value).split(" after ")[1].split()[0].replace(",", "")) < 50
+
+
 def test_too_large_a_network_is_refused_before_it_is_allocated(table):
     with pytest.raises(ParameterError, match="more than 100,000,000"):
         DeepLearningRegressor(hidden=(50_000, 50_000)).fit(table, "y")

@@ -71,10 +71,14 @@ class Twin:
             visits = self._visits[place : place + min(n, self._per_slice)]
             loss += self.replica.train(gather(self._store, visits), on_rows)
             n -= len(visits)
+            self._check_finite()
         return loss
 
     def average(self) -> None:
-        """One replica is its own average; what it has become is checked."""
+        """One replica is its own average."""
+
+    def _check_finite(self) -> None:
+        """Divergence is seen after a slice of rows, and not only at the end of a long round."""
         flat = self.replica.flat
         n_bad = int(np.count_nonzero(~np.isfinite(flat)))
         if n_bad:
