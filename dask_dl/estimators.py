@@ -130,6 +130,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         reproducible: bool = False,
         random_state: int | None = None,
         n_jobs: int | None = None,
+        parallelism: str = "auto",
+        exchange_interval: int | None = None,
         client: Any = None,
         storage: str = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,7 +22,10 @@ from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
 from dask_dl.model import Model
+from dask_dl.node.blas import one_blas_thread
+from dask_dl.node.parallelism import Parallelism, choose, overshoots
 from dask_dl.node.replica import Replica
+from dask_dl.plan import Plan
 from dask_dl.score import metrics
 from dask_dl.score.history import History, Pace
 
@@ -55,28 +57,21 @@ class Trainer(Protocol):
         """The network's outputs for encoded rows."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much to train, and in which portions."""
-
-    n_total: int  #: rows to visit in all
-    per_round: int  #: rows of a round; the last one is cut
-    pace: Pace
-
-
-def train_rounds(trainer: Trainer, plan: Plan, score: Callable[[int, int, float], None], progress: Progress) -> int:
+def train_rounds(
+    trainer: Trainer, plan: Plan, score: Callable[[int, int, int, float], None], progress: Progress
+) -> int:
     """The loop: train a round, average, score when due. Returns the number of rounds."""
     n_seen, n_rounds, training_seconds = 0, 0, 0.0
     progress.begin_training(plan.n_total)
     while n_rounds == 0 or n_seen < plan.n_total:
-        began = time.monotonic()
-        n = min(plan.per_round, plan.n_total - n_seen)
+        n, began = plan.rows(n_seen), time.monotonic()
         trainer.train(n, progress.trained)
         trainer.average()
-        n_seen, n_rounds, training_seconds = n_seen + n, n_rounds + 1, training_seconds + time.monotonic() - began
         now = time.monotonic()
+        plan.took(n, now - began)
+        n_seen, n_rounds, training_seconds = n_seen + n, n_rounds + 1, training_seconds + now - began
         if n_seen >= plan.n_total or plan.pace.is_due(now):
-            score(n_rounds, n_seen, training_seconds)
+            score(n_rounds, n_seen, n, training_seconds)
             plan.pace.started, plan.pace.took = now, time.monotonic() - now
     return n_rounds
 
@@ -136,17 +131,30 @@ def fit_model(
     if seed is None:
         seed = effective["random_state"] = int(np.random.SeedSequence().generate_state(1)[0])
 
+    threads = choose(
+        topology,
+        optimizer,
+        n_rows=found.n_used,
+        n_jobs=effective["n_jobs"],
+        parallelism=effective["parallelism"],
+        interval=effective["exchange_interval"],
+        reproducible=effective["reproducible"],
+    )
+    for text in overshoots(threads, optimizer):
+        warnings.warn(DaskDLWarning(text), stacklevel=3)
     seen_in_validation = None
     if validation is not None:
         seen_in_validation = _scan_validation(validation, encoder, task, progress)
-    need = _memory(found, seen_in_validation, source, encoder, topology, optimizer, effective)
+    need = _memory(found, seen_in_validation, source, encoder, topology, optimizer, threads, effective)
     progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
     progress.say(str(need))
+    for layer, way in threads.by_layer(topology).items():
+        progress.say(f"{layer}: {way}")
     store = encode_blocks(
         source, found, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode")
     )
 
-    replica = Replica(topology, optimizer, _start(topology, effective, seed))
+    replica = Replica(topology, optimizer, _start(topology, effective, seed), parallelism=threads)
     trainer = Twin(store, replica, seed=seed, shuffle=effective["shuffle_training_data"], order=order)
     history = History(task, validation is not None)
     history.start()
@@ -163,7 +171,7 @@ def fit_model(
         tables["validation"] = _sample(held, effective["score_validation_samples"], seed, "validation sample")
         _check_validation(held, seen_in_validation, validation)
 
-    def score(n_rounds: int, n_seen: int, training_seconds: float) -> None:
+    def score(n_rounds: int, n_seen: int, n_last: int, training_seconds: float) -> None:
         measured = {name: _measure(trainer, blocks, task, target) for name, blocks in tables.items()}
         history.add(
             seconds=time.monotonic() - began,
@@ -171,6 +179,7 @@ def fit_model(
             epochs=n_seen / trainer.n_rows,
             iterations=n_rounds,
             samples=n_seen,
+            samples_per_iteration=n_last,
             training=measured["training"],
             validation=measured.get("validation", {}),
         )
@@ -180,7 +189,17 @@ def fit_model(
         kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
         progress.say(f"compiling the kernels, {kept} (about 20 s) ...")
     trainer.compile()
-    n_rounds = train_rounds(trainer, _plan(effective, trainer.n_rows), score, progress)
+    plan = Plan.of(
+        effective["epochs"],
+        trainer.n_rows,
+        effective["train_samples_per_iteration"],
+        Pace(effective["score_interval"], effective["score_duty_cycle"], effective["score_each_iteration"]),
+        n_weights=topology.size,
+        n_threads=threads.n_threads,
+    )
+    with one_blas_thread():
+        n_rounds = train_rounds(trainer, plan, score, progress)
+    _report_threads(effective, replica)
     return Model(
         task=task,
         encoder=encoder,
@@ -284,17 +303,6 @@ def _start(topology: Topology, e: Mapping[str, Any], seed: int) -> NDArray[np.fl
     return topology.pack(weights, biases)
 
 
-def _plan(e: Mapping[str, Any], n_rows: int) -> Plan:
-    """Rows in all and per round (specification, section 6.5); unlike H2O's, the last round is cut to the epochs asked for."""
-    n_total = round(e["epochs"] * n_rows)
-    if e["epochs"] > 0:
-        n_total = max(1, n_total)
-    asked = e["train_samples_per_iteration"]
-    per_round = n_rows if asked in {0, -1, -2} else asked
-    pace = Pace(e["score_interval"], e["score_duty_cycle"], e["score_each_iteration"])
-    return Plan(n_total, max(1, min(per_round, n_total)), pace)
-
-
 def _sample(store: Blocks, n: int, seed: int, purpose: str) -> Sequence[Rows]:
     """Encoded rows to score on: a uniform sample, gathered once, or all blocks as they are."""
     rows = used_rows(store)
@@ -323,6 +331,7 @@ def _memory(
     encoder: Encoder,
     topology: Topology,
     optimizer: Optimizer,
+    threads: Parallelism,
     e: Mapping[str, Any],
 ) -> memory.Memory:
     n_validation = validation.n_rows if validation else 0
@@ -333,11 +342,23 @@ def _memory(
         n_scored=max(min(n or most, most) for n, most in samples),
         bytes_per_row=encoder.bytes_per_row + 4 * (2 + (OFFSET in source.roles)),
         n_weights=topology.size,
+        n_dense=topology.dense_size,
+        n_buffer=topology.buffer_size,
         n_states=N_STATES[optimizer.kind],
+        n_threads=threads.n_threads,
+        n_copies=threads.n_copies,
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(train_rows),
         largest_partition=max(found.largest_partition, validation.largest_partition if validation else 0),
     )
+
+
+def _report_threads(effective: dict[str, Any], replica: Replica) -> None:
+    """Put what the threads did in place of what was asked; it may have changed on the way."""
+    threads = replica.parallelism
+    effective["n_jobs"] = threads.n_threads
+    effective["exchange_interval"] = threads.interval if threads.way == "staleness" else None
+    effective["parallelism"] = threads.by_layer(replica.topology)
 
 
 def _offset_name(source: Source) -> str | None:

@@ -1,6 +1,6 @@
 """The peak memory of a training, computed before it starts.
 
-peak = imports + compiler + blocks + visiting order + network + the larger of (reading a partition, scoring)
+peak = imports + compiler + blocks + visiting order + network + threads + the larger of (reading a partition, scoring)
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ CHUNKS = 6 * 2**23
 ORDER_PER_ROW = 32
 #: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.
 SLICE = 2**24
+#: Of a thread: what it touches of its stack and of its own heap.
+THREAD = 2**18
 #: float32 outputs twice, and nine float64 arrays of their size inside the metrics; the truth counts as one more output.
 SCORING_PER_OUTPUT = 2 * 4 + 9 * 8
 
@@ -30,6 +32,7 @@ class Memory:
     blocks: int
     order: int
     network: int
+    threads: int
     reading: int
     scoring: int
     compiler: int = 0
@@ -37,14 +40,22 @@ class Memory:
     @property
     def peak(self) -> int:
         """Bytes at the worst moment, imports included."""
-        return IMPORTS + self.compiler + self.blocks + self.order + self.network + max(self.reading, self.scoring)
+        return sum(self._parts().values())
 
     def __str__(self) -> str:
-        parts = {"imports": IMPORTS, "encoded rows": self.blocks, "visiting order": self.order, "network": self.network}
-        if self.compiler:
-            parts["compiler"] = self.compiler
-        parts["reading or scoring"] = max(self.reading, self.scoring)
-        return f"memory: at most {size(self.peak)} = " + " + ".join(f"{size(n)} {name}" for name, n in parts.items())
+        parts = " + ".join(f"{size(n)} {name}" for name, n in self._parts().items() if n)
+        return f"memory: at most {size(self.peak)} = {parts}"
+
+    def _parts(self) -> dict[str, int]:
+        return {
+            "imports": IMPORTS,
+            "encoded rows": self.blocks,
+            "visiting order": self.order,
+            "network": self.network,
+            "threads": self.threads,
+            "compiler": self.compiler,
+            "reading or scoring": max(self.reading, self.scoring),
+        }
 
 
 def size(n: float) -> str:
@@ -56,6 +67,17 @@ def size(n: float) -> str:
     return f"{n:.3g} {unit}" if n < 1000 else f"{n:,.0f} {unit}"
 
 
+def network(n_weights: int, n_dense: int, n_states: int, n_copies: int) -> int:
+    """Bytes of weights and optimizer state.
+
+    A weight takes 4 bytes, and 4 for each vector of state. Working copies hold a dense weight twice, now and at the last
+    exchange, with a state of their own; the first copy's state is the network's. So, under ADADELTA, 12 bytes a weight, and
+    for a dense one 4 + 16 per copy where there are copies.
+    """
+    own_states = max(0, n_copies - 1) * n_states
+    return 4 * (n_weights * (1 + n_states) + n_dense * (2 * n_copies + own_states))
+
+
 def estimate(
     *,
     n_rows: int,
@@ -63,7 +85,11 @@ def estimate(
     n_scored: int,
     bytes_per_row: int,
     n_weights: int,
+    n_dense: int,
+    n_buffer: int,
     n_states: int,
+    n_threads: int,
+    n_copies: int,
     n_outputs: int,
     largest_partition: int,
     compiles: bool,
@@ -78,8 +104,12 @@ def estimate(
         Rows of the larger of both scoring samples.
     bytes_per_row : int
         Of an encoded row with target, weight and offset.
-    n_weights, n_states : int
-        Length of the flat vector of weights, and how many vectors of optimizer state there are.
+    n_weights, n_dense, n_states : int
+        Length of the flat vector of weights and of its dense part, and how many vectors of optimizer state there are.
+    n_buffer : int
+        float32 numbers of a thread's buffers.
+    n_threads, n_copies : int
+        Threads, and working copies of the dense part that they may make.
     n_outputs : int
         Outputs of the network.
     largest_partition : int
@@ -90,7 +120,8 @@ def estimate(
     return Memory(
         blocks=(n_rows + n_validation) * bytes_per_row,
         order=n_rows * ORDER_PER_ROW + 2 * min(SLICE, n_rows * bytes_per_row),
-        network=4 * n_weights * (1 + n_states),
+        network=network(n_weights, n_dense, n_states, n_copies),
+        threads=n_threads * (THREAD + 4 * n_buffer),
         reading=int(READING * largest_partition) + min(CHUNKS, 6 * largest_partition),
         compiler=COMPILER if compiles else 0,
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),

@@ -399,7 +399,12 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
          "Same data, parameters and random_state: same weights, bit for bit. Takes longer."),
         ("random_state", _SEED, None, "yes", "all",
          "Seed of the starting weights, of the order of rows and of every draw; None or -1 draws one.", _no_seed),
-        ("n_jobs", _int(1, also=(-1,)), None, "request", (1,), "Threads per machine; -1 is all cores, None auto."),
+        ("n_jobs", _int(1, also=(-1,)), None, "request", "all",
+         "Threads per machine, at most; None and -1 are as many as the process may use cores."),
+        ("parallelism", _choice("auto", "staleness", "team"), "auto", "request", "all",
+         "Threads train rows of their own and exchange what they learn (staleness), or share every row (team: exact)."),
+        ("exchange_interval", _number(_to_int, 1, 64, "[]", ()), None, "request", "all",
+         "Rows that a thread trains between two exchanges; None is 64, or 16 for SGD, over the number of other threads."),
         ("client", _object("dask.distributed.Client"), None, "request", (), "Cluster to train on, or this process."),
         ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", ("memory",),
          "Where encoded rows wait between epochs: in memory, on local disk, or nowhere (encoded anew each time)."),
@@ -505,6 +510,8 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "ADADELTA needs rho above 0; use 0.9 to 0.999, or adaptive_rate=False"),
     Rule(("adaptive_rate", "epsilon"), lambda p: p.adaptive_rate and not p.epsilon,
          "ADADELTA needs epsilon above 0; use 1e-10 to 1e-4, or adaptive_rate=False"),
+    Rule(("reproducible", "parallelism"), lambda p: p.reproducible and p.parallelism == "staleness",
+         "threads that exchange give other bits every time; use parallelism auto or team"),
     Rule(("sparse", "elastic_averaging"), lambda p: p.sparse and p.elastic_averaging,
          "elastic averaging does not go with sparse inputs; leave one of them False"),
     Rule(("loss",), lambda p: p.task == "classification" and p.loss == "quadratic",
@@ -567,6 +574,7 @@ NO_EFFECT: Final[Sequence[Rule]] = (
          "needs train_samples_per_iteration=-2"),
     Rule(("replicate_training_data",), lambda p: p.reproducible, "needs reproducible=False"),
     Rule(("single_node_mode",), lambda p: not p.replicate_training_data, "needs replicate_training_data=True"),
+    Rule(("exchange_interval",), lambda p: p.reproducible or p.parallelism == "team", "a team exchanges nothing"),
     Rule(("checkpoint_interval",), lambda p: p.checkpoint_dir is None, "needs checkpoint_dir"),
     Rule(("diagnostics",), lambda _: True, "obsolete"),
 )
@@ -664,7 +672,7 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
     Returns
     -------
     dict
-        The same parameters. A random_state of None stays: drawing a seed is the caller's part.
+        The same parameters. What depends on the machine stays as it is, a random_state of None too.
     """
     e = dict(parameters)
     if e["distribution"] == "auto" and task == "classification":
@@ -685,8 +693,8 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
 
     if e["reproducible"]:  # nothing may depend on the clock or on the number of threads
         e |= {"force_load_balance": True, "score_each_iteration": True, "replicate_training_data": False}
-    if e["train_samples_per_iteration"] == -2:
-        e["train_samples_per_iteration"] = -1 if e["reproducible"] else 0
+        if e["train_samples_per_iteration"] == -2:
+            e["train_samples_per_iteration"] = -1
 
     if not e["stopping_rounds"]:
         e["stopping_metric"] = None
@@ -697,8 +705,6 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
         if e["fold_assignment"] == "auto":
             e["fold_assignment"] = "random"
 
-    if e["n_jobs"] is None:
-        e["n_jobs"] = 1
     if e["storage"] == "auto":
         e["storage"] = "memory"
     return e

@@ -10,9 +10,10 @@ from naive import mlp
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import Twin
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
-from dask_dl.fit import Plan, fit_model, train_rounds
+from dask_dl.fit import fit_model, train_rounds
 from dask_dl.frame.source import open_source
 from dask_dl.node import replica
+from dask_dl.plan import Plan
 from dask_dl.score.history import History, Pace
 from dask_dl.show.progress import Progress
 
@@ -55,16 +56,16 @@ class Recorder:
 
 def test_a_round_trains_then_averages_and_the_last_one_is_cut():
     trainer, scored = Recorder(), []
-    plan = Plan(n_total=25, per_round=10, pace=Pace(0.0, 0.0, each_iteration=True))
-    n_rounds = train_rounds(trainer, plan, lambda *event: scored.append(event[:2]), Progress(quiet=True))
+    plan = Plan(n_total=25, n_epoch=10, pace=Pace(0.0, 0.0, each_iteration=True), fixed=10)
+    n_rounds = train_rounds(trainer, plan, lambda *event: scored.append(event[:3]), Progress(quiet=True))
     assert trainer.asked == [10, "average", 10, "average", 5, "average"]
     assert n_rounds == 3
-    assert scored == [(1, 10), (2, 20), (3, 25)]
+    assert scored == [(1, 10, 10), (2, 20, 10), (3, 25, 5)]
 
 
 def test_the_end_is_always_scored():
     scored = []
-    plan = Plan(n_total=40, per_round=10, pace=Pace(interval=1e9, duty_cycle=1.0, each_iteration=False, started=1e12))
+    plan = Plan(40, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False, started=1e12), fixed=10)
     train_rounds(Recorder(), plan, lambda *event: scored.append(event[:2]), Progress(quiet=True))
     assert scored == [(4, 40)]
 
@@ -83,12 +84,13 @@ def test_pace_follows_interval_and_duty_cycle(since, took, due):
 @pytest.mark.parametrize(
     ("given", "samples"),
     [
-        ({"epochs": 3}, [0, 50, 100, 150]),
+        ({"epochs": 3}, list(range(0, 151, 15))),  # a tiny table: ten rounds
+        ({"epochs": 20}, list(range(0, 1001, 50))),  # a round is at most an epoch
         ({"epochs": 3, "train_samples_per_iteration": 0}, [0, 50, 100, 150]),
         ({"epochs": 3, "train_samples_per_iteration": -1}, [0, 50, 100, 150]),
         ({"epochs": 1, "train_samples_per_iteration": 20}, [0, 20, 40, 50]),
         ({"epochs": 2.5, "train_samples_per_iteration": 70}, [0, 70, 125]),
-        ({"epochs": 0.3}, [0, 15]),
+        ({"epochs": 0.3}, list(range(16))),
         ({"epochs": 0.001}, [0, 1]),
         ({"epochs": 1, "train_samples_per_iteration": 1000}, [0, 50]),
         ({"epochs": 0}, [0, 0]),
@@ -160,13 +162,18 @@ def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
 
     monkeypatch.setattr(Twin, "outputs", spy)
     DeepLearningRegressor(
-        hidden=(4,), epochs=1, random_state=1, score_training_samples=20, score_validation_samples=10
+        hidden=(4,),
+        epochs=1,
+        random_state=1,
+        train_samples_per_iteration=0,
+        score_training_samples=20,
+        score_validation_samples=10,
     ).fit(table, "y", eval_set=table)
     assert sizes == [20, 10]
 
 
 def test_history_has_the_columns_of_the_specification(table):
-    times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples"]
+    times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples", "samples_per_iteration"]
     numbers = ["rmse", "deviance", "mae", "r2"]
     history = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table, "y", eval_set=table).history_
     assert [*history] == [*times, *(f"training_{n}" for n in numbers), *(f"validation_{n}" for n in numbers)]
@@ -187,6 +194,7 @@ def test_best_event_is_the_first_with_the_least_loss():
             epochs=k,
             iterations=k,
             samples=k,
+            samples_per_iteration=1,
             training={"deviance": -k},
             validation={"deviance": loss},
         )
@@ -198,7 +206,7 @@ def test_best_event_is_the_first_with_the_least_loss():
 )
 def test_divergence_is_a_typed_error_with_remedies(table, given):
     with pytest.raises(DivergedError, match="weights are not finite after 50 rows"):
-        fitted(table, epochs=2, adaptive_rate=False, **given)
+        fitted(table, epochs=2, train_samples_per_iteration=0, adaptive_rate=False, **given)
 
 
 def test_divergence_is_seen_within_a_round(table, monkeypatch):

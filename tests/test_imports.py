@@ -39,8 +39,9 @@ ROOMS = {
         "the fitted value: encodes rows, runs the network on them, is saved and shown; never trains",
     ),
     # On top: what puts the rooms together
+    "plan": ("score", "portions of a training: numbers in, numbers out"),
     "fit": (
-        "checkpoint cluster errors frame jit kernels memory model node parameters score show state",
+        "checkpoint cluster errors frame jit kernels memory model node parameters plan score show state",
         "the loop: the one file that knows all rooms",
     ),
     "estimators": ("errors fit frame model parameters show", "scikit-learn's face of fit and model"),

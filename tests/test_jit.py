@@ -13,7 +13,7 @@ from dask_dl import jit
 PROBE = """
 import numpy as np
 from dask_dl import jit
-from dask_dl.kernels.network import dot
+from dask_dl.kernels.layers import dot
 print(jit.cache_folder(), jit.is_cached(dot))
 assert dot(np.ones(3, np.float32), np.ones(3, np.float32)) == 3
 print(sum(dot.stats.cache_hits.values()), jit.is_cached(dot))

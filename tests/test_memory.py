@@ -52,7 +52,11 @@ def test_real_peak_stays_below_the_printed_one(folder):
     assert real > 0.6 * printed, line  # a bound that says nothing is no bound
 
 
-def test_terms_of_blocks_and_network_are_those_of_the_arrays(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("n_jobs", "parallelism"), [(1, "auto"), (2, "staleness"), (8, "staleness"), (2, "team"), (8, "team")]
+)
+@pytest.mark.parametrize("optimizer", [{}, {"adaptive_rate": False}, {"adaptive_rate": False, "momentum_stable": 0.5}])
+def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism, optimizer, monkeypatch, capsys):
     random = np.random.default_rng(0)
     n = 5000
     table = pd.DataFrame(random.normal(size=(n, 20)), columns=[f"c{i}" for i in range(20)])
@@ -65,18 +69,53 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(monkeypatch, capsys
         twins.append(self)
 
     monkeypatch.setattr(Twin, "__init__", spy)
-    DeepLearningRegressor(hidden=(30, 7), epochs=0.1, verbose=True).fit(table, "y", sample_weight="w", offset="o")
+    given = optimizer | {"n_jobs": n_jobs, "parallelism": parallelism}
+    DeepLearningRegressor(hidden=(70, 64), epochs=0.1, verbose=True, **given).fit(
+        table, "y", sample_weight="w", offset="o"
+    )
     terms = {name: n_bytes for n_bytes, name in figures(capsys.readouterr().out.split("memory: ")[1].splitlines()[0])}
     (twin,) = twins
     assert terms["encoded rows"] == pytest.approx(twin._store.nbytes, rel=0.01)
     arrays = [twin.replica.flat, *twin.replica.states]
+    for rank, hand in enumerate(twin.replica.hands):
+        if len(hand.shared):  # a working copy; the first has the replica's optimizer state
+            arrays += [hand.dense.weights, hand.base, *(hand.dense[1:] if rank else ())]
     assert terms["network"] == pytest.approx(sum(a.nbytes for a in arrays), rel=0.01)
+    assert len(twin.replica.hands) == (min(n_jobs, 5) if parallelism == "team" else n_jobs)
+
+
+RUN_WIDE = """
+import re, sys
+import numpy as np, pandas as pd
+from dask_dl import DeepLearningRegressor
+random = np.random.default_rng(0)
+table = pd.DataFrame(random.normal(size=(2500, 100)).astype("f4"), columns=[f"c{i}" for i in range(100)])
+table["y"] = table["c0"] + random.normal(size=2500)
+given = {"parallelism": "staleness"} if int(sys.argv[1]) > 1 else {}
+DeepLearningRegressor(hidden=(1500, 1000), epochs=0.2, n_jobs=int(sys.argv[1]), verbose=True, **given).fit(table, "y")
+status = open("/proc/self/status").read()
+print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
+"""
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 8])
+def test_real_peak_of_working_copies_stays_below_the_printed_one(n_jobs):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_WIDE, str(n_jobs)], capture_output=True, text=True, check=True, timeout=200
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
+    terms = {name: n_bytes for n_bytes, name in figures(line)}
+    real = float(done.stdout.split("peak")[1])
+    assert real <= figures(line)[0][0] * 1.005, line
+    assert real > terms["network"] + 150e6, line  # the copies are really there
+    weights = 1.65e6  # 12 bytes for each of them, or 4 and 16 for each thread
+    assert terms["network"] == pytest.approx(weights * (12 if n_jobs == 1 else 4 + 16 * n_jobs), rel=0.02)
 
 
 def test_the_peak_is_the_sum_of_its_terms():
     need = memory.estimate(
-        n_rows=10**6, n_validation=10**5, n_scored=10**4, bytes_per_row=100, n_weights=10**6, n_states=2, n_outputs=10,
-        largest_partition=10**8, compiles=True,
+        n_rows=10**6, n_validation=10**5, n_scored=10**4, bytes_per_row=100, n_weights=10**6, n_dense=10**5,
+        n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_outputs=10, largest_partition=10**8, compiles=True,
     )  # fmt: skip
     total, *terms = figures(str(need))
     assert total[0] == pytest.approx(sum(n for n, _ in terms), rel=0.01) == pytest.approx(need.peak, rel=0.01)

@@ -75,7 +75,8 @@ class Twin:
         return loss
 
     def average(self) -> None:
-        """One replica is its own average."""
+        """One replica is its own average; its threads bring their optimizer states together."""
+        self.replica.merge()
 
     def _check_finite(self) -> None:
         """Divergence is seen after a slice of rows, and not only at the end of a long round."""
@@ -89,4 +90,6 @@ class Twin:
 
     def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
         """The network's outputs for encoded rows."""
-        return np.concatenate([predict(self.replica.topology, self.replica.flat, block) for block in blocks])
+        replica = self.replica
+        n_threads = replica.parallelism.n_threads
+        return np.concatenate([predict(replica.topology, replica.flat, block, n_threads) for block in blocks])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dask_dl.state import aligned_zeros, padded
+from dask_dl.state import LANE, aligned_zeros, padded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,10 @@ N_IN, STRIDE, N_OUT, WEIGHTS, BIASES = range(5)
 class Network(NamedTuple):
     """What a kernel must know of a topology."""
 
-    layers: NDArray[np.int64]  #: (L, 5): inputs, padded row length, units, offset of weights, offset of biases
-    n_onehot: int  #: one-hot slots; their rows start at 0 and are as long as the first layer, padded
+    layers: NDArray[
+        np.int64
+    ]  #: (L, 5): inputs, padded row length, units; where in the dense part weights, biases start
+    n_onehot: int  #: one-hot slots; their rows are as long as the first layer, padded
     activation: int  #: RECTIFIER or TANH
     output: int  #: LINEAR or SOFTMAX
 
@@ -76,23 +78,45 @@ class Topology:
     def network(self) -> Network:
         """The same as data for kernels."""
         layers = np.zeros((len(self.units), 5), np.int64)
-        end = self.n_onehot * padded(self.units[0])
+        end = 0
         for row, n_in, n_out in zip(layers, (self.n_dense, *self.hidden), self.units, strict=True):
             row[:] = n_in, padded(n_in), n_out, end, end + n_out * padded(n_in)
             end = row[BIASES] + padded(n_out)
         return Network(layers, self.n_onehot, ACTIVATIONS[self.activation], OUTPUTS[self.output])
 
     @property
-    def size(self) -> int:
-        """Length of the flat vector, padding included."""
+    def onehot_size(self) -> int:
+        """Length of the one-hot block, with which the flat vector starts; the rest is its dense part."""
+        return self.n_onehot * padded(self.units[0])
+
+    @property
+    def dense_size(self) -> int:
+        """Length of the dense part: weights of dense inputs, and biases."""
         last = self.network.layers[-1]
         return int(last[BIASES]) + padded(int(last[N_OUT]))
 
     @property
-    def scratch_size(self) -> int:
-        """float32 numbers that a thread needs beside rows and weights: activations, deltas, and three widest layers."""
+    def size(self) -> int:
+        """Length of the flat vector, padding included."""
+        return self.onehot_size + self.dense_size
+
+    @property
+    def buffers(self) -> tuple[int, int, int]:
+        """float32 numbers of all layers' activations; lanes of units, and inputs, of the widest layer with hidden inputs."""
         widths = [padded(n) for n in self.units]
-        return 2 * sum(widths) + 3 * max(widths)
+        return sum(widths), max(widths[1:], default=0) // LANE, max(widths[:-1], default=0)
+
+    @property
+    def buffer_size(self) -> int:
+        """float32 numbers of a crew's buffers and of a thread's scratch."""
+        activations, lanes, widest = self.buffers
+        return 2 * (activations + lanes * widest) + self.scratch_size
+
+    @property
+    def scratch_size(self) -> int:
+        """float32 numbers that each thread needs to itself: deltas, an output, and two widest layers."""
+        widths = [padded(n) for n in self.units]
+        return sum(widths) + widths[-1] + 2 * max(widths)
 
     def pack(
         self, weights: Sequence[NDArray[np.floating]], biases: Sequence[NDArray[np.floating]]
@@ -122,5 +146,5 @@ class Topology:
         n_in, stride, n_out, weights, biases = (int(v) for v in self.network.layers[k])
         n_onehot = self.n_onehot if k == 0 else 0
         onehot = flat[: n_onehot * padded(n_out)].reshape(n_onehot, padded(n_out))[:, :n_out]
-        dense = flat[weights:biases].reshape(n_out, stride)[:, :n_in]
-        return onehot, dense, flat[biases : biases + n_out]
+        dense = flat[self.onehot_size :]
+        return onehot, dense[weights:biases].reshape(n_out, stride)[:, :n_in], dense[biases : biases + n_out]

@@ -4,266 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from dask_dl.jit import inlined, kernel
-from dask_dl.kernels.layout import BIASES, N_IN, N_OUT, RECTIFIER, SOFTMAX, STRIDE, WEIGHTS
-from dask_dl.kernels.steps import (
-    ADADELTA,
-    MOMENTUM,
-    ONE,
-    PLAIN,
-    TWO,
-    ZERO,
-    adadelta,
-    gradient,
-    momentum,
-    plain,
-    squared_gradients,
+from dask_dl.jit import kernel
+from dask_dl.kernels.atomics import LINE, fetch_add, load, now
+from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, meet, share, take
+from dask_dl.kernels.layers import (
+    Step,
+    activate,
+    backward_biases,
+    backward_levels,
+    backward_units,
+    forward_levels,
+    forward_units,
+    hidden_deltas,
+    output_deltas,
+    softmax,
 )
+from dask_dl.kernels.layout import N_IN, N_OUT, SOFTMAX
+from dask_dl.kernels.spans import span
+from dask_dl.kernels.steps import ONE, ZERO
+from dask_dl.state import LANE
 
 
 @kernel
 def pad(n):
-    """Whole lanes of 16."""
-    return (n + 15) // 16 * 16
-
-
-@kernel
-def dot(a, b):
-    """Sum of products, in vector registers."""
-    total = ZERO
-    for i in range(a.shape[0]):
-        total += a[i] * b[i]
-    return total
-
-
-@kernel
-def add_scaled(out, d, w):
-    """Out += d * w."""
-    for i in range(w.shape[0]):
-        out[i] += d * w[i]
-
-
-@kernel
-def forward_units(layer, inputs, flat, out, lo, hi):
-    """Pre-activations of units [lo, hi): bias plus dense inputs."""
-    stride = layer[STRIDE]
-    for j in range(lo, hi):
-        start = layer[WEIGHTS] + j * stride
-        out[j] = flat[layer[BIASES] + j] + dot(flat[start : start + stride], inputs)
-
-
-@kernel
-def forward_levels(active, stride, flat, out, lo, hi):
-    """Adds to the first layer's units [lo, hi) what the active one-hot slots feed."""
-    for c in range(active.shape[0]):
-        if active[c] >= 0:
-            row = flat[active[c] * stride : active[c] * stride + stride]
-            for j in range(lo, hi):
-                out[j] += row[j]
-
-
-@kernel
-def activate(kind, out, lo, hi):
-    """Hidden activations of units [lo, hi), in place."""
-    if kind == RECTIFIER:
-        for j in range(lo, hi):
-            out[j] = max(out[j], ZERO)
-    else:
-        for j in range(lo, hi):
-            out[j] = np.tanh(out[j])
-
-
-@kernel
-def softmax(out, n):
-    """Probabilities from the first n numbers of `out`, in place."""
-    top = out[0]
-    for j in range(1, n):
-        top = max(top, out[j])
-    total = ZERO
-    for j in range(n):
-        out[j] = np.exp(out[j] - top)
-        total += out[j]
-    for j in range(n):
-        out[j] /= total
-
-
-@kernel
-def forward(network, dense, active, offset, flat, acts):
-    """One row through all layers. `acts` holds every layer's padded activations one after another."""
-    layers = network.layers
-    last = layers.shape[0] - 1
-    start = 0
-    inputs = dense
-    for k in range(last + 1):
-        n = layers[k, N_OUT]
-        out = acts[start : start + pad(n)]
-        forward_units(layers[k], inputs, flat, out, 0, n)
-        if k == 0:
-            forward_levels(active, pad(n), flat, out, 0, n)
-        if k < last:
-            activate(network.activation, out, 0, n)
-            inputs = out
-            start += pad(n)
-    out = acts[start : start + pad(layers[last, N_OUT])]
-    if network.output == SOFTMAX:
-        softmax(out, layers[last, N_OUT])
-    else:
-        out[0] += offset
-    return start
-
-
-@kernel
-def output_deltas(kind, out, n, target, weight, deltas):
-    """Slopes of the loss by the output's pre-activations (section 4). Returns the loss of the row."""
-    if kind == SOFTMAX:
-        label = np.int64(target)
-        for j in range(n):
-            deltas[j] = weight * out[j]
-        deltas[label] -= weight
-        return -weight * np.log(max(out[label], np.float32(1e-15)))
-    residual = out[0] - target
-    deltas[0] = weight * TWO * residual
-    return weight * residual * residual
-
-
-@kernel
-def hidden_deltas(kind, acts, errors, deltas, n):
-    """Slopes by the pre-activations of a hidden layer from those by its activations."""
-    if kind == RECTIFIER:
-        for j in range(n):
-            deltas[j] = errors[j] if acts[j] > ZERO else ZERO
-    else:
-        for j in range(n):
-            deltas[j] = errors[j] * (ONE - acts[j] * acts[j])
-
-
-@kernel
-def rate_of(opt, n_seen):
-    """(rate, momentum) for the row before which `n_seen` rows were learned (section 5.3, golden 'rows counted at once')."""
-    ramp = ONE if n_seen >= opt.momentum_ramp else n_seen / opt.momentum_ramp
-    decay = opt.momentum_start + ramp * (opt.momentum_stable - opt.momentum_start)
-    return opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
-
-
-@inlined
-def update(opt, rate, decay, a, d, w, state0, state1):
-    """One optimizer step on one vector."""
-    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
-    if opt.kind == ADADELTA:
-        adadelta(a, d, w, state0, state1, np.float32(opt.rho), np.float32(opt.epsilon), l1, l2, opt.fast_mode)
-    elif opt.kind == MOMENTUM:
-        momentum(a, d, w, state0, rate, decay, opt.nesterov, l1, l2, opt.fast_mode)
-    else:
-        plain(a, d, w, rate, l1, l2, opt.fast_mode)
-
-
-@kernel
-def backward_units(opt, rate, decay, layer, inputs, deltas, flat, state0, state1, errors, squares, lo, hi):
-    """Errors to the layer below (none when `errors` is empty) and the update of units [lo, hi).
-
-    Errors use the weights as they were before this row's step (section 5.1). `squares` receives, per unit, the sum of
-    squared slopes of its dense weights: ADADELTA's rule for biases.
-    """
-    stride = layer[STRIDE]
-    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
-    penalised = l1 != ZERO or l2 != ZERO
-    skip = opt.fast_mode or (opt.kind == PLAIN and not penalised)
-    square = dot(inputs, inputs)
-    for j in range(lo, hi):
-        d = deltas[j]
-        if skip and d == ZERO:
-            continue
-        start = layer[WEIGHTS] + j * stride
-        stop = start + stride
-        w = flat[start:stop]
-        if errors.shape[0] > 0:
-            add_scaled(errors, d, w)
-        if opt.kind == ADADELTA:
-            squares[j] = squared_gradients(inputs, d, w, l1, l2, opt.fast_mode) if penalised else d * d * square
-        update(opt, rate, decay, inputs, d, w, state0[start:stop], state1[start:stop])
-
-
-@kernel
-def backward_level(opt, rate, decay, slot, is_active, deltas, none, flat, state0, state1, squares, lo, hi):
-    """Update of one one-hot slot's weights to units [lo, hi); `none` is a vector of zeros, the slope of an absent level."""
-    stride = deltas.shape[0]
-    start, stop = slot * stride + lo, slot * stride + hi
-    w = flat[start:stop]
-    a = deltas[lo:hi] if is_active else none[lo:hi]
-    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
-    if opt.kind == ADADELTA:
-        for j in range(hi - lo):
-            g = gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)
-            squares[lo + j] += g * g
-    update(opt, rate, decay, a, ONE, w, state0[start:stop], state1[start:stop])
-
-
-@kernel
-def backward_levels(opt, rate, decay, n_onehot, active, deltas, none, flat, state0, state1, squares, lo, hi):
-    """Update of the one-hot weights: the active ones, and without fast_mode the absent ones too."""
-    if opt.fast_mode or (opt.kind == PLAIN and opt.l1 == 0 and opt.l2 == 0):
-        for c in range(active.shape[0]):
-            if active[c] >= 0:
-                backward_level(opt, rate, decay, active[c], True, deltas, none, flat, state0, state1, squares, lo, hi)
-        return
-    for slot in range(n_onehot):
-        is_active = False
-        for c in range(active.shape[0]):
-            is_active |= active[c] == slot
-        backward_level(opt, rate, decay, slot, is_active, deltas, none, flat, state0, state1, squares, lo, hi)
-
-
-@kernel
-def backward_biases(opt, rate, decay, layer, n_inputs, deltas, flat, state0, state1, squares, lo, hi):
-    """Biases of units [lo, hi). Under ADADELTA their running means follow the mean squared slope of the unit's weights."""
-    start, stop = layer[BIASES] + lo, layer[BIASES] + hi
-    a, w = deltas[lo:hi], flat[start:stop]
-    s0, s1 = state0[start:stop], state1[start:stop]
-    if opt.kind != ADADELTA:
-        update(opt, rate, decay, a, ONE, w, s0, s1)
-        return
-    rho, epsilon = np.float32(opt.rho), np.float32(opt.epsilon)
-    for j in range(hi - lo):
-        if opt.fast_mode and a[j] == ZERO:
-            continue
-        q = squares[lo + j] / np.float32(n_inputs)
-        s0[j] = rho * s0[j] + (ONE - rho) * q
-        ratio = (s1[j] + epsilon) / (s0[j] + epsilon)
-        s1[j] = rho * s1[j] + (ONE - rho) * (ratio * q)
-        w[j] -= np.sqrt(ratio) * gradient(a[j], ONE, w[j], np.float32(opt.l1), np.float32(opt.l2), opt.fast_mode)
-
-
-@kernel
-def backward(
-    network, opt, n_seen, dense, active, acts, deltas, errors, squares, none, flat, state0, state1, last_start
-):
-    """One row back through all layers, output first, each layer updated as soon as its errors are passed down."""
-    layers = network.layers
-    rate, decay = rate_of(opt, n_seen)
-    start = last_start
-    for k in range(layers.shape[0] - 1, -1, -1):
-        n = layers[k, N_OUT]
-        mine = deltas[start : start + pad(n)]
-        below = start
-        inputs = dense
-        passed = errors[:0]
-        if k > 0:
-            below = start - pad(layers[k, N_IN])
-            inputs = acts[below:start]
-            passed = errors[: pad(layers[k, N_IN])]
-            passed[:] = ZERO
-        step = np.float32(rate * opt.rate_decay**k)
-        drag = np.float32(decay)
-        squares[:n] = ZERO
-        backward_units(opt, step, drag, layers[k], inputs, mine, flat, state0, state1, passed, squares, 0, n)
-        n_inputs = layers[k, N_IN]
-        if k == 0:
-            n_inputs += network.n_onehot
-            backward_levels(opt, step, drag, network.n_onehot, active, mine, none, flat, state0, state1, squares, 0, n)
-        backward_biases(opt, step, drag, layers[k], n_inputs, mine, flat, state0, state1, squares, 0, n)
-        if k > 0:
-            hidden_deltas(network.activation, inputs, passed, deltas[below:start], layers[k, N_IN])
-        start = below
+    """Whole lanes."""
+    return (n + LANE - 1) // LANE * LANE
 
 
 @kernel
@@ -278,45 +43,155 @@ def sizes(network):
 
 
 @kernel
-def train_rows(rows, lo, hi, network, opt, n_seen, flat, state0, state1, scratch):
-    """Visit rows [lo, hi) in order, one step each, and return the sum of their losses before their steps.
+def forward(network, inputs, active, offset, table, dense, crew, acts, out):
+    """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
-    rows Rows; network Network; opt Optimizer; n_seen i8: rows learned before the first of these.
-    flat (size,) f4: weights and biases as `layout` describes them; state0, state1 (size,) f4 or empty: `N_STATES`.
-    scratch (`layout.Topology.scratch_size`,) f4: private to the thread. A row of weight 0 is passed over.
-    One thread equals tests/naive/mlp.py.
+    acts (activations,) f4: every layer's padded activations one after another, shared by the crew, as are `table` and
+    `dense`, the weights. Returns where the output's activations start.
     """
-    total, widest = sizes(network)
-    acts, deltas = scratch[:total], scratch[total : 2 * total]
-    widths = scratch[2 * total :]
-    errors, squares, none = widths[:widest], widths[widest : 2 * widest], widths[2 * widest : 3 * widest]
-    acts[:] = ZERO  # padding must be zero
-    deltas[:] = ZERO
-    none[:] = ZERO
-    n_outputs = network.layers[-1, N_OUT]
-    weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
-    loss = 0.0
-    for i in range(lo, hi):
-        weight = rows.weight[i] if weighted else ONE
-        if weight == ZERO:
-            continue
-        offset = rows.offset[i] if shifted else ZERO
-        dense, active = rows.dense[i], rows.active[i]
-        start = forward(network, dense, active, offset, flat, acts)
-        loss += output_deltas(network.output, acts[start:], n_outputs, rows.target[i], weight, deltas[start:])
-        backward(network, opt, n_seen, dense, active, acts, deltas, errors, squares, none, flat, state0, state1, start)
-        n_seen += 1
-    return loss
+    layers = network.layers
+    last = layers.shape[0] - 1
+    start = 0
+    for k in range(last + 1):
+        n = pad(layers[k, N_OUT])
+        here = span(acts, start, n)
+        lo, hi = share(n, crew.rank, crew.size)
+        forward_units(layers[k], inputs, dense, here, lo, hi)
+        if k == 0:
+            forward_levels(active, n, table, here, lo, hi)
+        if k < last:
+            activate(network.activation, here, lo, hi)
+            start += n
+        meet(crew)
+        inputs = here
+    for j in range(out.shape[0]):
+        out[j] = inputs[j]
+    if network.output == SOFTMAX:
+        softmax(out, layers[last, N_OUT])
+    else:
+        out[0] += offset
+    return start
 
 
 @kernel
-def predict_rows(rows, lo, hi, network, flat, out, scratch):
-    """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4."""
-    acts = scratch
-    acts[:] = ZERO
+def rate_of(opt, n_seen):
+    """(rate, momentum) for the row before which `n_seen` rows were learned (section 5.3, golden 'rows counted at once')."""
+    ramp = ONE if n_seen >= opt.momentum_ramp else n_seen / opt.momentum_ramp
+    decay = opt.momentum_start + ramp * (opt.momentum_stable - opt.momentum_start)
+    return opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
+
+
+@kernel
+def backward(network, opt, n_seen, inputs, active, table, dense, crew, acts, deltas, squares, none, start):
+    """One row back through all layers, output first; a layer is updated as soon as its errors are passed down.
+
+    deltas (activations,) f4 with those of the output in place; squares, none (widest,) f4, `none` all zeros: private.
+    """
+    layers = network.layers
+    rate, decay = rate_of(opt, n_seen)
+    for k in range(layers.shape[0] - 1, -1, -1):
+        n = pad(layers[k, N_OUT])
+        lo, hi = share(n, crew.rank, crew.size)
+        mine = span(deltas, start, n)
+        if k < layers.shape[0] - 1:
+            n_above = pad(layers[k + 1, N_OUT])
+            hidden_deltas(network.activation, span(acts, start, n), crew.errors[(k + 1) & 1], n_above, mine, lo, hi)
+        step = Step(np.float32(rate * opt.rate_decay**k), np.float32(decay))
+        sums = span(squares, lo, hi - lo)
+        for j in range(hi - lo):
+            sums[j] = ZERO
+        n_inputs = layers[k, N_IN]
+        below = 0 if k == 0 else pad(n_inputs)
+        reads = inputs if k == 0 else span(acts, start - below, below)
+        backward_units(opt, step, layers[k], reads, mine, dense, crew.errors[k & 1], k == 0, squares, lo, hi)
+        if k == 0:
+            n_inputs += network.n_onehot
+            backward_levels(opt, step, network.n_onehot, active, n, mine, none, table, squares, lo, hi)
+        backward_biases(opt, step, layers[k], n_inputs, mine, dense, squares, lo, hi)
+        start -= below
+        if k > 0:
+            meet(crew)
+
+
+@kernel
+def exchange(shared, own, base, first):
+    """Publish what a working copy has learned and take what the others have published, without a lock.
+
+    shared, own, base (n,) f4: shared += own - base; base = own = shared. Two threads in the same place at the same time
+    may lose the step of one of them, so each begins at another place, `first`.
+    """
+    n = own.shape[0]
+    for part in range(2):
+        lo, hi = (first, n) if part == 0 else (0, first)
+        mine, published, before = span(own, lo, hi - lo), span(shared, lo, hi - lo), span(base, lo, hi - lo)
+        for i in range(hi - lo):
+            now_there = published[i] + (mine[i] - before[i])
+            published[i] = now_there
+            mine[i] = now_there
+            before[i] = now_there
+
+
+@kernel
+def train_rows(rows, stop, network, opt, n_seen, table, dense, crew, chunk, shared, base, first, scratch):
+    """Visit rows up to `stop`, one step each, and return the sum of their losses before their steps.
+
+    rows Rows, of positive weight; network Network; opt Optimizer; n_seen i8: rows learned before row 0.
+    table, dense Part: one-hot block and dense part. crew Crew: the next row is `crew.control[NEXT]`, and `chunk` rows are
+    taken at a time. shared, base (dense,) f4: when not empty, `dense` is a working copy, exchanged after every chunk
+    beginning at `first`. scratch (`Topology.scratch_size`,) f4: private to the thread. One thread equals
+    tests/naive/mlp.py.
+    """
+    total, widest = sizes(network)
+    deltas, widths = span(scratch, 0, total), span(scratch, total, scratch.shape[0] - total)
+    n_outputs = network.layers[-1, N_OUT]
+    n = pad(n_outputs)
+    squares, none, out = span(widths, 0, widest), span(widths, widest, widest), span(widths, 2 * widest, n)
+    for i in range(scratch.shape[0]):
+        scratch[i] = ZERO  # padding must be zero
+    weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
+    own = crew.rank * LINE
+    loss = 0.0
+    turn = 0
+    while True:
+        lo = take(crew, turn, stop, chunk)
+        hi = min(lo + chunk, stop)
+        if lo >= stop:
+            return loss
+        turn += 1
+        for i in range(lo, hi):
+            # A crew of several stops together, in `take`, so that all have learned the same rows.
+            if load(crew.control, ABORT) or (crew.size == 1 and load(crew.control, STOP)):
+                hi = i
+                break
+            is_timed = crew.size > 1 and i % TIMED_ROWS == 0
+            crew.arrived[own + TIMED] = is_timed
+            began = now() if is_timed else 0
+            weight = rows.weight[i] if weighted else ONE
+            offset = rows.offset[i] if shifted else ZERO
+            inputs, active = rows.dense[i], rows.active[i]
+            acts = crew.acts[i & 1]  # a thread may be one row ahead of the others, never two
+            start = forward(network, inputs, active, offset, table.weights, dense.weights, crew, acts, out)
+            loss += output_deltas(network.output, out, n_outputs, rows.target[i], weight, span(deltas, start, n))
+            backward(network, opt, n_seen + i, inputs, active, table, dense, crew, acts, deltas, squares, none, start)
+            if is_timed:
+                crew.arrived[own + SPENT] += now() - began
+        if crew.rank == 0:
+            fetch_add(crew.control, DONE, hi - lo)
+        if shared.shape[0] > 0:
+            exchange(shared, dense.weights, base, first)
+        if load(crew.control, ABORT):
+            return loss
+
+
+@kernel
+def predict_rows(rows, lo, hi, network, table, dense, crew, out, scratch):
+    """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4.
+
+    table, dense f4: one-hot block and dense part of the weights. scratch (padded outputs,) f4.
+    """
     shifted = rows.offset.shape[0] > 0
     for i in range(lo, hi):
         offset = rows.offset[i] if shifted else ZERO
-        start = forward(network, rows.dense[i], rows.active[i], offset, flat, acts)
+        forward(network, rows.dense[i], rows.active[i], offset, table, dense, crew, crew.acts[0], scratch)
         for j in range(out.shape[1]):
-            out[i, j] = acts[start + j]
+            out[i, j] = scratch[j]

@@ -1,16 +1,21 @@
-"""One copy of the weights with its optimizer state, and the thread that trains it."""
+"""One copy of the weights with its optimizer state, and the threads that train it."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.crew import ABORT, DONE, PASSED, SPENT, STOP, WAITED, Crew, crew_of
 from dask_dl.kernels.denormals import flushed
+from dask_dl.kernels.layers import Part
 from dask_dl.kernels.network import predict_rows, train_rows
 from dask_dl.kernels.steps import N_STATES, Optimizer
-from dask_dl.state import Rows, aligned_zeros
+from dask_dl.node.parallelism import MOST_WAITING, ROWS_PER_THREAD, Parallelism, handed_over
+from dask_dl.node.threads import run_threads
+from dask_dl.state import Rows, aligned_zeros, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +24,23 @@ if TYPE_CHECKING:
 
     from dask_dl.kernels.layout import Topology
 
-#: A kernel call lasts about this long, so that Ctrl-C, heartbeats and progress lines get their turn.
+#: A kernel call on the calling thread lasts about this long, so that Ctrl-C, heartbeats and progress get their turn.
 SECONDS_PER_CALL = 0.25
+#: Seconds of a team's timed rows after which their waiting is judged.
+SECONDS_TO_JUDGE = 0.02
+NOTHING = np.zeros(0, np.float32)
+ONE_THREAD = Parallelism("one thread", 1, 64, "one thread")
+
+
+class _Hand(NamedTuple):
+    """What one thread works with."""
+
+    dense: Part  #: the replica's own, or a working copy
+    crew: Crew
+    shared: NDArray[np.float32]  #: where a working copy is published; empty: there is none
+    base: NDArray[np.float32]  #: the working copy at its last exchange
+    first: int  #: where in the vector its exchanges begin
+    scratch: NDArray[np.float32]
 
 
 class Replica:
@@ -36,6 +56,8 @@ class Replica:
         Optimizer state to continue from; zeros when not given.
     n_seen : int
         Rows learned before: annealing and the momentum ramp go on from there.
+    parallelism : Parallelism
+        What its threads do.
     """
 
     def __init__(
@@ -45,60 +67,159 @@ class Replica:
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]] = (),
         n_seen: int = 0,
+        parallelism: Parallelism = ONE_THREAD,
     ) -> None:
         self.topology = topology
         self.optimizer = optimizer
         self.flat = flat
         self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
         self.n_seen = n_seen
-        self._scratch = aligned_zeros(topology.scratch_size)
+        self.control = np.zeros(4 * LINE, np.int64)
+        self._table = _part(flat, self.states, 0, topology.onehot_size)
+        self._dense = _part(flat, self.states, topology.onehot_size, topology.size)
+        self._set(parallelism)
+
+    def _set(self, parallelism: Parallelism) -> None:
+        self.parallelism = parallelism
+        n, topology = parallelism.n_threads, self.topology
+        if parallelism.way != "staleness":
+            crews = crew_of(topology, n, self.control)
+            self.hands = [_Hand(self._dense, crew, NOTHING, NOTHING, 0, _scratch(topology)) for crew in crews]
+            return
+        self.hands = []
+        for rank in range(n):
+            # The first thread's optimizer state is the replica's; at a round's end it is the average of all.
+            states = [s if rank == 0 or not len(s) else _copied(s) for s in self._dense[1:]]
+            own = Part(_copied(self._dense.weights), *states)
+            base, crew = _copied(own.weights), crew_of(topology, 1, self.control)[0]
+            first = rank * (topology.dense_size // n)
+            self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology)))
 
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
         none = Rows(rows.dense[:0], rows.active[:0], rows.target[:0], rows.weight[:0], rows.offset[:0])
-        self._step(none, 0, 0)
-        out = np.empty((0, self.topology.n_outputs), np.float32)
-        predict_rows(none, 0, 0, self.topology.network, self.flat, out, self._scratch)
+        self.train(none)
+        predict(self.topology, self.flat, none)
 
-    def train(self, rows: Rows, on_call: Callable[[int], None] | None = None) -> float:
-        """One step per row, in order; returns the sum of the rows' losses before their steps.
+    def train(self, rows: Rows, on_rows: Callable[[int], None] | None = None) -> float:
+        """One step per row of positive weight, in order as far as threads have one; returns the sum of their losses.
 
-        `on_call` is told the number of rows done after each kernel call; what it raises stops the training between
-        two rows.
+        `on_rows` is told the number of rows done since its last call, now and then; what it raises, or an interrupt,
+        stops the training between two rows: `n_seen` counts those that were learned.
         """
-        loss = 0.0
-        for lo, hi in kernel_calls(rows.n):
-            loss += self._step(rows, lo, hi)
-            self.n_seen += hi - lo if not len(rows.weight) else int(np.count_nonzero(rows.weight[lo:hi]))
-            if on_call is not None:
-                on_call(hi - lo)
-        return loss
+        if len(rows.weight) and not rows.weight.all():
+            used = rows.weight > 0
+            dense, active, target, weight, offset = rows
+            rows = Rows(dense[used], active[used], target[used], weight[used], offset[used] if len(offset) else offset)
+        self.control[:] = 0
+        for hand in self.hands:
+            hand.crew.arrived[hand.crew.rank * LINE + PASSED] = 0  # they differ where a thread was aborted
+        losses = [0.0] * len(self.hands)
+        told = 0
 
-    def _step(self, rows: Rows, lo: int, hi: int) -> float:
-        """One kernel call over rows [lo, hi)."""
-        nothing = np.zeros(0, np.float32)
-        states = [*self.states, nothing, nothing][:2]
-        network, optimizer = self.topology.network, self.optimizer
+        def work(rank: int) -> None:
+            self.refresh(rank)
+            losses[rank] = self.visit(rank, rows, rows.n)
+
+        def tell() -> None:
+            nonlocal told
+            done = int(self.control[DONE])
+            if on_rows is not None and done > told:
+                on_rows(done - told)
+                told = done
+
+        try:
+            run_threads(len(self.hands), work, self.control, tell)
+        finally:
+            self.n_seen += int(self.control[DONE])
+        tell()
+        self._judge()
+        return losses[0] if self.parallelism.way == "team" else sum(losses)
+
+    def refresh(self, rank: int) -> None:
+        """Begin a call with what all threads had learned at the end of the last."""
+        hand = self.hands[rank]
+        if len(hand.shared):
+            np.copyto(hand.dense.weights, hand.shared)
+            np.copyto(hand.base, hand.shared)
+
+    def visit(self, rank: int, rows: Rows, stop: int) -> float:
+        """What a thread does: take rows from `control[NEXT]` up to `stop`, K at a time, and exchange after each K."""
+        hand, n_seen = self.hands[rank], self.n_seen
         with flushed():
-            loss = train_rows(rows, lo, hi, network, optimizer, self.n_seen, self.flat, *states, self._scratch)
+            loss = train_rows(
+                rows, stop, self.topology.network, self.optimizer, n_seen, self._table, hand.dense, hand.crew,
+                self.parallelism.interval, hand.shared, hand.base, hand.first, hand.scratch,
+            )  # fmt: skip
         return float(loss)
 
+    def merge(self) -> None:
+        """The end of a round: the threads' optimizer states become their average."""
+        if self.parallelism.way != "staleness":
+            return
+        for states in zip(*(hand.dense[1:] for hand in self.hands), strict=True):
+            mean = states[0]  # the replica's own
+            for other in states[1:]:
+                mean += other
+            mean /= np.float32(len(states))
+            for other in states[1:]:
+                np.copyto(other, mean)
 
-def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows) -> NDArray[np.float32]:
+    def _judge(self) -> None:
+        """A team that waits too long hands over to threads with working copies."""
+        if self.parallelism.fallback is None:
+            return
+        lines = self.hands[0].crew.arrived.reshape(-1, LINE)
+        waited, spent = int(lines[:, WAITED].sum()), int(lines[:, SPENT].sum())
+        if spent < SECONDS_TO_JUDGE * 1e9:
+            return
+        lines[:, [WAITED, SPENT]] = 0
+        if waited > MOST_WAITING * spent:
+            self._set(handed_over(self.parallelism, waited / spent, self.n_seen))
+
+
+def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> Part:
+    return Part(flat[start:stop], *([state[start:stop] for state in states] + [NOTHING, NOTHING])[:2])
+
+
+def _copied(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    copy = aligned_zeros(len(vector))
+    np.copyto(copy, vector)
+    return copy
+
+
+def _scratch(topology: Topology) -> NDArray[np.float32]:
+    return aligned_zeros(topology.scratch_size)
+
+
+def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads: int = 1) -> NDArray[np.float32]:
     """Outputs of every row, (n, n_outputs): probabilities, or a number with its offset."""
+    n_threads = min(n_threads, 1 + rows.n // ROWS_PER_THREAD)
     out = np.empty((rows.n, topology.n_outputs), np.float32)
-    scratch = aligned_zeros(topology.scratch_size)
-    for lo, hi in kernel_calls(rows.n):
+    table, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]
+    control = np.zeros(4 * LINE, np.int64)
+    edges = np.linspace(0, rows.n, n_threads + 1).astype(int)
+
+    def work(rank: int) -> None:
+        crew, scratch = crew_of(topology, 1, control)[0], aligned_zeros(padded(topology.n_outputs))
         with flushed():
-            predict_rows(rows, lo, hi, topology.network, flat, out, scratch)
+            for lo, hi in kernel_calls(int(edges[rank]), int(edges[rank + 1])):
+                if control[STOP] or control[ABORT]:
+                    return
+                predict_rows(rows, lo, hi, topology.network, table, dense, crew, out, scratch)
+
+    if n_threads == 1:  # here: a task of Dask has its thread
+        work(0)
+    else:
+        run_threads(n_threads, work, control)
     return out
 
 
-def kernel_calls(n: int) -> Iterator[tuple[int, int]]:
-    """Ranges [lo, hi) of n rows whose kernel calls last about SECONDS_PER_CALL each, by the clock of those before."""
-    lo, size = 0, 16
-    while lo < n:
-        hi = min(n, lo + size)
+def kernel_calls(lo: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Ranges [lo, hi) of rows whose kernel calls last about SECONDS_PER_CALL each, by the clock of those before."""
+    size = 16
+    while lo < stop:
+        hi = min(stop, lo + size)
         began = time.perf_counter()
         yield lo, hi
         ideal = (hi - lo) * SECONDS_PER_CALL / max(time.perf_counter() - began, 1e-9)

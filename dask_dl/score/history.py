@@ -32,7 +32,17 @@ class History:
     def start(self) -> None:
         """The leading row of a new history: nothing trained, nothing measured."""
         if not self.records:
-            self.add(seconds=0.0, speed=math.nan, epochs=0.0, iterations=0, samples=0, training={}, validation={})
+            nothing: Mapping[str, float] = {}
+            self.add(
+                seconds=0.0,
+                speed=math.nan,
+                epochs=0.0,
+                iterations=0,
+                samples=0,
+                samples_per_iteration=0,
+                training=nothing,
+                validation=nothing,
+            )
 
     def add(
         self,
@@ -42,6 +52,7 @@ class History:
         epochs: float,
         iterations: int,
         samples: int,
+        samples_per_iteration: int,
         training: Mapping[str, float],
         validation: Mapping[str, float],
     ) -> dict[str, Any]:
@@ -53,6 +64,7 @@ class History:
             "epochs": epochs,
             "iterations": iterations,
             "samples": samples,
+            "samples_per_iteration": samples_per_iteration,
         }
         record |= {f"training_{name}": training.get(name, math.nan) for name in NAMES[self.task]}
         if self.has_validation:

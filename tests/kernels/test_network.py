@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from naive import mlp
 
+from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.crew import NEXT, crew_of
 from dask_dl.kernels.initial import initial_biases, initial_weights
+from dask_dl.kernels.layers import Part
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.network import predict_rows, train_rows
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
@@ -66,27 +69,23 @@ def start_values(topology, seed=3):
     return weights, biases
 
 
-def scratch(topology):
-    return np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left there must not matter
-
-
 def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1):
+    if len(rows.weight):  # rows of weight 0 never reach a kernel
+        used = rows.weight > 0
+        rows = Rows(*(part[used] if len(part) else part for part in rows))
     flat = topology.pack(weights, biases)
     states = [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
-    edges = np.linspace(0, rows.n, pieces + 1).astype(int)
+    parts = [
+        Part(*[*(vector[part] for vector in (flat, *states)), NOTHING, NOTHING][:3])
+        for part in (slice(topology.onehot_size), slice(topology.onehot_size, None))
+    ]
+    control = np.zeros(4 * LINE, np.int64)
+    crew = crew_of(topology, 1, control)[0]
     loss = 0.0
-    for lo, hi in itertools.pairwise(edges):
-        loss += train_rows(
-            rows,
-            lo,
-            hi,
-            topology.network,
-            optimizer,
-            n_seen + lo,
-            flat,
-            *[*states, NOTHING, NOTHING][:2],
-            scratch(topology),
-        )
+    for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
+        scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left there must not matter
+        loss += train_rows(rows, hi, topology.network, optimizer, n_seen, *parts, crew, 7, NOTHING, NOTHING, 0, scratch)
+        control[NEXT] = hi
     return flat, states, loss
 
 
@@ -189,7 +188,10 @@ def test_loss_and_prediction_equal_the_oracle(n_outputs):
     rows = rows._replace(offset=np.linspace(-1, 1, rows.n, dtype=np.float32) if n_outputs == 1 else NOTHING)
     weights, biases = start_values(topology)
     out = np.empty((rows.n, n_outputs), np.float32)
-    predict_rows(rows, 0, rows.n, topology.network, topology.pack(weights, biases), out, scratch(topology))
+    flat = topology.pack(weights, biases)
+    crew = crew_of(topology, 1, np.zeros(4 * LINE, np.int64))[0]
+    halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
+    predict_rows(rows, 0, rows.n, topology.network, *halves, crew, out, aligned_zeros(padded(n_outputs)))
     rules = {"activation": topology.activation, "output": topology.output}
     expected, losses = [], []
     for i in range(rows.n):

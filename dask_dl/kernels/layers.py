@@ -1,0 +1,259 @@
+"""One layer of one row: forward, backward with immediate update, each for the units [lo, hi) that a thread owns.
+
+Unit ranges are whole lanes (`crew.share`). Loops over single units stop at the layer's last one; loops over vectors run over
+the padding too, which stays zero. So the arithmetic of a unit does not depend on who else shares the row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dask_dl.jit import inlined, kernel
+from dask_dl.kernels.layout import BIASES, N_OUT, RECTIFIER, SOFTMAX, STRIDE, WEIGHTS
+from dask_dl.kernels.spans import span
+from dask_dl.kernels.steps import (
+    ADADELTA,
+    MOMENTUM,
+    ONE,
+    PLAIN,
+    TWO,
+    ZERO,
+    adadelta,
+    gradient,
+    momentum,
+    plain,
+    squared_gradients,
+)
+from dask_dl.state import LANE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Part(NamedTuple):
+    """Weights with their optimizer state: the one-hot block, or the dense part, of the flat vectors."""
+
+    weights: NDArray[np.float32]
+    state0: NDArray[np.float32]  #: as long as the weights; empty where the optimizer has none: `steps.N_STATES`
+    state1: NDArray[np.float32]
+
+
+class Step(NamedTuple):
+    """What the optimizer does at this row in this layer."""
+
+    rate: np.float32
+    decay: np.float32  #: momentum
+
+
+@kernel
+def dot(a, b):
+    """Sum of products, in vector registers."""
+    total = ZERO
+    for i in range(a.shape[0]):
+        total += a[i] * b[i]
+    return total
+
+
+@kernel
+def add_scaled(out, d, w):
+    """Out += d * w."""
+    for i in range(w.shape[0]):
+        out[i] += d * w[i]
+
+
+# ---- forward ---------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def forward_units(layer, inputs, weights, out, lo, hi):
+    """Pre-activations of units: bias plus dense inputs."""
+    n, stride = min(hi, layer[N_OUT]) - lo, layer[STRIDE]
+    mine, biases = span(out, lo, n), span(weights, layer[BIASES] + lo, n)
+    rows = span(weights, layer[WEIGHTS] + lo * stride, n * stride)
+    for j in range(n):
+        mine[j] = biases[j] + dot(span(rows, j * stride, stride), inputs)
+
+
+@kernel
+def forward_levels(active, stride, weights, out, lo, hi):
+    """Adds to the first layer's units what the active one-hot slots feed."""
+    for c in range(active.shape[0]):
+        if active[c] >= 0:
+            add_scaled(span(out, lo, hi - lo), ONE, span(weights, active[c] * stride + lo, hi - lo))
+
+
+@kernel
+def activate(kind, out, lo, hi):
+    """Hidden activations of units, in place."""
+    mine = span(out, lo, hi - lo)
+    if kind == RECTIFIER:
+        for i in range(mine.shape[0]):
+            mine[i] = max(mine[i], ZERO)
+    else:
+        for i in range(mine.shape[0]):
+            mine[i] = np.tanh(mine[i])
+
+
+@kernel
+def softmax(out, n):
+    """Probabilities from the first n numbers of `out`, in place."""
+    top = out[0]
+    for j in range(1, n):
+        top = max(top, out[j])
+    total = ZERO
+    for j in range(n):
+        out[j] = np.exp(out[j] - top)
+        total += out[j]
+    for j in range(n):
+        out[j] /= total
+
+
+# ---- backward --------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def output_deltas(kind, out, n, target, weight, deltas):
+    """Slopes of the loss by the output's pre-activations (section 4). Returns the loss of the row."""
+    if kind == SOFTMAX:
+        label = np.int64(target)
+        for j in range(n):
+            deltas[j] = weight * out[j]
+        deltas[label] -= weight
+        return -weight * np.log(max(out[label], np.float32(1e-15)))
+    residual = out[0] - target
+    deltas[0] = weight * TWO * residual
+    return weight * residual * residual
+
+
+@kernel
+def hidden_deltas(kind, acts, errors, n_above, deltas, lo, hi):
+    """Slopes by the pre-activations of hidden units.
+
+    errors (lanes, widest) f4: slopes by their activations, a vector for each lane of the `n_above` units of the layer
+    above, summed here in that order by whoever owns the unit: the same bits for any number of threads.
+    """
+    act, mine = span(acts, lo, hi - lo), span(deltas, lo, hi - lo)
+    for i in range(mine.shape[0]):
+        mine[i] = ZERO
+    for above in range(n_above // LANE):
+        add_scaled(mine, ONE, span(errors[above], lo, hi - lo))
+    if kind == RECTIFIER:
+        for i in range(mine.shape[0]):
+            mine[i] = mine[i] if act[i] > ZERO else ZERO
+    else:
+        for i in range(mine.shape[0]):
+            mine[i] *= ONE - act[i] * act[i]
+
+
+@inlined
+def update(opt, step, a, d, w, state0, state1):
+    """One optimizer step on one vector of whole lanes."""
+    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
+    if opt.kind == ADADELTA:
+        adadelta(a, d, w, state0, state1, np.float32(opt.rho), np.float32(opt.epsilon), l1, l2, opt.fast_mode)
+    elif opt.kind == MOMENTUM:
+        momentum(a, d, w, state0, step.rate, step.decay, opt.nesterov, l1, l2, opt.fast_mode)
+    else:
+        plain(a, d, w, step.rate, l1, l2, opt.fast_mode)
+
+
+@inlined
+def state_span(opt, part, start, n):
+    """Weights [start, start + n) with their optimizer state, as far as there is any."""
+    has0, has1 = opt.kind != PLAIN, opt.kind == ADADELTA
+    state0 = span(part.state0, start if has0 else 0, n if has0 else 0)
+    state1 = span(part.state1, start if has1 else 0, n if has1 else 0)
+    return span(part.weights, start, n), state0, state1
+
+
+@kernel
+def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squares, lo, hi):
+    """Errors to the layer below (none under the first) and the update of units.
+
+    errors (lanes, widest) f4 receives a vector for each lane of units: `hidden_deltas` adds them up. They use the weights as
+    they were before this row's step (section 5.1). `squares` receives, per unit, the sum of squared slopes of its dense
+    weights: ADADELTA's rule for biases.
+    """
+    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
+    penalised = l1 != ZERO or l2 != ZERO
+    skip = opt.fast_mode or (opt.kind == PLAIN and not penalised)
+    square = dot(inputs, inputs)
+    stride, n = layer[STRIDE], min(hi, layer[N_OUT]) - lo
+    mine, sums = span(deltas, lo, n), span(squares, lo, n)
+    for at in range(0, n, LANE):
+        passed = span(errors[(lo + at) // LANE], 0, stride)
+        if not is_first:
+            for i in range(stride):
+                passed[i] = ZERO
+        for j in range(at, min(at + LANE, n)):
+            d = mine[j]
+            if skip and d == ZERO:
+                continue
+            w, state0, state1 = state_span(opt, part, layer[WEIGHTS] + (lo + j) * stride, stride)
+            if not is_first:
+                add_scaled(passed, d, w)
+            if opt.kind == ADADELTA:
+                sums[j] = squared_gradients(inputs, d, w, l1, l2, opt.fast_mode) if penalised else d * d * square
+            update(opt, step, inputs, d, w, state0, state1)
+
+
+@kernel
+def update_vector(opt, step, part, start, a, n):
+    """One optimizer step on n weights whose slopes are `a`, a lane at a time.
+
+    Where a vector is cut between threads must not decide which of a loop's variants a number meets.
+    """
+    for at in range(0, n, LANE):
+        w, state0, state1 = state_span(opt, part, start + at, LANE)
+        update(opt, step, span(a, at, LANE), ONE, w, state0, state1)
+
+
+@kernel
+def backward_level(opt, step, slot, stride, slopes, part, squares, lo, hi):
+    """Update of one one-hot slot's weights to units; `slopes`: the deltas, or zeros for an absent level."""
+    start, n = slot * stride + lo, hi - lo
+    a = span(slopes, lo, n)
+    if opt.kind == ADADELTA:
+        w, sums = span(part.weights, start, n), span(squares, lo, n)
+        l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
+        for j in range(n):
+            g = gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)
+            sums[j] += g * g
+    update_vector(opt, step, part, start, a, n)
+
+
+@kernel
+def backward_levels(opt, step, n_onehot, active, stride, deltas, none, part, squares, lo, hi):
+    """Update of the one-hot weights: the active ones, and without fast_mode the absent ones too."""
+    if opt.fast_mode or (opt.kind == PLAIN and opt.l1 == 0 and opt.l2 == 0):
+        for c in range(active.shape[0]):
+            if active[c] >= 0:
+                backward_level(opt, step, active[c], stride, deltas, part, squares, lo, hi)
+        return
+    for slot in range(n_onehot):
+        is_active = False
+        for c in range(active.shape[0]):
+            is_active |= active[c] == slot
+        backward_level(opt, step, slot, stride, deltas if is_active else none, part, squares, lo, hi)
+
+
+@kernel
+def backward_biases(opt, step, layer, n_inputs, deltas, part, squares, lo, hi):
+    """Biases of units. Under ADADELTA their running means follow the mean squared slope of the unit's weights."""
+    if opt.kind != ADADELTA:
+        update_vector(opt, step, part, layer[BIASES] + lo, span(deltas, lo, hi - lo), hi - lo)
+        return
+    n = min(hi, layer[N_OUT]) - lo
+    w, s0, s1 = state_span(opt, part, layer[BIASES] + lo, n)
+    a, sums = span(deltas, lo, n), span(squares, lo, n)
+    rho, epsilon, l1, l2 = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.l1), np.float32(opt.l2)
+    for j in range(n):
+        if opt.fast_mode and a[j] == ZERO:
+            continue
+        q = sums[j] / np.float32(n_inputs)
+        s0[j] = rho * s0[j] + (ONE - rho) * q
+        ratio = (s1[j] + epsilon) / (s0[j] + epsilon)
+        s1[j] = rho * s1[j] + (ONE - rho) * (ratio * q)
+        w[j] -= np.sqrt(ratio) * gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)

@@ -1,0 +1,192 @@
+"""How the threads of one machine share a network: the choice, its reason, and the memory it takes (design, decision 1).
+
+- one thread: nothing is shared.
+- staleness: every thread visits rows of its own on a working copy of the dense part, and exchanges it every K rows; one-hot
+  inputs are shared, weight and state, as Hogwild (Niu et al. 2011) does.
+- team: all threads work on the same row, each on its own units; exact, and the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import joblib
+
+from dask_dl.kernels.crew import most_threads
+from dask_dl.kernels.steps import ADADELTA, N_STATES, Optimizer
+
+if TYPE_CHECKING:
+    from dask_dl.kernels.layout import Topology
+
+#: Rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots.
+MOST_STALE = {"adadelta": 64, "sgd": 16}
+#: Rows between two exchanges, at most: more saves nothing.
+MOST_ROWS = 64
+#: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
+FEWEST_ROWS = 4
+#: Rows of a table for every thread: small tables train on one, which is fast enough and always gives the same bits.
+ROWS_PER_THREAD = 1000
+#: Weights for every thread of a team: with fewer it waits longer than it works.
+WEIGHTS_PER_THREAD = 4096
+#: Bytes of a thread's working copy above which a team is faster: beside the others' it no longer fits the caches.
+WIDE = 12 * 2**20
+#: Bytes of all working copies above which a team does not turn into threads with copies, whatever it waits.
+TOO_WIDE = 2**29
+#: Share of a team's time spent waiting at barriers above which it hands over.
+MOST_WAITING = 0.3
+
+Way = Literal["one thread", "staleness", "team"]
+
+
+@dataclass(frozen=True)
+class Parallelism:
+    """What the threads of a replica do."""
+
+    way: Way
+    n_threads: int
+    interval: int  #: K: rows between two exchanges; of one thread or a team, rows between two looks at the stop flag
+    reason: str
+    fallback: Parallelism | None = None  #: what a team turns into when its threads wait too long; None: it stays
+
+    @property
+    def n_copies(self) -> int:
+        """Working copies that may be made."""
+        own = self.n_threads if self.way == "staleness" else 0
+        return max(own, self.fallback.n_copies if self.fallback else 0)
+
+    def by_layer(self, topology: Topology) -> dict[str, str]:
+        """What becomes of every layer, and why, for people."""
+        ways = {
+            "one thread": self.reason,
+            "staleness": f"staleness: {self.n_threads} threads ({self.reason}) exchange every {self.interval} rows",
+            "team": f"team: {self.n_threads} threads ({self.reason}) share each row",
+        }
+        shared = {
+            **ways,
+            "staleness": f"hogwild: {self.n_threads} threads on one shared copy, where two seldom meet",
+        }
+        layers = {}
+        for k, (n_out, n_in) in enumerate(topology.shapes):
+            n_dense = n_in if k else topology.n_dense
+            if k == 0 and topology.n_onehot:
+                layers[f"layer 1, {topology.n_onehot} one-hot inputs x {n_out}"] = shared[self.way]
+            layers[f"layer {k + 1}, {n_dense} x {n_out} and biases"] = ways[self.way]
+        return layers
+
+
+def choose(
+    topology: Topology,
+    optimizer: Optimizer,
+    *,
+    n_rows: int,
+    n_jobs: int | None = None,
+    parallelism: str = "auto",
+    interval: int | None = None,
+    reproducible: bool = False,
+) -> Parallelism:
+    """Decide how to share a training among threads.
+
+    Parameters
+    ----------
+    topology : Topology
+    optimizer : Optimizer
+    n_rows : int
+        Rows of an epoch.
+    n_jobs : int or None
+        Threads to use; None or -1: as many as the process may use cores.
+    parallelism : {"auto", "staleness", "team"}
+        The way; small tables and narrow networks use fewer threads only under "auto".
+    interval : int or None
+        Rows between two exchanges, which makes the choice staleness; None: by the rule of MOST_STALE.
+    reproducible : bool
+        Whether the result must not depend on the number of threads: a team, or one thread.
+    """
+    asked, why = cores(n_jobs)
+    look = max(1, min(MOST_ROWS, 2**24 // max(1, topology.dense_size)))
+    lanes = min(asked, most_threads(topology))
+
+    def alone(reason: str) -> Parallelism:
+        return Parallelism("one thread", 1, look, f"one thread: {reason}")
+
+    def team(n: int, reason: str, fallback: Parallelism | None = None) -> Parallelism:
+        return Parallelism("team", n, look, reason, fallback) if n > 1 else alone(f"{reason}, too few units to share")
+
+    def copies(n: int, reason: str) -> Parallelism:
+        return Parallelism("staleness", n, interval or rows_between(optimizer, n), reason)
+
+    if asked == 1:
+        return alone(why)
+    if parallelism == "team":
+        return team(lanes, f"as asked, {why}")
+    worth = min(lanes, max(1, topology.size // WEIGHTS_PER_THREAD))
+    if reproducible:
+        return team(worth, f"reproducible, {why}")
+    if parallelism == "staleness":
+        return copies(asked, f"as asked, {why}")
+
+    threads = min(asked, n_rows // ROWS_PER_THREAD)
+    if threads <= 1:
+        return alone(f"{n_rows:,} rows are fewer than {2 * ROWS_PER_THREAD:,}")
+    if threads < asked:
+        why = f"one for every {ROWS_PER_THREAD:,} of {n_rows:,} rows"
+    if interval is not None:
+        return copies(threads, f"{why}, exchange_interval={interval}")
+    most = 1 + most_stale(optimizer) // FEWEST_ROWS
+    stale = copies(min(threads, most), why if threads <= most else f"{why}, of which more than {most} would overshoot")
+    team_size = min(threads, worth)
+    copy_bytes = topology.dense_size * bytes_of_copy(optimizer)
+    fallback = stale if stale.n_threads * copy_bytes <= TOO_WIDE else None
+    if copy_bytes > WIDE and team_size > 1:
+        return team(team_size, f"{why}, too wide for working copies of {copy_bytes / 2**20:,.0f} MiB each", fallback)
+    if threads > most and team_size >= stale.n_threads:
+        return team(team_size, f"{why}, too many for exchanges every {FEWEST_ROWS} rows or more", fallback)
+    return stale
+
+
+def cores(n_jobs: int | None) -> tuple[int, str]:
+    """Threads to use, and whose wish that is."""
+    if n_jobs is not None and n_jobs > 0:
+        return n_jobs, f"n_jobs={n_jobs}"
+    n = int(joblib.cpu_count())  # minds affinity and the limits of containers
+    limit = os.environ.get("NUMBA_NUM_THREADS", "")
+    if limit.isdecimal() and 0 < int(limit) < n:  # joblib sets it for its worker processes
+        return int(limit), f"NUMBA_NUM_THREADS={limit}"
+    return n, f"{n} cores"
+
+
+def most_stale(optimizer: Optimizer) -> int:
+    """N: how many rows the others may train between two exchanges of a thread."""
+    return MOST_STALE["adadelta" if optimizer.kind == ADADELTA else "sgd"]
+
+
+def rows_between(optimizer: Optimizer, n_threads: int) -> int:
+    """K: rows between two exchanges, such that (threads - 1) x K <= N."""
+    return max(1, min(MOST_ROWS, most_stale(optimizer) // max(1, n_threads - 1)))
+
+
+def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
+    """A warning, when somebody chose an exchange that is too rare."""
+    stale = (threads.n_threads - 1) * threads.interval
+    most = most_stale(optimizer)
+    if threads.way != "staleness" or stale <= most or threads.interval == 1:
+        return []
+    text = (
+        f"exchange_interval={threads.interval} with {threads.n_threads} threads lets a thread miss {stale:,} rows of the "
+        f"others, more than {most}: their steps may add up to too much. Use {rows_between(optimizer, threads.n_threads)}, "
+        f"or fewer threads."
+    )
+    return [text]
+
+
+def bytes_of_copy(optimizer: Optimizer) -> int:
+    """Bytes of a thread's working copy for every weight: the copy, what it was at the last exchange, optimizer state."""
+    return 4 * (2 + N_STATES[optimizer.kind])
+
+
+def handed_over(team: Parallelism, share: float, n_seen: int) -> Parallelism:
+    """What a team turns into that waits too long."""
+    assert team.fallback is not None
+    why = f"after {n_seen:,} rows instead of a team that waited {share:.0%} of the time"
+    return replace(team.fallback, reason=f"{team.fallback.reason}, {why}")
