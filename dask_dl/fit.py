@@ -188,7 +188,6 @@ def fit_model(
     if not jit.is_cached(train_rows):
         kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
         progress.say(f"compiling the kernels, {kept} (about 20 s) ...")
-    trainer.compile()
     plan = Plan.of(
         effective["epochs"],
         trainer.n_rows,
@@ -198,6 +197,7 @@ def fit_model(
         n_threads=threads.n_threads,
     )
     with one_blas_thread():
+        trainer.compile()
         n_rounds = train_rounds(trainer, plan, score, progress)
     _report_threads(effective, replica)
     return Model(

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Inputs per column of the table that count, at most, in the mean of ADADELTA's rule for biases. The mean over all inputs
+#: would be near zero for columns of a thousand levels, and the steps of the biases so large that nothing is learned.
+MOST_INPUTS = 8
+
+
 class Part(NamedTuple):
     """Weights with their optimizer state: the one-hot block, or the dense part, of the flat vectors."""
 
@@ -67,10 +72,10 @@ def add_scaled(out, d, w):
 
 
 @kernel
-def forward_units(layer, inputs, weights, out, lo, hi):
+def forward_units(layer, inputs, weights, with_biases, out, lo, hi):
     """Pre-activations of units: bias plus dense inputs."""
     n, stride = min(hi, layer[N_OUT]) - lo, layer[STRIDE]
-    mine, biases = span(out, lo, n), span(weights, layer[BIASES] + lo, n)
+    mine, biases = span(out, lo, n), span(with_biases, layer[BIASES] + lo, n)
     rows = span(weights, layer[WEIGHTS] + lo * stride, n * stride)
     for j in range(n):
         mine[j] = biases[j] + dot(span(rows, j * stride, stride), inputs)

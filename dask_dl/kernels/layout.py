@@ -2,8 +2,9 @@
 
 The vector holds, in this order, the one-hot block of the first layer *input-major* (row i = what level i feeds, so an
 absent level costs nothing), then for every layer its dense weights *unit-major* (row j = what unit j reads, so a dead
-unit skips one contiguous row) and its biases. Every row is padded with zeros to 64 bytes, a vector register and a
-cache line; padding never leaves zero.
+unit skips one contiguous row) and its biases. Where there are levels, the first layer's biases are one more row of the
+one-hot block, a level that is always active: threads share them as they share levels. Every row is padded with zeros to
+64 bytes, a vector register and a cache line; padding never leaves zero.
 
 Letters: P inputs, h units. Files, `golden` and H2O hold a layer as (units, inputs) over all inputs, one-hot slots first.
 """
@@ -35,9 +36,8 @@ N_IN, STRIDE, N_OUT, WEIGHTS, BIASES = range(5)
 class Network(NamedTuple):
     """What a kernel must know of a topology."""
 
-    layers: NDArray[
-        np.int64
-    ]  #: (L, 5): inputs, padded row length, units; where in the dense part weights, biases start
+    #: (L, 5): inputs, padded row length, units, and where weights and biases start, each in its part of the flat vector
+    layers: NDArray[np.int64]
     n_onehot: int  #: one-hot slots; their rows are as long as the first layer, padded
     activation: int  #: RECTIFIER or TANH
     output: int  #: LINEAR or SOFTMAX
@@ -79,21 +79,25 @@ class Topology:
         """The same as data for kernels."""
         layers = np.zeros((len(self.units), 5), np.int64)
         end = 0
-        for row, n_in, n_out in zip(layers, (self.n_dense, *self.hidden), self.units, strict=True):
-            row[:] = n_in, padded(n_in), n_out, end, end + n_out * padded(n_in)
-            end = row[BIASES] + padded(n_out)
+        for k, (n_in, n_out) in enumerate(zip((self.n_dense, *self.hidden), self.units, strict=True)):
+            stop = end + n_out * padded(n_in)
+            with_levels = k == 0 and self.n_onehot > 0
+            biases = self.n_onehot * padded(n_out) if with_levels else stop
+            layers[k] = n_in, padded(n_in), n_out, end, biases
+            end = stop if with_levels else biases + padded(n_out)
         return Network(layers, self.n_onehot, ACTIVATIONS[self.activation], OUTPUTS[self.output])
 
     @property
     def onehot_size(self) -> int:
-        """Length of the one-hot block, with which the flat vector starts; the rest is its dense part."""
-        return self.n_onehot * padded(self.units[0])
+        """Length of the one-hot block, with which the flat vector starts (levels, biases); the rest is its dense part."""
+        return (self.n_onehot + 1) * padded(self.units[0]) if self.n_onehot else 0
 
     @property
     def dense_size(self) -> int:
         """Length of the dense part: weights of dense inputs, and biases."""
-        last = self.network.layers[-1]
-        return int(last[BIASES]) + padded(int(last[N_OUT]))
+        padded_inputs = zip((self.n_dense, *self.hidden), self.units, strict=True)
+        size = sum(n_out * padded(n_in) + padded(n_out) for n_in, n_out in padded_inputs)
+        return size - (padded(self.units[0]) if self.n_onehot else 0)
 
     @property
     def size(self) -> int:
@@ -147,4 +151,6 @@ class Topology:
         n_onehot = self.n_onehot if k == 0 else 0
         onehot = flat[: n_onehot * padded(n_out)].reshape(n_onehot, padded(n_out))[:, :n_out]
         dense = flat[self.onehot_size :]
-        return onehot, dense[weights:biases].reshape(n_out, stride)[:, :n_in], dense[biases : biases + n_out]
+        with_biases = flat if n_onehot else dense
+        rows = dense[weights : weights + n_out * stride].reshape(n_out, stride)
+        return onehot, rows[:, :n_in], with_biases[biases : biases + n_out]

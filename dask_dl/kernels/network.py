@@ -8,6 +8,7 @@ from dask_dl.jit import kernel
 from dask_dl.kernels.atomics import LINE, fetch_add, load, now
 from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, meet, share, take
 from dask_dl.kernels.layers import (
+    MOST_INPUTS,
     Step,
     activate,
     backward_biases,
@@ -56,7 +57,8 @@ def forward(network, inputs, active, offset, table, dense, crew, acts, out):
         n = pad(layers[k, N_OUT])
         here = span(acts, start, n)
         lo, hi = share(n, crew.rank, crew.size)
-        forward_units(layers[k], inputs, dense, here, lo, hi)
+        with_biases = table if k == 0 and network.n_onehot > 0 else dense
+        forward_units(layers[k], inputs, dense, with_biases, here, lo, hi)
         if k == 0:
             forward_levels(active, n, table, here, lo, hi)
         if k < last:
@@ -105,9 +107,11 @@ def backward(network, opt, n_seen, inputs, active, table, dense, crew, acts, del
         reads = inputs if k == 0 else span(acts, start - below, below)
         backward_units(opt, step, layers[k], reads, mine, dense, crew.errors[k & 1], k == 0, squares, lo, hi)
         if k == 0:
-            n_inputs += network.n_onehot
+            # Of a table's inputs a row sets one per column.
+            n_inputs = min(n_inputs + network.n_onehot, MOST_INPUTS * (n_inputs + active.shape[0]))
             backward_levels(opt, step, network.n_onehot, active, n, mine, none, table, squares, lo, hi)
-        backward_biases(opt, step, layers[k], n_inputs, mine, dense, squares, lo, hi)
+        with_biases = table if k == 0 and network.n_onehot > 0 else dense
+        backward_biases(opt, step, layers[k], n_inputs, mine, with_biases, squares, lo, hi)
         start -= below
         if k > 0:
             meet(crew)
@@ -164,7 +168,8 @@ def train_rows(rows, stop, network, opt, n_seen, table, dense, crew, chunk, shar
                 hi = i
                 break
             is_timed = crew.size > 1 and i % TIMED_ROWS == 0
-            crew.arrived[own + TIMED] = is_timed
+            if is_timed:
+                crew.arrived[own + TIMED] = 1
             began = now() if is_timed else 0
             weight = rows.weight[i] if weighted else ONE
             offset = rows.offset[i] if shifted else ZERO
@@ -175,6 +180,7 @@ def train_rows(rows, stop, network, opt, n_seen, table, dense, crew, chunk, shar
             backward(network, opt, n_seen + i, inputs, active, table, dense, crew, acts, deltas, squares, none, start)
             if is_timed:
                 crew.arrived[own + SPENT] += now() - began
+                crew.arrived[own + TIMED] = 0
         if crew.rank == 0:
             fetch_add(crew.control, DONE, hi - lo)
         if shared.shape[0] > 0:

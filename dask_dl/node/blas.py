@@ -11,29 +11,21 @@ from threadpoolctl import ThreadpoolController
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_lock = threading.Lock()
-_n_holders = 0
-_limit: contextlib.AbstractContextManager[object] | None = None
+_one_holds = threading.Lock()
 
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Hold every BLAS in the process to one thread inside the `with`.
+    """Hold every BLAS in the process to one thread inside the `with`, and put back what was there before.
 
-    Limits belong to the process: of trainings that overlap in several threads the first sets them and the last puts back
-    what was there before. Libraries that are loaded meanwhile are not held.
+    The limit belongs to the process. Of trainings that overlap in several threads one holds it: if each put back what it
+    had found, the last could leave the limit of another behind for good.
     """
-    global _n_holders, _limit  # noqa: PLW0603  # so do the libraries' own settings
-    with _lock:
-        if _n_holders == 0:
-            _limit = ThreadpoolController().limit(limits=1, user_api="blas")
-            _limit.__enter__()
-        _n_holders += 1
-    try:
+    if not _one_holds.acquire(blocking=False):
         yield
+        return
+    try:
+        with ThreadpoolController().limit(limits=1, user_api="blas"):
+            yield
     finally:
-        with _lock:
-            _n_holders -= 1
-            if _n_holders == 0 and _limit is not None:
-                _limit.__exit__(None, None, None)
-                _limit = None
+        _one_holds.release()

@@ -69,10 +69,12 @@ class Parallelism:
         }
         layers = {}
         for k, (n_out, n_in) in enumerate(topology.shapes):
-            n_dense = n_in if k else topology.n_dense
             if k == 0 and topology.n_onehot:
-                layers[f"layer 1, {topology.n_onehot} one-hot inputs x {n_out}"] = shared[self.way]
-            layers[f"layer {k + 1}, {n_dense} x {n_out} and biases"] = ways[self.way]
+                layers[f"layer 1, {topology.n_onehot} one-hot inputs x {n_out} and biases"] = shared[self.way]
+                if topology.n_dense:
+                    layers[f"layer 1, {topology.n_dense} x {n_out}"] = ways[self.way]
+            else:
+                layers[f"layer {k + 1}, {n_in} x {n_out} and biases"] = ways[self.way]
         return layers
 
 

@@ -40,22 +40,25 @@ def run_threads(
     """
     raised: list[BaseException] = []
 
-    def run(rank: int) -> None:
+    def run(rank: int, ended: threading.Event) -> None:
         try:
             work(rank)
         except BaseException as error:  # noqa: BLE001  # raised again by the caller
             raised.append(error)
             control[ABORT] = 1  # the others may be waiting for this thread
+        finally:
+            ended.set()
 
-    threads = [threading.Thread(target=run, args=(rank,), name=f"dask_dl-{rank}", daemon=True) for rank in range(n)]
-    started: list[threading.Thread] = []
+    # Events, because Python before 3.13 takes a thread for ended when its `join` was interrupted.
+    started: list[threading.Event] = []
     try:
-        for thread in threads:
-            thread.start()
-            started.append(thread)
-        while any(thread.is_alive() for thread in started):
-            for thread in started:
-                thread.join(POLL / n)
+        for rank in range(n):
+            ended = threading.Event()
+            threading.Thread(target=run, args=(rank, ended), name=f"dask_dl-{rank}", daemon=True).start()
+            started.append(ended)
+        while not all(ended.is_set() for ended in started):
+            for ended in started:
+                ended.wait(POLL / n)
             if on_poll is not None:
                 on_poll()
     except BaseException:
@@ -63,18 +66,18 @@ def run_threads(
         control[STOP if len(started) == n else ABORT] = 1
         raise
     finally:
-        _end(started, control)
+        _wait(started, control)
     if raised:
         raise raised[0]
 
 
-def _end(threads: list[threading.Thread], control: NDArray[np.int64]) -> None:
+def _wait(started: list[threading.Event], control: NDArray[np.int64]) -> None:
     """Wait for threads that were told to end. An impatient second interrupt aborts them."""
     interrupt: KeyboardInterrupt | None = None
-    while any(thread.is_alive() for thread in threads):
+    while not all(ended.is_set() for ended in started):
         try:
-            for thread in threads:
-                thread.join(POLL)
+            for ended in started:
+                ended.wait(POLL)
         except KeyboardInterrupt as error:
             control[ABORT] = 1
             interrupt = error

@@ -95,6 +95,7 @@ def assert_equals_oracle(topology, rows, X, optimizer, rules, *, n_seen=0, rtol=
     expected_weights, expected_biases, _ = mlp.train(
         X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
         activation=topology.activation, output=topology.output, n_seen=n_seen,
+        n_columns=topology.n_dense + rows.active.shape[1],
         sample_weight=rows.weight.astype(float) if len(rows.weight) else None,
         offset=rows.offset.astype(float) if len(rows.offset) else None, **rules,
     )  # fmt: skip
@@ -126,7 +127,7 @@ def test_any_depth_equals_the_oracle(hidden, kind):
     assert_equals_oracle(topology, rows, X, optimizer, rules)
 
 
-@pytest.mark.parametrize("levels, n_dense", [((5, 2), 0), ((), 1), ((), 33), ((20,), 2)])
+@pytest.mark.parametrize("levels, n_dense", [((5, 2), 0), ((), 1), ((), 33), ((20,), 2), ((40,), 0)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_inputs_equal_the_oracle(levels, n_dense, kind):
     optimizer, rules = settings(kind)

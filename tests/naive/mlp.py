@@ -21,7 +21,7 @@ Settled by golden cases, some of which are missed by 5e-5 or more if one of thes
 * A row's weight multiplies the slope of its loss, and with it all that ADADELTA remembers of the row.
 * ADADELTA's mean squares of a bias follow the mean, over all inputs of the layer, of the squared slopes of the unit's
   incoming weights, penalties included. In fast mode the slopes of skipped weights are missing from the sum, yet still
-  counted in the divisor (5.4, 5.5).
+  counted in the divisor (5.4, 5.5). Of one column's one-hot inputs the divisor counts eight at most: no case has more.
 * The errors that pass down a layer are taken at the weights as they were before the row (5.1).
 
 Chosen, since no golden case tells:
@@ -357,6 +357,7 @@ def train(
     sample_weight: NDArray[np.float64] | None = None,
     offset: NDArray[np.float64] | None = None,
     n_seen: int = 0,
+    n_columns: int | None = None,
     state: State | None = None,
     dtype: DTypeLike = np.float64,
     **rules: Any,
@@ -380,6 +381,8 @@ def train(
         See `forward`.
     n_seen : int
         Rows learned before, if there is no ``state`` to tell.
+    n_columns : int, optional
+        Columns of the table that X was expanded from; as many as X has, if not given.
     state : State, optional
         Memory of the call to be continued; left as it is.
     dtype : dtype
@@ -414,7 +417,9 @@ def train(
         # All slopes are known before the first weight moves, so layers may move in any order.
         deltas = backward(activations, weights, slopes, activation=r.activation)
         for layer, inputs in enumerate([X[row], *activations[:-1]]):
-            _learn_layer(layer, deltas[layer], inputs, weights[layer], biases[layer], state, r)
+            n_settable = n_columns if layer == 0 and n_columns is not None else len(inputs)
+            n_mean = min(len(inputs), 8 * n_settable)
+            _learn_layer(layer, deltas[layer], inputs, n_mean, weights[layer], biases[layer], state, r)
         state.n_seen += 1
     return weights, biases, state
 
@@ -423,6 +428,7 @@ def _learn_layer(
     layer: int,
     deltas: NDArray[np.float64],
     inputs: NDArray[np.float64],
+    n_mean: int,
     weights: NDArray[Any],
     biases: NDArray[np.float64],
     state: State,
@@ -468,9 +474,7 @@ def _learn_layer(
         slope = delta + penalty_slope(biases[unit], l1=l1, l2=l2)
         if r.optimizer == "adadelta":
             X, G = state.bias_updates[layer], state.bias_gradients[layer]
-            eta, X[unit], G[unit] = adadelta_rate(
-                sum_of_squares / len(inputs), X[unit], G[unit], rho=rho, epsilon=epsilon
-            )
+            eta, X[unit], G[unit] = adadelta_rate(sum_of_squares / n_mean, X[unit], G[unit], rho=rho, epsilon=epsilon)
             biases[unit] -= eta * slope
         else:
             V = state.bias_velocities[layer]

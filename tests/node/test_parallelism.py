@@ -1,0 +1,198 @@
+"""Which way threads share a training, and what is said of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from node.problems import optimizer
+from threadpoolctl import threadpool_info
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
+from dask_dl.errors import DaskDLWarning
+from dask_dl.kernels.layout import Topology
+from dask_dl.node import parallelism
+from dask_dl.node.parallelism import choose, rows_between
+from dask_dl.node.replica import Replica
+
+
+def net(hidden=(200, 200), n_dense=666, n_onehot=0, n_outputs=10):
+    return Topology(n_onehot, n_dense, hidden, n_outputs, "rectifier", "softmax" if n_outputs > 1 else "linear")
+
+
+def chosen(topology, kind="adadelta", n_rows=100_000, **given):
+    way = choose(topology, optimizer(kind), n_rows=n_rows, **given)
+    return way.way, way.n_threads, way.interval
+
+
+@pytest.mark.parametrize(
+    ("kind", "intervals"),
+    [
+        ("adadelta", {1: 64, 2: 64, 3: 32, 4: 21, 8: 9, 16: 4, 17: 4, 33: 2, 64: 1, 1000: 1}),
+        ("momentum", {2: 16, 3: 8, 4: 5, 5: 4, 8: 2, 16: 1}),
+        ("plain", {2: 16, 5: 4}),
+    ],
+)
+def test_rows_between_two_exchanges(kind, intervals):
+    settings = optimizer(kind)
+    most = 64 if kind == "adadelta" else 16
+    for n, interval in intervals.items():
+        assert rows_between(settings, n) == interval
+        assert interval == 1 or (n - 1) * interval <= most
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"n_jobs": 1}, ("one thread", 1)),
+        ({"n_jobs": 2}, ("staleness", 2)),
+        ({"n_jobs": 16}, ("staleness", 16)),
+        ({"n_jobs": 2, "parallelism": "team"}, ("team", 2)),
+        ({"n_jobs": 64, "parallelism": "team"}, ("team", 13)),  # 200 units are 13 lanes
+        ({"n_jobs": 64, "parallelism": "staleness"}, ("staleness", 64)),
+        ({"n_jobs": 8, "reproducible": True}, ("team", 8)),
+        ({"n_jobs": 1, "reproducible": True}, ("one thread", 1)),
+        ({"n_jobs": 18}, ("staleness", 17)),  # K would be 3, and no more than 13 could share a row
+        ({"n_jobs": 8, "kind": "momentum"}, ("team", 8)),  # K would be 2
+        ({"n_jobs": 5, "kind": "momentum"}, ("staleness", 5)),
+        ({"n_jobs": 2, "interval": 10}, ("staleness", 2)),
+        ({"n_jobs": 8, "n_rows": 1999}, ("one thread", 1)),
+        ({"n_jobs": 8, "n_rows": 3500}, ("staleness", 3)),
+        ({"n_jobs": 8, "n_rows": 100, "parallelism": "staleness"}, ("staleness", 8)),
+        ({"n_jobs": 8, "n_rows": 100, "reproducible": True}, ("team", 8)),
+    ],
+    ids=str,
+)
+def test_the_choice_for_a_network_of_ordinary_width(given, expected):
+    assert chosen(net(), **given)[:2] == expected
+
+
+def test_the_choice_for_other_widths():
+    assert chosen(net((1024, 1024)), n_jobs=2)[:2] == ("team", 2)
+    assert chosen(net((512, 512)), n_jobs=2)[:2] == ("staleness", 2)
+    assert chosen(net((10,), n_dense=5), n_jobs=8)[:2] == ("staleness", 8)
+    assert chosen(net((10,), n_dense=5), n_jobs=8, reproducible=True)[:2] == ("one thread", 1)
+    assert chosen(net((50, 50)), "momentum", n_jobs=32)[:2] == ("staleness", 5)  # only 4 lanes for a team
+    # A wide table of levels needs no copies.
+    assert chosen(net((64,), n_dense=5, n_onehot=100_000), n_jobs=2)[:2] == ("staleness", 2)
+
+
+def test_what_a_team_may_turn_into():
+    wide = choose(net((1024, 1024)), optimizer(), n_rows=10**6, n_jobs=2)
+    assert wide.fallback is not None and wide.fallback.way == "staleness" and wide.n_copies == 2
+    too_wide = choose(net((4096, 4096)), optimizer(), n_rows=10**6, n_jobs=2)
+    assert too_wide.way == "team" and too_wide.fallback is None and too_wide.n_copies == 0
+    for given in ({"reproducible": True}, {"parallelism": "team"}):
+        assert choose(net((1024, 1024)), optimizer(), n_rows=10**6, n_jobs=2, **given).fallback is None
+
+
+def test_cores_are_those_of_the_process(monkeypatch):
+    monkeypatch.setattr(parallelism.joblib, "cpu_count", lambda: 6)
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    assert parallelism.cores(None) == (6, "6 cores") == parallelism.cores(-1)
+    assert parallelism.cores(3) == (3, "n_jobs=3")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")  # as joblib sets it for its workers
+    assert parallelism.cores(None) == (2, "NUMBA_NUM_THREADS=2")
+    assert parallelism.cores(3) == (3, "n_jobs=3")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "nonsense")
+    assert parallelism.cores(None)[0] == 6
+
+
+def test_affinity_is_minded():
+    import os
+
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert parallelism.cores(None)[0] == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture(scope="module")
+def table():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(2400, 6))
+    names = random.choice(["a", "b", "c"], 2400)
+    return pd.DataFrame(X, columns=list("pqrstu")).assign(
+        level=names, y=X[:, 0] + (names == "a") + random.normal(size=2400)
+    )
+
+
+def fitted(table, **given):
+    return DeepLearningRegressor(**({"hidden": (40, 40), "epochs": 1, "random_state": 1} | given)).fit(table, "y")
+
+
+def test_the_choice_is_reported(table, capsys):
+    model = fitted(table, n_jobs=2, verbose=True)
+    said = capsys.readouterr().out
+    assert model.parameters_["n_jobs"] == 2
+    assert model.parameters_["exchange_interval"] == 64
+    layers = model.parameters_["parallelism"]
+    assert list(layers) == [
+        "layer 1, 4 one-hot inputs x 40 and biases", "layer 1, 6 x 40", "layer 2, 40 x 40 and biases",
+        "layer 3, 40 x 1 and biases",
+    ]  # fmt: skip
+    assert layers["layer 1, 4 one-hot inputs x 40 and biases"].startswith("hogwild: 2 threads on one shared copy")
+    assert layers["layer 2, 40 x 40 and biases"] == "staleness: 2 threads (n_jobs=2) exchange every 64 rows"
+    for layer, way in layers.items():
+        assert f"{layer}: {way}" in said
+    assert "MB network" in said or "kB network" in said
+
+
+def test_the_report_is_saved_with_the_model(table, tmp_path):
+    model = fitted(table, n_jobs=2, parallelism="team")
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.parameters_["parallelism"] == model.parameters_["parallelism"]
+    assert again.get_params()["parallelism"] == "team"
+    assert "team: 2 threads (as asked, n_jobs=2) share each row" in model.parameters_["parallelism"].values()
+    assert model.parameters_["exchange_interval"] is None
+
+
+def test_reproducible_is_the_same_for_any_number_of_threads(table):
+    models = [fitted(table, n_jobs=n, reproducible=True, hidden=(96, 96)) for n in (1, 2, 5)]
+    for other in models[1:]:
+        np.testing.assert_array_equal(models[0].model_.flat, other.model_.flat)
+        assert models[0].history_["training_rmse"].tolist()[1:] == other.history_["training_rmse"].tolist()[1:]
+    assert models[2].parameters_["n_jobs"] > 1
+    assert all("reproducible" in way for way in models[2].parameters_["parallelism"].values())
+
+
+def test_a_small_table_trains_on_one_thread_and_is_deterministic(table):
+    small = table.head(1500)
+    models = [fitted(small, n_jobs=-1) for _ in range(2)]
+    assert models[0].parameters_["n_jobs"] == 1
+    np.testing.assert_array_equal(models[0].model_.flat, models[1].model_.flat)
+
+
+def test_too_rare_an_exchange_is_warned_of(table):
+    with pytest.warns(DaskDLWarning, match="exchange_interval=64 with 4 threads .* Use 21, or fewer threads"):
+        fitted(table, n_jobs=4, exchange_interval=64, parallelism="staleness")
+
+
+def test_blas_is_held_during_the_rounds_and_released(table, monkeypatch):
+    def counts():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    before, seen = counts(), []
+    inner = Replica.train
+
+    def spy(self, *arguments):
+        seen.append(counts())
+        return inner(self, *arguments)
+
+    monkeypatch.setattr(Replica, "train", spy)
+    fitted(table)
+    assert seen and all(during == {1} for during in seen)
+    assert counts() == before
+
+
+def test_scoring_on_several_threads_gives_the_numbers_of_one(table):
+    classes = table.assign(y=np.where(table["y"] > 0, "high", "low"))
+    measured = []
+    for n in (1, 3):
+        model = DeepLearningClassifier(hidden=(40,), epochs=0, random_state=1, n_jobs=n, parallelism="staleness")
+        history = model.fit(classes, "y").history_
+        measured.append(history.iloc[-1][["training_logloss", "training_rmse"]].tolist())
+    assert measured[0] == measured[1]

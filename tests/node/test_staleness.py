@@ -1,0 +1,154 @@
+"""Threads on working copies: what a serial replay of many of them learns, and what real threads do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from node.problems import loss, optimizer, problem, replica, some, threads
+
+from dask_dl.kernels.crew import NEXT
+from dask_dl.node.parallelism import rows_between
+
+
+def replay(trained, rows):
+    """One epoch of equal threads, one after another: each trains K rows and exchanges, then the next does."""
+    n, interval = len(trained.hands), trained.parallelism.interval
+    trained.control[:] = 0
+    for rank in range(n):
+        trained.refresh(rank)
+    for turn, lo in enumerate(range(0, rows.n, interval)):
+        trained.control[NEXT] = lo
+        trained.visit(turn % n, rows, min(lo + interval, rows.n))
+    trained.n_seen += rows.n
+    trained.merge()
+
+
+def replayed_loss(name, folder, settings, n_threads, epochs, averaged):
+    """Median over three seeds of the test loss, averaged over the last epochs: it jumps from row to row."""
+    topology, train, test = problem(name, folder)
+    interval = rows_between(settings, n_threads)
+    losses = []
+    for seed in range(3):
+        trained = replica(topology, settings, threads("staleness", n_threads, interval), seed)
+        ends = []
+        for epoch in range(epochs):
+            replay(trained, some(train, np.random.default_rng([seed, epoch]).permutation(train.n)))
+            ends.append(loss(trained, test))
+        losses.append(np.mean(ends[-averaged:]))
+    return np.median(losses)
+
+
+#: Table, epochs, how many of the last are averaged, rate of SGD, and how much more loss than one thread's is allowed.
+TABLES = [
+    ("digits", 8, 3, 0.005, 1.05),
+    ("levels", 2, 1, 0.005, 1.08),
+    pytest.param("covtype", 4, 2, 0.005, 1.05, marks=pytest.mark.data),
+    pytest.param("housing", 8, 4, 0.002, 1.05, marks=pytest.mark.data),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["adadelta", "momentum"])
+@pytest.mark.parametrize(("name", "epochs", "averaged", "rate", "more"), TABLES)
+def test_many_threads_learn_as_well_as_one(name, epochs, averaged, rate, more, kind, request):
+    folder = request.getfixturevalue("data_folder") if name in {"covtype", "housing"} else None
+    settings = optimizer(kind, rate=rate)
+    alone = replayed_loss(name, folder, settings, 1, epochs, averaged)
+    for n_threads in (4, 8, 16):
+        assert replayed_loss(name, folder, settings, n_threads, epochs, averaged) < more * alone, n_threads
+
+
+def test_columns_of_many_levels_are_learned():
+    # 0.49 is the entropy of the truth; 0.67 is what the mean over all 3,002 inputs in ADADELTA's bias rule gives.
+    assert replayed_loss("levels", None, optimizer(), 1, 2, 1) < 0.58
+
+
+def test_too_rare_an_exchange_is_seen_by_the_replay():
+    # The bound of the tests above can fail: 16 threads that exchange every 64 rows instead of every 4.
+    topology, train, test = problem("digits")
+    settings = optimizer()
+    losses = {}
+    for interval in (4, 64):
+        trained = replica(topology, settings, threads("staleness", 16, interval))
+        for epoch in range(4):
+            replay(trained, some(train, np.random.default_rng(epoch).permutation(train.n)))
+        losses[interval] = loss(trained, test)
+    assert losses[64] > 1.5 * losses[4]
+
+
+def test_one_thread_with_a_copy_is_one_thread():
+    topology, train, _ = problem("digits")
+    copied, alone = (
+        replica(topology, optimizer(), threads(way, 1, interval))
+        for way, interval in (("staleness", 5), ("one thread", 64))
+    )
+    copied.train(train)
+    alone.train(train)
+    # The exchange adds a difference to where it started: the same up to rounding.
+    np.testing.assert_allclose(copied.flat, alone.flat, atol=2e-3)
+    assert abs(loss(copied, train) - loss(alone, train)) < 0.01
+
+
+def test_an_exchange_publishes_what_was_learned_and_takes_what_others_did():
+    topology, train, _ = problem("digits")
+    trained = replica(topology, optimizer("plain"), threads("staleness", 2, 3))
+    before = trained.flat.copy()
+    for rank in (0, 1):
+        trained.refresh(rank)
+    trained.visit(0, train, 3)
+    first = trained.hands[0].dense.weights.copy()
+    np.testing.assert_array_equal(trained.flat, first)
+    np.testing.assert_array_equal(trained.hands[1].dense.weights, before)  # not yet
+    trained.control[NEXT] = 3
+    trained.visit(1, train, 6)
+    both = trained.hands[1].dense.weights
+    np.testing.assert_array_equal(trained.flat, both)
+    alone = replica(topology, optimizer("plain"), threads("staleness", 2, 3))
+    alone.refresh(1)
+    alone.control[NEXT] = 3
+    alone.visit(1, train, 6)
+    np.testing.assert_allclose(both - first, alone.flat - before, atol=1e-6)
+
+
+def test_optimizer_states_are_averaged_at_the_end_of_a_round():
+    topology, train, _ = problem("digits")
+    trained = replica(topology, optimizer(), threads("staleness", 3, 8))
+    trained.train(train)
+    expected = [np.mean([hand.dense[k] for hand in trained.hands], axis=0) for k in (1, 2)]
+    trained.merge()
+    for k in (1, 2):
+        for hand in trained.hands:
+            np.testing.assert_allclose(hand.dense[k], expected[k - 1], rtol=1e-5, atol=1e-12)
+        np.testing.assert_array_equal(trained.states[k - 1], trained.hands[0].dense[k])
+
+
+@pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])
+@pytest.mark.parametrize("name", ["digits", "levels"])
+@pytest.mark.parametrize("n", [2, 4])
+def test_real_threads_learn_and_count_every_row(name, kind, n):
+    topology, train, test = problem(name)
+    settings = optimizer(kind)
+    interval = rows_between(settings, n)
+    trained = replica(topology, settings, threads("staleness", n, interval))
+    start, told = loss(trained, test), []
+    n_epochs = 4 if name == "digits" else 2
+    for epoch in range(n_epochs):
+        rows = some(train, np.random.default_rng(epoch).permutation(train.n))
+        sum_of_losses = trained.train(rows, told.append)
+        trained.merge()
+    assert trained.n_seen == sum(told) == train.n * n_epochs
+    assert np.isfinite(trained.flat).all()
+    assert 0 < sum_of_losses / train.n < start
+    assert loss(trained, test) < (0.4 if name == "digits" else 0.62)
+
+
+def test_more_threads_than_rows():
+    topology, train, _ = problem("digits")
+    trained = replica(topology, optimizer(), threads("staleness", 8, 9))
+    few = some(train, np.arange(5))
+    before = trained.flat.copy()
+    assert trained.train(few) > 0
+    assert trained.n_seen == 5
+    assert (trained.flat != before).any()
+    trained.train(some(train, np.arange(0)))
+    assert trained.n_seen == 5

@@ -1,0 +1,196 @@
+"""All threads on one row: the bits of one thread, for any number of them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from node.problems import optimizer, packed, problem, replica, some, threads
+
+from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.crew import ABORT, SPENT, WAITED, crew_of, most_threads, share
+from dask_dl.kernels.layout import Topology
+from dask_dl.node import replica as node_replica
+from dask_dl.node.parallelism import Parallelism
+
+
+def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="rectifier", n=150):
+    random = np.random.default_rng(3)
+    active = None
+    if levels:
+        starts = np.cumsum([0, *levels[:-1]])
+        active = np.stack([s + random.integers(k, size=n) for s, k in zip(starts, levels, strict=True)], axis=1)
+        active[random.random(active.shape) < 0.05] = -1
+    X = random.normal(size=(n, n_dense))
+    X[random.random(X.shape) < 0.2] = 0
+    y = random.integers(n_outputs, size=n) if n_outputs > 1 else random.normal(size=n)
+    output = "softmax" if n_outputs > 1 else "linear"
+    return Topology(sum(levels), n_dense, hidden, n_outputs, activation, output), packed(X, y, active)
+
+
+def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2):
+    expected = None
+    for n in (1, *sizes):
+        trained = replica(topology, settings, threads("team" if n > 1 else "one thread", n, 7))
+        losses = [trained.train(rows) for _ in range(calls)]
+        found = (trained.flat.tobytes(), *(s.tobytes() for s in trained.states), losses, trained.n_seen)
+        expected = expected or found
+        assert found == expected, n
+
+
+@pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])
+@pytest.mark.parametrize("activation", ["rectifier", "tanh"])
+@pytest.mark.parametrize("fast_mode", [True, False])
+@pytest.mark.parametrize("penalty", [0.0, 1e-3])
+def test_any_number_of_threads_gives_the_same_bits(kind, activation, fast_mode, penalty):
+    topology, rows = table(levels=(5, 30), activation=activation)
+    assert_same_bits(topology, rows, optimizer(kind, fast_mode=fast_mode, l1=penalty, l2=penalty))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"hidden": (64,)},
+        {"hidden": (33, 17, 90)},
+        {"hidden": (16, 100, 16, 35)},
+        {"hidden": (), "n_outputs": 40},  # a linear model: no layer between two barriers
+        {"hidden": (50,), "n_outputs": 70},
+        {"hidden": (70, 40), "n_outputs": 1},
+        {"hidden": (100,), "levels": (1000,), "n_dense": 0},
+        {"hidden": (200, 200), "n_dense": 301},
+    ],
+    ids=str,
+)
+def test_any_topology_gives_the_same_bits(shape):
+    topology, rows = table(**shape)
+    most = most_threads(topology)
+    assert_same_bits(topology, rows, optimizer(), sizes=sorted({2, 3, min(7, most)} & set(range(2, most + 1))) or (1,))
+
+
+def test_row_weights_and_offsets_go_with_a_team():
+    topology, rows = table(n_outputs=1)
+    random = np.random.default_rng(0)
+    weight = random.uniform(0, 2, rows.n).astype(np.float32)
+    weight[::5] = 0
+    rows = rows._replace(weight=weight, offset=random.normal(size=rows.n).astype(np.float32))
+    assert_same_bits(topology, rows, optimizer())
+
+
+def test_digits_in_a_team_of_three():
+    topology, train, _ = problem("digits")
+    assert_same_bits(topology, train, optimizer(), sizes=(3,))
+
+
+@pytest.mark.parametrize("n", [0, 16, 32, 96, 208, 1024])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
+def test_shares_cover_all_units_once_in_whole_lanes(n, size):
+    parts = [share(n, rank, size) for rank in range(size)]
+    assert parts[0][0] == 0 and parts[-1][1] == n
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(parts))
+    assert all(edge % 16 == 0 for part in parts for edge in part)
+
+
+def test_a_crew_has_lines_of_its_own():
+    topology, _ = table()
+    crew = crew_of(topology, 3, np.zeros(4 * LINE, np.int64))
+    assert [c.rank for c in crew] == [0, 1, 2]
+    assert all(c.arrived is crew[0].arrived for c in crew) and len(crew[0].arrived) == 3 * LINE
+
+
+def test_a_thread_that_raises_releases_the_others(monkeypatch):
+    topology, rows = table(n=2000)
+    trained = replica(topology, optimizer(), threads("team", 3, 7))
+    trained.compile(rows)
+    inner = node_replica.train_rows
+
+    def fails(rows, stop, network, opt, n_seen, table, dense, crew, *more):
+        if crew.rank == 1:
+            raise MemoryError("no room for this thread")
+        return inner(rows, stop, network, opt, n_seen, table, dense, crew, *more)
+
+    monkeypatch.setattr(node_replica, "train_rows", fails)
+    with pytest.raises(MemoryError, match="no room"):
+        trained.train(rows)
+    assert trained.control[ABORT] == 1
+    assert trained.n_seen < rows.n
+    monkeypatch.undo()
+    trained.train(some(rows, np.arange(100)))  # and goes on when asked again
+    assert np.isfinite(trained.flat).all()
+
+
+def test_an_interrupt_ends_a_team_between_two_rows():
+    topology, rows = table(n=40_000, hidden=(160, 160))
+    trained = replica(topology, optimizer(), threads("team", 2, 7))
+    trained.compile(rows)
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained.train(rows, interrupt)
+    done = trained.n_seen
+    assert 0 < done < rows.n
+    # All threads stopped at the same row: the weights are those of one thread after as many rows.
+    alone = replica(topology, optimizer(), threads("one thread", 1, 7))
+    alone.train(some(rows, np.arange(done)))
+    np.testing.assert_array_equal(trained.flat, alone.flat)
+
+
+def waiting(trained, share_of_time):
+    lines = trained.hands[0].crew.arrived.reshape(-1, LINE)
+    lines[:, SPENT] = 10**9
+    lines[:, WAITED] = int(share_of_time * 10**9)
+
+
+def test_a_team_that_waits_too_long_hands_over():
+    topology, rows = table(n=300)
+    fallback = threads("staleness", 2, 64)
+    trained = replica(topology, optimizer(), Parallelism("team", 2, 7, "wide", fallback))
+    trained.train(rows)
+    after_team, way = trained.flat.copy(), trained.parallelism
+    assert way.way == "team"
+    waiting(trained, 0.29)
+    trained._judge()
+    assert trained.parallelism is way
+    waiting(trained, 0.31)
+    trained._judge()
+    assert (trained.parallelism.way, trained.parallelism.n_threads) == ("staleness", 2)
+    assert "waited 31% of the time" in trained.parallelism.reason and "300 rows" in trained.parallelism.reason
+    np.testing.assert_array_equal(trained.flat, after_team)  # nothing learned is lost
+    np.testing.assert_array_equal(trained.hands[0].dense.weights, after_team)
+    np.testing.assert_array_equal(trained.hands[1].dense[1], trained.states[0])
+    trained.train(rows)
+    assert trained.n_seen == 600
+
+
+def test_a_team_without_a_fallback_stays():
+    topology, rows = table(n=300)
+    trained = replica(topology, optimizer(), threads("team", 2, 7))
+    trained.train(rows)
+    waiting(trained, 0.9)
+    trained._judge()
+    assert trained.parallelism.way == "team"
+
+
+def test_waiting_is_measured():
+    # Four lanes for three threads, and a one-lane output: somebody must wait. Timed rows spend some time.
+    topology, rows = table(n=4000, hidden=(64, 64))
+    trained = replica(topology, optimizer(), threads("team", 3, 7))
+    trained.train(rows)
+    lines = trained.hands[0].crew.arrived.reshape(-1, LINE)[:3]
+    assert (lines[:, SPENT] > 0).all()
+    assert (lines[:, WAITED] > 0).any()
+    assert (lines[:, WAITED] <= lines[:, SPENT]).all()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("way", ["team", "staleness"])
+def test_eight_threads_on_few_cores_come_to_an_end(way):
+    topology, rows = table(n=1500, hidden=(128, 128), n_dense=100)
+    trained = replica(topology, optimizer(), threads(way, 8, 9))
+    for _ in range(3):
+        trained.train(rows)
+        trained.merge()
+    assert trained.n_seen == 4500
+    assert np.isfinite(trained.flat).all()

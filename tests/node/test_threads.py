@@ -1,0 +1,147 @@
+"""Starting, watching and ending threads; BLAS held to one thread; how many threads there are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+import scipy.linalg
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.crew import ABORT, STOP
+from dask_dl.node.blas import one_blas_thread
+from dask_dl.node.threads import run_threads
+
+
+def cells():
+    return np.zeros(4 * LINE, np.int64)
+
+
+def patient(control, seen=None, flags=(STOP, ABORT)):
+    """A thread's work that ends only when it is told to."""
+
+    def work(rank):
+        while not any(control[flag] for flag in flags):
+            time.sleep(0.01)
+        if seen is not None:
+            seen.append(rank)
+
+    return work
+
+
+def ours():
+    """Threads that are left, some of which may be about to go."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("dask_dl-") and thread.is_alive():
+            thread.join(5)
+    return [thread for thread in threading.enumerate() if thread.name.startswith("dask_dl-") and thread.is_alive()]
+
+
+def test_every_rank_runs_once_and_none_is_left():
+    seen = []
+    run_threads(5, seen.append, cells())
+    assert sorted(seen) == list(range(5))
+    assert not ours()
+
+
+def test_a_thread_that_raises_ends_the_others():
+    control, seen = cells(), []
+    waits = patient(control, seen)
+
+    def work(rank):
+        if rank == 2:
+            raise ValueError("rank 2")
+        waits(rank)
+
+    with pytest.raises(ValueError, match="rank 2"):
+        run_threads(4, work, control)
+    assert sorted(seen) == [0, 1, 3] and control[ABORT] == 1 and not ours()
+
+
+def test_what_the_caller_raises_stops_the_threads_in_good_order():
+    control, seen = cells(), []
+
+    def on_poll():
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        run_threads(3, patient(control, seen), control, on_poll)
+    assert sorted(seen) == [0, 1, 2] and control[STOP] == 1 and control[ABORT] == 0
+
+
+def test_an_interrupt_ends_them():
+    control = cells()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_threads(2, patient(control), control)
+    assert time.monotonic() - began < 30 and not ours()
+
+
+def test_a_second_interrupt_aborts_those_that_do_not_stop():
+    control = cells()
+    for delay in (0.3, 0.8):
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_threads(2, patient(control, flags=(ABORT,)), control)
+    assert control[STOP] == 1 and control[ABORT] == 1 and not ours()
+
+
+def test_a_thread_that_cannot_be_started_aborts_those_that_wait_for_it(monkeypatch):
+    control, seen = cells(), []
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "dask_dl-2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start"):
+        run_threads(4, patient(control, seen, flags=(ABORT,)), control)
+    assert sorted(seen) == [0, 1] and not ours()
+
+
+def blas_threads():
+    scipy.linalg.blas.sgemm(1.0, np.eye(2), np.eye(2))  # both libraries are there
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+def test_every_blas_is_held_and_released():
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = blas_threads()
+        if before and max(before) < 2:
+            pytest.skip("BLAS was built for one thread")
+        with one_blas_thread():
+            assert set(blas_threads()) == {1}
+            with one_blas_thread():
+                assert set(blas_threads()) == {1}
+            assert set(blas_threads()) == {1}
+        assert blas_threads() == before
+        with pytest.raises(KeyboardInterrupt), one_blas_thread():
+            raise KeyboardInterrupt
+        assert blas_threads() == before
+
+
+def test_of_overlapping_trainings_none_leaves_its_limit_behind():
+    before = blas_threads()
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with one_blas_thread():
+            inside.set()
+            leave.wait(30)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(30)
+    with one_blas_thread():
+        assert set(blas_threads()) == {1}
+        leave.set()
+        thread.join(30)
+    assert blas_threads() == before
