@@ -21,7 +21,6 @@ from rows import read_digits, standardised
 from dask_dl.kernels.crew import DONE, NEXT
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.initial import initial_biases, initial_weights
-from dask_dl.kernels.layers import Part
 from dask_dl.kernels.layout import BIASES, N_OUT, STRIDE, WEIGHTS, Topology
 from dask_dl.kernels.network import exchange, train_rows
 from dask_dl.kernels.steps import ADADELTA, Optimizer
@@ -118,7 +117,10 @@ def ways(topology: Topology, n: int) -> dict[str, tuple[Replica, Callable[[Repli
 
     never, hogwild, locked = made("staleness"), made("staleness"), made("staleness")
     never.hands = [hand._replace(shared=NOTHING, base=NOTHING) for hand in never.hands]
-    hogwild.hands = [hand._replace(dense=hogwild._dense, shared=NOTHING, base=NOTHING) for hand in hogwild.hands]
+    hogwild.hands = [
+        hand._replace(dense=hogwild._dense, shared=NOTHING, base=NOTHING)  # noqa: SLF001
+        for hand in hogwild.hands
+    ]
     return {
         NEVER: (never, Replica.train),
         HOGWILD: (hogwild, Replica.train),
@@ -139,8 +141,7 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
         )
     locks = [threading.Lock() for _ in slices]
     trained.control[:] = 0
-    interval, network, queue = trained.parallelism.interval, trained.topology.network, iter(range(0, rows.n, 64))
-    interval = min(interval, 64)
+    interval, network = trained.parallelism.interval, trained.topology.network
     queue, taking = iter(range(0, rows.n, interval)), threading.Lock()
 
     def work(rank: int) -> None:
@@ -156,7 +157,7 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
                     return
                 control[NEXT] = lo
                 train_rows(
-                    rows, min(lo + interval, rows.n), network, SETTINGS, trained.n_seen, trained._table, hand.dense, crew,
+                    rows, min(lo + interval, rows.n), network, SETTINGS, trained.n_seen, trained._table, hand.dense, crew,  # noqa: SLF001
                     interval, NOTHING, NOTHING, 0, hand.scratch,
                 )  # fmt: skip
                 for k in range(len(slices)):
@@ -220,10 +221,10 @@ def draw(
     path: Path, case: Case, by_threads: dict[int, dict[str, tuple[float, float]]], losses: dict[int, float]
 ) -> None:
     """Rows/s against threads, every way; loss against threads, staleness."""
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "dask_dl"
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "dask_dl"
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
@@ -231,7 +232,7 @@ def draw(
     for way, color in zip((NEVER, STALENESS, LOCKS, TEAM, HOGWILD), ("0.6", "C0", "C4", "C2", "C3"), strict=True):
         speeds = [by_threads[n][way if n > 1 else "one thread"][0] for n in threads]
         left.plot(threads, speeds, "o-" if way != NEVER else "o--", color=color, label=way)
-    left.set(title=f"{case.name}: rows per second", xlabel="threads", xticks=threads, ylim=(0, None))
+    left.set(title=f"{case.name}: rows per second", xlabel=f"threads, on {os.cpu_count()} cores", xticks=threads, ylim=(0, None))
     left.legend(frameon=False)
     right.plot([*losses], [*losses.values()], "o-", color="C0")
     right.axhline(losses[1] * 1.05, color="0.6", linestyle="--")
@@ -241,7 +242,7 @@ def draw(
     right.set_xticks([*losses], [str(n) for n in losses])
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def main() -> None:

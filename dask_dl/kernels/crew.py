@@ -64,6 +64,18 @@ def share(n, rank, size):
 
 
 @inlined
+def owner(lane, n_lanes, size):
+    """Rank of the thread whose share holds a lane."""
+    return ((lane + 1) * size - 1) // n_lanes
+
+
+@inlined
+def rank_in(crew, is_output):
+    """A thread's rank in a layer. Ranks of the output run backwards: few units go to the last, odd lanes too."""
+    return crew.size - 1 - crew.rank if is_output else crew.rank
+
+
+@inlined
 def meet(crew):
     """Wait until all threads of the crew are here, and see what they have written. ABORT ends the wait."""
     if crew.size > 1:

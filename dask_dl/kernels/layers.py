@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.jit import inlined, kernel
+from dask_dl.kernels.crew import owner
 from dask_dl.kernels.layout import BIASES, N_OUT, RECTIFIER, SOFTMAX, STRIDE, WEIGHTS
 from dask_dl.kernels.spans import span
 from dask_dl.kernels.steps import (
@@ -133,23 +134,33 @@ def output_deltas(kind, out, n, target, weight, deltas):
 
 
 @kernel
-def hidden_deltas(kind, acts, errors, n_above, deltas, lo, hi):
-    """Slopes by the pre-activations of hidden units.
+def add_errors(errors, n_lanes, size, rank, start, n):
+    """Part of the sum of all lanes' error vectors, pairwise: 0 + 1, 2 + 3, ..., then (0 1) + (2 3), ..., into the left one.
 
-    errors (lanes, widest) f4: slopes by their activations, a vector for each lane of the `n_above` units of the layer
-    above, summed here in that order by whoever owns the unit: the same bits for any number of threads.
+    errors (lanes, widest) f4. With a rank: pairs of lanes that all belong to this thread, which adds them before others
+    read. With rank -1: all other pairs. Which numbers are added to which never depends on the number of threads, and others
+    have little to fetch.
     """
-    act, mine = span(acts, lo, hi - lo), span(deltas, lo, hi - lo)
-    for i in range(mine.shape[0]):
-        mine[i] = ZERO
-    for above in range(n_above // LANE):
-        add_scaled(mine, ONE, span(errors[above], lo, hi - lo))
+    apart = 1
+    while apart < n_lanes:
+        for left in range(0, n_lanes - apart, 2 * apart):
+            first = owner(left, n_lanes, size)
+            is_one = first == owner(min(left + 2 * apart, n_lanes) - 1, n_lanes, size)
+            if first == rank if is_one else rank < 0:
+                add_scaled(span(errors[left], start, n), ONE, span(errors[left + apart], start, n))
+        apart *= 2
+
+
+@kernel
+def hidden_deltas(kind, acts, errors, deltas, lo, hi):
+    """Slopes by the pre-activations of hidden units from those by their activations."""
+    act, error, mine = span(acts, lo, hi - lo), span(errors, lo, hi - lo), span(deltas, lo, hi - lo)
     if kind == RECTIFIER:
         for i in range(mine.shape[0]):
-            mine[i] = mine[i] if act[i] > ZERO else ZERO
+            mine[i] = error[i] if act[i] > ZERO else ZERO
     else:
         for i in range(mine.shape[0]):
-            mine[i] *= ONE - act[i] * act[i]
+            mine[i] = error[i] * (ONE - act[i] * act[i])
 
 
 @inlined
@@ -177,8 +188,8 @@ def state_span(opt, part, start, n):
 def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squares, lo, hi):
     """Errors to the layer below (none under the first) and the update of units.
 
-    errors (lanes, widest) f4 receives a vector for each lane of units: `hidden_deltas` adds them up. They use the weights as
-    they were before this row's step (section 5.1). `squares` receives, per unit, the sum of squared slopes of its dense
+    errors (lanes, widest) f4 receives a vector for each lane of units: `add_errors` adds them up. They use the weights as they
+    were before this row's step (section 5.1). `squares` receives, per unit, the sum of squared slopes of its dense
     weights: ADADELTA's rule for biases.
     """
     l1, l2 = np.float32(opt.l1), np.float32(opt.l2)

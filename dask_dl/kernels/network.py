@@ -6,11 +6,12 @@ import numpy as np
 
 from dask_dl.jit import kernel
 from dask_dl.kernels.atomics import LINE, fetch_add, load, now
-from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, meet, share, take
+from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, meet, rank_in, share, take
 from dask_dl.kernels.layers import (
     MOST_INPUTS,
     Step,
     activate,
+    add_errors,
     backward_biases,
     backward_levels,
     backward_units,
@@ -56,7 +57,7 @@ def forward(network, inputs, active, offset, table, dense, crew, acts, out):
     for k in range(last + 1):
         n = pad(layers[k, N_OUT])
         here = span(acts, start, n)
-        lo, hi = share(n, crew.rank, crew.size)
+        lo, hi = share(n, rank_in(crew, k == last), crew.size)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         forward_units(layers[k], inputs, dense, with_biases, here, lo, hi)
         if k == 0:
@@ -91,13 +92,16 @@ def backward(network, opt, n_seen, inputs, active, table, dense, crew, acts, del
     """
     layers = network.layers
     rate, decay = rate_of(opt, n_seen)
-    for k in range(layers.shape[0] - 1, -1, -1):
+    last = layers.shape[0] - 1
+    for k in range(last, -1, -1):
         n = pad(layers[k, N_OUT])
-        lo, hi = share(n, crew.rank, crew.size)
+        rank = rank_in(crew, k == last)
+        lo, hi = share(n, rank, crew.size)
         mine = span(deltas, start, n)
-        if k < layers.shape[0] - 1:
-            n_above = pad(layers[k + 1, N_OUT])
-            hidden_deltas(network.activation, span(acts, start, n), crew.errors[(k + 1) & 1], n_above, mine, lo, hi)
+        if k < last:
+            errors = crew.errors[(k + 1) & 1]
+            add_errors(errors, pad(layers[k + 1, N_OUT]) // LANE, crew.size, -1, lo, hi - lo)
+            hidden_deltas(network.activation, span(acts, start, n), errors[0], mine, lo, hi)
         step = Step(np.float32(rate * opt.rate_decay**k), np.float32(decay))
         sums = span(squares, lo, hi - lo)
         for j in range(hi - lo):
@@ -114,6 +118,7 @@ def backward(network, opt, n_seen, inputs, active, table, dense, crew, acts, del
         backward_biases(opt, step, layers[k], n_inputs, mine, with_biases, squares, lo, hi)
         start -= below
         if k > 0:
+            add_errors(crew.errors[k & 1], n // LANE, crew.size, rank, 0, below)
             meet(crew)
 
 
