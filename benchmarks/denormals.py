@@ -21,8 +21,10 @@ from dask_dl.node import replica
 
 def train(rows: pd.DataFrame, epochs: float, seed: int, *, flush: bool) -> pd.DataFrame:
     """History of a training that is scored after every epoch."""
-    settings = {"random_state": seed, "score_each_iteration": True, "score_training_samples": 1_000, **ALL_EPOCHS}
-    model = DeepLearningClassifier(hidden=(200, 200), epochs=epochs, **settings)
+    each_epoch = {"train_samples_per_iteration": 0, "score_each_iteration": True, "score_training_samples": 1_000}
+    model = DeepLearningClassifier(
+        hidden=(200, 200), epochs=epochs, random_state=seed, n_jobs=1, **each_epoch, **ALL_EPOCHS
+    )
     left_alone = mock.patch.object(replica, "flushed", contextlib.nullcontext)
     with contextlib.nullcontext() if flush else left_alone:
         return model.fit(rows, "digit").history_

@@ -118,7 +118,9 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def measure(train: pd.DataFrame, test: pd.DataFrame, X: NDArray[np.float32], n_rival: int, seed: int, epochs: float):
     """Everything once, so that a busy minute of the machine meets all rivals."""
-    model = DeepLearningClassifier(hidden=HIDDEN, epochs=epochs, random_state=seed, **ALL_EPOCHS).fit(train, "digit")
+    model = DeepLearningClassifier(hidden=HIDDEN, epochs=epochs, random_state=seed, n_jobs=1, **ALL_EPOCHS).fit(
+        train, "digit"
+    )
     speed = model.history_["training_speed"].iloc[-1]
     rivals = [rival_speed(X[:n_rival], train["digit"][:n_rival], solver, seed) for solver in SOLVERS]
     n_read, n_updated = work_per_row(model, X)

@@ -232,7 +232,12 @@ def draw(
     for way, color in zip((NEVER, STALENESS, LOCKS, TEAM, HOGWILD), ("0.6", "C0", "C4", "C2", "C3"), strict=True):
         speeds = [by_threads[n][way if n > 1 else "one thread"][0] for n in threads]
         left.plot(threads, speeds, "o-" if way != NEVER else "o--", color=color, label=way)
-    left.set(title=f"{case.name}: rows per second", xlabel=f"threads, on {os.cpu_count()} cores", xticks=threads, ylim=(0, None))
+    left.set(
+        title=f"{case.name}: rows per second",
+        xlabel=f"threads, on {os.cpu_count()} cores",
+        xticks=threads,
+        ylim=(0, None),
+    )
     left.legend(frameon=False)
     right.plot([*losses], [*losses.values()], "o-", color="C0")
     right.axhline(losses[1] * 1.05, color="0.6", linestyle="--")

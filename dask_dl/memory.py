@@ -11,8 +11,9 @@ from dataclasses import dataclass
 IMPORTS = 360 * 2**20
 #: What the compiler takes besides, when the kernels are compiled in this process.
 COMPILER = 100 * 2**20
-#: Bytes at work per byte of a partition in memory: the file's columns, the frame built from them, and one part of it encoded.
-READING = 3.0
+#: Bytes at work per byte of a partition in memory: the file's pages and columns, of which PyArrow's allocator keeps what it
+#: once had, the frame built from them, and one part of it encoded. Measured where it is most: numbers that do not compress.
+READING = 6.5
 #: Temporary arrays of a chunk of numeric columns, 8 MiB each (`frame.columns.NUMBERS_PER_CHUNK`), while it is summed up.
 CHUNKS = 6 * 2**23
 #: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 from naive import mlp
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
-from dask_dl.cluster import Twin
+from dask_dl.cluster import Twin, twin
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.fit import fit_model, train_rounds
 from dask_dl.frame.source import open_source
@@ -81,6 +84,58 @@ def test_pace_follows_interval_and_duty_cycle(since, took, due):
     assert not Pace(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0)
 
 
+def automatic(n_total, n_epoch, **more):
+    return Plan.of(
+        n_total / n_epoch, n_epoch, -2, Pace(0.0, 0.0, each_iteration=True), n_weights=10**6, n_threads=2, **more
+    )
+
+
+def test_automatic_rounds_take_about_a_second():
+    plan = automatic(10**7, 10**6)
+    assert plan.rows(0) == 200  # before anything is known: a million weights, two threads
+    plan.took(200, 0.01)
+    assert plan.rows(200) == 20_000
+    plan.took(20_000, 4.0)
+    assert plan.rows(20_200) == 5_000
+    plan.took(5_000, 0.0)  # a clock may stand still
+    assert plan.rows(25_200) == 10**6
+
+
+@pytest.mark.parametrize(("n_total", "n_epoch", "most"), [(10**7, 10**4, 10**4), (10**5, 10**6, 10**4), (7, 10, 1)])
+def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_total, n_epoch, most):
+    plan, n_seen, n_rounds = automatic(n_total, n_epoch), 0, 0
+    while n_seen < n_total:
+        n = plan.rows(n_seen)
+        assert 1 <= n <= most
+        plan.took(n, 1e-9)
+        n_seen, n_rounds = n_seen + n, n_rounds + 1
+    assert n_seen == n_total and n_rounds >= min(10, n_total)
+
+
+def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
+    monkeypatch.setattr("dask_dl.memory.SLICE", 1500)
+    log = []
+    gathered, trained = twin.gather, replica.train_rows
+
+    def gather(store, rows):
+        log.append("gather")
+        return gathered(store, rows)
+
+    def train_rows(rows, *more):
+        done = trained(rows, *more)
+        time.sleep(0.05)
+        log.append("trained")
+        return done
+
+    monkeypatch.setattr(twin, "gather", gather)
+    monkeypatch.setattr(replica, "train_rows", train_rows)
+    fitted(table, epochs=1, train_samples_per_iteration=0)
+    training = log[log.index("trained") + 1 :][:7]  # the first is the compilation
+    assert training.count("gather") > 1
+    assert all(pair != ("trained", "trained") for pair in itertools.pairwise(training[:-1]))
+    assert training[:2] == ["gather", "gather"]
+
+
 @pytest.mark.parametrize(
     ("given", "samples"),
     [
@@ -110,9 +165,9 @@ def visits(monkeypatch, table, **given):
     seen = []
     train = replica.Replica.train
 
-    def spy(self, rows, on_call=None):
+    def spy(self, rows, *more):
         seen.extend(rows.target.tolist())
-        return train(self, rows, on_call)
+        return train(self, rows, *more)
 
     monkeypatch.setattr(replica.Replica, "train", spy)
     model = fitted(table, **given)

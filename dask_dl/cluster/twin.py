@@ -13,7 +13,7 @@ from dask_dl.frame.order import visiting_order
 from dask_dl.node.replica import Replica, predict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -62,17 +62,26 @@ class Twin:
 
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
         """Visit the next `n` rows; returns the sum of their losses. One round of a cluster."""
-        loss = 0.0
-        while n > 0:
-            epoch, place = divmod(self.replica.n_seen, self.n_rows)
+        slices, loss = self._slices(n), 0.0
+        ready = [next(slices, None)]
+        while (rows := ready.pop()) is not None:
+            # The next rows are gathered while these are trained.
+            loss += self.replica.train(rows, on_rows, lambda: ready.append(next(slices, None)))
+            self._check_finite()
+        return loss
+
+    def _slices(self, n: int) -> Iterator[Rows]:
+        """The next `n` rows to visit, a slice at a time."""
+        start = self.replica.n_seen
+        stop = start + n
+        while start < stop:
+            epoch, place = divmod(start, self.n_rows)
             if epoch != self._epoch:
                 self._visits = np.zeros(0, np.int64)  # the last epoch's order makes room for the next one's
                 self._epoch, self._visits = epoch, self._order(epoch)
-            visits = self._visits[place : place + min(n, self._per_slice)]
-            loss += self.replica.train(gather(self._store, visits), on_rows)
-            n -= len(visits)
-            self._check_finite()
-        return loss
+            visits = self._visits[place : place + min(stop - start, self._per_slice)]
+            yield gather(self._store, visits)
+            start += len(visits)
 
     def average(self) -> None:
         """One replica is its own average; its threads bring their optimizer states together."""

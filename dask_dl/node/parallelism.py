@@ -28,7 +28,7 @@ MOST_ROWS = 64
 FEWEST_ROWS = 4
 #: Rows of a table for every thread: small tables train on one, which is fast enough and always gives the same bits.
 ROWS_PER_THREAD = 1000
-#: Weights for every thread of a team: with fewer it waits longer than it works.
+#: Dense weights for every thread of a team: with fewer it waits longer than it works.
 WEIGHTS_PER_THREAD = 4096
 #: Bytes of a thread's working copy above which a team is faster: beside the others' it no longer fits the caches.
 WIDE = 12 * 2**20
@@ -122,7 +122,7 @@ def choose(
         return alone(why)
     if parallelism == "team":
         return team(lanes, f"as asked, {why}")
-    worth = min(lanes, max(1, topology.size // WEIGHTS_PER_THREAD))
+    worth = min(lanes, max(1, topology.dense_size // WEIGHTS_PER_THREAD))
     if reproducible:
         return team(worth, f"reproducible, {why}")
     if parallelism == "staleness":

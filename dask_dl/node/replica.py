@@ -101,11 +101,17 @@ class Replica:
         self.train(none)
         predict(self.topology, self.flat, none)
 
-    def train(self, rows: Rows, on_rows: Callable[[int], None] | None = None) -> float:
+    def train(
+        self,
+        rows: Rows,
+        on_rows: Callable[[int], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> float:
         """One step per row of positive weight, in order as far as threads have one; returns the sum of their losses.
 
         `on_rows` is told the number of rows done since its last call, now and then; what it raises, or an interrupt,
-        stops the training between two rows: `n_seen` counts those that were learned.
+        stops the training between two rows: `n_seen` counts those that were learned. `meanwhile` is called once, while the
+        threads work.
         """
         if len(rows.weight) and not rows.weight.all():
             used = rows.weight > 0
@@ -129,7 +135,7 @@ class Replica:
                 told = done
 
         try:
-            run_threads(len(self.hands), work, self.control, tell)
+            run_threads(len(self.hands), work, self.control, tell, meanwhile)
         finally:
             self.n_seen += int(self.control[DONE])
         tell()

@@ -18,7 +18,11 @@ POLL = 0.1
 
 
 def run_threads(
-    n: int, work: Callable[[int], None], control: NDArray[np.int64], on_poll: Callable[[], None] | None = None
+    n: int,
+    work: Callable[[int], None],
+    control: NDArray[np.int64],
+    on_poll: Callable[[], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Call `work(rank)` on n new threads and wait for them.
 
@@ -32,6 +36,8 @@ def run_threads(
         Cells as `kernels.crew` names them.
     on_poll : callable, optional
         Called on the calling thread every POLL seconds; what it raises stops the threads.
+    meanwhile : callable, optional
+        Called once on the calling thread, when all have started; what it raises stops them too.
 
     Raises
     ------
@@ -56,6 +62,8 @@ def run_threads(
             ended = threading.Event()
             threading.Thread(target=run, args=(rank, ended), name=f"dask_dl-{rank}", daemon=True).start()
             started.append(ended)
+        if meanwhile is not None:
+            meanwhile()
         while not all(ended.is_set() for ended in started):
             for ended in started:
                 ended.wait(POLL / n)

@@ -74,6 +74,26 @@ def test_what_the_caller_raises_stops_the_threads_in_good_order():
     assert sorted(seen) == [0, 1, 2] and control[STOP] == 1 and control[ABORT] == 0
 
 
+def test_the_caller_works_meanwhile_and_may_fail():
+    control, seen = cells(), []
+    caller = threading.current_thread()
+
+    def meanwhile():
+        seen.append(threading.current_thread() is caller)
+        control[STOP] = 1
+
+    run_threads(2, patient(control), control, meanwhile=meanwhile)
+    assert seen == [True]
+
+    def fail():
+        raise OSError("no more rows")
+
+    control = cells()
+    with pytest.raises(OSError, match="no more rows"):
+        run_threads(2, patient(control), control, meanwhile=fail)
+    assert control[STOP] == 1 and not ours()
+
+
 def test_an_interrupt_ends_them():
     control = cells()
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
