@@ -103,7 +103,7 @@ def update_speed(n: int) -> float:
 @numba.njit
 def update_often(a, w, squares, steps, n):
     for _ in range(n):
-        adadelta(a, ONE, w, squares, steps, np.float32(0.99), np.float32(1e-8), ZERO, ZERO, True)
+        adadelta(a, ONE, w, squares, steps, np.float32(0.99), np.float32(1e-8), ONE, ZERO, ZERO, True)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,11 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
 
 from dask_dl import parameters
-from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -152,6 +153,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         offset: Any = None,
         folds: Any = None,
         eval_set: Any = None,
+        callbacks: Sequence[Callable[[Mapping[str, Any]], object]] | None = None,
         checkpoint: Any = None,
         resume: bool = False,
     ) -> Any:
@@ -172,6 +174,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         folds : not available yet
         eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame with the columns of `X` when `y` is a name
             A table to score on while training.
+        callbacks : list of callables, optional
+            Called after every scoring with its record, as in `history_`, read-only. One that returns True stops the training.
         checkpoint : not available yet
         resume : not available yet
 
@@ -186,14 +190,20 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         SchemaError
             What is wrong with the tables, before training starts.
         DivergedError
-            When weights leave the finite numbers.
+            When weights leave the finite numbers or explode, again and again, though steps were halved. What was learned
+            before stays usable: `predict`, `save` and `history_` work after the error.
+
+        Notes
+        -----
+        Ctrl-C ends the training, with a warning, and leaves the best model so far; a second one aborts. `stopped_by_` says
+        why training ended.
         """
         from dask_dl.fit import fit_model
         from dask_dl.frame.source import open_source
         from dask_dl.show.progress import Progress
 
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
-                "checkpoint": checkpoint, "resume": resume}  # fmt: skip
+                "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
         requested = parameters.validate(self.get_params(deep=False) | call, task=self._task)
         requested = {name: requested[name] for name in parameters.constructor_defaults()}
         if y is None:
@@ -204,8 +214,18 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         source = open_source(X, y, sample_weight, offset)
         validation = self._open_validation(eval_set, source, y, sample_weight, offset)
         progress = Progress(quiet=not self.verbose or self.quiet_mode)
-        self.model_ = fit_model(source, validation, requested, self._task, progress)
+        model, failure = fit_model(
+            source, validation, requested, self._task, progress, callbacks=tuple(callbacks or ())
+        )
+        if failure is not None and model.n_seen == 0:
+            raise failure  # nothing was learned: an earlier model stays
+        self.model_ = model
         self._set_names(has_names=hasattr(X, "columns") and all(isinstance(name, str) for name in X.columns))
+        if failure is not None:
+            raise failure
+        if model.stopped_by == "interrupted":
+            text = f"training was interrupted after {model.n_seen / model.n_rows:.2f} epochs; the best model so far is there."
+            warnings.warn(DaskDLWarning(text), stacklevel=2)
         return self
 
     @staticmethod
@@ -282,6 +302,23 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     def n_iter_(self) -> int:
         """Rounds of training and averaging."""
         return self._fitted.n_rounds
+
+    @property
+    def best_iteration_(self) -> int | None:
+        """Round of the best scoring event by `stopping_metric`; None when nothing could be measured."""
+        best = self._fitted.history.best
+        return None if best is None else int(best["iterations"])
+
+    @property
+    def best_score_(self) -> float | None:
+        """`stopping_metric` at the best scoring event, of the validation table if there is one; lower is better."""
+        history = self._fitted.history
+        return None if history.best is None else history.score_of(history.best)
+
+    @property
+    def stopped_by_(self) -> str | None:
+        """Why training ended: "epochs", a stopping parameter, "callback", "interrupted", ..."""
+        return self._fitted.stopped_by
 
     @property
     def parameters_(self) -> dict[str, Any]:

@@ -1,16 +1,18 @@
-"""From a table to a model: scan, encode, then rounds of training, averaging and scoring. It alone knows all rooms."""
+"""From a table to a model: scan, encode, then rounds. It alone knows all rooms."""
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl import jit, memory, parameters
 from dask_dl.cluster.twin import Twin
-from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.course import Course
+from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.frame.blocks import Blocks, encode_blocks, gather, used_rows
 from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
 from dask_dl.frame.order import uniform_sample
@@ -25,55 +27,20 @@ from dask_dl.model import Model
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, choose, overshoots
 from dask_dl.node.replica import Replica
+from dask_dl.node.stability import instability
 from dask_dl.plan import Plan
+from dask_dl.rounds import Rounds, Trainer
 from dask_dl.score import metrics
 from dask_dl.score.history import History, Pace
+from dask_dl.score.stopping import metric_of, reason_to_stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from dask_dl.show.progress import Progress
     from dask_dl.state import Rows
-
-
-class Trainer(Protocol):
-    """What the loop asks of a place that trains: the in-process twin, or a cluster."""
-
-    n_rows: int
-    """Rows of an epoch."""
-
-    def compile(self) -> None:
-        """Get the kernels ready, so that no round waits for the compiler."""
-
-    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
-        """One round: visit the next `n` rows, return the sum of their losses. Raises DivergedError."""
-
-    def average(self) -> None:
-        """Bring all replicas to their average."""
-
-    def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
-        """The network's outputs for encoded rows."""
-
-
-def train_rounds(
-    trainer: Trainer, plan: Plan, score: Callable[[int, int, int, float], None], progress: Progress
-) -> int:
-    """The loop: train a round, average, score when due. Returns the number of rounds."""
-    n_seen, n_rounds, training_seconds = 0, 0, 0.0
-    progress.begin_training(plan.n_total)
-    while n_rounds == 0 or n_seen < plan.n_total:
-        n, began = plan.rows(n_seen), time.monotonic()
-        trainer.train(n, progress.trained)
-        trainer.average()
-        now = time.monotonic()
-        plan.took(n, now - began)
-        n_seen, n_rounds, training_seconds = n_seen + n, n_rounds + 1, training_seconds + now - began
-        if n_seen >= plan.n_total or plan.pace.is_due(now):
-            score(n_rounds, n_seen, n, training_seconds)
-            plan.pace.started, plan.pace.took = now, time.monotonic() - now
-    return n_rounds
 
 
 def fit_model(
@@ -83,8 +50,9 @@ def fit_model(
     task: parameters.Task,
     progress: Progress,
     *,
+    callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
     order: Callable[[int], NDArray[np.int64]] | None = None,
-) -> Model:
+) -> tuple[Model, Exception | None]:
     """Train a network on a table.
 
     Parameters
@@ -97,8 +65,17 @@ def fit_model(
         What the target is.
     progress : Progress
         Told of everything that takes time.
+    callbacks : sequence of callable
+        Called with the record of every scoring event; True stops the training.
     order : callable, optional
         Rows to visit in an epoch, given its number, instead of the order that the parameters ask for: for tests.
+
+    Returns
+    -------
+    model : Model
+        The last good one.
+    failure : DivergedError or None
+        Why training could not go on.
     """
     began = time.monotonic()
     for text in parameters.warnings_for(requested):
@@ -155,8 +132,11 @@ def fit_model(
     )
 
     replica = Replica(topology, optimizer, _start(topology, effective, seed), parallelism=threads)
+    unsound = instability(topology, replica.flat)
+    if unsound:
+        raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
     trainer = Twin(store, replica, seed=seed, shuffle=effective["shuffle_training_data"], order=order)
-    history = History(task, validation is not None)
+    history = History(task, validation is not None, metric=metric_of(effective["stopping_metric"], task))
     history.start()
     tables = {"training": _sample(store, effective["score_training_samples"], seed, "training sample")}
     if validation is not None and seen_in_validation is not None:
@@ -171,15 +151,15 @@ def fit_model(
         tables["validation"] = _sample(held, effective["score_validation_samples"], seed, "validation sample")
         _check_validation(held, seen_in_validation, validation)
 
-    def score(n_rounds: int, n_seen: int, n_last: int, training_seconds: float) -> None:
+    def score(course: Course, n: int) -> None:
         measured = {name: _measure(trainer, blocks, task, target) for name, blocks in tables.items()}
         history.add(
-            seconds=time.monotonic() - began,
-            speed=n_seen / training_seconds if n_seen else 0.0,
-            epochs=n_seen / trainer.n_rows,
-            iterations=n_rounds,
-            samples=n_seen,
-            samples_per_iteration=n_last,
+            seconds=course.seconds + time.monotonic() - began,
+            speed=course.n_seen / course.training_seconds if course.n_seen else 0.0,
+            epochs=course.n_seen / trainer.n_rows,
+            iterations=course.n_rounds,
+            samples=course.n_seen,
+            samples_per_iteration=n,
             training=measured["training"],
             validation=measured.get("validation", {}),
         )
@@ -196,11 +176,25 @@ def fit_model(
         n_weights=topology.size,
         n_threads=threads.n_threads,
     )
+    limit = effective["max_runtime_secs"]
+    rounds = Rounds(
+        trainer,
+        plan,
+        Course(history),
+        score,
+        lambda: reason_to_stop(history, effective),
+        progress,
+        keeps_best=effective["overwrite_with_best_model"],
+        deadline=began + limit if limit else math.inf,
+        callbacks=callbacks,
+    )
     with one_blas_thread():
         trainer.compile()
-        n_rounds = train_rounds(trainer, plan, score, progress)
+        rounds.run()
+    course = rounds.course
     _report_threads(effective, replica)
-    return Model(
+    progress.say(f"ended: {course.stopped_by}")
+    model = Model(
         task=task,
         encoder=encoder,
         target=target,
@@ -211,12 +205,14 @@ def fit_model(
         effective=effective,
         history=history,
         n_seen=replica.n_seen,
-        n_rounds=n_rounds,
+        n_rounds=course.n_rounds,
         n_rows=trainer.n_rows,
         feature_names=source.predictors,
         is_named=source.is_named,
         offset_name=_offset_name(source),
+        stopped_by=course.stopped_by,
     )
+    return model, course.failure
 
 
 #: A network may have as many weights and biases as in H2O (specification, section 1.8).
@@ -347,6 +343,7 @@ def _memory(
         n_states=N_STATES[optimizer.kind],
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
+        n_kept=1 + e["overwrite_with_best_model"],
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(train_rows),
         largest_partition=max(found.largest_partition, validation.largest_partition if validation else 0),

@@ -1,6 +1,7 @@
 """The peak memory of a training, computed before it starts.
 
-peak = imports + compiler + blocks + visiting order + network + threads + the larger of (reading a partition, scoring)
+peak = imports + compiler + blocks + visiting order + network + kept copies + threads
+     + the larger of (reading a partition, scoring)
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Memory:
     blocks: int
     order: int
     network: int
+    kept: int
     threads: int
     reading: int
     scoring: int
@@ -53,6 +55,7 @@ class Memory:
             "encoded rows": self.blocks,
             "visiting order": self.order,
             "network": self.network,
+            "kept copies": self.kept,
             "threads": self.threads,
             "compiler": self.compiler,
             "reading or scoring": max(self.reading, self.scoring),
@@ -91,6 +94,7 @@ def estimate(
     n_states: int,
     n_threads: int,
     n_copies: int,
+    n_kept: int,
     n_outputs: int,
     largest_partition: int,
     compiles: bool,
@@ -111,6 +115,8 @@ def estimate(
         float32 numbers of a thread's buffers.
     n_threads, n_copies : int
         Threads, and working copies of the dense part that they may make.
+    n_kept : int
+        Networks that are remembered: the one a diverging round goes back to, and the best one.
     n_outputs : int
         Outputs of the network.
     largest_partition : int
@@ -122,6 +128,7 @@ def estimate(
         blocks=(n_rows + n_validation) * bytes_per_row,
         order=n_rows * ORDER_PER_ROW + 2 * min(SLICE, n_rows * bytes_per_row),
         network=network(n_weights, n_dense, n_states, n_copies),
+        kept=n_kept * network(n_weights, n_dense, n_states, 0),
         threads=n_threads * (THREAD + 4 * n_buffer),
         reading=int(READING * largest_partition) + min(CHUNKS, 6 * largest_partition),
         compiler=COMPILER if compiles else 0,

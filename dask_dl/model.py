@@ -18,6 +18,7 @@ from dask_dl.frame.target import Target
 from dask_dl.kernels.layout import Topology
 from dask_dl.node.replica import predict
 from dask_dl.score.history import History
+from dask_dl.score.stopping import metric_of
 from dask_dl.state import Rows
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Model:
     n_rows: int  #: rows of an epoch
     feature_names: tuple[str, ...]  #: predictors of the training table in its order, dropped ones included
     is_named: bool  #: whether the table had names; an array's columns are x0, x1, ...
+    stopped_by: str | None = None  #: why training ended, in words
     offset_name: str | None = None  #: column of offsets, "" when they came beside the table, None when there were none
 
     # ---- prediction -------------------------------------------------------------------------------------------------
@@ -140,6 +142,7 @@ class Model:
             "feature_names": list(self.feature_names),
             "is_named": self.is_named,
             "offset_name": self.offset_name,
+            "stopped_by": self.stopped_by,
         }
         write_archive(path, arrays, document, kind="model")
 
@@ -195,13 +198,16 @@ class Model:
             states=tuple(vectors[1:]),
             requested=requested | start_values,
             effective=_unplain(d["effective"]) | start_values,
-            history=History(d["task"], d["has_validation"], records),
+            history=History(
+                d["task"], d["has_validation"], records, metric_of(d["effective"]["stopping_metric"], d["task"])
+            ),
             n_seen=d["n_seen"],
             n_rounds=d["n_rounds"],
             n_rows=d["n_rows"],
             feature_names=tuple(d["feature_names"]),
             is_named=d["is_named"],
             offset_name=d["offset_name"],
+            stopped_by=d.get("stopped_by"),  # files of the first version do not know
         )
 
 

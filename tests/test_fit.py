@@ -12,11 +12,13 @@ from naive import mlp
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import Twin, twin
+from dask_dl.course import Course
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
-from dask_dl.fit import fit_model, train_rounds
+from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.node import replica
 from dask_dl.plan import Plan
+from dask_dl.rounds import Rounds
 from dask_dl.score.history import History, Pace
 from dask_dl.show.progress import Progress
 
@@ -41,12 +43,14 @@ class Recorder:
 
     def __init__(self):
         self.asked = []
+        self.n_seen = 0
 
     def compile(self):
         raise AssertionError("the loop does not compile")
 
     def train(self, n, on_rows=None):
         self.asked.append(n)
+        self.n_seen += n
         on_rows(n)
         return 0.0
 
@@ -56,21 +60,150 @@ class Recorder:
     def outputs(self, blocks):
         raise AssertionError("the loop does not score by itself")
 
+    def snapshot(self):
+        return np.full(1, self.n_seen, np.float32), ()
+
+    def restore(self, flat, states, n_seen, n_halvings):
+        self.asked.append(("restore", float(flat[0]), n_seen, n_halvings))
+        self.n_seen = n_seen
+
+
+def recorded(trainer, plan, losses=None, **more):
+    """Run the loop over a trainer that only remembers; the k-th event of the history has the k-th loss."""
+    values = iter(losses or np.linspace(1, 0.5, 1000))
+
+    def score(course, n):
+        measured = {"deviance": next(values)}
+        course.history.add(
+            seconds=0.0, speed=1.0, epochs=course.n_seen / 10, iterations=course.n_rounds, samples=course.n_seen,
+            samples_per_iteration=n, training=measured, validation={},
+        )  # fmt: skip
+
+    course = Course(History("regression", has_validation=False))
+    course.history.start()
+    judge = more.pop("judge", lambda: None)
+    rounds = Rounds(trainer, plan, course, score, judge, Progress(quiet=True), **more)
+    rounds.run()
+    return course
+
+
+def each(n_total, per_round=10):
+    return Plan(n_total, 10, Pace(0.0, 0.0, each_iteration=True), per_round)
+
+
+def scored(course):
+    return [(r["iterations"], r["samples"], r["samples_per_iteration"]) for r in course.history.records[1:]]
+
 
 def test_a_round_trains_then_averages_and_the_last_one_is_cut():
-    trainer, scored = Recorder(), []
-    plan = Plan(n_total=25, n_epoch=10, pace=Pace(0.0, 0.0, each_iteration=True), fixed=10)
-    n_rounds = train_rounds(trainer, plan, lambda *event: scored.append(event[:3]), Progress(quiet=True))
+    trainer = Recorder()
+    course = recorded(trainer, each(25))
     assert trainer.asked == [10, "average", 10, "average", 5, "average"]
-    assert n_rounds == 3
-    assert scored == [(1, 10, 10), (2, 20, 10), (3, 25, 5)]
+    assert scored(course) == [(1, 10, 10), (2, 20, 10), (3, 25, 5)]
+    assert (course.n_rounds, course.n_seen, course.stopped_by) == (3, 25, "epochs")
 
 
 def test_the_end_is_always_scored():
-    scored = []
     plan = Plan(40, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False, started=1e12), fixed=10)
-    train_rounds(Recorder(), plan, lambda *event: scored.append(event[:2]), Progress(quiet=True))
-    assert scored == [(4, 40)]
+    assert scored(recorded(Recorder(), plan)) == [(4, 40, 10)]
+
+
+def test_the_best_network_is_put_back_and_scored_once_more():
+    trainer = Recorder()
+    course = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5, 1.0])
+    assert trainer.asked[-1] == ("restore", 20.0, 40, 0)  # its weights; the counters stay
+    assert scored(course)[-1] == (4, 40, 0) and len(course.history.records) == 6
+    trainer = Recorder()
+    recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5], keeps_best=False)
+    assert trainer.asked[-1] == "average"
+
+
+@pytest.mark.parametrize("losses", [[3.0, 2.0, 1.0], [3.0, 1.0, 1.0], [np.nan, np.nan, np.nan]])
+def test_the_last_network_stays_when_none_was_better(losses):
+    trainer = Recorder()
+    course = recorded(trainer, each(30), [*losses, 9.0])
+    if losses == [3.0, 1.0, 1.0]:  # the first of equals is the best, and no better than the last
+        assert course.history.best["iterations"] == 2
+    assert trainer.asked[-1] == "average" and len(course.history.records) == 4
+
+
+def test_a_reason_to_stop_ends_the_loop():
+    trainer = Recorder()
+    course = recorded(trainer, each(100), judge=lambda: "enough" if trainer.n_seen >= 30 else None)
+    assert (course.stopped_by, course.n_seen) == ("enough", 30)
+
+
+def test_time_is_up_between_two_rows_and_the_end_is_scored():
+    trainer = Recorder()
+    plan = Plan(100, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False, started=1e12), fixed=10)
+    course = recorded(trainer, plan, deadline=0.0)
+    assert (course.stopped_by, course.n_seen) == ("max_runtime_secs", 10)
+    assert scored(course) == [(1, 10, 10)]
+
+
+def test_callbacks_see_every_record_and_may_stop():
+    seen = []
+
+    def callback(record):
+        with pytest.raises(TypeError):
+            record["samples"] = 0
+        seen.append(record["samples"])
+        return len(seen) == 3
+
+    course = recorded(Recorder(), each(100), callbacks=[callback])
+    assert seen == [10, 20, 30] and course.stopped_by == "callback"
+
+
+@pytest.mark.parametrize("when", ["train", "average", "score"])
+def test_an_interrupt_anywhere_leaves_the_best_network(when):
+    trainer = Recorder()
+    inner = getattr(trainer, when, None)
+
+    def interrupted(*arguments):
+        if trainer.n_seen >= 30:
+            raise KeyboardInterrupt
+        return inner(*arguments)
+
+    def judge():
+        if when == "score" and trainer.n_seen >= 40:
+            raise KeyboardInterrupt
+
+    if when != "score":
+        setattr(trainer, when, interrupted)
+    course = recorded(trainer, each(100), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0], judge=judge)
+    assert course.stopped_by == "interrupted"
+    assert trainer.asked[-1][:2] == ("restore", 20.0)
+    assert 30 <= course.n_seen <= 40
+
+
+def test_a_diverging_round_is_rolled_back_and_steps_are_halved():
+    trainer = Recorder()
+    average, bad = trainer.average, iter([False, True, True])
+
+    def diverges():
+        average()
+        if next(bad, False):
+            raise DivergedError("layer 2 is not finite.")
+
+    trainer.average = diverges
+    with pytest.warns(DaskDLWarning, match="layer 2 is not finite. Went back to 0 rows; steps are [24] times smaller"):
+        course = recorded(trainer, each(30))
+    restores = [call for call in trainer.asked if isinstance(call, tuple)]
+    assert restores == [("restore", 0.0, 0, 1), ("restore", 0.0, 0, 2)]  # no copy was taken within a second
+    assert (course.stopped_by, course.n_seen, course.n_halvings, course.failure) == ("epochs", 30, 2, None)
+
+
+def test_divergence_without_end_is_an_error_with_sound_weights():
+    trainer = Recorder()
+
+    def diverges():
+        raise DivergedError("layer 2 is not finite.")
+
+    trainer.average = diverges
+    with pytest.warns(DaskDLWarning):
+        course = recorded(trainer, each(30))
+    assert course.stopped_by == "diverged" and "halved 4 times" in str(course.failure)
+    assert trainer.asked[-1] == ("restore", 0.0, 0, 5)
 
 
 @pytest.mark.parametrize(
@@ -256,19 +389,65 @@ def test_best_event_is_the_first_with_the_least_loss():
     assert history.best["iterations"] == 1
 
 
-@pytest.mark.parametrize(
-    "given", [{"initial_weight_distribution": "uniform", "initial_weight_scale": 1e20}, {"rate": 1e30}]
-)
-def test_divergence_is_a_typed_error_with_remedies(table, given):
-    with pytest.raises(DivergedError, match="weights are not finite after 50 rows"):
-        fitted(table, epochs=2, train_samples_per_iteration=0, adaptive_rate=False, **given)
+def test_weights_that_start_out_of_this_world_are_refused(table):
+    with pytest.raises(
+        DivergedError, match=r"weights of layer 1 have exploded: mean .* before the first row.*lower initial"
+    ):
+        fitted(table, initial_weight_distribution="uniform", initial_weight_scale=1e20)
+
+
+@pytest.mark.parametrize("way", [{}, {"n_jobs": 2, "parallelism": "staleness"}, {"n_jobs": 2, "parallelism": "team"}])
+def test_a_rate_without_hope_is_a_typed_error_with_remedies(table, way):
+    with (
+        pytest.warns(DaskDLWarning, match="of layer 1 .* Lower `rate`"),
+        pytest.raises(DivergedError, match="halved 4 times, in vain"),
+    ):
+        DeepLearningRegressor(hidden=(20,), adaptive_rate=False, rate=1e6, random_state=1, epochs=5, **way).fit(
+            table, "y"
+        )
+
+
+def test_inputs_out_of_this_world_are_a_typed_error(table):
+    huge = table.assign(a=table["a"] * 1e30)
+    with pytest.warns(DaskDLWarning), pytest.raises(DivergedError, match="turn `standardize` on"):
+        fitted(huge, standardize=False, epochs=2)
+
+
+def test_a_rate_that_is_somewhat_too_large_is_halved_and_learns(table):
+    # Plain SGD with rate 1 diverges here, with an eighth of it it learns.
+    with pytest.warns(DaskDLWarning, match="steps are [248] times smaller"):
+        model = DeepLearningRegressor(hidden=(), adaptive_rate=False, rate=1.0, random_state=1, epochs=20).fit(
+            table, "y"
+        )
+    assert model.score(table, "y") > 0.9
+    assert np.isfinite(model.coefs_[0]).all()
+
+
+def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
+    calls = []
+    inner = Twin.average
+
+    def diverges_later(self):
+        inner(self)
+        calls.append(self.n_seen)
+        if len(calls) > 5:
+            raise DivergedError("layer 1 has gone.")
+
+    monkeypatch.setattr(Twin, "average", diverges_later)
+    monkeypatch.setattr("dask_dl.rounds.SECONDS_PER_COPY", 0.0)
+    model = DeepLearningRegressor(hidden=(4,), random_state=1, epochs=20)
+    with pytest.warns(DaskDLWarning), pytest.raises(DivergedError, match="layer 1 has gone"):
+        model.fit(table, "y")
+    assert model.stopped_by_ == "diverged"
+    assert len(model.predict(table)) == 50 and model.model_.n_seen == calls[4]
 
 
 def test_divergence_is_seen_within_a_round(table, monkeypatch):
     monkeypatch.setattr("dask_dl.memory.SLICE", 1000)  # a few rows a slice
-    with pytest.raises(DivergedError, match="not finite after") as error:
+    with pytest.warns(DaskDLWarning, match="not finite after") as warned, pytest.raises(DivergedError):
         fitted(table, epochs=100, train_samples_per_iteration=5000, adaptive_rate=False, rate=1e30)
-    assert int(str(error.value).split(" after ")[1].split()[0].replace(",", "")) < 50
+    first = next(str(w.message) for w in warned if "not finite after" in str(w.message))
+    assert int(first.split(" after ")[1].split()[0].replace(",", "")) < 50
 
 
 def test_too_large_a_network_is_refused_before_it_is_allocated(table):
@@ -287,7 +466,9 @@ def test_an_order_given_from_outside_is_followed(table):
     requested = parameters.validate({"hidden": (4,), "epochs": 1, "random_state": 1}, task="regression")
     order = np.array([7] * 50)
     same = [
-        fit_model(open_source(table, "y"), None, requested, "regression", Progress(quiet=True), order=lambda _: order)
+        fit_model(open_source(table, "y"), None, requested, "regression", Progress(quiet=True), order=lambda _: order)[
+            0
+        ]
         for _ in range(2)
     ]
     np.testing.assert_array_equal(same[0].flat, same[1].flat)

@@ -40,8 +40,10 @@ ROOMS = {
     ),
     # On top: what puts the rooms together
     "plan": ("score", "portions of a training: numbers in, numbers out"),
+    "course": ("score", "how far a training has come, as a value"),
+    "rounds": ("course errors plan show score state", "the loop, of any place that trains"),
     "fit": (
-        "checkpoint cluster errors frame jit kernels memory model node parameters plan score show state",
+        "checkpoint cluster course errors frame jit kernels memory model node parameters plan rounds score show state",
         "the loop: the one file that knows all rooms",
     ),
     "estimators": ("errors fit frame model parameters show", "scikit-learn's face of fit and model"),

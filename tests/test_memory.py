@@ -115,7 +115,7 @@ def test_real_peak_of_working_copies_stays_below_the_printed_one(n_jobs):
 def test_the_peak_is_the_sum_of_its_terms():
     need = memory.estimate(
         n_rows=10**6, n_validation=10**5, n_scored=10**4, bytes_per_row=100, n_weights=10**6, n_dense=10**5,
-        n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_outputs=10, largest_partition=10**8, compiles=True,
+        n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_kept=2, n_outputs=10, largest_partition=10**8, compiles=True,
     )  # fmt: skip
     total, *terms = figures(str(need))
     assert total[0] == pytest.approx(sum(n for n, _ in terms), rel=0.01) == pytest.approx(need.peak, rel=0.01)

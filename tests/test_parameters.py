@@ -94,7 +94,7 @@ def test_the_table_has_what_the_estimators_promise():
     } <= defaults.keys()
     assert {"autoencoder", "checkpoint", "seed", "training_frame", "export_checkpoints_dir"}.isdisjoint(defaults)
     assert [name for name, row in TABLE.items() if row.place == "fit"] == [
-        "sample_weight", "offset", "folds", "eval_set", "checkpoint", "resume",
+        "sample_weight", "offset", "folds", "eval_set", "callbacks", "checkpoint", "resume",
     ]  # fmt: skip
 
 
@@ -183,10 +183,14 @@ def test_what_has_no_effect_yet_is_refused(row):
         ("input_dropout_ratio", [0]),
         ("max_w2", [math.inf, 3.4028235e38, float(np.finfo(np.float32).max), np.finfo(np.float32).max]),
         ("mini_batch_size", [1]),
-        ("stopping_rounds", [0, 5]),
+        ("stopping_rounds", [0, 5, 100]),
+        ("stopping_metric", ["auto", "MSE", "mae"]),
+        ("stopping_tolerance", [0, 0.01]),
+        ("max_runtime_secs", [0, 0.5, 1e6]),
+        ("callbacks", [None, [], [print]]),
         ("overwrite_with_best_model", [True, False]),
-        ("classification_stop", [0, -1, -1.0]),
-        ("regression_stop", [1e-6, -1]),
+        ("classification_stop", [0, -1, -1.0, 0.1]),
+        ("regression_stop", [1e-6, -1, 0.5]),
         ("n_jobs", [None, -1, 1, 64]),
         ("parallelism", ["auto", "Staleness", "TEAM"]),
         ("exchange_interval", [None, 1, 64]),

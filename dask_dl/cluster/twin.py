@@ -11,9 +11,10 @@ from dask_dl.errors import DivergedError
 from dask_dl.frame.blocks import gather, used_rows
 from dask_dl.frame.order import visiting_order
 from dask_dl.node.replica import Replica, predict
+from dask_dl.node.stability import instability
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,7 +68,9 @@ class Twin:
         while (rows := ready.pop()) is not None:
             # The next rows are gathered while these are trained.
             loss += self.replica.train(rows, on_rows, lambda: ready.append(next(slices, None)))
-            self._check_finite()
+            # Seen after a slice of rows, and not only at the end of a long round.
+            if not np.isfinite(self.replica.flat).all():
+                self._check(instability(self.replica.topology, self.replica.flat))
         return loss
 
     def _slices(self, n: int) -> Iterator[Rows]:
@@ -83,22 +86,40 @@ class Twin:
             yield gather(self._store, visits)
             start += len(visits)
 
-    def average(self) -> None:
-        """One replica is its own average; its threads bring their optimizer states together."""
-        self.replica.merge()
+    @property
+    def n_seen(self) -> int:
+        """Rows learned."""
+        return self.replica.n_seen
 
-    def _check_finite(self) -> None:
-        """Divergence is seen after a slice of rows, and not only at the end of a long round."""
-        flat = self.replica.flat
-        n_bad = int(np.count_nonzero(~np.isfinite(flat)))
-        if n_bad:
+    def average(self) -> None:
+        """One replica is its own average; its threads bring their optimizer states together. Raises DivergedError."""
+        self.replica.merge()
+        self._check(instability(self.replica.topology, self.replica.flat))
+
+    def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Copies of the weights and of the optimizer state."""
+        return self.replica.flat.copy(), tuple(state.copy() for state in self.replica.states)
+
+    def restore(
+        self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
+    ) -> None:
+        """Go back to a snapshot, and take steps halved so many times from there."""
+        self.replica.restore(flat, states, n_seen)
+        self.replica.optimizer = self.replica.optimizer._replace(scale=0.5**n_halvings)
+
+    def _check(self, found: str | None) -> None:
+        """Raise when something is wrong."""
+        if found is not None:
             raise DivergedError(
-                f"{n_bad:,} of {flat.size:,} weights are not finite after {self.replica.n_seen:,} rows. Lower `rate` or use "
-                f"adaptive_rate=True, turn `standardize` on, use activation='tanh', or start from smaller weights."
+                f"{found} after {self.replica.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "
+                f"use activation='tanh', add l1 or l2, or start from smaller weights."
             )
 
     def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
         """The network's outputs for encoded rows."""
         replica = self.replica
         n_threads = replica.parallelism.n_threads
-        return np.concatenate([predict(replica.topology, replica.flat, block, n_threads) for block in blocks])
+        found = np.concatenate([predict(replica.topology, replica.flat, block, n_threads) for block in blocks])
+        if not np.isfinite(found).all():
+            self._check(f"{int((~np.isfinite(found)).sum()):,} of {found.size:,} outputs are not finite")
+        return found

@@ -168,7 +168,8 @@ def update(opt, step, a, d, w, state0, state1):
     """One optimizer step on one vector of whole lanes."""
     l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
     if opt.kind == ADADELTA:
-        adadelta(a, d, w, state0, state1, np.float32(opt.rho), np.float32(opt.epsilon), l1, l2, opt.fast_mode)
+        rho, epsilon = np.float32(opt.rho), np.float32(opt.epsilon)
+        adadelta(a, d, w, state0, state1, rho, epsilon, np.float32(opt.scale), l1, l2, opt.fast_mode)
     elif opt.kind == MOMENTUM:
         momentum(a, d, w, state0, step.rate, step.decay, opt.nesterov, l1, l2, opt.fast_mode)
     else:
@@ -264,7 +265,8 @@ def backward_biases(opt, step, layer, n_inputs, deltas, part, squares, lo, hi):
     n = min(hi, layer[N_OUT]) - lo
     w, s0, s1 = state_span(opt, part, layer[BIASES] + lo, n)
     a, sums = span(deltas, lo, n), span(squares, lo, n)
-    rho, epsilon, l1, l2 = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.l1), np.float32(opt.l2)
+    rho, epsilon, scale = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.scale)
+    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
     for j in range(n):
         if opt.fast_mode and a[j] == ZERO:
             continue
@@ -272,4 +274,4 @@ def backward_biases(opt, step, layer, n_inputs, deltas, part, squares, lo, hi):
         s0[j] = rho * s0[j] + (ONE - rho) * q
         ratio = (s1[j] + epsilon) / (s0[j] + epsilon)
         s1[j] = rho * s1[j] + (ONE - rho) * (ratio * q)
-        w[j] -= np.sqrt(ratio) * gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)
+        w[j] -= scale * np.sqrt(ratio) * gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)

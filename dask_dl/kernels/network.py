@@ -81,7 +81,7 @@ def rate_of(opt, n_seen):
     """(rate, momentum) for the row before which `n_seen` rows were learned (section 5.3, golden 'rows counted at once')."""
     ramp = ONE if n_seen >= opt.momentum_ramp else n_seen / opt.momentum_ramp
     decay = opt.momentum_start + ramp * (opt.momentum_stable - opt.momentum_start)
-    return opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
+    return opt.scale * opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
 
 
 @kernel

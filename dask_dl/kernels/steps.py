@@ -38,6 +38,7 @@ class Optimizer(NamedTuple):
     l1: float
     l2: float
     fast_mode: bool
+    scale: float = 1.0  #: factor on every step: halved when a training diverges
 
 
 @inlined
@@ -59,7 +60,7 @@ def gradient(a, d, w, l1, l2, fast_mode):
 
 
 @inlined
-def adadelta(a, d, w, squares, steps, rho, epsilon, l1, l2, fast_mode):
+def adadelta(a, d, w, squares, steps, rho, epsilon, scale, l1, l2, fast_mode):
     """ADADELTA: Zeiler 2012, algorithm 1, in the form of section 5.4.
 
     a, w (n,) f4; squares, steps (n,) f4: running means of squared slopes and of squared steps; d f4.
@@ -74,7 +75,7 @@ def adadelta(a, d, w, squares, steps, rho, epsilon, l1, l2, fast_mode):
             ratio = (steps[i] + epsilon) / (square + epsilon)
             squares[i] = square
             steps[i] = keep * steps[i] + forget * (ratio * (g * g))
-            w[i] -= np.sqrt(ratio) * g
+            w[i] -= scale * np.sqrt(ratio) * g
     else:
         for i in range(w.shape[0]):
             g = gradient(a[i], d, w[i], l1, l2, fast_mode)
@@ -83,7 +84,7 @@ def adadelta(a, d, w, squares, steps, rho, epsilon, l1, l2, fast_mode):
             ratio = (steps[i] + epsilon) / (square + epsilon)
             squares[i] = square
             steps[i] = keep * steps[i] + forget * (ratio * (g * g))
-            w[i] -= np.sqrt(ratio) * g
+            w[i] -= scale * np.sqrt(ratio) * g
 
 
 @inlined

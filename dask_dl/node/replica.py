@@ -130,8 +130,8 @@ class Replica:
         def tell() -> None:
             nonlocal told
             done = int(self.control[DONE])
-            if on_rows is not None and done > told:
-                on_rows(done - told)
+            if on_rows is not None:
+                on_rows(done - told)  # of 0 rows too: it may be time to stop
                 told = done
 
         try:
@@ -170,6 +170,17 @@ class Replica:
             mean /= np.float32(len(states))
             for other in states[1:]:
                 np.copyto(other, mean)
+
+    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
+        """Go back to other weights and optimizer state."""
+        np.copyto(self.flat, flat)
+        for state, other in zip(self.states, states, strict=True):
+            np.copyto(state, other)
+        for hand in self.hands[1:]:
+            if len(hand.shared):
+                for own, state in zip(hand.dense[1:], self._dense[1:], strict=True):
+                    np.copyto(own, state)
+        self.n_seen = n_seen
 
     def _judge(self) -> None:
         """A team that waits too long hands over to threads with working copies."""

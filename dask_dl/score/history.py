@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.score.metrics import LOSS, NAMES
+from dask_dl.score.stopping import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,10 +23,13 @@ class History:
     task: str
     has_validation: bool
     records: list[dict[str, Any]] = field(default_factory=list)
+    metric: str = ""
+    """What the best event is judged by, of the validation table if there is one; the loss of the task when empty."""
     best: dict[str, Any] | None = field(default=None, init=False)
-    """The event with the least loss so far, the first of equals."""
+    """The event with the least of it so far, the first of equals."""
 
     def __post_init__(self) -> None:
+        self.metric = self.metric or LOSS[self.task]
         for record in self.records:
             self._compare(record)
 
@@ -76,11 +80,20 @@ class History:
     @property
     def loss_column(self) -> str:
         """The column watched as "the loss": of the validation table when there is one."""
-        return f"{'validation' if self.has_validation else 'training'}_{LOSS[self.task]}"
+        return f"{self.table}_{LOSS[self.task]}"
+
+    @property
+    def table(self) -> str:
+        """The table that is watched."""
+        return "validation" if self.has_validation else "training"
+
+    def score_of(self, record: Mapping[str, Any]) -> float:
+        """What an event is judged by: lower is better, NaN is no measurement."""
+        return value_of(record, self.metric, self.table)
 
     def _compare(self, record: dict[str, Any]) -> None:
-        loss = record[self.loss_column]
-        if not math.isnan(loss) and (self.best is None or loss < self.best[self.loss_column]):
+        score = self.score_of(record)
+        if not math.isnan(score) and (self.best is None or score < self.score_of(self.best)):
             self.best = record
 
     def to_pandas(self) -> pd.DataFrame:

@@ -22,6 +22,7 @@ class Progress:
         self._last = time.monotonic()
         self._done = 0
         self._total = 0
+        self._before = 0
         self._training_since = 0.0
         self._has_header = False
 
@@ -40,9 +41,9 @@ class Progress:
 
         return on_partition
 
-    def begin_training(self, total: int) -> None:
-        """Rows to be visited in all."""
-        self._total, self._done, self._training_since = total, 0, time.monotonic()
+    def begin_training(self, total: int, done: int = 0) -> None:
+        """Rows to be visited in all, and those that were visited before."""
+        self._total, self._done, self._before, self._training_since = total, done, done, time.monotonic()
 
     def trained(self, n: int) -> None:
         """Rows visited since the last call."""
@@ -58,11 +59,15 @@ class Progress:
         record, best, column = history.records[-1], history.best, history.loss_column
         loss = column.removeprefix("validation_").removeprefix("training_")
         if not self._has_header:
-            columns = [f"train {loss}", *([f"valid {loss}"] if history.has_validation else []), f"best {loss}"]
+            columns = [
+                f"train {loss}",
+                *([f"valid {loss}"] if history.has_validation else []),
+                f"best {history.metric}",
+            ]
             self.say(f"{'epochs':>8} {'rows/s':>9} " + " ".join(f"{c:>15}" for c in columns) + f" {'time left':>10}")
             self._has_header = True
         losses = [record[f"training_{loss}"], *([record[f"validation_{loss}"]] if history.has_validation else [])]
-        shown = [*losses, best[column] if best else float("nan")]
+        shown = [*losses, history.score_of(best) if best else float("nan")]
         mark = " *" if best is record else ""
         self.say(
             f"{record['epochs']:8.2f} {record['training_speed']:9,.0f} "
@@ -71,10 +76,10 @@ class Progress:
         )
 
     def _speed(self) -> float:
-        return self._done / max(1e-9, time.monotonic() - self._training_since)
+        return (self._done - self._before) / max(1e-9, time.monotonic() - self._training_since)
 
     def _time_left(self) -> str:
-        return duration((self._total - self._done) / max(1e-9, self._speed())) if self._done else "?"
+        return duration((self._total - self._done) / max(1e-9, self._speed())) if self._done > self._before else "?"
 
 
 def duration(seconds: float) -> str:

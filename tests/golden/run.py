@@ -80,13 +80,19 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     weight, offset = (case["params"].get(name) for name in ("weights_column", "offset_column"))
     requested = parameters.validate(given | {"offset": offset}, task=estimator._task)
     requested.pop("offset")
+    requested |= {
+        "stopping_rounds": 0,
+        "classification_stop": -1,
+        "regression_stop": -1,
+    }  # all epochs, as the cases have them
+    requested["overwrite_with_best_model"] = case["params"].get("overwrite_with_best_model", False)
     visits = np.array(case["intended"]["row_order"], np.int64)
     source = open_source(train, case["y"], weight, offset, keep=case["x"])
     n = int((train[case["y"]].notna() & (train[weight] > 0 if weight else True)).sum())
     requested["epochs"] = len(visits) / n  # the case's own, unless it was cut or rounded
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
-        model = fit_model(
+        model, _ = fit_model(
             source, None, requested, estimator._task, Progress(quiet=True),
             order=lambda epoch: visits[epoch * n : (epoch + 1) * n],
         )  # fmt: skip

@@ -1,0 +1,48 @@
+"""How far a training has come: everything of it that a checkpoint has to hold beside the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dask_dl.score.history import History
+
+
+class Snapshot(NamedTuple):
+    """Weights and optimizer state at some moment, copied."""
+
+    flat: NDArray[np.float32]
+    states: tuple[NDArray[np.float32], ...]
+    n_seen: int
+    n_rounds: int
+
+
+@dataclass
+class Course:
+    """Counters, history and best model of a training that may go on."""
+
+    history: History
+    n_seen: int = 0  #: rows learned
+    n_rounds: int = 0
+    training_seconds: float = 0.0  #: of the rounds
+    seconds: float = 0.0  #: since `fit` began, in earlier processes
+    n_halvings: int = 0  #: of the step, after divergence
+    best: Snapshot | None = None  #: of the history's best event
+    stopped_by: str | None = None  #: why training ended, in words
+    failure: Exception | None = field(default=None)  #: why it could not go on; the last good weights are there
+
+    def to_json(self) -> dict[str, Any]:
+        """Without history and weights."""
+        return {
+            "n_seen": self.n_seen,
+            "n_rounds": self.n_rounds,
+            "training_seconds": self.training_seconds,
+            "seconds": self.seconds,
+            "n_halvings": self.n_halvings,
+            "stopped_by": self.stopped_by,
+            "best": None if self.best is None else [self.best.n_seen, self.best.n_rounds],
+        }

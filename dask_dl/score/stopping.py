@@ -1,0 +1,95 @@
+"""When a training has learned enough, as functions of what was measured (specification, section 7.5)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dask_dl.score.metrics import LOSS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_dl.score.history import History
+
+#: Column of the history for every metric that exists, without `training_` or `validation_`, and the power that makes one of
+#: the other. All of them are better when lower; those that may be negative are not bounded by 0.
+COLUMNS = {
+    "deviance": ("deviance", 1),
+    "logloss": ("logloss", 1),
+    "mse": ("rmse", 2),
+    "rmse": ("rmse", 1),
+    "mae": ("mae", 1),
+    "misclassification": ("classification_error", 1),
+}
+UNBOUNDED = {"deviance"}
+
+
+def metric_of(stopping_metric: str | None, task: str) -> str:
+    """The metric that decides: the one asked for, or the loss of the task."""
+    return LOSS[task] if stopping_metric in {None, "auto"} else str(stopping_metric)
+
+
+def value_of(record: Mapping[str, Any], metric: str, table: str) -> float:
+    """A metric of `table`, "training" or "validation", in a scoring event; NaN where it was not measured."""
+    column, power = COLUMNS[metric]
+    return float(record.get(f"{table}_{column}", math.nan)) ** power
+
+
+def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bounded: bool) -> bool:
+    """Whether a metric that is better when lower no longer improves.
+
+    Parameters
+    ----------
+    values : sequence of float
+        The metric at every scoring event, the leading row without a measurement included.
+    rounds : int
+        k: means of k consecutive events are compared; 0 is never.
+    tolerance : float
+        Relative improvement that counts as none.
+    bounded : bool
+        Whether the metric cannot be below 0.
+
+    Notes
+    -----
+    Of the last 2k events k + 1 means are taken. The first is the reference; training has converged when the least of the
+    others is not less than (1 - tolerance) times that. For metrics of changing sign nothing is decided.
+    """
+    if rounds == 0 or len(values) - 1 < 2 * rounds:
+        return False
+    last = np.asarray(values[-2 * rounds :], np.float64)
+    means = np.convolve(last, np.full(rounds, 1 / rounds), mode="valid")
+    if np.isnan(means).any():
+        return False
+    reference, least = float(means[0]), float(means[1:].min())
+    if bounded and reference == 0:
+        return True
+    signs = {math.copysign(1, value) if value else 0.0 for value in (means.max(), means.min(), reference, least)}
+    if len(signs) > 1 or reference == 0:
+        return False
+    return least / reference >= 1 - tolerance
+
+
+def reason_to_stop(history: History, e: Mapping[str, Any]) -> str | None:
+    """Why the newest event ends the training, in words; None when it does not.
+
+    `e`: effective parameters. The metric is of the validation table if there is one; `classification_stop` and
+    `regression_stop` look at the training table. The latter is relative to the variance of the target, so that it does not
+    depend on its unit (H2O: squared target units).
+    """
+    record = history.records[-1]
+    if history.task == "classification":
+        error = record["training_classification_error"]
+        if error <= e["classification_stop"]:
+            return f"classification_stop: {error:.3g} of the training rows are misclassified"
+    else:
+        unexplained = 1 - record["training_r2"]
+        if unexplained <= e["regression_stop"]:
+            return f"regression_stop: the squared error is {unexplained:.3g} of the target's variance"
+    metric = metric_of(e["stopping_metric"], history.task)
+    values = [value_of(event, metric, history.table) for event in history.records]
+    if has_converged(values, e["stopping_rounds"], e["stopping_tolerance"], bounded=metric not in UNBOUNDED):
+        return f"stopping_rounds: {metric} has not improved over {e['stopping_rounds']} scorings"
+    return None

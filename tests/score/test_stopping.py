@@ -1,0 +1,158 @@
+"""Early stopping: the worked checks of the specification, and what a training does with them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.score.history import History
+from dask_dl.score.stopping import COLUMNS, has_converged, reason_to_stop
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("values", "rounds", "tolerance", "stops"),
+    [
+        # Appendix A of the specification
+        ([NAN, 0.5, 0.4, 0.4, 0.41], 2, 0.0, False),
+        ([NAN, 0.40, 0.41, 0.41, 0.42], 2, 0.0, True),
+        ([NAN, 0.4, 0.4, 0.4, 0.4], 2, 0.0, True),
+        ([NAN, 0.5, 0.5, 0.499, 0.499], 2, 0.01, True),
+        # the rules of section 7.5, one by one
+        ([NAN, 0.5, 0.5, 0.499, 0.499], 2, 0.001, False),
+        ([NAN, 0.4, 0.4, 0.4], 2, 0.0, False),  # 2k events beside the first
+        ([NAN, 0.4, 0.4, 0.4, 0.4], 0, 0.0, False),
+        ([NAN, 1.0, 1.0], 1, 0.0, True),
+        ([NAN, 1.0, 0.9], 1, 0.0, False),
+        ([NAN, 1.0, NAN, 1.0, 1.0], 2, 0.0, False),
+        ([NAN, NAN, 1.0, 1.0, 1.0, 1.0], 2, 0.0, True),  # an old gap is forgotten
+        ([NAN, 0.0, 0.0], 1, 0.0, True),  # cannot become better than 0
+        ([NAN, 9.0, 9.0, 9.0, 1.0, 2.0, 3.0, 4.0], 2, 0.0, True),
+        ([NAN, 9.0, 9.0, 9.0, 4.0, 3.0, 2.0, 1.0], 2, 0.0, False),
+    ],
+)
+def test_converged(values, rounds, tolerance, stops):
+    assert has_converged(values, rounds, tolerance, bounded=True) is stops
+
+
+def test_metrics_that_may_be_negative():
+    assert not has_converged([NAN, 0.0, 0.0], 1, 0.0, bounded=False)
+    assert not has_converged([NAN, 1.0, -1.0], 1, 0.0, bounded=False)  # signs differ
+    # As specified, the ratio's meaning is turned round for negative values.
+    assert has_converged([NAN, -1.0, -2.0], 1, 0.0, bounded=False)
+    assert not has_converged([NAN, -2.0, -1.0], 1, 0.0, bounded=False)
+
+
+def history_of(task, column, values, *, has_validation=False, **others):
+    history = History(task, has_validation)
+    history.start()
+    for k, value in enumerate(values):
+        measured = {"classification_error": 0.5, "r2": 0.5} | others
+        watched = measured | {column: value}
+        history.add(
+            seconds=k, speed=1.0, epochs=k, iterations=k + 1, samples=k, samples_per_iteration=1,
+            training=measured if has_validation else watched, validation=watched,
+        )  # fmt: skip
+    return history
+
+
+OFF = {"stopping_rounds": 0, "stopping_tolerance": 0.0, "stopping_metric": "auto"}
+NEVER = {"classification_stop": -1, "regression_stop": -1}
+
+
+@pytest.mark.parametrize("metric", COLUMNS)
+@pytest.mark.parametrize("has_validation", [False, True])
+def test_every_metric_stops_in_its_direction(metric, has_validation):
+    column, _ = COLUMNS[metric]
+    task = "classification" if column in {"logloss", "classification_error"} else "regression"
+    e = NEVER | {"stopping_rounds": 2, "stopping_tolerance": 0.0, "stopping_metric": metric}
+    falling, rising = [0.9, 0.8, 0.7, 0.6], [0.6, 0.7, 0.8, 0.9]
+    assert reason_to_stop(history_of(task, column, falling, has_validation=has_validation), e) is None
+    reason = reason_to_stop(history_of(task, column, rising, has_validation=has_validation), e)
+    assert reason == f"stopping_rounds: {metric} has not improved over 2 scorings"
+
+
+def test_classification_stop_looks_at_the_training_table():
+    e = OFF | {"classification_stop": 0.1, "regression_stop": -1}
+    assert reason_to_stop(history_of("classification", "classification_error", [0.11]), e) is None
+    assert "0.1 of the training rows" in reason_to_stop(history_of("classification", "classification_error", [0.1]), e)
+    held = history_of("classification", "classification_error", [0.0], has_validation=True)
+    assert reason_to_stop(held, e) is None
+    assert reason_to_stop(history_of("classification", "classification_error", [0.0]), OFF | NEVER) is None
+
+
+def test_regression_stop_is_relative_to_the_variance():
+    e = OFF | {"classification_stop": -1, "regression_stop": 0.01}
+    assert reason_to_stop(history_of("regression", "r2", [0.98]), e) is None
+    assert reason_to_stop(history_of("regression", "r2", [0.995]), e).startswith(
+        "regression_stop: the squared error is 0.005"
+    )
+    assert reason_to_stop(history_of("regression", "r2", [NAN]), e) is None
+
+
+@pytest.fixture(scope="module")
+def table():
+    random = np.random.default_rng(0)
+    X = random.normal(size=(400, 3))
+    noise = random.normal(size=400)
+    return pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=X @ [1.0, -2.0, 0.5] + 3 + noise, z=X[:, 0] > 0)
+
+
+SHORT = {"hidden": (20,), "random_state": 0, "score_each_iteration": True, "train_samples_per_iteration": 0}
+
+
+def test_training_stops_early_and_returns_the_best_network(table):
+    train, valid = table[:200], table[200:]
+    model = DeepLearningRegressor(epochs=500, stopping_rounds=3, **SHORT)
+    model.fit(train[["a", "b", "c", "y"]], "y", eval_set=valid[["a", "b", "c", "y"]])
+    history = model.history_
+    assert model.stopped_by_ == "stopping_rounds: deviance has not improved over 3 scorings"
+    assert 6 <= model.n_iter_ < 500
+    measured = history["validation_deviance"]
+    assert model.best_iteration_ == history["iterations"][measured.idxmin()]
+    assert model.best_score_ == measured.min()
+    # The extra event after the best network was put back.
+    assert measured.iloc[-1] == model.best_score_ and history["samples_per_iteration"].iloc[-1] == 0
+    error = valid["y"] - model.predict(valid)
+    assert float((error**2).mean()) == pytest.approx(model.best_score_, rel=1e-4)
+    last = DeepLearningRegressor(epochs=500, stopping_rounds=3, overwrite_with_best_model=False, **SHORT)
+    last.fit(train[["a", "b", "c", "y"]], "y", eval_set=valid[["a", "b", "c", "y"]])
+    error = valid["y"] - last.predict(valid)
+    assert float((error**2).mean()) == pytest.approx(measured.iloc[-2], rel=1e-4)
+
+
+def test_the_best_network_is_judged_by_the_stopping_metric(table):
+    model = DeepLearningRegressor(epochs=30, stopping_metric="mae", stopping_rounds=1000, **SHORT)
+    model.fit(table[["a", "b", "c", "y"]], "y")
+    assert model.best_score_ == model.history_["training_mae"].min()
+
+
+def test_perfect_training_stops(table):
+    model = DeepLearningClassifier(epochs=1000, classification_stop=0.02, stopping_rounds=0, **SHORT)
+    model.fit(table[["a", "b", "c", "z"]], "z")
+    assert model.stopped_by_.startswith("classification_stop") and model.n_iter_ < 1000
+    exact = table[["a"]].assign(y=2 * table["a"])
+    model = DeepLearningRegressor(epochs=1000, regression_stop=0.01, stopping_rounds=0, **SHORT).fit(exact, "y")
+    assert model.stopped_by_.startswith("regression_stop") and model.score(exact, "y") > 0.985
+
+
+def test_time_limit(table):
+    model = DeepLearningRegressor(hidden=(50,), epochs=1e6, max_runtime_secs=1.0, stopping_rounds=0, regression_stop=-1)
+    model.fit(table[["a", "b", "c", "y"]], "y")
+    assert model.stopped_by_ == "max_runtime_secs"
+    assert model.history_["samples"].iloc[-1] == model.model_.n_seen < 1e6 * 400
+    assert not np.isnan(model.history_["training_deviance"].iloc[-1])
+
+
+def test_callbacks_of_fit(table):
+    seen = []
+    model = DeepLearningRegressor(epochs=50, **SHORT)
+    model.fit(table[["a", "b", "c", "y"]], "y", callbacks=[seen.append, lambda record: record["iterations"] == 4])
+    assert model.stopped_by_ == "callback" and model.n_iter_ == 4
+    assert [record["iterations"] for record in seen] == [1, 2, 3, 4]
+    assert seen[-1]["training_deviance"] == model.history_["training_deviance"].iloc[4]
