@@ -210,7 +210,7 @@ def replayed_loss(case: Case, n_threads: int, epochs: int) -> float:
                 trained.refresh(rank)
             for turn, lo in enumerate(range(0, rows.n, way.interval)):
                 trained.control[NEXT] = lo
-                trained.visit(turn % n_threads, rows, min(lo + way.interval, rows.n))
+                trained.visit(turn % n_threads, rows, min(lo + way.interval, rows.n), trained.n_seen)
             trained.n_seen += rows.n
             trained.merge()
         losses.append(loss(trained, case.test))

@@ -30,7 +30,11 @@ NO_OPTION = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 done, 1 not possible, 2 wrong usage, 130 interrupted."""
+    """Run a command; returns the exit status: 0 done, 1 not possible, 2 wrong usage, 130 interrupted.
+
+    A training that is interrupted saves its best model first. Ended by SIGTERM it exits with 143, after writing a checkpoint
+    where there is a --checkpoint-dir.
+    """
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -89,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="columns whose numbers are categories, the target too",
     )
     train.add_argument("--plot", metavar="FILE", help="write a picture of the history, for example history.png")
+    train.add_argument("--resume", action="store_true", help="go on from the newest state in --checkpoint-dir, if any")
     train.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
     _add_parameters(train)
     train.set_defaults(run=_train)
@@ -166,9 +171,9 @@ def _train(options: argparse.Namespace) -> None:
     from dask_dl.frame.files import open_table
 
     given = {name: value for name, value in vars(options).items() if name in parameters.constructor_defaults()}
-    parameters.validate(given, task=None)
-    parts = [name for name in (options.target, options.weights, options.offset) if name]
-    columns = None if options.columns is None else [*options.columns, *parts]
+    parameters.validate(given | {"resume": options.resume}, task=None)
+    names = [name for name in (options.target, options.weights, options.offset) if name]
+    columns = None if options.columns is None else [*options.columns, *names]
     read = {"columns": columns, "categorical": options.categorical, "sep": options.sep, "encoding": options.encoding}
     table = open_table(options.data, **read)
     held = None if options.validation is None else open_table(options.validation, **read)
@@ -188,13 +193,16 @@ def _train(options: argparse.Namespace) -> None:
         print(
             f"{'classes' if estimator is DeepLearningClassifier else 'numbers'} of {options.target!r} from {options.data}"
         )
-    model.fit(table, options.target, sample_weight=options.weights, offset=options.offset, eval_set=held)
+    parts = {"sample_weight": options.weights, "offset": options.offset, "eval_set": held}
+    model.fit(table, options.target, **parts, resume=options.resume)
     model.save(options.model)
     if options.plot:
         model.plot_history().figure.savefig(options.plot, dpi=120)
     if not options.quiet:
         _print_summary(model)
         print(f"model: {options.model}" + (f", picture: {options.plot}" if options.plot else ""))
+    if model.stopped_by_ == "interrupted":
+        raise KeyboardInterrupt
 
 
 def _is_class(column: Any) -> bool:

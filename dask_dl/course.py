@@ -36,8 +36,10 @@ class Course:
     failure: Exception | None = field(default=None)  #: why it could not go on; the last good weights are there
 
     def to_json(self) -> dict[str, Any]:
-        """Without history and weights."""
+        """Without weights."""
         return {
+            "history": self.history.records,
+            "has_validation": self.history.has_validation,
             "n_seen": self.n_seen,
             "n_rounds": self.n_rounds,
             "training_seconds": self.training_seconds,

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from dask_dl.model import Model
 
 
+#: Exit status of a process that wrote a checkpoint because of SIGTERM: 128 + 15, as a shell reports that signal.
+TERMINATED = 143
+
+
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor that answers a misspelled parameter with the one that was perhaps meant; its signature stays."""
 
@@ -177,7 +181,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         callbacks : list of callables, optional
             Called after every scoring with its record, as in `history_`, read-only. One that returns True stops the training.
         checkpoint : not available yet
-        resume : not available yet
+        resume : bool
+            Go on from the newest checkpoint in `checkpoint_dir`, as after a crash: same table, same parameters, as many threads
+            as there are now. Without any checkpoint training starts from the beginning.
 
         Returns
         -------
@@ -215,7 +221,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         validation = self._open_validation(eval_set, source, y, sample_weight, offset)
         progress = Progress(quiet=not self.verbose or self.quiet_mode)
         model, failure = fit_model(
-            source, validation, requested, self._task, progress, callbacks=tuple(callbacks or ())
+            source, validation, requested, self._task, progress, callbacks=tuple(callbacks or ()), resume=resume
         )
         if failure is not None and model.n_seen == 0:
             raise failure  # nothing was learned: an earlier model stays
@@ -223,6 +229,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         self._set_names(has_names=hasattr(X, "columns") and all(isinstance(name, str) for name in X.columns))
         if failure is not None:
             raise failure
+        if model.stopped_by == "terminated":
+            raise SystemExit(TERMINATED)
         if model.stopped_by == "interrupted":
             text = f"training was interrupted after {model.n_seen / model.n_rows:.2f} epochs; the best model so far is there."
             warnings.warn(DaskDLWarning(text), stacklevel=2)

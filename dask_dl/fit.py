@@ -29,7 +29,8 @@ from dask_dl.node.parallelism import Parallelism, choose, overshoots
 from dask_dl.node.replica import Replica
 from dask_dl.node.stability import instability
 from dask_dl.plan import Plan
-from dask_dl.rounds import Rounds, Trainer
+from dask_dl.resume import Identity, Keeper, open_folder
+from dask_dl.rounds import DIVERGED, EPOCHS, INTERRUPTED, TERMINATED, TIME_IS_UP, Rounds, Trainer
 from dask_dl.score import metrics
 from dask_dl.score.history import History, Pace
 from dask_dl.score.stopping import metric_of, reason_to_stop
@@ -51,6 +52,7 @@ def fit_model(
     progress: Progress,
     *,
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
+    resume: bool = False,
     order: Callable[[int], NDArray[np.int64]] | None = None,
 ) -> tuple[Model, Exception | None]:
     """Train a network on a table.
@@ -67,6 +69,8 @@ def fit_model(
         Told of everything that takes time.
     callbacks : sequence of callable
         Called with the record of every scoring event; True stops the training.
+    resume : bool
+        Whether to go on from the newest checkpoint in `checkpoint_dir`, if there is one.
     order : callable, optional
         Rows to visit in an epoch, given its number, instead of the order that the parameters ask for: for tests.
 
@@ -78,6 +82,7 @@ def fit_model(
         Why training could not go on.
     """
     began = time.monotonic()
+    folder, saved = open_folder(requested["checkpoint_dir"], resume=resume)
     for text in parameters.warnings_for(requested):
         warnings.warn(DaskDLWarning(text), stacklevel=3)
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
@@ -104,9 +109,10 @@ def fit_model(
             f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer levels."
         )
     optimizer = _optimizer(effective)
-    seed = effective["random_state"]
+    seed = saved.seed if saved else effective["random_state"]
     if seed is None:
-        seed = effective["random_state"] = int(np.random.SeedSequence().generate_state(1)[0])
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    effective["random_state"] = seed
 
     threads = choose(
         topology,
@@ -122,6 +128,19 @@ def fit_model(
     seen_in_validation = None
     if validation is not None:
         seen_in_validation = _scan_validation(validation, encoder, task, progress)
+    identity = Identity(
+        source.predictors,
+        found.n_rows,
+        found.n_used,
+        seen_in_validation.n_rows if seen_in_validation else 0,
+        encoder,
+        target,
+        topology,
+        Identity.settings_of(requested),
+    )
+    if saved:
+        saved.check(identity)
+        encoder, target = saved.encoder, saved.target
     need = _memory(found, seen_in_validation, source, encoder, topology, optimizer, threads, effective)
     progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
     progress.say(str(need))
@@ -131,13 +150,31 @@ def fit_model(
         source, found, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode")
     )
 
-    replica = Replica(topology, optimizer, _start(topology, effective, seed), parallelism=threads)
+    metric = metric_of(effective["stopping_metric"], task)
+    course = Course(History(task, validation is not None, metric=metric))
+    course.history.start()
+    flat = _start(topology, effective, seed)
+    states: list[NDArray[np.float32]] = []
+    if saved:
+        course = saved.course(topology, metric)
+        flat, states = saved.vectors(topology)
+        optimizer = optimizer._replace(scale=0.5**course.n_halvings)
+        progress.say(f"going on from {saved.path}: {course.n_seen:,} rows, {course.n_rounds:,} rounds")
+    elif resume:
+        progress.say(
+            f"resume: there is no checkpoint in {requested['checkpoint_dir']} yet, starting from the beginning"
+        )
+    history = course.history
+
+    def on_change(now: Parallelism) -> None:
+        for layer, way in now.by_layer(topology).items():
+            progress.say(f"{layer}: {way}")
+
+    replica = Replica(topology, optimizer, flat, states, course.n_seen, threads, on_change)
     unsound = instability(topology, replica.flat)
     if unsound:
         raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
     trainer = Twin(store, replica, seed=seed, shuffle=effective["shuffle_training_data"], order=order)
-    history = History(task, validation is not None, metric=metric_of(effective["stopping_metric"], task))
-    history.start()
     tables = {"training": _sample(store, effective["score_training_samples"], seed, "training sample")}
     if validation is not None and seen_in_validation is not None:
         held = encode_blocks(
@@ -176,22 +213,31 @@ def fit_model(
         n_weights=topology.size,
         n_threads=threads.n_threads,
     )
+    keeper = Keeper(folder, identity, task, seed, began) if folder else None
+
+    def save(course: Course) -> None:
+        assert keeper is not None
+        progress.say(f"checkpoint: {keeper.save(course, replica.flat, replica.states)}")
+
     limit = effective["max_runtime_secs"]
     rounds = Rounds(
         trainer,
         plan,
-        Course(history),
+        course,
         score,
         lambda: reason_to_stop(history, effective),
         progress,
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
         callbacks=callbacks,
+        save=save if keeper else None,
+        save_interval=effective["checkpoint_interval"],
     )
+    if course.stopped_by in BROKEN_OFF or (course.stopped_by == EPOCHS and course.n_seen < plan.n_total):
+        course.stopped_by = None
     with one_blas_thread():
         trainer.compile()
         rounds.run()
-    course = rounds.course
     _report_threads(effective, replica)
     progress.say(f"ended: {course.stopped_by}")
     model = Model(
@@ -214,6 +260,9 @@ def fit_model(
     )
     return model, course.failure
 
+
+#: A training that ended for one of these reasons goes on when it is resumed; all others are final.
+BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, "callback"}
 
 #: A network may have as many weights and biases as in H2O (specification, section 1.8).
 MOST_PARAMETERS = 100_000_000
@@ -343,7 +392,8 @@ def _memory(
         n_states=N_STATES[optimizer.kind],
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
-        n_kept=1 + e["overwrite_with_best_model"],
+        # A checkpoint is written from copies, and what is written is laid out in memory first.
+        n_kept=(1 + e["overwrite_with_best_model"]) * (3 if e["checkpoint_dir"] else 1),
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(train_rows),
         largest_partition=max(found.largest_partition, validation.largest_partition if validation else 0),

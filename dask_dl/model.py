@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 
 from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
+from dask_dl.checkpoint.plain import plain, records_of, unplain
 from dask_dl.errors import ArchiveError, DaskDLWarning, SchemaError
 from dask_dl.frame.encoder import Encoder
 from dask_dl.frame.target import Target
@@ -110,9 +110,7 @@ class Model:
         """Write everything to one file; see `checkpoint.write_archive`."""
         arrays: dict[str, NDArray[Any]] = {}
         for name, vector in zip(("network", "state/0", "state/1"), (self.flat, *self.states), strict=False):
-            weights, biases = self.topology.unpack(vector)
-            arrays |= {f"{name}/weights/{k}": array for k, array in enumerate(weights)}
-            arrays |= {f"{name}/biases/{k}": array for k, array in enumerate(biases)}
+            arrays |= self.topology.named(name, vector)
         for name in _START_VALUES:
             arrays |= {
                 f"{name}/{k}": np.asarray(a, np.float32)
@@ -123,17 +121,10 @@ class Model:
             "task": self.task,
             "encoder": self.encoder.to_json(),
             "target": self.target.to_json(),
-            "topology": {
-                "n_onehot": self.topology.n_onehot,
-                "n_dense": self.topology.n_dense,
-                "hidden": list(self.topology.hidden),
-                "n_outputs": self.topology.n_outputs,
-                "activation": self.topology.activation,
-                "output": self.topology.output,
-            },
-            "requested": _plain(dict(self.requested) | dict.fromkeys(_START_VALUES)),
-            "effective": _plain(dict(self.effective) | dict.fromkeys(_START_VALUES)),
-            "history": _plain(self.history.records),
+            "topology": plain(asdict(self.topology)),
+            "requested": plain(dict(self.requested) | dict.fromkeys(_START_VALUES)),
+            "effective": plain(dict(self.effective) | dict.fromkeys(_START_VALUES)),
+            "history": plain(self.history.records),
             "has_validation": self.history.has_validation,
             "n_states": len(self.states),
             "n_seen": self.n_seen,
@@ -171,24 +162,14 @@ class Model:
             raise ArchiveError("there are 0 to 2 vectors of optimizer state")
         if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
             raise ArchiveError("weights and state must be finite float32 numbers")
-        vectors = []
-        for name in ("network", *(f"state/{k}" for k in range(d["n_states"]))):
-            weights = [arrays[f"{name}/weights/{k}"] for k in range(len(topology.units))]
-            biases = [arrays[f"{name}/biases/{k}"] for k in range(len(topology.units))]
-            if [w.shape for w in weights] != topology.shapes or [b.shape for b in biases] != [
-                (n,) for n in topology.units
-            ]:
-                raise ArchiveError("the arrays' shapes are not the network's")
-            vectors.append(topology.pack(weights, biases))
-        requested = parameters.validate(_unplain(d["requested"]), task=d["task"])
+        vectors = [topology.vector(name, arrays) for name in ("network", "state/0", "state/1")[: 1 + d["n_states"]]]
+        requested = parameters.validate(unplain(d["requested"]), task=d["task"])
         start_values = {
             name: tuple(arrays.get(f"{name}/{k}") for k in range(len(topology.units)))
             for name in _START_VALUES
             if any(key.startswith(f"{name}/") for key in arrays)
         }
-        records = [
-            {key: math.nan if value is None else value for key, value in record.items()} for record in d["history"]
-        ]
+        records = records_of(d["history"])
         return cls(
             task=d["task"],
             encoder=encoder,
@@ -197,7 +178,7 @@ class Model:
             flat=vectors[0],
             states=tuple(vectors[1:]),
             requested=requested | start_values,
-            effective=_unplain(d["effective"]) | start_values,
+            effective=unplain(d["effective"]) | start_values,
             history=History(
                 d["task"], d["has_validation"], records, metric_of(d["effective"]["stopping_metric"], d["task"])
             ),
@@ -220,25 +201,5 @@ def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:
     return values
 
 
-_INFINITY = "infinity"
 #: Parameters that hold arrays: saved as such.
 _START_VALUES = ("initial_weights", "initial_biases")
-
-
-def _plain(value: Any) -> Any:
-    """JSON of a parameter or record: tuples as lists, NaN as null, infinity as a word, NumPy arrays as lists."""
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, dict) or hasattr(value, "items"):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else _INFINITY
-    return value
-
-
-def _unplain(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters from their JSON."""
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
-    return {key: math.inf if value == _INFINITY else value for key, value in plain.items()}

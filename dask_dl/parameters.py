@@ -410,8 +410,9 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("client", _object("dask.distributed.Client"), None, "request", (), "Cluster to train on, or this process."),
         ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", ("memory",),
          "Where encoded rows wait between epochs: in memory, on local disk, or nowhere (encoded anew each time)."),
-        ("checkpoint_dir", _PATH, None, "request", (), "Where to save the state of training as it goes.", os.fspath),
-        ("checkpoint_interval", _AMOUNT, 60.0, "request", (), "Least time, in seconds, between two such states."),
+        ("checkpoint_dir", _PATH, None, "request", "all",
+         "Folder or URL where the state of training is saved as it goes; the last three are kept.", os.fspath),
+        ("checkpoint_interval", _AMOUNT, 60.0, "request", "all", "Least time, in seconds, between two such states."),
     )),
     ("Arguments of fit", "fit", (
         ("sample_weight", _VECTOR, None, "equal", "all",
@@ -424,7 +425,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("callbacks", _object("list of callables", lambda v: isinstance(v, (list, tuple)) and all(map(callable, v))), None,
          "n/a", "all", "Called with the record of every scoring, read-only; one that returns True stops the training."),
         ("checkpoint", _object("fitted model, or its path"), None, "yes", (), "Model to train on, to more epochs."),
-        ("resume", _FLAG, False, "n/a", (), "Go on from the newest state in checkpoint_dir, as after a crash."),
+        ("resume", _FLAG, False, "n/a", "all", "Go on from the newest state in checkpoint_dir, as after a crash."),
     )),
     ("H2O face only", "h2o", (
         ("model_id", _object("str", lambda v: isinstance(v, str)), None, "n/a", (), "Name of the model."),

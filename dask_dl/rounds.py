@@ -151,7 +151,7 @@ class Rounds:
     def _keep_best(self) -> None:
         """The best network instead of the last one, on every way out."""
         course, history = self.course, self.course.history
-        if course.best is None or not history.best or course.best.n_seen == course.n_seen:
+        if not self.keeps_best or course.best is None or not history.best or course.best.n_seen == course.n_seen:
             return
         last = history.records[-1]
         if last["samples"] == course.n_seen and not history.score_of(history.best) < history.score_of(last):

@@ -41,9 +41,13 @@ ROOMS = {
     # On top: what puts the rooms together
     "plan": ("score", "portions of a training: numbers in, numbers out"),
     "course": ("score", "how far a training has come, as a value"),
+    "resume": (
+        "checkpoint course errors frame kernels parameters score",
+        "what a checkpoint holds of a training, and whether it is of this one",
+    ),
     "rounds": ("course errors plan show score state", "the loop, of any place that trains"),
     "fit": (
-        "checkpoint cluster course errors frame jit kernels memory model node parameters plan rounds score show state",
+        "checkpoint cluster course errors frame jit kernels memory model node parameters plan resume rounds score show state",
         "the loop: the one file that knows all rooms",
     ),
     "estimators": ("errors fit frame model parameters show", "scikit-learn's face of fit and model"),

@@ -42,9 +42,9 @@ class Crew(NamedTuple):
     errors: NDArray[np.float32]  #: (2, lanes, widest): errors to the layer below, a vector for each lane of units
 
 
-def crew_of(topology: Topology, size: int, control: NDArray[np.int64]) -> list[Crew]:
-    """Places of `size` threads that share each row."""
-    activations, lanes, widest = topology.buffers
+def crew_of(topology: Topology, size: int, control: NDArray[np.int64], *, trains: bool = True) -> list[Crew]:
+    """Places of `size` threads that share each row, to train or only to predict."""
+    activations, lanes, widest = topology.buffers if trains else (topology.buffers[0], 0, 0)
     taken, arrived = np.zeros(2 * LINE, np.int64), np.zeros(size * LINE, np.int64)
     acts = aligned_zeros(2 * activations).reshape(2, -1)
     errors = aligned_zeros(2 * lanes * widest).reshape(2, lanes, widest)

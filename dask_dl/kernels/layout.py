@@ -20,7 +20,7 @@ import numpy as np
 from dask_dl.state import LANE, aligned_zeros, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -142,6 +142,23 @@ class Topology:
             weights.append(np.concatenate([onehot.T, dense], axis=1))
             biases.append(bias.copy())
         return weights, biases
+
+    def named(self, name: str, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Arrays of a file: `name`/weights/0, ... and `name`/biases/0, ..., as `unpack` gives them."""
+        return {
+            f"{name}/{part}/{k}": array
+            for part, arrays in zip(("weights", "biases"), self.unpack(flat), strict=True)
+            for k, array in enumerate(arrays)
+        }
+
+    def vector(self, name: str, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The flat vector of a file's arrays: `named` undone. Raises ValueError when they are not this network's."""
+        weights, biases = (
+            [arrays[f"{name}/{part}/{k}"] for k in range(len(self.units))] for part in ("weights", "biases")
+        )
+        if [w.shape for w in weights] != self.shapes or [b.shape for b in biases] != [(n,) for n in self.units]:
+            raise ValueError("the arrays' shapes are not the network's")
+        return self.pack(weights, biases)
 
     def _views(
         self, flat: NDArray[np.float32], k: int

@@ -1,4 +1,4 @@
-"""One machine: replicas of the network and the threads that train them (one thread today)."""
+"""One machine: replicas of the network, and the threads that train them."""
 
 from __future__ import annotations
 

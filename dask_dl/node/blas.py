@@ -11,21 +11,60 @@ from threadpoolctl import ThreadpoolController
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_one_holds = threading.Lock()
+#: Seconds after which the keeper looks by itself, should an interrupt have kept somebody from telling it.
+PATIENCE = 0.5
+_lock = threading.Lock()
+_holders: set[object] = set()
+_keeper: _Keeper | None = None
+
+
+class _Keeper(threading.Thread):
+    """Sets the limit and puts back what was there, where no interrupt can come between the two."""
+
+    def __init__(self) -> None:
+        super().__init__(name="dask_dl-blas", daemon=True)
+        self.holds, self.look, self.is_done = threading.Event(), threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        global _keeper  # noqa: PLW0603  # limits belong to the process
+        try:
+            with ThreadpoolController().limit(limits=1, user_api="blas"):
+                self.holds.set()
+                while True:
+                    self.look.wait(PATIENCE)
+                    self.look.clear()
+                    with _lock:
+                        if not _holders:
+                            _keeper = None
+                            break
+        finally:
+            self.holds.set()
+            self.is_done.set()
 
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Hold every BLAS in the process to one thread inside the `with`, and put back what was there before.
 
-    The limit belongs to the process. Of trainings that overlap in several threads one holds it: if each put back what it
-    had found, the last could leave the limit of another behind for good.
+    Of trainings that overlap in several threads the first sets the limit and the last puts back what was there. Libraries
+    that are loaded meanwhile are not held, nor those that the caller holds by threadpoolctl itself.
     """
-    if not _one_holds.acquire(blocking=False):
-        yield
-        return
+    global _keeper  # noqa: PLW0603
+    token = object()
     try:
-        with ThreadpoolController().limit(limits=1, user_api="blas"):
-            yield
+        with _lock:
+            _holders.add(token)
+            keeper = _keeper
+            if keeper is None:
+                keeper = _Keeper()
+                keeper.start()
+                _keeper = keeper
+        keeper.holds.wait()
+        yield
     finally:
-        _one_holds.release()
+        _holders.discard(token)  # one step, that no interrupt can cut in two
+        current = _keeper
+        if current is not None:
+            current.look.set()
+            while not _holders and not current.is_done.wait(0.01):
+                pass

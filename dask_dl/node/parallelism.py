@@ -65,7 +65,7 @@ class Parallelism:
         }
         shared = {
             **ways,
-            "staleness": f"hogwild: {self.n_threads} threads on one shared copy, where two seldom meet",
+            "staleness": f"hogwild: {self.n_threads} threads on one shared copy",
         }
         layers = {}
         for k, (n_out, n_in) in enumerate(topology.shapes):
@@ -106,6 +106,10 @@ def choose(
         Whether the result must not depend on the number of threads: a team, or one thread.
     """
     asked, why = cores(n_jobs)
+    free = cores(None)[0]
+    if asked > free and (parallelism == "auto" or reproducible):
+        # A thread without a core makes a team wait, and misses more rows than any K allows.
+        asked, why = free, f"{why}, but {free} cores"
     look = max(1, min(MOST_ROWS, 2**24 // max(1, topology.dense_size)))
     lanes = min(asked, most_threads(topology))
 
@@ -113,7 +117,11 @@ def choose(
         return Parallelism("one thread", 1, look, f"one thread: {reason}")
 
     def team(n: int, reason: str, fallback: Parallelism | None = None) -> Parallelism:
-        return Parallelism("team", n, look, reason, fallback) if n > 1 else alone(f"{reason}, too few units to share")
+        return (
+            Parallelism("team", n, look, reason, fallback)
+            if n > 1
+            else alone(f"{reason}, too small a network to share")
+        )
 
     def copies(n: int, reason: str) -> Parallelism:
         return Parallelism("staleness", n, interval or rows_between(optimizer, n), reason)
@@ -172,12 +180,13 @@ def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
     """A warning, when somebody chose an exchange that is too rare."""
     stale = (threads.n_threads - 1) * threads.interval
     most = most_stale(optimizer)
-    if threads.way != "staleness" or stale <= most or threads.interval == 1:
+    if threads.way != "staleness" or stale <= most:
         return []
+    better = rows_between(optimizer, threads.n_threads)
+    remedy = "fewer threads" if better == threads.interval else f"{better}, or fewer threads"
     text = (
         f"exchange_interval={threads.interval} with {threads.n_threads} threads lets a thread miss {stale:,} rows of the "
-        f"others, more than {most}: their steps may add up to too much. Use {rows_between(optimizer, threads.n_threads)}, "
-        f"or fewer threads."
+        f"others, more than {most}: their steps may add up to too much. Use {remedy}."
     )
     return [text]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.crew import ABORT, DONE, PASSED, SPENT, STOP, WAITED, Crew, crew_of
+from dask_dl.kernels.crew import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Crew, crew_of
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.layers import Part
 from dask_dl.kernels.network import predict_rows, train_rows
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from dask_dl.kernels.layout import Topology
 
-#: A kernel call on the calling thread lasts about this long, so that Ctrl-C, heartbeats and progress get their turn.
+#: A prediction's kernel call lasts about this long, so that Ctrl-C gets its turn.
 SECONDS_PER_CALL = 0.25
-#: Seconds of a team's timed rows after which their waiting is judged.
-SECONDS_TO_JUDGE = 0.02
+#: Seconds of a team's timed rows, of all its threads together, by which their waiting is judged.
+SECONDS_TO_JUDGE = 0.1
 NOTHING = np.zeros(0, np.float32)
 ONE_THREAD = Parallelism("one thread", 1, 64, "one thread")
 
@@ -58,6 +58,8 @@ class Replica:
         Rows learned before: annealing and the momentum ramp go on from there.
     parallelism : Parallelism
         What its threads do.
+    on_change : callable, optional
+        Told when they do something else from now on.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Replica:
         states: Sequence[NDArray[np.float32]] = (),
         n_seen: int = 0,
         parallelism: Parallelism = ONE_THREAD,
+        on_change: Callable[[Parallelism], None] | None = None,
     ) -> None:
         self.topology = topology
         self.optimizer = optimizer
@@ -77,10 +80,11 @@ class Replica:
         self.control = np.zeros(4 * LINE, np.int64)
         self._table = _part(flat, self.states, 0, topology.onehot_size)
         self._dense = _part(flat, self.states, topology.onehot_size, topology.size)
+        self._on_change = on_change
         self._set(parallelism)
 
     def _set(self, parallelism: Parallelism) -> None:
-        self.parallelism = parallelism
+        self.parallelism, self._judged = parallelism, (0, 0)
         n, topology = parallelism.n_threads, self.topology
         if parallelism.way != "staleness":
             crews = crew_of(topology, n, self.control)
@@ -98,7 +102,13 @@ class Replica:
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
         none = Rows(rows.dense[:0], rows.active[:0], rows.target[:0], rows.weight[:0], rows.offset[:0])
-        self.train(none)
+        # On the calling thread, where Ctrl-C ends the compiler, and alone: nobody else would come to a barrier.
+        hands, alone = self.hands, crew_of(self.topology, 1, self.control)[0]
+        self.hands = [hands[0]._replace(crew=alone)]
+        try:
+            self.visit(0, none, 0, self.n_seen)
+        finally:
+            self.hands = hands
         predict(self.topology, self.flat, none)
 
     def train(
@@ -117,7 +127,23 @@ class Replica:
             used = rows.weight > 0
             dense, active, target, weight, offset = rows
             rows = Rows(dense[used], active[used], target[used], weight[used], offset[used] if len(offset) else offset)
+        first, loss, is_over = self.n_seen, 0.0, False
+        while not is_over:
+            way = self.parallelism
+            loss += self._train(rows, first, on_rows, meanwhile)
+            is_over, meanwhile = self.parallelism is way, None
+        return loss
+
+    def _train(
+        self,
+        rows: Rows,
+        first: int,
+        on_rows: Callable[[int], None] | None,
+        meanwhile: Callable[[], None] | None,
+    ) -> float:
+        """Train what is left of `rows`, before which `first` rows were learned; a team may stop early to hand over."""
         self.control[:] = 0
+        self.control[NEXT] = self.n_seen - first
         for hand in self.hands:
             hand.crew.arrived[hand.crew.rank * LINE + PASSED] = 0  # they differ where a thread was aborted
         losses = [0.0] * len(self.hands)
@@ -125,7 +151,7 @@ class Replica:
 
         def work(rank: int) -> None:
             self.refresh(rank)
-            losses[rank] = self.visit(rank, rows, rows.n)
+            losses[rank] = self.visit(rank, rows, rows.n, first)
 
         def tell() -> None:
             nonlocal told
@@ -133,25 +159,32 @@ class Replica:
             if on_rows is not None:
                 on_rows(done - told)  # of 0 rows too: it may be time to stop
                 told = done
+            if self._waits_too_long():
+                self.control[STOP] = 1
 
+        is_team = self.parallelism.way == "team"
         try:
             run_threads(len(self.hands), work, self.control, tell, meanwhile)
         finally:
             self.n_seen += int(self.control[DONE])
         tell()
-        self._judge()
-        return losses[0] if self.parallelism.way == "team" else sum(losses)
+        if self._waits_too_long():
+            self._hand_over()
+        return losses[0] if is_team else sum(losses)
 
     def refresh(self, rank: int) -> None:
         """Begin a call with what all threads had learned at the end of the last."""
         hand = self.hands[rank]
         if len(hand.shared):
             np.copyto(hand.dense.weights, hand.shared)
-            np.copyto(hand.base, hand.shared)
+            np.copyto(hand.base, hand.dense.weights)  # not `shared`: others may have published meanwhile
 
-    def visit(self, rank: int, rows: Rows, stop: int) -> float:
-        """What a thread does: take rows from `control[NEXT]` up to `stop`, K at a time, and exchange after each K."""
-        hand, n_seen = self.hands[rank], self.n_seen
+    def visit(self, rank: int, rows: Rows, stop: int, n_seen: int) -> float:
+        """What a thread does: take rows from `control[NEXT]` up to `stop`, K at a time, and exchange after each K.
+
+        n_seen: rows learned before row 0.
+        """
+        hand = self.hands[rank]
         with flushed():
             loss = train_rows(
                 rows, stop, self.topology.network, self.optimizer, n_seen, self._table, hand.dense, hand.crew,
@@ -182,17 +215,29 @@ class Replica:
                     np.copyto(own, state)
         self.n_seen = n_seen
 
-    def _judge(self) -> None:
-        """A team that waits too long hands over to threads with working copies."""
-        if self.parallelism.fallback is None:
-            return
+    def _waiting(self) -> tuple[int, int]:
+        """Nanoseconds waited, and of all that was timed, by all threads of a team."""
         lines = self.hands[0].crew.arrived.reshape(-1, LINE)
-        waited, spent = int(lines[:, WAITED].sum()), int(lines[:, SPENT].sum())
+        return int(lines[:, WAITED].sum()), int(lines[:, SPENT].sum())
+
+    def _waits_too_long(self) -> bool:
+        """Whether a team that may hand over spends its time waiting, by the rows timed since the last look."""
+        if self.parallelism.fallback is None:
+            return False
+        waited, spent = (now - before for now, before in zip(self._waiting(), self._judged, strict=True))
         if spent < SECONDS_TO_JUDGE * 1e9:
-            return
-        lines[:, [WAITED, SPENT]] = 0
-        if waited > MOST_WAITING * spent:
-            self._set(handed_over(self.parallelism, waited / spent, self.n_seen))
+            return False
+        if waited <= MOST_WAITING * spent:
+            self._judged = self._waiting()
+            return False
+        return True
+
+    def _hand_over(self) -> None:
+        """From a team to threads with working copies."""
+        waited, spent = (now - before for now, before in zip(self._waiting(), self._judged, strict=True))
+        self._set(handed_over(self.parallelism, waited / spent, self.n_seen))
+        if self._on_change is not None:
+            self._on_change(self.parallelism)
 
 
 def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> Part:
@@ -218,7 +263,8 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
     edges = np.linspace(0, rows.n, n_threads + 1).astype(int)
 
     def work(rank: int) -> None:
-        crew, scratch = crew_of(topology, 1, control)[0], aligned_zeros(padded(topology.n_outputs))
+        crew = crew_of(topology, 1, control, trains=False)[0]
+        scratch = aligned_zeros(padded(topology.n_outputs))
         with flushed():
             for lo, hi in kernel_calls(int(edges[rank]), int(edges[rank + 1])):
                 if control[STOP] or control[ABORT]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from dask_dl.kernels.crew import ABORT, STOP
@@ -60,8 +61,14 @@ def run_threads(
     try:
         for rank in range(n):
             ended = threading.Event()
-            threading.Thread(target=run, args=(rank, ended), name=f"dask_dl-{rank}", daemon=True).start()
-            started.append(ended)
+            thread = threading.Thread(target=run, args=(rank, ended), name=f"dask_dl-{rank}", daemon=True)
+            started.append(ended)  # first, for an interrupt may come while it starts
+            try:
+                thread.start()
+            except BaseException as error:
+                if not isinstance(error, KeyboardInterrupt) or not _has_started(thread):
+                    started.pop()
+                raise
         if meanwhile is not None:
             meanwhile()
         while not all(ended.is_set() for ended in started):
@@ -77,6 +84,15 @@ def run_threads(
         _wait(started, control)
     if raised:
         raise raised[0]
+
+
+def _has_started(thread: threading.Thread) -> bool:
+    """Whether an interrupted `start` did start it: if so, its number is known soon."""
+    for _ in range(100):
+        if thread.ident is not None:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def _wait(started: list[threading.Event], control: NDArray[np.int64]) -> None:

@@ -18,7 +18,7 @@ def replay(trained, rows):
         trained.refresh(rank)
     for turn, lo in enumerate(range(0, rows.n, interval)):
         trained.control[NEXT] = lo
-        trained.visit(turn % n, rows, min(lo + interval, rows.n))
+        trained.visit(turn % n, rows, min(lo + interval, rows.n), trained.n_seen)
     trained.n_seen += rows.n
     trained.merge()
 
@@ -95,18 +95,18 @@ def test_an_exchange_publishes_what_was_learned_and_takes_what_others_did():
     before = trained.flat.copy()
     for rank in (0, 1):
         trained.refresh(rank)
-    trained.visit(0, train, 3)
+    trained.visit(0, train, 3, 0)
     first = trained.hands[0].dense.weights.copy()
     np.testing.assert_array_equal(trained.flat, first)
     np.testing.assert_array_equal(trained.hands[1].dense.weights, before)  # not yet
     trained.control[NEXT] = 3
-    trained.visit(1, train, 6)
+    trained.visit(1, train, 6, 0)
     both = trained.hands[1].dense.weights
     np.testing.assert_array_equal(trained.flat, both)
     alone = replica(topology, optimizer("plain"), threads("staleness", 2, 3))
     alone.refresh(1)
     alone.control[NEXT] = 3
-    alone.visit(1, train, 6)
+    alone.visit(1, train, 6, 0)
     np.testing.assert_allclose(both - first, alone.flat - before, atol=1e-6)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -137,26 +138,28 @@ def test_an_interrupt_ends_a_team_between_two_rows():
     np.testing.assert_array_equal(trained.flat, alone.flat)
 
 
-def waiting(trained, share_of_time):
+def pretend(trained, share_of_time):
+    """Counters as after a second of timed rows."""
     lines = trained.hands[0].crew.arrived.reshape(-1, LINE)
-    lines[:, SPENT] = 10**9
-    lines[:, WAITED] = int(share_of_time * 10**9)
+    lines[0, SPENT] += 10**9
+    lines[0, WAITED] += int(share_of_time * 10**9)
 
 
 def test_a_team_that_waits_too_long_hands_over():
     topology, rows = table(n=300)
-    fallback = threads("staleness", 2, 64)
+    fallback, changes = threads("staleness", 2, 64), []
     trained = replica(topology, optimizer(), Parallelism("team", 2, 7, "wide", fallback))
+    trained._on_change = changes.append
     trained.train(rows)
     after_team, way = trained.flat.copy(), trained.parallelism
-    assert way.way == "team"
-    waiting(trained, 0.29)
-    trained._judge()
-    assert trained.parallelism is way
-    waiting(trained, 0.31)
-    trained._judge()
+    pretend(trained, 0.25)
+    assert not trained._waits_too_long()
+    pretend(trained, 0.35)  # judged by itself: what was before is forgotten
+    assert trained._waits_too_long() and trained.parallelism is way
+    trained._hand_over()
+    assert changes == [trained.parallelism]
     assert (trained.parallelism.way, trained.parallelism.n_threads) == ("staleness", 2)
-    assert "waited 31% of the time" in trained.parallelism.reason and "300 rows" in trained.parallelism.reason
+    assert "waited 3" in trained.parallelism.reason and "after 300 rows" in trained.parallelism.reason
     np.testing.assert_array_equal(trained.flat, after_team)  # nothing learned is lost
     np.testing.assert_array_equal(trained.hands[0].dense.weights, after_team)
     np.testing.assert_array_equal(trained.hands[1].dense[1], trained.states[0])
@@ -164,12 +167,27 @@ def test_a_team_that_waits_too_long_hands_over():
     assert trained.n_seen == 600
 
 
+@pytest.mark.timeout(120)
+def test_a_real_team_of_too_many_hands_over_within_a_call():
+    # More threads than cores spend their time waiting for those that have none.
+    topology, rows = table(n=60_000, hidden=(128, 128), n_dense=100)
+    crowd = 4 * len(os.sched_getaffinity(0))
+    trained = replica(
+        topology, optimizer(), Parallelism("team", min(crowd, 8), 7, "crowded", threads("staleness", 2, 64))
+    )
+    told = []
+    sum_of_losses = trained.train(rows, told.append)
+    assert trained.parallelism.way == "staleness"
+    assert trained.n_seen == sum(told) == rows.n
+    assert int(trained.parallelism.reason.split(" after ")[1].split()[0].replace(",", "")) < rows.n
+    assert 0 < sum_of_losses < 2 * rows.n * np.log(3)  # every row counted once
+
+
 def test_a_team_without_a_fallback_stays():
     topology, rows = table(n=300)
     trained = replica(topology, optimizer(), threads("team", 2, 7))
+    pretend(trained, 0.9)
     trained.train(rows)
-    waiting(trained, 0.9)
-    trained._judge()
     assert trained.parallelism.way == "team"
 
 

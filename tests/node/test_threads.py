@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import scipy.linalg
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import threadpool_info
 
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.crew import ABORT, STOP
@@ -132,36 +133,68 @@ def blas_threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
-def test_every_blas_is_held_and_released():
-    with threadpool_limits(limits=2, user_api="blas"):
-        before = blas_threads()
-        if before and max(before) < 2:
-            pytest.skip("BLAS was built for one thread")
+@pytest.fixture
+def several_blas_threads():
+    before = blas_threads()
+    if max(before, default=1) < 2:
+        pytest.skip("BLAS has one thread anyway")
+    return before
+
+
+def test_every_blas_is_held_and_released(several_blas_threads):
+    before = several_blas_threads
+    assert len(before) >= 2, "NumPy and SciPy bring one each"
+    with one_blas_thread():
+        assert set(blas_threads()) == {1}
         with one_blas_thread():
             assert set(blas_threads()) == {1}
-            with one_blas_thread():
-                assert set(blas_threads()) == {1}
-            assert set(blas_threads()) == {1}
-        assert blas_threads() == before
-        with pytest.raises(KeyboardInterrupt), one_blas_thread():
-            raise KeyboardInterrupt
-        assert blas_threads() == before
+        assert set(blas_threads()) == {1}
+    assert blas_threads() == before
+    with pytest.raises(KeyboardInterrupt), one_blas_thread():
+        raise KeyboardInterrupt
+    assert blas_threads() == before
 
 
-def test_of_overlapping_trainings_none_leaves_its_limit_behind():
-    before = blas_threads()
+@pytest.mark.parametrize("first_leaves_first", [True, False])
+def test_overlapping_trainings_hold_blas_until_the_last_ends(several_blas_threads, first_leaves_first):
     inside, leave = threading.Event(), threading.Event()
 
-    def first():
+    def other():
         with one_blas_thread():
             inside.set()
             leave.wait(30)
 
-    thread = threading.Thread(target=first)
-    thread.start()
-    assert inside.wait(30)
-    with one_blas_thread():
-        assert set(blas_threads()) == {1}
+    thread = threading.Thread(target=other)
+    with contextlib.ExitStack() as stack:
+        if first_leaves_first:
+            thread.start()
+            assert inside.wait(30)
+            stack.enter_context(one_blas_thread())
+        else:
+            stack.enter_context(one_blas_thread())
+            thread.start()
+            assert inside.wait(30)
+            stack.close()
+            assert set(blas_threads()) == {1}
         leave.set()
         thread.join(30)
-    assert blas_threads() == before
+        assert set(blas_threads()) == {1} if first_leaves_first else blas_threads() == several_blas_threads
+    assert blas_threads() == several_blas_threads
+
+
+def test_interrupts_leave_no_limit_behind(several_blas_threads):
+    # An interrupt at any moment of taking or releasing the limit.
+    for delay in np.linspace(0, 0.01, 40):
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            for _ in range(50):
+                with one_blas_thread():
+                    time.sleep(0.0002)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            timer.join()
+        with one_blas_thread():
+            pass
+        assert blas_threads() == several_blas_threads

@@ -1,0 +1,108 @@
+"""A folder of training checkpoints: numbered files of which the last few are kept; a local path or an fsspec URL."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.checkpoint.archive import read_archive, write_archive
+from dask_dl.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+KEPT = 3
+KIND = "training"
+_NAME = re.compile(r"checkpoint-(\d{8})\.zip")
+#: Seconds after which a half-written file is taken for that of a process that was killed.
+ABANDONED = 3600.0
+
+
+class CheckpointFolder:
+    """Checkpoints of one training, oldest first.
+
+    Parameters
+    ----------
+    place : str
+        Folder; it is made when it is not there.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place.rstrip("/") or place
+
+    def prepare(self) -> None:
+        """Make the folder and see that it can be written, before work starts. Raises OSError."""
+        if "://" in self.place:
+            from fsspec.core import url_to_fs
+
+            filesystem, path = url_to_fs(self.place)
+            filesystem.makedirs(path, exist_ok=True)
+            return
+        folder = Path(self.place)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for leftover in folder.glob(".dask_dl-*.tmp"):
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > ABANDONED:
+                    leftover.unlink()
+
+    def numbers(self) -> list[int]:
+        """Of the checkpoints that are there."""
+        if "://" in self.place:
+            from fsspec.core import url_to_fs
+
+            filesystem, path = url_to_fs(self.place)
+            found = (
+                [name.rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)]
+                if filesystem.exists(path)
+                else []
+            )
+        else:
+            folder = Path(self.place)
+            found = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(match[1]) for name in found if (match := _NAME.fullmatch(name)))
+
+    def path(self, number: int) -> str:
+        """Of a checkpoint."""
+        return f"{self.place}/checkpoint-{number:08d}.zip"
+
+    def write(self, arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
+        """Add a checkpoint, whole or not at all, and drop the oldest; returns its path."""
+        numbers = self.numbers()
+        path = self.path(numbers[-1] + 1 if numbers else 1)
+        write_archive(path, arrays, document, kind=KIND)
+        for number in numbers[: 1 - KEPT]:
+            with contextlib.suppress(OSError):
+                self._remove(self.path(number))
+        return path
+
+    def newest(self) -> tuple[str, dict[str, np.ndarray], dict[str, Any]] | None:
+        """Path, arrays and document of the newest checkpoint that is whole; None when there is none."""
+        damaged = []
+        for number in reversed(self.numbers()):
+            path = self.path(number)
+            try:
+                arrays, document = read_archive(path, kind=KIND)
+            except (ArchiveError, FileNotFoundError) as error:
+                damaged.append(f"{path}: {error}")
+                continue
+            return path, arrays, document
+        if damaged:
+            raise ArchiveError(f"no checkpoint in {self.place} can be read. " + " ".join(damaged))
+        return None
+
+    def _remove(self, path: str) -> None:
+        if "://" in path:
+            from fsspec.core import url_to_fs
+
+            filesystem, remote = url_to_fs(path)
+            filesystem.rm_file(remote)
+        else:
+            Path(path).unlink()

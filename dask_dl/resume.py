@@ -1,0 +1,226 @@
+"""Going on with a training that broke off: what its checkpoint holds, and whether it belongs to this table."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask_dl import parameters
+from dask_dl.checkpoint.folder import CheckpointFolder
+from dask_dl.checkpoint.plain import plain, records_of
+from dask_dl.course import Course, Snapshot
+from dask_dl.errors import ArchiveError, ParameterError, SchemaError
+from dask_dl.frame.encoder import Encoder
+from dask_dl.frame.target import Target
+from dask_dl.score.history import History
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dask_dl.kernels.layout import Topology
+
+#: Statistics of a column may differ by so much, relatively: the order of sums depends on how a table is cut.
+CLOSE = 1e-9
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint and the training that goes on with it must have in common."""
+
+    columns: tuple[str, ...]
+    n_rows: int
+    n_used: int
+    n_validation: int
+    encoder: Encoder
+    target: Target
+    topology: Topology
+    settings: dict[str, Any]  #: parameters that a restart must not change
+
+    @classmethod
+    def settings_of(cls, requested: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the requested parameters."""
+        fixed = [
+            name
+            for name, row in parameters.TABLE.items()
+            if row.place == "constructor" and row.restart in {"no", "equal"}
+        ]
+        return plain({name: requested[name] for name in fixed})  # type: ignore[no-any-return]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the document of a checkpoint."""
+        return {
+            "columns": list(self.columns),
+            "n_rows": self.n_rows,
+            "n_used": self.n_used,
+            "n_validation": self.n_validation,
+            "encoder": plain(self.encoder.to_json()),
+            "target": plain(self.target.to_json()),
+            "topology": plain(asdict(self.topology)),
+            "settings": self.settings,
+        }
+
+    def differences(self, saved: Mapping[str, Any]) -> list[str]:
+        """In words: what the checkpoint has, and what there is now."""
+        mine = self.to_json()
+        found = [
+            f"{name}={saved['settings'].get(name)}, now {now}"
+            for name, now in mine["settings"].items()
+            if saved["settings"].get(name) != now
+        ]
+        names = {
+            "columns": "columns",
+            "n_rows": "rows",
+            "n_used": "rows with a target",
+            "n_validation": "validation rows",
+        }
+        for key, name in names.items():
+            if mine[key] != saved[key]:
+                found.append(f"{name}: {_short(saved[key])}, now {_short(mine[key])}")
+        if not found:
+            found += _unlike("columns", saved["encoder"], mine["encoder"])
+            found += _unlike("target", saved["target"], mine["target"])
+            found += _unlike("network", saved["topology"], mine["topology"])
+        return found
+
+
+def _short(value: Any) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text if len(text) < 200 else text[:200] + " ..."
+
+
+def _unlike(place: str, saved: Any, now: Any) -> list[str]:
+    """Where two JSON documents differ, numbers up to CLOSE."""
+    if isinstance(saved, dict) and isinstance(now, dict):
+        name = saved.get("name", "")
+        where = f"{place} {name}".strip()
+        return [
+            text
+            for key in sorted(saved.keys() | now.keys())
+            for text in _unlike(f"{where}, {key}", saved.get(key), now.get(key))
+        ]
+    if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
+        return [text for a, b in zip(saved, now, strict=True) for text in _unlike(place, a, b)]
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (saved, now))
+    same = math.isclose(saved, now, rel_tol=CLOSE, abs_tol=CLOSE) if numbers else saved == now
+    return [] if same else [f"{place}: {_short(saved)}, now {_short(now)}"]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was read."""
+
+    path: str
+    arrays: Mapping[str, NDArray[np.float32]]
+    document: Mapping[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Of the training that it belongs to."""
+        return int(self.document["seed"])
+
+    def check(self, identity: Identity) -> None:
+        """Refuse to go on with another table or another network. Raises SchemaError."""
+        found = identity.differences(self.document["identity"])
+        if found:
+            raise SchemaError(
+                f"resume: {self.path} is of another training: {'; '.join(found[:6])}. Train on the same table with the same "
+                f"parameters, or start anew in another checkpoint_dir."
+            )
+
+    @property
+    def encoder(self) -> Encoder:
+        """As fitted by the training that broke off, to the last bit."""
+        return Encoder.from_json(self.document["identity"]["encoder"])
+
+    @property
+    def target(self) -> Target:
+        """As fitted by the training that broke off, to the last bit."""
+        return Target.from_json(self.document["identity"]["target"])
+
+    def vectors(self, topology: Topology, name: str = "") -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Weights and optimizer states."""
+        parts = ["network", *(f"state/{k}" for k in range(self.document["n_states"]))]
+        first, *states = (topology.vector(f"{name}{part}", self.arrays) for part in parts)
+        return first, states
+
+    def course(self, topology: Topology, metric: str) -> Course:
+        """Counters, history and best model."""
+        d = self.document["course"]
+        history = History(self.document["task"], d["has_validation"], records_of(d["history"]), metric)
+        best = None
+        if d["best"] is not None:
+            flat, states = self.vectors(topology, "best/")
+            best = Snapshot(flat, tuple(states), *d["best"])
+        return Course(
+            history,
+            d["n_seen"],
+            d["n_rounds"],
+            d["training_seconds"],
+            d["seconds"],
+            d["n_halvings"],
+            best,
+            d["stopped_by"],
+        )
+
+
+@dataclass
+class Keeper:
+    """Writes the checkpoints of a training."""
+
+    folder: CheckpointFolder
+    identity: Identity
+    task: str
+    seed: int
+    began: float  #: of `time.monotonic`
+
+    def save(self, course: Course, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]) -> str:
+        """Write one; returns its path."""
+        topology = self.identity.topology
+        arrays = _named(topology, "", flat, states)
+        if course.best is not None:
+            arrays |= _named(topology, "best/", course.best.flat, course.best.states)
+        seconds = course.seconds + time.monotonic() - self.began
+        document = {
+            "task": self.task,
+            "seed": self.seed,
+            "n_states": len(states),
+            "identity": self.identity.to_json(),
+            "course": course.to_json() | {"seconds": seconds},
+        }
+        return self.folder.write(arrays, plain(document))
+
+
+def _named(
+    topology: Topology, prefix: str, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    arrays = topology.named(f"{prefix}network", flat)
+    for k, state in enumerate(states):
+        arrays |= topology.named(f"{prefix}state/{k}", state)
+    return arrays
+
+
+def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | None, Saved | None]:
+    """The folder of checkpoints, ready to be written, and the newest one if the training is to go on."""
+    if place is None:
+        return None, None
+    folder = CheckpointFolder(place)
+    folder.prepare()
+    if not resume:
+        if folder.numbers():
+            raise ParameterError(
+                f"checkpoint_dir: {place} holds checkpoints of an earlier training. Use resume=True (--resume) to go on with "
+                f"it, or name another folder."
+            )
+        return folder, None
+    found = folder.newest()
+    if found is None:
+        return folder, None
+    saved = Saved(*found)
+    if not {"task", "seed", "n_states", "identity", "course"} <= saved.document.keys():
+        raise ArchiveError(f"{saved.path} is a checkpoint whose content does not fit together.")
+    return folder, saved

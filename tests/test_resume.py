@@ -1,0 +1,331 @@
+"""Checkpoints of a training: written as it goes, found after any end, and gone on with to the same bits."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
+from dask_dl.checkpoint.folder import KEPT, CheckpointFolder
+from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError, SchemaError
+
+
+def make_table(n=600, seed=0):
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(n, 5))
+    levels = random.choice(["u", "v", "w"], n)
+    y = X[:, 0] - X[:, 1] + (levels == "u") + random.normal(size=n)
+    return pd.DataFrame(X, columns=list("abcde")).assign(level=levels, y=y)
+
+
+@pytest.fixture(scope="module")
+def table():
+    return make_table()
+
+
+SETTINGS = {"hidden": (40, 30), "epochs": 12, "random_state": 3, "stopping_rounds": 0, "score_each_iteration": True}
+
+
+def fit(table, folder=None, until=None, resume=False, **given):
+    """Train; `until` so many rounds only, as if something had ended it then."""
+    given = SETTINGS | {"checkpoint_interval": 0.0} | given if folder else SETTINGS | given
+    model = DeepLearningRegressor(**given, checkpoint_dir=None if folder is None else str(folder))
+    stop = [lambda record: record["iterations"] >= until] if until else None
+    return model.fit(table, "y", callbacks=stop, resume=resume)
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+WAYS = {
+    "one thread": {"n_jobs": 1},
+    "team": {"n_jobs": 2, "parallelism": "team"},
+    "reproducible": {"n_jobs": 3, "reproducible": True},
+    "momentum": {"n_jobs": 1, "adaptive_rate": False, "momentum_start": 0.5, "momentum_stable": 0.9},
+    "plain": {"n_jobs": 1, "adaptive_rate": False},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("best", [True, False])
+def test_a_resumed_training_ends_with_the_same_bits(table, tmp_path, way, best):
+    given = WAYS[way] | {"overwrite_with_best_model": best, "train_samples_per_iteration": 250}
+    whole = fit(table, **given)
+    fit(table, tmp_path, until=4, **given)
+    fit(table, tmp_path, until=9, resume=True, **given)
+    model = fit(table, tmp_path, resume=True, **given)
+    np.testing.assert_array_equal(model.model_.flat, whole.model_.flat)
+    for mine, other in zip(model.model_.states, whole.model_.states, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    columns = ["iterations", "samples", "epochs", "training_deviance"]
+    pd.testing.assert_frame_equal(model.history_[columns], whole.history_[columns])
+    assert model.history_["duration"].is_monotonic_increasing
+    assert (model.n_iter_, model.best_iteration_, model.best_score_) == (
+        whole.n_iter_, whole.best_iteration_, whole.best_score_,
+    )  # fmt: skip
+
+
+def test_another_number_of_threads_may_go_on(table, tmp_path):
+    fit(table, tmp_path, until=5, n_jobs=1)
+    for n, given in ((3, {"parallelism": "staleness"}), (2, {"parallelism": "team"}), (1, {})):
+        model = fit(table, tmp_path, until=5 + n, resume=True, n_jobs=n, **given)
+        assert model.parameters_["n_jobs"] == n
+    model = fit(table, tmp_path, resume=True)
+    assert model.stopped_by_ == "epochs" and model.score(table, "y") > 0.5
+
+
+def test_more_epochs_after_the_end(table, tmp_path):
+    fit(table, tmp_path, epochs=5, n_jobs=1)
+    again = fit(table, tmp_path, epochs=5, n_jobs=1, resume=True)
+    assert again.model_.n_seen == 5 * len(table)  # nothing is left to do
+    longer = fit(table, tmp_path, epochs=12, n_jobs=1, resume=True, overwrite_with_best_model=False)
+    whole = fit(table, epochs=12, n_jobs=1, overwrite_with_best_model=False)
+    np.testing.assert_array_equal(longer.model_.flat, whole.model_.flat)
+
+
+def test_a_training_that_had_learned_enough_stays_ended(table, tmp_path):
+    given = {"epochs": 1000, "regression_stop": 0.9, "n_jobs": 1}
+    ended = fit(table, tmp_path, **given)
+    assert ended.stopped_by_.startswith("regression_stop")
+    again = fit(table, tmp_path, resume=True, **given)
+    assert again.model_.n_seen == ended.model_.n_seen
+    np.testing.assert_array_equal(again.model_.flat, ended.model_.flat)
+
+
+def test_the_seed_that_was_drawn_stays(table, tmp_path):
+    first = fit(table, tmp_path, until=3, random_state=None)
+    assert (
+        fit(table, tmp_path, resume=True, random_state=None).parameters_["random_state"]
+        == first.parameters_["random_state"]
+    )
+
+
+def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(table, tmp_path):
+    given = {"n_jobs": 1, "overwrite_with_best_model": False}
+    fit(table, tmp_path, until=7, **given)
+    folder = CheckpointFolder(str(tmp_path))
+    numbers = folder.numbers()
+    assert len(numbers) == KEPT and names(tmp_path) == [Path(folder.path(n)).name for n in numbers]
+    newest = Path(folder.path(numbers[-1]))
+    content = newest.read_bytes()
+    newest.write_bytes(content[: len(content) // 2])
+    assert folder.newest()[0] == folder.path(numbers[-2])
+    whole = fit(table, **given)
+    np.testing.assert_array_equal(fit(table, tmp_path, resume=True, **given).model_.flat, whole.model_.flat)
+    for number in folder.numbers():
+        Path(folder.path(number)).write_bytes(b"nothing")
+    with pytest.raises(ArchiveError, match=r"no checkpoint in .* can be read"):
+        fit(table, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "message"),
+    [
+        (lambda t: t.drop(columns="e"), {}, r"columns: .*'e'.*, now"),
+        (lambda t: t.head(-1), {}, "rows: 600, now 599"),
+        (lambda t: t.assign(a=t["a"] * 2), {}, "columns, numbers a, factor: "),
+        (lambda t: t.assign(level=t["level"].replace("u", "x")), {}, "columns, categories level, levels: u, now v"),
+        (lambda t: t.assign(y=t["y"] + 1), {}, "target, shift: "),
+        (lambda t: t, {"hidden": (40, 31)}, r"hidden=\[40, 30\], now \[40, 31\]"),
+        (lambda t: t, {"rho": 0.9}, "rho=0.99, now 0.9"),
+        (lambda t: t, {"activation": "tanh"}, "activation=rectifier, now tanh"),
+    ],
+)
+def test_another_training_is_refused_and_the_difference_named(table, tmp_path, change, given, message):
+    fit(table, tmp_path, until=2)
+    before = names(tmp_path)
+    with pytest.raises(SchemaError, match=f"resume: .* is of another training: {message}"):
+        fit(change(table), tmp_path, resume=True, **given)
+    assert names(tmp_path) == before
+
+
+def test_checkpoints_of_an_earlier_training_are_not_overwritten(table, tmp_path):
+    fit(table, tmp_path, until=2)
+    with pytest.raises(ParameterError, match=r"holds checkpoints of an earlier training\. Use resume=True"):
+        fit(table, tmp_path)
+
+
+def test_without_a_checkpoint_training_starts_from_the_beginning(table, tmp_path, capsys):
+    model = fit(table, tmp_path / "new" / "folder", resume=True, verbose=True, n_jobs=1)
+    assert "there is no checkpoint" in capsys.readouterr().out
+    np.testing.assert_array_equal(model.model_.flat, fit(table, n_jobs=1).model_.flat)
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_work_starts(table, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("dask_dl.fit.scan", lambda *_, **__: pytest.fail("the table was read"))
+    with pytest.raises(OSError, match="file"):
+        fit(table, tmp_path / "file")
+
+
+def test_a_url(table):
+    place = "memory://checkpoints-of-a-test"
+    fit(table, place, until=5, n_jobs=1)
+    assert len(CheckpointFolder(place).numbers()) == KEPT
+    np.testing.assert_array_equal(
+        fit(table, place, resume=True, n_jobs=1).model_.flat, fit(table, n_jobs=1).model_.flat
+    )
+
+
+def test_an_interval_of_time_lies_between_two_checkpoints(table, tmp_path):
+    fit(table, tmp_path, checkpoint_interval=1e6)
+    assert CheckpointFolder(str(tmp_path)).numbers() == [1]  # the end
+
+
+def test_classes_with_validation_and_weights(tmp_path):
+    table = make_table()
+    table = table.assign(y=np.where(table["y"] > 0, "high", "low"), w=np.linspace(0, 2, len(table)))
+    given = SETTINGS | {"n_jobs": 1, "stopping_rounds": 3, "epochs": 60}
+
+    def train(resume=False, until=None, place=None):
+        model = DeepLearningClassifier(**given, checkpoint_dir=place, checkpoint_interval=0.0 if place else 60.0)
+        stop = [lambda record: record["iterations"] >= until] if until else None
+        return model.fit(table, "y", sample_weight="w", eval_set=make_other(table), callbacks=stop, resume=resume)
+
+    whole = train()
+    train(until=3, place=str(tmp_path))
+    resumed = train(resume=True, place=str(tmp_path))
+    assert resumed.stopped_by_ == whole.stopped_by_
+    np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
+    assert resumed.history_["validation_logloss"].iloc[-1] == whole.history_["validation_logloss"].iloc[-1]
+
+
+def make_other(table):
+    return table.sample(frac=0.5, random_state=0)
+
+
+KILL = """
+import os, random, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from test_resume import fit, make_table
+from dask_dl.checkpoint.folder import CheckpointFolder
+place, table = sys.argv[2], make_table()
+given = {"epochs": 400, "train_samples_per_iteration": 150, "overwrite_with_best_model": False, "score_each_iteration": False}
+given |= {"n_jobs": int(sys.argv[3]), "parallelism": "team"}
+fit(table, epochs=1)  # compiles
+folder, last, draw = CheckpointFolder(place), 0, random.Random(1)
+for k in range(50):
+    child = os.fork()
+    if child == 0:
+        fit(table, place, resume=True, **given)
+        os._exit(7)  # it must not come to its end
+    time.sleep(draw.uniform(0.0, 0.5))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status), f"ended by itself: {status}"
+    found = folder.newest()
+    rounds = found[2]["course"]["n_rounds"] if found else 0
+    assert rounds >= last, (rounds, last)
+    last = rounds
+assert last > 10, last
+done = fit(table, place, resume=True, **given | {"checkpoint_interval": 1e6})
+whole = fit(table, **given)
+assert done.n_iter_ == whole.n_iter_ == 1600
+assert np.array_equal(done.model_.flat, whole.model_.flat)
+print("rounds at the last kill:", last)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_killed_at_fifty_moments_it_ends_as_if_nothing_had_happened(tmp_path, n_jobs):
+    here = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILL, here, str(tmp_path), str(n_jobs)],
+        check=False, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from test_resume import fit, make_table
+model = fit(make_table(5000), sys.argv[2], epochs=1e6, score_each_iteration=False, verbose=True, regression_stop=-1)
+print("fit returned:", model.stopped_by_, model.predict(make_table(10)).shape)
+import threading
+print("threads:", [t.name for t in threading.enumerate() if t.name.startswith("dask_dl-")])
+"""
+
+
+def started(arguments, line, **more):
+    """A process that has printed a line that holds `line`."""
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+    printed = []
+    while True:
+        printed.append(process.stdout.readline())
+        assert printed[-1], "".join(printed)
+        if line in printed[-1]:
+            return process
+
+
+def script(tmp_path):
+    return started([sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)], "checkpoint:")
+
+
+def test_sigterm_writes_a_checkpoint_and_ends_with_its_exit_code(tmp_path):
+    process = script(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert "fit returned" not in output
+    _, _, document = CheckpointFolder(str(tmp_path)).newest()
+    assert document["course"]["stopped_by"] == "terminated"
+    model = fit(
+        make_table(5000), tmp_path, resume=True, epochs=document["course"]["n_seen"] / 5000 + 1, regression_stop=-1
+    )
+    assert model.stopped_by_ == "epochs"
+
+
+def test_an_interrupt_returns_from_fit_with_the_best_model(tmp_path):
+    process = script(tmp_path)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "fit returned: interrupted (10,)" in output and "threads: []" in output
+    assert time.monotonic() - began < 30  # two seconds, and what the machine is busy with
+
+
+def test_an_interrupt_on_the_command_line_saves_the_model(tmp_path):
+    make_table(5000).to_parquet(tmp_path / "table.parquet")
+    arguments = [
+        sys.executable, "-c", "import sys; from dask_dl.cli import main; sys.exit(main())", "train",
+        str(tmp_path / "table.parquet"), "--target", "y", "--model", str(tmp_path / "m.zip"),
+        "--epochs", "1e6", "--hidden", "40,30", "--checkpoint-dir", str(tmp_path / "c"), "--checkpoint-interval", "0",
+        "--regression-stop", "-1",
+    ]  # fmt: skip
+    process = started(arguments, "checkpoint:")
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert load(tmp_path / "m.zip").stopped_by_ == "interrupted"
+    process = started([*arguments, "--resume"], "going on from")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) in {143, -15}  # -15: before training began again
+    process.stdout.close()
+
+
+def test_interrupts_are_warned_of(table, monkeypatch):
+    from dask_dl.cluster import Twin
+
+    inner = Twin.train
+
+    def interrupted(self, n, on_rows=None):
+        inner(self, n, on_rows)
+        if self.n_seen > 1000:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Twin, "train", interrupted)
+    with pytest.warns(DaskDLWarning, match="interrupted after 2.00 epochs; the best model so far is there"):
+        model = fit(table, train_samples_per_iteration=0)
+    assert model.stopped_by_ == "interrupted" and len(model.predict(table)) == len(table)
