@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="columns whose numbers are categories, the target too",
     )
     train.add_argument("--plot", metavar="FILE", help="write a picture of the history, for example history.png")
+    train.add_argument("--report", metavar="FILE", help="write a page of HTML on the model, for example report.html")
     train.add_argument("--resume", action="store_true", help="go on from the newest state in --checkpoint-dir, if any")
     train.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
     _add_parameters(train)
@@ -183,6 +184,8 @@ def _train(options: argparse.Namespace) -> None:
 
         check_picture(options.plot)
         _check_writable(options.plot, "--plot")
+    if options.report:
+        _check_writable(options.report, "--report")
     if options.target not in table.columns:
         raise ParameterError(
             f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
@@ -198,9 +201,12 @@ def _train(options: argparse.Namespace) -> None:
     model.save(options.model)
     if options.plot:
         model.plot_history().figure.savefig(options.plot, dpi=120)
+    if options.report:
+        model.report(options.report)
     if not options.quiet:
         _print_summary(model)
-        print(f"model: {options.model}" + (f", picture: {options.plot}" if options.plot else ""))
+        written = {"model": options.model, "picture": options.plot, "report": options.report}
+        print(", ".join(f"{name}: {path}" for name, path in written.items() if path))
     if model.stopped_by_ == "interrupted":
         raise KeyboardInterrupt
 

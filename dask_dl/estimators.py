@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -343,6 +344,25 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         from dask_dl.show.plots import plot_history
 
         return plot_history(self._fitted.history, ax)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one page of HTML, which needs nothing else: history, metrics, confusion matrix, columns, parameters.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A local file; one that exists is replaced. A notebook shows the same by itself.
+        """
+        from dask_dl.show.report import page
+
+        Path(path).write_text(page(f"{type(self).__name__} of dask_dl", self._fitted.html()), encoding="utf-8")
+
+    def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
+        """What a notebook shows: the report when there is something to report."""
+        if self.__sklearn_is_fitted__():
+            return {"text/plain": repr(self), "text/html": self._fitted.html()}
+        bundle: dict[str, str] = super()._repr_mimebundle_(**more)
+        return bundle
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file, whole or not at all.

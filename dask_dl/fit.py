@@ -188,8 +188,21 @@ def fit_model(
         tables["validation"] = _sample(held, effective["score_validation_samples"], seed, "validation sample")
         _check_validation(held, seen_in_validation, validation)
 
+    confusion: dict[str, list[list[float]]] = {}
+
     def score(course: Course, n: int) -> None:
-        measured = {name: _measure(trainer, blocks, task, target) for name, blocks in tables.items()}
+        measured = {}
+        for name, blocks in tables.items():
+            outputs, truth, weights = _outputs(trainer, blocks)
+            if task == "classification":
+                measured[name] = metrics.classification(truth.astype(np.int64), outputs, weights)
+                if len(target.classes) <= MOST_CONFUSED:
+                    confusion[name] = metrics.confusion(truth.astype(np.int64), outputs, weights).tolist()
+            else:
+                actual, predicted = (
+                    v.astype(np.float64) / target.factor + target.shift for v in (truth, outputs[:, 0])
+                )
+                measured[name] = metrics.regression(actual, predicted, weights)
         history.add(
             seconds=course.seconds + time.monotonic() - began,
             speed=course.n_seen / course.training_seconds if course.n_seen else 0.0,
@@ -257,9 +270,13 @@ def fit_model(
         is_named=source.is_named,
         offset_name=_offset_name(source),
         stopped_by=course.stopped_by,
+        confusion=confusion,
     )
     return model, course.failure
 
+
+#: Classes of the largest confusion matrix that is kept.
+MOST_CONFUSED = 50
 
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.
 BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, "callback"}
@@ -355,18 +372,17 @@ def _sample(store: Blocks, n: int, seed: int, purpose: str) -> Sequence[Rows]:
     return store.blocks if len(chosen) == len(rows) else [gather(store, chosen)]
 
 
-def _measure(trainer: Trainer, blocks: Sequence[Rows], task: str, target: Target) -> dict[str, float]:
-    """Metrics on encoded rows, those of weight 0 left out."""
+def _outputs(
+    trainer: Trainer, blocks: Sequence[Rows]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32] | None]:
+    """Outputs, targets and weights of encoded rows, those of weight 0 left out."""
     outputs = trainer.outputs(blocks)
     truth = np.concatenate([b.target for b in blocks])
-    weights = np.concatenate([b.weight for b in blocks]) if any(len(b.weight) for b in blocks) else None
-    if weights is not None:
-        used = weights > 0
-        outputs, truth, weights = outputs[used], truth[used], weights[used]
-    if task == "classification":
-        return metrics.classification(truth.astype(np.int64), outputs, weights)
-    predicted, actual = (v.astype(np.float64) / target.factor + target.shift for v in (outputs[:, 0], truth))
-    return metrics.regression(actual, predicted, weights)
+    if not any(len(b.weight) for b in blocks):
+        return outputs, truth, None
+    weights = np.concatenate([b.weight for b in blocks])
+    used = weights > 0
+    return outputs[used], truth[used], weights[used]
 
 
 def _memory(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from dask_dl.kernels.layout import Topology
 from dask_dl.node.replica import predict
 from dask_dl.score.history import History
 from dask_dl.score.stopping import metric_of
+from dask_dl.show.report import fragment
 from dask_dl.state import Rows
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Model:
     feature_names: tuple[str, ...]  #: predictors of the training table in its order, dropped ones included
     is_named: bool  #: whether the table had names; an array's columns are x0, x1, ...
     stopped_by: str | None = None  #: why training ended, in words
+    confusion: Mapping[str, Any] = field(default_factory=dict)  #: (K, K) rows by class and answer, of each scored table
     offset_name: str | None = None  #: column of offsets, "" when they came beside the table, None when there were none
 
     # ---- prediction -------------------------------------------------------------------------------------------------
@@ -104,6 +106,37 @@ class Model:
             columns[name] = values
         return pd.DataFrame(columns, index=part.index)
 
+    # ---- showing ----------------------------------------------------------------------------------------------------
+
+    def html(self) -> str:
+        """What there is to know of the model, as a fragment of HTML."""
+        best = self.history.best
+        facts = {
+            "task": f"{self.task}, {self.effective['distribution']}",
+            "rows": self.n_rows,
+            "network": f"{self.topology.n_inputs:,} inputs, hidden {list(self.topology.hidden)} {self.topology.activation}, "
+            f"{self.topology.n_outputs:,} outputs: {self.topology.n_parameters:,} weights and biases",
+            "trained": f"{self.n_seen / self.n_rows:.2f} epochs in {self.n_rounds:,} rounds",
+            "ended by": self.stopped_by or "",
+        }
+        if best is not None:
+            facts[f"best {self.history.metric}"] = (
+                f"{self.history.score_of(best):.6g} on {self.history.table} rows, round {best['iterations']:,}"
+            )
+        columns = [
+            *(
+                (c.name, "category", f"{len(c.levels):,} levels: {', '.join(c.levels[:6])}")
+                for c in self.encoder.categories
+            ),
+            *(
+                (n.name, "number", f"mean {n.fill:.6g}" + (f", deviation {1 / n.factor:.6g}" if n.factor != 1 else ""))
+                for n in self.encoder.numbers
+            ),
+        ]
+        settings = {name: value for name, value in self.effective.items() if name not in _START_VALUES}
+        title = f"dask_dl {self.task} model"
+        return fragment(title, facts, self.history, columns, settings, self.target.classes, self.confusion)
+
     # ---- saving -----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -134,6 +167,7 @@ class Model:
             "is_named": self.is_named,
             "offset_name": self.offset_name,
             "stopped_by": self.stopped_by,
+            "confusion": self.confusion,
         }
         write_archive(path, arrays, document, kind="model")
 
@@ -188,7 +222,8 @@ class Model:
             feature_names=tuple(d["feature_names"]),
             is_named=d["is_named"],
             offset_name=d["offset_name"],
-            stopped_by=d.get("stopped_by"),  # files of the first version do not know
+            stopped_by=d.get("stopped_by"),  # early files know neither
+            confusion=d.get("confusion", {}),
         )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from threadpoolctl import ThreadpoolController
 
+from dask_dl.node.threads import has_started
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,19 +17,24 @@ if TYPE_CHECKING:
 PATIENCE = 0.5
 _lock = threading.Lock()
 _holders: set[object] = set()
-_keeper: _Keeper | None = None
+_keeper: _Keeper | None = None  #: that holds the limit now
+_last: _Keeper | None = None  #: that held it before, and may still be putting things back
 
 
 class _Keeper(threading.Thread):
     """Sets the limit and puts back what was there, where no interrupt can come between the two."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: _Keeper | None) -> None:
         super().__init__(name="dask_dl-blas", daemon=True)
+        self.before = before
         self.holds, self.look, self.is_done = threading.Event(), threading.Event(), threading.Event()
 
     def run(self) -> None:
         global _keeper  # noqa: PLW0603  # limits belong to the process
         try:
+            if self.before is not None:
+                self.before.is_done.wait(10)
+                self.before = None
             with ThreadpoolController().limit(limits=1, user_api="blas"):
                 self.holds.set()
                 while True:
@@ -49,16 +56,21 @@ def one_blas_thread() -> Iterator[None]:
     Of trainings that overlap in several threads the first sets the limit and the last puts back what was there. Libraries
     that are loaded meanwhile are not held, nor those that the caller holds by threadpoolctl itself.
     """
-    global _keeper  # noqa: PLW0603
+    global _keeper, _last  # noqa: PLW0603
     token = object()
     try:
         with _lock:
             _holders.add(token)
             keeper = _keeper
             if keeper is None:
-                keeper = _Keeper()
-                keeper.start()
-                _keeper = keeper
+                before = _last
+                keeper = _keeper = _last = _Keeper(before)
+                try:
+                    keeper.start()
+                except BaseException:
+                    if not has_started(keeper):
+                        _keeper, _last = None, before
+                    raise
         keeper.holds.wait()
         yield
     finally:

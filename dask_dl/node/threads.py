@@ -66,7 +66,7 @@ def run_threads(
             try:
                 thread.start()
             except BaseException as error:
-                if not isinstance(error, KeyboardInterrupt) or not _has_started(thread):
+                if not isinstance(error, KeyboardInterrupt) or not has_started(thread):
                     started.pop()
                 raise
         if meanwhile is not None:
@@ -86,7 +86,7 @@ def run_threads(
         raise raised[0]
 
 
-def _has_started(thread: threading.Thread) -> bool:
+def has_started(thread: threading.Thread) -> bool:
     """Whether an interrupted `start` did start it: if so, its number is known soon."""
     for _ in range(100):
         if thread.ident is not None:

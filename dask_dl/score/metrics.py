@@ -39,6 +39,17 @@ def classification(
     }
 
 
+def confusion(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
+) -> NDArray[np.float64]:
+    """(K, K) rows, or their weights, by class and by the most probable class."""
+    from sklearn.metrics import confusion_matrix
+
+    n_classes = probabilities.shape[1]
+    found = confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(n_classes), sample_weight=weights)
+    return np.asarray(found, np.float64)
+
+
 def regression(
     truth: NDArray[np.floating], predicted: NDArray[np.floating], weights: NDArray[np.floating] | None
 ) -> dict[str, float]:

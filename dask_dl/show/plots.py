@@ -26,9 +26,9 @@ def check_picture(path: str) -> None:
 
 def plot_history(history: History, ax: Any = None) -> Any:
     """Loss against epochs, training and validation, the best event marked; returns the matplotlib axes."""
-    from matplotlib import pyplot as plt
-
     if ax is None:
+        from matplotlib import pyplot as plt
+
         _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
     loss = history.loss_column.removeprefix("validation_").removeprefix("training_")
     frame = history.to_pandas()
