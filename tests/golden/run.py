@@ -57,8 +57,8 @@ def unavailable(case: dict[str, Any]) -> str | None:
         return f"{NOT_DEFINED}: {case['intended']['not_defined']}"
     if case["params"].get("autoencoder") or case.get("prior"):
         return f"{NOT_YET}: autoencoder" if case["params"].get("autoencoder") else f"{NOT_YET}: checkpoint"
-    if case["params"].get("overwrite_with_best_model"):
-        return f"{NOT_YET}: overwrite_with_best_model"
+    if case["name"] == "best_model_bernoulli":  # see test_the_best_iteration_is_the_intended_one
+        return f"{NOT_YET}: at a rate of 0.9 sums in float32 drift by 2e-3"
     return None
 
 

@@ -45,6 +45,13 @@ def test_case_is_within_its_tolerance_or_refused(name):
     assert max(errors.values()) <= run.tolerance(CASES[name]), errors
 
 
+def test_the_best_iteration_is_the_intended_one():
+    # Weights of the wrong iteration are 2.8 and more away.
+    case = CASES["best_model_bernoulli"]
+    errors = run.compare(case, run.answer(case))
+    assert errors["weights"] < 5e-3 and errors["predictions"] < 5e-3
+
+
 def test_no_case_falls_out():
     assert sum(answer(name) is not None for name, case in CASES.items() if case["kind"] == "train") == N_COVERED
     assert {entry["name"] for entry in INDEX} == set(CASES)
