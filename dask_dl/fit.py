@@ -130,6 +130,7 @@ def fit_model(
         seen_in_validation = _scan_validation(validation, encoder, task, progress)
     identity = Identity(
         source.predictors,
+        dict(source.roles),
         found.n_rows,
         found.n_used,
         seen_in_validation.n_rows if seen_in_validation else 0,

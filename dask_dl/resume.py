@@ -33,6 +33,7 @@ class Identity:
     """What a checkpoint and the training that goes on with it must have in common."""
 
     columns: tuple[str, ...]
+    roles: dict[str, str]  #: columns of target, weight and offset
     n_rows: int
     n_used: int
     n_validation: int
@@ -55,6 +56,7 @@ class Identity:
         """For the document of a checkpoint."""
         return {
             "columns": list(self.columns),
+            "roles": self.roles,
             "n_rows": self.n_rows,
             "n_used": self.n_used,
             "n_validation": self.n_validation,
@@ -74,6 +76,7 @@ class Identity:
         ]
         names = {
             "columns": "columns",
+            "roles": "target, weight and offset",
             "n_rows": "rows",
             "n_used": "rows with a target",
             "n_validation": "validation rows",

@@ -143,9 +143,12 @@ class Rounds:
             course.best = self._snapshot()
         reason = self.judge()
         record = MappingProxyType(dict(history.records[-1]))
-        for callback in self.callbacks:
-            if callback(record) is True:
+        try:
+            wishes = [callback(record) for callback in self.callbacks]  # all of them are called
+            if True in wishes:
                 reason = reason or "callback"
+        except Exception as error:  # noqa: BLE001  # raised by `fit`, when what was learned is safe
+            course.failure, reason = error, "callback"
         return reason
 
     def _keep_best(self) -> None:

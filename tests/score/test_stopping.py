@@ -149,6 +149,17 @@ def test_time_limit(table):
     assert not np.isnan(model.history_["training_deviance"].iloc[-1])
 
 
+def test_a_callback_that_fails_loses_nothing(table):
+    def fails(record):
+        if record["iterations"] == 3:
+            raise RuntimeError("no room on the disk")
+
+    model = DeepLearningRegressor(epochs=50, **SHORT)
+    with pytest.raises(RuntimeError, match="no room on the disk"):
+        model.fit(table[["a", "b", "c", "y"]], "y", callbacks=[fails])
+    assert model.n_iter_ == 3 and model.stopped_by_ == "callback" and len(model.predict(table)) == 400
+
+
 def test_callbacks_of_fit(table):
     seen = []
     model = DeepLearningRegressor(epochs=50, **SHORT)
