@@ -140,6 +140,7 @@ class Rounds:
         pace.started, pace.took = began, time.monotonic() - began
         history = course.history
         if self.keeps_best and history.best is history.records[-1]:
+            course.best = None  # the old copy makes room for the new one
             course.best = self._snapshot()
         reason = self.judge()
         record = MappingProxyType(dict(history.records[-1]))
@@ -171,6 +172,7 @@ class Rounds:
     def _copy(self) -> None:
         """Remember weights that are known to be sound, now and then: copying must not outweigh short rounds."""
         if self._good is None or time.monotonic() - self._copied_at > SECONDS_PER_COPY:
+            self._good = None
             self._good, self._copied_at = self._snapshot(), time.monotonic()
 
     def _roll_back(self, error: DivergedError) -> None:
