@@ -32,6 +32,8 @@ class Course:
     seconds: float = 0.0  #: since `fit` began, in earlier processes
     n_halvings: int = 0  #: of the step, after divergence
     best: Snapshot | None = None  #: of the history's best event
+    confusion: dict[str, Any] = field(default_factory=dict)  #: of the last event: a (K, K) matrix for each table
+    best_confusion: dict[str, Any] = field(default_factory=dict)  #: of the best event
     stopped_by: str | None = None  #: why training ended, in words
     failure: Exception | None = field(default=None)  #: why it could not go on; the last good weights are there
 
@@ -40,6 +42,9 @@ class Course:
         return {
             "history": self.history.records,
             "has_validation": self.history.has_validation,
+            "metric": self.history.metric,
+            "confusion": self.confusion,
+            "best_confusion": self.best_confusion,
             "n_seen": self.n_seen,
             "n_rounds": self.n_rounds,
             "training_seconds": self.training_seconds,

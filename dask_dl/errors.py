@@ -25,3 +25,7 @@ class DivergedError(DaskDLError, ArithmeticError):
 
 class DaskDLWarning(UserWarning):
     """Something was changed or ignored that the user should know of."""
+
+
+class Aborted(KeyboardInterrupt):
+    """A second Ctrl-C: threads ended in the middle of a row."""

@@ -140,6 +140,11 @@ def fit_model(
         Identity.settings_of(requested),
     )
     if saved:
+        asked = requested["random_state"]
+        if asked is not None and asked != saved.seed:
+            raise ParameterError(
+                f"random_state={asked}, but {saved.path} is of a training with {saved.seed}. Leave it as it was."
+            )
         saved.check(identity)
         encoder, target = saved.encoder, saved.target
     need = _memory(found, seen_in_validation, source, encoder, topology, optimizer, threads, effective)
@@ -177,6 +182,7 @@ def fit_model(
         raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
     trainer = Twin(store, replica, seed=seed, shuffle=effective["shuffle_training_data"], order=order)
     tables = {"training": _sample(store, effective["score_training_samples"], seed, "training sample")}
+    held = None
     if validation is not None and seen_in_validation is not None:
         held = encode_blocks(
             validation,
@@ -189,8 +195,6 @@ def fit_model(
         tables["validation"] = _sample(held, effective["score_validation_samples"], seed, "validation sample")
         _check_validation(held, seen_in_validation, validation)
 
-    confusion: dict[str, list[list[float]]] = {}
-
     def score(course: Course, n: int) -> None:
         measured = {}
         for name, blocks in tables.items():
@@ -198,7 +202,7 @@ def fit_model(
             if task == "classification":
                 measured[name] = metrics.classification(truth.astype(np.int64), outputs, weights)
                 if len(target.classes) <= MOST_CONFUSED:
-                    confusion[name] = metrics.confusion(truth.astype(np.int64), outputs, weights).tolist()
+                    course.confusion[name] = metrics.confusion(truth.astype(np.int64), outputs, weights).tolist()
             else:
                 actual, predicted = (
                     v.astype(np.float64) / target.factor + target.shift for v in (truth, outputs[:, 0])
@@ -227,7 +231,10 @@ def fit_model(
         n_weights=topology.size,
         n_threads=threads.n_threads,
     )
-    keeper = Keeper(folder, identity, task, seed, began) if folder else None
+    prints = {"training": store.fingerprint()} | ({"validation": held.fingerprint()} if held else {}) if folder else {}
+    if saved:
+        saved.check_rows(prints)
+    keeper = Keeper(folder, identity, task, seed, began, prints) if folder else None
 
     def save(course: Course) -> None:
         assert keeper is not None
@@ -247,8 +254,12 @@ def fit_model(
         save=save if keeper else None,
         save_interval=effective["checkpoint_interval"],
     )
+    if course.best is None and effective["overwrite_with_best_model"]:
+        history.best = None  # its network was not kept
     if course.stopped_by in BROKEN_OFF or (course.stopped_by == EPOCHS and course.n_seen < plan.n_total):
         course.stopped_by = None
+    elif course.stopped_by != EPOCHS:
+        course.stopped_by = reason_to_stop(history, effective)  # by the parameters of now
     with one_blas_thread():
         trainer.compile()
         rounds.run()
@@ -271,7 +282,7 @@ def fit_model(
         is_named=source.is_named,
         offset_name=_offset_name(source),
         stopped_by=course.stopped_by,
-        confusion=confusion,
+        confusion=course.confusion,
     )
     return model, course.failure
 

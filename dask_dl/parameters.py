@@ -564,7 +564,9 @@ NO_EFFECT: Final[Sequence[Rule]] = (
     Rule(("rate", "rate_annealing", "rate_decay", "momentum_start", "momentum_ramp", "momentum_stable",
           "nesterov_accelerated_gradient"), lambda p: p.adaptive_rate, "needs adaptive_rate=False"),
     Rule(("rho", "epsilon"), lambda p: not p.adaptive_rate, "needs adaptive_rate=True"),
-    Rule(("stopping_metric", "stopping_tolerance"), lambda p: not p.stopping_rounds, "needs stopping_rounds above 0"),
+    Rule(("stopping_metric",), lambda p: not p.stopping_rounds and not p.overwrite_with_best_model,
+         "needs stopping_rounds above 0 or overwrite_with_best_model=True"),
+    Rule(("stopping_tolerance",), lambda p: not p.stopping_rounds, "needs stopping_rounds above 0"),
     Rule(("initial_weight_scale",), lambda p: p.initial_weight_distribution == "uniform_adaptive",
          "needs initial_weight_distribution uniform or normal"),
     Rule(("quantile_alpha",), lambda p: "quantile" not in (p.distribution, p.loss), "needs distribution quantile"),
@@ -701,9 +703,7 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
         if e["train_samples_per_iteration"] == -2:
             e["train_samples_per_iteration"] = -1
 
-    if not e["stopping_rounds"]:
-        e["stopping_metric"] = None
-    elif e["stopping_metric"] == "auto":
+    if e["stopping_metric"] == "auto":
         e["stopping_metric"] = {"classification": "logloss", "regression": "deviance", "autoencoder": "mse"}[task]
     if e["nfolds"]:
         e["overwrite_with_best_model"] = False  # the model of all rows holds none out to be judged by

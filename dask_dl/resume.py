@@ -135,6 +135,19 @@ class Saved:
                 f"parameters, or start anew in another checkpoint_dir."
             )
 
+    def check_rows(self, prints: Mapping[str, list[int]]) -> None:
+        """Refuse to go on with other rows, or the same in another order. Raises SchemaError."""
+        parts = ("numbers", "categories", "targets", "weights", "offsets")
+        for table, now in prints.items():
+            wrong = [
+                part for part, a, b in zip(parts, self.document["prints"].get(table, []), now, strict=True) if a != b
+            ]
+            if wrong:
+                raise SchemaError(
+                    f"resume: {self.path} is of another {table} table: its {', '.join(wrong)} differ, or their order does. "
+                    f"Train on the same tables, or start anew in another checkpoint_dir."
+                )
+
     @property
     def encoder(self) -> Encoder:
         """As fitted by the training that broke off, to the last bit."""
@@ -159,16 +172,10 @@ class Saved:
         if d["best"] is not None:
             flat, states = self.vectors(topology, "best/")
             best = Snapshot(flat, tuple(states), *d["best"])
-        return Course(
-            history,
-            d["n_seen"],
-            d["n_rounds"],
-            d["training_seconds"],
-            d["seconds"],
-            d["n_halvings"],
-            best,
-            d["stopped_by"],
-        )
+        if d["metric"] != metric:  # what was best by another metric
+            best, history.best = None, None
+        counters = (d["n_seen"], d["n_rounds"], d["training_seconds"], d["seconds"], d["n_halvings"])
+        return Course(history, *counters, best, d["confusion"], d["best_confusion"], d["stopped_by"])
 
 
 @dataclass
@@ -180,6 +187,7 @@ class Keeper:
     task: str
     seed: int
     began: float  #: of `time.monotonic`
+    prints: dict[str, list[int]]  #: `fingerprint` of every table's rows
 
     def save(self, course: Course, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]) -> str:
         """Write one; returns its path."""
@@ -192,6 +200,7 @@ class Keeper:
             "task": self.task,
             "seed": self.seed,
             "n_states": len(states),
+            "prints": self.prints,
             "identity": self.identity.to_json(),
             "course": course.to_json() | {"seconds": seconds},
         }
@@ -224,6 +233,6 @@ def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | 
     if found is None:
         return folder, None
     saved = Saved(*found)
-    if not {"task", "seed", "n_states", "identity", "course"} <= saved.document.keys():
+    if not {"task", "seed", "n_states", "prints", "identity", "course"} <= saved.document.keys():
         raise ArchiveError(f"{saved.path} is a checkpoint whose content does not fit together.")
     return folder, saved

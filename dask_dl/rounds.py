@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dask_dl.course import Course, Snapshot
-from dask_dl.errors import DaskDLWarning, DivergedError
+from dask_dl.errors import Aborted, DaskDLWarning, DivergedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,45 +91,72 @@ class Rounds:
     _good: Snapshot | None = field(default=None, init=False)  #: what a diverging round is rolled back to
     _copied_at: float = field(default=-math.inf, init=False)
     _saved_at: float = field(default_factory=time.monotonic, init=False)
-    _halt: str | None = field(default=None, init=False)  #: a reason that came from outside
+    _halt: str | None = field(default=None, init=False)  #: a signal's reason to stop
+    _pending: str | None = field(default=None, init=False)  #: why the round that is under way is the last
 
     def run(self) -> None:
-        """Train to the end, and put back the best network if it is not the last."""
+        """Train to the end, put back the best network if it is not the last, and write a last checkpoint.
+
+        The first Ctrl-C ends the training, wherever it is; a second one, KeyboardInterrupt, is the caller's.
+        """
         self.progress.begin_training(self.plan.n_total, self.course.n_seen)
+        is_done = self.course.stopped_by is not None
         with self._listening():
             while self.course.stopped_by is None:
-                self._copy()
                 try:
-                    self._round()
-                except DivergedError as error:
-                    self._roll_back(error)
-                except (
-                    KeyboardInterrupt
-                ):  # while averaging, scoring or saving; a second one, from here on, is not caught
-                    self.course.n_seen, self.course.stopped_by = self.trainer.n_seen, INTERRUPTED
-        self._keep_best()
+                    self._copy()
+                    self._sound_round()
+                except KeyboardInterrupt as interrupt:
+                    self._first(interrupt)
+                    self.course.n_seen = self.trainer.n_seen
+            if self.save is not None and not is_done:
+                try:
+                    self.save(self.course)
+                except KeyboardInterrupt as interrupt:
+                    self._first(interrupt)
+                    self.save(self.course)
+        try:
+            self._keep_best()
+        except KeyboardInterrupt as interrupt:
+            self._first(interrupt)
+            self._keep_best()
+
+    def _first(self, interrupt: KeyboardInterrupt) -> None:
+        """Note a first interrupt; a second one, and one that tore the weights, is raised."""
+        if self._pending == INTERRUPTED or isinstance(interrupt, Aborted):
+            raise interrupt
+        self._pending = self.course.stopped_by = INTERRUPTED
+
+    def _sound_round(self) -> None:
+        try:
+            self._round()
+        except DivergedError as error:
+            self._roll_back(error)
 
     def _round(self) -> None:
         course, trainer = self.course, self.trainer
-        n, began, reason = self.plan.rows(course.n_seen), time.monotonic(), None
+        n, began = self.plan.rows(course.n_seen), time.monotonic()
         try:
             trainer.train(n, self._on_rows)
+        except Aborted:
+            raise
         except KeyboardInterrupt:
-            reason = INTERRUPTED
+            self._pending = INTERRUPTED
         except Halt as halt:
-            reason = str(halt)
+            self._pending = str(halt)
         trainer.average()
         now = time.monotonic()
         n = trainer.n_seen - course.n_seen
         self.plan.took(n, now - began)
         course.n_seen, course.n_rounds = course.n_seen + n, course.n_rounds + 1
         course.training_seconds += now - began
+        reason = self._pending
         if reason is None and course.n_seen >= self.plan.n_total:
             reason = EPOCHS
         if reason not in {INTERRUPTED, TERMINATED} and (reason or self.plan.pace.is_due(now)):
             reason = self._event(n, now) or reason
-        course.stopped_by = reason or self._halt
-        if self.save is not None and (course.stopped_by or time.monotonic() - self._saved_at > self.save_interval):
+        course.stopped_by = self._halt or reason
+        if self.save is not None and not course.stopped_by and time.monotonic() - self._saved_at > self.save_interval:
             self.save(course)
             self._saved_at = time.monotonic()
 
@@ -142,6 +169,7 @@ class Rounds:
         if self.keeps_best and history.best is history.records[-1]:
             course.best = None  # the old copy makes room for the new one
             course.best = self._snapshot()
+            course.best_confusion = dict(course.confusion)
         reason = self.judge()
         record = MappingProxyType(dict(history.records[-1]))
         try:
@@ -155,14 +183,20 @@ class Rounds:
     def _keep_best(self) -> None:
         """The best network instead of the last one, on every way out."""
         course, history = self.course, self.course.history
-        if not self.keeps_best or course.best is None or not history.best or course.best.n_seen == course.n_seen:
+        if not self.keeps_best or course.best is None or history.best is None:
             return
         last = history.records[-1]
         if last["samples"] == course.n_seen and not history.score_of(history.best) < history.score_of(last):
             return
         self.trainer.restore(course.best.flat, course.best.states, course.n_seen, course.n_halvings)
-        if course.stopped_by not in {INTERRUPTED, TERMINATED, DIVERGED}:
-            self.score(course, 0)
+        history.repeat_best(
+            seconds=max(last["duration"], course.seconds),
+            epochs=course.n_seen / self.trainer.n_rows,
+            iterations=course.n_rounds,
+            samples=course.n_seen,
+        )
+        course.confusion = course.best_confusion
+        self.progress.scored(history)
 
     # ---- divergence ---------------------------------------------------------------------------------------------------
 
@@ -177,12 +211,13 @@ class Rounds:
 
     def _roll_back(self, error: DivergedError) -> None:
         """Go back to sound weights and take half the step; too often is an error, with those weights in place."""
-        course, good = self.course, self._good
-        assert good is not None, "a copy is taken before the first round"
+        course = self.course
+        good = max((copy for copy in (self._good, course.best) if copy is not None), key=lambda copy: copy.n_seen)
         course.n_halvings += 1
         self.trainer.restore(good.flat, good.states, good.n_seen, course.n_halvings)
         course.n_seen, course.n_rounds = good.n_seen, good.n_rounds
-        course.stopped_by = self._halt
+        course.history.cut(good.n_seen)
+        course.stopped_by = self._pending or self._halt
         if course.n_halvings > MOST_HALVINGS:
             course.stopped_by = DIVERGED
             course.failure = DivergedError(f"{error} The step was halved {MOST_HALVINGS} times, in vain.")

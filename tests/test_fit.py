@@ -186,11 +186,45 @@ def test_a_diverging_round_is_rolled_back_and_steps_are_halved():
             raise DivergedError("layer 2 is not finite.")
 
     trainer.average = diverges
-    with pytest.warns(DaskDLWarning, match="layer 2 is not finite. Went back to 0 rows; steps are [24] times smaller"):
+    with pytest.warns(DaskDLWarning, match="layer 2 is not finite. Went back to 10 rows; steps are [24] times smaller"):
         course = recorded(trainer, each(30))
     restores = [call for call in trainer.asked if isinstance(call, tuple)]
-    assert restores == [("restore", 0.0, 0, 1), ("restore", 0.0, 0, 2)]  # no copy was taken within a second
+    # No copy was taken within a second, but the best network is newer.
+    assert restores == [("restore", 10.0, 10, 1), ("restore", 10.0, 10, 2)]
     assert (course.stopped_by, course.n_seen, course.n_halvings, course.failure) == ("epochs", 30, 2, None)
+
+
+def test_the_best_network_is_newer_than_the_copy_and_later_events_are_forgotten():
+    trainer = Recorder()
+    average, calls = trainer.average, []
+
+    def diverges():
+        average()
+        calls.append(1)
+        if len(calls) == 4:
+            raise DivergedError("layer 2 is not finite.")
+
+    trainer.average = diverges
+    with pytest.warns(DaskDLWarning, match="Went back to 20 rows"):
+        course = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
+    assert scored(course)[:4] == [(1, 10, 10), (2, 20, 10), (3, 30, 10), (4, 40, 10)]
+    assert course.stopped_by == "epochs"
+
+
+def test_an_interrupt_in_a_diverging_round_ends_the_training():
+    trainer = Recorder()
+
+    def train(n, on_rows=None):
+        trainer.n_seen += n
+        raise KeyboardInterrupt
+
+    def diverges():
+        raise DivergedError("layer 2 is not finite.")
+
+    trainer.train, trainer.average = train, diverges
+    with pytest.warns(DaskDLWarning):
+        course = recorded(trainer, each(400))
+    assert (course.stopped_by, course.n_seen) == ("interrupted", 0)
 
 
 def test_divergence_without_end_is_an_error_with_sound_weights():

@@ -462,7 +462,7 @@ def test_effective_distribution_and_loss(given, task, n_classes, distribution, l
         ({}, REG, {"stopping_metric": "deviance"}),
         ({}, AE, {"stopping_metric": "mse"}),
         ({"stopping_metric": "mae"}, REG, {"stopping_metric": "mae"}),
-        ({"stopping_rounds": 0}, REG, {"stopping_metric": None}),
+        ({"stopping_rounds": 0}, REG, {"stopping_metric": "deviance"}),
         ({}, REG, {"train_samples_per_iteration": -2, "score_each_iteration": False}),
         ({"reproducible": True}, REG, {"train_samples_per_iteration": -1, "score_each_iteration": True}),
         ({"reproducible": True, "train_samples_per_iteration": 7}, REG, {"train_samples_per_iteration": 7}),
@@ -503,7 +503,12 @@ def test_defaults_do_not_warn():
         ),
         ({"adaptive_rate": False, "rho": 0.9, "epsilon": 1e-6}, ["rho", "epsilon"]),
         (
-            {"stopping_rounds": 0, "stopping_metric": "mse", "stopping_tolerance": 0.1},
+            {
+                "stopping_rounds": 0,
+                "stopping_metric": "mse",
+                "stopping_tolerance": 0.1,
+                "overwrite_with_best_model": False,
+            },
             ["stopping_metric", "stopping_tolerance"],
         ),
         ({"initial_weight_scale": 0.3}, ["initial_weight_scale"]),
@@ -533,7 +538,8 @@ def test_warnings(given, names):
 def test_every_rule_of_no_effect_can_apply(rule):
     pairs = {
         "rho": {"adaptive_rate": False},
-        "stopping_metric": {"stopping_rounds": 0},
+        "stopping_metric": {"stopping_rounds": 0, "overwrite_with_best_model": False},
+        "stopping_tolerance": {"stopping_rounds": 0},
         "replicate_training_data": {"reproducible": True},
         "exchange_interval": {"parallelism": "team"},
         "target_ratio_comm_to_comp": {"train_samples_per_iteration": 0},

@@ -117,9 +117,12 @@ def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(table, tmp_path)
     newest = Path(folder.path(numbers[-1]))
     content = newest.read_bytes()
     newest.write_bytes(content[: len(content) // 2])
-    assert folder.newest()[0] == folder.path(numbers[-2])
+    with pytest.warns(DaskDLWarning, match="passed over: "):
+        assert folder.newest()[0] == folder.path(numbers[-2])
     whole = fit(table, **given)
-    np.testing.assert_array_equal(fit(table, tmp_path, resume=True, **given).model_.flat, whole.model_.flat)
+    with pytest.warns(DaskDLWarning, match="passed over: "):
+        again = fit(table, tmp_path, resume=True, **given)
+    np.testing.assert_array_equal(again.model_.flat, whole.model_.flat)
     for number in folder.numbers():
         Path(folder.path(number)).write_bytes(b"nothing")
     with pytest.raises(ArchiveError, match=r"no checkpoint in .* can be read"):
@@ -137,12 +140,13 @@ def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(table, tmp_path)
         (lambda t: t, {"hidden": (40, 31)}, r"hidden=\[40, 30\], now \[40, 31\]"),
         (lambda t: t, {"rho": 0.9}, "rho=0.99, now 0.9"),
         (lambda t: t, {"activation": "tanh"}, "activation=rectifier, now tanh"),
+        (lambda t: t.iloc[::-1], {}, "training table: its numbers, categories, targets differ, or their order does"),
     ],
 )
 def test_another_training_is_refused_and_the_difference_named(table, tmp_path, change, given, message):
     fit(table, tmp_path, until=2)
     before = names(tmp_path)
-    with pytest.raises(SchemaError, match=f"resume: .* is of another training: {message}"):
+    with pytest.raises(SchemaError, match=f"resume: .* is of another (training: )?{message}"):
         fit(change(table), tmp_path, resume=True, **given)
     assert names(tmp_path) == before
 
@@ -329,3 +333,93 @@ def test_interrupts_are_warned_of(table, monkeypatch):
     with pytest.warns(DaskDLWarning, match="interrupted after 2.00 epochs; the best model so far is there"):
         model = fit(table, train_samples_per_iteration=0)
     assert model.stopped_by_ == "interrupted" and len(model.predict(table)) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(o=t["o"] * 5), "another training table: its offsets differ"),
+        (lambda t: t.assign(w=np.roll(t["w"], 1)), "another training"),
+    ],
+)
+def test_other_offsets_and_weights_are_refused(table, tmp_path, change, message):
+    table = table.assign(o=np.linspace(-1, 1, len(table)), w=np.linspace(0.5, 1.5, len(table)))
+    given = SETTINGS | {"checkpoint_dir": str(tmp_path), "checkpoint_interval": 0.0, "epochs": 2}
+    DeepLearningRegressor(**given).fit(table, "y", sample_weight="w", offset="o")
+    with pytest.raises(SchemaError, match=message):
+        DeepLearningRegressor(**given).fit(change(table), "y", sample_weight="w", offset="o", resume=True)
+
+
+def test_another_validation_table_is_refused(table, tmp_path):
+    given = SETTINGS | {"checkpoint_dir": str(tmp_path), "checkpoint_interval": 0.0, "epochs": 2}
+    DeepLearningRegressor(**given).fit(table, "y", eval_set=table[:100])
+    with pytest.raises(SchemaError, match="another validation table"):
+        DeepLearningRegressor(**given).fit(table, "y", eval_set=table[100:200], resume=True)
+
+
+def test_another_seed_is_refused(table, tmp_path):
+    fit(table, tmp_path, until=2)
+    with pytest.raises(ParameterError, match=r"random_state=4, but .* is of a training with 3"):
+        fit(table, tmp_path, resume=True, random_state=4)
+
+
+def test_looser_stopping_goes_on_and_another_metric_finds_another_best(table, tmp_path):
+    ended = fit(table, tmp_path, epochs=40, regression_stop=0.9, n_jobs=1)
+    model = fit(table, tmp_path, epochs=40, regression_stop=-1, stopping_metric="mae", resume=True, n_jobs=1)
+    assert model.model_.n_seen > ended.model_.n_seen and model.stopped_by_ == "epochs"
+    assert model.best_score_ == pytest.approx(float((table["y"] - model.predict(table)).abs().mean()), rel=1e-4)
+
+
+def test_an_interrupt_in_the_last_moments_keeps_the_model(table, tmp_path, monkeypatch):
+    from dask_dl.rounds import Rounds
+
+    inner, calls = Rounds._keep_best, []
+
+    def interrupted(self):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        inner(self)
+
+    monkeypatch.setattr(Rounds, "_keep_best", interrupted)
+    with pytest.warns(DaskDLWarning, match="interrupted"):
+        model = fit(table, tmp_path)
+    assert len(calls) == 2 and model.stopped_by_ == "interrupted"
+    assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == 12 * len(table)
+
+
+@pytest.mark.parametrize("where", ["_copy", "_event"])
+def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, monkeypatch, where):
+    from dask_dl.rounds import Rounds
+
+    inner, calls = getattr(Rounds, where), []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return inner(self, *arguments)
+
+    monkeypatch.setattr(Rounds, where, interrupted)
+    with pytest.warns(DaskDLWarning, match="interrupted"):
+        model = fit(table, tmp_path, checkpoint_interval=1e6, n_jobs=1)
+    assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == model.model_.n_seen > 0
+    monkeypatch.undo()
+    given = {"n_jobs": 1, "overwrite_with_best_model": False}
+    np.testing.assert_array_equal(
+        fit(table, tmp_path, resume=True, **given).model_.flat, fit(table, **given).model_.flat
+    )
+
+
+def test_a_second_interrupt_is_raised(table, monkeypatch):
+    from dask_dl.cluster import Twin
+
+    def interrupted(self, *arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Twin, "train", interrupted)
+    monkeypatch.setattr(Twin, "average", interrupted)
+    model = DeepLearningRegressor(**SETTINGS)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(table, "y")
+    assert not hasattr(model, "model_")

@@ -6,11 +6,12 @@ import contextlib
 import re
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.checkpoint.archive import read_archive, write_archive
-from dask_dl.errors import ArchiveError
+from dask_dl.errors import ArchiveError, DaskDLWarning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +94,8 @@ class CheckpointFolder:
             except (ArchiveError, FileNotFoundError) as error:
                 damaged.append(f"{path}: {error}")
                 continue
+            for text in damaged:
+                warnings.warn(DaskDLWarning(f"passed over: {text}"), stacklevel=4)
             return path, arrays, document
         if damaged:
             raise ArchiveError(f"no checkpoint in {self.place} can be read. " + " ".join(damaged))

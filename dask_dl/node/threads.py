@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from dask_dl.errors import Aborted
 from dask_dl.kernels.crew import ABORT, STOP
 
 if TYPE_CHECKING:
@@ -106,4 +107,4 @@ def _wait(started: list[threading.Event], control: NDArray[np.int64]) -> None:
             control[ABORT] = 1
             interrupt = error
     if interrupt is not None:
-        raise interrupt
+        raise Aborted from interrupt

@@ -77,6 +77,21 @@ class History:
         self._compare(record)
         return record
 
+    def repeat_best(self, *, seconds: float, epochs: float, iterations: int, samples: int) -> None:
+        """An event for the best network, which was put back: its metrics are known."""
+        assert self.best is not None
+        now = {"timestamp": time.strftime("%Y-%m-%d %H:%M:%S"), "duration": seconds, "epochs": epochs}
+        self.records.append(
+            self.best | now | {"iterations": iterations, "samples": samples, "samples_per_iteration": 0}
+        )
+
+    def cut(self, samples: int) -> None:
+        """Forget events after so many rows, whose network is gone."""
+        self.records[:] = [record for record in self.records if record["samples"] <= samples]
+        self.best = None
+        for record in self.records:
+            self._compare(record)
+
     @property
     def loss_column(self) -> str:
         """The column watched as "the loss": of the validation table when there is one."""
