@@ -113,7 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     demo = commands.add_parser(
-        "demo", help="train on images of digits", description="Train on some 50,000 images of digits, about a minute."
+        "demo",
+        help="train on images of digits",
+        description="Train on some 50,000 images of digits, less than a minute.",
     )
     demo.add_argument(
         "output", nargs="?", type=Path, default=Path("demo"), metavar="DIR", help="folder for it all (default: demo)"
@@ -185,6 +187,8 @@ def _train(options: argparse.Namespace) -> None:
         check_picture(options.plot)
         _check_writable(options.plot, "--plot")
     if options.report:
+        if "://" in options.report:
+            raise ParameterError("--report: not available for URLs; name a local file.")
         _check_writable(options.report, "--report")
     if options.target not in table.columns:
         raise ParameterError(

@@ -123,3 +123,5 @@ def test_the_command_line_writes_a_report(table, tmp_path, capsys):
     Reader((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert main(["train", str(tmp_path / "t.parquet"), *given, "--report", str(tmp_path / "no" / "r.html")]) == 1
     assert "--report: nothing can be written" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "t.parquet"), *given, "--report", "memory://r.html"]) == 1
+    assert "--report: not available for URLs" in capsys.readouterr().err
