@@ -201,7 +201,7 @@ def fit_model(
             outputs, truth, weights = _outputs(trainer, blocks)
             if task == "classification":
                 measured[name] = metrics.classification(truth.astype(np.int64), outputs, weights)
-                if len(target.classes) <= MOST_CONFUSED:
+                if len(target.classes) <= metrics.MOST_CLASSES:
                     course.confusion[name] = metrics.confusion(truth.astype(np.int64), outputs, weights).tolist()
             else:
                 actual, predicted = (
@@ -286,9 +286,6 @@ def fit_model(
     )
     return model, course.failure
 
-
-#: Classes of the largest confusion matrix that is kept.
-MOST_CONFUSED = 50
 
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.
 BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, "callback"}

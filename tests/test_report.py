@@ -108,6 +108,13 @@ def test_without_matplotlib_the_page_says_what_is_missing(model, monkeypatch):
     Reader(model.model_.html())
 
 
+def test_many_classes_have_no_matrix_and_the_page_says_so():
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"a": random.normal(size=600), "y": [f"class {k % 60}" for k in range(600)]})
+    model = DeepLearningClassifier(hidden=(4,), epochs=1).fit(table, "y")
+    assert "60 classes: a confusion matrix is kept for 50 at most" in model.model_.html()
+
+
 def test_many_columns_are_cut(tmp_path):
     wide = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 50)), columns=[f"column {k}" for k in range(50)])
     model = DeepLearningRegressor(hidden=(4,), epochs=1).fit(wide, "column 0")

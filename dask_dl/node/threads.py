@@ -59,6 +59,7 @@ def run_threads(
 
     # Events, because Python before 3.13 takes a thread for ended when its `join` was interrupted.
     started: list[threading.Event] = []
+    is_interrupted = False
     try:
         for rank in range(n):
             ended = threading.Event()
@@ -77,12 +78,13 @@ def run_threads(
                 ended.wait(POLL / n)
             if on_poll is not None:
                 on_poll()
-    except BaseException:
+    except BaseException as error:
+        is_interrupted = isinstance(error, KeyboardInterrupt)
         # A crew stops together: only when all of it is there.
         control[STOP if len(started) == n else ABORT] = 1
         raise
     finally:
-        _wait(started, control)
+        _wait(started, control, is_interrupted=is_interrupted)
     if raised:
         raise raised[0]
 
@@ -96,7 +98,7 @@ def has_started(thread: threading.Thread) -> bool:
     return False
 
 
-def _wait(started: list[threading.Event], control: NDArray[np.int64]) -> None:
+def _wait(started: list[threading.Event], control: NDArray[np.int64], *, is_interrupted: bool) -> None:
     """Wait for threads that were told to end. An impatient second interrupt aborts them."""
     interrupt: KeyboardInterrupt | None = None
     while not all(ended.is_set() for ended in started):
@@ -104,7 +106,8 @@ def _wait(started: list[threading.Event], control: NDArray[np.int64]) -> None:
             for ended in started:
                 ended.wait(POLL)
         except KeyboardInterrupt as error:
-            control[ABORT] = 1
-            interrupt = error
+            control[ABORT if is_interrupted else STOP] = 1
+            interrupt = Aborted() if is_interrupted else error
+            is_interrupted = True
     if interrupt is not None:
-        raise Aborted from interrupt
+        raise interrupt

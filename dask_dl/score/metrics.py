@@ -15,6 +15,8 @@ NAMES = {
     "classification": ("rmse", "logloss", "r2", "classification_error"),
     "regression": ("rmse", "deviance", "mae", "r2"),
 }
+#: Classes of the largest confusion matrix that is kept.
+MOST_CLASSES = 50
 #: What is watched as "the loss".
 LOSS = {"classification": "logloss", "regression": "deviance"}
 

@@ -8,6 +8,8 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
+from dask_dl.score.metrics import MOST_CLASSES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -72,6 +74,8 @@ def fragment(
     ]
     for name, matrix in confusion.items():
         parts += [f"<h2>Confusion, {name} rows</h2>", _confusion(classes, matrix)]
+    if len(classes) > MOST_CLASSES:
+        parts += [f"<p>{len(classes):,} classes: a confusion matrix is kept for {MOST_CLASSES} at most.</p>"]
     described = [*columns[:MOST_COLUMNS]]
     if len(columns) > MOST_COLUMNS:
         described.append((f"and {len(columns) - MOST_COLUMNS:,} more", "", ""))

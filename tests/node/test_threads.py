@@ -13,6 +13,7 @@ import pytest
 import scipy.linalg
 from threadpoolctl import threadpool_info
 
+from dask_dl.errors import Aborted
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.crew import ABORT, STOP
 from dask_dl.node.blas import one_blas_thread
@@ -108,9 +109,25 @@ def test_a_second_interrupt_aborts_those_that_do_not_stop():
     control = cells()
     for delay in (0.3, 0.8):
         threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Aborted):
         run_threads(2, patient(control, flags=(ABORT,)), control)
     assert control[STOP] == 1 and control[ABORT] == 1 and not ours()
+
+
+def test_a_first_interrupt_while_threads_end_for_another_reason_aborts_nothing():
+    control = cells()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def slowly(_rank):
+        time.sleep(1.5)
+
+    def on_poll():
+        raise RuntimeError("enough")
+
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        run_threads(2, slowly, control, on_poll)
+    assert not isinstance(interrupt.value, Aborted)
+    assert control[ABORT] == 0 and not ours()
 
 
 def test_a_thread_that_cannot_be_started_aborts_those_that_wait_for_it(monkeypatch):
