@@ -118,7 +118,7 @@ def ways(topology: Topology, n: int) -> dict[str, tuple[Replica, Callable[[Repli
     never, hogwild, locked = made("staleness"), made("staleness"), made("staleness")
     never.hands = [hand._replace(shared=NOTHING, base=NOTHING) for hand in never.hands]
     hogwild.hands = [
-        hand._replace(dense=hogwild._dense, shared=NOTHING, base=NOTHING)  # noqa: SLF001
+        hand._replace(dense=hogwild._dense, shared=NOTHING, base=NOTHING)  # noqa: SLF001  # a rival built of our parts
         for hand in hogwild.hands
     ]
     return {
@@ -157,7 +157,7 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
                     return
                 control[NEXT] = lo
                 train_rows(
-                    rows, min(lo + interval, rows.n), network, SETTINGS, trained.n_seen, trained._table, hand.dense, crew,  # noqa: SLF001
+                    rows, min(lo + interval, rows.n), network, SETTINGS, trained.n_seen, trained._table, hand.dense, crew,  # noqa: SLF001  # as above
                     interval, NOTHING, NOTHING, 0, hand.scratch,
                 )  # fmt: skip
                 for k in range(len(slices)):

@@ -78,8 +78,8 @@ def fit_model(
     -------
     model : Model
         The last good one.
-    failure : DivergedError or None
-        Why training could not go on.
+    failure : Exception or None
+        Why training could not go on: it diverged, or a callback raised.
     """
     began = time.monotonic()
     folder, saved = open_folder(requested["checkpoint_dir"], resume=resume)
@@ -150,8 +150,12 @@ def fit_model(
     need = _memory(found, seen_in_validation, source, encoder, topology, optimizer, threads, effective)
     progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
     progress.say(str(need))
-    for layer, way in threads.by_layer(topology).items():
-        progress.say(f"{layer}: {way}")
+
+    def say_threads(now: Parallelism) -> None:
+        for layer, way in now.by_layer(topology).items():
+            progress.say(f"{layer}: {way}")
+
+    say_threads(threads)
     store = encode_blocks(
         source, found, encoder, target, mean_weight=found.mean_weight, progress=progress.reading("encode")
     )
@@ -171,12 +175,7 @@ def fit_model(
             f"resume: there is no checkpoint in {requested['checkpoint_dir']} yet, starting from the beginning"
         )
     history = course.history
-
-    def on_change(now: Parallelism) -> None:
-        for layer, way in now.by_layer(topology).items():
-            progress.say(f"{layer}: {way}")
-
-    replica = Replica(topology, optimizer, flat, states, course.n_seen, threads, on_change)
+    replica = Replica(topology, optimizer, flat, states, course.n_seen, threads, say_threads)
     unsound = instability(topology, replica.flat)
     if unsound:
         raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")

@@ -50,7 +50,8 @@ class Identity:
             for name, row in parameters.TABLE.items()
             if row.place == "constructor" and row.restart in {"no", "equal"}
         ]
-        return plain({name: requested[name] for name in fixed})  # type: ignore[no-any-return]
+        settings: dict[str, Any] = plain({name: requested[name] for name in fixed})
+        return settings
 
     def to_json(self) -> dict[str, Any]:
         """For the document of a checkpoint."""

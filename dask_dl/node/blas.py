@@ -56,7 +56,7 @@ def one_blas_thread() -> Iterator[None]:
     Of trainings that overlap in several threads the first sets the limit and the last puts back what was there. Libraries
     that are loaded meanwhile are not held, nor those that the caller holds by threadpoolctl itself.
     """
-    global _keeper, _last  # noqa: PLW0603
+    global _keeper, _last  # noqa: PLW0603  # as in `run`: one limit in a process
     token = object()
     try:
         with _lock:
@@ -67,7 +67,7 @@ def one_blas_thread() -> Iterator[None]:
                 keeper = _keeper = _last = _Keeper(before)
                 try:
                     keeper.start()
-                except BaseException:
+                except BaseException:  # whatever it is, it is raised again
                     if not has_started(keeper):
                         _keeper, _last = None, before
                     raise
