@@ -108,7 +108,7 @@ class Rounds:
                     self._sound_round()
                 except KeyboardInterrupt as interrupt:
                     self._first(interrupt)
-                    self.course.n_seen = self.trainer.n_seen
+                    self._settle()
             if self.save is not None and not is_done:
                 try:
                     self.save(self.course)
@@ -126,6 +126,14 @@ class Rounds:
         if self._pending == INTERRUPTED or isinstance(interrupt, Aborted):
             raise interrupt
         self._pending = self.course.stopped_by = INTERRUPTED
+
+    def _settle(self) -> None:
+        """After an interrupt outside of training: what is saved now must be sound, and an average."""
+        try:
+            self.trainer.average()
+        except DivergedError as error:
+            self._roll_back(error)
+        self.course.n_seen = self.trainer.n_seen
 
     def _sound_round(self) -> None:
         try:

@@ -159,8 +159,11 @@ def test_an_interrupt_anywhere_leaves_the_best_network(when):
     trainer = Recorder()
     inner = getattr(trainer, when, None)
 
+    raised = []
+
     def interrupted(*arguments):
-        if trainer.n_seen >= 30:
+        if trainer.n_seen >= 30 and not raised:
+            raised.append(1)
             raise KeyboardInterrupt
         return inner(*arguments)
 
@@ -209,6 +212,20 @@ def test_the_best_network_is_newer_than_the_copy_and_later_events_are_forgotten(
         course = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     assert scored(course)[:4] == [(1, 10, 10), (2, 20, 10), (3, 30, 10), (4, 40, 10)]
     assert course.stopped_by == "epochs"
+
+
+def test_an_interrupt_before_divergence_was_seen_saves_sound_weights():
+    trainer, saved, errors = Recorder(), [], iter([None, KeyboardInterrupt(), DivergedError("layer 2 is not finite.")])
+
+    def average():
+        error = next(errors, None)
+        if error is not None:
+            raise error
+
+    trainer.average = average
+    with pytest.warns(DaskDLWarning, match="Went back to 10 rows"):
+        course = recorded(trainer, each(400), save=lambda course: saved.append(course.n_seen), save_interval=1e6)
+    assert course.stopped_by == "interrupted" and saved == [10]
 
 
 def test_an_interrupt_in_a_diverging_round_ends_the_training():
