@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--report", metavar="FILE", help="write a page of HTML on the model, for example report.html")
     train.add_argument("--resume", action="store_true", help="go on from the newest state in --checkpoint-dir, if any")
     train.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    _add_cluster(train)
     _add_parameters(train)
     train.set_defaults(run=_train)
 
@@ -129,6 +130,32 @@ def _add_table(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", metavar="DATA", help="Parquet or CSV file, folder or glob")
     command.add_argument("--sep", default=",", help="separator of CSV files (default: comma)")
     command.add_argument("--encoding", default="utf-8", help="encoding of CSV files (default: utf-8)")
+
+
+def _add_cluster(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("Cluster")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS", help="train on the Dask cluster of this scheduler, tcp://host:8786"
+    )
+    where.add_argument("--workers", type=int, metavar="N", help="train in N processes of this machine")
+    group.add_argument("--threads", type=int, metavar="T", help="threads of each of the --workers (default: 1)")
+    group.add_argument("--memory-limit", metavar="S", help="memory of each of the --workers, for example 4GiB")
+
+
+def _cluster(options: argparse.Namespace) -> Any:
+    """A context of the client that the options ask for, or of None."""
+    from dask_dl.cluster.clients import made_client
+
+    for name in ("workers", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise ParameterError(f"--{name}: {value} is less than 1.")
+    if options.workers is None and (options.threads is not None or options.memory_limit is not None):
+        raise ParameterError(
+            "--threads and --memory-limit are of the --workers that are started here; add --workers N."
+        )
+    return made_client(options.scheduler, options.workers, options.threads, options.memory_limit)
 
 
 def _add_parameters(command: argparse.ArgumentParser) -> None:
@@ -170,7 +197,6 @@ def _read_numbers(text: str) -> list[float]:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from dask_dl import DeepLearningClassifier, DeepLearningRegressor
     from dask_dl.frame.files import open_table
 
     given = {name: value for name, value in vars(options).items() if name in parameters.constructor_defaults()}
@@ -194,6 +220,14 @@ def _train(options: argparse.Namespace) -> None:
         raise ParameterError(
             f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
         )
+    with _cluster(options) as client:
+        _train_on(options, given | {"client": client}, table, held)
+
+
+def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any) -> None:
+    """Train, save, and say what came out."""
+    from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+
     estimator: Any = DeepLearningClassifier if _is_class(table[options.target]) else DeepLearningRegressor
     model = estimator(**given, verbose=not options.quiet)
     if not options.quiet:

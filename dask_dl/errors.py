@@ -23,6 +23,18 @@ class DivergedError(DaskDLError, ArithmeticError):
     """Training left the finite numbers."""
 
 
+class ClusterError(DaskDLError, RuntimeError):
+    """The workers of a cluster, or what is installed on them, do not fit the work."""
+
+
+class NoWorkersError(ClusterError):
+    """A cluster had no worker for longer than a training waits."""
+
+
+class ReplicasLostError(ClusterError):
+    """All workers that held the weights are gone; the driver goes on from its own copy."""
+
+
 class DaskDLWarning(UserWarning):
     """Something was changed or ignored that the user should know of."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -50,6 +51,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     _task: Literal["classification", "regression"]
     model_: Model
+    client: Any
 
     @_known_names_only
     def __init__(
@@ -139,6 +141,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         parallelism: str = "auto",
         exchange_interval: int | None = None,
         client: Any = None,
+        averaging_momentum: float | None = None,
+        worker_timeout: float = 60.0,
         storage: str = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_interval: float = 60.0,
@@ -205,9 +209,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         Ctrl-C ends the training, with a warning, and leaves the best model so far; a second one aborts. `stopped_by_` says
         why training ended.
         """
-        from dask_dl.fit import fit_model
-        from dask_dl.frame.source import open_source
-        from dask_dl.show.progress import Progress
+        from dask_dl.cluster.clients import find_client
 
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
@@ -218,12 +220,43 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
                 f"{type(self).__name__} requires y to be passed, but the target y is None: give the name of the target's "
                 f"column, or its values."
             )
-        source = open_source(X, y, sample_weight, offset)
-        validation = self._open_validation(eval_set, source, y, sample_weight, offset)
-        progress = Progress(quiet=not self.verbose or self.quiet_mode)
-        model, failure = fit_model(
-            source, validation, requested, self._task, progress, callbacks=tuple(callbacks or ()), resume=resume
+        client = find_client(self.client)
+        work = functools.partial(
+            self._fit, requested, client, X, y, sample_weight, offset, eval_set, tuple(callbacks or ()), resume
         )
+        return _awaitable(work) if client is not None and client.asynchronous else work()
+
+    def _fit(
+        self,
+        requested: dict[str, Any],
+        client: Any,
+        X: Any,
+        y: Any,
+        weight: Any,
+        offset: Any,
+        eval_set: Any,
+        callbacks: tuple[Callable[[Mapping[str, Any]], object], ...],
+        resume: bool,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Self:
+        """Train, on any thread but that of an asynchronous client."""
+        from dask_dl.fit import fit_model
+        from dask_dl.frame.source import open_source
+        from dask_dl.show.progress import Progress
+
+        source = open_source(X, y, weight, offset)
+        validation = self._open_validation(eval_set, source, y, weight, offset)
+        progress = Progress(quiet=not self.verbose or self.quiet_mode)
+        place = None
+        if client is not None:
+            from dask_dl.cluster.driver import Cluster
+
+            momentum, timeout = requested["averaging_momentum"], requested["worker_timeout"]
+            place = Cluster(client, momentum=momentum, timeout=timeout, say=progress.say, cancelled=cancelled)
+        model, failure = fit_model(
+            source, validation, requested, self._task, progress,
+            place=place, callbacks=callbacks, resume=resume, cancelled=cancelled,
+        )  # fmt: skip
         if failure is not None and model.n_seen == 0:
             raise failure  # nothing was learned: an earlier model stays
         self.model_ = model
@@ -234,7 +267,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SystemExit(TERMINATED)
         if model.stopped_by == "interrupted":
             text = f"training was interrupted after {model.n_seen / model.n_rows:.2f} epochs; the best model so far is there."
-            warnings.warn(DaskDLWarning(text), stacklevel=2)
+            warnings.warn(DaskDLWarning(text), stacklevel=3)
         return self
 
     @staticmethod
@@ -263,6 +296,20 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
                 "eval_set needs an offset exactly when the training table has one: (X, y, weight, offset)."
             )
         return open_source(Xv, yv, weight_v, offset_v, label=label, keep=source.predictors)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: a client belongs to its process."""
+        return {**super().__getstate__(), "client": None}
+
+    def __sklearn_clone__(self) -> Self:
+        """A client is shared by clones: it cannot be copied."""
+        client, self.client = self.client, None
+        try:
+            copy: Self = super().__sklearn_clone__()
+        finally:
+            self.client = client
+        copy.client = client
+        return copy
 
     def _set_names(self, *, has_names: bool) -> None:
         names = self.model_.feature_names
@@ -579,6 +626,20 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
     estimator.model_ = model
     estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
     return estimator
+
+
+async def _awaitable(work: Callable[..., Any]) -> Any:
+    """`work` on a thread of its own; when its caller is cancelled it ends as after Ctrl-C, and is waited for."""
+    import asyncio
+
+    cancelled = threading.Event()
+    running = asyncio.ensure_future(asyncio.to_thread(work, cancelled=cancelled.is_set))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.wait([running])
+        raise
 
 
 def _respond(part: Any, model: Model, offset: Any = None, *, answer: Any) -> Any:

@@ -68,12 +68,17 @@ def cache_folder() -> Path | None:
     return None
 
 
+def processor() -> str:
+    """Name of the processor, for which kernels are compiled."""
+    return str(llvmlite.binding.get_host_cpu_name())
+
+
 def _fingerprint() -> str:
     package = Path(__file__).parent
     sources = [Path(__file__), package / "state.py", *sorted((package / "kernels").glob("*.py"))]
     machine = (
         numba.__version__,
-        llvmlite.binding.get_host_cpu_name(),
+        processor(),
         llvmlite.binding.get_host_cpu_features().flatten(),
     )
     digest = hashlib.sha256("\n".join(machine).encode())

@@ -47,7 +47,7 @@ class Memory:
 
     def __str__(self) -> str:
         parts = " + ".join(f"{size(n)} {name}" for name, n in self._parts().items() if n)
-        return f"memory: at most {size(self.peak)} = {parts}"
+        return f"at most {size(self.peak)} = {parts}"
 
     def _parts(self) -> dict[str, int]:
         return {

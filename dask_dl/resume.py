@@ -141,7 +141,9 @@ class Saved:
         parts = ("numbers", "categories", "targets", "weights", "offsets")
         for table, now in prints.items():
             wrong = [
-                part for part, a, b in zip(parts, self.document["prints"].get(table, []), now, strict=True) if a != b
+                part
+                for part, a, b in zip(parts, self.document["fingerprints"].get(table, []), now, strict=True)
+                if a != b
             ]
             if wrong:
                 raise SchemaError(
@@ -201,7 +203,7 @@ class Keeper:
             "task": self.task,
             "seed": self.seed,
             "n_states": len(states),
-            "prints": self.prints,
+            "fingerprints": self.prints,
             "identity": self.identity.to_json(),
             "course": course.to_json() | {"seconds": seconds},
         }
@@ -234,6 +236,6 @@ def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | 
     if found is None:
         return folder, None
     saved = Saved(*found)
-    if not {"task", "seed", "n_states", "prints", "identity", "course"} <= saved.document.keys():
+    if not {"task", "seed", "n_states", "fingerprints", "identity", "course"} <= saved.document.keys():
         raise ArchiveError(f"{saved.path} is a checkpoint whose content does not fit together.")
     return folder, saved

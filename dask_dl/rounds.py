@@ -10,59 +10,29 @@ import time
 import warnings
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dask_dl.course import Course, Snapshot
-from dask_dl.errors import Aborted, DaskDLWarning, DivergedError
+from dask_dl.errors import Aborted, DaskDLWarning, DivergedError, NoWorkersError, ReplicasLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from dask_dl.cluster.place import Place
     from dask_dl.plan import Plan
     from dask_dl.show.progress import Progress
-    from dask_dl.state import Rows
 
-#: Seconds between two copies of the weights that a diverging round may be rolled back to, at least.
+#: Seconds between two copies of the weights that a diverging round may be rolled back to, at least: in this process, and ...
 SECONDS_PER_COPY = 1.0
+#: ... from a cluster, which can lose them only when all of its workers are gone at once ...
+SECONDS_PER_FETCH = 10.0
+#: ... and how much longer than the last copy took: copying is to take a small share of the time.
+TIMES_PER_COPY = 50.0
 #: How often the step is halved before a training that diverges is given up.
 MOST_HALVINGS = 4
-INTERRUPTED, TERMINATED, TIME_IS_UP, EPOCHS, DIVERGED = (
-    "interrupted", "terminated", "max_runtime_secs", "epochs", "diverged",
+INTERRUPTED, TERMINATED, TIME_IS_UP, EPOCHS, DIVERGED, NO_WORKERS = (
+    "interrupted", "terminated", "max_runtime_secs", "epochs", "diverged", "no workers",
 )  # fmt: skip
-
-
-class Trainer(Protocol):
-    """What the loop asks of a place that trains: the in-process twin, or a cluster."""
-
-    n_rows: int
-    """Rows of an epoch."""
-
-    @property
-    def n_seen(self) -> int:
-        """Rows learned."""
-
-    def compile(self) -> None:
-        """Get the kernels ready, so that no round waits for the compiler."""
-
-    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
-        """One round: visit the next `n` rows, return the sum of their losses. Raises DivergedError."""
-
-    def average(self) -> None:
-        """Bring all replicas to their average. Raises DivergedError when a layer has exploded."""
-
-    def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
-        """The network's outputs for encoded rows."""
-
-    def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
-        """Copies of the weights and of the optimizer state."""
-
-    def restore(
-        self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
-    ) -> None:
-        """Go back to a snapshot, and take steps halved so many times from there."""
 
 
 class Halt(BaseException):
@@ -77,7 +47,7 @@ class Rounds:
     newest event ends the training, if it does.
     """
 
-    trainer: Trainer
+    trainer: Place
     plan: Plan
     course: Course
     score: Callable[[Course, int], None]
@@ -86,16 +56,19 @@ class Rounds:
     keeps_best: bool = True
     deadline: float = math.inf  #: of `time.monotonic`
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = ()
-    save: Callable[[Course], None] | None = None  #: writes a checkpoint
+    save: Callable[[Course, Snapshot], None] | None = None  #: writes a checkpoint
     save_interval: float = 60.0  #: seconds between two of them, at least
-    _good: Snapshot | None = field(default=None, init=False)  #: what a diverging round is rolled back to
+    cancelled: Callable[[], bool] = lambda: False  #: whether somebody else wants it to end as Ctrl-C does
+    good: Snapshot | None = None  #: sound weights, copied: what a round that fails is rolled back to
+    final: Snapshot | None = field(default=None, init=False)  #: the network that came out
     _copied_at: float = field(default=-math.inf, init=False)
+    _copy_took: float = field(default=0.0, init=False)
     _saved_at: float = field(default_factory=time.monotonic, init=False)
     _halt: str | None = field(default=None, init=False)  #: a signal's reason to stop
     _pending: str | None = field(default=None, init=False)  #: why the round that is under way is the last
 
     def run(self) -> None:
-        """Train to the end, put back the best network if it is not the last, and write a last checkpoint.
+        """Train to the end, write a last checkpoint, and take the best network, or the last one.
 
         The first Ctrl-C ends the training, wherever it is; a second one, KeyboardInterrupt, is the caller's.
         """
@@ -104,22 +77,19 @@ class Rounds:
         with self._listening():
             while self.course.stopped_by is None:
                 try:
-                    self._copy()
-                    self._sound_round()
+                    self._recovering(self._round)
                 except KeyboardInterrupt as interrupt:
                     self._first(interrupt)
-                    self._settle()
-            if self.save is not None and not is_done:
-                try:
-                    self.save(self.course)
-                except KeyboardInterrupt as interrupt:
-                    self._first(interrupt)
-                    self.save(self.course)
+                    self._recovering(self._settle)
+            self._uninterrupted(lambda: self._finish(saves=not is_done))
+
+    def _uninterrupted(self, work: Callable[[], None]) -> None:
+        """Do it again, when a first interrupt came in between."""
         try:
-            self._keep_best()
+            work()
         except KeyboardInterrupt as interrupt:
             self._first(interrupt)
-            self._keep_best()
+            work()
 
     def _first(self, interrupt: KeyboardInterrupt) -> None:
         """Note a first interrupt; a second one, and one that tore the weights, is raised."""
@@ -129,20 +99,38 @@ class Rounds:
 
     def _settle(self) -> None:
         """After an interrupt outside of training: what is saved now must be sound, and an average."""
-        try:
-            self.trainer.average()
-        except DivergedError as error:
-            self._roll_back(error)
+        self.trainer.average()
         self.course.n_seen = self.trainer.n_seen
 
-    def _sound_round(self) -> None:
+    def _finish(self, *, saves: bool) -> None:
+        """Fetch the network, if it can be fetched; save it; take the best one instead, if that is asked for."""
+        course = self.course
         try:
-            self._round()
-        except DivergedError as error:
-            self._roll_back(error)
+            if isinstance(course.failure, NoWorkersError):
+                raise course.failure
+            last = Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
+        except (ReplicasLostError, NoWorkersError):
+            last = self._newest_copy()
+            self._rewind(last)
+        if self.save is not None and saves:
+            self.save(course, last)
+        self._keep_best(last)
+
+    def _recovering(self, work: Callable[[], None]) -> None:
+        """Do it, or go back to a network that is known to be sound."""
+        try:
+            try:
+                work()
+            except DivergedError as error:
+                self._roll_back(error)
+            except ReplicasLostError as error:
+                self._go_back(error)
+        except NoWorkersError as error:
+            self._give_up(error)
 
     def _round(self) -> None:
         course, trainer = self.course, self.trainer
+        self._copy()
         n, began = self.plan.rows(course.n_seen), time.monotonic()
         try:
             trainer.train(n, self._on_rows)
@@ -165,7 +153,7 @@ class Rounds:
             reason = self._event(n, now) or reason
         course.stopped_by = self._halt or reason
         if self.save is not None and not course.stopped_by and time.monotonic() - self._saved_at > self.save_interval:
-            self.save(course)
+            self.save(course, Snapshot(*trainer.weights(), course.n_seen, course.n_rounds))
             self._saved_at = time.monotonic()
 
     def _event(self, n: int, began: float) -> str | None:
@@ -175,7 +163,8 @@ class Rounds:
         pace.started, pace.took = began, time.monotonic() - began
         history = course.history
         if self.keeps_best and history.best is history.records[-1]:
-            course.best = None  # the old copy makes room for the new one
+            if self.trainer.is_local:
+                course.best = None  # the old copy makes room for the new one
             course.best = self._snapshot()
             course.best_confusion = dict(course.confusion)
         reason = self.judge()
@@ -188,17 +177,23 @@ class Rounds:
             course.failure, reason = error, "callback"
         return reason
 
-    def _keep_best(self) -> None:
+    def _keep_best(self, last: Snapshot) -> None:
         """The best network instead of the last one, on every way out."""
         course, history = self.course, self.course.history
-        if not self.keeps_best or course.best is None or history.best is None:
+        if self.final is not None:
+            return  # an interrupt came after it was chosen
+        record = history.records[-1]
+        if (
+            not self.keeps_best
+            or course.best is None
+            or history.best is None
+            or (record["samples"] == course.n_seen and not history.score_of(history.best) < history.score_of(record))
+        ):
+            self.final = last
             return
-        last = history.records[-1]
-        if last["samples"] == course.n_seen and not history.score_of(history.best) < history.score_of(last):
-            return
-        self.trainer.restore(course.best.flat, course.best.states, course.n_seen, course.n_halvings)
+        self.final = course.best._replace(n_seen=course.n_seen, n_rounds=course.n_rounds)
         history.repeat_best(
-            seconds=max(last["duration"], course.seconds),
+            seconds=max(record["duration"], course.seconds),
             epochs=course.n_seen / self.trainer.n_rows,
             iterations=course.n_rounds,
             samples=course.n_seen,
@@ -206,39 +201,72 @@ class Rounds:
         course.confusion = course.best_confusion
         self.progress.scored(history)
 
-    # ---- divergence ---------------------------------------------------------------------------------------------------
+    # ---- going back -------------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
         return Snapshot(*self.trainer.snapshot(), self.course.n_seen, self.course.n_rounds)
 
     def _copy(self) -> None:
         """Remember weights that are known to be sound, now and then: copying must not outweigh short rounds."""
-        if self._good is None or time.monotonic() - self._copied_at > SECONDS_PER_COPY:
-            self._good = None
-            self._good, self._copied_at = self._snapshot(), time.monotonic()
+        since = time.monotonic() - self._copied_at
+        least = SECONDS_PER_COPY
+        if not self.trainer.is_local:  # in the beginning more often: never more than half of what was learned gets lost
+            least = min(SECONDS_PER_FETCH, max(least, self.course.training_seconds / 2))
+        if self.good is None or since > max(least, TIMES_PER_COPY * self._copy_took):
+            if self.trainer.is_local:
+                self.good = None
+            began = time.monotonic()
+            self.good = self._snapshot()
+            self._copied_at = time.monotonic()
+            self._copy_took = self._copied_at - began
+
+    def _newest_copy(self) -> Snapshot:
+        return max((copy for copy in (self.good, self.course.best) if copy is not None), key=lambda copy: copy.n_seen)
+
+    def _rewind(self, good: Snapshot) -> None:
+        """Forget what came after a copy."""
+        course = self.course
+        course.n_seen, course.n_rounds = good.n_seen, good.n_rounds
+        course.history.cut(good.n_seen)
 
     def _roll_back(self, error: DivergedError) -> None:
         """Go back to sound weights and take half the step; too often is an error, with those weights in place."""
-        course = self.course
-        good = max((copy for copy in (self._good, course.best) if copy is not None), key=lambda copy: copy.n_seen)
+        course, good = self.course, self._newest_copy()
         course.n_halvings += 1
+        self._rewind(good)
         self.trainer.restore(good.flat, good.states, good.n_seen, course.n_halvings)
-        course.n_seen, course.n_rounds = good.n_seen, good.n_rounds
-        course.history.cut(good.n_seen)
         course.stopped_by = self._pending or self._halt
         if course.n_halvings > MOST_HALVINGS:
             course.stopped_by = DIVERGED
             course.failure = DivergedError(f"{error} The step was halved {MOST_HALVINGS} times, in vain.")
             return
         text = f"{error} Went back to {good.n_seen:,} rows; steps are {2**course.n_halvings} times smaller from there."
-        warnings.warn(DaskDLWarning(text), stacklevel=5)
-        self.progress.say(f"diverged: {text}")
+        self._warn("diverged", text)
+
+    def _go_back(self, error: ReplicasLostError) -> None:
+        """Go on, on other workers, from the newest copy that this process has."""
+        course, good = self.course, self._newest_copy()
+        lost = course.n_seen - good.n_seen
+        self._rewind(good)
+        self.trainer.restore(good.flat, good.states, good.n_seen, course.n_halvings)
+        course.stopped_by = self._pending or self._halt
+        self._warn("lost", f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.")
+
+    def _give_up(self, error: NoWorkersError) -> None:
+        """End with the newest copy that this process has."""
+        self.course.stopped_by, self.course.failure = NO_WORKERS, error
+
+    def _warn(self, what: str, text: str) -> None:
+        warnings.warn(DaskDLWarning(text), stacklevel=7)
+        self.progress.say(f"{what}: {text}")
 
     # ---- ends from outside ----------------------------------------------------------------------------------------------
 
     def _on_rows(self, n: int) -> None:
         """Called ten times a second while a round is trained."""
         self.progress.trained(n)
+        if self.cancelled():
+            raise Halt(INTERRUPTED)
         if self._halt is not None:
             raise Halt(self._halt)
         if time.monotonic() > self.deadline:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 LANE = 16  #: float32 numbers in 64 bytes: a vector register and a cache line
@@ -25,6 +27,14 @@ class Rows(NamedTuple):
     def n(self) -> int:
         """How many."""
         return len(self.dense)
+
+    def cut(self, lo: int, hi: int) -> Rows:
+        """Rows [lo, hi), not copied."""
+        return self.map(lambda part: part[lo:hi] if len(part) else part)
+
+    def map(self, change: Callable[[Any], Any]) -> Rows:
+        """The same with every array changed."""
+        return Rows(*map(change, self))
 
     @property
     def nbytes(self) -> int:

@@ -11,7 +11,8 @@ import pytest
 from naive import mlp
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
-from dask_dl.cluster import Twin, twin
+from dask_dl.cluster import Twin, visits
+from dask_dl.cluster.station import Station
 from dask_dl.course import Course
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.fit import fit_model
@@ -40,6 +41,7 @@ class Recorder:
     """A trainer that only remembers what it was asked."""
 
     n_rows = 10
+    is_local = True
 
     def __init__(self):
         self.asked = []
@@ -57,11 +59,13 @@ class Recorder:
     def average(self):
         self.asked.append("average")
 
-    def outputs(self, blocks):
+    def measure(self, table):
         raise AssertionError("the loop does not score by itself")
 
     def snapshot(self):
         return np.full(1, self.n_seen, np.float32), ()
+
+    weights = snapshot
 
     def restore(self, flat, states, n_seen, n_halvings):
         self.asked.append(("restore", float(flat[0]), n_seen, n_halvings))
@@ -84,6 +88,7 @@ def recorded(trainer, plan, losses=None, **more):
     judge = more.pop("judge", lambda: None)
     rounds = Rounds(trainer, plan, course, score, judge, Progress(quiet=True), **more)
     rounds.run()
+    trainer.final = rounds.final
     return course
 
 
@@ -111,11 +116,11 @@ def test_the_end_is_always_scored():
 def test_the_best_network_is_put_back_and_scored_once_more():
     trainer = Recorder()
     course = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5, 1.0])
-    assert trainer.asked[-1] == ("restore", 20.0, 40, 0)  # its weights; the counters stay
+    assert (float(trainer.final.flat[0]), trainer.final.n_seen) == (20.0, 40)  # its weights; the counters stay
     assert scored(course)[-1] == (4, 40, 0) and len(course.history.records) == 6
     trainer = Recorder()
     recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5], keeps_best=False)
-    assert trainer.asked[-1] == "average"
+    assert float(trainer.final.flat[0]) == 40.0
 
 
 @pytest.mark.parametrize("losses", [[3.0, 2.0, 1.0], [3.0, 1.0, 1.0], [np.nan, np.nan, np.nan]])
@@ -124,7 +129,7 @@ def test_the_last_network_stays_when_none_was_better(losses):
     course = recorded(trainer, each(30), [*losses, 9.0])
     if losses == [3.0, 1.0, 1.0]:  # the first of equals is the best, and no better than the last
         assert course.history.best["iterations"] == 2
-    assert trainer.asked[-1] == "average" and len(course.history.records) == 4
+    assert float(trainer.final.flat[0]) == 30.0 and len(course.history.records) == 4
 
 
 def test_a_reason_to_stop_ends_the_loop():
@@ -175,7 +180,7 @@ def test_an_interrupt_anywhere_leaves_the_best_network(when):
         setattr(trainer, when, interrupted)
     course = recorded(trainer, each(100), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0], judge=judge)
     assert course.stopped_by == "interrupted"
-    assert trainer.asked[-1][:2] == ("restore", 20.0)
+    assert float(trainer.final.flat[0]) == 20.0
     assert 30 <= course.n_seen <= 40
 
 
@@ -224,8 +229,13 @@ def test_an_interrupt_before_divergence_was_seen_saves_sound_weights():
 
     trainer.average = average
     with pytest.warns(DaskDLWarning, match="Went back to 10 rows"):
-        course = recorded(trainer, each(400), save=lambda course: saved.append(course.n_seen), save_interval=1e6)
-    assert course.stopped_by == "interrupted" and saved == [10]
+        course = recorded(
+            trainer,
+            each(400),
+            save=lambda course, network: saved.append((course.n_seen, network.n_seen)),
+            save_interval=1e6,
+        )
+    assert course.stopped_by == "interrupted" and saved == [(10, 10)]
 
 
 def test_an_interrupt_in_a_diverging_round_ends_the_training():
@@ -299,7 +309,7 @@ def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_tot
 def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
     monkeypatch.setattr("dask_dl.memory.SLICE", 1500)
     log = []
-    gathered, trained = twin.gather, replica.train_rows
+    gathered, trained = visits.gather, replica.train_rows
 
     def gather(store, rows):
         log.append("gather")
@@ -311,7 +321,7 @@ def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
         log.append("trained")
         return done
 
-    monkeypatch.setattr(twin, "gather", gather)
+    monkeypatch.setattr(visits, "gather", gather)
     monkeypatch.setattr(replica, "train_rows", train_rows)
     fitted(table, epochs=1, train_samples_per_iteration=0)
     training = log[log.index("trained") + 1 :][:7]  # the first is the compilation
@@ -344,7 +354,7 @@ def test_rows_of_a_training(table, given, samples):
     assert model.n_iter_ == len(samples) - 1
 
 
-def visits(monkeypatch, table, **given):
+def places_visited(monkeypatch, table, **given):
     """Global row numbers in the order of their training: the target tells the row."""
     seen = []
     train = replica.Replica.train
@@ -360,14 +370,17 @@ def visits(monkeypatch, table, **given):
 
 
 def test_every_epoch_visits_every_row_once_in_a_fresh_order(monkeypatch, table):
-    epochs = visits(monkeypatch, table, epochs=4, train_samples_per_iteration=33).reshape(4, 50)
+    epochs = places_visited(monkeypatch, table, epochs=4, train_samples_per_iteration=33).reshape(4, 50)
     for epoch in epochs:
         assert sorted(epoch) == list(range(50))
     assert len({tuple(epoch) for epoch in epochs}) == 4
 
 
 def test_stored_order_on_request(monkeypatch, table):
-    assert visits(monkeypatch, table, epochs=2, shuffle_training_data=False).tolist() == [*range(50), *range(50)]
+    assert places_visited(monkeypatch, table, epochs=2, shuffle_training_data=False).tolist() == [
+        *range(50),
+        *range(50),
+    ]
 
 
 def test_rounds_leave_no_trace_in_the_weights(table):
@@ -393,13 +406,13 @@ def test_training_equals_the_oracle_from_table_to_prediction(table):
 
 def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
     sizes = []
-    outputs = Twin.outputs
+    measured = Station._measured
 
-    def spy(self, blocks):
-        sizes.append(sum(b.n for b in blocks))
-        return outputs(self, blocks)
+    def spy(self, rows):
+        sizes.append(rows.n)
+        return measured(self, rows)
 
-    monkeypatch.setattr(Twin, "outputs", spy)
+    monkeypatch.setattr(Station, "_measured", spy)
     DeepLearningRegressor(
         hidden=(4,),
         epochs=1,
@@ -517,9 +530,9 @@ def test_an_order_given_from_outside_is_followed(table):
     requested = parameters.validate({"hidden": (4,), "epochs": 1, "random_state": 1}, task="regression")
     order = np.array([7] * 50)
     same = [
-        fit_model(open_source(table, "y"), None, requested, "regression", Progress(quiet=True), order=lambda _: order)[
-            0
-        ]
+        fit_model(
+            open_source(table, "y"), None, requested, "regression", Progress(quiet=True), place=Twin(lambda _: order)
+        )[0]
         for _ in range(2)
     ]
     np.testing.assert_array_equal(same[0].flat, same[1].flat)

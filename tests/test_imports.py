@@ -29,9 +29,12 @@ ROOMS = {
     # Three storeys; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
-    "cluster": ("errors frame memory node state", "brings blocks and nodes together: never calls a kernel itself"),
-    # What is known of the result, and where it goes
+    # What is known of the result, where it trains, and where it goes
     "score": ("errors state", "metrics are functions of truth and prediction"),
+    "cluster": (
+        "errors frame jit kernels memory node score state",
+        "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
+    ),
     "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
     "show": ("errors score state", "draws the history"),
     "model": (
@@ -45,15 +48,15 @@ ROOMS = {
         "checkpoint course errors frame kernels parameters score",
         "what a checkpoint holds of a training, and whether it is of this one",
     ),
-    "rounds": ("course errors plan show score state", "the loop, of any place that trains"),
+    "rounds": ("cluster course errors plan show score", "the loop, of any place that trains"),
     "fit": (
         "checkpoint cluster course errors frame jit kernels memory model node parameters plan resume rounds score show state",
         "the loop: the one file that knows all rooms",
     ),
-    "estimators": ("errors fit frame model parameters show", "scikit-learn's face of fit and model"),
+    "estimators": ("cluster errors fit frame model parameters show", "scikit-learn's face of fit and model"),
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
-    "cli": ("__init__ demo errors estimators frame parameters show", "arguments in, files out"),
+    "cli": ("__init__ cluster demo errors estimators frame parameters show", "arguments in, files out"),
 }
 
 #: package: (the rooms that may import it, why no other).

@@ -75,7 +75,7 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
     )
     terms = {name: n_bytes for n_bytes, name in figures(capsys.readouterr().out.split("memory: ")[1].splitlines()[0])}
     (twin,) = twins
-    assert terms["encoded rows"] == pytest.approx(twin._store.nbytes, rel=0.01)
+    assert terms["encoded rows"] == pytest.approx(twin._tables["training"].nbytes, rel=0.01)
     arrays = [twin.replica.flat, *twin.replica.states]
     for rank, hand in enumerate(twin.replica.hands):
         if len(hand.shared):  # a working copy; the first has the replica's optimizer state

@@ -165,7 +165,7 @@ def test_without_a_checkpoint_training_starts_from_the_beginning(table, tmp_path
 
 def test_a_folder_that_cannot_be_written_is_known_before_work_starts(table, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("dask_dl.fit.scan", lambda *_, **__: pytest.fail("the table was read"))
+    monkeypatch.setattr("dask_dl.cluster.twin.scan", lambda *_, **__: pytest.fail("the table was read"))
     with pytest.raises(OSError, match="file"):
         fit(table, tmp_path / "file")
 
@@ -375,11 +375,11 @@ def test_an_interrupt_in_the_last_moments_keeps_the_model(table, tmp_path, monke
 
     inner, calls = Rounds._keep_best, []
 
-    def interrupted(self):
+    def interrupted(self, last):
         calls.append(1)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        inner(self)
+        inner(self, last)
 
     monkeypatch.setattr(Rounds, "_keep_best", interrupted)
     with pytest.warns(DaskDLWarning, match="interrupted"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dask_dl.cluster.place import Place
 from dask_dl.cluster.twin import Twin
 
-__all__ = ["Twin"]
+__all__ = ["Place", "Twin"]

@@ -2,124 +2,162 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from dask_dl import memory
-from dask_dl.errors import DivergedError
-from dask_dl.frame.blocks import gather, used_rows
-from dask_dl.frame.order import visiting_order
-from dask_dl.node.replica import Replica, predict
-from dask_dl.node.stability import instability
+from dask_dl.cluster.clients import slot
+from dask_dl.cluster.place import Portion
+from dask_dl.cluster.station import Station
+from dask_dl.frame.blocks import encode_blocks, used_rows
+from dask_dl.frame.scan import scan
+from dask_dl.node.parallelism import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.frame.blocks import BlockStore
-    from dask_dl.state import Rows
+    from dask_dl.cluster.station import Setup
+    from dask_dl.frame.blocks import Blocks, Recipe
+    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.source import Source
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.node.parallelism import Parallelism
+    from dask_dl.score.metrics import Measured
 
 
 class Twin:
-    """Trains one replica on the blocks of a table, epoch after epoch.
+    """Trains one replica on all rows of a table; see `Place`.
 
     Parameters
     ----------
-    store : BlockStore
-        The encoded training table.
-    replica : Replica
-        Weights to train; `replica.n_seen` rows of earlier epochs count as visited.
-    seed : int
-        Of the visiting order.
-    shuffle : bool
-        Whether rows are visited in a fresh random order every epoch, or as stored.
     order : callable, optional
-        Global row numbers of an epoch, given its number: replaces both of the above.
+        Global row numbers of an epoch, given its number, instead of the order that the parameters ask for: for tests.
     """
 
-    def __init__(
+    is_local = True
+    n_replicas = 1
+
+    def __init__(self, order: Callable[[int], NDArray[np.int64]] | None = None) -> None:
+        self._order = order
+        self._tables: dict[str, Blocks] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    # ---- tables -----------------------------------------------------------------------------------------------------
+
+    def scan(self, source: Source, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+        """Read every partition once; one is in memory at a time."""
+        return scan(source, task=task, progress=progress)
+
+    def choose(
+        self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
+    ) -> Parallelism:
+        """What the threads will do."""
+        self.threads = choose(
+            topology,
+            optimizer,
+            n_rows=n_rows,
+            n_jobs=effective["n_jobs"],
+            parallelism=effective["parallelism"],
+            interval=effective["exchange_interval"],
+            reproducible=effective["reproducible"],
+            available=slot(),
+        )
+        self.n_threads = self.threads.n_threads
+        return self.threads
+
+    def portion(self, found: Scan, validation: Scan | None) -> Portion:
+        """All rows, one reader, nothing to average."""
+        return Portion(found.n_rows, validation.n_rows if validation else 0)
+
+    def too_small(self, peak: int) -> None:
+        """Whether the process has enough memory is its user's business."""
+
+    def load(
         self,
-        store: BlockStore,
-        replica: Replica,
-        *,
-        seed: int,
-        shuffle: bool,
-        order: Callable[[int], NDArray[np.int64]] | None = None,
+        table: str,
+        source: Source,
+        found: Scan,
+        recipe: Recipe,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Encode a table; returns how many of its rows count."""
+        self._tables[table] = encode_blocks(source, found, recipe, progress)
+        return len(used_rows(self._tables[table]))
+
+    def fingerprint(self, table: str) -> list[int]:
+        """See `Blocks.fingerprint`."""
+        return self._tables[table].fingerprint()
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        setup: Setup,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        n_halvings: int,
+        on_change: Callable[[Parallelism], None],
     ) -> None:
-        self.replica = replica
-        self._store = store
-        rows = used_rows(store)
-        self.n_rows = len(rows)
-        self._per_slice = max(1, memory.SLICE // gather(store, rows[:1]).nbytes)
-        self._order = order or (lambda epoch: visiting_order(rows, seed, epoch) if shuffle else rows)
-        self._epoch = -1
-        self._visits = rows
+        """Begin, or go on, with these weights."""
+        self.station = Station(self._order)
+        for table, store in self._tables.items():
+            self.station.put(table, store.starts, store.blocks)
+        self.replica = self.station.start(setup, flat, states, n_seen, self.threads, on_change)
+        self.replica.optimizer = setup.optimizer._replace(scale=0.5**n_halvings)
+        self.n_rows = self.station.visits.n_rows
 
     def compile(self) -> None:
         """Get the kernels ready, so that no round waits for the compiler."""
-        self.replica.compile(self._store.block(0))
-
-    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> float:
-        """Visit the next `n` rows; returns the sum of their losses. One round of a cluster."""
-        slices, loss = self._slices(n), 0.0
-        ready = [next(slices, None)]
-        while (rows := ready.pop()) is not None:
-            # The next rows are gathered while these are trained.
-            loss += self.replica.train(rows, on_rows, lambda: ready.append(next(slices, None)))
-            # Seen after a slice of rows, and not only at the end of a long round.
-            if not np.isfinite(self.replica.flat).all():
-                self._check(instability(self.replica.topology, self.replica.flat))
-        return loss
-
-    def _slices(self, n: int) -> Iterator[Rows]:
-        """The next `n` rows to visit, a slice at a time."""
-        start = self.replica.n_seen
-        stop = start + n
-        while start < stop:
-            epoch, place = divmod(start, self.n_rows)
-            if epoch != self._epoch:
-                self._visits = np.zeros(0, np.int64)  # the last epoch's order makes room for the next one's
-                self._epoch, self._visits = epoch, self._order(epoch)
-            visits = self._visits[place : place + min(stop - start, self._per_slice)]
-            yield gather(self._store, visits)
-            start += len(visits)
+        self.station.compile(self.station.setup)
 
     @property
     def n_seen(self) -> int:
         """Rows learned."""
         return self.replica.n_seen
 
+    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
+        """Visit the next `n` rows. Raises DivergedError."""
+        self.station.train(self.n_seen, self.n_seen + n, on_rows)
+
     def average(self) -> None:
         """One replica is its own average; its threads bring their optimizer states together. Raises DivergedError."""
         self.replica.merge()
-        self._check(instability(self.replica.topology, self.replica.flat))
+        self.station.check()
+
+    def measure(self, table: str) -> Measured:
+        """Measure the network on the sample of a table."""
+        found = self.station.measure(table)
+        assert found is not None, "fit has seen that there are rows that count"
+        return found
+
+    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Weights and optimizer state: the arrays that are trained."""
+        return self.station.weights()
 
     def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Copies of the weights and of the optimizer state."""
-        return self.replica.flat.copy(), tuple(state.copy() for state in self.replica.states)
+        flat, states = self.station.weights()
+        return flat.copy(), tuple(state.copy() for state in states)
 
     def restore(
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
         """Go back to a snapshot, and take steps halved so many times from there."""
-        self.replica.restore(flat, states, n_seen)
-        self.replica.optimizer = self.replica.optimizer._replace(scale=0.5**n_halvings)
+        self.station.restore(flat, states, n_seen, n_halvings)
 
-    def _check(self, found: str | None) -> None:
-        """Raise when something is wrong."""
-        if found is not None:
-            raise DivergedError(
-                f"{found} after {self.replica.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "
-                f"use activation='tanh', add l1 or l2, or start from smaller weights."
-            )
-
-    def outputs(self, blocks: Iterable[Rows]) -> NDArray[np.float32]:
-        """The network's outputs for encoded rows."""
-        replica = self.replica
-        n_threads = replica.parallelism.n_threads
-        found = np.concatenate([predict(replica.topology, replica.flat, block, n_threads) for block in blocks])
-        if not np.isfinite(found).all():
-            self._check(f"{int((~np.isfinite(found)).sum()):,} of {found.size:,} outputs are not finite")
-        return found
+    def report(self) -> dict[str, Any]:
+        """Parameters of threads as they came to be."""
+        threads = self.replica.parallelism
+        return {
+            "n_jobs": threads.n_threads,
+            "exchange_interval": threads.interval if threads.way == "staleness" else None,
+            "parallelism": threads.by_layer(self.replica.topology),
+        }

@@ -1,25 +1,27 @@
 """Encoded rows in memory: every partition is read and encoded once, then its source is released.
 
 A training asks for rows by their global number, in any order, and gets them gathered into contiguous arrays: the kernel
-then streams through memory, and where a block lives (here: in memory) is nobody else's business.
+then streams through memory, and where a block lives (here: in memory) is nobody else's business. A worker of a cluster
+holds some of a table's blocks, a process on its own all of them.
 """
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.order import mixed
 from dask_dl.frame.scan import role_numbers, target_numbers
-from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source
+from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 from dask_dl.state import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from dask_dl.frame.encoder import Encoder
@@ -31,70 +33,85 @@ if TYPE_CHECKING:
 SAVE = "Save a random or changing source to Parquet first."
 
 
-class BlockStore(Protocol):
-    """Where encoded blocks live: in memory today."""
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        """First global row of every block, and one past the last."""
-
-    def block(self, k: int) -> Rows:
-        """Block k, rows in the order of the table."""
-
-
 @dataclass(frozen=True)
 class Blocks:
-    """Encoded blocks in memory."""
+    """Encoded blocks of a table, by number; not necessarily all of them."""
 
-    starts: NDArray[np.int64]
-    blocks: Sequence[Rows]
+    starts: NDArray[np.int64]  #: first global row of every block of the table, and one past the last
+    blocks: dict[int, Rows] = field(default_factory=dict)  #: those that are here, rows in the order of the table
 
-    def block(self, k: int) -> Rows:
-        """Block k, rows in the order of the table."""
-        return self.blocks[k]
+    @property
+    def numbers(self) -> list[int]:
+        """Of the blocks that are here, in order."""
+        return sorted(self.blocks)
 
     @property
     def nbytes(self) -> int:
         """Memory they take."""
-        return sum(block.nbytes for block in self.blocks)
+        return sum(block.nbytes for block in self.blocks.values())
 
     def fingerprint(self) -> list[int]:
-        """A checksum of every part of the rows, in order; how the table is cut into blocks does not matter."""
+        """A checksum of every part of the rows, in order.
+
+        It is a sum of one number per row, modulo 2**64, so that those of several cuts of a table add up to the table's.
+        """
         sums = [0] * len(Rows._fields)
-        for block in self.blocks:
-            parts = [np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in block]
-            sums = [zlib.crc32(part.data, total) for part, total in zip(parts, sums, strict=True)]
+        for k, block in self.blocks.items():
+            rows = np.arange(self.starts[k], self.starts[k + 1])
+            sums = [(total + _checksum(part, rows)) % 2**64 for total, part in zip(sums, block, strict=True)]
         return sums
 
 
-def encode_blocks(
-    source: Source,
-    found: Scan,
-    encoder: Encoder,
-    target: Target,
-    *,
-    mean_weight: float,
-    progress: Callable[[int, int], None] | None = None,
-) -> Blocks:
-    """Read `source` a second time and encode it.
+def _checksum(part: NDArray[np.generic], rows: NDArray[np.int64]) -> int:
+    """Sum of a hash of every row's 4-byte words and of its number; 0 for a part that is not there."""
+    if not len(part):
+        return 0
+    words = np.ascontiguousarray(part if part.ndim == 2 else part[:, None]).view(np.uint32)
+    factors = mixed(np.arange(words.shape[1]), np.uint64(0)) | np.uint64(1)
+    total = 0
+    for start in range(0, len(words), 4096):  # as float64 needs twice the memory of a block
+        here = slice(start, start + 4096)
+        digests = (words[here] * factors).sum(axis=1, dtype=np.uint64)
+        total += int(mixed(rows[here], digests).sum(dtype=np.uint64))
+    return total
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the partitions of a table become blocks.
 
     Weights are divided by `mean_weight`, the mean of training; a row without target, or with a label that training has
-    not seen, gets weight 0. Weights are kept for no block when every row of the table counts 1.
+    not seen, gets weight 0. Without a mean every row of the table counts 1, and no weights are kept.
     """
-    has_strangers = bool(target.classes) and not set(found.classes).issubset(target.classes)
-    weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
-    blocks = []
+
+    schema: Schema
+    encoder: Encoder
+    target: Target
+    mean_weight: float | None
+
+    @classmethod
+    def of(cls, source: Source, found: Scan, encoder: Encoder, target: Target, mean_weight: float) -> Recipe:
+        """For a table, of which `found` is known."""
+        has_strangers = bool(target.classes) and not set(found.classes).issubset(target.classes)
+        weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
+        return cls(source.schema, encoder, target, mean_weight if weighted else None)
+
+
+def encode_blocks(
+    source: Source, found: Scan, recipe: Recipe, progress: Callable[[int, int], None] | None = None
+) -> Blocks:
+    """Read `source` a second time and encode it, here: a block per partition."""
+    blocks = {}
     for k in range(source.n_partitions):
-        blocks.append(_encode_partition(source, k, found.rows[k], encoder, target, mean_weight if weighted else None))
+        blocks[k] = encode_partition(source.read(k), recipe, k, found.rows[k])
         if progress is not None:
             progress(k + 1, source.n_partitions)
     return Blocks(np.cumsum([0, *found.rows], dtype=np.int64), blocks)
 
 
-def _encode_partition(
-    source: Source, k: int, n: int, encoder: Encoder, target: Target, mean_weight: float | None
-) -> Rows:
-    part = source.read(k)
+def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows:
+    """Partition k, which had n rows when it was scanned."""
+    source, encoder, target, mean_weight = recipe.schema, recipe.encoder, recipe.target, recipe.mean_weight
     if len(part) != n:
         raise SchemaError(
             f"{source.label} changed while it was read: partition {k} had {n:,} rows in the scan and has {len(part):,} "
@@ -122,25 +139,29 @@ def _encode_partition(
     return Rows(dense, active, goal, weight, offset)
 
 
-def used_rows(store: BlockStore) -> NDArray[np.int64]:
-    """Global numbers of the rows that count: those with a weight above 0."""
-    n_blocks = len(store.starts) - 1
-    if not any(len(store.block(k).weight) for k in range(n_blocks)):
-        return np.arange(store.starts[-1], dtype=np.int64)
-    return np.concatenate([np.flatnonzero(store.block(k).weight > 0) + store.starts[k] for k in range(n_blocks)])
+def used_rows(store: Blocks) -> NDArray[np.int64]:
+    """Global numbers, ascending, of the rows that are here and count: those with a weight above 0."""
+
+    def used(k: int) -> NDArray[np.int64]:
+        weight = store.blocks[k].weight
+        places = np.flatnonzero(weight > 0) if len(weight) else np.arange(store.blocks[k].n)
+        rows: NDArray[np.int64] = places + store.starts[k]
+        return rows
+
+    return np.concatenate([np.zeros(0, np.int64), *(used(k) for k in store.numbers)])
 
 
-def gather(store: BlockStore, rows: NDArray[np.int64]) -> Rows:
+def gather(store: Blocks, rows: NDArray[np.int64]) -> Rows:
     """The rows of the given global numbers, in that order, in contiguous arrays."""
     owner = np.searchsorted(store.starts, rows, side="right") - 1
-    first = store.block(int(owner[0]) if len(rows) else 0)
+    first = store.blocks[int(owner[0]) if len(rows) else store.numbers[0]]
     parts = [np.empty((len(rows) if len(part) else 0, *part.shape[1:]), part.dtype) for part in first]
     by_block = np.argsort(owner, kind="stable")
     edges = np.searchsorted(owner[by_block], np.arange(len(store.starts)))
     for k in np.unique(owner):
         places = by_block[edges[k] : edges[k + 1]]
         local = rows[places] - store.starts[k]
-        for whole, part in zip(parts, store.block(int(k)), strict=True):
+        for whole, part in zip(parts, store.blocks[int(k)], strict=True):
             if len(whole):
                 whole[places] = part[local]
     return Rows(*parts)

@@ -15,14 +15,16 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.columns import CATEGORY, NUMBER, as_levels, as_numbers, kind_of, kinds_of, number_chunks
-from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source
+from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pandas as pd
     from numpy.typing import NDArray
 
+#: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
+FAN_IN = 16
 #: A target may have as many classes as H2O allows a factor to have (specification, section 1.1).
 MOST_CLASSES = 2**20
 
@@ -157,6 +159,7 @@ class Scan:
     classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows of those; nothing for numbers
     largest_partition: int = 0  #: bytes of the largest partition in memory
     is_binary: bool = False  #: whether a numeric target holds nothing but 0 and 1
+    first: int = 0  #: number of its first partition: not 0 while parts of a table are merged
 
     @property
     def n_rows(self) -> int:
@@ -192,14 +195,39 @@ def scan(source: Source, *, task: str, progress: Callable[[int, int], None] | No
         Infinite numbers, objects that are neither texts nor numbers, kinds that differ between partitions, missing or
         negative weights, missing offsets, a target that is missing everywhere or always the same, an empty table.
     """
+
+    def scans() -> Iterator[Scan]:
+        for k in range(source.n_partitions):
+            yield scan_partition(source.read(k), source.schema, k, task)
+            if progress is not None:
+                progress(k + 1, source.n_partitions)
+
+    return checked(merged(scans(), source.schema), source.label)
+
+
+def checked(found: Scan | None, label: str) -> Scan:
+    """The scan of a table that has rows. Raises SchemaError."""
+    if found is None or found.n_rows == 0:
+        raise SchemaError(f"{label} has no rows.")
+    return found
+
+
+def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
+    """Scans of neighbouring partitions as one, in pairs of equal size: as a tree of 2, 4, 8, ... partitions.
+
+    Merged one by one, or FAN_IN at a time on different workers and then those: the figures are the same to the last bit.
+    """
+    heaps: list[tuple[int, Scan]] = []  # (height, scan): heights fall from left to right
+    for part in parts:
+        height, scan_ = 0, part
+        while heaps and heaps[-1][0] == height:
+            scan_ = _merge(heaps.pop()[1], scan_, schema)
+            height += 1
+        heaps.append((height, scan_))
     total: Scan | None = None
-    for k in range(source.n_partitions):
-        part = _scan_partition(source, k, task)
-        total = part if total is None else _merge(total, part, source)
-        if progress is not None:
-            progress(k + 1, source.n_partitions)
-    if total is None or total.n_rows == 0:
-        raise SchemaError(f"{source.label} has no rows.")
+    while heaps:
+        left = heaps.pop()[1]
+        total = left if total is None else _merge(left, total, schema)
     return total
 
 
@@ -233,7 +261,7 @@ def check_target(found: Scan, source: Source, task: str) -> None:
         raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
 
 
-def role_numbers(part: pd.DataFrame, source: Source, role: str, k: int) -> NDArray[np.float64] | None:
+def role_numbers(part: pd.DataFrame, source: Schema, role: str, k: int) -> NDArray[np.float64] | None:
     """Weights or offsets of a partition: present, finite, weights not negative."""
     name = source.roles.get(role)
     if name is None:
@@ -254,7 +282,7 @@ def role_numbers(part: pd.DataFrame, source: Source, role: str, k: int) -> NDArr
     return values
 
 
-def target_numbers(part: pd.DataFrame, source: Source, k: int) -> NDArray[np.float64]:
+def target_numbers(part: pd.DataFrame, source: Schema, k: int) -> NDArray[np.float64]:
     """A numeric target, NaN where missing."""
     column = part[source.roles[TARGET]]
     where = _target_where(source)
@@ -266,13 +294,13 @@ def target_numbers(part: pd.DataFrame, source: Source, k: int) -> NDArray[np.flo
     return values
 
 
-def _target_where(source: Source) -> str:
+def _target_where(source: Schema) -> str:
     name = source.roles[TARGET]
     return f"the target of {source.label}" if name.startswith("__") else f"target {name!r} of {source.label}"
 
 
-def _scan_partition(source: Source, k: int, task: str) -> Scan:
-    part = source.read(k)
+def scan_partition(part: pd.DataFrame, source: Schema, k: int, task: str) -> Scan:
+    """What there is to know of partition k."""
     weights = role_numbers(part, source, WEIGHT, k)
     role_numbers(part, source, OFFSET, k)
     used = np.ones(len(part), bool) if weights is None else weights > 0
@@ -299,6 +327,7 @@ def _scan_partition(source: Source, k: int, task: str) -> Scan:
         classes=classes,
         largest_partition=int(part.memory_usage(index=False, deep=True).sum()),
         is_binary=is_binary,
+        first=k,
     )
 
 
@@ -307,7 +336,7 @@ def _label(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, source: Source, k: int) -> dict[str, Column]:
+def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, source: Schema, k: int) -> dict[str, Column]:
     found: dict[str, Column] = {}
     numeric = []
     for name, kind in kinds_of(part, source.predictors, source.label).items():
@@ -343,12 +372,13 @@ def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, sourc
     return {name: found[name] for name in source.predictors}
 
 
-def _merge(left: Scan, right: Scan, source: Source) -> Scan:
-    k = len(left.rows)
+def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
+    here, last = right.first, right.first + len(right.rows) - 1
+    where = f"partition {here}" if here == last else f"one of the partitions {here} to {last}"
     classes = dict(left.classes)
     for label, count in right.classes.items():
         classes[label] = classes.get(label, 0) + count
-    merge = functools.partial(_merge_column, source=source, k=k)
+    merge = functools.partial(_merge_column, source=source, where=where)
     return Scan(
         rows=left.rows + right.rows,
         columns={name: merge(name, left.columns[name], right.columns[name]) for name in left.columns},
@@ -358,10 +388,11 @@ def _merge(left: Scan, right: Scan, source: Source) -> Scan:
         classes=classes,
         largest_partition=max(left.largest_partition, right.largest_partition),
         is_binary=left.is_binary and right.is_binary,
+        first=left.first,
     )
 
 
-def _merge_column(name: str, left: Column, right: Column, *, source: Source, k: int) -> Column:
+def _merge_column(name: str, left: Column, right: Column, *, source: Schema, where: str) -> Column:
     if isinstance(right, Nothing):
         return right.merge(left)
     if isinstance(left, Nothing):
@@ -372,6 +403,6 @@ def _merge_column(name: str, left: Column, right: Column, *, source: Source, k: 
         return left.merge(right)
     kinds = {Numbers: NUMBER, Levels: CATEGORY}
     raise SchemaError(
-        f"column {name!r} of {source.label}: partition {k} holds a {kinds[type(right)]}, those before it a "
+        f"column {name!r} of {source.label}: {where} holds a {kinds[type(right)]}, those before it a "
         f"{kinds[type(left)]}. Give the column one type."
     )

@@ -26,15 +26,38 @@ TARGET, WEIGHT, OFFSET = "target", "weight", "offset"
 
 
 @dataclass(frozen=True)
-class Source:
-    """A table in partitions, with the parts that its columns play."""
+class Schema:
+    """The columns of a table and the parts they play: what has to be known of it to understand one of its partitions."""
 
     predictors: tuple[str, ...]
     roles: Mapping[str, str]  #: TARGET, WEIGHT, OFFSET -> name of the column that plays it, where there is one
+    label: str  #: what errors call the table
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table in partitions, with the parts that its columns play."""
+
+    schema: Schema
     n_partitions: int
     read: Callable[[int], pd.DataFrame]  #: partition k, predictors and roles only
-    label: str  #: what errors call it
     is_named: bool = True  #: whether its columns had names; an array's are called x0, x1, ...
+    lazy: Sequence[Any] | None = None  #: the partitions as Dask's Delayed; None: the table is in this process
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """Columns to learn from."""
+        return self.schema.predictors
+
+    @property
+    def roles(self) -> Mapping[str, str]:
+        """Columns that play another part."""
+        return self.schema.roles
+
+    @property
+    def label(self) -> str:
+        """What errors call it."""
+        return self.schema.label
 
 
 def is_dask_frame(X: Any) -> bool:
@@ -98,8 +121,8 @@ def open_source(
     used = {*predictors, *roles.values()}
     wanted = {old: new for old, new in rename.items() if new in used}
     cut = _dask_partitions if is_dask_frame(X) else _local_slices
-    n_partitions, read = cut(frame, wanted, aligned, label)
-    return Source(predictors, roles, n_partitions, read, label, is_named=hasattr(X, "columns"))
+    n_partitions, read, lazy = cut(frame, wanted, aligned, label)
+    return Source(Schema(predictors, roles, label), n_partitions, read, hasattr(X, "columns"), lazy)
 
 
 def local_table(X: Any, label: str) -> pd.DataFrame:
@@ -161,8 +184,8 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-#: How many partitions, and how to read one.
-_Cut = tuple[int, "Callable[[int], pd.DataFrame]"]
+#: How many partitions, how to read one here, and all of them for Dask to read.
+_Cut = tuple[int, "Callable[[int], pd.DataFrame]", "Sequence[Any] | None"]
 
 
 def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
@@ -174,7 +197,7 @@ def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mappi
         part = whole.iloc[rows].set_axis(list(wanted.values()), axis=1)
         return part.assign(**{name: values[rows] for name, values in columns.items()}) if columns else part
 
-    return max(1, -(-len(frame) // ROWS_PER_SLICE)), read
+    return max(1, -(-len(frame) // ROWS_PER_SLICE)), read, None
 
 
 def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
@@ -224,10 +247,15 @@ def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str
         except DaskDLError:
             raise
         except (ValueError, KeyError, TypeError) as error:
-            raise SchemaError(f"partition {k} of {label} cannot be read. {_remedy(error)}\n{error}") from error
+            raise unreadable(error, f"partition {k} of {label}") from error
         return part  # type: ignore[no-any-return]
 
-    return len(partitions), read
+    return len(partitions), read, partitions
+
+
+def unreadable(error: Exception, what: str) -> SchemaError:
+    """What to say when reading, by Dask and the user's own functions, failed."""
+    return SchemaError(f"{what} cannot be read. {_remedy(error)}\n{error}")
 
 
 def _remedy(error: Exception) -> str:

@@ -87,6 +87,7 @@ def choose(
     parallelism: str = "auto",
     interval: int | None = None,
     reproducible: bool = False,
+    available: tuple[int, str] | None = None,
 ) -> Parallelism:
     """Decide how to share a training among threads.
 
@@ -104,9 +105,11 @@ def choose(
         Rows between two exchanges, which makes the choice staleness; None: by the rule of MOST_STALE.
     reproducible : bool
         Whether the result must not depend on the number of threads: a team, or one thread.
+    available : (int, str), optional
+        Threads that there are, and what they are: by default the cores that this process may use.
     """
-    asked, why = cores(n_jobs)
-    free = cores(None)[0]
+    free, source = available or cores(None)
+    asked, why = cores(n_jobs) if n_jobs is not None and n_jobs > 0 else (free, source)
     if asked > free and (parallelism == "auto" or reproducible):
         # A thread without a core makes a team wait, and misses more rows than any K allows.
         asked, why = free, f"{why}, but {free} cores"

@@ -1,9 +1,13 @@
-"""Metrics of predictions against the truth, computed by scikit-learn (specification, section 9)."""
+"""Metrics of predictions against the truth, computed by scikit-learn (specification, section 9).
+
+The rows may be in several places: each place measures its own, and what it found is merged.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,54 +25,83 @@ MOST_CLASSES = 50
 LOSS = {"classification": "logloss", "regression": "deviance"}
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on some rows: a few numbers, from which the metrics of these rows and of others together follow."""
+
+    weight: float  #: sum of the rows' weights
+    means: dict[str, float]  #: weighted means over the rows
+    center: float  #: weighted mean of the truth (for classes, of the class index)
+    m2: float  #: weighted sum of its squared deviations from there
+    confusion: NDArray[np.float64] | None = None  #: (K, K) weights of rows by class and answer; None: too many classes
+
+    def merge(self, other: Measured) -> Measured:
+        """Both sets of rows together (the spread of the truth by Chan's formula, as in the scan)."""
+        weight = self.weight + other.weight
+        share = other.weight / weight
+        shift = other.center - self.center
+        return Measured(
+            weight,
+            {name: mean + share * (other.means[name] - mean) for name, mean in self.means.items()},
+            self.center + share * shift,
+            self.m2 + other.m2 + shift * shift * self.weight * share,
+            None if self.confusion is None or other.confusion is None else self.confusion + other.confusion,
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """By name."""
+        mse, variance = self.means["mse"], self.m2 / self.weight
+        # 1 - MSE / population variance: for classes, of the class index, as H2O has it.
+        r2 = 1 - mse / variance if variance > 0 else math.nan
+        return {**self.means, "rmse": math.sqrt(mse), "r2": r2}
+
+
+def _measured(
+    truth: NDArray[np.floating], weights: NDArray[np.floating] | None, means: dict[str, float], confusion: Any = None
+) -> Measured:
+    total = float(len(truth) if weights is None else weights.sum(dtype=np.float64))
+    center = float(np.average(truth, weights=weights))
+    m2 = float(np.average((truth - center) ** 2, weights=weights)) * total
+    return Measured(total, means, center, m2, confusion)
+
+
 def classification(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
-) -> dict[str, float]:
-    """Metrics of class probabilities (n, K) against class indices (n,)."""
+) -> Measured:
+    """Measure class probabilities (n, K) against class indices (n,); one row or more."""
     from sklearn.metrics import log_loss, zero_one_loss
 
     # The floor bounds a row's loss by -ln 1e-15 = 34.54.
     p = np.clip(probabilities.astype(np.float64), 1e-15, 1.0)
-    mse = float(np.average((1 - p[np.arange(len(labels)), labels]) ** 2, weights=weights))
-    return {
-        "mse": mse,
-        "rmse": math.sqrt(mse),
+    means = {
+        "mse": float(np.average((1 - p[np.arange(len(labels)), labels]) ** 2, weights=weights)),
         "logloss": float(
             log_loss(labels, p / p.sum(axis=1, keepdims=True), labels=np.arange(p.shape[1]), sample_weight=weights)
         ),
-        "r2": _r2(mse, labels.astype(np.float64), weights),
         "classification_error": float(zero_one_loss(labels, p.argmax(axis=1), sample_weight=weights)),
     }
+    return _measured(labels.astype(np.float64), weights, means, confusion(labels, probabilities, weights))
 
 
 def confusion(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
-) -> NDArray[np.float64]:
-    """(K, K) rows, or their weights, by class and by the most probable class."""
+) -> NDArray[np.float64] | None:
+    """(K, K) rows, or their weights, by class and by the most probable class; None for more than MOST_CLASSES."""
     from sklearn.metrics import confusion_matrix
 
     n_classes = probabilities.shape[1]
+    if n_classes > MOST_CLASSES:
+        return None
     found = confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(n_classes), sample_weight=weights)
     return np.asarray(found, np.float64)
 
 
 def regression(
     truth: NDArray[np.floating], predicted: NDArray[np.floating], weights: NDArray[np.floating] | None
-) -> dict[str, float]:
-    """Metrics of predicted numbers, in the unit of the target; the deviance of a gaussian is its squared error."""
+) -> Measured:
+    """Measure predicted numbers, in the unit of the target; the deviance of a gaussian is its squared error."""
     from sklearn.metrics import mean_absolute_error, mean_squared_error
 
     mse = float(mean_squared_error(truth, predicted, sample_weight=weights))
-    return {
-        "mse": mse,
-        "rmse": math.sqrt(mse),
-        "deviance": mse,
-        "mae": float(mean_absolute_error(truth, predicted, sample_weight=weights)),
-        "r2": _r2(mse, truth, weights),
-    }
-
-
-def _r2(mse: float, truth: NDArray[np.floating], weights: NDArray[np.floating] | None) -> float:
-    """1 - MSE / population variance: for classes, of the class index, as H2O has it."""
-    variance = float(np.average((truth - np.average(truth, weights=weights)) ** 2, weights=weights))
-    return 1 - mse / variance if variance > 0 else math.nan
+    mae = float(mean_absolute_error(truth, predicted, sample_weight=weights))
+    return _measured(truth.astype(np.float64), weights, {"mse": mse, "deviance": mse, "mae": mae})

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.blocks import Blocks, encode_blocks, gather, used_rows
+from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks, gather, used_rows
 from dask_dl.frame.encoder import Encoder
 from dask_dl.frame.order import visiting_order
 from dask_dl.frame.scan import scan
-from dask_dl.frame.source import Source
+from dask_dl.frame.source import Schema, Source
 from dask_dl.frame.target import Target
 from dask_dl.state import Rows, padded
 
@@ -24,7 +24,11 @@ from dask_dl.state import Rows, padded
 def source_of(*parts, **roles):
     """A table of these partitions; `roles` name its target, weight and offset."""
     predictors = tuple(name for name in parts[0].columns if name not in roles.values())
-    return Source(predictors, roles, len(parts), parts.__getitem__, "the table")
+    return Source(Schema(predictors, roles, "the table"), len(parts), parts.__getitem__)
+
+
+def encode(source, found, encoder, target, mean_weight=1.0, progress=None):
+    return encode_blocks(source, found, Recipe.of(source, found, encoder, target, mean_weight), progress)
 
 
 def blocks_of(source, task="regression", *, again=None, standardize=True):
@@ -32,7 +36,7 @@ def blocks_of(source, task="regression", *, again=None, standardize=True):
     found = scan(source, task=task)
     encoder = Encoder.fit(found, source.predictors, use_all_factor_levels=True, standardize=standardize)
     target = Target.fit(found, task=task, standardize=standardize)
-    return encode_blocks(again or source, found, encoder, target, mean_weight=found.mean_weight)
+    return encode(again or source, found, encoder, target, found.mean_weight)
 
 
 def random_frame(n, seed=0):
@@ -66,7 +70,7 @@ def numbered(lengths, *, weighted):
         dense = np.repeat(row[:, None], 16, axis=1).astype(np.float32)
         blocks.append(Rows(dense, row[:, None].astype(np.int32), row.astype(np.float32), weight, weight[:0]))
         start += n
-    return Blocks(np.cumsum([0, *lengths], dtype=np.int64), blocks)
+    return Blocks(np.cumsum([0, *lengths], dtype=np.int64), dict(enumerate(blocks)))
 
 
 @settings(derandomize=True, database=None, deadline=None)
@@ -91,11 +95,11 @@ def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
     found = scan(whole_source, task="regression")
     encoder = Encoder.fit(found, whole_source.predictors, use_all_factor_levels=True, standardize=True)
     target = Target.fit(found, task="regression", standardize=True)
-    whole = encode_blocks(whole_source, found, encoder, target, mean_weight=found.mean_weight)
+    whole = encode(whole_source, found, encoder, target, found.mean_weight)
     for lengths in ([100, 100], [0, 1, 0, 150, 49, 0]):
         parts = source_of(*cut(frame, lengths), target="y", weight="w")
         again = scan(parts, task="regression")
-        pieces = encode_blocks(parts, again, encoder, target, mean_weight=found.mean_weight)
+        pieces = encode(parts, again, encoder, target, found.mean_weight)
         assert pieces.starts.tolist() == np.cumsum([0, *lengths]).tolist()
         for a, b in zip(gather(whole, order), gather(pieces, order), strict=True):
             np.testing.assert_array_equal(a, b)
@@ -106,7 +110,7 @@ def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
 
 def test_weights_are_divided_by_the_mean_of_those_that_train():
     frame = pd.DataFrame({"x": [1.0, 2, 3, 4], "y": [1.0, 2, np.nan, 4], "w": [2.0, 0, 7, 6]})
-    (block,) = blocks_of(source_of(frame, target="y", weight="w")).blocks
+    (block,) = blocks_of(source_of(frame, target="y", weight="w")).blocks.values()
     assert block.weight.tolist() == [0.5, 0, 0, 1.5]  # the third row has no target: its weight of 7 is not in the mean
 
 
@@ -114,9 +118,9 @@ def test_rows_without_target_get_weight_zero_and_are_not_used():
     frame = random_frame(20).drop(columns="w")
     frame.loc[[0, 7, 19], "y"] = np.nan
     store = blocks_of(source_of(*cut(frame, [5, 0, 15]), target="y", offset="o"))
-    weights = np.concatenate([block.weight for block in store.blocks])
+    weights = np.concatenate([block.weight for block in store.blocks.values()])
     assert weights.tolist() == [float(k not in {0, 7, 19}) for k in range(20)]
-    assert all(np.isfinite(block.target).all() for block in store.blocks)
+    assert all(np.isfinite(block.target).all() for block in store.blocks.values())
     assert used_rows(store).tolist() == [k for k in range(20) if k not in {0, 7, 19}]
 
 
@@ -128,16 +132,16 @@ def test_rows_of_weight_zero_are_not_used():
 
 def test_weights_are_not_kept_when_every_row_counts_one():
     store = blocks_of(source_of(*cut(random_frame(50), [20, 30]), target="y"))
-    assert all(block.weight.size == 0 for block in store.blocks)
+    assert all(block.weight.size == 0 for block in store.blocks.values())
     assert used_rows(store).tolist() == list(range(50))
 
 
 def test_targets_and_offsets_are_in_the_units_of_the_output():
     frame = pd.DataFrame({"x": [0.0, 1, 2], "y": [10.0, 20, 30], "o": [0.0, 5, -5]})
-    (block,) = blocks_of(source_of(frame, target="y", offset="o")).blocks
+    (block,) = blocks_of(source_of(frame, target="y", offset="o")).blocks.values()
     np.testing.assert_allclose(block.target, [-1, 0, 1])
     np.testing.assert_allclose(block.offset, [-2, -1.5, -2.5])  # (offset - mean) / deviation
-    (raw,) = blocks_of(source_of(frame, target="y", offset="o"), standardize=False).blocks
+    (raw,) = blocks_of(source_of(frame, target="y", offset="o"), standardize=False).blocks.values()
     assert raw.target.tolist() == [10, 20, 30]
     assert raw.offset.tolist() == [0, 5, -5]
 
@@ -148,7 +152,7 @@ def test_targets_and_offsets_are_in_the_units_of_the_output():
 )
 def test_classes_are_numbered_in_their_order(labels):
     frame = pd.DataFrame({"x": [0.0, 1, 2, 3], "y": labels})
-    (block,) = blocks_of(source_of(frame, target="y"), "classification").blocks
+    (block,) = blocks_of(source_of(frame, target="y"), "classification").blocks.values()
     assert block.target.tolist() == [1, 0, 0, 1]
     assert block.weight.tolist() == [1, 1, 0, 1]
 
@@ -159,9 +163,9 @@ def test_labels_that_training_has_not_seen_get_weight_zero():
     encoder = Encoder.fit(found, ["x"], use_all_factor_levels=True, standardize=True)
     target = Target.fit(found, task="classification", standardize=True)
     other = source_of(frame.assign(y=["a", "new", "b", "new"]), target="y")
-    store = encode_blocks(other, scan(other, task="classification"), encoder, target, mean_weight=1.0)
-    assert store.block(0).weight.tolist() == [1, 0, 1, 0]
-    assert np.isfinite(store.block(0).target).all()
+    store = encode(other, scan(other, task="classification"), encoder, target)
+    assert store.blocks[0].weight.tolist() == [1, 0, 1, 0]
+    assert np.isfinite(store.blocks[0].target).all()
     assert used_rows(store).tolist() == [0, 2]
 
 
@@ -169,12 +173,11 @@ def test_progress_is_told_of_every_partition():
     told = []
     source = source_of(*cut(random_frame(30), [10, 10, 10]), target="y")
     found = scan(source, task="regression")
-    encode_blocks(
+    encode(
         source,
         found,
         Encoder.fit(found, ["a"], use_all_factor_levels=True, standardize=True),
         Target.fit(found, task="regression", standardize=True),
-        mean_weight=1.0,
         progress=lambda done, of: told.append((done, of)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
@@ -215,7 +218,7 @@ def test_a_block_holds_four_bytes_for_every_number_and_every_category():
         ({"target": "y", "offset": "o"}, 2),
     ]:
         source = source_of(frame[[c for c in frame if c not in {"w", "o"} or c in roles.values()]], **roles)
-        (block,) = blocks_of(source).blocks
+        (block,) = blocks_of(source).blocks.values()
         assert block.dense.shape == (n, padded(17)) == (n, 32)
         assert block.active.shape == (n, 2)
         assert block.nbytes == 4 * n * (32 + 2 + n_roles)  # a one-hot matrix would take 4 * n * 904
@@ -244,7 +247,8 @@ def test_a_table_is_scanned_and_encoded_in_memory_for_a_few_partitions():
         part["c"] = pd.Categorical.from_codes(random.integers(0, 500, n), [f"level {j}" for j in range(500)])
         return part.assign(y=random.normal(size=n))
 
-    source = Source((*(f"x{j}" for j in range(n_columns)), "c"), {"target": "y"}, n_partitions, read, "the table")
+    schema = Schema((*(f"x{j}" for j in range(n_columns)), "c"), {"target": "y"}, "the table")
+    source = Source(schema, n_partitions, read)
     partition = n * (8 * n_columns + 2 + 8)
 
     found, peak = peak_of(lambda: scan(source, task="regression"))
@@ -252,6 +256,6 @@ def test_a_table_is_scanned_and_encoded_in_memory_for_a_few_partitions():
 
     encoder = Encoder.fit(found, source.predictors, use_all_factor_levels=True, standardize=True)
     target = Target.fit(found, task="regression", standardize=True)
-    store, peak = peak_of(lambda: encode_blocks(source, found, encoder, target, mean_weight=1.0))
+    store, peak = peak_of(lambda: encode(source, found, encoder, target))
     assert store.nbytes == 4 * n * n_partitions * (padded(n_columns) + 1 + 1)
     assert peak < store.nbytes + 6 * partition  # the table itself: 25

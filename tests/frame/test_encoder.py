@@ -16,13 +16,13 @@ from dask_dl import DeepLearningClassifier
 from dask_dl.errors import DaskDLWarning, SchemaError
 from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
 from dask_dl.frame.scan import scan
-from dask_dl.frame.source import Source
+from dask_dl.frame.source import Schema, Source
 from dask_dl.state import padded
 
 
 def scan_of(frame, **roles):
     predictors = tuple(name for name in frame.columns if name not in roles.values())
-    return scan(Source(predictors, roles, 1, lambda _: frame, "the table"), task="regression")
+    return scan(Source(Schema(predictors, roles, "the table"), 1, lambda _: frame), task="regression")
 
 
 def fit(frame, *, use_all_factor_levels=True, standardize=True, **roles):

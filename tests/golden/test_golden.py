@@ -107,7 +107,9 @@ def test_metrics_of_given_predictions_are_h2os(name):
     columns = {c["name"]: c["values"] for c in columns} if isinstance(columns, list) else columns
     weights = np.array(columns["weights"], float) if "weights" in columns else None
     if case["problem"] == "regression":
-        given = metrics.regression(np.array(columns["actual"], float), np.array(columns["predict"], float), weights)
+        given = metrics.regression(
+            np.array(columns["actual"], float), np.array(columns["predict"], float), weights
+        ).metrics()
         names = {"MSE": "mse", "RMSE": "rmse", "mae": "mae", "r2": "r2"}
         if case["distribution"] == "gaussian":
             names["mean_residual_deviance"] = "deviance"
@@ -118,7 +120,7 @@ def test_metrics_of_given_predictions_are_h2os(name):
             p = np.column_stack([1 - p1, p1])
         else:
             p = np.column_stack([columns[level] for level in case["domain"]])
-        given = metrics.classification(labels, p, weights)
+        given = metrics.classification(labels, p, weights).metrics()
         names = {"MSE": "mse", "RMSE": "rmse", "logloss": "logloss", "r2": "r2"}
     for theirs, ours in names.items():
         # The cases' probabilities are rounded to five digits; ours are made to sum to 1 for the logloss.

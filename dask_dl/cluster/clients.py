@@ -1,0 +1,79 @@
+"""Finding a client to train with, or making one."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def find_client(given: Any) -> Any:
+    """The client to train with: the one given, else the active one, else None (train in this process).
+
+    Inside a task only `worker_client` makes a client active: any other task would wait for the slot that it holds itself.
+    """
+    if given is not None:
+        if not hasattr(given, "scheduler") or getattr(given, "status", None) in {"closed", "closing"}:
+            raise ClusterError(f"client={given!r} is no running dask.distributed.Client.")
+        return given
+    if "distributed" not in sys.modules:  # nobody has made a client then, and importing it takes half a second
+        return None
+    from distributed import Client, get_worker
+    from distributed.threadpoolexecutor import thread_state
+
+    with contextlib.suppress(ValueError):
+        worker = get_worker()
+        is_waited_for = getattr(thread_state, "proceed", True)
+        return None if is_waited_for else worker._get_client()  # noqa: SLF001  # what `worker_client` yields
+    try:
+        client = Client.current()
+    except ValueError:
+        return None
+    return client if client.status == "running" else None
+
+
+def slot() -> tuple[int, str] | None:
+    """Threads of the worker whose task this is, and what to call them; None outside of tasks."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import get_worker
+
+    try:
+        n = int(get_worker().state.nthreads)
+    except ValueError:
+        return None
+    return n, f"a task on a worker with {n} threads"
+
+
+@contextlib.contextmanager
+def made_client(
+    scheduler: str | None, n_workers: int | None, n_threads: int | None, memory_limit: str | None
+) -> Iterator[Any]:
+    """A client of a running cluster, or of one that is started here and ended with it; None when nothing is asked for."""
+    if scheduler is None and n_workers is None:
+        yield None
+        return
+    from dask.utils import parse_bytes
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ClusterError(f"--scheduler {scheduler}: cannot be reached: {error}") from error
+        with client:
+            yield client
+        return
+    settings: dict[str, Any] = {"n_workers": n_workers, "threads_per_worker": n_threads or 1}
+    if memory_limit is not None:
+        try:
+            settings["memory_limit"] = memory_limit if memory_limit == "auto" else parse_bytes(memory_limit)
+        except ValueError as error:
+            raise ClusterError(f"--memory-limit: {memory_limit!r} is neither like 4GiB nor auto.") from error
+    with LocalCluster(**settings) as cluster, Client(cluster) as client:
+        yield client

@@ -1,0 +1,304 @@
+"""The workers that take part in a training: how they join, what each holds, and what becomes of it when one is gone.
+
+Everything on the workers is a cache (`residence`). What must not get lost is here: which blocks belong to whom, and which
+version of the weights counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from distributed import span
+
+from dask_dl.cluster import environment, residence
+from dask_dl.cluster.members import Members
+from dask_dl.cluster.residence import GoneError, Residence, name_of
+from dask_dl.cluster.work import Call, Work, within
+from dask_dl.errors import ClusterError, NoWorkersError, ReplicasLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from dask_dl.cluster.members import Member
+    from dask_dl.cluster.station import Setup
+    from dask_dl.cluster.tables import Table
+    from dask_dl.node.parallelism import Parallelism
+
+#: How often a step is tried again after workers were lost in it.
+ATTEMPTS = 20
+#: Seconds that the cluster gets to say what is installed, and to clean up.
+ASKING = 30.0
+
+
+class Crew:
+    """Workers, with the blocks and the weights that they hold.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    timeout : float
+        Seconds to wait for a worker when there is none.
+    say : callable
+        Told, in a line, of whatever happens to workers.
+    """
+
+    setup: Setup  #: what residences have to know, from the start of the training on
+    choice: Callable[[Member], Parallelism]  #: what the threads of a worker shall do
+
+    def __init__(self, client: Any, timeout: float, say: Callable[[str], None]) -> None:
+        self.client = client
+        self.job = uuid.uuid4().hex[:8]
+        self.members = Members(client)
+        self.work = Work(client, self.members, self.job, timeout)
+        self.tables: dict[str, Table] = {}
+        self.taking_part: dict[str, Member] = {}
+        self.version = 0  #: of the weights; 0: there are none yet
+        self.holders: set[str] = set()  #: workers that have this version
+        self.cores: dict[str, int] = {}  #: of every worker that said what is installed
+        self._timeout, self._say = timeout, say
+        self._refused: set[str] = set()  #: workers that cannot take part
+        self._terms: dict[str, int] = {}
+        self._invited: dict[str, int] = {}  #: how often a worker has been
+        self._joining: dict[str, Any] = {}  #: newcomer -> future: it compiles
+        self._moving: dict[tuple[str, str, int], Any] = {}  #: (worker, table, partition) -> future: blocks on their way
+        self._is_level = True  #: whether all workers have had their share of blocks
+        self._cleanup = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.members.wait(self._timeout, self.work.on_wait)
+        self._cleanup.enter_context(span("dask-dl-fit"))
+        self._cleanup.callback(self._leave)
+        try:
+            for warning in self._ask(list(self.members.alive)):
+                warnings.warn(warning, stacklevel=6)
+            error = within(ASKING, lambda: self.client.register_plugin(Residence(self.job)))
+            if error is not None:
+                self._fail(error)
+        except BaseException:  # an interrupt too must leave nothing behind
+            self._cleanup.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    @staticmethod
+    def _fail(error: Exception) -> NoReturn:
+        raise ClusterError(f"the workers could not be prepared: {error!r}. Restart those that hang.") from error
+
+    def _leave(self) -> None:
+        """Nothing stays on the workers: no future, no thread, no state."""
+        unfinished = [f for f in (*self._joining.values(), *self._moving.values()) if f.status == "pending"]
+        if unfinished:
+            within(ASKING, lambda: self.client.cancel(unfinished))
+        self.work.sweep()
+        within(ASKING, lambda: self.client.unregister_worker_plugin(name_of(self.job)))
+
+    def _ask(self, workers: list[str]) -> list[Warning]:
+        """Learn what is installed on workers; returns warnings. Raises ClusterError when they cannot do the work."""
+        answers: dict[str, Any] = {}
+
+        def ask() -> None:
+            answers.update(self.client.run(environment.describe, workers=workers, on_error="return"))
+
+        error = within(ASKING, ask)
+        if error is not None and len(workers) > 1:  # one of them may keep the others from being heard
+            warned: list[Warning] = []
+            for worker in workers:
+                with contextlib.suppress(ClusterError):
+                    warned += self._ask([worker])
+            if not self.cores:
+                self._fail(error)
+            return warned
+        if error is not None:
+            self._refused.update(workers)
+            self._say(f"not used: {workers[0]} could not be asked what is installed: {error!r}")
+            self._fail(error)
+        found = environment.check(answers)
+        self.cores |= {worker: facts["cores"] for worker, facts in answers.items()}
+        return list(found)
+
+    def term(self, worker: str) -> int:
+        """How often a worker was taken for lost: tasks of an earlier term come too late."""
+        return self._terms.get(worker, 0)
+
+    # ---- who is there -----------------------------------------------------------------------------------------------
+
+    def strengths(self) -> dict[str, int]:
+        """Threads of the workers that can take part, or do if the training has begun. Raises NoWorkersError."""
+        members: Mapping[str, Member] = self.taking_part
+        while not members:
+            alive = self.members.wait(self._timeout, self.work.on_wait)
+            members = {worker: member for worker, member in alive.items() if worker in self.cores}
+            if not members:
+                self._ask(list(alive))
+        return {worker: member.n_threads for worker, member in members.items()}
+
+    def settle(self, *kept: Iterable[Any]) -> None:
+        """Before a step: the gone are forgotten, the new taken in; all workers have weights, and all blocks a worker.
+
+        Futures are released but for those in `kept`.
+        """
+        self.work.sweep(self._joining.values(), self._moving.values(), *kept)
+        for _ in range(ATTEMPTS):
+            self.look()
+            self.welcome()
+            if self.version:
+                self._bring_weights()
+            if any(len(table.holder) < len(table.pieces) for table in self.tables.values()):
+                for table in self.tables.values():
+                    table.fill(self.strengths)
+                continue  # somebody may have gone meanwhile
+            if self.version:
+                self._move_blocks()
+            if self.taking_part.keys() <= self.members.alive.keys():
+                return
+        raise self.too_often()
+
+    @staticmethod
+    def too_often() -> ClusterError:
+        """When trying again is of no use."""
+        return ClusterError(
+            f"workers were lost {ATTEMPTS} times in a row. See their logs: do they die of too little memory?"
+        )
+
+    def look(self) -> None:
+        """Forget workers that are gone."""
+        alive = self.members.look()
+        self.lose([worker for worker in self.taking_part if worker not in alive], "is gone")
+
+    def lose(self, workers: Iterable[str], why: str) -> None:
+        """Forget workers, and what they held. Those that are alive after all may join anew."""
+        for worker in workers:
+            if self.taking_part.pop(worker, None) is None:
+                continue
+            n = sum(table.lose([worker]) for table in self.tables.values())
+            self._terms[worker] = self.term(worker) + 1
+            self._say(f"worker {worker} {why}: its {n:,} blocks have to be read again")
+            self.holders.discard(worker)
+            for key in [key for key in self._moving if key[0] == worker]:
+                del self._moving[key]
+                self._is_level = False
+
+    def welcome(self, *, all_of_them: bool = False) -> None:
+        """Take in workers that have compiled the kernels, and have new ones compile.
+
+        Waits only where nobody is left, or for `all_of_them`. Raises NoWorkersError.
+        """
+        while True:
+            alive = self.members.wait(self._timeout, self.work.on_wait)
+            new = sorted(alive.keys() - self.taking_part.keys() - self._joining.keys() - self._refused)
+            if new:
+                self._invite(new)
+            if self._joining and (all_of_them or not self.taking_part):
+                self.work.wait(dict(self._joining))
+            for worker, future in list(self._joining.items()):
+                if future.status == "pending" and worker in alive:
+                    continue
+                del self._joining[worker]
+                if future.status == "finished":
+                    self.taking_part[worker] = alive[worker]
+                    self._is_level = False
+                    if self.version:
+                        self._say(f"worker {worker} joined")
+            if self.taking_part:
+                return
+            if self._refused >= alive.keys():
+                raise NoWorkersError("none of the workers that are left can do the work: see what was said of them.")
+
+    def _invite(self, workers: list[str]) -> None:
+        """Have workers get ready for taking part."""
+        strangers = [worker for worker in workers if worker not in self.cores]
+        try:
+            if strangers:
+                self._ask(strangers)
+        except ClusterError as error:
+            self._refused.update(strangers)
+            self._say(f"not used: {error}")
+            workers = [worker for worker in workers if worker not in strangers]
+        for worker in workers:
+            self._invited[worker] = self._invited.get(worker, 0) + 1
+            if self._invited[worker] > ATTEMPTS:
+                self._refused.add(worker)
+                self._say(f"not used: {worker} was lost {ATTEMPTS} times")
+        workers = [worker for worker in workers if worker not in self._refused]
+        calls = {worker: Call(residence.ready, (self.job, self.setup, self.term(worker))) for worker in workers}
+        self._joining |= self.work.on_each("compile", calls)
+
+    # ---- what they hold ---------------------------------------------------------------------------------------------
+
+    def _bring_weights(self) -> None:
+        """Workers without the weights that count get them from one that has them. Raises ReplicasLostError."""
+        while behind := [worker for worker in self.taking_part if worker not in self.holders]:
+            if not self.holders:
+                raise ReplicasLostError("all workers that held the weights are gone.")
+            source = min(self.holders)
+            given = self.work.submit("give", source, residence.give, self.job, self.version)
+            done, lost = self.take(given, behind, source)
+            if not done:
+                self.lose([source] if given.status != "finished" else lost, "did not answer")
+
+    def take(self, given: Any, workers: Iterable[str], source: str) -> tuple[dict[str, Any], set[str]]:
+        """Workers go on with a network, a future that lies on `source`; returns those that do, and those that were lost."""
+        calls = {
+            worker: Call(
+                residence.take, (given, self.job, self.version, self.setup, self.choice(self.taking_part[worker]))
+            )
+            for worker in workers
+        }
+        done, lost = self.work.run("take", calls, also=[source])
+        self.holders |= done.keys()
+        return done, lost
+
+    def _move_blocks(self) -> None:
+        """Blocks that newcomers have read become theirs; others are sent on their way, beside the training."""
+        if self._moving:
+            if any(future.status == "pending" for future in self._moving.values()):
+                return
+            self._take_over()
+        if self._is_level:
+            return
+        self._is_level = True
+        for name, table in self.tables.items():
+            moves = table.moves(self.strengths())
+            try:
+                sent = table.send(moves, staged=True) if moves else {}
+            except GoneError:
+                self._is_level = False  # another time
+                return
+            self._moving |= {(worker, name, k): future for (worker, k), future in sent.items()}
+
+    def _take_over(self) -> None:
+        """Between two rounds: newcomers take part with their blocks; where they do, former holders let go of them."""
+        arrived, lost = self.work.results(self._moving, self.work.wait(self._moving))
+        self._moving = {}
+        self._is_level = not lost
+        taken: dict[str, list[tuple[str, int]]] = {}
+        for (worker, name, _), held in arrived.items():
+            if worker in self.taking_part:
+                taken.setdefault(worker, []).extend((name, k) for k in held.n_used)
+        calls = {worker: Call(residence.take_over, (self.job, blocks)) for worker, blocks in taken.items()}
+        done, failed = self.work.run("move", calls)
+        given: dict[str, list[tuple[str, int]]] = {}
+        for (worker, name, _), held in arrived.items():
+            if worker in done:
+                for k in held.n_used:
+                    if k in self.tables[name].holder:
+                        given.setdefault(self.tables[name].holder[k], []).append((name, k))
+                self.tables[name].settle(held)
+        calls = {worker: Call(residence.give_up, (self.job, blocks)) for worker, blocks in given.items()}
+        self.lose(failed | self.work.run("move", calls)[1], "did not answer")
+
+    def of_holders(self, name: str, table: str, call: Callable[[int], Call]) -> list[Any]:
+        """What all workers with rows of a table answer, in the order of their blocks; a call is given the worker's mark."""
+        for _ in range(ATTEMPTS):
+            self.settle()
+            workers = self.tables[table].workers()
+            done, lost = self.work.run(name, {worker: call(self.tables[table].mark(worker)) for worker in workers})
+            if not lost:
+                return [done[worker] for worker in workers]
+            self.lose(lost, "did not answer")
+        raise self.too_often()

@@ -1,0 +1,419 @@
+"""A training on a Dask cluster, seen from the client: one round after another."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import dask
+import numpy as np
+
+from dask_dl import memory
+from dask_dl.cluster import residence
+from dask_dl.cluster.averaging import momentum_of
+from dask_dl.cluster.crew import ATTEMPTS, Crew
+from dask_dl.cluster.place import Portion
+from dask_dl.cluster.placement import pieces_of, portions
+from dask_dl.cluster.residence import Given, GoneError
+from dask_dl.cluster.tables import Table, scan_on
+from dask_dl.cluster.work import Call
+from dask_dl.errors import Aborted, ClusterError, DivergedError, ReplicasLostError
+from dask_dl.node.parallelism import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.cluster.members import Member
+    from dask_dl.cluster.station import Setup
+    from dask_dl.frame.blocks import Recipe
+    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.source import Source
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.node.parallelism import Parallelism
+    from dask_dl.score.metrics import Measured
+
+#: Seconds after which a worker that is alive, but does not end its share of a round, is given up, at least.
+LONGEST = 3600.0
+#: Replicas that are averaged in one task, and workers that fetch the average from one worker.
+FAN = 8
+
+
+class Cluster:
+    """Replicas on the workers of a Dask cluster; see `Place`.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Synchronous, or asynchronous with this on another thread than its event loop.
+    momentum : float or None
+        Outer momentum of the averages; None: by the number of replicas.
+    timeout : float
+        Seconds to wait for a worker when there is none.
+    say : callable
+        Told, in a line, of whatever happens to workers.
+    cancelled : callable
+        Asked while tables are read; True ends that by a ClusterError. The rounds ask for themselves.
+    """
+
+    is_local = False
+
+    def __init__(
+        self,
+        client: Any,
+        *,
+        momentum: float | None,
+        timeout: float,
+        say: Callable[[str], None],
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.crew = Crew(client, timeout, say)
+        self.work = self.crew.work
+        self.work.on_wait = self._unless_cancelled
+        self._cancelled = cancelled
+        self.n_seen = 0
+        self.n_rows = 0
+        self._momentum = momentum
+        self._outer = 0.0  #: momentum of this round
+        self._n_averages = 0  #: since the weights were given
+        self._places: dict[str, tuple[str, ...]] = {}  #: label of a table -> workers that scanned its partitions
+        self._cuts: dict[str, int | None] = {}  #: table -> largest key of its sample
+        self._trained: dict[str, Any] = {}  #: worker -> future of what it contributes to the average
+        self._received: dict[str, Any] = {}  #: worker -> future: it goes on from the average
+        self._threads: dict[str, Parallelism] = {}
+        self._speed = 0.0  #: rows per second of the last round
+
+    def __enter__(self) -> Self:
+        self.crew.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.crew.__exit__()
+
+    def _unless_cancelled(self) -> None:
+        if self._cancelled():
+            raise ClusterError("the training was cancelled before it began.")
+
+    # ---- tables -----------------------------------------------------------------------------------------------------
+
+    def scan(self, source: Source, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+        """Read every partition once, where it lies; what was found is merged there too."""
+        found = scan_on(self.work, source, task, progress)
+        self._places[source.label] = found.places
+        self.work.sweep()
+        return found.scan
+
+    def choose(
+        self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
+    ) -> Parallelism:
+        """What the threads of the strongest worker will do: each trains with its own, no more than its cores."""
+
+        def choice(member: Member) -> Parallelism:
+            n = member.n_threads
+            what = f"a worker of {n} threads" if n > 1 else "a worker of one thread"
+            n_cores = self.crew.cores.get(member.address, n)
+            if n_cores < n:
+                n, what = n_cores, f"{what} on {n_cores} cores"
+            asked = effective["n_jobs"]
+            return choose(
+                topology,
+                optimizer,
+                n_rows=n_rows * member.n_threads // self._n_slots(),
+                n_jobs=None if asked is None else min(asked, n),
+                parallelism=effective["parallelism"],
+                interval=effective["exchange_interval"],
+                reproducible=effective["reproducible"],
+                available=(n, what),
+            )
+
+        self.crew.choice = choice
+        return max(
+            (choice(member) for member in self.crew.members.alive.values()), key=lambda threads: threads.n_threads
+        )
+
+    def _n_slots(self) -> int:
+        return max(1, sum(member.n_threads for member in self.crew.members.alive.values()))
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that train, in all."""
+        return sum(
+            self.crew.choice(member).n_threads for member in (self.crew.taking_part or self.crew.members.alive).values()
+        )
+
+    @property
+    def n_replicas(self) -> int:
+        """Workers that train."""
+        return max(1, len(self.crew.tables["training"].workers()))
+
+    def portion(self, found: Scan, validation: Scan | None) -> Portion:
+        """The share of the strongest worker, and a block more."""
+        members = self.crew.members.alive.values()
+        most = max(member.n_threads for member in members)
+        share = most / self._n_slots()
+
+        def rows(scanned: Scan) -> int:
+            largest = max(piece.n for piece in pieces_of(scanned.rows, len(members)))
+            return min(scanned.n_rows, int(share * scanned.n_rows) + largest)
+
+        n_validation = rows(validation) if validation else 0
+        # The last average and its velocity; what is averaged, what comes of it, and a copy on its way to the driver.
+        n_kept = 2 + min(FAN, len(members)) + 1 if len(members) > 1 else 2
+        return Portion(rows(found), n_validation, most, share, n_kept)
+
+    def too_small(self, peak: int) -> str | None:
+        """Dask pauses a worker at a share of its limit, and then no round ends there."""
+        pause = float(dask.config.get("distributed.worker.memory.pause") or 1.0)
+        small = {w: m.memory_limit for w, m in self.crew.members.alive.items() if 0 < pause * m.memory_limit < peak}
+        if not small:
+            return None
+        return (
+            f"{len(small)} workers have too little memory, {min(small)} for example {memory.size(min(small.values()))}, of "
+            f"which Dask lets it use {pause:.0%}: up to {memory.size(peak)} may be needed. Raise their memory limit, use more "
+            f"workers, or smaller partitions."
+        )
+
+    def load(
+        self,
+        table: str,
+        source: Source,
+        found: Scan,
+        recipe: Recipe,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Encode a table on the workers, near its partitions as far as that divides the work; returns how many rows count."""
+        n_workers = len(self.crew.strengths())
+        new = Table(self.work, table, source, found, recipe, self._places[source.label], n_workers, self.crew.term)
+        new.fill(self.crew.strengths, progress)
+        self.crew.tables[table] = new
+        self.work.sweep()
+        return sum(new.n_used.values())
+
+    def fingerprint(self, table: str) -> list[int]:
+        """The sum of those of all blocks."""
+        job = self.crew.job
+        parts = self.crew.of_holders("fingerprint", table, lambda mark: Call(residence.fingerprint, (job, table, mark)))
+        return [sum(sums) % 2**64 for sums in zip(*parts, strict=True)]
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        setup: Setup,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        n_halvings: int,
+        on_change: Callable[[Parallelism], None],
+    ) -> None:
+        """Get all workers ready, and give them these weights."""
+        self.crew.setup, self._on_change = setup, on_change
+        self.work.on_wait = lambda: None
+        self.crew.welcome(all_of_them=True)
+        for name, table in self.crew.tables.items():
+            n, n_all = setup.samples[name], sum(table.n_used.values())
+            self._cuts[name] = None
+            if 0 < n < n_all:
+                keys = np.concatenate(self._candidates(name, n, n_all, setup.seed))
+                self._cuts[name] = int(np.partition(keys, n - 1)[n - 1]) if len(keys) >= n else None
+        self.n_rows = sum(self.crew.tables["training"].n_used.values())
+        self.restore(flat, states, n_seen, n_halvings)
+
+    def _candidates(self, table: str, n: int, n_all: int, seed: int) -> list[NDArray[np.uint64]]:
+        def call(mark: int) -> Call:
+            return Call(residence.candidates_of, (self.crew.job, table, mark, n, n_all, seed))
+
+        return self.crew.of_holders("sample", table, call)
+
+    def compile(self) -> None:
+        """Workers have compiled when they began to take part."""
+
+    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
+        """A round: every worker trains its share of the next `n` rows, from the same weights."""
+        self._trained, self._received = {}, {}
+        if on_rows is not None:  # there may be nobody to train, and an end in sight
+            self.work.on_wait = lambda: on_rows(0)
+        try:
+            self.crew.settle()
+        finally:
+            self.work.on_wait = lambda: None
+        table = self.crew.tables["training"]
+        workers = table.workers()
+        rows = [table.n_used_of(worker) for worker in workers]
+        starts, stops = portions(self.n_seen, rows), portions(self.n_seen + n, rows)
+        busy = {w: (start, stop) for w, start, stop in zip(workers, starts, stops, strict=True) if stop > start}
+        momentum = momentum_of(len(busy), self._n_averages) if self._momentum is None else self._momentum
+        self._outer = momentum if len(busy) > 1 else 0.0
+        calls = {
+            worker: Call(
+                residence.train, (self.crew.job, self.crew.version, table.mark(worker), start, stop, self._outer > 0)
+            )
+            for worker, (start, stop) in busy.items()
+        }
+        limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
+        began, futures = time.monotonic(), {}
+        try:
+            for worker, call in calls.items():
+                futures[worker] = self.work.submit("train", worker, call.function, *call.arguments)
+            lost = self.work.wait(futures, lambda: on_rows(0) if on_rows is not None else None, limit=limit)
+        except BaseException as error:
+            self._break_off(futures, error)
+            raise
+        self._accept(futures, lost)
+        self._speed = n / (time.monotonic() - began)
+        if on_rows is not None:
+            on_rows(sum(stop - start for worker, (start, stop) in busy.items() if worker not in lost))
+
+    def _accept(self, futures: Mapping[str, Any], lost: set[str]) -> None:
+        """Keep what was trained for the average; rows of the lost count as not learned, so that they are made up for."""
+        self._trained = {worker: future for worker, future in futures.items() if worker not in lost}
+        self.crew.lose(lost, "was lost in a round")
+
+    def _break_off(self, futures: Mapping[str, Any], error: BaseException) -> None:
+        """A round that is interrupted ends between two rows, one that diverged for good."""
+        try:
+            lost = self.work.stop(futures, self.crew.version)
+        except KeyboardInterrupt as interrupt:
+            raise Aborted from interrupt
+        except DivergedError:
+            lost = set(futures)
+        if not isinstance(error, Exception):
+            self._accept(futures, lost)
+
+    def average(self) -> None:
+        """A tree of averages on the workers, and all of them go on from its root."""
+        for _ in range(ATTEMPTS):
+            if not self._trained:
+                return
+            if not self._received:
+                self._send_average()
+            lost = self.work.wait(self._received, also=self._trained)
+            reports, lost = self.work.results(self._received, lost)
+            self._received = {}
+            if not reports:
+                reports = self._confirmed()
+            if reports:
+                self._n_averages += 1
+                self.crew.holders = set(reports)
+                self.crew.lose(
+                    [w for w in self.crew.taking_part if w in lost and w not in reports], "was lost while averaging"
+                )
+                self._note(reports)
+                self._trained = {}
+                return
+            # Nobody has it, so what was trained is still where it was, except on those that are gone.
+            self.crew.look()
+            self._trained = {w: future for w, future in self._trained.items() if w in self.crew.taking_part}
+        raise self.crew.too_often()
+
+    def _confirmed(self) -> dict[str, residence.Report]:
+        """Reports of workers that went on from the average before it was known that others could not."""
+        self.crew.look()
+        calls = {w: Call(residence.confirm, (self.crew.job, self.crew.version)) for w in self.crew.taking_part}
+        return {worker: report for worker, report in self.work.run("confirm", calls)[0].items() if report is not None}
+
+    def _send_average(self) -> None:
+        """Submit the tree, and what workers do with its root; an interrupt in between leaves what may be waited for.
+
+        Every attempt has a version of its own, so that nobody mistakes one for another.
+        """
+        self.crew.version += 1
+        self.crew.holders = set()
+        layer = sorted(self._trained.items())
+        outer = self._outer if len(layer) > 1 else 0.0  # the mean of one is its own arrays
+        while len(layer) > 1:
+            groups = [layer[k : k + FAN] for k in range(0, len(layer), FAN)]
+            layer = [
+                (group[0][0], self.work.submit("average", group[0][0], residence.average, *(f for _, f in group)))
+                for group in groups
+            ]
+        ((_, mean),) = layer
+        sent: list[Any] = []
+        for k, worker in enumerate(sorted(self.crew.taking_part)):
+            # The first few fetch it from the root, every other one when somebody before it has a copy too.
+            after = sent[k // FAN - 1] if k >= FAN else None
+            arguments = (mean, self.crew.job, self.crew.version, outer, self.n_seen, after)
+            sent.append(self.work.submit("receive", worker, residence.receive, *arguments))
+            self._received[worker] = sent[-1]
+
+    def _note(self, reports: Mapping[str, residence.Report]) -> None:
+        report = reports[min(reports)]
+        self.n_seen = report.n_seen
+        for worker, other in reports.items():
+            before = self._threads.get(worker)
+            self._threads[worker] = other.threads
+            if before is not None and before != other.threads:
+                self._on_change(other.threads)
+        if report.unsound is not None:
+            raise DivergedError(
+                f"{report.unsound} after {self.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "
+                f"use activation='tanh', add l1 or l2, or start from smaller weights."
+            )
+
+    def measure(self, table: str) -> Measured:
+        """Measure on the workers, each on its rows of the sample; what they found is merged here."""
+        parts = self.crew.of_holders(
+            "score",
+            table,
+            lambda mark: Call(residence.measure, (self.crew.job, self.crew.version, table, mark, self._cuts[table])),
+        )
+        total: Measured | None = None
+        for part in parts:
+            if part is not None:
+                total = part if total is None else total.merge(part)
+        assert total is not None, "fit has seen that there are rows that count"
+        return total
+
+    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Fetched from a worker. Raises ReplicasLostError."""
+        self.crew.look()
+        for worker in sorted(self.crew.holders):
+            done, lost = self.work.run("give", {worker: Call(residence.give, (self.crew.job, self.crew.version))})
+            if done:
+                flat, *states = (np.require(vector, requirements="W") for vector in done[worker].vectors)
+                return flat, tuple(states)
+            self.crew.lose(lost, "did not answer")
+        raise ReplicasLostError("all workers that held the weights are gone.")
+
+    snapshot = weights
+
+    def restore(
+        self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
+    ) -> None:
+        """Give all workers these weights. Raises NoWorkersError."""
+        self._trained, self._received, self.crew.holders = {}, {}, set()
+        self.crew.version += 1
+        given = Given((flat, *states), None, n_seen, n_halvings)
+        for _ in range(ATTEMPTS):
+            self.crew.look()
+            self.crew.welcome()
+            source = min(self.crew.taking_part)
+            try:
+                data = self.work.send(given, source)
+            except GoneError:
+                continue
+            done, lost = self.crew.take(data, self.crew.taking_part, source)
+            self.crew.lose(lost, "did not answer")
+            if done:
+                self.n_seen, self._n_averages = n_seen, 0
+                return
+        raise self.crew.too_often()
+
+    def report(self) -> dict[str, Any]:
+        """Parameters of threads as they came to be, of the first worker and the number of all."""
+        threads = {
+            worker: self._threads.get(worker) or self.crew.choice(member)
+            for worker, member in self.crew.taking_part.items()
+        }
+        if not threads:
+            return {}
+        one = threads[min(threads)]
+        layers = one.by_layer(self.crew.setup.topology)
+        return {
+            "n_jobs": sum(each.n_threads for each in threads.values()),
+            "exchange_interval": one.interval if one.way == "staleness" else None,
+            "parallelism": {layer: f"{len(threads)} workers: {way}" for layer, way in layers.items()},
+        }

@@ -1,0 +1,78 @@
+"""Which workers of a cluster can be relied on at this moment."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.errors import NoWorkersError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds without a sign of life after which a worker is taken for lost: heartbeats come every half second to few seconds.
+CUT_OFF = 15.0
+#: Seconds that the scheduler may take to answer.
+ANSWER = 30.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """A worker."""
+
+    address: str
+    n_threads: int
+    memory_limit: int  #: bytes; 0: none
+    host: str
+
+
+class Members:
+    """Looks at the scheduler's list of workers.
+
+    A worker counts when it runs and its heartbeat has moved within CUT_OFF seconds; one that is closing or gone does not.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.alive: dict[str, Member] = {}
+        self.paused: list[str] = []  #: workers that are there but take no tasks
+        self.looked = -1e9  #: when, of `time.monotonic`
+        self._beats: dict[str, tuple[float, float]] = {}  #: address -> (heartbeat, when it was new here)
+
+    def look(self) -> dict[str, Member]:
+        """The workers that count now, by address."""
+        try:
+            workers = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER)["workers"]
+        except (OSError, TimeoutError, RuntimeError, AttributeError):  # the scheduler, or the client, is gone
+            workers = {}
+        now = self.looked = time.monotonic()
+        alive = {}
+        for address, worker in sorted(workers.items()):
+            beat, since = self._beats.get(address, (None, now))
+            is_running = worker.get("status", "running") == "running"
+            if is_running and worker["last_seen"] != beat:
+                beat, since = worker["last_seen"], now
+            self._beats[address] = beat, since  # type: ignore[assignment]  # None until it was seen running
+            if now - since < CUT_OFF and worker.get("status") not in {"closing", "closing_gracefully", "closed"}:
+                limit = int(worker.get("memory_limit") or 0)
+                alive[address] = Member(address, int(worker["nthreads"]), limit, str(worker.get("host", address)))
+        self._beats = {address: beat for address, beat in self._beats.items() if address in workers}
+        self.alive = alive
+        self.paused = [address for address, worker in workers.items() if worker.get("status") == "paused"]
+        return alive
+
+    def wait(self, timeout: float, on_poll: Callable[[], None] | None = None) -> dict[str, Member]:
+        """The workers that count, as soon as there are any. Raises NoWorkersError after `timeout` seconds without one."""
+        deadline = time.monotonic() + timeout
+        while not self.look():
+            if time.monotonic() > deadline or self.client.status in {"closed", "closing"}:
+                paused = f" {len(self.paused)} are paused: their memory is full." if self.paused else ""
+                raise NoWorkersError(
+                    f"the cluster had no worker for {timeout:g} s ({self.client!r}).{paused} Start workers, or wait longer for "
+                    f"them: worker_timeout."
+                )
+            if on_poll is not None:
+                on_poll()
+            time.sleep(0.2)
+        return self.alive

@@ -1,0 +1,127 @@
+"""What a place that trains can do: this process (the twin), or a Dask cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dask_dl.cluster.station import Setup
+    from dask_dl.frame.blocks import Recipe
+    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.source import Source
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.node.parallelism import Parallelism
+    from dask_dl.score.metrics import Measured
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What the process with most of the work has to do of it: for the estimate of its memory."""
+
+    n_rows: int  #: of the training table that it holds
+    n_validation: int  #: of the validation table
+    n_readers: int = 1  #: partitions that it reads at a time
+    share: float = 1.0  #: of the rows to score on
+    n_kept: int | None = None  #: networks beside its own that it may hold; None: what a process on its own keeps
+
+
+class Place(Protocol):
+    """Somewhere tables are scanned, encoded and trained on; the verbs are called in this order.
+
+    Those from `train` on raise `DivergedError`. A context manager: what it left behind elsewhere is gone at its end.
+    """
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of an epoch."""
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that train, in all."""
+
+    @property
+    def n_replicas(self) -> int:
+        """Replicas that are averaged."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the weights are in this process, where they cannot get lost."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def scan(self, source: Source, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+        """Read every partition once."""
+
+    def choose(
+        self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
+    ) -> Parallelism:
+        """What the threads of a process will do with a table of so many rows that count."""
+
+    def portion(self, found: Scan, validation: Scan | None) -> Portion:
+        """How much of the work the busiest process will get."""
+
+    def too_small(self, peak: int) -> str | None:
+        """What to say when some processes have less memory than the busiest one may need."""
+
+    def load(
+        self,
+        table: str,
+        source: Source,
+        found: Scan,
+        recipe: Recipe,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Encode the table of that name; returns how many of its rows count."""
+
+    def fingerprint(self, table: str) -> list[int]:
+        """See `Blocks.fingerprint`."""
+
+    def start(
+        self,
+        setup: Setup,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        n_halvings: int,
+        on_change: Callable[[Parallelism], None],
+    ) -> None:
+        """Begin, or go on, with these weights; no `states` means zeros."""
+
+    def compile(self) -> None:
+        """Get the kernels ready, so that no round waits for the compiler."""
+
+    @property
+    def n_seen(self) -> int:
+        """Rows learned."""
+
+    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
+        """Visit the next `n` rows."""
+
+    def average(self) -> None:
+        """Bring all replicas to their average; harmless when nothing was trained since."""
+
+    def measure(self, table: str) -> Measured:
+        """Measure the network on the sample of a table."""
+
+    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Weights and optimizer state, which may be the arrays that are trained."""
+
+    def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Copies of them."""
+
+    def restore(
+        self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
+    ) -> None:
+        """Go back to a snapshot, and take steps halved so many times from there."""
+
+    def report(self) -> dict[str, Any]:
+        """Parameters of threads as they came to be."""

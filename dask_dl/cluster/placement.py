@@ -1,0 +1,116 @@
+"""Who holds which rows, and how many of them everybody trains: arithmetic alone."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Blocks for every worker, at least, where partitions are so few that they are cut: no share is then far from the mean.
+BLOCKS_PER_WORKER = 4
+
+
+class Piece(NamedTuple):
+    """A block: rows [lo, hi) of a partition."""
+
+    partition: int
+    lo: int
+    hi: int
+
+    @property
+    def n(self) -> int:
+        """Rows."""
+        return self.hi - self.lo
+
+
+def pieces_of(rows: Sequence[int], n_workers: int) -> list[Piece]:
+    """Cut partitions of so many rows into blocks: one each, or several where workers would have too few."""
+    n_pieces = max(1, -(-BLOCKS_PER_WORKER * n_workers // max(1, len(rows)))) if n_workers > 1 else 1
+    pieces = []
+    for k, n in enumerate(rows):
+        edges = [n * i // n_pieces for i in range(n_pieces + 1)]
+        cut = [Piece(k, lo, hi) for lo, hi in itertools.pairwise(edges) if hi > lo]
+        pieces += cut or [Piece(k, 0, 0)]
+    return pieces
+
+
+def portions(n: int, weights: Sequence[int]) -> list[int]:
+    """Divide n by weights, in whole numbers whose sum is n: Webster's method (Sainte-Laguë).
+
+    It grows with n in every part, and of a multiple of the weights' sum everybody gets that multiple of the weight: so a
+    training that has come n rows far has come `portions(n, ...)` rows far on every worker, and after every epoch all rows
+    have been visited.
+    """
+    total = sum(weights)
+    parts = [(2 * n * weight + total) // (2 * total) for weight in weights]
+    excess = sum(parts) - n
+    sign = 1 if excess > 0 else -1
+
+    def priority(k: int) -> tuple[Fraction, int, int]:
+        """The least deserved goes first, or the most deserved comes first; of equals the first comes first and goes last."""
+        return -sign * Fraction(2 * parts[k] - sign, weights[k]), -sign * k, k
+
+    queue = [priority(k) for k in range(len(weights)) if weights[k]] if excess else []
+    heapq.heapify(queue)
+    for _ in range(abs(excess)):
+        *_, k = queue[0]
+        parts[k] -= sign
+        heapq.heapreplace(queue, priority(k))
+    return parts
+
+
+def placed(
+    rows: Mapping[int, int],
+    strengths: Mapping[str, int],
+    held: Mapping[int, str],
+    preferred: Mapping[int, str],
+) -> dict[int, str]:
+    """A worker for every block: where it is, or where it would like to be, as long as all get rows by their strength.
+
+    Parameters
+    ----------
+    rows : mapping
+        Block -> rows.
+    strengths : mapping
+        Worker -> threads.
+    held : mapping
+        Block -> worker that holds it. Workers without strength are gone.
+    preferred : mapping
+        Block -> worker near its source.
+    """
+    place = {block: worker for block, worker in held.items() if worker in strengths and block in rows}
+    load = dict.fromkeys(strengths, 0)
+    for block, worker in place.items():
+        load[worker] += rows[block]
+    per_thread = sum(rows.values()) / sum(strengths.values())
+    for block in sorted(rows.keys() - place.keys()):
+        near = preferred.get(block)
+        if near is None or near not in strengths or load[near] + rows[block] / 2 > per_thread * strengths[near]:
+            near = min(strengths, key=lambda worker: ((load[worker] + rows[block]) / strengths[worker], worker))
+        place[block] = near
+        load[near] += rows[block]
+    _levelled(place, load, rows, strengths)
+    return place
+
+
+def _levelled(
+    place: dict[int, str], load: dict[str, int], rows: Mapping[int, int], strengths: Mapping[str, int]
+) -> None:
+    """Move blocks from the busiest worker to the idlest, while the busiest gets better by it."""
+    for _ in range(len(place)):
+        busy, idle = (pick(strengths, key=lambda w: (load[w] / strengths[w], w)) for pick in (max, min))
+        gap = load[busy] / strengths[busy]
+        fits = [
+            block for block, worker in place.items()
+            if worker == busy and rows[block] and (load[idle] + rows[block]) / strengths[idle] < gap
+        ]  # fmt: skip
+        if busy == idle or not fits:
+            return
+        block = max(fits, key=lambda b: (rows[b], b))
+        place[block] = idle
+        load[busy] -= rows[block]
+        load[idle] += rows[block]

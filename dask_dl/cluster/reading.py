@@ -1,0 +1,118 @@
+"""The partitions of a table, read on the workers where they lie."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask
+from dask.core import get_dependencies
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from distributed import Future
+
+from dask_dl.cluster import residence
+from dask_dl.frame.scan import FAN_IN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dask_dl.cluster.work import Work
+    from dask_dl.frame.source import Schema
+
+#: In the place of a worker: none in particular.
+ANYWHERE = ""
+
+
+class Partitions:
+    """The partitions of a Dask collection, of which some can be asked for without the graph of the others.
+
+    Parameters
+    ----------
+    lazy : sequence of dask.delayed.Delayed
+    """
+
+    def __init__(self, lazy: Sequence[Any]) -> None:
+        self._keys = [part.key for part in lazy]
+        self._graph: dict[Any, Any] = {}
+        seen: set[int] = set()
+        for part in lazy:
+            graph = part.__dask_graph__()
+            if id(graph) not in seen:  # they mostly share one
+                seen.add(id(graph))
+                self._graph.update(graph)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def some(self, wanted: Mapping[str, Iterable[int]]) -> dict[str, dict[int, Any]]:
+        """Delayed objects of partitions, by the worker that wants them, with the part of the graph that they need.
+
+        What only one worker needs is run there; what several need, and all that ANYWHERE wants, runs where Dask likes, once.
+        """
+        owners: dict[Any, str] = {}
+        for worker, numbers in wanted.items():
+            stack = [self._keys[k] for k in numbers]
+            while stack:
+                key = stack.pop()
+                owner = owners.get(key)
+                if owner in {ANYWHERE, worker}:  # and so is all that it needs
+                    continue
+                is_free = owner is not None or isinstance(
+                    self._graph[key], Future
+                )  # what is persisted stays where it is
+                owners[key] = ANYWHERE if is_free else worker
+                stack += get_dependencies(self._graph, key)
+        layers: dict[str, dict[Any, Any]] = {}
+        for key, owner in owners.items():
+            layers.setdefault(_layer(owner), {})[key] = self._graph[key]
+        pinned = {
+            _layer(worker): MaterializedLayer(layers.get(_layer(worker), {}), annotations=_pinned(worker))
+            for worker in {ANYWHERE, *wanted}
+        }
+        # A few layers under fixed names: what is built on many partitions holds them once.
+        needs = {name: {_layer(ANYWHERE)} - {name} for name in pinned}
+        graph = HighLevelGraph(pinned, needs)
+        return {
+            worker: {k: Delayed(self._keys[k], graph, layer=_layer(owners[self._keys[k]])) for k in numbers}
+            for worker, numbers in wanted.items()
+        }
+
+
+def _layer(worker: str) -> str:
+    return f"source-{worker}"
+
+
+def _pinned(worker: str) -> dict[str, Any]:
+    return {"workers": [worker], "allow_other_workers": False} if worker else {}
+
+
+def scanned(work: Work, partitions: Partitions, schema: Schema, task: str) -> tuple[list[Any], Any]:
+    """Futures of the scan of every partition, and of all of them merged, FAN_IN at a time."""
+    parts = partitions.some({ANYWHERE: range(len(partitions))})[ANYWHERE]
+    one, merge = (dask.delayed(f, pure=False) for f in (residence.scan_one, residence.scan_merged))
+    layer = [one(parts[k], schema, k, task, dask_key_name=work.key("scan")) for k in range(len(partitions))]
+    leaves = layer
+    while len(layer) > 1:
+        layer = [
+            merge(layer[k : k + FAN_IN], schema, dask_key_name=work.key("scan-merge"))
+            for k in range(0, len(layer), FAN_IN)
+        ]
+    *futures, root = work.compute([*leaves, layer[0]])
+    return futures, root
+
+
+def encoded(
+    work: Work, partitions: Partitions, wanted: Mapping[str, Mapping[int, tuple[Any, ...]]]
+) -> dict[tuple[str, int], Any]:
+    """Futures of partitions that become blocks of workers: worker -> partition -> arguments of `encode`.
+
+    They are submitted together, so that what several of them need is computed once.
+    """
+    parts = partitions.some(wanted)
+    make = dask.delayed(residence.encode, pure=False)
+    tasks: dict[tuple[str, int], Any] = {}
+    for worker, by_partition in wanted.items():
+        with dask.annotate(**_pinned(worker)):
+            for k, arguments in by_partition.items():
+                tasks[worker, k] = make(parts[worker][k], *arguments, dask_key_name=work.key("encode"))
+    return dict(zip(tasks, work.compute(list(tasks.values())), strict=True))

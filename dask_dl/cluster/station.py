@@ -1,0 +1,242 @@
+"""What one process keeps of a training, and does for it: blocks of the tables, a replica that learns, a sample to score on.
+
+It knows nothing of Dask and of other stations: the twin has one, every worker of a cluster has one. All of it is a cache
+that can be built again, from the source's partitions and from the weights of another station.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dask_dl.cluster.averaging import Contribution, advance
+from dask_dl.cluster.visits import Visits
+from dask_dl.errors import DivergedError
+from dask_dl.frame.blocks import Blocks, gather, used_rows
+from dask_dl.frame.order import keys_of, uniform_sample
+from dask_dl.node.replica import Replica, predict
+from dask_dl.node.stability import instability
+from dask_dl.score import metrics
+from dask_dl.state import Rows, aligned_zeros, padded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.target import Target
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.node.parallelism import Parallelism
+    from dask_dl.score.metrics import Measured
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every station has to know of a training."""
+
+    target: Target
+    topology: Topology
+    optimizer: Optimizer
+    seed: int
+    shuffle: bool
+    samples: dict[str, int]  #: table -> rows to score on; 0: all
+
+
+class Station:
+    """Blocks, a replica and a sample.
+
+    Parameters
+    ----------
+    order : callable, optional
+        As in `Visits`.
+    """
+
+    setup: Setup  #: known from `start` on
+
+    def __init__(self, order: Callable[[int], NDArray[np.int64]] | None = None) -> None:
+        self.tables: dict[str, Blocks] = {}
+        self._cuts: dict[str, int] = {}
+        self.replica: Replica | None = None
+        self.velocity: NDArray[np.float32] | None = None  #: of the outer momentum; None while there is none
+        self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
+        self.n_halvings = 0  #: of the step
+        self._order = order
+        self._visits: Visits | None = None
+        self._samples: dict[str, list[Rows]] = {}
+
+    # ---- blocks -----------------------------------------------------------------------------------------------------
+
+    def put(self, table: str, starts: NDArray[np.int64], blocks: dict[int, Rows]) -> None:
+        """Take blocks of a table that begin at these rows."""
+        self.tables.setdefault(table, Blocks(starts)).blocks.update(blocks)
+        self._forget(table)
+
+    def drop(self, table: str, numbers: Sequence[int]) -> None:
+        """Give blocks up; those that are not here do not matter."""
+        if table in self.tables:
+            for k in numbers:
+                self.tables[table].blocks.pop(k, None)
+            self._forget(table)
+
+    def cut(self, table: str, key: int | None) -> None:
+        """The sample of a table of which only some blocks are here are rows with keys up to this; None: all rows."""
+        key = 2**64 - 1 if key is None else key
+        if self._cuts.get(table) != key:
+            self._cuts[table] = key
+            self._samples.pop(table, None)
+
+    def _forget(self, table: str) -> None:
+        """What was derived from the blocks of a table."""
+        self._samples.pop(table, None)
+        if table == "training":
+            self._visits = None
+
+    @property
+    def visits(self) -> Visits:
+        """The rows to train on."""
+        if self._visits is None:
+            setup = self.setup
+            self._visits = Visits(self.tables["training"], seed=setup.seed, shuffle=setup.shuffle, order=self._order)
+        return self._visits
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    def compile(self, setup: Setup) -> None:
+        """Get the kernels ready, so that no round waits for the compiler."""
+        topology, empty = setup.topology, np.zeros(0, np.float32)
+        replica = self.replica or Replica(topology, setup.optimizer, aligned_zeros(topology.size))
+        n_dense, none = padded(topology.n_dense), np.zeros((0, 0), np.int32)
+        replica.compile(Rows(np.zeros((0, n_dense), np.float32), none, empty, empty, empty))
+
+    def start(
+        self,
+        setup: Setup,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        threads: Parallelism,
+        on_change: Callable[[Parallelism], None] | None = None,
+    ) -> Replica:
+        """Make a replica of these weights, which it trains in place."""
+        self.setup = setup
+        self.replica = Replica(setup.topology, setup.optimizer, flat, states, n_seen, threads, on_change)
+        return self.replica
+
+    def train(self, start: int, stop: int, on_rows: Callable[[int], None] | None = None) -> float:
+        """Train the rows at places [start, stop) of the stream; returns the sum of their losses. Raises DivergedError."""
+        assert self.replica is not None
+        slices, loss = self.visits.slices(start, stop), 0.0
+        ready = [next(slices, None)]
+        while (rows := ready.pop()) is not None:
+            # The next rows are gathered while these are trained.
+            loss += self.replica.train(rows, on_rows, lambda: ready.append(next(slices, None)))
+            # Seen after a slice of rows, and not only at the end of a long round.
+            if not np.isfinite(self.replica.flat).all():
+                self.check()
+        return loss
+
+    def contribution(self, n_rows: int) -> Contribution:
+        """What the replica has learned from so many rows: its own arrays, which must not be trained before they are read."""
+        assert self.replica is not None
+        self.replica.merge()
+        return Contribution(n_rows, (self.replica.flat, *self.replica.states))
+
+    def remember(self) -> None:
+        """Keep the last average, from which a momentum is reckoned, before it is trained on."""
+        assert self.replica is not None
+        self.before = self.replica.flat.copy()
+
+    def receive(self, average: Contribution, momentum: float, n_seen: int) -> None:
+        """Go on from the average of all replicas and, with momentum, beyond it."""
+        assert self.replica is not None
+        mean, *states = average.vectors
+        if momentum:
+            before = self.replica.flat if self.before is None else self.before  # not trained: still the last average
+            if self.velocity is None:
+                self.velocity = aligned_zeros(len(before))
+            advance(before, mean, self.velocity, momentum)
+            mean = before
+        else:
+            self.velocity = None
+        self.before = None
+        self.replica.restore(mean, states, n_seen)
+
+    def check(self, found: str | None = None) -> None:
+        """Raise DivergedError when weights, or what somebody found, are not of this world."""
+        assert self.replica is not None
+        found = found or instability(self.setup.topology, self.replica.flat)
+        if found is not None:
+            raise DivergedError(
+                f"{found} after {self.replica.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "
+                f"use activation='tanh', add l1 or l2, or start from smaller weights."
+            )
+
+    # ---- scoring ----------------------------------------------------------------------------------------------------
+
+    def measure(self, table: str) -> Measured | None:
+        """Measure the network on the sample of a table, as far as it is here; None when nothing of it is."""
+        total: Measured | None = None
+        for rows in self._sample(table):
+            part = self._measured(rows)
+            if part is not None:
+                total = part if total is None else total.merge(part)
+        return total
+
+    def _sample(self, table: str) -> list[Rows]:
+        """Rows to score on: gathered once, or all blocks as they are."""
+        if table not in self._samples:
+            self._samples[table] = list(self._drawn(table))
+        return self._samples[table]
+
+    def _drawn(self, table: str) -> Iterator[Rows]:
+        store, n, purpose = self.tables[table], self.setup.samples[table], f"{table} sample"
+        rows = used_rows(store)
+        if table in self._cuts:
+            chosen = rows[keys_of(rows, self.setup.seed, purpose) <= np.uint64(self._cuts[table])]
+        else:
+            chosen = uniform_sample(rows, n, self.setup.seed, purpose)
+        if len(chosen) == len(rows):
+            yield from (store.blocks[k] for k in store.numbers)
+        elif len(chosen):
+            yield gather(store, chosen)
+
+    def _measured(self, rows: Rows) -> Measured | None:
+        assert self.replica is not None
+        setup, replica = self.setup, self.replica
+        outputs = predict(setup.topology, replica.flat, rows, replica.parallelism.n_threads)
+        if not np.isfinite(outputs).all():
+            self.check(f"{int((~np.isfinite(outputs)).sum()):,} of {outputs.size:,} outputs are not finite")
+        truth, weights = rows.target, rows.weight if len(rows.weight) else None
+        if weights is not None:
+            used = weights > 0
+            outputs, truth, weights = outputs[used], truth[used], weights[used]
+        if not len(truth):
+            return None
+        if setup.target.classes:
+            return metrics.classification(truth.astype(np.int64), outputs, weights)
+        actual, predicted = (
+            v.astype(np.float64) / setup.target.factor + setup.target.shift for v in (truth, outputs[:, 0])
+        )
+        return metrics.regression(actual, predicted, weights)
+
+    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Of the replica, with its optimizer state: its own arrays."""
+        assert self.replica is not None
+        return self.replica.flat, tuple(self.replica.states)
+
+    def restore(
+        self,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        n_halvings: int,
+        velocity: Any = None,
+    ) -> None:
+        """Go on from other weights, with steps halved so many times."""
+        assert self.replica is not None
+        self.replica.restore(flat, states, n_seen)
+        self.replica.optimizer = self.setup.optimizer._replace(scale=0.5**n_halvings)
+        self.velocity, self.before, self.n_halvings = velocity, None, n_halvings

@@ -1,0 +1,309 @@
+"""Tasks on certain workers, and waiting for them: always with an eye on the workers, and never for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distributed import wait
+from distributed.scheduler import KilledWorker
+
+from dask_dl.cluster import residence
+from dask_dl.cluster.residence import GoneError
+from dask_dl.errors import NoWorkersError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from dask_dl.cluster.members import Members
+
+#: Seconds between two looks at interrupts and deadlines while tasks run ...
+POLL = 0.1
+#: ... and between two looks at the list of workers.
+LOOK = 0.5
+#: Seconds in which at least one of some tasks must end, where nothing else is said.
+STEP = 600.0
+#: Seconds that workers get to end what they were told to end.
+STOPPING = 15.0
+
+
+class Call(NamedTuple):
+    """A task for a certain worker."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class Work:
+    """Submits tasks that are pinned to workers.
+
+    A pin to a worker that is gone would wait for ever, so whoever waits here watches the workers too. A task whose worker is
+    gone, or knows nothing of the job any more, is *lost*: the caller decides what becomes of it.
+    """
+
+    def __init__(self, client: Any, members: Members, job: str, timeout: float) -> None:
+        self.client = client
+        self.members = members
+        self.job = job
+        self.timeout = timeout  #: seconds to wait for a worker when there is none
+        self.on_wait: Callable[[], None] = lambda: (
+            None
+        )  #: called while anything is waited for; what it raises ends that
+        self._n = 0
+        self._renewed = time.monotonic()
+        self._made: list[Any] = []  #: futures that are not released yet
+
+    def key(self, name: str) -> str:
+        """A new one, that the dashboard shows as `dask-dl-<name>`."""
+        self._n += 1
+        return f"dask-dl-{name}-{self.job}-{self._n}"
+
+    def submit(self, name: str, worker: str | None, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A future, on a worker or on any."""
+        where: dict[str, Any] = {"workers": [worker], "allow_other_workers": False} if worker else {}
+        with self._open():
+            future = self.client.submit(function, *arguments, key=self.key(name), pure=False, **where)
+        self._made.append(future)
+        return future
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[None]:
+        """A client that was closed meanwhile has no workers. Raises NoWorkersError."""
+        try:
+            yield
+        except Exception as error:
+            if self.client.status in {"closed", "closing"}:
+                raise NoWorkersError(
+                    f"the client was closed in the middle of the training: {self.client!r}."
+                ) from error
+            raise
+
+    def send(self, value: Any, worker: str | None = None) -> Any:
+        """A future of a value that is sent to a worker, or to any. Raises GoneError."""
+        where = {"workers": [worker]} if worker else {}
+        needed = [worker] if worker else []
+        (future,) = self.ask(lambda: self.client.scatter([value], hash=False, **where), needed)
+        self._made.append(future)
+        return future
+
+    def compute(self, tasks: Sequence[Any]) -> list[Any]:
+        """Futures of Delayed objects."""
+        with self._open():
+            futures: list[Any] = self.client.compute(tasks, optimize_graph=False)
+        self._made += futures
+        return futures
+
+    def sweep(self, *kept: Iterable[Any]) -> None:
+        """Release all futures but those of some collections, so that neither scheduler nor workers keep what is over.
+
+        At once, and not when Python happens to collect them.
+        """
+        keep = {id(future): future for futures in kept for future in futures}
+        for future in self._made:
+            if id(future) not in keep:
+                future.release()
+        self._made = list(keep.values())
+
+    def on_each(self, name: str, calls: Mapping[str, Call]) -> dict[str, Any]:
+        """A future for every worker."""
+        return {worker: self.submit(name, worker, call.function, *call.arguments) for worker, call in calls.items()}
+
+    def run(
+        self,
+        name: str,
+        calls: Mapping[str, Call],
+        on_poll: Callable[[], None] | None = None,
+        *,
+        also: Iterable[str] = (),
+        limit: float = STEP,
+    ) -> tuple[dict[str, Any], set[str]]:
+        """Results by worker, and the workers that were lost; see `wait`."""
+        futures = self.on_each(name, calls)
+        return self.results(futures, self.wait(futures, on_poll, also=also, limit=limit))
+
+    def results(self, futures: Mapping[Any, Any], lost: set[Any]) -> tuple[dict[Any, Any], set[Any]]:
+        """Fetch what tasks returned; a result that is lost on the way counts as lost."""
+        done = {key: future for key, future in futures.items() if key not in lost}
+        while done:
+            wanted = list(done.values())
+            try:
+                found = self.ask(
+                    lambda wanted=wanted: self.client.gather(wanted, errors="skip"),  # type: ignore[misc]  # mypy cannot infer a lambda's default
+                    [_worker(key) for key in done],
+                )
+            except GoneError:
+                found = []
+            if len(found) == len(done):
+                return dict(zip(done, found, strict=True)), lost
+            gone = {key for key, f in done.items() if _worker(key) not in self.members.alive or f.status != "finished"}
+            gone = gone or set(done)  # nobody knows which of them
+            self._cancel([done[key] for key in gone])
+            lost = lost | gone
+            done = {key: future for key, future in done.items() if key not in gone}
+        return {}, lost
+
+    def ask(self, work: Callable[[], Any], workers: Iterable[str]) -> Any:
+        """What a call of Dask returns that may wait for these workers. Raises GoneError when one of them is gone."""
+        answer: list[Any] = []
+        errors: list[BaseException] = []
+        needed = set(workers)
+
+        def run() -> None:
+            try:
+                answer.append(work())
+            except BaseException as error:  # noqa: BLE001  # raised by the caller, if it still waits
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="dask_dl-asking", daemon=True)
+        thread.start()
+        began = time.monotonic()
+        while thread.is_alive():
+            thread.join(POLL)
+            self._look_after()
+            now = time.monotonic()
+            if now - self.members.looked > LOOK and not self.members.look().keys() >= needed:
+                raise GoneError("a worker was lost while it was asked.")
+            if now - began > STEP:
+                raise GoneError(f"a worker did not answer within {STEP:g} s.")
+        if errors:
+            raise GoneError(f"a worker could not be asked: {errors[0]}") from errors[0]
+        return answer[0]
+
+    def _cancel(self, futures: list[Any]) -> None:
+        with contextlib.suppress(Exception):  # they are of no interest any more, and the client may be closed
+            self.client.cancel(futures)
+
+    def _look_after(self) -> None:
+        """What is to be done now and then, however long something takes."""
+        self.on_wait()
+        if time.monotonic() - self._renewed > residence.LEASE / 10:
+            self._renewed = time.monotonic()
+            renewing = threading.Thread(
+                target=lambda: self.client.run(residence.renew, self.job, on_error="ignore"),
+                name="dask_dl-renewing",
+                daemon=True,
+            )
+            renewing.start()
+
+    def wait(
+        self,
+        futures: Mapping[Any, Any],
+        on_poll: Callable[[], None] | None = None,
+        *,
+        also: Iterable[str] = (),
+        limit: float = STEP,
+        explain: Callable[[Any, Exception], Exception] | None = None,
+    ) -> set[Any]:
+        """Until every task has ended or is lost; returns the keys of those that are lost.
+
+        Parameters
+        ----------
+        futures : mapping
+            By worker, or by a tuple that begins with it.
+        on_poll : callable, optional
+            Called ten times a second; what it raises ends the waiting.
+        also : iterable of str
+            Workers without which no task can end: when one of them is gone, all are lost.
+        limit : float
+            Seconds after which tasks are given up when not one of them has ended in this time.
+        explain : callable, optional
+            Given the key and what its task raised, returns what to raise.
+        """
+        lost: set[Any] = set()
+        n_before, since = -1, time.monotonic()
+        while True:
+            lost |= {key for key, future in futures.items() if future.status in {"cancelled", "lost"}}
+            waiting = {key: f for key, f in futures.items() if key not in lost and f.status == "pending"}
+            if not waiting or any(future.status == "error" for future in futures.values()):
+                break
+            with contextlib.suppress(TimeoutError, CancelledError):
+                wait(list(waiting.values()), timeout=POLL)
+            self._look_after()
+            if on_poll is not None:
+                on_poll()
+            now = time.monotonic()
+            if now - self.members.looked > LOOK:
+                alive = self.members.look()
+                if not alive.keys() >= set(also):
+                    lost |= waiting.keys()
+                lost |= {key for key in waiting if _worker(key) not in alive}
+            if len(waiting) != n_before:
+                n_before, since = len(waiting), now
+            elif now - since > limit:
+                lost |= waiting.keys()
+        for key, future in futures.items():
+            if key not in lost and future.status == "error":
+                error = future.exception()
+                if not isinstance(error, (GoneError, KilledWorker, CancelledError)):
+                    raise explain(key, error) if explain else error
+                lost.add(key)
+        if lost:
+            self._cancel([futures[key] for key in lost])
+        if any(future.status == "pending" for key, future in futures.items() if key not in lost):
+            rest = {key: future for key, future in futures.items() if key not in lost}
+            return lost | self.wait(rest, on_poll, also=also, limit=limit, explain=explain)
+        return lost
+
+    def wait_anywhere(self, future: Any, on_poll: Callable[[], None], explain: Callable[[Exception], Exception]) -> Any:
+        """The result of tasks that may run on any worker, as long as there is one. Raises GoneError when it is lost."""
+        told = 0.0
+        while True:
+            while future.status == "pending":
+                with contextlib.suppress(TimeoutError, CancelledError):
+                    wait([future], timeout=POLL)
+                self._look_after()
+                if time.monotonic() - told > LOOK:
+                    on_poll()
+                    self.members.wait(self.timeout)
+                    told = time.monotonic()
+            if future.status == "error":
+                raise explain(future.exception())
+            if future.status != "finished":
+                raise GoneError("the cluster was restarted.")
+            found = self.ask(lambda: self.client.gather([future], errors="skip"), ())
+            if found:
+                return found[0]
+
+    def stop(self, futures: Mapping[str, Any], version: int) -> set[str]:
+        """End a round between two rows, and wait for that; returns the workers that did not."""
+        within(
+            STOPPING,
+            lambda: self.client.run(residence.stop, self.job, version, workers=list(futures), on_error="ignore"),
+        )
+        deadline = time.monotonic() + STOPPING
+
+        def on_poll() -> None:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+
+        try:
+            return self.wait(futures, on_poll)
+        except TimeoutError:
+            late = {worker for worker, future in futures.items() if future.status != "finished"}
+            self._cancel([futures[worker] for worker in late])
+            return late
+
+
+def _worker(key: Any) -> str:
+    return str(key if isinstance(key, str) else key[0])
+
+
+def within(seconds: float, work: Callable[[], Any]) -> Exception | None:
+    """Do something that may hang, on a thread of its own; returns what it raised, or TimeoutError, or None."""
+    ended = threading.Event()
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # the caller decides
+            raised.append(error)
+        ended.set()
+
+    threading.Thread(target=run, name="dask_dl-asking", daemon=True).start()
+    if not ended.wait(seconds):
+        return TimeoutError(f"no answer within {seconds:g} s")
+    return raised[0] if raised else None

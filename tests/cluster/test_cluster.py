@@ -1,0 +1,641 @@
+"""Training on a cluster: the logic, on workers within this process; what needs real processes is in test_processes.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import threading
+import time
+
+import dask
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from cluster.tables import PLAIN, make_table, parted
+from distributed import Client, Worker, get_client, get_worker, worker_client
+from distributed.utils_test import gen_cluster
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.cluster import driver, environment, residence
+from dask_dl.cluster.crew import Crew
+from dask_dl.cluster.members import Members
+from dask_dl.cluster.reading import Partitions
+from dask_dl.cluster.residence import Residence
+from dask_dl.cluster.work import Work
+from dask_dl.errors import ClusterError, DaskDLWarning, DivergedError, NoWorkersError, ReplicasLostError, SchemaError
+
+one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
+two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Kernels are compiled before clocks of clusters tick."""
+    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
+
+
+def rounds(n):
+    """Settings of rounds of n rows, with a scoring after each."""
+    return PLAIN | {"train_samples_per_iteration": n, "score_each_iteration": True}
+
+
+def residences(worker):
+    return [plugin for plugin in worker.plugins.values() if isinstance(plugin, Residence)]
+
+
+async def nothing_left(scheduler, *workers):
+    """No task, no data, no plugin and no thread: as soon as messages have arrived."""
+    for _ in range(100):
+        left = [list(scheduler.tasks), *(list(w.data) for w in workers), *(residences(w) for w in workers)]
+        left.append([t.name for t in threading.enumerate() if t.name.startswith("dask_dl")])
+        left.append([name for name in scheduler.worker_plugins if name.startswith("dask-dl")])
+        if not any(left):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(left)
+
+
+# ---- the same numbers ---------------------------------------------------------------------------------------------------
+
+
+def assert_same_bits(mine, other):
+    np.testing.assert_array_equal(mine.model_.flat, other.model_.flat)
+    for state, expected in zip(mine.model_.states, other.model_.states, strict=True):
+        np.testing.assert_array_equal(state, expected)
+
+
+@one_worker
+async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
+    table, held = make_table(), make_table(300, seed=1)
+    for kind, y, given in (
+        (DeepLearningRegressor, "y", {}),
+        (DeepLearningRegressor, "y", {"adaptive_rate": False, "momentum_stable": 0.5, "reproducible": True}),
+        (DeepLearningClassifier, "label", {"overwrite_with_best_model": True, "score_training_samples": 500}),
+    ):
+        settings = rounds(700) | given
+        parts = {"sample_weight": "w"}
+        table_, held_ = (t.drop(columns="label" if y == "y" else "y") for t in (table, held))
+        X, Xv = parted(table_), parted(held_, 2)
+        here = await asyncio.to_thread(in_process, kind(**settings), X, y, Xv, parts)
+        there = await kind(**settings).fit(X, y, eval_set=Xv, **parts)
+        assert_same_bits(there, here)
+        columns = [name for name in here.history_ if name not in {"timestamp", "duration", "training_speed"}]
+        pd.testing.assert_frame_equal(there.history_[columns], here.history_[columns], rtol=1e-9)
+        assert there.encoder_ == here.encoder_
+
+
+def in_process(model, table, y, held, parts):
+    """Fit where no client is active."""
+    from dask_dl.cluster import clients
+
+    find, clients.find_client = clients.find_client, lambda given: None
+    try:
+        return model.fit(table, y, eval_set=held, **parts)
+    finally:
+        clients.find_client = find
+
+
+@two_workers
+async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
+    table = make_table()[["a", "b", "level", "y"]]
+    for X in (table, parted(table, 1)):
+        seen = []
+
+        def look(record, seen=seen):
+            seen.append([p.station.tables["training"].nbytes for w in (a, b) for p in residences(w)])
+
+        model = await DeepLearningRegressor(**rounds(1000)).fit(X, "y", callbacks=[look])
+        assert model.model_.n_seen == 8000 and model.parameters_["n_jobs"] == 2
+        assert all(len(sizes) == 2 and min(sizes) > 0.4 * sum(sizes) for sizes in seen)
+    await nothing_left(s, a, b)
+
+
+# ---- rounds -------------------------------------------------------------------------------------------------------------
+
+
+@two_workers
+async def test_a_hundred_rounds_leave_no_more_tasks_than_five(c, s, a, b):
+    tasks = []
+    model = DeepLearningRegressor(**rounds(100) | {"epochs": 5})
+    await model.fit(parted(make_table()), "y", callbacks=[lambda _: tasks.append(len(s.tasks))])
+    assert len(tasks) == 100 and max(tasks[5:]) <= max(tasks[:5]) < 25
+    await nothing_left(s, a, b)
+
+
+@two_workers
+async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
+    table = make_table(1001).assign(number=np.arange(1001.0))
+    visited = []
+    inner = driver.residence.Station.train
+
+    def spy(station, start, stop, on_rows=None):
+        rows = station.visits._order(0)[start:stop] if stop <= station.visits.n_rows else []
+        visited.append(list(rows))
+        return inner(station, start, stop, on_rows)
+
+    residence.Station.train = spy
+    try:
+        model = await DeepLearningRegressor(**rounds(77) | {"epochs": 1}).fit(parted(table), "y")
+    finally:
+        residence.Station.train = inner
+    assert sorted(row for rows in visited for row in rows) == list(range(1001))
+    assert model.model_.n_seen == 1001 and len(visited) == 2 * 13
+
+
+@two_workers
+async def test_only_small_results_travel_to_the_driver(c, s, a, b):
+    fetched = []
+    inner = Work.results
+
+    def spy(self, futures, lost):
+        done, gone = inner(self, futures, lost)
+        names = {key.split("-")[2] for key in (future.key for future in futures.values())}
+        fetched.append((*names, len(pickle.dumps(done))))
+        return done, gone
+
+    Work.results = spy
+    try:
+        settings = rounds(500) | {"hidden": (200, 200), "score_training_samples": 0}
+        await DeepLearningClassifier(**settings).fit(
+            parted(make_table(5000)), "label", eval_set=parted(make_table(5000))
+        )
+    finally:
+        Work.results = inner
+    sizes = {name: max(size for other, size in fetched if other == name) for name, _ in fetched}
+    assert sizes["give"] > 3 * 4 * 40_000  # the network, for a copy now and then
+    assert sizes["score"] < 3000 and sizes["receive"] < 3000 and "train" not in sizes and "average" not in sizes
+    assert sum(name == "give" for name, _ in fetched) < 0.2 * sum(name == "score" for name, _ in fetched)
+
+
+@two_workers
+async def test_the_dashboard_tells_the_story(c, s, a, b):
+    await DeepLearningRegressor(**rounds(1000)).fit(parted(make_table()), "y")
+    names = {"scan", "scan-merge", "encode", "compile", "take", "train", "average", "receive", "score", "give"}
+    assert {f"dask-dl-{name}" for name in names} <= set(s.task_prefixes)
+    spans = [span for span in s.extensions["spans"].spans.values() if span.name == ("dask-dl-fit",)]
+    assert len(spans) == 1 and spans[0].all_durations
+
+
+# ---- clients ------------------------------------------------------------------------------------------------------------
+
+
+@two_workers
+async def test_fit_within_a_task(c, s, a, b):
+    table = make_table(500)
+
+    def task():
+        with worker_client():
+            model = DeepLearningRegressor(**PLAIN).fit(parted(table), "y")
+        return model.parameters_["n_jobs"], model.client
+
+    def plain_task():
+        get_client()  # known to the worker, but not meant for this task
+        return DeepLearningRegressor(**PLAIN).fit(table, "y").parameters_["n_jobs"]
+
+    assert await c.submit(task, workers=[a.address]) == (2, None)
+    assert await c.submit(plain_task, workers=[a.address]) == 1
+
+
+@two_workers
+async def test_a_cancelled_fit_ends(c, s, a, b):
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    given = rounds(500) | {"epochs": 1e6}
+    model = DeepLearningRegressor(**given)
+    fit = model.fit(parted(make_table()), "y", callbacks=[lambda _: loop.call_soon_threadsafe(begun.set) and None])
+    running = asyncio.ensure_future(fit)
+    await begun.wait()
+    running.cancel()
+    with pytest.warns(DaskDLWarning, match="interrupted"), pytest.raises(asyncio.CancelledError):
+        await running
+    assert model.stopped_by_ == "interrupted"
+    await nothing_left(s, a, b)
+
+
+@two_workers
+async def test_a_round_that_is_stopped_before_its_first_row_is_none(c, s, a, b):
+    inner = Work.submit
+
+    def spy(self, name, worker, function, *arguments):
+        if name == "train" and arguments[1] == 4:  # the version of the weights after three rounds
+            for home in residences(a) + residences(b):
+                home.stopped = 4
+        return inner(self, name, worker, function, *arguments)
+
+    Work.submit = spy
+    try:
+        model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
+    finally:
+        Work.submit = inner
+    assert model.model_.n_seen == 8000 and model.n_iter_ == 17  # one of them learned nothing
+
+
+@two_workers
+async def test_a_client_never_travels(c, s, a, b):
+    from sklearn.base import clone
+
+    model = DeepLearningRegressor(**PLAIN, client=c)
+    assert pickle.loads(pickle.dumps(model)).client is None
+    assert clone(model).client is c and model.client is c
+    await model.fit(parted(make_table(200)), "y")
+    fitted = pickle.loads(pickle.dumps(model))
+    assert fitted.client is None and fitted.model_.requested["client"] is None
+    assert model.parameters_["client"] is None
+
+
+@one_worker
+async def test_a_client_that_is_none_is_refused(c, s, a):
+    with pytest.raises(ClusterError, match="no running"):
+        DeepLearningRegressor(client="tcp://somewhere").fit(make_table(10), "y")
+    other = await Client(s.address, asynchronous=True)
+    await other.close()
+    with pytest.raises(ClusterError, match="no running"):
+        DeepLearningRegressor(client=other).fit(make_table(10), "y")
+
+
+# ---- workers come and go ------------------------------------------------------------------------------------------------
+
+
+def in_loop(coroutine, loop):
+    """From the thread of a fit."""
+    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
+
+
+@two_workers
+async def test_a_worker_that_joins_gets_blocks(c, s, a, b):
+    loop, new, held = asyncio.get_running_loop(), [], []
+
+    def join(record):
+        if record["iterations"] == 3:
+            new.append(in_loop(start(), loop))
+        if new and residences(new[0]):
+            tables = residences(new[0])[0].station.tables
+            held.append({name: len(table.blocks) for name, table in tables.items()})
+            return len(held) > 20 and bool(held[-1])
+        return False
+
+    async def start():
+        return await Worker(s.address, nthreads=1)
+
+    settings = rounds(300) | {"epochs": 1e4}
+    model = DeepLearningRegressor(**settings, verbose=False)
+    await model.fit(parted(make_table(), 12), "y", eval_set=parted(make_table(600), 6), callbacks=[join])
+    assert held[-1] == {"training": 4, "validation": 4}  # those of validation were cut in two
+    assert model.parameters_["n_jobs"] == 3
+    await nothing_left(s, a, b, new[0])
+    await new[0].close()
+
+
+@two_workers
+async def test_a_worker_that_joins_without_the_package_is_left_out(c, s, a, b):
+    loop, new = asyncio.get_running_loop(), []
+    check = environment.check
+
+    def judge(found):
+        if new and new[0].address in found:
+            raise ClusterError(f"dask_dl cannot be used on {new[0].address}.")
+        return check(found)
+
+    async def start():
+        return await Worker(s.address, nthreads=1)
+
+    def watch(record):
+        if record["iterations"] == 3:
+            new.append(in_loop(start(), loop))
+
+    environment.check = judge
+    try:
+        model = await DeepLearningRegressor(**rounds(300)).fit(parted(make_table()), "y", callbacks=[watch])
+    finally:
+        environment.check = check
+    assert model.parameters_["n_jobs"] == 2 and model.model_.n_seen == 8000
+    await nothing_left(s, a, b, new[0])
+    await new[0].close()
+
+
+@two_workers
+async def test_a_worker_that_leaves_costs_a_round_and_no_replay(c, s, a, b):
+    loop, trained = asyncio.get_running_loop(), []
+    inner = residence.Station.train
+
+    def spy(station, start, stop, on_rows=None):
+        trained.append(stop - start)
+        return inner(station, start, stop, on_rows)
+
+    def leave(record):
+        if record["iterations"] == 5:  # all have the average then: one of them goes
+            in_loop(a.close(), loop)
+
+    residence.Station.train = spy
+    try:
+        model = await DeepLearningRegressor(**rounds(200)).fit(parted(make_table()), "y", callbacks=[leave])
+    finally:
+        residence.Station.train = inner
+    assert model.model_.n_seen == 8000 == sum(trained)
+    assert model.n_iter_ == 40
+    await nothing_left(s, b)
+
+
+@two_workers
+async def test_a_worker_that_forgets_is_filled_again(c, s, a, b):
+    forgot = []
+
+    def forget(record):
+        if record["iterations"] in {3, 6}:
+            (home,) = residences(a)
+            home.forget()
+            forgot.append(record["samples"])
+
+    model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
+    assert len(forgot) == 2 and model.model_.n_seen == 8000
+    assert residences(a) == [] and model.score(make_table(), "y") > 0.5
+
+
+@two_workers
+async def test_when_all_forget_training_goes_back_to_the_drivers_copy(c, s, a, b):
+    forgot = []
+
+    def forget(record):
+        if record["iterations"] == 5 and not forgot:
+            forgot.append(record["samples"])
+            for worker in (a, b):
+                residences(worker)[0].forget()
+
+    with pytest.warns(DaskDLWarning, match="all workers that held the weights are gone. Went back to"):
+        model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
+    assert model.model_.n_seen == 8000 and model.history_["samples"].is_monotonic_increasing
+    assert model.score(make_table(), "y") > 0.5
+
+
+@two_workers
+async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
+    """The worker on which averages are taken goes away between training and averaging."""
+    loop, closed = asyncio.get_running_loop(), []
+    inner = driver.Cluster._send_average
+
+    def spy(self):
+        if self._n_averages == 4 and not closed:
+            first = min(self._trained)
+            closed.append(first)
+            in_loop((a if a.address == first else b).close(), loop)
+        inner(self)
+
+    driver.Cluster._send_average = spy
+    try:
+        model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
+    finally:
+        driver.Cluster._send_average = inner
+    assert closed and model.model_.n_seen == 8000
+
+
+def blocks_of(worker):
+    (home,) = residences(worker)
+    return sorted(home.station.tables["training"].blocks if "training" in home.station.tables else ())
+
+
+@two_workers
+async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b):
+    """What it had read belongs to the other by then: no row is trained or scored twice."""
+    look, hidden, held, sums = Members.look, [], [], []
+
+    def spy(self):
+        alive = look(self)
+        if hidden and hidden[0] > 0:
+            hidden[0] -= 1
+            alive.pop(a.address)
+        return alive
+
+    def watch(record):
+        if record["iterations"] == 3:
+            hidden.append(5)
+        held.append([blocks_of(a), blocks_of(b)])
+        return len(held) > 40
+
+    Members.look = spy
+    try:
+        given = rounds(300) | {"epochs": 1e4}
+        model = await DeepLearningClassifier(**given).fit(parted(make_table(), 12), "label", callbacks=[watch])
+    finally:
+        Members.look = look
+    sums.append(np.sum(model.model_.confusion["training"]))
+    assert sums == [2000]
+    assert any(len(theirs) == 12 for _, theirs in held)
+    assert sorted(held[-1][0] + held[-1][1]) == list(range(12)) and min(map(len, held[-1])) == 6
+
+
+@two_workers
+async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
+    loop, new, moves = asyncio.get_running_loop(), [], []
+    inner = Crew._take_over
+
+    def spy(self):
+        moves.append(len(self._moving))
+        if len(moves) == 1:
+            residences(new[0])[0].staged.clear()
+        inner(self)
+
+    async def start():
+        return await Worker(s.address, nthreads=1)
+
+    def watch(record):
+        if record["iterations"] == 3:
+            new.append(in_loop(start(), loop))
+        return len(moves) > 1
+
+    Crew._take_over = spy
+    try:
+        given = rounds(300) | {"epochs": 1e4}
+        model = await DeepLearningClassifier(**given).fit(parted(make_table(), 12), "label", callbacks=[watch])
+    finally:
+        Crew._take_over = inner
+    assert len(moves) > 1 and np.sum(model.model_.confusion["training"]) == 2000
+    await nothing_left(s, a, b)
+    await new[0].close()
+
+
+@two_workers
+async def test_an_average_that_nobody_confirmed_is_found_again(c, s, a, b):
+    inner, dropped = Work.results, []
+
+    def spy(self, futures, lost):
+        done, gone = inner(self, futures, lost)
+        if any("dask-dl-receive" in str(future.key) for future in futures.values()) and len(dropped) < 3:
+            dropped.append(len(done))
+            return {}, set(futures)
+        return done, gone
+
+    Work.results = spy
+    try:
+        model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
+    finally:
+        Work.results = inner
+    assert dropped == [2, 2, 2] and model.model_.n_seen == 8000 and model.n_iter_ == 16
+
+
+@two_workers
+async def test_what_partitions_share_is_computed_once_and_the_rest_where_it_is_wanted(c, s, a, b):
+    table = make_table()[["a", "b", "y"]]
+    a.reads, b.reads = [], []
+
+    def read(k):
+        get_worker().reads.append(k)
+        return table[k::8]
+
+    frame = dd.from_map(read, range(8), meta=table[:0])
+    await DeepLearningRegressor(**PLAIN).fit(frame, "y")
+    reads = sorted(a.reads + b.reads)
+    assert reads == sorted([*range(8), *range(8)])  # for the scan, and for the blocks
+    assert min(len(a.reads), len(b.reads)) >= 4
+    frame["a"] = frame["a"] - frame["a"].mean()
+    await DeepLearningRegressor(**PLAIN).fit(frame, "y")
+    assert len(a.reads + b.reads) <= 16 + 4 * 8  # twice for the mean, twice for the rows
+    await nothing_left(s, a, b)
+
+
+@two_workers
+async def test_a_client_that_is_closed_leaves_the_last_good_network(c, s, a, b):
+    other = await Client(s.address, asynchronous=True)
+
+    def close(record):
+        if record["iterations"] == 6:
+            other.close()
+
+    given = rounds(500) | {"overwrite_with_best_model": True, "worker_timeout": 1.0}
+    model = DeepLearningRegressor(**given, client=other)
+    with pytest.raises(NoWorkersError):
+        await model.fit(parted(make_table()), "y", callbacks=[close])
+    assert model.stopped_by_ == "no workers" and len(model.predict(make_table())) == 2000
+
+
+def slow(part):
+    time.sleep(0.5)
+    return part
+
+
+@two_workers
+async def test_a_fit_that_is_cancelled_while_it_reads_ends_at_once(c, s, a, b):
+    table = make_table(400)
+    model = DeepLearningRegressor(**PLAIN)
+    running = asyncio.ensure_future(model.fit(parted(table, 40).map_partitions(slow, meta=table[:0]), "y"))
+    await asyncio.sleep(1)
+    running.cancel()
+    began = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert time.monotonic() - began < 5 and not hasattr(model, "model_")
+    await nothing_left(s, a, b)
+
+
+@one_worker
+async def test_the_lease_is_renewed_while_the_driver_waits(c, s, a):
+    before, residence.LEASE = residence.LEASE, 0.5
+    try:
+        table = make_table(400)
+        model = DeepLearningRegressor(**PLAIN)
+        await model.fit(parted(table, 8).map_partitions(slow, meta=table[:0]), "y")
+    finally:
+        residence.LEASE = before
+    assert model.model_.n_seen == 1600
+
+
+@two_workers
+async def test_a_diverging_round_is_rolled_back_everywhere(c, s, a, b):
+    table = make_table()
+    settings = rounds(1000) | {"adaptive_rate": False, "rate": 30.0, "rate_annealing": 0.0, "epochs": 3}
+    model = DeepLearningRegressor(**settings)
+    with pytest.warns(DaskDLWarning, match="smaller from there"), contextlib.suppress(DivergedError):
+        await model.fit(parted(table[["a", "b", "y"]]), "y")
+    await nothing_left(s, a, b)
+
+
+@one_worker
+async def test_a_job_without_a_driver_is_forgotten(c, s, a):
+    await c.register_plugin(Residence("abc"))
+    (home,) = residences(a)
+    home.version, home.used = 3, time.monotonic() - residence.LEASE - 1
+    home._look()
+    assert home.version == -1
+    await c.unregister_worker_plugin("dask-dl-abc")
+
+
+# ---- errors -------------------------------------------------------------------------------------------------------------
+
+
+def broken(part):
+    if 5 in part.index:
+        raise ValueError("bad day")
+    return part
+
+
+@two_workers
+async def test_errors_of_partitions_name_the_table(c, s, a, b):
+    table = make_table(100)
+    with pytest.raises(SchemaError, match=r"partition 0 of the training table cannot be read(.|\n)*bad day"):
+        await DeepLearningRegressor(**PLAIN).fit(parted(table).map_partitions(broken, meta=table[:0]), "y")
+    with pytest.raises(SchemaError, match="infinite values in partition 3"):
+        await DeepLearningRegressor(**PLAIN).fit(
+            parted(table.assign(a=np.where(table.index == 50, np.inf, 0.0)), 7), "y"
+        )
+    with pytest.raises(SchemaError, match="one class only"):
+        await DeepLearningClassifier(**PLAIN).fit(parted(table.assign(label="one")), "label")
+    await nothing_left(s, a, b)
+
+
+def facts(**changes):
+    return environment.describe() | changes
+
+
+def test_what_is_installed_is_judged_before_work_starts():
+    assert environment.check({"a": facts(), "b": facts()}) == []
+    with pytest.raises(ClusterError, match=r"cannot be used on b: ModuleNotFoundError.*No module .*pip install"):
+        environment.check({"a": facts(), "b": ModuleNotFoundError("No module named 'dask_dl'")})
+    with pytest.raises(ClusterError, match=r"dask_dl is .* here and 0.0.1 on b.*same version"):
+        environment.check({"a": facts(), "b": facts(dask_dl="0.0.1")})
+    (warning,) = environment.check({"a": facts(), "b": facts(numpy="1.0")})
+    assert "numpy is" in str(warning) and "1.0 on b" in str(warning)
+    (warning,) = environment.check({"a": facts(), "b": facts(processor="mill")})
+    assert "mill: b" in str(warning)
+
+
+@pytest.mark.parametrize("error", [ClusterError("x"), ReplicasLostError("y"), residence.GoneError("z")])
+def test_errors_survive_pickling(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error) and str(copy) == str(error)
+
+
+# ---- graphs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_partition_comes_with_no_more_than_its_own_graph():
+    frame = parted(make_table(100), 10)[["a"]].rename(columns={"a": "A"})
+    partitions = Partitions(frame.to_delayed())
+    few = partitions.some({"": [3, 7]})[""]
+    assert few.keys() == {3, 7}
+    for k, part in few.items():
+        pd.testing.assert_frame_equal(part.compute(scheduler="sync"), frame.get_partition(k).compute(scheduler="sync"))
+    alone = partitions.some({"": [3]})[""][3]
+    assert len(dict(alone.__dask_graph__())) < len(dict(few[3].__dask_graph__())) <= 8
+
+
+def test_a_recipe_travels_once(monkeypatch):
+    """A graph of encoding tasks stays small, however many levels the categories have."""
+    table = pd.DataFrame({"level": [f"level {k}" for k in range(20_000)], "y": np.arange(20_000.0)})
+    sizes = []
+
+    @two_workers
+    async def run(c, s, a, b):
+        update = s.update_graph
+
+        async def spy(expr_ser, **more):
+            sizes.append(sum(len(frame) for frame in expr_ser.frames))
+            return await update(expr_ser=expr_ser, **more)
+
+        s.stream_handlers["update-graph"] = spy
+        frame = dask.datasets.timeseries(end="2000-01-03", freq="1h")  # a graph whose tasks make the data
+        frame = frame.map_partitions(lambda part: table[: len(part)], meta=table[:0], enforce_metadata=False)
+        await DeepLearningRegressor(**PLAIN | {"epochs": 0.01}).fit(frame, "y")
+
+    run()
+    assert sizes and max(sizes) < 3_000_000

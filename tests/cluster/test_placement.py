@@ -1,0 +1,98 @@
+"""Who holds which rows, and how many of them everybody trains."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_dl.cluster.placement import pieces_of, placed, portions
+
+exact = settings(derandomize=True, database=None, deadline=None)
+weights = st.lists(st.integers(0, 30), min_size=1, max_size=9).filter(sum)
+
+
+@exact
+@given(weights, st.integers(0, 300))
+def test_portions_add_up_grow_and_are_fair(rows, n):
+    parts, more = portions(n, rows), portions(n + 1, rows)
+    assert sum(parts) == n
+    assert sorted(b - a for a, b in zip(parts, more, strict=True)) == [0] * (len(rows) - 1) + [1]
+    for part, weight in zip(parts, rows, strict=True):
+        assert abs(part - n * weight / sum(rows)) < max(1, len(rows) / 2)
+
+
+@exact
+@given(weights, st.integers(0, 5))
+def test_after_whole_epochs_everybody_has_visited_all_rows(rows, epochs):
+    assert portions(epochs * sum(rows), rows) == [epochs * n for n in rows]
+
+
+def test_one_worker_gets_everything():
+    assert portions(123_456_789_012, [7]) == [123_456_789_012]
+
+
+@pytest.mark.parametrize(
+    ("rows", "n_workers", "n_pieces"),
+    [([100] * 20, 1, 20), ([100], 1, 1), ([100], 2, 8), ([100, 100], 3, 12), ([100] * 20, 2, 20), ([3, 0, 2], 2, 6)],
+)
+def test_few_partitions_are_cut_for_many_workers(rows, n_workers, n_pieces):
+    pieces = pieces_of(rows, n_workers)
+    assert len(pieces) == n_pieces
+    for k, n in enumerate(rows):
+        mine = [piece for piece in pieces if piece.partition == k]
+        assert (mine[0].lo, mine[-1].hi) == (0, n)
+        assert all(a.hi == b.lo for a, b in itertools.pairwise(mine))
+
+
+def loads(place, rows):
+    found = {}
+    for block, worker in place.items():
+        found[worker] = found.get(worker, 0) + rows[block]
+    return found
+
+
+@exact
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=40), st.integers(1, 6), st.randoms())
+def test_blocks_are_placed_evenly_and_held_ones_stay_where_they_can(sizes, n_workers, random):
+    rows = dict(enumerate(sizes))
+    strengths = {f"w{k}": random.randint(1, 3) for k in range(n_workers)}
+    held = {block: random.choice([*strengths, "gone"]) for block in rows if random.random() < 0.5}
+    preferred = {block: random.choice([*strengths, "gone", ""]) for block in rows}
+    place = placed(rows, strengths, held, preferred)
+    assert place.keys() == rows.keys() and set(place.values()) <= strengths.keys()
+    load = loads(place, rows)
+    per_thread = sum(sizes) / sum(strengths.values())
+    for worker, n in load.items():
+        assert n <= per_thread * strengths[worker] + 2 * max(sizes)
+
+
+def test_equal_blocks_are_divided_equally():
+    rows = dict.fromkeys(range(20), 500)
+    assert loads(placed(rows, {"a": 1, "b": 1}, {}, {}), rows) == {"a": 5000, "b": 5000}
+    assert loads(placed(rows, {"a": 1, "b": 3}, {}, {}), rows) == {"a": 2500, "b": 7500}
+
+
+def test_blocks_go_where_their_partition_lies():
+    rows = dict.fromkeys(range(10), 100)
+    near = {k: "a" if k % 2 else "b" for k in rows}
+    assert placed(rows, {"a": 1, "b": 1}, {}, near) == near
+
+
+def test_a_newcomer_gets_its_share_and_nothing_else_moves():
+    rows = dict.fromkeys(range(12), 100)
+    held = {k: "a" if k < 6 else "b" for k in rows}
+    place = placed(rows, {"a": 1, "b": 1, "c": 1}, held, {})
+    moved = {k for k in rows if place[k] != held[k]}
+    assert len(moved) == 4 and {place[k] for k in moved} == {"c"}
+    assert loads(place, rows) == {"a": 400, "b": 400, "c": 400}
+
+
+def test_blocks_of_the_dead_are_shared_by_the_others():
+    rows = dict.fromkeys(range(12), 100)
+    held = {k: "abc"[k % 3] for k in rows}
+    place = placed(rows, {"a": 1, "b": 1}, held, {})
+    assert all(place[k] == held[k] for k in rows if held[k] != "c")
+    assert loads(place, rows) == {"a": 600, "b": 600}

@@ -1,0 +1,405 @@
+"""Training on worker processes that are killed, stopped, retired, restarted and joined; and drivers that are."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from cluster.tables import PLAIN, make_table, parted
+from distributed import Client, LocalCluster
+
+from dask_dl import DeepLearningRegressor, load
+from dask_dl.cluster.residence import Residence
+from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError
+
+pytestmark = [
+    pytest.mark.slow,
+    # A LocalCluster whose workers are killed leaves pipes to them for the garbage collector to close.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SETTINGS = PLAIN | {"hidden": (50, 50), "train_samples_per_iteration": 10_000, "score_each_iteration": True}
+#: So many epochs that something has time to happen; a callback ends the training.
+ENDLESS = SETTINGS | {"epochs": 1e4}
+#: The driver has a copy of the network after every scoring that found a better one.
+KEEPING = ENDLESS | {"overwrite_with_best_model": True}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
+
+
+@pytest.fixture(autouse=True)
+def swept():
+    """What such a cluster leaves is collected here, and not in the middle of a test that has nothing to do with it."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A table in files: no worker's memory holds what cannot be read again."""
+    place = tmp_path_factory.mktemp("table")
+    table = make_table(20_000)[["a", "b", "c", "level", "y"]]
+    for k in range(8):
+        table[k::8].to_parquet(place / f"{k}.parquet")
+    return place
+
+
+@pytest.fixture
+def cluster():
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", memory_limit="3GiB") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster) as client:
+        yield client
+
+
+def read(folder):
+    import dask.dataframe as dd
+
+    return dd.read_parquet(folder)
+
+
+def train_while(client, folder, happens, until, **given):
+    """Train, let something happen after the third round, and stop `until` something holds for the record."""
+    done = threading.Event()
+
+    def act():
+        happens()
+        done.set()
+
+    acting = threading.Thread(target=act)
+
+    def watch(record):
+        if record["iterations"] >= 3 and acting.ident is None:
+            acting.start()
+        assert record["duration"] < 100, "it did not end"
+        return done.is_set() and until(record)
+
+    model = DeepLearningRegressor(**ENDLESS | given, client=client)
+    try:
+        model.fit(read(folder), "y", callbacks=[watch])
+    finally:
+        acting.join()
+    return model
+
+
+def after(n):
+    """A condition: n rounds more than when it is first asked."""
+    seen = []
+
+    def holds(record):
+        seen.append(record["iterations"])
+        return seen[-1] > seen[0] + n
+
+    return holds
+
+
+def pids(client):
+    return client.run(os.getpid)
+
+
+def is_left(dask_worker):
+    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("dask_dl")]
+    homes = [name for name, plugin in dask_worker.plugins.items() if isinstance(plugin, Residence)]
+    return names + homes + [key for key in dask_worker.data if str(key).startswith("dask-dl")]
+
+
+def assert_nothing_left(client):
+    for _ in range(100):
+        left = client.run(is_left)
+        if not any(left.values()):
+            return
+        time.sleep(0.05)
+    raise AssertionError(left)
+
+
+def assert_good(model, folder):
+    table = pd.read_parquet(folder)
+    assert model.score(table, "y") > 0.8
+    history = model.history_
+    assert history["samples"].is_monotonic_increasing and model.model_.n_seen == history["samples"].iloc[-1]
+
+
+def test_a_worker_is_killed_and_its_nanny_brings_another(client, folder):
+    before = pids(client)
+    killed = min(before)
+    model = train_while(client, folder, lambda: os.kill(before[killed], signal.SIGKILL), until=after(40))
+    assert_good(model, folder)
+    after_ = pids(client)
+    assert killed not in after_ and len(after_) == 2  # the new one took part:
+    assert model.parameters_["n_jobs"] == 2
+    assert_nothing_left(client)
+
+
+def test_a_worker_is_retired(client, folder):
+    gone = min(pids(client))
+    model = train_while(client, folder, lambda: client.retire_workers([gone]), until=after(10))
+    assert_good(model, folder)
+    assert list(pids(client)) != [gone] and model.parameters_["n_jobs"] == 1
+    assert_nothing_left(client)
+
+
+def test_a_worker_is_cut_off_and_comes_back(client, folder, monkeypatch):
+    monkeypatch.setattr("dask_dl.cluster.members.CUT_OFF", 3.0)
+    processes = pids(client)
+    stopped = processes[min(processes)]
+
+    def happens():
+        os.kill(stopped, signal.SIGSTOP)
+        time.sleep(8)
+        os.kill(stopped, signal.SIGCONT)
+
+    try:
+        model = train_while(client, folder, happens, until=after(60))
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    assert_good(model, folder)
+    assert model.parameters_["n_jobs"] == 2
+    assert_nothing_left(client)
+
+
+def test_workers_are_added_and_taken_away(cluster, client, folder):
+    def happens():
+        cluster.scale(3)
+        client.wait_for_workers(3, timeout=60)
+        time.sleep(3)
+        cluster.scale(1)
+
+    model = train_while(client, folder, happens, until=after(30))
+    assert_good(model, folder)
+    assert_nothing_left(client)
+
+
+def test_the_only_worker_is_killed_and_comes_back(folder):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        (pid,) = pids(client).values()
+        with pytest.warns(DaskDLWarning, match="Went back to"):
+            model = train_while(client, folder, lambda: os.kill(pid, signal.SIGKILL), until=after(10))
+        assert_good(model, folder)
+
+
+def test_no_worker_is_left(cluster, client, folder, tmp_path):
+    given = {"worker_timeout": 3.0, "checkpoint_dir": str(tmp_path), "checkpoint_interval": 1e6, "client": client}
+    model = DeepLearningRegressor(**KEEPING | given)
+
+    def watch(record):
+        if record["iterations"] == 20:
+            cluster.scale(0)
+
+    began = time.monotonic()
+    with pytest.raises(NoWorkersError, match="no worker for 3 s"):
+        model.fit(read(folder), "y", callbacks=[watch])
+    assert time.monotonic() - began < 60
+    assert model.stopped_by_ == "no workers"
+    assert_good(model, folder)
+    # What was saved is gone on with, here on none but this process.
+    again = DeepLearningRegressor(
+        **SETTINGS
+        | {"overwrite_with_best_model": True}
+        | given
+        | {"client": None, "epochs": model.model_.n_seen / 20_000 + 2}
+    )
+    cluster.close()
+    again.fit(pd.read_parquet(folder), "y", resume=True)
+    assert again.model_.n_seen == pytest.approx(model.model_.n_seen + 40_000, abs=1)
+
+
+def test_time_is_up_while_there_is_no_worker(cluster, client, folder):
+    def watch(record):
+        if record["iterations"] == 10:
+            cluster.scale(0)
+
+    began = time.monotonic()
+    model = DeepLearningRegressor(**KEEPING | {"max_runtime_secs": 8.0, "worker_timeout": 12.0}, client=client)
+    with pytest.raises(NoWorkersError):
+        model.fit(read(folder), "y", callbacks=[watch])
+    assert time.monotonic() - began < 40
+    assert_good(model, folder)
+
+
+def test_a_cluster_without_workers_is_an_error_in_time(folder):
+    with (
+        LocalCluster(n_workers=0, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+        pytest.raises(NoWorkersError, match="no worker for 1 s"),
+    ):
+        DeepLearningRegressor(client=client, worker_timeout=1.0).fit(read(folder), "y")
+
+
+def test_other_work_proceeds_and_heartbeats_go_on(client, folder):
+    """One long round: the worker has one thread, and still answers."""
+    answers = []
+
+    def happens():
+        for k in range(20):
+            began = time.monotonic()
+            assert client.submit(lambda x: x + 1, k, pure=False).result(timeout=30) == k + 1
+            answers.append(time.monotonic() - began)
+        seen = [worker["last_seen"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+        assert time.time() - min(seen) < 5
+
+    given = {"train_samples_per_iteration": 300_000}
+    model = train_while(client, folder, happens, until=lambda _: True, **given)
+    assert len(answers) == 20 and float(np.median(answers)) < 1.0
+    assert model.model_.n_seen >= 3 * 300_000
+
+
+def unlearn():
+    sys.modules["dask_dl"] = None  # as if it was not installed
+
+
+def test_a_worker_without_the_package_is_named_before_work_starts(client, folder):
+    lacking = max(pids(client))
+    client.run(unlearn, workers=[lacking])
+    with pytest.raises(ClusterError, match=rf"cannot be used on {lacking}: .*ModuleNotFoundError.*pip install"):
+        DeepLearningRegressor(**SETTINGS, client=client).fit(read(folder), "y")
+
+
+# ---- drivers ------------------------------------------------------------------------------------------------------------
+
+
+CLI = [sys.executable, "-c", "import sys; from dask_dl.cli import main; sys.exit(main())"]
+
+
+def command(folder, model, *more):
+    return [
+        *CLI, "train", str(folder), "--target", "y", "--model", str(model), "--hidden", "50,50",
+        "--random-state", "1", "--stopping-rounds", "0", "--regression-stop", "-1", "--train-samples-per-iteration", "10000",
+        "--score-each-iteration", *more,
+    ]  # fmt: skip
+
+
+def started(arguments, line):
+    """A process of its own group, once it has printed the line."""
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    output = []
+    for text in process.stdout:
+        output.append(text)
+        if re.search(line, text):
+            return process, output
+    raise AssertionError("".join(output))
+
+
+def test_a_killed_driver_goes_on_with_another_number_of_workers(folder, tmp_path):
+    state, model = tmp_path / "state", tmp_path / "model.zip"
+    given = ["--checkpoint-dir", str(state), "--checkpoint-interval", "0"]
+    process, _ = started(command(folder, model, "--epochs", "10000", "--workers", "2", *given), "checkpoint-00000005")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not model.exists()
+    for n, epochs in ((1, 12), (3, 16)):
+        arguments = command(folder, model, "--epochs", str(epochs), "--workers", str(n), "--resume", *given)
+        done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert "going on from" in done.stdout
+        assert load(model).model_.n_seen == 20_000 * epochs
+
+
+def test_ctrl_c_in_a_terminal_saves_the_model(folder, tmp_path):
+    """The signal reaches the workers too, as it does from a terminal."""
+    model = tmp_path / "model.zip"
+    process, _ = started(command(folder, model, "--epochs", "10000", "--workers", "2"), r"^ +\d+\.\d\d ")
+    time.sleep(1)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.stdout.read()
+    assert process.wait(timeout=60) == 130, output
+    process.stdout.close()
+    assert time.monotonic() - began < 20, output
+    assert load(model).stopped_by_ == "interrupted"
+
+
+SCRIPT = """
+import os, sys, threading, time
+import dask.dataframe as dd
+from distributed import Client, LocalCluster
+from dask_dl import DeepLearningRegressor
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+        model = DeepLearningRegressor(hidden=(300, 300), epochs=1e4, train_samples_per_iteration=5_000_000, verbose=True)
+        interrupt = threading.Timer(8, lambda: os.kill(os.getpid(), 2))
+        interrupt.start()
+        began = time.monotonic()
+        model.fit(dd.read_parquet(sys.argv[1]), "y")
+        print("ended", model.stopped_by_, time.monotonic() - began, model.model_.n_seen)
+"""
+
+
+def test_ctrl_c_in_a_script_ends_a_round_of_an_hour(folder, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    match = re.search(r"ended interrupted ([\d.]+) (\d+)", done.stdout)
+    assert match, done.stdout + done.stderr
+    assert float(match[1]) < 25 and int(match[2]) > 1000
+
+
+def test_lines_are_printed_on_the_client_only(folder, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("epochs=1e4", "epochs=1").replace("5_000_000", "-2"))
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)], check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 or "ended" in done.stdout, done.stderr
+    assert (
+        done.stdout.count("scanning the training table") == 1 and done.stdout.count("memory of a worker: at most") == 1
+    )
+
+
+# ---- memory -------------------------------------------------------------------------------------------------------------
+
+
+def peak(dask_worker):
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def test_real_peak_of_a_worker_stays_below_the_printed_one(client, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for k in range(8):
+        part = pd.DataFrame(random.normal(size=(50_000, 12)), columns=[f"c{i}" for i in range(12)])
+        part["level"] = random.choice([f"level {i}" for i in range(300)], len(part))
+        part.assign(y=part["c0"] * 2 + random.normal(size=len(part))).to_parquet(tmp_path / f"{k}.parquet")
+    model = DeepLearningRegressor(hidden=(200, 200), epochs=2, random_state=1, verbose=True, client=client)
+    model.fit(read(tmp_path), "y")
+    line = re.search(r"memory of a worker: at most ([\d.,]+) (MB|GB)", capsys.readouterr().out)
+    printed = float(line[1].replace(",", "")) * {"MB": 1e6, "GB": 1e9}[line[2]]
+    real = max(client.run(peak).values())
+    assert 0.6 * printed < real < 1.005 * printed, (real, printed)
+
+
+def test_a_worker_that_is_too_small_is_warned_of(folder):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", memory_limit="450MiB") as cluster,
+        Client(cluster) as client,
+        pytest.warns(DaskDLWarning, match="1 workers have too little memory"),
+    ):
+        DeepLearningRegressor(**PLAIN | {"epochs": 0.1}, client=client).fit(parted(make_table(100)), "y")

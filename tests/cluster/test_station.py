@@ -1,0 +1,218 @@
+"""Replicas without a cluster: their averages, and what several of them learn together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+
+from dask_dl import parameters
+from dask_dl.cluster import Twin
+from dask_dl.cluster.averaging import Contribution, advance, combined, momentum_of
+from dask_dl.cluster.placement import portions
+from dask_dl.cluster.station import Station
+from dask_dl.fit import fit_model
+from dask_dl.frame.source import open_source
+from dask_dl.score.metrics import classification, regression
+from dask_dl.show.progress import Progress
+
+
+def part(n, *values):
+    return Contribution(n, tuple(np.array(v, np.float32) for v in values))
+
+
+def test_the_average_is_by_rows_of_weights_and_state_alike():
+    mean = combined([part(1, [1, 2], [0, 8]), part(3, [5, 2], [4, 0]), part(0, [9, 9], [9, 9])])
+    assert mean.n_rows == 4
+    np.testing.assert_allclose(mean.vectors, [[4, 2], [3, 2]])
+
+
+def test_one_replica_is_its_own_average_to_the_last_bit():
+    only = part(7, [0.1, 0.2], [0.3, 0.4])
+    assert combined([part(0, [1, 1], [1, 1]), only]) is only
+    assert combined([]).n_rows == 0
+
+
+def test_a_tree_of_averages_is_the_average():
+    random = np.random.default_rng(0)
+    parts = [part(int(n), random.normal(size=50)) for n in random.integers(1, 100, 13)]
+    tree = combined([combined(parts[:4]), combined(parts[4:9]), combined(parts[9:])])
+    np.testing.assert_allclose(tree.vectors[0], combined(parts).vectors[0], rtol=1e-5, atol=1e-7)
+    expected = np.average([p.vectors[0] for p in parts], axis=0, weights=[p.n_rows for p in parts])
+    np.testing.assert_allclose(tree.vectors[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_outer_momentum_follows_its_equations():
+    flat, velocity = np.zeros(2, np.float32), np.zeros(2, np.float32)
+    advance(flat, np.array([1, 2], np.float32), velocity, 0.5)
+    np.testing.assert_allclose(velocity, [1, 2])
+    np.testing.assert_allclose(flat, [1.5, 3])  # the mean, and half of what it moved by
+    advance(flat, np.array([2.5, 3], np.float32), velocity, 0.5)
+    np.testing.assert_allclose(velocity, [1.5, 1])
+    np.testing.assert_allclose(flat, [3.25, 3.5])
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "expected"), [(1, 9, 0), (2, 0, 0), (2, 9, 0.5), (8, 1, 0.5), (8, 99, 0.875), (100, 99, 0.95)]
+)
+def test_momentum_follows_the_number_of_replicas(n, k, expected):
+    assert momentum_of(n, k) == pytest.approx(expected)
+
+
+# ---- replicas in one process --------------------------------------------------------------------------------------------
+
+
+class Several(Twin):
+    """As many replicas as a cluster would have, one after the other in this process."""
+
+    def __init__(self, n, momentum=None):
+        super().__init__()
+        self.n, self.n_replicas, self.momentum = n, n, momentum
+
+    def start(self, setup, flat, states, n_seen, n_halvings, on_change):
+        super().start(setup, flat, states, n_seen, n_halvings, on_change)
+        (store,) = (s for name, s in self._tables.items() if name == "training")
+        whole = store.blocks[0]
+        assert len(store.blocks) == 1
+        edges = np.linspace(0, whole.n, 4 * self.n + 1).astype(int)
+        self.stations = []
+        for k in range(self.n):
+            mine = Station()
+            blocks = {b: whole.cut(edges[b], edges[b + 1]) for b in range(k, 4 * self.n, self.n)}
+            mine.put("training", edges.astype(np.int64), blocks)
+            mine.start(setup, flat.copy(), [s.copy() for s in self.replica.states], n_seen, self.threads)
+            self.stations.append(mine)
+        self.seen, self.n_averages = n_seen, 0
+
+    @property
+    def n_seen(self):
+        return self.seen
+
+    def train(self, n, on_rows=None):
+        rows = [station.visits.n_rows for station in self.stations]
+        starts, stops = portions(self.seen, rows), portions(self.seen + n, rows)
+        momentum = momentum_of(self.n, self.n_averages) if self.momentum is None else self.momentum
+        parts = []
+        for station, start, stop in zip(self.stations, starts, stops, strict=True):
+            if momentum:
+                station.remember()
+            station.train(start, stop)
+            vectors = station.contribution(stop - start).vectors
+            parts.append(Contribution(stop - start, tuple(v.copy() for v in vectors)))
+        mean = combined(parts)
+        self.seen += n
+        self.n_averages += 1
+        for station in self.stations:
+            station.receive(mean, momentum, self.seen)
+        on_rows(n)
+
+    def average(self):
+        flat, states = self.stations[0].weights()
+        self.replica.restore(flat, states, self.seen)
+        assert all((station.replica.flat == flat).all() for station in self.stations)
+
+
+def reached(place, train, test, of="logloss", **given):
+    settings = {"hidden": (50, 50), "random_state": 1, "n_jobs": 1, "stopping_rounds": 0, "classification_stop": -1}
+    settings |= {"overwrite_with_best_model": False, "score_interval": 1e9}
+    requested = parameters.validate(settings | given, task="classification")
+    model, failure = fit_model(
+        open_source(train, "y"), open_source(test, "y"), requested, "classification", Progress(quiet=True), place=place
+    )
+    assert failure is None
+    return model.history.records[-1][f"validation_{of}"]
+
+
+def digits():
+    X, y = load_digits(return_X_y=True)
+    used = X.std(axis=0) > 0
+    frame = pd.DataFrame(X[:, used]).rename(columns=lambda k: f"p{k}").assign(y=y.astype(str))
+    frame = frame.sample(frac=1, random_state=0)
+    return frame[:1400], frame[1400:]
+
+
+def test_one_of_several_is_the_twin_to_the_last_bit():
+    train, test = digits()
+    assert reached(Several(1), train, test, epochs=3) == reached(Twin(), train, test, epochs=3)
+
+
+def covtype(folder):
+    table = pd.read_csv(folder / "covtype_20k.csv", header=None).sample(frac=1, random_state=0)
+    y = table.pop(table.columns[-1]).astype(str)
+    table = table.loc[:, table[:16_000].nunique() > 1].rename(columns=lambda k: f"c{k}").assign(y=y)
+    return table[:16_000], table[16_000:]
+
+
+def rounds(table, per_epoch):
+    """Of the size that is automatic for small tables, whatever the clock says."""
+    return {"train_samples_per_iteration": len(table) // per_epoch}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits", pytest.param("covtype", marks=pytest.mark.data)])
+def test_eight_replicas_learn_as_much_from_the_same_rows(name, request):
+    """Means of six seeds, which scatter by 10 %."""
+    train, test = digits() if name == "digits" else covtype(request.getfixturevalue("data_folder"))
+    one, eight, plain = (
+        np.mean([reached(place(), train, test, random_state=seed, epochs=10, **rounds(train, 8)) for seed in range(6)])
+        for place in (Twin, lambda: Several(8), lambda: Several(8, momentum=0.0))
+    )
+    assert eight < 1.15 * one, (eight, one)
+    assert eight < 0.95 * plain, (eight, plain)  # without momentum the bound would not hold
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_two_replicas_learn_as_much_on_covtype(data_folder):
+    train, test = covtype(data_folder)
+    one, two = (
+        np.mean([reached(place(), train, test, random_state=seed, epochs=10, **rounds(train, 4)) for seed in range(4)])
+        for place in (Twin, lambda: Several(2))
+    )
+    assert two < one + 0.03, (two, one)
+
+
+def mnist(folder):
+    table = pd.read_csv(folder / "mnist_10k.csv.gz", header=None)
+    y = table.pop(table.columns[-1]).astype(str)
+    table = table.loc[:, table[:8000].nunique() > 1].rename(columns=lambda k: f"p{k}")
+    table = pd.concat([table, y.rename("y")], axis=1)
+    return table[:8000], table[8000:]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_two_replicas_misread_as_few_digits(data_folder):
+    train, test = mnist(data_folder)
+    one, two = (
+        np.median(
+            [
+                reached(
+                    place(), train, test, random_state=seed, epochs=4, of="classification_error", **rounds(train, 4)
+                )
+                for seed in range(3)
+            ]
+        )
+        for place in (Twin, lambda: Several(2))
+    )
+    assert two < one + 0.01, (two, one)
+
+
+# ---- metrics that are measured in several places ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_measured_in_parts_is_measured_in_one(weighted):
+    random = np.random.default_rng(0)
+    labels, p = random.integers(3, size=200), random.dirichlet(np.ones(3), 200)
+    truth, predicted = random.normal(1e3, 1, 200), random.normal(1e3, 1, 200)
+    w = random.random(200) if weighted else None
+    cuts = [slice(0, 1), slice(1, 120), slice(120, 200)]
+    for measure, a, b in ((classification, labels, p), (regression, truth, predicted)):
+        whole = measure(a, b, w)
+        first, second, third = (measure(a[c], b[c], None if w is None else w[c]) for c in cuts)
+        merged = first.merge(second.merge(third))
+        assert merged.metrics() == pytest.approx(whole.metrics(), rel=1e-9)
+        if whole.confusion is not None:
+            np.testing.assert_allclose(merged.confusion, whole.confusion)
