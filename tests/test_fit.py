@@ -499,6 +499,7 @@ def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
 
     monkeypatch.setattr(Twin, "average", diverges_later)
     monkeypatch.setattr("dask_dl.rounds.SECONDS_PER_COPY", 0.0)
+    monkeypatch.setattr("dask_dl.rounds.TIMES_PER_COPY", 0.0)  # however long a copy takes
     model = DeepLearningRegressor(hidden=(4,), random_state=1, epochs=20)
     with pytest.warns(DaskDLWarning), pytest.raises(DivergedError, match="layer 1 has gone"):
         model.fit(table, "y")
