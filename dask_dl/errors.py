@@ -35,6 +35,10 @@ class ReplicasLostError(ClusterError):
     """All workers that held the weights are gone; the driver goes on from its own copy."""
 
 
+class StorageError(DaskDLError, OSError):
+    """Rows could not be kept on the local disk, or read from it."""
+
+
 class DaskDLWarning(UserWarning):
     """Something was changed or ignored that the user should know of."""
 

@@ -251,8 +251,16 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         if client is not None:
             from dask_dl.cluster.driver import Cluster
 
-            momentum, timeout = requested["averaging_momentum"], requested["worker_timeout"]
-            place = Cluster(client, momentum=momentum, timeout=timeout, say=progress.say, cancelled=cancelled)
+            replicates = requested["replicate_training_data"] and not requested["reproducible"]
+            place = Cluster(
+                client,
+                momentum=requested["averaging_momentum"],
+                timeout=requested["worker_timeout"],
+                spread="shared" if not replicates else "single" if requested["single_node_mode"] else "replicated",
+                balances=requested["force_load_balance"],
+                say=progress.say,
+                cancelled=cancelled,
+            )
         model, failure = fit_model(
             source, validation, requested, self._task, progress,
             place=place, callbacks=callbacks, resume=resume, cancelled=cancelled,

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from dask_dl.cluster.station import Setup
 from dask_dl.cluster.twin import Twin
 from dask_dl.course import Course, Snapshot
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
-from dask_dl.frame.blocks import Recipe
+from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
 from dask_dl.frame.scan import Scan, check_target
 from dask_dl.frame.source import OFFSET, Source
@@ -33,6 +34,7 @@ from dask_dl.resume import Identity, Keeper, Saved, open_folder
 from dask_dl.rounds import DIVERGED, EPOCHS, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.score.history import History, Pace
 from dask_dl.score.stopping import metric_of, reason_to_stop
+from dask_dl.storage import Decision, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +93,7 @@ def fit_model(
         problem = _understood(source, validation, requested, task, progress, here)
         if saved:
             _go_on(problem, saved, requested["random_state"])
-        _load(problem, progress, here)
+        _load(problem, progress, here, has_folder=folder is not None)
         course, start = _begin(problem, saved, progress, here)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if saved:
@@ -218,11 +220,13 @@ def _go_on(problem: _Problem, saved: Saved, asked: int | None) -> None:
     problem.seed = problem.effective["random_state"] = saved.seed
 
 
-def _load(problem: _Problem, progress: Progress, here: Place) -> None:
-    """Say what it will take, and read the tables a second time."""
-    topology, found = problem.topology, problem.found
+def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: bool) -> None:
+    """Decide where the rows shall be, say what it will take, and read the tables a second time."""
+    topology, found, effective = problem.topology, problem.found, problem.effective
     progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
-    need = _memory(problem, here)
+    storage, need, why = _decided(problem, here)
+    effective["storage"] = storage.mode
+    progress.say(f"storage: {storage.mode}, {why}")
     progress.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
     text = here.too_small(need.peak)
     if text:
@@ -230,7 +234,9 @@ def _load(problem: _Problem, progress: Progress, here: Place) -> None:
     say_threads(progress, topology, problem.threads)
     for name, (source, scanned) in problem.tables.items():
         recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight)
-        n_used = here.load(name, source, scanned, recipe, progress.reading("encode"))
+        n_sample = effective[f"score_{name}_samples"]
+        keeping = Keeping(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder)
+        n_used = here.load(name, source, scanned, recipe, keeping, storage, progress.reading("encode"))
         if name == "validation":
             _check_validation(n_used, scanned, source)
 
@@ -257,10 +263,7 @@ def _begin(problem: _Problem, saved: Saved | None, progress: Progress, here: Pla
     unsound = instability(topology, flat)
     if unsound:
         raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
-    samples = {name: effective[f"score_{name}_samples"] for name in problem.tables}
-    setup = Setup(
-        problem.target, topology, problem.optimizer, problem.seed, effective["shuffle_training_data"], samples
-    )
+    setup = Setup(problem.target, topology, problem.optimizer, problem.seed, effective["shuffle_training_data"])
     here.start(setup, flat, states, course.n_seen, course.n_halvings, lambda now: say_threads(progress, topology, now))
     copy = None if here.is_local else Snapshot(flat, tuple(states), course.n_seen, course.n_rounds)
     return course, copy
@@ -303,6 +306,7 @@ def _rounds(
         n_weights=problem.topology.size,
         n_threads=here.n_threads,
         n_replicas=here.n_replicas,
+        n_copies=here.n_copies,
     )
     limit = effective["max_runtime_secs"]
     rounds = Rounds(
@@ -412,19 +416,30 @@ def _start(topology: Topology, e: Mapping[str, Any], seed: int) -> NDArray[np.fl
     return topology.pack(weights, biases)
 
 
-def _memory(problem: _Problem, here: Place) -> memory.Memory:
-    """Of the process with most of the work."""
+def _decided(problem: _Problem, here: Place) -> Decision:
+    """Where the rows shall be, and the memory of the process with most of them."""
     e, topology, threads, found = problem.effective, problem.topology, problem.threads, problem.found
     source, validation = problem.tables["training"][0], problem.tables.get("validation")
     portion = here.portion(found, validation[1] if validation else None)
     n_validation = validation[1].n_rows if validation else 0
+    blocks, row = portion.largest_blocks, problem.encoder.bytes_per_row + 4 * (2 + (OFFSET in source.roles))
     samples = [(e["score_training_samples"], found.n_used), (e["score_validation_samples"], n_validation)]
+    drawn = [n for n, most in samples if 0 < n < most]
+
+    def n_scored(storage: memory.Storage) -> int:
+        """Rows that are scored at a time: a sample, or all; where those are not in memory, a slice or a block of them."""
+        piece = None if storage.mode == "memory" else max(memory.SLICE // row, *blocks)
+        whole = [most if piece is None else min(most, piece) for n, most in samples if not 0 < n < most]
+        return int(portion.share * max(drawn + whole))
+
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
-    return memory.estimate(
+    n_bytes = (portion.n_rows + portion.n_validation) * row
+    need = partial(
+        memory.estimate,
         n_rows=portion.n_rows,
         n_validation=portion.n_validation,
-        n_scored=round(portion.share * max(min(n or most, most) for n, most in samples)),
-        bytes_per_row=problem.encoder.bytes_per_row + 4 * (2 + (OFFSET in source.roles)),
+        n_samples=round(portion.share * sum(drawn)),
+        bytes_per_row=row,
         n_weights=topology.size,
         n_dense=topology.dense_size,
         n_buffer=topology.buffer_size,
@@ -436,6 +451,15 @@ def _memory(problem: _Problem, here: Place) -> memory.Memory:
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(train_rows),
         largest_partition=portion.n_readers * largest,
+        largest_block=blocks[0],
+    )
+    return decide(
+        e["storage"],
+        lambda storage: need(storage=storage, n_scored=n_scored(storage)),
+        here.budget(source, n_bytes),
+        n_bytes=n_bytes,
+        bytes_per_row=row,
+        largest_block=blocks[0] * row,
     )
 
 

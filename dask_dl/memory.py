@@ -1,12 +1,15 @@
-"""The peak memory of a training, computed before it starts.
+"""The peak memory of a training, computed before it starts (docs/memory.md).
 
-peak = imports + compiler + blocks + visiting order + network + kept copies + threads
-     + the larger of (reading a partition, scoring)
+peak = imports + compiler + encoded rows + visiting order + network + kept copies + threads + rows to score on
+     + the larger of (reading partitions, scoring)
+
+Where rows are not kept in memory, two windows of them are. Where they are read again and again, reading and scoring add up.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: What the interpreter and its imports take (NumPy, pandas, PyArrow, Dask, scikit-learn, Numba with kernels from the cache).
 IMPORTS = 360 * 2**20
@@ -19,12 +22,28 @@ READING = 6.5
 CHUNKS = 6 * 2**23
 #: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.
 ORDER_PER_ROW = 32
+#: The order of the rows of a window beside that, while another one is trained.
+ORDER_KEPT = 16
+#: Rows set aside for scoring are a few more than are wanted (`frame.order.is_candidate`), and lie in as many arrays as blocks.
+SET_ASIDE = 1.15
 #: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.
 SLICE = 2**24
 #: Of a thread: what it touches of its stack and of its own heap.
 THREAD = 2**18
 #: float32 outputs twice, and nine float64 arrays of their size inside the metrics; the truth counts as one more output.
 SCORING_PER_OUTPUT = 2 * 4 + 9 * 8
+
+
+class Storage(NamedTuple):
+    """Where encoded rows are while a training lasts."""
+
+    mode: str  #: "memory", "disk" or "stream"
+    window: int = (
+        0  #: bytes of rows that are shuffled together, where they are not in memory; there are two such buffers
+    )
+
+
+IN_MEMORY = Storage("memory")
 
 
 @dataclass(frozen=True)
@@ -36,9 +55,11 @@ class Memory:
     network: int
     kept: int
     threads: int
+    samples: int
     reading: int
     scoring: int
     compiler: int = 0
+    reads_on: bool = False  #: whether partitions are read while rows are scored
 
     @property
     def peak(self) -> int:
@@ -58,7 +79,12 @@ class Memory:
             "kept copies": self.kept,
             "threads": self.threads,
             "compiler": self.compiler,
-            "reading or scoring": max(self.reading, self.scoring),
+            "rows to score on": self.samples,
+            **(
+                {"reading": self.reading, "scoring": self.scoring}
+                if self.reads_on
+                else {"reading or scoring": max(self.reading, self.scoring)}
+            ),
         }
 
 
@@ -87,6 +113,7 @@ def estimate(
     n_rows: int,
     n_validation: int,
     n_scored: int,
+    n_samples: int = 0,
     bytes_per_row: int,
     n_weights: int,
     n_dense: int,
@@ -98,15 +125,19 @@ def estimate(
     n_outputs: int,
     largest_partition: int,
     compiles: bool,
+    storage: Storage = IN_MEMORY,
+    largest_block: int = 0,
 ) -> Memory:
-    """Peak of a training in one process with its rows in memory.
+    """Peak of a training in one process.
 
     Parameters
     ----------
     n_rows, n_validation : int
         Rows of the training and of the validation table.
     n_scored : int
-        Rows of the larger of both scoring samples.
+        Rows that are scored at a time: of the larger of both scoring samples.
+    n_samples : int
+        Rows that are set aside to be scored on, of both tables.
     bytes_per_row : int
         Of an encoded row with target, weight and offset.
     n_weights, n_dense, n_states : int
@@ -123,14 +154,29 @@ def estimate(
         Bytes of the largest source partition as a pandas frame.
     compiles : bool
         Whether the kernels have yet to be compiled.
+    storage : Storage
+        Where rows are.
+    largest_block : int
+        Rows of the largest block: what is read again is read whole.
     """
+    n_bytes = n_rows * bytes_per_row
+    slices = 2 * min(SLICE, n_bytes)
+    if storage.mode == "memory":
+        blocks, order = n_bytes + n_validation * bytes_per_row, n_rows * ORDER_PER_ROW + slices
+    else:
+        least = largest_block if storage.mode == "stream" else 0
+        n_window = min(n_rows, max(storage.window // bytes_per_row, least))
+        blocks = min(2 * n_window, n_rows) * bytes_per_row + (n_rows + n_validation) // 8
+        order = n_window * (ORDER_PER_ROW + ORDER_KEPT) + slices
     return Memory(
-        blocks=(n_rows + n_validation) * bytes_per_row,
-        order=n_rows * ORDER_PER_ROW + 2 * min(SLICE, n_rows * bytes_per_row),
+        blocks=blocks,
+        order=order,
         network=network(n_weights, n_dense, n_states, n_copies),
         kept=n_kept * network(n_weights, n_dense, n_states, 0),
         threads=n_threads * (THREAD + 4 * n_buffer),
         reading=int(READING * largest_partition) + min(CHUNKS, 6 * largest_partition),
         compiler=COMPILER if compiles else 0,
+        samples=int(SET_ASIDE * n_samples * bytes_per_row),
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
+        reads_on=storage.mode == "stream",
     )

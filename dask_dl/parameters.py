@@ -392,9 +392,11 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
          "Largest number of balanced training rows, relative to the original ones."),
     )),
     ("Parallel work", "constructor", (
-        ("force_load_balance", _FLAG, True, "yes", "all", "Divide the rows so that every thread has work. No effect yet."),
-        ("replicate_training_data", _FLAG, False, "yes", (), "Every worker holds and trains all rows, not a share."),
-        ("single_node_mode", _FLAG, False, "yes", (), "Train on one worker only, which must hold all rows."),
+        ("force_load_balance", _FLAG, True, "yes", "all",
+         "Cut partitions into blocks where several workers would not get rows alike."),
+        ("replicate_training_data", _FLAG, False, "yes", "all", "Every worker holds and trains all rows, not a share."),
+        ("single_node_mode", _FLAG, False, "yes", "all",
+         "Train on one worker only, which holds all rows; with replicate_training_data."),
         ("shuffle_training_data", _FLAG, True, "yes", "all",
          "Visit rows in a fresh random order every epoch. False keeps the stored order: bad if it is sorted."),
         ("reproducible", _FLAG, False, "yes", "all",
@@ -413,7 +415,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
          "Outer momentum of the averages of several workers, 0 none; None: rises to 1 - 1/workers, at most 0.95."),
         ("worker_timeout", _AMOUNT, 60.0, "request", "all",
          "Seconds to wait for a worker when a cluster has none, before training ends with the last good network."),
-        ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", ("memory",),
+        ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", "all",
          "Where encoded rows wait between epochs: in memory, on local disk, or nowhere (encoded anew each time)."),
         ("checkpoint_dir", _PATH, None, "request", "all",
          "Folder or URL where the state of training is saved as it goes; the last three are kept.", os.fspath),
@@ -714,9 +716,6 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
         e["overwrite_with_best_model"] = False  # the model of all rows holds none out to be judged by
         if e["fold_assignment"] == "auto":
             e["fold_assignment"] = "random"
-
-    if e["storage"] == "auto":
-        e["storage"] = "memory"
     return e
 
 

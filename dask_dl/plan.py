@@ -43,12 +43,13 @@ class Plan:
         n_weights: int,
         n_threads: int,
         n_replicas: int = 1,
+        n_copies: int = 1,
     ) -> Plan:
-        """From the parameters: `per_iteration` 0 and -1 are an epoch, -2 is automatic."""
+        """From the parameters: `per_iteration` 0 is an epoch, -1 all rows of every replica, -2 is automatic."""
         n_total = round(epochs * n_epoch)
         if epochs > 0:
             n_total = max(1, n_total)
-        fixed = {0: n_epoch, -1: n_epoch, -2: None}.get(per_iteration, per_iteration)
+        fixed = {0: n_epoch, -1: n_epoch * n_copies, -2: None}.get(per_iteration, per_iteration)
         first = max(1, int(SLOWEST * n_threads / n_weights))
         most = n_epoch
         if n_replicas > 1:

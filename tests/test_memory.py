@@ -75,7 +75,8 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
     )
     terms = {name: n_bytes for n_bytes, name in figures(capsys.readouterr().out.split("memory: ")[1].splitlines()[0])}
     (twin,) = twins
-    assert terms["encoded rows"] == pytest.approx(twin._tables["training"].nbytes, rel=0.01)
+    blocks = twin.station.tables["training"].blocks.values()
+    assert terms["encoded rows"] == pytest.approx(sum(block.handle.nbytes for block in blocks), rel=0.01)
     arrays = [twin.replica.flat, *twin.replica.states]
     for rank, hand in enumerate(twin.replica.hands):
         if len(hand.shared):  # a working copy; the first has the replica's optimizer state
@@ -117,7 +118,7 @@ def test_real_peak_of_threads_stays_below_the_printed_one(n_jobs, way):
 
 def test_the_peak_is_the_sum_of_its_terms():
     need = memory.estimate(
-        n_rows=10**6, n_validation=10**5, n_scored=10**4, bytes_per_row=100, n_weights=10**6, n_dense=10**5,
+        n_rows=10**6, n_validation=10**5, n_scored=10**4, n_samples=10**4, bytes_per_row=100, n_weights=10**6, n_dense=10**5,
         n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_kept=2, n_outputs=10, largest_partition=10**8, compiles=True,
     )  # fmt: skip
     total, *terms = figures(str(need))

@@ -455,7 +455,7 @@ def test_effective_distribution_and_loss(given, task, n_classes, distribution, l
         (
             {},
             REG,
-            {"categorical_encoding": "one_hot_internal", "n_jobs": None, "storage": "memory", "random_state": None},
+            {"categorical_encoding": "one_hot_internal", "n_jobs": None, "storage": "auto", "random_state": None},
         ),
         ({"categorical_encoding": "eigen"}, REG, {"categorical_encoding": "eigen"}),
         ({}, CLS, {"stopping_metric": "logloss"}),

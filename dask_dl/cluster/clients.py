@@ -50,6 +50,18 @@ def slot() -> tuple[int, str] | None:
     return n, f"a task on a worker with {n} threads"
 
 
+def worker_limit() -> int:
+    """Bytes that the worker whose task this is may have; 0 outside of tasks, and without a limit."""
+    if "distributed" not in sys.modules:
+        return 0
+    from distributed import get_worker
+
+    try:
+        return int(get_worker().memory_manager.memory_limit or 0)
+    except ValueError:
+        return 0
+
+
 @contextlib.contextmanager
 def made_client(
     scheduler: str | None, n_workers: int | None, n_threads: int | None, memory_limit: str | None

@@ -57,7 +57,8 @@ class Crew:
         self.taking_part: dict[str, Member] = {}
         self.version = 0  #: of the weights; 0: there are none yet
         self.holders: set[str] = set()  #: workers that have this version
-        self.cores: dict[str, int] = {}  #: of every worker that said what is installed
+        self.facts: dict[str, dict[str, Any]] = {}  #: what it said
+        self.speeds: dict[str, float] = {}  #: rows per second of those that were measured
         self._timeout, self._say = timeout, say
         self._refused: set[str] = set()  #: workers that cannot take part
         self._terms: dict[str, int] = {}
@@ -110,7 +111,7 @@ class Crew:
             for worker in workers:
                 with contextlib.suppress(ClusterError):
                     warned += self._ask([worker])
-            if not self.cores:
+            if not self.facts:
                 self._fail(error)
             return warned
         if error is not None:
@@ -118,7 +119,7 @@ class Crew:
             self._say(f"not used: {workers[0]} could not be asked what is installed: {error!r}")
             self._fail(error)
         found = environment.check(answers)
-        self.cores |= {worker: facts["cores"] for worker, facts in answers.items()}
+        self.facts |= answers
         return list(found)
 
     def term(self, worker: str) -> int:
@@ -127,15 +128,20 @@ class Crew:
 
     # ---- who is there -----------------------------------------------------------------------------------------------
 
-    def strengths(self) -> dict[str, int]:
-        """Threads of the workers that can take part, or do if the training has begun. Raises NoWorkersError."""
+    def strengths(self) -> dict[str, float]:
+        """Rows per second of the workers that can take part, or do if the training has begun; or their threads.
+
+        Raises NoWorkersError.
+        """
         members: Mapping[str, Member] = self.taking_part
         while not members:
             alive = self.members.wait(self._timeout, self.work.on_wait)
-            members = {worker: member for worker, member in alive.items() if worker in self.cores}
+            members = {worker: member for worker, member in alive.items() if worker in self.facts}
             if not members:
                 self._ask(list(alive))
-        return {worker: member.n_threads for worker, member in members.items()}
+        known = {worker: speed for worker, speed in self.speeds.items() if worker in members}
+        per_thread = sum(known.values()) / sum(members[w].n_threads for w in known) if known else 1.0
+        return {worker: known.get(worker, per_thread * member.n_threads) for worker, member in members.items()}
 
     def settle(self, *kept: Iterable[Any]) -> None:
         """Before a step: the gone are forgotten, the new taken in; all workers have weights, and all blocks a worker.
@@ -148,7 +154,7 @@ class Crew:
             self.welcome()
             if self.version:
                 self._bring_weights()
-            if any(len(table.holder) < len(table.pieces) for table in self.tables.values()):
+            if any(table.missing for table in self.tables.values()):
                 for table in self.tables.values():
                     table.fill(self.strengths)
                 continue  # somebody may have gone meanwhile
@@ -179,6 +185,7 @@ class Crew:
             self._terms[worker] = self.term(worker) + 1
             self._say(f"worker {worker} {why}: its {n:,} blocks have to be read again")
             self.holders.discard(worker)
+            self.speeds.pop(worker, None)
             for key in [key for key in self._moving if key[0] == worker]:
                 del self._moving[key]
                 self._is_level = False
@@ -211,7 +218,7 @@ class Crew:
 
     def _invite(self, workers: list[str]) -> None:
         """Have workers get ready for taking part."""
-        strangers = [worker for worker in workers if worker not in self.cores]
+        strangers = [worker for worker in workers if worker not in self.facts]
         try:
             if strangers:
                 self._ask(strangers)
@@ -263,9 +270,9 @@ class Crew:
             return
         self._is_level = True
         for name, table in self.tables.items():
-            moves = table.moves(self.strengths())
+            wanted = table.wanted(self.strengths())
             try:
-                sent = table.send(moves, staged=True) if moves else {}
+                sent = table.send(wanted, staged=True) if wanted else {}
             except GoneError:
                 self._is_level = False  # another time
                 return
@@ -285,10 +292,9 @@ class Crew:
         given: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in done:
-                for k in held.n_used:
-                    if k in self.tables[name].holder:
-                        given.setdefault(self.tables[name].holder[k], []).append((name, k))
                 self.tables[name].settle(held)
+                for other, blocks in self.tables[name].give_up({worker: held.n_used}).items():
+                    given.setdefault(other, []).extend((name, k) for k in blocks)
         calls = {worker: Call(residence.give_up, (self.job, blocks)) for worker, blocks in given.items()}
         self.lose(failed | self.work.run("move", calls)[1], "did not answer")
 
@@ -296,7 +302,7 @@ class Crew:
         """What all workers with rows of a table answer, in the order of their blocks; a call is given the worker's mark."""
         for _ in range(ATTEMPTS):
             self.settle()
-            workers = self.tables[table].workers()
+            workers = self.tables[table].readers()
             done, lost = self.work.run(name, {worker: call(self.tables[table].mark(worker)) for worker in workers})
             if not lost:
                 return [done[worker] for worker in workers]

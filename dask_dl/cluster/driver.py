@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
@@ -13,13 +15,17 @@ from dask_dl import memory
 from dask_dl.cluster import residence
 from dask_dl.cluster.averaging import momentum_of
 from dask_dl.cluster.crew import ATTEMPTS, Crew
+from dask_dl.cluster.machine import of_machine, of_worker, unusable
 from dask_dl.cluster.place import Portion
 from dask_dl.cluster.placement import pieces_of, portions
+from dask_dl.cluster.reading import Partitions
 from dask_dl.cluster.residence import Given, GoneError
 from dask_dl.cluster.tables import Table, scan_on
 from dask_dl.cluster.work import Call
-from dask_dl.errors import Aborted, ClusterError, DivergedError, ReplicasLostError
+from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError, ReplicasLostError
+from dask_dl.frame.order import cut_of
 from dask_dl.node.parallelism import choose
+from dask_dl.storage import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,17 +33,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.members import Member
+    from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Recipe
+    from dask_dl.frame.blocks import Keeping, Recipe
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
+    from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.score.metrics import Measured
 
 #: Seconds after which a worker that is alive, but does not end its share of a round, is given up, at least.
 LONGEST = 3600.0
+#: Why a table cannot be read again and again by the workers.
+LOCAL = "the table is in this process. Save it to Parquet first, and train from there."
 #: Replicas that are averaged in one task, and workers that fetch the average from one worker.
 FAN = 8
 
@@ -55,6 +65,10 @@ class Cluster:
         Seconds to wait for a worker when there is none.
     say : callable
         Told, in a line, of whatever happens to workers.
+    spread : {"shared", "replicated", "single"}
+        Whether every row is on one worker, on every one, or all on the same.
+    balances : bool
+        Whether partitions are cut where workers would have too few.
     cancelled : callable
         Asked while tables are read; True ends that by a ClusterError. The rounds ask for themselves.
     """
@@ -68,9 +82,12 @@ class Cluster:
         momentum: float | None,
         timeout: float,
         say: Callable[[str], None],
+        spread: str = "shared",
+        balances: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.crew = Crew(client, timeout, say)
+        self._say, self._spread, self._balances = say, spread, balances
         self.work = self.crew.work
         self.work.on_wait = self._unless_cancelled
         self._cancelled = cancelled
@@ -79,7 +96,6 @@ class Cluster:
         self._momentum = momentum
         self._outer = 0.0  #: momentum of this round
         self._n_averages = 0  #: since the weights were given
-        self._places: dict[str, tuple[str, ...]] = {}  #: label of a table -> workers that scanned its partitions
         self._cuts: dict[str, int | None] = {}  #: table -> largest key of its sample
         self._trained: dict[str, Any] = {}  #: worker -> future of what it contributes to the average
         self._received: dict[str, Any] = {}  #: worker -> future: it goes on from the average
@@ -102,9 +118,8 @@ class Cluster:
     def scan(self, source: Source, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
         found = scan_on(self.work, source, task, progress)
-        self._places[source.label] = found.places
         self.work.sweep()
-        return found.scan
+        return found
 
     def choose(
         self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
@@ -114,14 +129,14 @@ class Cluster:
         def choice(member: Member) -> Parallelism:
             n = member.n_threads
             what = f"a worker of {n} threads" if n > 1 else "a worker of one thread"
-            n_cores = self.crew.cores.get(member.address, n)
+            n_cores = self.crew.facts[member.address]["cores"] if member.address in self.crew.facts else n
             if n_cores < n:
                 n, what = n_cores, f"{what} on {n_cores} cores"
             asked = effective["n_jobs"]
             return choose(
                 topology,
                 optimizer,
-                n_rows=n_rows * member.n_threads // self._n_slots(),
+                n_rows=int(n_rows * self._share(member)),
                 n_jobs=None if asked is None else min(asked, n),
                 parallelism=effective["parallelism"],
                 interval=effective["exchange_interval"],
@@ -137,6 +152,10 @@ class Cluster:
     def _n_slots(self) -> int:
         return max(1, sum(member.n_threads for member in self.crew.members.alive.values()))
 
+    def _share(self, member: Member) -> float:
+        """Of the training table, by threads."""
+        return member.n_threads / self._n_slots() if self._spread == "shared" else 1.0
+
     @property
     def n_threads(self) -> int:
         """Threads that train, in all."""
@@ -149,20 +168,50 @@ class Cluster:
         """Workers that train."""
         return max(1, len(self.crew.tables["training"].workers()))
 
+    @property
+    def n_copies(self) -> int:
+        """Workers that train all rows."""
+        return self.n_replicas if self._spread == "replicated" else 1
+
+    def _pieces(self, scanned: Scan) -> list[Piece]:
+        """The blocks of a table: its partitions, cut where not every thread would have rows."""
+        n_threads = self._n_slots() if self._balances and len(self.crew.members.alive) > 1 else 0
+        return pieces_of(scanned.rows, n_threads)
+
     def portion(self, found: Scan, validation: Scan | None) -> Portion:
         """The share of the strongest worker, and a block more."""
         members = self.crew.members.alive.values()
         most = max(member.n_threads for member in members)
         share = most / self._n_slots()
-
-        def rows(scanned: Scan) -> int:
-            largest = max(piece.n for piece in pieces_of(scanned.rows, len(members)))
-            return min(scanned.n_rows, int(share * scanned.n_rows) + largest)
-
-        n_validation = rows(validation) if validation else 0
+        largest = [max((piece.n for piece in self._pieces(s)), default=0) if s else 0 for s in (found, validation)]
+        n_rows = min(found.n_rows, int(share * found.n_rows) + largest[0])
+        n_validation = min(validation.n_rows, int(share * validation.n_rows) + largest[1]) if validation else 0
+        if self._spread != "shared":
+            n_rows = found.n_rows
         # The last average and its velocity; what is averaged, what comes of it, and a copy on its way to the driver.
         n_kept = 2 + min(FAN, len(members)) + 1 if len(members) > 1 else 2
-        return Portion(rows(found), n_validation, most, share, n_kept)
+        return Portion(n_rows, n_validation, most, share, (largest[0], largest[1]), n_kept)
+
+    def budget(self, source: Source, n_bytes: int) -> Budget:  # noqa: ARG002  # the protocol's signature
+        """Of the worker that has least; workers of one machine share its disk, and its memory where they have no limit."""
+        members = self.crew.members.alive
+        facts = {worker: facts for worker, facts in self.crew.facts.items() if worker in members}
+        hosts = Counter(members[worker].host for worker in facts)
+        disks = Counter((members[worker].host, f["disk"].device) for worker, f in facts.items())
+        rooms = [
+            of_worker(members[worker].memory_limit)
+            if members[worker].memory_limit
+            else of_machine(f["memory"] // hosts[members[worker].host])
+            for worker, f in facts.items()
+        ]
+        free = {
+            worker: f["disk"]._replace(free=f["disk"].free // disks[members[worker].host, f["disk"].device])
+            for worker, f in facts.items()
+        }
+        disk = min(free.values(), key=lambda disk: disk.free)
+        no_disk = next((text for each in free.values() if (text := unusable(each))), None)
+        no_stream = Partitions(source.lazy).not_again() if source.lazy is not None else LOCAL
+        return Budget(*min(rooms), disk.free, disk.folder, no_disk, no_stream)
 
     def too_small(self, peak: int) -> str | None:
         """Dask pauses a worker at a share of its limit, and then no round ends there."""
@@ -182,15 +231,33 @@ class Cluster:
         source: Source,
         found: Scan,
         recipe: Recipe,
+        keeping: Keeping,
+        storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Encode a table on the workers, near its partitions as far as that divides the work; returns how many rows count."""
-        n_workers = len(self.crew.strengths())
-        new = Table(self.work, table, source, found, recipe, self._places[source.label], n_workers, self.crew.term)
+        """Encode a table on the workers; returns how many rows count."""
+        pieces, spread = self._pieces(found), self._spread if table == "training" else "shared"
+        new = Table(self.work, table, source, found, recipe, keeping, storage, spread, pieces, self.crew.term)
+        if len(pieces) > source.n_partitions:
+            self._say(f"{source.label}: {source.n_partitions:,} partitions are cut into {len(pieces):,} blocks")
         new.fill(self.crew.strengths, progress)
         self.crew.tables[table] = new
         self.work.sweep()
+        if table == "training":
+            self._report_idle(new, source)
         return sum(new.n_used.values())
+
+    def _report_idle(self, table: Table, source: Source) -> None:
+        """Workers may have nothing to do, and their user should know."""
+        n, n_busy = len(self.crew.strengths()), len(table.workers())
+        if table.spread != "shared":
+            self._say(f"{source.label} is whole on {n_busy} of {n} workers")
+        elif n_busy < n:
+            hint = "" if self._balances else " Cut it into more of them, or use force_load_balance=True."
+            text = (
+                f"{n - n_busy} of {n} workers have no rows of {source.label}: it has {len(table.pieces)} blocks.{hint}"
+            )
+            warnings.warn(DaskDLWarning(text), stacklevel=6)
 
     def fingerprint(self, table: str) -> list[int]:
         """The sum of those of all blocks."""
@@ -214,19 +281,14 @@ class Cluster:
         self.work.on_wait = lambda: None
         self.crew.welcome(all_of_them=True)
         for name, table in self.crew.tables.items():
-            n, n_all = setup.samples[name], sum(table.n_used.values())
-            self._cuts[name] = None
-            if 0 < n < n_all:
-                keys = np.concatenate(self._candidates(name, n, n_all, setup.seed))
-                self._cuts[name] = int(np.partition(keys, n - 1)[n - 1]) if len(keys) >= n else None
+            keys = np.concatenate(self._drawn(name))
+            self._cuts[name] = cut_of(keys, table.keeping.n_sample)
         self.n_rows = sum(self.crew.tables["training"].n_used.values())
         self.restore(flat, states, n_seen, n_halvings)
 
-    def _candidates(self, table: str, n: int, n_all: int, seed: int) -> list[NDArray[np.uint64]]:
-        def call(mark: int) -> Call:
-            return Call(residence.candidates_of, (self.crew.job, table, mark, n, n_all, seed))
-
-        return self.crew.of_holders("sample", table, call)
+    def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
+        job = self.crew.job
+        return self.crew.of_holders("sample", table, lambda mark: Call(residence.keys_of_drawn, (job, table, mark)))
 
     def compile(self) -> None:
         """Workers have compiled when they began to take part."""

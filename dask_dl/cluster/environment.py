@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
+import psutil
 
 from dask_dl import jit
+from dask_dl.cluster.machine import disk_of
+from dask_dl.cluster.scratch import base
 from dask_dl.errors import ClusterError, DaskDLWarning
 
 if TYPE_CHECKING:
@@ -20,13 +24,15 @@ OWN = "dask_dl"
 MISSING = "not installed"
 
 
-def describe() -> dict[str, Any]:
-    """Of this process."""
+def describe(dask_worker: Any = None) -> dict[str, Any]:
+    """Of this process, which may be a worker's."""
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in (OWN, *PACKAGES)},
         "processor": jit.processor(),
         "cores": int(joblib.cpu_count()),
+        "memory": int(psutil.virtual_memory().available),
+        "disk": disk_of(Path(dask_worker.local_directory) if dask_worker is not None else base()),
     }
 
 

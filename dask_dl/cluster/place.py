@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Recipe
+    from dask_dl.frame.blocks import Keeping, Recipe
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
+    from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.score.metrics import Measured
+    from dask_dl.storage import Budget
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Portion:
     n_validation: int  #: of the validation table
     n_readers: int = 1  #: partitions that it reads at a time
     share: float = 1.0  #: of the rows to score on
+    largest_blocks: tuple[int, int] = (0, 0)  #: rows of the largest block of either table
     n_kept: int | None = None  #: networks beside its own that it may hold; None: what a process on its own keeps
 
 
@@ -51,6 +54,10 @@ class Place(Protocol):
         """Replicas that are averaged."""
 
     @property
+    def n_copies(self) -> int:
+        """Replicas that have all rows; 1 where they share them."""
+
+    @property
     def is_local(self) -> bool:
         """Whether the weights are in this process, where they cannot get lost."""
 
@@ -69,6 +76,9 @@ class Place(Protocol):
     def portion(self, found: Scan, validation: Scan | None) -> Portion:
         """How much of the work the busiest process will get."""
 
+    def budget(self, source: Source, n_bytes: int) -> Budget:
+        """Memory and disk of that process, which gets so many bytes of encoded rows."""
+
     def too_small(self, peak: int) -> str | None:
         """What to say when some processes have less memory than the busiest one may need."""
 
@@ -78,9 +88,11 @@ class Place(Protocol):
         source: Source,
         found: Scan,
         recipe: Recipe,
+        keeping: Keeping,
+        storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Encode the table of that name; returns how many of its rows count."""
+        """Encode the table of that name; returns how many of its rows count. Raises StorageError."""
 
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Blocks for every worker, at least, where partitions are so few that they are cut: no share is then far from the mean.
-BLOCKS_PER_WORKER = 4
+#: Blocks for every thread, at least, where partitions are so few that they are cut: no share is then far from what it ought
+#: to be. H2O has four chunks for every core (specification, section 1.7).
+BLOCKS_PER_THREAD = 8
 
 
 class Piece(NamedTuple):
@@ -27,9 +28,9 @@ class Piece(NamedTuple):
         return self.hi - self.lo
 
 
-def pieces_of(rows: Sequence[int], n_workers: int) -> list[Piece]:
-    """Cut partitions of so many rows into blocks: one each, or several where workers would have too few."""
-    n_pieces = max(1, -(-BLOCKS_PER_WORKER * n_workers // max(1, len(rows)))) if n_workers > 1 else 1
+def pieces_of(rows: Sequence[int], n_threads: int) -> list[Piece]:
+    """Cut partitions of so many rows into blocks: one each, or several where so many threads would have too few."""
+    n_pieces = max(1, -(-BLOCKS_PER_THREAD * n_threads // max(1, len(rows))))
     pieces = []
     for k, n in enumerate(rows):
         edges = [n * i // n_pieces for i in range(n_pieces + 1)]
@@ -65,40 +66,38 @@ def portions(n: int, weights: Sequence[int]) -> list[int]:
 
 def placed(
     rows: Mapping[int, int],
-    strengths: Mapping[str, int],
+    strengths: Mapping[str, float],
     held: Mapping[int, str],
-    preferred: Mapping[int, str],
 ) -> dict[int, str]:
-    """A worker for every block: where it is, or where it would like to be, as long as all get rows by their strength.
+    """A worker for every block: where it is, as long as all get rows by their strength.
+
+    Blocks that nobody holds are dealt out in the order of the table, so that every worker's rows come from all over it: a
+    worker with one end of a sorted table would learn something else than the others. Where their source lies matters less:
+    they travel once.
 
     Parameters
     ----------
     rows : mapping
         Block -> rows.
     strengths : mapping
-        Worker -> threads.
+        Worker -> threads, or rows per second.
     held : mapping
         Block -> worker that holds it. Workers without strength are gone.
-    preferred : mapping
-        Block -> worker near its source.
     """
     place = {block: worker for block, worker in held.items() if worker in strengths and block in rows}
     load = dict.fromkeys(strengths, 0)
     for block, worker in place.items():
         load[worker] += rows[block]
-    per_thread = sum(rows.values()) / sum(strengths.values())
     for block in sorted(rows.keys() - place.keys()):
-        near = preferred.get(block)
-        if near is None or near not in strengths or load[near] + rows[block] / 2 > per_thread * strengths[near]:
-            near = min(strengths, key=lambda worker: ((load[worker] + rows[block]) / strengths[worker], worker))
-        place[block] = near
-        load[near] += rows[block]
+        worker = min(strengths, key=lambda worker: ((load[worker] + rows[block]) / strengths[worker], worker))
+        place[block] = worker
+        load[worker] += rows[block]
     _levelled(place, load, rows, strengths)
     return place
 
 
 def _levelled(
-    place: dict[int, str], load: dict[str, int], rows: Mapping[int, int], strengths: Mapping[str, int]
+    place: dict[int, str], load: dict[str, int], rows: Mapping[int, int], strengths: Mapping[str, float]
 ) -> None:
     """Move blocks from the busiest worker to the idlest, while the busiest gets better by it."""
     for _ in range(len(place)):

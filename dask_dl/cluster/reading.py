@@ -9,9 +9,10 @@ from dask.core import get_dependencies
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Future
+from distributed.protocol import pickle
 
 from dask_dl.cluster import residence
-from dask_dl.frame.scan import FAN_IN
+from dask_dl.frame.scan import FAN_IN, scan_partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 #: In the place of a worker: none in particular.
 ANYWHERE = ""
+#: How often the tasks of a partition may be needed by others too, on average, where they are done again each time.
+MOST_SHARED = 2.0
+#: Bytes of the pickled graph of a partition that is read by whoever needs it.
+MOST_PICKLED = 2**18
+SAVE = "Save it to Parquet first, and train from there."
 
 
 class Partitions:
@@ -77,6 +83,32 @@ class Partitions:
             for worker, numbers in wanted.items()
         }
 
+    def alone(self, k: int) -> tuple[dict[Any, Any], Any]:
+        """The graph of one partition, and its key."""
+        graph, stack = {}, [self._keys[k]]
+        while stack:
+            key = stack.pop()
+            if key not in graph:
+                graph[key] = self._graph[key]
+                stack += get_dependencies(self._graph, key)
+        return graph, self._keys[k]
+
+    def pickled(self, k: int) -> bytes:
+        """The same, for a worker that reads the partition by itself."""
+        return pickle.dumps(self.alone(k))  # type: ignore[no-any-return]  # distributed has no types
+
+    def not_again(self) -> str | None:
+        """Why these partitions cannot be read again and again by whoever needs them, if they cannot."""
+        graphs = [self.alone(k)[0] for k in range(len(self))]
+        if any(isinstance(task, Future) for graph in graphs for task in graph.values()):
+            return f"the table lies in the memory of the cluster. {SAVE}"
+        if sum(map(len, graphs)) > MOST_SHARED * len(set().union(*graphs)):
+            return f"its partitions share work (a shuffle, a join?), which would be done again for each. {SAVE}"
+        largest = max(graphs, key=len)
+        if len(pickle.dumps(largest)) > MOST_PICKLED:
+            return f"the table is inside its graph, and would travel with it. {SAVE}"
+        return None
+
 
 def _layer(worker: str) -> str:
     return f"source-{worker}"
@@ -89,7 +121,7 @@ def _pinned(worker: str) -> dict[str, Any]:
 def scanned(work: Work, partitions: Partitions, schema: Schema, task: str) -> tuple[list[Any], Any]:
     """Futures of the scan of every partition, and of all of them merged, FAN_IN at a time."""
     parts = partitions.some({ANYWHERE: range(len(partitions))})[ANYWHERE]
-    one, merge = (dask.delayed(f, pure=False) for f in (residence.scan_one, residence.scan_merged))
+    one, merge = (dask.delayed(f, pure=False) for f in (scan_partition, residence.scan_merged))
     layer = [one(parts[k], schema, k, task, dask_key_name=work.key("scan")) for k in range(len(partitions))]
     leaves = layer
     while len(layer) > 1:
@@ -102,12 +134,19 @@ def scanned(work: Work, partitions: Partitions, schema: Schema, task: str) -> tu
 
 
 def encoded(
-    work: Work, partitions: Partitions, wanted: Mapping[str, Mapping[int, tuple[Any, ...]]]
+    work: Work, partitions: Partitions, wanted: Mapping[str, Mapping[int, tuple[Any, ...]]], *, again: bool
 ) -> dict[tuple[str, int], Any]:
     """Futures of partitions that become blocks of workers: worker -> partition -> arguments of `encode`.
 
-    They are submitted together, so that what several of them need is computed once.
+    They are submitted together, so that what several of them need is computed once; or read by each worker by itself, `again`
+    and again from then on.
     """
+    if again:
+        return {
+            (worker, k): work.submit("encode", worker, residence.encode_again, partitions.pickled(k), *arguments)
+            for worker, by_partition in wanted.items()
+            for k, arguments in by_partition.items()
+        }
     parts = partitions.some(wanted)
     make = dask.delayed(residence.encode, pure=False)
     tasks: dict[tuple[str, int], Any] = {}

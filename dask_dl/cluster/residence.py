@@ -12,33 +12,39 @@ import math
 import signal
 import threading
 import time
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import dask
 import numpy as np
 from distributed import WorkerPlugin, get_worker, secede
+from distributed.protocol import pickle
 from tornado.ioloop import PeriodicCallback
 
 from dask_dl.cluster.averaging import Contribution, combined
+from dask_dl.cluster.scratch import Scratch
 from dask_dl.cluster.station import Station
-from dask_dl.errors import ClusterError
-from dask_dl.frame.blocks import encode_partition, used_rows
-from dask_dl.frame.order import candidates
-from dask_dl.frame.scan import merged, scan_partition
+from dask_dl.errors import ClusterError, StorageError
+from dask_dl.frame.blocks import drawn_keys, encode_partition
+from dask_dl.frame.scan import merged
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.stability import instability
 from dask_dl.state import Rows, aligned_zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Recipe
+    from dask_dl.frame.blocks import Block, Blocks, Keeping, Recipe
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema
+    from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.score.metrics import Measured
 
@@ -46,6 +52,8 @@ if TYPE_CHECKING:
 LEASE = 600.0
 #: Seconds that a task waits for another one of the same job.
 PATIENCE = 60.0
+#: Blocks that cannot be read again.
+NEVER: Mapping[int, Callable[[], Rows]] = MappingProxyType({})
 
 
 class GoneError(ClusterError):
@@ -75,7 +83,10 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         """On a worker that is there, or joins: nothing yet."""
         self.address = worker.address
         self.term = 0  #: how often the driver has taken this worker for lost
-        self._turn = threading.Lock()
+        self._turn, self._opening = threading.Lock(), threading.Lock()
+        # Inside the worker's own folder, which Dask removes after its end.
+        self._scratch = Scratch(Path(worker.local_directory) / "dask-dl")
+        self.station = Station(self._scratch.folder)
         self.forget()
         self._lease = PeriodicCallback(self._look, 1000 * LEASE / 10)
         worker.loop.add_callback(self._lease.start)
@@ -96,10 +107,19 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
     def forget(self) -> None:
         """Let go of everything."""
         self.stopped = math.inf  #: rounds up to this version are to end
-        self.station = Station()
-        self.staged: dict[tuple[str, int], tuple[NDArray[np.int64], Rows]] = {}
+        self.station.close()
+        self._scratch.remove()
+        self.station = Station(self._scratch.folder)
+        self.staged: dict[tuple[str, int], Block] = {}
         self.version = -1
         self.used = time.monotonic()
+
+    def open(self, wanted: Wanted) -> tuple[Station, Blocks]:
+        """The table that blocks are wanted for. Raises GoneError when they are wanted no more."""
+        if self.term != wanted.term:
+            raise GoneError(f"{self.address} was taken for lost while it read.")
+        with self._opening:  # partitions are read by several threads
+            return self.station, self.station.open(wanted.table, wanted.starts, wanted.keeping, wanted.storage)
 
     def _look(self) -> None:
         if time.monotonic() - self.used > LEASE and not self._turn.locked():
@@ -146,23 +166,23 @@ def residence(job: str) -> Residence:
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-class Scanned(NamedTuple):
-    """Partitions that were scanned, and where each of them was."""
-
-    scan: Scan
-    places: tuple[str, ...]
-
-
-def scan_one(part: pd.DataFrame, schema: Schema, k: int, task: str) -> Scanned:
-    """One partition, where it lies."""
-    return Scanned(scan_partition(part, schema, k, task), (get_worker().address,))
-
-
-def scan_merged(parts: Sequence[Scanned], schema: Schema) -> Scanned:
+def scan_merged(parts: Sequence[Scan], schema: Schema) -> Scan:
     """Neighbouring partitions."""
-    scan = merged((part.scan for part in parts), schema)
+    scan = merged(iter(parts), schema)
     assert scan is not None
-    return Scanned(scan, tuple(place for part in parts for place in part.places))
+    return scan
+
+
+class Wanted(NamedTuple):
+    """What becomes of the blocks of a table on a worker."""
+
+    job: str
+    table: str
+    starts: NDArray[np.int64]  #: of all blocks of the table
+    keeping: Keeping
+    storage: Storage
+    term: int  #: of the worker: what was asked for before the driver took it for lost comes too late
+    staged: bool  #: whether they do not take part in the training yet
 
 
 class Held(NamedTuple):
@@ -172,44 +192,48 @@ class Held(NamedTuple):
     n_used: dict[int, int]  #: block -> rows that count
 
 
-def encode(
-    part: pd.DataFrame, job: str, table: str, recipe: Recipe, k: int, n: int, starts: NDArray[np.int64],
-    pieces: dict[int, Piece], term: int, staged: bool,
-) -> Held:  # fmt: skip
+def encode(part: pd.DataFrame, recipe: Recipe, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
     """Partition k, n rows when it was scanned, becomes blocks of this worker."""
     rows = encode_partition(part, recipe, k, n)
-    blocks = {block: _piece(rows, piece) for block, piece in pieces.items()}
-    return keep(blocks, job, table, starts, term, staged)
+    is_cut = len(pieces) > 1 or any(piece.n < n for piece in pieces.values())
+    copies = is_cut and wanted.storage.mode == "memory"  # so that the rest of the partition is released
+    blocks = {block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}
+    return keep({b: cut.map(np.copy) if copies else cut for b, cut in blocks.items()}, wanted)
 
 
-def _piece(rows: Rows, piece: Piece) -> Rows:
-    """Rows of a block: the partition's own arrays, or copies, so that the rest of the partition is released."""
-    if piece.n == rows.n:
-        return rows
-    return rows.cut(piece.lo, piece.hi).map(np.copy)
+def encode_again(partition: bytes, recipe: Recipe, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
+    """The same of a partition that this process can read by itself, as often as it likes: its pickled graph and key."""
+
+    def read(piece: Piece | None = None) -> Rows:
+        graph, key = pickle.loads(partition)
+        rows = encode_partition(dask.get(graph, key), recipe, k, n)
+        return rows if piece is None else rows.cut(piece.lo, piece.hi)
+
+    rows, again = read(), {block: partial(read, piece) for block, piece in pieces.items()}
+    return keep({block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}, wanted, again)
 
 
-def keep(blocks: dict[int, Rows], job: str, table: str, starts: NDArray[np.int64], term: int, staged: bool) -> Held:
-    """Encoded blocks become this worker's; staged ones do not take part in the training yet.
-
-    What was asked for before the driver took the worker for lost is too late.
-    """
-    home = residence(job)
-    if home.term != term:
-        raise GoneError(f"{home.address} was taken for lost while it read.")
-    # What came over the network is read-only, which would be a type of its own for the compiler.
-    blocks = {block: rows.map(lambda part: np.require(part, requirements="W")) for block, rows in blocks.items()}
-    if staged:  # beside a round that is trained
-        home.staged |= {(table, block): (starts, rows) for block, rows in blocks.items()}
+def keep(blocks: dict[int, Rows], wanted: Wanted, again: Mapping[int, Callable[[], Rows]] = NEVER) -> Held:
+    """Encoded blocks become this worker's."""
+    home = residence(wanted.job)
+    station, store = home.open(wanted)
+    try:
+        # What came over the network is read-only, which would be a type of its own for the compiler.
+        shelved = {
+            k: store.shelve(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
+            for k, rows in blocks.items()
+        }
+    except StorageError:
+        home.open(wanted)  # its folder may have been removed meanwhile, rightly
+        raise
+    if wanted.staged:  # beside a round that is trained
+        home.staged |= {(wanted.table, k): block for k, block in shelved.items()}
     else:
-        with home.turn() as station:
-            station.put(table, starts, blocks)
-    weights = {block: rows.weight for block, rows in blocks.items()}
-    n_used = {
-        block: int(np.count_nonzero(weight > 0)) if len(weight) else blocks[block].n
-        for block, weight in weights.items()
-    }
-    return Held(home.address, n_used)
+        with home.turn():
+            if station is not home.station:
+                raise GoneError(f"{home.address} was taken for lost while it read.")
+            station.put(wanted.table, shelved)
+    return Held(home.address, {k: block.n_used for k, block in shelved.items()})
 
 
 def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:
@@ -218,9 +242,8 @@ def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:
     with home.turn() as station:
         if not set(blocks) <= home.staged.keys():
             raise GoneError(f"{home.address} does not have all the blocks that it had read.")
-        for table, block in blocks:
-            starts, rows = home.staged.pop((table, block))
-            station.put(table, starts, {block: rows})
+        for table, k in blocks:
+            station.put(table, {k: home.staged.pop((table, k))})
 
 
 def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
@@ -230,10 +253,10 @@ def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
             station.drop(table, [block])
 
 
-def candidates_of(job: str, table: str, mark: int, n: int, n_all: int, seed: int) -> NDArray[np.uint64]:
+def keys_of_drawn(job: str, table: str, mark: int) -> NDArray[np.uint64]:
     """Keys of rows that may belong to the table's sample."""
     with residence(job).turn(None, table, mark) as station:
-        return candidates(used_rows(station.tables[table]), n, n_all, seed, f"{table} sample")
+        return drawn_keys(station.tables[table])
 
 
 def fingerprint(job: str, table: str, mark: int) -> list[int]:

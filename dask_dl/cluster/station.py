@@ -11,26 +11,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dask_dl import memory
 from dask_dl.cluster.averaging import Contribution, advance
 from dask_dl.cluster.visits import Visits
 from dask_dl.errors import DivergedError
-from dask_dl.frame.blocks import Blocks, gather, used_rows
-from dask_dl.frame.order import keys_of, uniform_sample
+from dask_dl.frame.blocks import Blocks, drawn_rows
+from dask_dl.frame.shelves import FromSource, InMemory, OnDisk
+from dask_dl.memory import IN_MEMORY, Storage
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability
 from dask_dl.score import metrics
 from dask_dl.state import Rows, aligned_zeros, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from dask_dl.frame.blocks import Block, Keeping
+    from dask_dl.frame.shelves import Shelf
     from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.score.metrics import Measured
+
+
+#: Segments of a window of blocks on disk: so many places of the table meet in it.
+SEGMENTS_PER_WINDOW = 128
+#: Bytes that are read from a disk at a time, at least.
+LEAST_SEGMENT = 2**14
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,6 @@ class Setup:
     optimizer: Optimizer
     seed: int
     shuffle: bool
-    samples: dict[str, int]  #: table -> rows to score on; 0: all
 
 
 class Station:
@@ -50,41 +60,62 @@ class Station:
 
     Parameters
     ----------
+    folder : callable, optional
+        Makes a folder for blocks on disk.
     order : callable, optional
         As in `Visits`.
     """
 
     setup: Setup  #: known from `start` on
 
-    def __init__(self, order: Callable[[int], NDArray[np.int64]] | None = None) -> None:
+    def __init__(
+        self, folder: Callable[[], Path] | None = None, order: Callable[[int], NDArray[np.int64]] | None = None
+    ) -> None:
         self.tables: dict[str, Blocks] = {}
-        self._cuts: dict[str, int] = {}
+        self.storage = IN_MEMORY
+        self._folder = folder
+        self._cuts: dict[str, int | None] = {}
         self.replica: Replica | None = None
         self.velocity: NDArray[np.float32] | None = None  #: of the outer momentum; None while there is none
         self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
         self.n_halvings = 0  #: of the step
         self._order = order
         self._visits: Visits | None = None
-        self._samples: dict[str, list[Rows]] = {}
+        self._samples: dict[str, Rows | None] = {}
 
     # ---- blocks -----------------------------------------------------------------------------------------------------
 
-    def put(self, table: str, starts: NDArray[np.int64], blocks: dict[int, Rows]) -> None:
-        """Take blocks of a table that begin at these rows."""
-        self.tables.setdefault(table, Blocks(starts)).blocks.update(blocks)
+    def open(self, table: str, starts: NDArray[np.int64], keeping: Keeping, storage: Storage) -> Blocks:
+        """A table whose blocks begin at these rows; harmless when it is open already."""
+        if table not in self.tables:
+            self.storage = storage
+            self.tables[table] = Blocks(starts, keeping, self._shelf(storage))
+        return self.tables[table]
+
+    def _shelf(self, storage: Storage) -> Shelf:
+        if storage.mode == "memory":
+            return InMemory()
+        if storage.mode == "stream":
+            return FromSource()
+        assert self._folder is not None
+        return OnDisk(self._folder(), max(LEAST_SEGMENT, storage.window // SEGMENTS_PER_WINDOW))
+
+    def put(self, table: str, blocks: Mapping[int, Block]) -> None:
+        """Blocks of a table, which are on its shelf, belong to it from now on."""
         self._forget(table)
+        for k, block in blocks.items():
+            self.tables[table].put(k, block)
 
     def drop(self, table: str, numbers: Sequence[int]) -> None:
         """Give blocks up; those that are not here do not matter."""
         if table in self.tables:
-            for k in numbers:
-                self.tables[table].blocks.pop(k, None)
             self._forget(table)
+            for k in numbers:
+                self.tables[table].drop(k)
 
     def cut(self, table: str, key: int | None) -> None:
-        """The sample of a table of which only some blocks are here are rows with keys up to this; None: all rows."""
-        key = 2**64 - 1 if key is None else key
-        if self._cuts.get(table) != key:
+        """The sample of a table is its rows with keys up to this; None: all that were set aside, or all."""
+        if self._cuts.get(table, -1) != key:
             self._cuts[table] = key
             self._samples.pop(table, None)
 
@@ -92,6 +123,12 @@ class Station:
         """What was derived from the blocks of a table."""
         self._samples.pop(table, None)
         if table == "training":
+            self.close()
+
+    def close(self) -> None:
+        """End the thread that reads ahead, if there is one."""
+        if self._visits is not None:
+            self._visits.close()
             self._visits = None
 
     @property
@@ -99,7 +136,13 @@ class Station:
         """The rows to train on."""
         if self._visits is None:
             setup = self.setup
-            self._visits = Visits(self.tables["training"], seed=setup.seed, shuffle=setup.shuffle, order=self._order)
+            self._visits = Visits(
+                self.tables["training"],
+                seed=setup.seed,
+                shuffle=setup.shuffle,
+                window=self.storage.window,
+                order=self._order,
+            )
         return self._visits
 
     # ---- training ---------------------------------------------------------------------------------------------------
@@ -128,7 +171,7 @@ class Station:
     def train(self, start: int, stop: int, on_rows: Callable[[int], None] | None = None) -> float:
         """Train the rows at places [start, stop) of the stream; returns the sum of their losses. Raises DivergedError."""
         assert self.replica is not None
-        slices, loss = self.visits.slices(start, stop), 0.0
+        slices, loss = self.visits.slices(start, stop, lambda: on_rows(0) if on_rows is not None else None), 0.0
         ready = [next(slices, None)]
         while (rows := ready.pop()) is not None:
             # The next rows are gathered while these are trained.
@@ -185,23 +228,15 @@ class Station:
                 total = part if total is None else total.merge(part)
         return total
 
-    def _sample(self, table: str) -> list[Rows]:
-        """Rows to score on: gathered once, or all blocks as they are."""
+    def _sample(self, table: str) -> Iterable[Rows]:
+        """Rows to score on: those that were set aside, or all."""
+        store = self.tables[table]
+        if not store.sets_aside:
+            return store.pieces(memory.SLICE // store.row_bytes)
         if table not in self._samples:
-            self._samples[table] = list(self._drawn(table))
-        return self._samples[table]
-
-    def _drawn(self, table: str) -> Iterator[Rows]:
-        store, n, purpose = self.tables[table], self.setup.samples[table], f"{table} sample"
-        rows = used_rows(store)
-        if table in self._cuts:
-            chosen = rows[keys_of(rows, self.setup.seed, purpose) <= np.uint64(self._cuts[table])]
-        else:
-            chosen = uniform_sample(rows, n, self.setup.seed, purpose)
-        if len(chosen) == len(rows):
-            yield from (store.blocks[k] for k in store.numbers)
-        elif len(chosen):
-            yield gather(store, chosen)
+            self._samples[table] = drawn_rows(store, self._cuts.get(table))
+        rows = self._samples[table]
+        return [] if rows is None else [rows]
 
     def _measured(self, rows: Rows) -> Measured | None:
         assert self.replica is not None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.cluster import residence
-from dask_dl.cluster.placement import Piece, pieces_of, placed
+from dask_dl.cluster.placement import placed
 from dask_dl.cluster.reading import Partitions, encoded, scanned
-from dask_dl.cluster.residence import GoneError, Held, Scanned
+from dask_dl.cluster.residence import GoneError, Held, Wanted
 from dask_dl.errors import ClusterError, SchemaError
 from dask_dl.frame.blocks import encode_partition
 from dask_dl.frame.scan import checked, scan
@@ -19,10 +19,12 @@ from dask_dl.frame.source import unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.work import Work
-    from dask_dl.frame.blocks import Recipe
+    from dask_dl.frame.blocks import Keeping, Recipe
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
+    from dask_dl.memory import Storage
 
 #: Seconds in which at least one partition of those that are read must be done.
 READING = 3600.0
@@ -30,11 +32,10 @@ READING = 3600.0
 ATTEMPTS = 20
 
 
-def scan_on(work: Work, source: Source, task: str, progress: Callable[[int, int], None] | None) -> Scanned:
+def scan_on(work: Work, source: Source, task: str, progress: Callable[[int, int], None] | None) -> Scan:
     """Scan a table where its partitions lie; a local one here."""
     if source.lazy is None:
-        found = scan(source, task=task, progress=progress)
-        return Scanned(found, ("",) * source.n_partitions)
+        return scan(source, task=task, progress=progress)
     for _ in range(ATTEMPTS):
         leaves, root = scanned(work, Partitions(source.lazy), source.schema, task)
 
@@ -48,7 +49,7 @@ def scan_on(work: Work, source: Source, task: str, progress: Callable[[int, int]
 
         with contextlib.suppress(GoneError):
             whole = work.wait_anywhere(root, on_poll, explain)
-            return Scanned(checked(whole.scan, source.label), whole.places)
+            return checked(whole, source.label)
     raise ClusterError(f"{source.label} could not be scanned: the cluster was restarted {ATTEMPTS} times.")
 
 
@@ -63,10 +64,12 @@ class Table:
     source : Source
     found : Scan
     recipe : Recipe
-    places : sequence of str
-        Worker near each partition; "" for none.
-    n_workers : int
-        For which partitions are cut, if there are too few of them.
+    keeping : Keeping
+    storage : Storage
+    spread : {"shared", "replicated", "single"}
+        Whether every block is somewhere, everywhere, or all are on one worker.
+    pieces : sequence of Piece
+        The blocks.
     term : callable
         How often a worker was taken for lost.
     """
@@ -78,59 +81,85 @@ class Table:
         source: Source,
         found: Scan,
         recipe: Recipe,
-        places: Sequence[str],
-        n_workers: int,
+        keeping: Keeping,
+        storage: Storage,
+        spread: str,
+        pieces: Sequence[Piece],
         term: Callable[[str], int],
     ) -> None:
-        self.name = name
-        self.holder: dict[int, str] = {}  #: block -> worker
+        self.name, self.spread, self.pieces = name, spread, pieces
+        self.held: dict[str, set[int]] = {}  #: worker -> blocks
         self.n_used: dict[int, int] = {}  #: block -> rows that count, once it was encoded
         self.term = term
         self._work, self._source, self._found, self._recipe = work, source, found, recipe
-        self.pieces = pieces_of(found.rows, n_workers)
+        self.keeping, self._storage = keeping, storage
         self._partitions = None if source.lazy is None else Partitions(source.lazy)
         self.starts = np.cumsum([0, *(piece.n for piece in self.pieces)], dtype=np.int64)
-        self._preferred = {k: places[piece.partition] for k, piece in enumerate(self.pieces)}
 
     def workers(self) -> list[str]:
-        """Those with rows that count, by their first block."""
-        first = {worker: k for k, worker in sorted(self.holder.items(), reverse=True) if self.n_used[k]}
-        return sorted(first, key=first.__getitem__)
+        """Those with rows that count, all of them where all have all, by their first block."""
+        n_least = len(self.pieces) if self.spread == "replicated" else 1
+        first = {
+            worker: min((k for k in blocks if self.n_used[k]), default=None)
+            for worker, blocks in self.held.items()
+            if len(blocks) >= n_least
+        }
+        return sorted((w for w, k in first.items() if k is not None), key=lambda w: (first[w], w))
+
+    def readers(self) -> list[str]:
+        """Those among whom every row is once."""
+        return self.workers()[:1] if self.spread == "replicated" else self.workers()
 
     def n_used_of(self, worker: str) -> int:
         """Rows of a worker that count."""
-        return sum(self.n_used[k] for k, holder in self.holder.items() if holder == worker)
+        return sum(self.n_used[k] for k in self.held.get(worker, ()))
 
     def mark(self, worker: str) -> int:
         """By which the worker sees whether it has the blocks that it should have."""
-        return residence.mark_of(k for k, holder in self.holder.items() if holder == worker)
+        return residence.mark_of(self.held.get(worker, ()))
 
     def lose(self, workers: Iterable[str]) -> int:
         """Blocks of these workers are gone; returns how many."""
-        lost = [k for k, holder in self.holder.items() if holder in set(workers)]
-        for k in lost:
-            del self.holder[k]
-        return len(lost)
+        return sum(len(self.held.pop(worker, ())) for worker in workers)
+
+    @property
+    def missing(self) -> set[int]:
+        """Blocks without which no round can be trained."""
+        everything = set(range(len(self.pieces)))
+        if self.spread == "replicated":
+            return everything if all(len(blocks) < len(everything) for blocks in self.held.values()) else set()
+        return everything.difference(*self.held.values())
 
     def _rows(self) -> dict[int, int]:
         return {k: self.n_used.get(k, piece.n) for k, piece in enumerate(self.pieces)}
 
-    def moves(self, strengths: Mapping[str, int]) -> dict[int, str]:
-        """Blocks that had better be with another worker, and with whom."""
-        place = placed(self._rows(), strengths, self.holder, {})
-        return {k: worker for k, worker in place.items() if self.holder.get(k) != worker}
+    def wanted(self, strengths: Mapping[str, float]) -> dict[str, set[int]]:
+        """The blocks that every worker had better have and has not: rows by strength, on as few ways as that allows."""
+        everything = set(range(len(self.pieces)))
+        if self.spread == "replicated":
+            target = dict.fromkeys(strengths, everything)
+        elif self.spread == "single":
+            most = max(strengths, key=lambda worker: (len(self.held.get(worker, ())), strengths[worker], worker))
+            target = {most: everything}
+        else:
+            held = {k: worker for worker, blocks in self.held.items() for k in blocks}
+            target = {}
+            for k, worker in placed(self._rows(), strengths, held).items():
+                target.setdefault(worker, set()).add(k)
+        lacks = {worker: blocks - self.held.get(worker, set()) for worker, blocks in target.items()}
+        return {worker: blocks for worker, blocks in lacks.items() if blocks}
 
     def fill(
-        self, strengths: Callable[[], Mapping[str, int]], progress: Callable[[int, int], None] | None = None
+        self, strengths: Callable[[], Mapping[str, float]], progress: Callable[[int, int], None] | None = None
     ) -> None:
-        """Read the blocks that nobody holds, on the workers that shall hold them."""
+        """Read the blocks without which no round can be trained, on the workers that shall hold them."""
         for _ in range(ATTEMPTS):
-            missing = [k for k in range(len(self.pieces)) if k not in self.holder]
+            missing = self.missing
             if not missing:
                 return
-            place = placed(self._rows(), strengths(), self.holder, self._preferred)
+            wanted = self.wanted(strengths())
             try:
-                futures = self.send({k: place[k] for k in missing})
+                futures = self.send({worker: blocks & missing for worker, blocks in wanted.items()})
             except GoneError:
                 continue
 
@@ -146,15 +175,28 @@ class Table:
 
     def settle(self, answer: Held) -> None:
         """Note who holds blocks."""
-        for k, n in answer.n_used.items():
-            self.holder[k], self.n_used[k] = answer.address, n
+        self.held.setdefault(answer.address, set()).update(answer.n_used)
+        self.n_used |= answer.n_used
 
-    def send(self, place: Mapping[int, str], *, staged: bool = False) -> dict[tuple[str, int], Any]:
+    def give_up(self, taken: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
+        """Blocks that others have now, of workers that need not have them any more."""
+        if self.spread == "replicated":
+            return {}
+        given: dict[str, list[int]] = {}
+        for worker, blocks in taken.items():
+            for other in self.held.keys() - {worker}:
+                if twice := self.held[other].intersection(blocks):
+                    given.setdefault(other, []).extend(sorted(twice))
+                    self.held[other] -= twice
+        return given
+
+    def send(self, place: Mapping[str, Iterable[int]], *, staged: bool = False) -> dict[tuple[str, int], Any]:
         """Futures of blocks that are read and encoded by their workers, by worker and partition."""
         wanted: dict[str, dict[int, dict[int, Piece]]] = {}
-        for k, worker in place.items():
-            piece = self.pieces[k]
-            wanted.setdefault(worker, {}).setdefault(piece.partition, {})[k] = piece
+        for worker, blocks in place.items():
+            for k in sorted(blocks):
+                piece = self.pieces[k]
+                wanted.setdefault(worker, {}).setdefault(piece.partition, {})[k] = piece
         if self._partitions is None:
             return {
                 (worker, k): self._sent(worker, k, pieces, staged=staged)
@@ -165,31 +207,22 @@ class Table:
         recipe = self._work.send(self._recipe)
         arguments = {
             worker: {
-                k: (
-                    self._work.job,
-                    self.name,
-                    recipe,
-                    k,
-                    self._found.rows[k],
-                    self.starts,
-                    pieces,
-                    self.term(worker),
-                    staged,
-                )
+                k: (recipe, k, self._found.rows[k], pieces, self._wanted(worker, staged=staged))
                 for k, pieces in by_partition.items()
             }
             for worker, by_partition in wanted.items()
         }
-        return encoded(self._work, self._partitions, arguments)
+        return encoded(self._work, self._partitions, arguments, again=self._storage.mode == "stream")
+
+    def _wanted(self, worker: str, *, staged: bool) -> Wanted:
+        return Wanted(self._work.job, self.name, self.starts, self.keeping, self._storage, self.term(worker), staged)
 
     def _sent(self, worker: str, k: int, pieces: Mapping[int, Piece], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
         rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
         blocks = {block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}
         data = self._work.send(blocks, worker)
-        return self._work.submit(
-            "encode", worker, residence.keep, data, self._work.job, self.name, self.starts, self.term(worker), staged
-        )
+        return self._work.submit("encode", worker, residence.keep, data, self._wanted(worker, staged=staged))
 
     def explained(self, key: tuple[str, int], error: Exception) -> Exception:
         """An error of a task that reads, in the words of one that is raised without a cluster."""

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from dask_dl.cluster.clients import slot
+from dask_dl.cluster.machine import disk_of, memory_budget, unusable
 from dask_dl.cluster.place import Portion
+from dask_dl.cluster.scratch import Scratch, base, purge
 from dask_dl.cluster.station import Station
-from dask_dl.frame.blocks import encode_blocks, used_rows
+from dask_dl.frame.blocks import drawn_keys, encode_blocks
+from dask_dl.frame.order import cut_of
 from dask_dl.frame.scan import scan
 from dask_dl.node.parallelism import choose
+from dask_dl.storage import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Blocks, Recipe
+    from dask_dl.frame.blocks import Keeping, Recipe
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
+    from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.score.metrics import Measured
 
@@ -37,17 +43,19 @@ class Twin:
     """
 
     is_local = True
-    n_replicas = 1
+    n_replicas = n_copies = 1
 
     def __init__(self, order: Callable[[int], NDArray[np.int64]] | None = None) -> None:
-        self._order = order
-        self._tables: dict[str, Blocks] = {}
+        self._scratch = Scratch(base())
+        self.station = Station(self._scratch.folder, order)
 
     def __enter__(self) -> Self:
+        purge(base())
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self.station.close()
+        self._scratch.remove()
 
     # ---- tables -----------------------------------------------------------------------------------------------------
 
@@ -74,7 +82,8 @@ class Twin:
 
     def portion(self, found: Scan, validation: Scan | None) -> Portion:
         """All rows, one reader, nothing to average."""
-        return Portion(found.n_rows, validation.n_rows if validation else 0)
+        of_validation = validation.rows if validation else (0,)
+        return Portion(found.n_rows, sum(of_validation), largest_blocks=(max(found.rows), max(of_validation)))
 
     def too_small(self, peak: int) -> None:
         """Whether the process has enough memory is its user's business."""
@@ -85,15 +94,25 @@ class Twin:
         source: Source,
         found: Scan,
         recipe: Recipe,
+        keeping: Keeping,
+        storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Encode a table; returns how many of its rows count."""
-        self._tables[table] = encode_blocks(source, found, recipe, progress)
-        return len(used_rows(self._tables[table]))
+        store = self.station.open(table, np.cumsum([0, *found.rows], dtype=np.int64), keeping, storage)
+        encode_blocks(store, source, found, recipe, progress)
+        self.station.cut(table, cut_of(drawn_keys(store), keeping.n_sample))
+        return store.n_used
+
+    def budget(self, source: Source, n_bytes: int) -> Budget:  # noqa: ARG002  # the protocol's signature
+        """What this process may use of the machine."""
+        memory, of = memory_budget()
+        disk = disk_of(base())
+        return Budget(memory, of, disk.free, disk.folder, unusable(disk))
 
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""
-        return self._tables[table].fingerprint()
+        return self.station.tables[table].fingerprint()
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
@@ -107,12 +126,9 @@ class Twin:
         on_change: Callable[[Parallelism], None],
     ) -> None:
         """Begin, or go on, with these weights."""
-        self.station = Station(self._order)
-        for table, store in self._tables.items():
-            self.station.put(table, store.starts, store.blocks)
         self.replica = self.station.start(setup, flat, states, n_seen, self.threads, on_change)
         self.replica.optimizer = setup.optimizer._replace(scale=0.5**n_halvings)
-        self.n_rows = self.station.visits.n_rows
+        self.n_rows = self.station.tables["training"].n_used
 
     def compile(self) -> None:
         """Get the kernels ready, so that no round waits for the compiler."""

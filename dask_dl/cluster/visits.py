@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dask_dl import memory
+from dask_dl.cluster.windows import Windows
 from dask_dl.frame.blocks import gather, used_rows
 from dask_dl.frame.order import visiting_order
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 class Visits:
     """An endless stream: all rows that count in a random order of their own for every epoch, or always as stored.
 
-    Place p of the stream is a function of the seed and of the rows' numbers. Of two sets of blocks of one table, each visits
-    in a share of an epoch rows whose random keys lie in the same range: where blocks change hands in mid-epoch, few rows are
-    visited twice, and few never.
+    Place p of the stream is a function of the seed and of the rows' numbers. Of two sets of blocks of one table in memory, each
+    visits in a share of an epoch rows whose random keys lie in the same range: where blocks change hands in mid-epoch, few rows
+    are visited twice, and few never.
 
     Parameters
     ----------
@@ -32,28 +33,72 @@ class Visits:
         At least one row of it counts.
     seed : int
     shuffle : bool
+    window : int
+        Bytes that are shuffled together where the blocks are not in memory.
     order : callable, optional
-        Global row numbers of an epoch, given its number: replaces both of the above, for tests.
+        Global row numbers of an epoch, given its number: replaces the above where blocks are in memory, for tests.
     """
 
     def __init__(
-        self, store: Blocks, *, seed: int, shuffle: bool, order: Callable[[int], NDArray[np.int64]] | None = None
+        self,
+        store: Blocks,
+        *,
+        seed: int,
+        shuffle: bool,
+        window: int = 0,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
+    ) -> None:
+        self.n_rows = store.n_used
+        self._per_slice = max(1, memory.SLICE // store.row_bytes)
+        self._source: _Source = (
+            _InMemory(store, seed, shuffle=shuffle, order=order)
+            if store.shelf.in_memory
+            else Windows(store, window, seed=seed, shuffle=shuffle)
+        )
+
+    def slices(self, start: int, stop: int, on_wait: Callable[[], None] = lambda: None) -> Iterator[Rows]:
+        """Rows at the places [start, stop) of the stream, a slice at a time; `on_wait` is called while they are not there."""
+        while start < stop:
+            epoch, place = divmod(start, self.n_rows)
+            window, lo, hi = self._source.at(epoch, place, on_wait)
+            end = min(place + min(stop - start, self._per_slice), hi)
+            yield window.take(place - lo, end - lo)
+            start += end - place
+
+    def close(self) -> None:
+        """Let go of buffers and threads."""
+        self._source.close()
+
+
+class _Rows(Protocol):
+    def take(self, lo: int, hi: int) -> Rows: ...
+
+
+class _Source(Protocol):
+    def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]: ...
+
+    def close(self) -> None: ...
+
+
+class _InMemory:
+    """One window with all rows of an epoch, which are gathered from where they are."""
+
+    def __init__(
+        self, store: Blocks, seed: int, *, shuffle: bool, order: Callable[[int], NDArray[np.int64]] | None
     ) -> None:
         self._store = store
         rows = used_rows(store)
-        self.n_rows = len(rows)
-        self._per_slice = max(1, memory.SLICE // gather(store, rows[:1]).nbytes)
         self._order = order or (lambda epoch: visiting_order(rows, seed, epoch) if shuffle else rows)
-        self._epoch = -1
-        self._visits = rows
+        self._epoch, self._visits = -1, rows
 
-    def slices(self, start: int, stop: int) -> Iterator[Rows]:
-        """Rows at the places [start, stop) of the stream, a slice at a time."""
-        while start < stop:
-            epoch, place = divmod(start, self.n_rows)
-            if epoch != self._epoch:
-                self._visits = np.zeros(0, np.int64)  # the last epoch's order makes room for the next one's
-                self._epoch, self._visits = epoch, self._order(epoch)
-            visits = self._visits[place : place + min(stop - start, self._per_slice)]
-            yield gather(self._store, visits)
-            start += len(visits)
+    def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]:  # noqa: ARG002  # as `Windows`
+        if epoch != self._epoch:
+            self._visits = np.zeros(0, np.int64)  # the last epoch's order makes room for the next one's
+            self._epoch, self._visits = epoch, self._order(epoch)
+        return self, 0, len(self._visits)
+
+    def take(self, lo: int, hi: int) -> Rows:
+        return gather(self._store, self._visits[lo:hi])
+
+    def close(self) -> None:
+        pass

@@ -1,31 +1,33 @@
-"""Encoded rows in memory: every partition is read and encoded once, then its source is released.
+"""Encoded rows in blocks: every partition is read and encoded once, then its source is released.
 
-A training asks for rows by their global number, in any order, and gets them gathered into contiguous arrays: the kernel
-then streams through memory, and where a block lives (here: in memory) is nobody else's business. A worker of a cluster
-holds some of a table's blocks, a process on its own all of them.
+Where a block lies is its shelf's business (`frame.shelves`). What is always in memory is a bit for every row that may not
+count, and the rows to score on, which are set aside as they come by: a table that does not fit is not read again for them. A
+worker of a cluster holds some of a table's blocks, a process on its own all of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.order import mixed
+from dask_dl.frame.order import is_candidate, keys_of, mixed
 from dask_dl.frame.scan import role_numbers, target_numbers
+from dask_dl.frame.shelves import InMemory
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 from dask_dl.state import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from numpy.typing import NDArray
 
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.scan import Scan
+    from dask_dl.frame.shelves import Shelf
     from dask_dl.frame.target import Target
 
 
@@ -33,12 +35,47 @@ if TYPE_CHECKING:
 SAVE = "Save a random or changing source to Parquet first."
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """Encoded blocks of a table, by number; not necessarily all of them."""
+class Keeping(NamedTuple):
+    """What is remembered of the blocks of a table, beside themselves."""
 
-    starts: NDArray[np.int64]  #: first global row of every block of the table, and one past the last
-    blocks: dict[int, Rows] = field(default_factory=dict)  #: those that are here, rows in the order of the table
+    seed: int = 0
+    sample: str = ""  #: stream of random keys by which its rows to score on are drawn
+    n_sample: int = 0  #: so many; 0: all, and none are set aside
+    n_all: int = 0  #: rows of the table that count, by its scan
+    has_digest: bool = False  #: whether to take checksums
+
+
+NOTHING = Keeping()
+
+
+class Block(NamedTuple):
+    """A block, wherever it lies."""
+
+    handle: Any  #: by which its shelf finds it
+    n: int
+    n_used: int  #: rows that count
+    used: NDArray[np.uint8] | None  #: a bit for each row, whether it counts; None: all do
+    drawn: tuple[NDArray[np.int64], Rows] | None  #: numbers and copies of rows that may be scored on
+    digest: list[int] | None
+
+
+class Blocks:
+    """Encoded blocks of a table, by number; not necessarily all of them.
+
+    Parameters
+    ----------
+    starts : (n + 1,) int64
+        First global row of every block of the table, and one past the last.
+    keeping : Keeping
+    shelf : Shelf, optional
+        Where they lie; in memory by default.
+    """
+
+    def __init__(self, starts: NDArray[np.int64], keeping: Keeping = NOTHING, shelf: Shelf | None = None) -> None:
+        self.starts, self.keeping = starts, keeping
+        self.shelf: Shelf = shelf or InMemory()
+        self.blocks: dict[int, Block] = {}  #: those that are here, rows in the order of the table
+        self.template: Rows | None = None  #: a row, which tells how all are laid out
 
     @property
     def numbers(self) -> list[int]:
@@ -46,9 +83,81 @@ class Blocks:
         return sorted(self.blocks)
 
     @property
-    def nbytes(self) -> int:
-        """Memory they take."""
-        return sum(block.nbytes for block in self.blocks.values())
+    def n_used(self) -> int:
+        """Rows that are here and count."""
+        return sum(block.n_used for block in self.blocks.values())
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether rows to score on are set aside; else all of them are scored on."""
+        return 0 < self.keeping.n_sample < self.keeping.n_all
+
+    @property
+    def row_bytes(self) -> int:
+        """Of an encoded row."""
+        return self.template.nbytes if self.template else 1
+
+    def shelve(self, k: int, rows: Rows, again: Callable[[], Rows] | None = None) -> Block:
+        """Keep block k, which does not belong to these yet; `again` reads it again. Raises StorageError."""
+        if rows.n and self.template is None:
+            self.template = rows.cut(0, 1).map(np.copy)
+        weight, numbers = rows.weight, np.arange(self.starts[k], self.starts[k] + rows.n)
+        used = weight > 0 if len(weight) else np.ones(rows.n, bool)
+        keeping, drawn = self.keeping, None
+        if self.sets_aside:
+            keys = keys_of(numbers, keeping.seed, keeping.sample)
+            places = np.flatnonzero(used & is_candidate(keys, keeping.n_sample, keeping.n_all))
+            drawn = numbers[places], _taken(rows, places)
+        n_used = int(np.count_nonzero(used))
+        digest = [_checksum(part, numbers) for part in rows] if keeping.has_digest else None
+        bits = None if n_used == rows.n else np.packbits(used)
+        return Block(self.shelf.put(rows, again), rows.n, n_used, bits, drawn, digest)
+
+    def put(self, k: int, block: Block) -> None:
+        """Block k belongs to these from now on."""
+        self.drop(k)
+        self.blocks[k] = block
+
+    def drop(self, k: int) -> None:
+        """Block k does not, if it did."""
+        block = self.blocks.pop(k, None)
+        if block is not None:
+            self.shelf.drop(block.handle)
+
+    def used(self, k: int, lo: int = 0, hi: int | None = None) -> NDArray[np.bool_]:
+        """Which of the rows [lo, hi) of block k count."""
+        block = self.blocks[k]
+        hi = block.n if hi is None else hi
+        if block.used is None:
+            return np.ones(hi - lo, bool)
+        bits = np.unpackbits(block.used[lo // 8 : -(-hi // 8)])
+        return bits[lo % 8 : lo % 8 + hi - lo].astype(bool)
+
+    def pieces(self, n_most: int) -> Iterator[Rows]:
+        """All rows that are here, in order, about so many at a time at most."""
+        for k in self.numbers:
+            block = self.blocks[k]
+            if self.shelf.in_memory:
+                yield block.handle
+                continue
+            together = self.shelf.n_together(block.handle, block.n)
+            step = max(1, n_most // together) * together
+            for lo in range(0, block.n, step):
+                out = self.buffer(min(step, block.n - lo))
+                self.fill(k, lo, out)
+                yield out
+
+    def buffer(self, n: int) -> Rows:
+        """Room for n rows."""
+        assert self.template is not None
+        return self.template.map(lambda part: np.empty((n if len(part) else 0, *part.shape[1:]), part.dtype))
+
+    def fill(self, k: int, lo: int, out: Rows) -> None:
+        """Read rows of block k, from the first of a unit on. Raises StorageError, SchemaError."""
+        block = self.blocks[k]
+        step = self.shelf.n_together(block.handle, block.n)
+        for start in range(0, out.n, step):
+            self.shelf.read(block.handle, lo + start, out.cut(start, min(start + step, out.n)))
 
     def fingerprint(self) -> list[int]:
         """A checksum of every part of the rows, in order.
@@ -56,9 +165,9 @@ class Blocks:
         It is a sum of one number per row, modulo 2**64, so that those of several cuts of a table add up to the table's.
         """
         sums = [0] * len(Rows._fields)
-        for k, block in self.blocks.items():
-            rows = np.arange(self.starts[k], self.starts[k + 1])
-            sums = [(total + _checksum(part, rows)) % 2**64 for total, part in zip(sums, block, strict=True)]
+        for block in self.blocks.values():
+            assert block.digest is not None
+            sums = [(total + n) % 2**64 for total, n in zip(sums, block.digest, strict=True)]
         return sums
 
 
@@ -98,15 +207,17 @@ class Recipe:
 
 
 def encode_blocks(
-    source: Source, found: Scan, recipe: Recipe, progress: Callable[[int, int], None] | None = None
-) -> Blocks:
+    store: Blocks, source: Source, found: Scan, recipe: Recipe, progress: Callable[[int, int], None] | None = None
+) -> None:
     """Read `source` a second time and encode it, here: a block per partition."""
-    blocks = {}
     for k in range(source.n_partitions):
-        blocks[k] = encode_partition(source.read(k), recipe, k, found.rows[k])
+
+        def again(k: int = k) -> Rows:
+            return encode_partition(source.read(k), recipe, k, found.rows[k])
+
+        store.put(k, store.shelve(k, again(), again))
         if progress is not None:
             progress(k + 1, source.n_partitions)
-    return Blocks(np.cumsum([0, *found.rows], dtype=np.int64), blocks)
 
 
 def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows:
@@ -141,27 +252,52 @@ def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows
 
 def used_rows(store: Blocks) -> NDArray[np.int64]:
     """Global numbers, ascending, of the rows that are here and count: those with a weight above 0."""
-
-    def used(k: int) -> NDArray[np.int64]:
-        weight = store.blocks[k].weight
-        places = np.flatnonzero(weight > 0) if len(weight) else np.arange(store.blocks[k].n)
-        rows: NDArray[np.int64] = places + store.starts[k]
-        return rows
-
-    return np.concatenate([np.zeros(0, np.int64), *(used(k) for k in store.numbers)])
+    rows = [np.flatnonzero(store.used(k)) + store.starts[k] for k in store.numbers]
+    return np.concatenate([np.zeros(0, np.int64), *rows])
 
 
 def gather(store: Blocks, rows: NDArray[np.int64]) -> Rows:
-    """The rows of the given global numbers, in that order, in contiguous arrays."""
+    """The rows of the given global numbers, in that order, in contiguous arrays, of blocks in memory."""
     owner = np.searchsorted(store.starts, rows, side="right") - 1
-    first = store.blocks[int(owner[0]) if len(rows) else store.numbers[0]]
-    parts = [np.empty((len(rows) if len(part) else 0, *part.shape[1:]), part.dtype) for part in first]
+    whole = store.buffer(len(rows))
     by_block = np.argsort(owner, kind="stable")
     edges = np.searchsorted(owner[by_block], np.arange(len(store.starts)))
     for k in np.unique(owner):
         places = by_block[edges[k] : edges[k + 1]]
         local = rows[places] - store.starts[k]
-        for whole, part in zip(parts, store.blocks[int(k)], strict=True):
-            if len(whole):
-                whole[places] = part[local]
-    return Rows(*parts)
+        for out, part in zip(whole, store.blocks[int(k)].handle, strict=True):
+            if len(out):
+                out[places] = part[local]
+    return whole
+
+
+def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
+    """The rows set aside whose keys are at most `cut`, in order; all of them without a cut, None when there are none.
+
+    From then on blocks refer to these arrays, so that rows are in memory once.
+    """
+    parts: list[tuple[int, NDArray[np.int64], Rows]] = []
+    for k in store.numbers:
+        numbers, rows = store.blocks[k].drawn or (np.zeros(0, np.int64), None)
+        if rows is not None and cut is not None:
+            places = np.flatnonzero(keys_of(numbers, store.keeping.seed, store.keeping.sample) <= np.uint64(cut))
+            numbers, rows = numbers[places], _taken(rows, places)
+        if rows is not None and rows.n:
+            parts.append((k, numbers, rows))
+    if not parts:
+        return None
+    whole = Rows(*map(np.concatenate, zip(*(rows for _, _, rows in parts), strict=True)))
+    edges = np.cumsum([0, *(rows.n for _, _, rows in parts)])
+    for (k, numbers, _), lo, hi in zip(parts, edges, edges[1:], strict=False):
+        store.blocks[k] = store.blocks[k]._replace(drawn=(numbers, whole.cut(lo, hi)))
+    return whole
+
+
+def _taken(rows: Rows, places: NDArray[np.intp]) -> Rows:
+    return rows.map(lambda part: part[places] if len(part) else part)
+
+
+def drawn_keys(store: Blocks) -> NDArray[np.uint64]:
+    """Keys of the rows set aside."""
+    numbers = [block.drawn[0] for block in store.blocks.values() if block.drawn is not None]
+    return keys_of(np.concatenate([np.zeros(0, np.int64), *numbers]), store.keeping.seed, store.keeping.sample)

@@ -16,27 +16,50 @@ if TYPE_CHECKING:
 
 def visiting_order(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
     """A fresh random permutation of `rows` for every epoch."""
-    return rows[np.argsort(keys_of(rows, seed, f"epoch {epoch}"), kind="stable")]
+    return rows[visiting_places(rows, seed, epoch)]
 
 
-def uniform_sample(rows: NDArray[np.int64], n: int, seed: int, purpose: str) -> NDArray[np.int64]:
-    """`n` of `rows` without replacement, in their order; all of them when `n` is 0 or not fewer."""
-    if n == 0 or n >= len(rows):
-        return rows
-    keys = keys_of(rows, seed, purpose)
-    sample: NDArray[np.int64] = rows[keys <= np.partition(keys, n - 1)[n - 1]]
-    return sample
+def visiting_places(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.intp]:
+    """The same, as places in `rows`."""
+    return np.argsort(keys_of(rows, seed, f"epoch {epoch}"), kind="stable")
 
 
-def candidates(rows: NDArray[np.int64], n: int, n_all: int, seed: int, purpose: str) -> NDArray[np.uint64]:
-    """Keys of those of `rows`, some of a table's `n_all`, that may belong to the table's sample of `n`.
+def windows(starts: NDArray[np.int64], n_windows: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Deal segments of a table out to windows, whose rows are then shuffled together.
 
-    The n rows with the least keys are the sample (`uniform_sample`). Of all the table's rows n + 6 sqrt(n) + 20 are expected
-    here: fewer than n have a chance of less than one in 10**8.
+    The segments, in the order of the table, are cut into runs of `n_windows` neighbours, and every window gets one of each run,
+    by chance. So each window reaches over the whole table, and a table that is sorted by whatever column is as good as one
+    that is not.
+
+    Parameters
+    ----------
+    starts : (n,) int64
+        First rows of the segments, ascending.
+    n_windows : int
+        At most n.
+
+    Returns
+    -------
+    list of (m,) int64
+        Places in `starts`, ascending, of every window's segments.
     """
-    keys = keys_of(rows, seed, purpose)
+    n = len(starts)
+    order = np.lexsort((keys_of(starts, seed, f"windows of epoch {epoch}"), np.arange(n) // n_windows))
+    return [np.sort(order[w::n_windows]) for w in range(n_windows)]
+
+
+def is_candidate(keys: NDArray[np.uint64], n: int, n_all: int) -> NDArray[np.bool_]:
+    """Whether rows with these keys may belong to the sample of n of a table's `n_all` rows: those with the n least keys.
+
+    Of all the table's rows n + 6 sqrt(n) + 20 are expected here: fewer than n have a chance of less than one in 10**8.
+    """
     share = (n + 6 * n**0.5 + 20) / n_all
-    return keys if share >= 1 else keys[keys < np.uint64(share * 2.0**64)]
+    return np.ones(len(keys), bool) if share >= 1 else keys < np.uint64(share * 2.0**64)
+
+
+def cut_of(keys: NDArray[np.uint64], n: int) -> int | None:
+    """The largest key of a sample of n rows, given those of all candidates; None: all of them are the sample."""
+    return int(np.partition(keys, n - 1)[n - 1]) if 0 < n < len(keys) else None
 
 
 def keys_of(rows: NDArray[np.int64], seed: int, purpose: str) -> NDArray[np.uint64]:

@@ -104,7 +104,7 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
         seen = []
 
         def look(record, seen=seen):
-            seen.append([p.station.tables["training"].nbytes for w in (a, b) for p in residences(w)])
+            seen.append([p.station.tables["training"].n_used for w in (a, b) for p in residences(w)])
 
         model = await DeepLearningRegressor(**rounds(1000)).fit(X, "y", callbacks=[look])
         assert model.model_.n_seen == 8000 and model.parameters_["n_jobs"] == 2
@@ -131,7 +131,7 @@ async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
     inner = driver.residence.Station.train
 
     def spy(station, start, stop, on_rows=None):
-        rows = station.visits._order(0)[start:stop] if stop <= station.visits.n_rows else []
+        rows = station.visits._source._order(0)[start:stop] if stop <= station.visits.n_rows else []
         visited.append(list(rows))
         return inner(station, start, stop, on_rows)
 
@@ -281,8 +281,8 @@ async def test_a_worker_that_joins_gets_blocks(c, s, a, b):
 
     settings = rounds(300) | {"epochs": 1e4}
     model = DeepLearningRegressor(**settings, verbose=False)
-    await model.fit(parted(make_table(), 12), "y", eval_set=parted(make_table(600), 6), callbacks=[join])
-    assert held[-1] == {"training": 4, "validation": 4}  # those of validation were cut in two
+    await model.fit(parted(make_table(), 18), "y", eval_set=parted(make_table(600), 6), callbacks=[join])
+    assert held[-1] == {"training": 6, "validation": 6}  # those of validation were cut in three
     assert model.parameters_["n_jobs"] == 3
     await nothing_left(s, a, b, new[0])
     await new[0].close()
@@ -416,13 +416,13 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b):
     Members.look = spy
     try:
         given = rounds(300) | {"epochs": 1e4}
-        model = await DeepLearningClassifier(**given).fit(parted(make_table(), 12), "label", callbacks=[watch])
+        model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
         Members.look = look
     sums.append(np.sum(model.model_.confusion["training"]))
     assert sums == [2000]
-    assert any(len(theirs) == 12 for _, theirs in held)
-    assert sorted(held[-1][0] + held[-1][1]) == list(range(12)) and min(map(len, held[-1])) == 6
+    assert any(len(theirs) == 18 for _, theirs in held)
+    assert sorted(held[-1][0] + held[-1][1]) == list(range(18)) and min(map(len, held[-1])) == 9
 
 
 @two_workers
@@ -447,7 +447,7 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
     Crew._take_over = spy
     try:
         given = rounds(300) | {"epochs": 1e4}
-        model = await DeepLearningClassifier(**given).fit(parted(make_table(), 12), "label", callbacks=[watch])
+        model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
         Crew._take_over = inner
     assert len(moves) > 1 and np.sum(model.model_.confusion["training"]) == 2000

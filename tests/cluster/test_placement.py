@@ -35,11 +35,11 @@ def test_one_worker_gets_everything():
 
 
 @pytest.mark.parametrize(
-    ("rows", "n_workers", "n_pieces"),
-    [([100] * 20, 1, 20), ([100], 1, 1), ([100], 2, 8), ([100, 100], 3, 12), ([100] * 20, 2, 20), ([3, 0, 2], 2, 6)],
+    ("rows", "n_threads", "n_pieces"),
+    [([100] * 20, 0, 20), ([100], 0, 1), ([100], 2, 16), ([100, 100], 3, 24), ([100] * 20, 2, 20), ([3, 0, 2], 2, 6)],
 )
-def test_few_partitions_are_cut_for_many_workers(rows, n_workers, n_pieces):
-    pieces = pieces_of(rows, n_workers)
+def test_few_partitions_are_cut_for_many_threads(rows, n_threads, n_pieces):
+    pieces = pieces_of(rows, n_threads)
     assert len(pieces) == n_pieces
     for k, n in enumerate(rows):
         mine = [piece for piece in pieces if piece.partition == k]
@@ -60,8 +60,7 @@ def test_blocks_are_placed_evenly_and_held_ones_stay_where_they_can(sizes, n_wor
     rows = dict(enumerate(sizes))
     strengths = {f"w{k}": random.randint(1, 3) for k in range(n_workers)}
     held = {block: random.choice([*strengths, "gone"]) for block in rows if random.random() < 0.5}
-    preferred = {block: random.choice([*strengths, "gone", ""]) for block in rows}
-    place = placed(rows, strengths, held, preferred)
+    place = placed(rows, strengths, held)
     assert place.keys() == rows.keys() and set(place.values()) <= strengths.keys()
     load = loads(place, rows)
     per_thread = sum(sizes) / sum(strengths.values())
@@ -71,20 +70,20 @@ def test_blocks_are_placed_evenly_and_held_ones_stay_where_they_can(sizes, n_wor
 
 def test_equal_blocks_are_divided_equally():
     rows = dict.fromkeys(range(20), 500)
-    assert loads(placed(rows, {"a": 1, "b": 1}, {}, {}), rows) == {"a": 5000, "b": 5000}
-    assert loads(placed(rows, {"a": 1, "b": 3}, {}, {}), rows) == {"a": 2500, "b": 7500}
+    assert loads(placed(rows, {"a": 1, "b": 1}, {}), rows) == {"a": 5000, "b": 5000}
+    assert loads(placed(rows, {"a": 1, "b": 3}, {}), rows) == {"a": 2500, "b": 7500}
 
 
-def test_blocks_go_where_their_partition_lies():
-    rows = dict.fromkeys(range(10), 100)
-    near = {k: "a" if k % 2 else "b" for k in rows}
-    assert placed(rows, {"a": 1, "b": 1}, {}, near) == near
+def test_every_worker_gets_rows_from_all_over_the_table():
+    place = placed(dict.fromkeys(range(60), 100), {"a": 1, "b": 2}, {})
+    for lo in range(0, 60, 6):
+        assert [place[k] for k in range(lo, lo + 6)].count("a") == 2
 
 
 def test_a_newcomer_gets_its_share_and_nothing_else_moves():
     rows = dict.fromkeys(range(12), 100)
     held = {k: "a" if k < 6 else "b" for k in rows}
-    place = placed(rows, {"a": 1, "b": 1, "c": 1}, held, {})
+    place = placed(rows, {"a": 1, "b": 1, "c": 1}, held)
     moved = {k for k in rows if place[k] != held[k]}
     assert len(moved) == 4 and {place[k] for k in moved} == {"c"}
     assert loads(place, rows) == {"a": 400, "b": 400, "c": 400}
@@ -93,6 +92,6 @@ def test_a_newcomer_gets_its_share_and_nothing_else_moves():
 def test_blocks_of_the_dead_are_shared_by_the_others():
     rows = dict.fromkeys(range(12), 100)
     held = {k: "abc"[k % 3] for k in rows}
-    place = placed(rows, {"a": 1, "b": 1}, held, {})
+    place = placed(rows, {"a": 1, "b": 1}, held)
     assert all(place[k] == held[k] for k in rows if held[k] != "c")
     assert loads(place, rows) == {"a": 600, "b": 600}

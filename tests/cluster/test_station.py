@@ -14,6 +14,7 @@ from dask_dl.cluster.placement import portions
 from dask_dl.cluster.station import Station
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
+from dask_dl.memory import IN_MEMORY
 from dask_dl.score.metrics import classification, regression
 from dask_dl.show.progress import Progress
 
@@ -72,15 +73,16 @@ class Several(Twin):
 
     def start(self, setup, flat, states, n_seen, n_halvings, on_change):
         super().start(setup, flat, states, n_seen, n_halvings, on_change)
-        (store,) = (s for name, s in self._tables.items() if name == "training")
-        whole = store.blocks[0]
+        store = self.station.tables["training"]
+        whole = store.blocks[0].handle
         assert len(store.blocks) == 1
         edges = np.linspace(0, whole.n, 4 * self.n + 1).astype(int)
         self.stations = []
         for k in range(self.n):
             mine = Station()
-            blocks = {b: whole.cut(edges[b], edges[b + 1]) for b in range(k, 4 * self.n, self.n)}
-            mine.put("training", edges.astype(np.int64), blocks)
+            blocks = mine.open("training", edges.astype(np.int64), store.keeping, IN_MEMORY)
+            for b in range(k, 4 * self.n, self.n):
+                blocks.put(b, blocks.shelve(b, whole.cut(edges[b], edges[b + 1])))
             mine.start(setup, flat.copy(), [s.copy() for s in self.replica.states], n_seen, self.threads)
             self.stations.append(mine)
         self.seen, self.n_averages = n_seen, 0

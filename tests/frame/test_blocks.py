@@ -28,7 +28,14 @@ def source_of(*parts, **roles):
 
 
 def encode(source, found, encoder, target, mean_weight=1.0, progress=None):
-    return encode_blocks(source, found, Recipe.of(source, found, encoder, target, mean_weight), progress)
+    store = Blocks(np.cumsum([0, *found.rows], dtype=np.int64))
+    encode_blocks(store, source, found, Recipe.of(source, found, encoder, target, mean_weight), progress)
+    return store
+
+
+def rows_of(store):
+    """The rows of every block."""
+    return [store.blocks[k].handle for k in store.numbers]
 
 
 def blocks_of(source, task="regression", *, again=None, standardize=True):
@@ -70,14 +77,19 @@ def numbered(lengths, *, weighted):
         dense = np.repeat(row[:, None], 16, axis=1).astype(np.float32)
         blocks.append(Rows(dense, row[:, None].astype(np.int32), row.astype(np.float32), weight, weight[:0]))
         start += n
-    return Blocks(np.cumsum([0, *lengths], dtype=np.int64), dict(enumerate(blocks)))
+    store = Blocks(np.cumsum([0, *lengths], dtype=np.int64))
+    for k, rows in enumerate(blocks):
+        store.put(k, store.shelve(k, rows))
+    return store
 
 
 @settings(derandomize=True, database=None, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.data(), st.booleans())
 def test_gather_equals_indexing_in_any_order(lengths, data, weighted):
     n = sum(lengths)
-    rows = data.draw(st.lists(st.integers(0, n - 1), max_size=30)) if n else []  # repeated and left out, too
+    if not n:
+        return
+    rows = data.draw(st.lists(st.integers(0, n - 1), max_size=30))  # repeated and left out, too
     got = gather(numbered(lengths, weighted=weighted), np.array(rows, np.int64))
     for part in (got.dense[:, 0], got.dense[:, 15], got.active[:, 0], got.target):
         assert part.tolist() == rows
@@ -110,7 +122,7 @@ def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
 
 def test_weights_are_divided_by_the_mean_of_those_that_train():
     frame = pd.DataFrame({"x": [1.0, 2, 3, 4], "y": [1.0, 2, np.nan, 4], "w": [2.0, 0, 7, 6]})
-    (block,) = blocks_of(source_of(frame, target="y", weight="w")).blocks.values()
+    (block,) = rows_of(blocks_of(source_of(frame, target="y", weight="w")))
     assert block.weight.tolist() == [0.5, 0, 0, 1.5]  # the third row has no target: its weight of 7 is not in the mean
 
 
@@ -118,9 +130,9 @@ def test_rows_without_target_get_weight_zero_and_are_not_used():
     frame = random_frame(20).drop(columns="w")
     frame.loc[[0, 7, 19], "y"] = np.nan
     store = blocks_of(source_of(*cut(frame, [5, 0, 15]), target="y", offset="o"))
-    weights = np.concatenate([block.weight for block in store.blocks.values()])
+    weights = np.concatenate([block.weight for block in rows_of(store)])
     assert weights.tolist() == [float(k not in {0, 7, 19}) for k in range(20)]
-    assert all(np.isfinite(block.target).all() for block in store.blocks.values())
+    assert all(np.isfinite(block.target).all() for block in rows_of(store))
     assert used_rows(store).tolist() == [k for k in range(20) if k not in {0, 7, 19}]
 
 
@@ -132,16 +144,16 @@ def test_rows_of_weight_zero_are_not_used():
 
 def test_weights_are_not_kept_when_every_row_counts_one():
     store = blocks_of(source_of(*cut(random_frame(50), [20, 30]), target="y"))
-    assert all(block.weight.size == 0 for block in store.blocks.values())
+    assert all(block.weight.size == 0 for block in rows_of(store))
     assert used_rows(store).tolist() == list(range(50))
 
 
 def test_targets_and_offsets_are_in_the_units_of_the_output():
     frame = pd.DataFrame({"x": [0.0, 1, 2], "y": [10.0, 20, 30], "o": [0.0, 5, -5]})
-    (block,) = blocks_of(source_of(frame, target="y", offset="o")).blocks.values()
+    (block,) = rows_of(blocks_of(source_of(frame, target="y", offset="o")))
     np.testing.assert_allclose(block.target, [-1, 0, 1])
     np.testing.assert_allclose(block.offset, [-2, -1.5, -2.5])  # (offset - mean) / deviation
-    (raw,) = blocks_of(source_of(frame, target="y", offset="o"), standardize=False).blocks.values()
+    (raw,) = rows_of(blocks_of(source_of(frame, target="y", offset="o"), standardize=False))
     assert raw.target.tolist() == [10, 20, 30]
     assert raw.offset.tolist() == [0, 5, -5]
 
@@ -152,7 +164,7 @@ def test_targets_and_offsets_are_in_the_units_of_the_output():
 )
 def test_classes_are_numbered_in_their_order(labels):
     frame = pd.DataFrame({"x": [0.0, 1, 2, 3], "y": labels})
-    (block,) = blocks_of(source_of(frame, target="y"), "classification").blocks.values()
+    (block,) = rows_of(blocks_of(source_of(frame, target="y"), "classification"))
     assert block.target.tolist() == [1, 0, 0, 1]
     assert block.weight.tolist() == [1, 1, 0, 1]
 
@@ -164,8 +176,8 @@ def test_labels_that_training_has_not_seen_get_weight_zero():
     target = Target.fit(found, task="classification", standardize=True)
     other = source_of(frame.assign(y=["a", "new", "b", "new"]), target="y")
     store = encode(other, scan(other, task="classification"), encoder, target)
-    assert store.blocks[0].weight.tolist() == [1, 0, 1, 0]
-    assert np.isfinite(store.blocks[0].target).all()
+    assert rows_of(store)[0].weight.tolist() == [1, 0, 1, 0]
+    assert np.isfinite(rows_of(store)[0].target).all()
     assert used_rows(store).tolist() == [0, 2]
 
 
@@ -218,7 +230,7 @@ def test_a_block_holds_four_bytes_for_every_number_and_every_category():
         ({"target": "y", "offset": "o"}, 2),
     ]:
         source = source_of(frame[[c for c in frame if c not in {"w", "o"} or c in roles.values()]], **roles)
-        (block,) = blocks_of(source).blocks.values()
+        (block,) = rows_of(blocks_of(source))
         assert block.dense.shape == (n, padded(17)) == (n, 32)
         assert block.active.shape == (n, 2)
         assert block.nbytes == 4 * n * (32 + 2 + n_roles)  # a one-hot matrix would take 4 * n * 904
@@ -257,5 +269,6 @@ def test_a_table_is_scanned_and_encoded_in_memory_for_a_few_partitions():
     encoder = Encoder.fit(found, source.predictors, use_all_factor_levels=True, standardize=True)
     target = Target.fit(found, task="regression", standardize=True)
     store, peak = peak_of(lambda: encode(source, found, encoder, target))
-    assert store.nbytes == 4 * n * n_partitions * (padded(n_columns) + 1 + 1)
-    assert peak < store.nbytes + 6 * partition  # the table itself: 25
+    n_bytes = sum(rows.nbytes for rows in rows_of(store))
+    assert n_bytes == 4 * n * n_partitions * (padded(n_columns) + 1 + 1)
+    assert peak < n_bytes + 6 * partition  # the table itself: 25

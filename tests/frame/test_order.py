@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_dl.frame.order import uniform_sample, visiting_order
+from dask_dl.frame.order import cut_of, is_candidate, keys_of, visiting_order, windows
 
 #: The value that a chi-square variable of 49 degrees of freedom passes once in a thousand times.
 CHI2_49 = 85.35
@@ -68,12 +68,21 @@ def test_what_follows_what_is_random():
     assert abs(np.corrcoef(places[:-1].ravel(), places[1:].ravel())[0, 1]) < 4 / np.sqrt(places.size)
 
 
+def uniform_sample(rows, n, seed, purpose):
+    keys = keys_of(rows, seed, purpose)
+    cut = cut_of(keys, n)
+    return rows if cut is None else rows[keys <= np.uint64(cut)]
+
+
 @settings(derandomize=True, database=None, deadline=None)
 @given(n_rows=st.integers(0, 300), n=st.integers(0, 300), seed=st.integers(0, 2**32))
 def test_a_sample_has_its_size_and_is_sorted_and_repeatable(n_rows, n, seed):
     rows = np.arange(n_rows) * 3
     sample = uniform_sample(rows, n, seed, "training sample")
     assert len(sample) == (n_rows if n == 0 else min(n, n_rows))
+    if 0 < n < n_rows:  # it is among the candidates that are found without knowing the others
+        keys = keys_of(rows, seed, "training sample")
+        assert set(sample) <= set(rows[is_candidate(keys, n, n_rows)])
     assert set(sample) <= set(rows)
     assert (np.diff(sample) > 0).all()
     np.testing.assert_array_equal(uniform_sample(rows, n, seed, "training sample"), sample)
@@ -91,3 +100,34 @@ def test_every_row_is_as_likely_to_be_sampled():
     rows = np.arange(50)
     chosen = np.concatenate([uniform_sample(rows, 10, seed, "x") for seed in range(3000)])
     assert chi_square(chosen, 50) < CHI2_49
+
+
+# ---- windows ------------------------------------------------------------------------------------------------------------
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(n=st.integers(1, 200), share=st.floats(0, 1), seed=st.integers(0, 2**32), epoch=st.integers(0, 9))
+def test_windows_deal_out_every_segment_once_and_reach_over_the_whole_table(n, share, seed, epoch):
+    n_windows = 1 + int(share * (n - 1))
+    starts = np.arange(n) * 7
+    dealt = windows(starts, n_windows, seed, epoch)
+    assert sorted(np.concatenate(dealt)) == list(range(n))
+    runs = n // n_windows
+    for window in dealt:
+        assert len(window) in {runs, runs + 1}
+        assert (np.diff(window) > 0).all()
+        assert (window[:runs] // n_windows == np.arange(runs)).all()  # one of each run of neighbours
+
+
+def test_windows_change_from_epoch_to_epoch_and_with_the_seed():
+    starts = np.arange(1000) * 10
+    found = {np.concatenate(windows(starts, 20, seed, epoch)).tobytes() for seed in (1, 2) for epoch in range(5)}
+    assert len(found) == 10
+
+
+def test_who_meets_whom_in_a_window_is_random():
+    starts = np.arange(100)
+    place = np.array(
+        [[w for w in range(10) for s in windows(starts, 10, seed, 0)[w] if s == 57] for seed in range(2000)]
+    )
+    assert chi_square(place.ravel(), 10) < 27.9  # 9 degrees of freedom, one in a thousand

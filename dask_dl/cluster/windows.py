@@ -1,0 +1,184 @@
+"""Rows of blocks that are not in memory, a window at a time: segments of many blocks, shuffled together.
+
+While a window is trained, a thread fills the next one: whoever reads faster than threads learn never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dask_dl.frame.order import visiting_places, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.blocks import Blocks
+    from dask_dl.state import Rows
+
+#: Seconds between two looks at whether to go on waiting for rows.
+POLL = 0.1
+
+
+class _Segments(NamedTuple):
+    """What is read at a time, in the order of the table."""
+
+    block: NDArray[np.int64]
+    lo: NDArray[np.int64]  #: first row inside the block
+    n: NDArray[np.int64]
+    n_used: NDArray[np.int64]
+    start: NDArray[np.int64]  #: first row of the table
+
+
+class _Epoch(NamedTuple):
+    """The windows of an epoch."""
+
+    segments: list[NDArray[np.int64]]
+    edges: NDArray[np.int64]  #: places of the epoch at which windows begin, and its end
+
+
+class Window:
+    """Rows that count of some segments, in the order in which they are trained."""
+
+    def __init__(self, buffer: Rows) -> None:
+        self.buffer = buffer
+        self.segments = np.zeros(0, np.int64)  #: those that the buffer holds
+        self.order = np.zeros(0, np.int64)
+
+    def take(self, lo: int, hi: int) -> Rows:
+        """Rows at the places [lo, hi) of the window, in contiguous arrays."""
+        places = self.order[lo:hi]
+        return self.buffer.map(lambda part: part[places] if len(part) else part)
+
+
+class Windows:
+    """The windows of a table, epoch after epoch.
+
+    Parameters
+    ----------
+    store : Blocks
+        At least one row of it counts.
+    size : int
+        Bytes of a window, about; there are two buffers, but where one holds the whole table.
+    seed : int
+    shuffle : bool
+        Otherwise windows are neighbours, and rows as stored.
+    """
+
+    def __init__(self, store: Blocks, size: int, *, seed: int, shuffle: bool) -> None:
+        self._store, self._seed, self._shuffle = store, seed, shuffle
+        self._segments = _segments_of(store)
+        self.n_windows = n_windows(self._segments.n, size // store.row_bytes)
+        self._epochs: dict[int, _Epoch] = {}
+        n_most = most_rows(self._segments.n, self.n_windows)
+        self._windows = [Window(store.buffer(n_most)) for _ in range(min(2, self.n_windows))]
+        self._now = (-1, -1)  #: epoch and number of the window in `_windows[0]`
+        self._next: tuple[tuple[int, int], Future[None]] | None = None  #: what `_windows[1]` is filled with
+        self._is_over = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dask_dl-window")
+
+    def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[Window, int, int]:
+        """The window with a place of an epoch, and the places [lo, hi) of the epoch that it has.
+
+        `on_wait` is called ten times a second while rows are not there; what it raises ends that. Raises StorageError.
+        """
+        edges = self._epoch(epoch).edges
+        w = int(np.searchsorted(edges, place, side="right")) - 1
+        if (epoch, w) != self._now:
+            self._turn_to((epoch, w), on_wait)
+        return self._windows[0], int(edges[w]), int(edges[w + 1])
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_over.set()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _epoch(self, epoch: int) -> _Epoch:
+        if epoch not in self._epochs:
+            for old in [e for e in self._epochs if e < epoch - 1]:
+                del self._epochs[old]
+            starts = self._segments.start
+            if self._shuffle:
+                dealt = windows(starts, self.n_windows, self._seed, epoch)
+            else:
+                dealt = np.array_split(np.arange(len(starts)), self.n_windows)
+            counts = [int(self._segments.n_used[segments].sum()) for segments in dealt]
+            self._epochs[epoch] = _Epoch(dealt, np.cumsum([0, *counts], dtype=np.int64))
+        return self._epochs[epoch]
+
+    def _turn_to(self, wanted: tuple[int, int], on_wait: Callable[[], None]) -> None:
+        """Have a window in the first buffer, and the one after it on its way into the second."""
+        if self._next is not None:
+            self._wait(self._next[1], on_wait)  # a buffer is filled by one at a time
+        if self._next is not None and self._next[0] == wanted:
+            self._windows.reverse()
+        else:
+            self._now = (-1, -1)
+            self._wait(self._thread.submit(self._load, wanted, self._windows[0]), on_wait)
+        self._now, self._next = wanted, None
+        if len(self._windows) > 1:
+            epoch, w = wanted
+            after = (epoch, w + 1) if w + 1 < self.n_windows else (epoch + 1, 0)
+            self._epoch(after[0])
+            self._next = after, self._thread.submit(self._load, after, self._windows[1])
+
+    @staticmethod
+    def _wait(filled: Future[None], on_wait: Callable[[], None]) -> None:
+        while not wait([filled], timeout=POLL).done:
+            on_wait()
+        filled.result()
+
+    def _load(self, which: tuple[int, int], window: Window) -> None:
+        epoch, w = which
+        wanted = self._epochs[epoch].segments[w]
+        if not np.array_equal(window.segments, wanted):
+            window.segments = np.zeros(0, np.int64)
+            self._fill(window.buffer, wanted)
+            window.segments = wanted
+        numbers, used = [], []
+        for s in wanted:
+            block, lo, n, _, start = (int(v[s]) for v in self._segments)
+            numbers.append(np.arange(start, start + n))
+            used.append(self._store.used(block, lo, lo + n))
+        places = np.flatnonzero(np.concatenate(used))
+        if self._shuffle:
+            places = places[visiting_places(np.concatenate(numbers)[places], self._seed, epoch)]
+        window.order = places
+
+    def _fill(self, buffer: Rows, segments: NDArray[np.int64]) -> None:
+        at = 0
+        for s in segments:
+            if self._is_over.is_set():
+                return
+            block, lo, n = (int(v[s]) for v in self._segments[:3])
+            self._store.fill(block, lo, buffer.cut(at, at + n))
+            at += n
+
+
+def _segments_of(store: Blocks) -> _Segments:
+    found = []
+    for k in store.numbers:
+        block = store.blocks[k]
+        step = store.shelf.n_together(block.handle, block.n)
+        for lo in range(0, block.n, step):
+            n = min(step, block.n - lo)
+            found.append((k, lo, n, int(store.used(k, lo, lo + n).sum()), int(store.starts[k]) + lo))
+    return _Segments(*np.array(found, np.int64).T)
+
+
+def n_windows(n: NDArray[np.int64], n_wanted: int) -> int:
+    """How many windows segments of so many rows make, so that none has more than `n_wanted` rows, if segments allow that."""
+    per_window = max(1, n_wanted // max(1, int(n.max(initial=1))))
+    return max(1, -(-len(n) // per_window))
+
+
+def most_rows(n: NDArray[np.int64], n_windows: int) -> int:
+    """Rows of the largest of so many windows, in any epoch."""
+    dealt = sum(int(n[lo : lo + n_windows].max()) for lo in range(0, len(n), n_windows))
+    stored = max(int(part.sum()) for part in np.array_split(n, n_windows))
+    return max(dealt, stored)
