@@ -93,8 +93,8 @@ class Replica:
         self.hands = []
         for rank in range(n):
             # The first thread's optimizer state is the replica's; at a round's end it is the average of all.
-            states = [s if rank == 0 or not len(s) else _copied(s) for s in self._dense[1:]]
-            own = Part(_copied(self._dense.weights), *states)
+            state0, state1 = (s if rank == 0 or not len(s) else _copied(s) for s in self._dense.states)
+            own = Part(_copied(self._dense.weights), state0, state1, self._dense.center)
             base, crew = _copied(own.weights), crew_of(topology, 1, self.control)[0]
             first = rank * (topology.dense_size // n)
             self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology)))
@@ -196,7 +196,7 @@ class Replica:
         """The end of a round: the threads' optimizer states become their average."""
         if self.parallelism.way != "staleness":
             return
-        for states in zip(*(hand.dense[1:] for hand in self.hands), strict=True):
+        for states in zip(*(hand.dense.states for hand in self.hands), strict=True):
             mean = states[0]  # the replica's own
             for other in states[1:]:
                 mean += other
@@ -211,7 +211,7 @@ class Replica:
             np.copyto(state, other)
         for hand in self.hands[1:]:
             if len(hand.shared):
-                for own, state in zip(hand.dense[1:], self._dense[1:], strict=True):
+                for own, state in zip(hand.dense.states, self._dense.states, strict=True):
                     np.copyto(own, state)
         self.n_seen = n_seen
 
@@ -241,7 +241,8 @@ class Replica:
 
 
 def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> Part:
-    return Part(flat[start:stop], *([state[start:stop] for state in states] + [NOTHING, NOTHING])[:2])
+    state0, state1 = ([state[start:stop] for state in states] + [NOTHING, NOTHING])[:2]
+    return Part(flat[start:stop], state0, state1, NOTHING)
 
 
 def _copied(vector: NDArray[np.float32]) -> NDArray[np.float32]:
