@@ -99,6 +99,33 @@ class Replica:
             first = rank * (topology.dense_size // n)
             self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology)))
 
+    def pull_to(self, center: NDArray[np.float32] | None) -> None:
+        """Draw weights and biases to a consensus from now on, as strongly as `optimizer.pull` says.
+
+        Parameters
+        ----------
+        center : (size,) float32 or None
+            Laid out as the weights, its padding zero. All threads read it in place, so it must not change while they train;
+            only one that is read-only is copied. None: nothing pulls.
+
+        Raises
+        ------
+        ValueError
+            The consensus is not as long as the weights.
+        """
+        n = self.topology.onehot_size
+        table = dense = NOTHING
+        if center is not None:
+            if center.shape != self.flat.shape:
+                raise ValueError(
+                    f"the consensus has the shape {center.shape}, not that of the weights, {self.flat.shape}"
+                )
+            # Numba compiles another kernel for a vector that is read-only, as one that was received may be.
+            center = np.require(center, np.float32, ["C", "A", "W"])
+            table, dense = center[:n], center[n:]
+        self._table, self._dense = self._table._replace(center=table), self._dense._replace(center=dense)
+        self.hands = [hand._replace(dense=hand.dense._replace(center=dense)) for hand in self.hands]
+
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
         none = Rows(rows.dense[:0], rows.active[:0], rows.target[:0], rows.weight[:0], rows.offset[:0])
