@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from dask_dl import DeepLearningClassifier
 from dask_dl.demo import make_digits
 from dask_dl.kernels.denormals import flushed
-from dask_dl.kernels.steps import ONE, ZERO, adadelta
+from dask_dl.kernels.steps import ONE, ZERO, Penalty, adadelta
 from dask_dl.state import aligned_zeros, padded
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def update_speed(n: int) -> float:
 @numba.njit
 def update_often(a, w, squares, steps, n):
     for _ in range(n):
-        adadelta(a, ONE, w, squares, steps, np.float32(0.99), np.float32(1e-8), ONE, ZERO, ZERO, True)
+        penalty = Penalty(ZERO, ZERO, ZERO)
+        adadelta(a, ONE, w, a, squares, steps, np.float32(0.99), np.float32(1e-8), ONE, penalty, True)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

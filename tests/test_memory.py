@@ -80,7 +80,7 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
     arrays = [twin.replica.flat, *twin.replica.states]
     for rank, hand in enumerate(twin.replica.hands):
         if len(hand.shared):  # a working copy; the first has the replica's optimizer state
-            arrays += [hand.dense.weights, hand.base, *(hand.dense[1:] if rank else ())]
+            arrays += [hand.dense.weights, hand.base, *(hand.dense.states if rank else ())]
     assert terms["network"] == pytest.approx(sum(a.nbytes for a in arrays), rel=0.01)
     assert len(twin.replica.hands) == (min(n_jobs, 5) if parallelism == "team" else n_jobs)
 

@@ -216,8 +216,9 @@ def test_softmax_appendix_a():
 
 
 def test_penalty():
-    assert mlp.penalty_slope(0.0, l1=0.1, l2=0.2) == 0.0
-    assert mlp.penalty_slope(-3.0, l1=0.1, l2=0.2) == pytest.approx(-0.1 - 0.6)
+    assert mlp.penalty_slope(0.0, 9.0, l1=0.1, l2=0.2, pull=0.0) == 0.0
+    assert mlp.penalty_slope(-3.0, 9.0, l1=0.1, l2=0.2, pull=0.0) == pytest.approx(-0.1 - 0.6)
+    assert mlp.penalty_slope(-3.0, 1.0, l1=0.1, l2=0.2, pull=0.5) == pytest.approx(-0.1 - 0.6 - 2.0)
 
 
 def network(rng, sizes):

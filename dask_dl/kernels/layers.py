@@ -21,8 +21,10 @@ from dask_dl.kernels.steps import (
     PLAIN,
     TWO,
     ZERO,
+    Penalty,
     adadelta,
     gradient,
+    has_penalty,
     momentum,
     plain,
     squared_gradients,
@@ -44,6 +46,12 @@ class Part(NamedTuple):
     weights: NDArray[np.float32]
     state0: NDArray[np.float32]  #: as long as the weights; empty where the optimizer has none: `steps.N_STATES`
     state1: NDArray[np.float32]
+    center: NDArray[np.float32]  #: the consensus, as long as the weights; empty where nothing pulls: `Optimizer.pull`
+
+    @property
+    def states(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The optimizer's state."""
+        return self.state0, self.state1
 
 
 class Step(NamedTuple):
@@ -164,28 +172,40 @@ def hidden_deltas(kind, acts, errors, deltas, lo, hi):
 
 
 @inlined
-def update(opt, step, a, d, w, state0, state1):
-    """One optimizer step on one vector of whole lanes."""
-    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
-    if opt.kind == ADADELTA:
-        rho, epsilon = np.float32(opt.rho), np.float32(opt.epsilon)
-        adadelta(a, d, w, state0, state1, rho, epsilon, np.float32(opt.scale), l1, l2, opt.fast_mode)
-    elif opt.kind == MOMENTUM:
-        momentum(a, d, w, state0, step.rate, step.decay, opt.nesterov, l1, l2, opt.fast_mode)
-    else:
-        plain(a, d, w, step.rate, l1, l2, opt.fast_mode)
+def penalty_of(opt, part):
+    """The penalties on these weights: nothing pulls where there is no consensus."""
+    pull = opt.pull if part.center.shape[0] > 0 else 0.0
+    return Penalty(np.float32(opt.l1), np.float32(opt.l2), np.float32(pull))
 
 
 @inlined
-def state_span(opt, part, start, n):
-    """Weights [start, start + n) with their optimizer state, as far as there is any."""
+def update(opt, step, penalty, a, d, w, c, state0, state1):
+    """One optimizer step on one vector of whole lanes."""
+    if opt.kind == ADADELTA:
+        rho, epsilon = np.float32(opt.rho), np.float32(opt.epsilon)
+        adadelta(a, d, w, c, state0, state1, rho, epsilon, np.float32(opt.scale), penalty, opt.fast_mode)
+    elif opt.kind == MOMENTUM:
+        momentum(a, d, w, c, state0, step.rate, step.decay, opt.nesterov, penalty, opt.fast_mode)
+    else:
+        plain(a, d, w, c, step.rate, penalty, opt.fast_mode)
+
+
+@inlined
+def state_span(opt, part, start, n, a):
+    """Weights [start, start + n), their consensus, and their optimizer state, as far as there is any.
+
+    Where nothing pulls, the inputs `a` (n,) stand in for the consensus, so that a loop may read it and use it or not.
+    """
     has0, has1 = opt.kind != PLAIN, opt.kind == ADADELTA
     state0 = span(part.state0, start if has0 else 0, n if has0 else 0)
     state1 = span(part.state1, start if has1 else 0, n if has1 else 0)
-    return span(part.weights, start, n), state0, state1
+    c = span(part.center, start, n) if part.center.shape[0] > 0 else a
+    return span(part.weights, start, n), c, state0, state1
 
 
-@kernel
+# Inlined down to the loops, although they are not small: the arrays of two `Part`s, passed through three calls, took a
+# fifth of the time of rows of levels.
+@inlined
 def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squares, lo, hi):
     """Errors to the layer below (none under the first) and the update of units.
 
@@ -193,8 +213,8 @@ def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squ
     were before this row's step (section 5.1). `squares` receives, per unit, the sum of squared slopes of its dense
     weights: ADADELTA's rule for biases.
     """
-    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
-    penalised = l1 != ZERO or l2 != ZERO
+    penalty = penalty_of(opt, part)
+    penalised = has_penalty(penalty)
     skip = opt.fast_mode or (opt.kind == PLAIN and not penalised)
     square = dot(inputs, inputs)
     stride, n = layer[STRIDE], min(hi, layer[N_OUT]) - lo
@@ -208,43 +228,46 @@ def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squ
             d = mine[j]
             if skip and d == ZERO:
                 continue
-            w, state0, state1 = state_span(opt, part, layer[WEIGHTS] + (lo + j) * stride, stride)
+            w, c, state0, state1 = state_span(opt, part, layer[WEIGHTS] + (lo + j) * stride, stride, inputs)
             if not is_first:
                 add_scaled(passed, d, w)
             if opt.kind == ADADELTA:
-                sums[j] = squared_gradients(inputs, d, w, l1, l2, opt.fast_mode) if penalised else d * d * square
-            update(opt, step, inputs, d, w, state0, state1)
+                sums[j] = squared_gradients(inputs, d, w, c, penalty, opt.fast_mode) if penalised else d * d * square
+            update(opt, step, penalty, inputs, d, w, c, state0, state1)
 
 
-@kernel
+@inlined
 def update_vector(opt, step, part, start, a, n):
     """One optimizer step on n weights whose slopes are `a`, a lane at a time.
 
     Where a vector is cut between threads must not decide which of a loop's variants a number meets.
     """
+    penalty = penalty_of(opt, part)
     for at in range(0, n, LANE):
-        w, state0, state1 = state_span(opt, part, start + at, LANE)
-        update(opt, step, span(a, at, LANE), ONE, w, state0, state1)
+        lane = span(a, at, LANE)
+        w, c, state0, state1 = state_span(opt, part, start + at, LANE, lane)
+        update(opt, step, penalty, lane, ONE, w, c, state0, state1)
 
 
-@kernel
+@inlined
 def backward_level(opt, step, slot, stride, slopes, part, squares, lo, hi):
     """Update of one one-hot slot's weights to units; `slopes`: the deltas, or zeros for an absent level."""
     start, n = slot * stride + lo, hi - lo
     a = span(slopes, lo, n)
     if opt.kind == ADADELTA:
-        w, sums = span(part.weights, start, n), span(squares, lo, n)
-        l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
+        penalty, sums = penalty_of(opt, part), span(squares, lo, n)
+        penalised = has_penalty(penalty)
+        w, c, _, _ = state_span(opt, part, start, n, a)
         for j in range(n):
-            g = gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)
+            g = gradient(a[j], ONE, w[j], c[j], penalty, opt.fast_mode) if penalised else a[j]
             sums[j] += g * g
     update_vector(opt, step, part, start, a, n)
 
 
-@kernel
+@inlined
 def backward_levels(opt, step, n_onehot, active, stride, deltas, none, part, squares, lo, hi):
     """Update of the one-hot weights: the active ones, and without fast_mode the absent ones too."""
-    if opt.fast_mode or (opt.kind == PLAIN and opt.l1 == 0 and opt.l2 == 0):
+    if opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty_of(opt, part))):
         for c in range(active.shape[0]):
             if active[c] >= 0:
                 backward_level(opt, step, active[c], stride, deltas, part, squares, lo, hi)
@@ -256,17 +279,17 @@ def backward_levels(opt, step, n_onehot, active, stride, deltas, none, part, squ
         backward_level(opt, step, slot, stride, deltas if is_active else none, part, squares, lo, hi)
 
 
-@kernel
+@inlined
 def backward_biases(opt, step, layer, n_inputs, deltas, part, squares, lo, hi):
     """Biases of units. Under ADADELTA their running means follow the mean squared slope of the unit's weights."""
     if opt.kind != ADADELTA:
         update_vector(opt, step, part, layer[BIASES] + lo, span(deltas, lo, hi - lo), hi - lo)
         return
     n = min(hi, layer[N_OUT]) - lo
-    w, s0, s1 = state_span(opt, part, layer[BIASES] + lo, n)
     a, sums = span(deltas, lo, n), span(squares, lo, n)
+    w, c, s0, s1 = state_span(opt, part, layer[BIASES] + lo, n, a)
     rho, epsilon, scale = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.scale)
-    l1, l2 = np.float32(opt.l1), np.float32(opt.l2)
+    penalty = penalty_of(opt, part)
     for j in range(n):
         if opt.fast_mode and a[j] == ZERO:
             continue
@@ -274,4 +297,4 @@ def backward_biases(opt, step, layer, n_inputs, deltas, part, squares, lo, hi):
         s0[j] = rho * s0[j] + (ONE - rho) * q
         ratio = (s1[j] + epsilon) / (s0[j] + epsilon)
         s1[j] = rho * s1[j] + (ONE - rho) * (ratio * q)
-        w[j] -= scale * np.sqrt(ratio) * gradient(a[j], ONE, w[j], l1, l2, opt.fast_mode)
+        w[j] -= scale * np.sqrt(ratio) * gradient(a[j], ONE, w[j], c[j], penalty, opt.fast_mode)

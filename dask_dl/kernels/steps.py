@@ -39,6 +39,15 @@ class Optimizer(NamedTuple):
     l2: float
     fast_mode: bool
     scale: float = 1.0  #: factor on every step: halved when a training diverges
+    pull: float = 0.0  #: of the consensus, where weights have one: `layers.Part.center`
+
+
+class Penalty(NamedTuple):
+    """What moves a weight besides the loss: slopes of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
+
+    l1: np.float32
+    l2: np.float32
+    pull: np.float32
 
 
 @inlined
@@ -52,21 +61,31 @@ def sign(x):
 
 
 @inlined
-def gradient(a, d, w, l1, l2, fast_mode):
-    """Slope of loss and penalty by one weight, one row; penalties act once a row (section 5.2)."""
-    if fast_mode and a == ZERO:
-        return ZERO
-    return d * a + l1 * sign(w) + l2 * w
+def has_penalty(penalty):
+    """Whether there is any penalty."""
+    return penalty.l1 != ZERO or penalty.l2 != ZERO or penalty.pull != ZERO
 
 
 @inlined
-def adadelta(a, d, w, squares, steps, rho, epsilon, scale, l1, l2, fast_mode):
+def gradient(a, d, w, c, penalty, fast_mode):
+    """Slope of loss and penalties by one weight, one row; penalties act once a row (sections 5.2 and 6.7).
+
+    Without a pull c may be any number. Whether there is one is the same for all of a loop, of which the compiler makes two.
+    """
+    if fast_mode and a == ZERO:
+        return ZERO
+    g = d * a + penalty.l1 * sign(w) + penalty.l2 * w
+    return g + penalty.pull * (w - c) if penalty.pull != ZERO else g
+
+
+@inlined
+def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode):
     """ADADELTA: Zeiler 2012, algorithm 1, in the form of section 5.4.
 
-    a, w (n,) f4; squares, steps (n,) f4: running means of squared slopes and of squared steps; d f4.
+    a, w, c (n,) f4; squares, steps (n,) f4: running means of squared slopes and of squared steps; d f4.
     """
     forget = ONE - rho
-    if l1 == ZERO and l2 == ZERO:
+    if not has_penalty(penalty):
         for i in range(w.shape[0]):
             x = a[i]
             g = d * x
@@ -78,7 +97,7 @@ def adadelta(a, d, w, squares, steps, rho, epsilon, scale, l1, l2, fast_mode):
             w[i] -= scale * np.sqrt(ratio) * g
     else:
         for i in range(w.shape[0]):
-            g = gradient(a[i], d, w[i], l1, l2, fast_mode)
+            g = gradient(a[i], d, w[i], c[i], penalty, fast_mode)
             keep = ONE if fast_mode and a[i] == ZERO else rho
             square = keep * squares[i] + forget * (g * g)
             ratio = (steps[i] + epsilon) / (square + epsilon)
@@ -88,25 +107,25 @@ def adadelta(a, d, w, squares, steps, rho, epsilon, scale, l1, l2, fast_mode):
 
 
 @inlined
-def plain(a, d, w, rate, l1, l2, fast_mode):
+def plain(a, d, w, c, rate, penalty, fast_mode):
     """Plain gradient descent."""
-    if l1 == ZERO and l2 == ZERO:
+    if not has_penalty(penalty):
         for i in range(w.shape[0]):
             w[i] -= rate * (d * a[i])
     else:
         for i in range(w.shape[0]):
-            w[i] -= rate * gradient(a[i], d, w[i], l1, l2, fast_mode)
+            w[i] -= rate * gradient(a[i], d, w[i], c[i], penalty, fast_mode)
 
 
 @inlined
-def momentum(a, d, w, velocity, rate, decay, nesterov, l1, l2, fast_mode):
+def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
     """Momentum as documented: v <- decay v - rate slope; w += v, or with Nesterov w += decay v - rate slope."""
     ahead = decay if nesterov else ONE
     now = ONE if nesterov else ZERO
-    penalised = l1 != ZERO or l2 != ZERO
+    penalised = has_penalty(penalty)
     for i in range(w.shape[0]):
         x = a[i]
-        g = gradient(x, d, w[i], l1, l2, fast_mode) if penalised else d * x
+        g = gradient(x, d, w[i], c[i], penalty, fast_mode) if penalised else d * x
         v = decay * velocity[i] - rate * g
         # Selects instead of a branch: the loop stays in vector registers.
         rests = fast_mode and x == ZERO
@@ -115,10 +134,10 @@ def momentum(a, d, w, velocity, rate, decay, nesterov, l1, l2, fast_mode):
 
 
 @inlined
-def squared_gradients(a, d, w, l1, l2, fast_mode):
+def squared_gradients(a, d, w, c, penalty, fast_mode):
     """Sum of squared slopes of one unit's dense weights, which its bias' ADADELTA needs."""
     total = ZERO
     for i in range(w.shape[0]):
-        g = gradient(a[i], d, w[i], l1, l2, fast_mode)
+        g = gradient(a[i], d, w[i], c[i], penalty, fast_mode)
         total += g * g
     return total

@@ -93,11 +93,38 @@ class Replica:
         self.hands = []
         for rank in range(n):
             # The first thread's optimizer state is the replica's; at a round's end it is the average of all.
-            states = [s if rank == 0 or not len(s) else _copied(s) for s in self._dense[1:]]
-            own = Part(_copied(self._dense.weights), *states)
+            state0, state1 = (s if rank == 0 or not len(s) else _copied(s) for s in self._dense.states)
+            own = Part(_copied(self._dense.weights), state0, state1, self._dense.center)
             base, crew = _copied(own.weights), crew_of(topology, 1, self.control)[0]
             first = rank * (topology.dense_size // n)
             self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology)))
+
+    def pull_to(self, center: NDArray[np.float32] | None) -> None:
+        """Draw weights and biases to a consensus from now on, as strongly as `optimizer.pull` says.
+
+        Parameters
+        ----------
+        center : (size,) float32 or None
+            Laid out as the weights, its padding zero. All threads read it in place, so it must not change while they train;
+            only one that is read-only is copied. None: nothing pulls.
+
+        Raises
+        ------
+        ValueError
+            The consensus is not as long as the weights.
+        """
+        n = self.topology.onehot_size
+        table = dense = NOTHING
+        if center is not None:
+            if center.shape != self.flat.shape:
+                raise ValueError(
+                    f"the consensus has the shape {center.shape}, not that of the weights, {self.flat.shape}"
+                )
+            # Numba compiles another kernel for a vector that is read-only, as one that was received may be.
+            center = np.require(center, np.float32, ["C", "A", "W"])
+            table, dense = center[:n], center[n:]
+        self._table, self._dense = self._table._replace(center=table), self._dense._replace(center=dense)
+        self.hands = [hand._replace(dense=hand.dense._replace(center=dense)) for hand in self.hands]
 
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
@@ -196,7 +223,7 @@ class Replica:
         """The end of a round: the threads' optimizer states become their average."""
         if self.parallelism.way != "staleness":
             return
-        for states in zip(*(hand.dense[1:] for hand in self.hands), strict=True):
+        for states in zip(*(hand.dense.states for hand in self.hands), strict=True):
             mean = states[0]  # the replica's own
             for other in states[1:]:
                 mean += other
@@ -211,7 +238,7 @@ class Replica:
             np.copyto(state, other)
         for hand in self.hands[1:]:
             if len(hand.shared):
-                for own, state in zip(hand.dense[1:], self._dense[1:], strict=True):
+                for own, state in zip(hand.dense.states, self._dense.states, strict=True):
                     np.copyto(own, state)
         self.n_seen = n_seen
 
@@ -241,7 +268,8 @@ class Replica:
 
 
 def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> Part:
-    return Part(flat[start:stop], *([state[start:stop] for state in states] + [NOTHING, NOTHING])[:2])
+    state0, state1 = ([state[start:stop] for state in states] + [NOTHING, NOTHING])[:2]
+    return Part(flat[start:stop], state0, state1, NOTHING)
 
 
 def _copied(vector: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,7 +25,8 @@ def settings(kind="adadelta", **changes):
     """Optimizer for the kernel, and the same rules in the oracle's words."""
     values = {
         "rho": 0.95, "epsilon": 1e-6, "rate": 0.02, "rate_annealing": 1e-3, "rate_decay": 0.7, "momentum_start": 0.0,
-        "momentum_ramp": 40.0, "momentum_stable": 0.0, "nesterov": True, "l1": 0.0, "l2": 0.0, "fast_mode": True,
+        "momentum_ramp": 40.0, "momentum_stable": 0.0, "nesterov": True, "l1": 0.0, "l2": 0.0, "pull": 0.0,
+        "fast_mode": True,
     }  # fmt: skip
     if kind == "momentum":
         values |= {"momentum_start": 0.2, "momentum_stable": 0.8}
@@ -69,15 +70,23 @@ def start_values(topology, seed=3):
     return weights, biases
 
 
-def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1):
+def consensus(topology):
+    """Weights and biases to be pulled to."""
+    weights, biases = start_values(topology, seed=8)
+    return weights, [b - np.float32(0.3) for b in biases]
+
+
+def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center=None):
     if len(rows.weight):  # rows of weight 0 never reach a kernel
         used = rows.weight > 0
         rows = Rows(*(part[used] if len(part) else part for part in rows))
     flat = topology.pack(weights, biases)
     states = [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
+    halves = slice(topology.onehot_size), slice(topology.onehot_size, None)
+    centers = [NOTHING if center is None else topology.pack(*center)[half] for half in halves]
     parts = [
-        Part(*[*(vector[part] for vector in (flat, *states)), NOTHING, NOTHING][:3])
-        for part in (slice(topology.onehot_size), slice(topology.onehot_size, None))
+        Part(*[*(vector[half] for vector in (flat, *states)), NOTHING, NOTHING][:3], c)
+        for half, c in zip(halves, centers, strict=True)
     ]
     control = np.zeros(4 * LINE, np.int64)
     crew = crew_of(topology, 1, control)[0]
@@ -89,13 +98,13 @@ def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1):
     return flat, states, loss
 
 
-def assert_equals_oracle(topology, rows, X, optimizer, rules, *, n_seen=0, rtol=2e-5):
+def assert_equals_oracle(topology, rows, X, optimizer, rules, *, n_seen=0, rtol=2e-5, center=None):
     weights, biases = start_values(topology)
-    flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen)
+    flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center)
     expected_weights, expected_biases, _ = mlp.train(
         X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
         activation=topology.activation, output=topology.output, n_seen=n_seen,
-        n_columns=topology.n_dense + rows.active.shape[1],
+        n_columns=topology.n_dense + rows.active.shape[1], center=center,
         sample_weight=rows.weight.astype(float) if len(rows.weight) else None,
         offset=rows.offset.astype(float) if len(rows.offset) else None, **rules,
     )  # fmt: skip
@@ -117,6 +126,32 @@ def test_training_equals_the_oracle(kind, activation, n_outputs, fast_mode, pena
     optimizer, rules = settings(kind, fast_mode=fast_mode, l1=penalty, l2=penalty / 2)
     topology, rows, X = problem(levels=(4, 3), n_outputs=n_outputs, activation=activation)
     assert_equals_oracle(topology, rows, X, optimizer, rules)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", ["rectifier", "tanh"])
+@pytest.mark.parametrize("levels, n_dense", [((4, 3), 5), ((), 20), ((5, 2), 0)])
+@pytest.mark.parametrize("fast_mode", [True, False])
+@pytest.mark.parametrize("penalty", [0.0, 0.01])
+def test_a_pull_equals_the_oracle(kind, activation, levels, n_dense, fast_mode, penalty):
+    optimizer, rules = settings(kind, fast_mode=fast_mode, l1=penalty, l2=penalty / 2, pull=0.05)
+    topology, rows, X = problem(levels=levels, n_dense=n_dense, activation=activation)
+    assert_equals_oracle(topology, rows, X, optimizer, rules, center=consensus(topology))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fast_mode", [True, False])
+@pytest.mark.parametrize("penalty", [0.0, 0.01])
+def test_no_pull_and_no_consensus_are_the_same_bits(kind, fast_mode, penalty):
+    topology, rows, _ = problem(levels=(4, 3), hidden=(20, 18))
+    found = []
+    for pull, center in [(0.0, None), (0.0, consensus(topology)), (0.1, None), (0.1, consensus(topology))]:
+        optimizer, _ = settings(kind, fast_mode=fast_mode, l1=penalty, l2=penalty, pull=pull)
+        flat, states, loss = train(topology, rows, optimizer, *start_values(topology), center=center)
+        found.append((flat.tobytes(), [state.tobytes() for state in states], loss))
+    without, *same, pulled = found
+    assert same == [without, without]
+    assert pulled != without
 
 
 @pytest.mark.parametrize("hidden", [(), (1,), (17,), (16, 16), (5, 4, 3), (7, 6, 5, 4, 3, 2)])
@@ -156,12 +191,17 @@ def test_weights_and_offsets_equal_the_oracle(n_outputs):
 
 @pytest.mark.parametrize("activation", ["rectifier", "tanh"])
 @pytest.mark.parametrize("n_outputs", [1, 3])
-def test_one_plain_step_follows_the_finite_differences_of_the_loss(activation, n_outputs):
+@pytest.mark.parametrize("pull", [0.0, 0.2])
+def test_one_plain_step_follows_the_finite_differences_of_the_loss(activation, n_outputs, pull):
+    """Of the loss and of pull / 2 times the squared distance from the consensus."""
     topology, rows, X = problem(n=1, levels=(3,), activation=activation, n_outputs=n_outputs)
     weights, biases = start_values(topology)
-    optimizer, _ = settings("plain", rate=1.0, rate_annealing=0.0, rate_decay=1.0)
-    flat, _, _ = train(topology, rows, optimizer, weights, biases)
+    # Fast mode leaves weights without an input alone, penalties included.
+    optimizer, _ = settings("plain", rate=1.0, rate_annealing=0.0, rate_decay=1.0, pull=pull, fast_mode=False)
+    center = consensus(topology)
+    flat, _, _ = train(topology, rows, optimizer, weights, biases, center=center)
     parameters = [a.astype(float) for a in (*weights, *biases)]
+    centers = [a.astype(float) for part in center for a in part]
     moved = [a for part in topology.unpack(flat) for a in part]
 
     def loss():
@@ -169,7 +209,8 @@ def test_one_plain_step_follows_the_finite_differences_of_the_loss(activation, n
         activations = mlp.forward(
             X[0], parameters[:half], parameters[half:], activation=activation, output=topology.output
         )
-        return mlp.loss(activations[-1], target_of(topology, rows)[0], output=topology.output)
+        distance = sum(((p - c) ** 2).sum() for p, c in zip(parameters, centers, strict=True))
+        return mlp.loss(activations[-1], target_of(topology, rows)[0], output=topology.output) + pull / 2 * distance
 
     h = 1e-6
     for array, after in zip(parameters, moved, strict=True):
@@ -222,8 +263,8 @@ def test_calls_may_be_cut_anywhere(kind):
 @pytest.mark.parametrize("fast_mode", [True, False])
 def test_padding_stays_zero(kind, fast_mode):
     topology, rows, _ = problem(levels=(3,), hidden=(5, 3))
-    optimizer, _ = settings(kind, fast_mode=fast_mode, l1=0.01, l2=0.01)
-    flat, states, _ = train(topology, rows, optimizer, *start_values(topology))
+    optimizer, _ = settings(kind, fast_mode=fast_mode, l1=0.01, l2=0.01, pull=0.01)
+    flat, states, _ = train(topology, rows, optimizer, *start_values(topology), center=consensus(topology))
     for vector in (flat, *states):
         again = topology.pack(*topology.unpack(vector))
         np.testing.assert_array_equal(vector, again)

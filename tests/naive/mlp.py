@@ -71,6 +71,8 @@ class Rules:
         See `sgd_step`.
     l1, l2 : float
         Penalties on weights and biases alike; see `penalty_slope`.
+    pull : float
+        Of the centre given to `train`, on weights and biases alike; see `penalty_slope`.
     fast_mode : bool
         Leave out units without an error and weights without an input, penalties and memory included (5.5). The
         specification lets plain SGD without penalties leave out units without an error in any mode; there it changes
@@ -91,6 +93,7 @@ class Rules:
     nesterov: bool = True
     l1: float = 0.0
     l2: float = 0.0
+    pull: float = 0.0
     fast_mode: bool = True
 
     def __post_init__(self):
@@ -274,9 +277,9 @@ def loss_and_gradient(
     return value, [np.outer(delta, a) for delta, a in zip(deltas, inputs, strict=True)], deltas
 
 
-def penalty_slope(value: float, *, l1: float, l2: float) -> float:
-    """Slope of ``l1 |w| + l2 w**2 / 2`` at ``w = value``; the sign of 0 is 0 (5.2)."""
-    return l1 * np.sign(value) + l2 * value
+def penalty_slope(value: float, center: float, *, l1: float, l2: float, pull: float) -> float:
+    """Slope of ``l1 |w| + l2 w**2 / 2 + pull (w - center)**2 / 2`` at ``w = value``; the sign of 0 is 0 (5.2, 6.7)."""
+    return l1 * np.sign(value) + l2 * value + pull * (value - center)
 
 
 def rate_at(n_seen: int, layer: int, *, rate: float, rate_annealing: float, rate_decay: float) -> float:
@@ -358,6 +361,7 @@ def train(
     offset: NDArray[np.float64] | None = None,
     n_seen: int = 0,
     n_columns: int | None = None,
+    center: tuple[Layers, Layers] | None = None,
     state: State | None = None,
     dtype: DTypeLike = np.float64,
     **rules: Any,
@@ -383,6 +387,8 @@ def train(
         Rows learned before, if there is no ``state`` to tell.
     n_columns : int, optional
         Columns of the table that X was expanded from; as many as X has, if not given.
+    center : (weights, biases), optional
+        The consensus of elastic averaging, to which ``pull`` draws; not needed without one.
     state : State, optional
         Memory of the call to be continued; left as it is.
     dtype : dtype
@@ -407,6 +413,8 @@ def train(
         state = State.fresh(weights, biases, n_seen=n_seen)
     else:
         state = deepcopy(state)
+    # Without a centre every parameter is its own: nothing pulls.
+    center_weights, center_biases = (weights, biases) if center is None else center
     for row in row_order:
         weight = 1.0 if sample_weight is None else sample_weight[row]
         if weight == 0.0:
@@ -419,7 +427,8 @@ def train(
         for layer, inputs in enumerate([X[row], *activations[:-1]]):
             n_settable = n_columns if layer == 0 and n_columns is not None else len(inputs)
             n_mean = min(len(inputs), 8 * n_settable)
-            _learn_layer(layer, deltas[layer], inputs, n_mean, weights[layer], biases[layer], state, r)
+            center_of_layer = center_weights[layer], center_biases[layer]
+            _learn_layer(layer, deltas[layer], inputs, n_mean, weights[layer], biases[layer], center_of_layer, state, r)
         state.n_seen += 1
     return weights, biases, state
 
@@ -431,13 +440,15 @@ def _learn_layer(
     n_mean: int,
     weights: NDArray[Any],
     biases: NDArray[np.float64],
+    center: tuple[NDArray[Any], NDArray[Any]],
     state: State,
     r: Rules,
 ) -> None:
     """Move one layer's weights and biases, in place, by what one row tells (5.2 to 5.5)."""
     # Settings take the weights' type. NumPy's own promotion does the rest: numbers of one type keep it, float64 wins.
     kind = weights.dtype.type
-    l1, l2, rho, epsilon = kind(r.l1), kind(r.l2), kind(r.rho), kind(r.epsilon)
+    l1, l2, pull, rho, epsilon = kind(r.l1), kind(r.l2), kind(r.pull), kind(r.rho), kind(r.epsilon)
+    center_weights, center_biases = center
     rate = kind(rate_at(state.n_seen, layer, rate=r.rate, rate_annealing=r.rate_annealing, rate_decay=r.rate_decay))
     momentum = kind(
         momentum_at(
@@ -456,7 +467,7 @@ def _learn_layer(
             if r.fast_mode and a == 0.0:
                 continue
             w = np.float64(weights[unit, i])
-            slope = delta * a + penalty_slope(w, l1=l1, l2=l2)
+            slope = delta * a + penalty_slope(w, center_weights[unit, i], l1=l1, l2=l2, pull=pull)
             sum_of_squares += slope * slope
             if r.optimizer == "adadelta":
                 X, G = state.weight_updates[layer], state.weight_gradients[layer]
@@ -471,7 +482,7 @@ def _learn_layer(
                 )
                 weights[unit, i] = w + step
 
-        slope = delta + penalty_slope(biases[unit], l1=l1, l2=l2)
+        slope = delta + penalty_slope(biases[unit], center_biases[unit], l1=l1, l2=l2, pull=pull)
         if r.optimizer == "adadelta":
             X, G = state.bias_updates[layer], state.bias_gradients[layer]
             eta, X[unit], G[unit] = adadelta_rate(sum_of_squares / n_mean, X[unit], G[unit], rho=rho, epsilon=epsilon)

@@ -30,10 +30,11 @@ def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="recti
     return Topology(sum(levels), n_dense, hidden, n_outputs, activation, output), packed(X, y, active)
 
 
-def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2):
+def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2, center=None):
     expected = None
     for n in (1, *sizes):
         trained = replica(topology, settings, threads("team" if n > 1 else "one thread", n, 7))
+        trained.pull_to(center)
         losses = [trained.train(rows) for _ in range(calls)]
         found = (trained.flat.tobytes(), *(s.tobytes() for s in trained.states), losses, trained.n_seen)
         expected = expected or found
@@ -47,6 +48,15 @@ def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2):
 def test_any_number_of_threads_gives_the_same_bits(kind, activation, fast_mode, penalty):
     topology, rows = table(levels=(5, 30), activation=activation)
     assert_same_bits(topology, rows, optimizer(kind, fast_mode=fast_mode, l1=penalty, l2=penalty))
+
+
+@pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])
+@pytest.mark.parametrize("fast_mode", [True, False])
+def test_a_pull_gives_the_same_bits_on_any_number_of_threads(kind, fast_mode):
+    topology, rows = table(levels=(5, 30))
+    settings = optimizer(kind, fast_mode=fast_mode, pull=0.01)
+    center = replica(topology, settings, threads("one thread", 1), seed=1).flat
+    assert_same_bits(topology, rows, settings, sizes=(2, 3), center=center)
 
 
 @pytest.mark.parametrize(
