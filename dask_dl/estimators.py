@@ -255,6 +255,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             place = Cluster(
                 client,
                 momentum=requested["averaging_momentum"],
+                moving_rate=requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None,
                 timeout=requested["worker_timeout"],
                 spread="shared" if not replicates else "single" if requested["single_node_mode"] else "replicated",
                 balances=requested["force_load_balance"],

@@ -275,7 +275,7 @@ def _rounds(
     """The loop, with what it needs to score, to judge and to save."""
     effective, history = problem.effective, course.history
 
-    def score(course: Course, n: int) -> None:
+    def score(course: Course, n: int, communication: float) -> None:
         measured = {name: here.measure(name) for name in problem.tables}
         course.confusion = {name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None}
         found = {name: m.metrics() for name, m in measured.items()}
@@ -286,6 +286,7 @@ def _rounds(
             iterations=course.n_rounds,
             samples=course.n_seen,
             samples_per_iteration=n,
+            communication=communication,
             training=found["training"],
             validation=found.get("validation", {}),
         )
@@ -307,6 +308,7 @@ def _rounds(
         n_threads=here.n_threads,
         n_replicas=here.n_replicas,
         n_copies=here.n_copies,
+        share=effective["target_ratio_comm_to_comp"],
     )
     limit = effective["max_runtime_secs"]
     rounds = Rounds(
@@ -390,6 +392,7 @@ def _optimizer(e: Mapping[str, Any]) -> Optimizer:
         l1=e["l1"],
         l2=e["l2"],
         fast_mode=e["fast_mode"],
+        pull=e["elastic_averaging_regularization"] if e["elastic_averaging"] else 0.0,
     )
 
 

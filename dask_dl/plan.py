@@ -16,6 +16,10 @@ FEWEST_ROUNDS = 10
 AVERAGES_PER_EPOCH = (4, 8)
 #: ... and of every replica in a training, at least.
 AVERAGES_PER_REPLICA = 5
+#: What the automatic size of a round on several workers may be at most, in epochs of every replica (section 6.5, step 6).
+MOST_EPOCHS = 10
+#: One step of tuning changes it by this factor at most, and not at all for less than the deadband (section 6.5).
+STEP, DEADBAND = 2.0, (0.8, 1.2)
 #: Weights that a thread trains in a second, at least: sizes the first round, before anything is measured.
 SLOWEST = 1e8
 
@@ -30,7 +34,11 @@ class Plan:
     fixed: int | None  #: rows of every round; None: automatic
     first: int = 1  #: rows of the first automatic round
     most: int = 2**63  #: rows of any automatic round
-    _speed: float = field(default=0.0, init=False)  #: rows per second of the last round
+    n_replicas: int = 1
+    share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
+    _wanted: float = field(
+        default=0.0, init=False
+    )  #: rows of the next automatic round, before limits; 0: nothing is known
 
     @classmethod
     def of(
@@ -44,6 +52,7 @@ class Plan:
         n_threads: int,
         n_replicas: int = 1,
         n_copies: int = 1,
+        share: float = 0.05,
     ) -> Plan:
         """From the parameters: `per_iteration` 0 is an epoch, -1 all rows of every replica, -2 is automatic."""
         n_total = round(epochs * n_epoch)
@@ -56,21 +65,34 @@ class Plan:
             fewest, enough = AVERAGES_PER_EPOCH
             n_averages = min(max(n_replicas, fewest), enough)
             most = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
-        return cls(n_total, n_epoch, pace, fixed, first, most)
+        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share)
 
     def rows(self, n_seen: int) -> int:
         """Rows of the round that begins after `n_seen`.
 
-        An automatic one takes about SECONDS_PER_ROUND, by the speed of the round before; it is at most an epoch, less where
-        replicas are averaged, and at most the share of the training that leaves FEWEST_ROUNDS.
+        An automatic one takes about SECONDS_PER_ROUND of one replica, by the speed of the round before; of several, so long
+        that averaging takes `share` of the time. It is at most an epoch, less where replicas are averaged, and at most the
+        share of the training that leaves FEWEST_ROUNDS.
         """
         rest = self.n_total - n_seen
         if self.fixed is not None:
             return min(self.fixed, rest)
-        wanted = self._speed * SECONDS_PER_ROUND if self._speed else self.first
+        wanted = self._wanted or self.first
         return min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS), rest)
 
-    def took(self, n: int, seconds: float) -> None:
-        """A round of n rows is over."""
-        if n > 0:
-            self._speed = n / max(seconds, 1e-6)
+    def took(self, n: int, seconds: float, busy: float) -> None:
+        """A round of n rows is over: `busy` of its seconds were training, the others averaging, scheduling and waiting."""
+        if n <= 0:
+            return
+        seconds = max(seconds, 1e-6)
+        if self.n_replicas == 1:
+            self._wanted = n / seconds * SECONDS_PER_ROUND
+            return
+        talking = min(max(seconds - busy, 1e-6), seconds)
+        if not self._wanted:  # steps 5 and 6 of section 6.5, with times that were measured
+            self._wanted = talking * (1 / self.share - 1) * n / max(busy, 1e-6)
+        else:
+            correction = min(max(self.share / (talking / seconds), 1 / STEP), STEP)
+            if not DEADBAND[0] <= correction <= DEADBAND[1]:
+                self._wanted /= correction
+        self._wanted = min(max(self._wanted, 1.0), MOST_EPOCHS * self.n_epoch * self.n_replicas)

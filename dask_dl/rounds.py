@@ -43,14 +43,15 @@ class Halt(BaseException):
 class Rounds:
     """A training, round after round, until there is a reason to stop.
 
-    `score(course, n)` measures the network after a round of n rows and appends an event to the history; `judge()` says why the
-    newest event ends the training, if it does.
+    `score(course, n, share)` measures the network after a round of n rows, when a share of the time of the rounds since the
+    last event was not training, and appends an event to the history; `judge()` says why the newest event ends the training,
+    if it does.
     """
 
     trainer: Place
     plan: Plan
     course: Course
-    score: Callable[[Course, int], None]
+    score: Callable[[Course, int, float], None]
     judge: Callable[[], str | None]
     progress: Progress
     keeps_best: bool = True
@@ -61,6 +62,10 @@ class Rounds:
     cancelled: Callable[[], bool] = lambda: False  #: whether somebody else wants it to end as Ctrl-C does
     good: Snapshot | None = None  #: sound weights, copied: what a round that fails is rolled back to
     final: Snapshot | None = field(default=None, init=False)  #: the network that came out
+    _worked: float = field(
+        default=0.0, init=False
+    )  #: seconds of rounds since the last event in which rows were trained ...
+    _talked: float = field(default=0.0, init=False)  #: ... and others
     _copied_at: float = field(default=-math.inf, init=False)
     _copy_took: float = field(default=0.0, init=False)
     _saved_at: float = field(default_factory=time.monotonic, init=False)
@@ -143,7 +148,9 @@ class Rounds:
         trainer.average()
         now = time.monotonic()
         n = trainer.n_seen - course.n_seen
-        self.plan.took(n, now - began)
+        busy = min(trainer.busy_seconds, now - began)
+        self.plan.took(n, now - began, busy)
+        self._worked, self._talked = self._worked + busy, self._talked + now - began - busy
         course.n_seen, course.n_rounds = course.n_seen + n, course.n_rounds + 1
         course.training_seconds += now - began
         reason = self._pending
@@ -159,7 +166,8 @@ class Rounds:
     def _event(self, n: int, began: float) -> str | None:
         """Score; returns why to stop, if there is a reason."""
         course, pace = self.course, self.plan.pace
-        self.score(course, n)
+        self.score(course, n, self._talked / max(self._worked + self._talked, 1e-9))
+        self._worked = self._talked = 0.0
         pace.started, pace.took = began, time.monotonic() - began
         history = course.history
         if self.keeps_best and history.best is history.records[-1]:

@@ -52,3 +52,10 @@ def aligned_zeros(n: int) -> NDArray[np.float32]:
     raw = np.zeros(n + LANE, np.float32)
     start = (-raw.ctypes.data // 4) % LANE
     return raw[start : start + n]
+
+
+def copied(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A copy that starts on such a boundary, and may be written."""
+    copy = aligned_zeros(len(vector))
+    np.copyto(copy, vector)
+    return copy

@@ -42,6 +42,7 @@ class Recorder:
 
     n_rows = 10
     is_local = True
+    busy_seconds = 0.0
 
     def __init__(self):
         self.asked = []
@@ -76,11 +77,11 @@ def recorded(trainer, plan, losses=None, **more):
     """Run the loop over a trainer that only remembers; the k-th event of the history has the k-th loss."""
     values = iter(losses or np.linspace(1, 0.5, 1000))
 
-    def score(course, n):
+    def score(course, n, communication):
         measured = {"deviance": next(values)}
         course.history.add(
             seconds=0.0, speed=1.0, epochs=course.n_seen / 10, iterations=course.n_rounds, samples=course.n_seen,
-            samples_per_iteration=n, training=measured, validation={},
+            samples_per_iteration=n, communication=communication, training=measured, validation={},
         )  # fmt: skip
 
     course = Course(History("regression", has_validation=False))
@@ -287,11 +288,11 @@ def automatic(n_total, n_epoch, **more):
 def test_automatic_rounds_take_about_a_second():
     plan = automatic(10**7, 10**6)
     assert plan.rows(0) == 200  # before anything is known: a million weights, two threads
-    plan.took(200, 0.01)
+    plan.took(200, 0.01, 0.01)
     assert plan.rows(200) == 20_000
-    plan.took(20_000, 4.0)
+    plan.took(20_000, 4.0, 4.0)
     assert plan.rows(20_200) == 5_000
-    plan.took(5_000, 0.0)  # a clock may stand still
+    plan.took(5_000, 0.0, 0.0)  # a clock may stand still
     assert plan.rows(25_200) == 10**6
 
 
@@ -301,7 +302,7 @@ def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_tot
     while n_seen < n_total:
         n = plan.rows(n_seen)
         assert 1 <= n <= most
-        plan.took(n, 1e-9)
+        plan.took(n, 1e-9, 1e-9)
         n_seen, n_rounds = n_seen + n, n_rounds + 1
     assert n_seen == n_total and n_rounds >= min(10, n_total)
 
@@ -425,7 +426,8 @@ def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
 
 
 def test_history_has_the_columns_of_the_specification(table):
-    times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples", "samples_per_iteration"]
+    times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples"]
+    times += ["samples_per_iteration", "communication"]
     numbers = ["rmse", "deviance", "mae", "r2"]
     history = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table, "y", eval_set=table).history_
     assert [*history] == [*times, *(f"training_{n}" for n in numbers), *(f"validation_{n}" for n in numbers)]

@@ -57,6 +57,12 @@ def advance(
     flat += mean
 
 
+def draw(consensus: Sequence[NDArray[np.float32]], mean: Sequence[NDArray[np.float32]], moving_rate: float) -> None:
+    """Elastic averaging: C <- rate mean + (1 - rate) C, in place, for each vector (specification, section 6.7)."""
+    for vector, other in zip(consensus, mean, strict=True):
+        np.add(vector, np.float32(moving_rate) * (other - vector), out=vector)
+
+
 #: Momentum is at most this, however many replicas there are.
 MOST = 0.95
 

@@ -7,6 +7,7 @@ version of the weights counts.
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 #: How often a step is tried again after workers were lost in it.
 ATTEMPTS = 20
+#: A worker is as fast as it was measured to be, newer rounds counting so much ...
+NEWNESS = 0.3
+#: ... those shorter than so many seconds not at all.
+SHORTEST = 0.01
+#: Blocks move to faster workers when rounds then take so much less, at the earliest so many seconds after the last time.
+WORTH_MOVING, SECONDS_PER_MOVE = 1.25, 10.0
 #: Seconds that the cluster gets to say what is installed, and to clean up.
 ASKING = 30.0
 
@@ -66,6 +73,8 @@ class Crew:
         self._joining: dict[str, Any] = {}  #: newcomer -> future: it compiles
         self._moving: dict[tuple[str, str, int], Any] = {}  #: (worker, table, partition) -> future: blocks on their way
         self._is_level = True  #: whether all workers have had their share of blocks
+        self._moved_at = time.monotonic()
+        self._numbers: dict[str, int] = {}
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -121,6 +130,10 @@ class Crew:
         found = environment.check(answers)
         self.facts |= answers
         return list(found)
+
+    def number(self, worker: str) -> int:
+        """A number of its own for every worker, from 1 on."""
+        return self._numbers.setdefault(worker, len(self._numbers) + 1)
 
     def term(self, worker: str) -> int:
         """How often a worker was taken for lost: tasks of an earlier term come too late."""
@@ -260,6 +273,23 @@ class Crew:
         self.holders |= done.keys()
         return done, lost
 
+    def clock(self, worker: str, n_rows: int, seconds: float) -> None:
+        """Note how fast a worker was."""
+        if n_rows and seconds > SHORTEST:
+            speed, before = n_rows / seconds, self.speeds.get(worker)
+            self.speeds[worker] = speed if before is None else before + NEWNESS * (speed - before)
+
+    def level(self, table: Table) -> None:
+        """Have blocks moved from slow workers to fast ones, when that is worth it."""
+        now = time.monotonic()
+        if not self._is_level or self._moving or now - self._moved_at < SECONDS_PER_MOVE or table.spread != "shared":
+            return
+        strengths = self.strengths()
+        rows = {worker: table.n_used_of(worker) for worker in strengths}
+        longest = max(rows[worker] / strengths[worker] for worker in strengths)
+        if longest > WORTH_MOVING * sum(rows.values()) / sum(strengths.values()):
+            self._is_level, self._moved_at = False, now
+
     def _move_blocks(self) -> None:
         """Blocks that newcomers have read become theirs; others are sent on their way, beside the training."""
         if self._moving:
@@ -273,6 +303,9 @@ class Crew:
             wanted = table.wanted(self.strengths())
             try:
                 sent = table.send(wanted, staged=True) if wanted else {}
+                if wanted:
+                    n = sum(map(len, wanted.values()))
+                    self._say(f"{n} blocks of the {name} table move to {', '.join(sorted(wanted))}")
             except GoneError:
                 self._is_level = False  # another time
                 return

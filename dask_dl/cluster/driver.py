@@ -21,7 +21,7 @@ from dask_dl.cluster.placement import pieces_of, portions
 from dask_dl.cluster.reading import Partitions
 from dask_dl.cluster.residence import Given, GoneError
 from dask_dl.cluster.tables import Table, scan_on
-from dask_dl.cluster.work import Call
+from dask_dl.cluster.work import STOPPING, Call
 from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError, ReplicasLostError
 from dask_dl.frame.order import cut_of
 from dask_dl.node.parallelism import choose
@@ -48,8 +48,20 @@ if TYPE_CHECKING:
 LONGEST = 3600.0
 #: Why a table cannot be read again and again by the workers.
 LOCAL = "the table is in this process. Save it to Parquet first, and train from there."
+#: When half of the workers have ended their share, the others get until so many times that long since the round began ...
+AS_LONG_AGAIN = 2.0
+#: ... and so many seconds at least.
+LEAST_WAIT = 2.0
 #: Replicas that are averaged in one task, and workers that fetch the average from one worker.
 FAN = 8
+
+
+class _LateError(Exception):
+    """Workers did not end a round that they were to end."""
+
+
+def _pending(futures: Mapping[str, Any]) -> list[str]:
+    return sorted(worker for worker, future in futures.items() if future.status == "pending")
 
 
 class Cluster:
@@ -61,6 +73,8 @@ class Cluster:
         Synchronous, or asynchronous with this on another thread than its event loop.
     momentum : float or None
         Outer momentum of the averages; None: by the number of replicas.
+    moving_rate : float or None
+        Of the consensus of elastic averaging, which has no momentum; None: replicas go on from their average.
     timeout : float
         Seconds to wait for a worker when there is none.
     say : callable
@@ -82,6 +96,7 @@ class Cluster:
         momentum: float | None,
         timeout: float,
         say: Callable[[str], None],
+        moving_rate: float | None = None,
         spread: str = "shared",
         balances: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
@@ -93,7 +108,8 @@ class Cluster:
         self._cancelled = cancelled
         self.n_seen = 0
         self.n_rows = 0
-        self._momentum = momentum
+        self._momentum, self._moving_rate = momentum, moving_rate
+        self.busy_seconds = 0.0
         self._outer = 0.0  #: momentum of this round
         self._n_averages = 0  #: since the weights were given
         self._cuts: dict[str, int | None] = {}  #: table -> largest key of its sample
@@ -190,6 +206,7 @@ class Cluster:
             n_rows = found.n_rows
         # The last average and its velocity; what is averaged, what comes of it, and a copy on its way to the driver.
         n_kept = 2 + min(FAN, len(members)) + 1 if len(members) > 1 else 2
+        n_kept += self._moving_rate is not None  # the consensus
         return Portion(n_rows, n_validation, most, share, (largest[0], largest[1]), n_kept)
 
     def budget(self, source: Source, n_bytes: int) -> Budget:  # noqa: ARG002  # the protocol's signature
@@ -304,15 +321,15 @@ class Cluster:
             self.work.on_wait = lambda: None
         table = self.crew.tables["training"]
         workers = table.workers()
-        rows = [table.n_used_of(worker) for worker in workers]
+        rows = self._shares(table, workers)
         starts, stops = portions(self.n_seen, rows), portions(self.n_seen + n, rows)
         busy = {w: (start, stop) for w, start, stop in zip(workers, starts, stops, strict=True) if stop > start}
         momentum = momentum_of(len(busy), self._n_averages) if self._momentum is None else self._momentum
-        self._outer = momentum if len(busy) > 1 else 0.0
+        self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
+        job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
+        streams = {worker: self.crew.number(worker) if table.spread == "replicated" else 0 for worker in busy}
         calls = {
-            worker: Call(
-                residence.train, (self.crew.job, self.crew.version, table.mark(worker), start, stop, self._outer > 0)
-            )
+            worker: Call(residence.train, (job, version, table.mark(worker), start, stop, remembers, streams[worker]))
             for worker, (start, stop) in busy.items()
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
@@ -320,7 +337,7 @@ class Cluster:
         try:
             for worker, call in calls.items():
                 futures[worker] = self.work.submit("train", worker, call.function, *call.arguments)
-            lost = self.work.wait(futures, lambda: on_rows(0) if on_rows is not None else None, limit=limit)
+            lost = self._in_time(futures, lambda: on_rows(0) if on_rows is not None else None, limit)
         except BaseException as error:
             self._break_off(futures, error)
             raise
@@ -328,6 +345,45 @@ class Cluster:
         self._speed = n / (time.monotonic() - began)
         if on_rows is not None:
             on_rows(sum(stop - start for worker, (start, stop) in busy.items() if worker not in lost))
+
+    def _shares(self, table: Table, workers: Sequence[str]) -> list[int]:
+        """By what a round is divided: the rows that workers have or, where all have all, how fast they are."""
+        if table.spread != "replicated":
+            return [table.n_used_of(worker) for worker in workers]
+        strengths = self.crew.strengths()
+        most = max(strengths[worker] for worker in workers)
+        return [max(1, round(1000 * strengths[worker] / most)) for worker in workers]
+
+    def _in_time(self, futures: Mapping[str, Any], on_poll: Callable[[], None], limit: float) -> set[str]:
+        """Wait for a round; returns the workers that were lost.
+
+        When half of them are done, the others get as long again; then they are to end between two rows, and what they have
+        learned counts.
+        """
+        began, told = time.monotonic(), 0.0
+        deadline = math.inf
+
+        def watch() -> None:
+            nonlocal deadline, told
+            on_poll()
+            now = time.monotonic()
+            late = _pending(futures)
+            if not late or 2 * len(late) > len(futures):
+                return
+            deadline = min(deadline, began + max(LEAST_WAIT, AS_LONG_AGAIN * (now - began)))
+            if not told and now > deadline:
+                told = now
+                self._say(f"not waited for: {', '.join(late)}, {now - began:.1f} s after the round began")
+                self.work.tell_to_stop(late, self.crew.version, waits=False)
+            elif told and now > told + STOPPING:
+                raise _LateError
+
+        try:
+            return self.work.wait(futures, watch, limit=limit)
+        except _LateError:
+            late = _pending(futures)
+            self.work.cancel([futures[worker] for worker in late])
+            return {*late, *self.work.wait({w: f for w, f in futures.items() if w not in late})}
 
     def _accept(self, futures: Mapping[str, Any], lost: set[str]) -> None:
         """Keep what was trained for the average; rows of the lost count as not learned, so that they are made up for."""
@@ -397,13 +453,17 @@ class Cluster:
         for k, worker in enumerate(sorted(self.crew.taking_part)):
             # The first few fetch it from the root, every other one when somebody before it has a copy too.
             after = sent[k // FAN - 1] if k >= FAN else None
-            arguments = (mean, self.crew.job, self.crew.version, outer, self.n_seen, after)
+            arguments = (mean, self.crew.job, self.crew.version, outer, self._moving_rate, self.n_seen, after)
             sent.append(self.work.submit("receive", worker, residence.receive, *arguments))
             self._received[worker] = sent[-1]
 
     def _note(self, reports: Mapping[str, residence.Report]) -> None:
         report = reports[min(reports)]
         self.n_seen = report.n_seen
+        self.busy_seconds = max(each.seconds for each in reports.values())
+        for worker, each in reports.items():
+            self.crew.clock(worker, each.n_trained, each.seconds)
+        self.crew.level(self.crew.tables["training"])
         for worker, other in reports.items():
             before = self._threads.get(worker)
             self._threads[worker] = other.threads
@@ -448,7 +508,7 @@ class Cluster:
         """Give all workers these weights. Raises NoWorkersError."""
         self._trained, self._received, self.crew.holders = {}, {}, set()
         self.crew.version += 1
-        given = Given((flat, *states), None, n_seen, n_halvings)
+        given = Given((flat, *states), None, n_seen, n_halvings, self._moving_rate is not None and n_seen > 0)
         for _ in range(ATTEMPTS):
             self.crew.look()
             self.crew.welcome()

@@ -118,6 +118,10 @@ class Place(Protocol):
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows."""
 
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds of the last round in which rows were trained, by the replica that trained longest."""
+
     def average(self) -> None:
         """Bring all replicas to their average; harmless when nothing was trained since."""
 

@@ -31,7 +31,7 @@ from dask_dl.frame.blocks import drawn_keys, encode_partition
 from dask_dl.frame.scan import merged
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.stability import instability
-from dask_dl.state import Rows, aligned_zeros
+from dask_dl.state import Rows, copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -112,6 +112,7 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self.station = Station(self._scratch.folder)
         self.staged: dict[tuple[str, int], Block] = {}
         self.version = -1
+        self.trained = (0, 0.0)  #: rows of the round, and seconds that they took
         self.used = time.monotonic()
 
     def open(self, wanted: Wanted) -> tuple[Station, Blocks]:
@@ -275,6 +276,7 @@ class Given(NamedTuple):
     velocity: NDArray[np.float32] | None
     n_seen: int
     n_halvings: int
+    agrees: bool = False  #: whether it is the consensus of elastic averaging
 
 
 class Report(NamedTuple):
@@ -283,6 +285,8 @@ class Report(NamedTuple):
     n_seen: int  #: rows learned by all workers
     unsound: str | None
     threads: Parallelism
+    n_trained: int  #: rows that this one has trained in the round ...
+    seconds: float  #: ... and for how long
 
 
 def ready(job: str, setup: Setup, term: int) -> str:
@@ -305,19 +309,12 @@ def take(given: Given, job: str, version: int, setup: Setup, threads: Parallelis
     with home.turn() as station:
         flat, *states = given.vectors
         if station.replica is None:
-            station.start(setup, _own(flat), [_own(state) for state in states], given.n_seen, threads)
-        velocity = None if given.velocity is None else _own(given.velocity)
+            station.start(setup, copied(flat), [copied(state) for state in states], given.n_seen, threads)
+        velocity = None if given.velocity is None else copied(given.velocity)
         vectors = states or [np.zeros_like(state) for state in station.weights()[1]]
-        station.restore(flat, vectors, given.n_seen, given.n_halvings, velocity)
+        station.restore(flat, vectors, given.n_seen, given.n_halvings, velocity, agrees=given.agrees)
         home.version, home.stopped = version, -1.0
         return version
-
-
-def _own(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A copy that may be written: what came over the network may not, and other workers may read it too."""
-    copy = aligned_zeros(len(vector))
-    np.copyto(copy, vector)
-    return copy
 
 
 def give(job: str, version: int) -> Given:
@@ -327,11 +324,12 @@ def give(job: str, version: int) -> Given:
         flat, states = station.weights()
         velocity = None if station.velocity is None else station.velocity.copy()
         assert station.replica is not None
-        return Given((flat.copy(), *(s.copy() for s in states)), velocity, station.replica.n_seen, station.n_halvings)
+        vectors = (flat.copy(), *(s.copy() for s in states))
+        return Given(vectors, velocity, station.replica.n_seen, station.n_halvings, bool(station.consensus))
 
 
-def train(job: str, version: int, mark: int, start: int, stop: int, remembers: bool) -> Contribution:
-    """Train this worker's share of a round: places [start, stop) of the stream of its rows."""
+def train(job: str, version: int, mark: int, start: int, stop: int, remembers: bool, stream: int = 0) -> Contribution:
+    """Train this worker's share of a round: places [start, stop) of the stream of its rows, or of one of its own."""
     home = residence(job)
     with contextlib.suppress(ValueError, KeyError):
         secede()  # it lasts long, and others' tasks shall have their turn
@@ -342,16 +340,20 @@ def train(job: str, version: int, mark: int, start: int, stop: int, remembers: b
             raise Stopped
 
     with home.turn(version, "training", mark) as station, one_blas_thread():
+        home.trained = 0, 0.0
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
+        station.visit_as(stream)
         home.version = -1  # from here on the weights are this worker's own
         if remembers:
             station.remember()
         assert station.replica is not None
-        before = station.replica.n_seen
+        before, began = station.replica.n_seen, time.monotonic()
         with contextlib.suppress(Stopped):
             station.train(start, stop, on_rows)
-        return station.contribution(station.replica.n_seen - before)
+        n_rows = station.replica.n_seen - before
+        home.trained = n_rows, time.monotonic() - began
+        return station.contribution(n_rows)
 
 
 def average(*parts: Contribution) -> Contribution:
@@ -362,29 +364,39 @@ def average(*parts: Contribution) -> Contribution:
     return mean
 
 
-def receive(mean: Contribution, job: str, version: int, momentum: float, n_seen: int, _after: Any = None) -> Report:
+def receive(
+    mean: Contribution,
+    job: str,
+    version: int,
+    momentum: float,
+    moving_rate: float | None,
+    n_seen: int,
+    _after: Any = None,
+) -> Report:
     """Go on from the average of a round."""
     home = residence(job)
     with home.turn() as station:
         if station.replica is None:
             raise GoneError(f"{home.address} has no replica to average.")
         if home.version != version and mean.n_rows:  # else all were stopped before their first row
-            station.receive(mean, momentum, n_seen + mean.n_rows)
+            station.receive(mean, momentum, n_seen + mean.n_rows, moving_rate)
         home.version = version
-        return _report(station)
+        return _report(home)
 
 
 def confirm(job: str, version: int) -> Report | None:
     """Report of a worker that has gone on from an average, though nobody heard of it; None when it has not."""
     home = residence(job)
-    with home.turn() as station:
-        return _report(station) if home.version == version else None
+    with home.turn():
+        return _report(home) if home.version == version else None
 
 
-def _report(station: Station) -> Report:
-    replica = station.replica
+def _report(home: Residence) -> Report:
+    replica = home.station.replica
     assert replica is not None
-    return Report(replica.n_seen, instability(replica.topology, replica.flat), replica.parallelism)
+    unsound = instability(replica.topology, home.station.flat)
+    trained, home.trained = home.trained, (0, 0.0)
+    return Report(replica.n_seen, unsound, replica.parallelism, *trained)
 
 
 def measure(job: str, version: int, table: str, mark: int, cut: int | None) -> Measured | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl import memory
-from dask_dl.cluster.averaging import Contribution, advance
+from dask_dl.cluster.averaging import Contribution, advance, draw
 from dask_dl.cluster.visits import Visits
 from dask_dl.errors import DivergedError
 from dask_dl.frame.blocks import Blocks, drawn_rows
@@ -21,7 +21,7 @@ from dask_dl.memory import IN_MEMORY, Storage
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability
 from dask_dl.score import metrics
-from dask_dl.state import Rows, aligned_zeros, padded
+from dask_dl.state import Rows, aligned_zeros, copied, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from dask_dl.score.metrics import Measured
 
 
+#: Between the seeds of two replicas that draw rows of their own.
+STREAM = 0x9E3779B9
 #: Segments of a window of blocks on disk: so many places of the table meet in it.
 SEGMENTS_PER_WINDOW = 128
 #: Bytes that are read from a disk at a time, at least.
@@ -78,7 +80,9 @@ class Station:
         self.replica: Replica | None = None
         self.velocity: NDArray[np.float32] | None = None  #: of the outer momentum; None while there is none
         self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
+        self.consensus: tuple[NDArray[np.float32], ...] = ()  #: of elastic averaging: weights, optimizer state
         self.n_halvings = 0  #: of the step
+        self.stream = 0  #: of random keys: replicas that all have all rows draw different ones
         self._order = order
         self._visits: Visits | None = None
         self._samples: dict[str, Rows | None] = {}
@@ -138,7 +142,7 @@ class Station:
             setup = self.setup
             self._visits = Visits(
                 self.tables["training"],
-                seed=setup.seed,
+                seed=setup.seed + self.stream * STREAM,
                 shuffle=setup.shuffle,
                 window=self.storage.window,
                 order=self._order,
@@ -192,9 +196,23 @@ class Station:
         assert self.replica is not None
         self.before = self.replica.flat.copy()
 
-    def receive(self, average: Contribution, momentum: float, n_seen: int) -> None:
-        """Go on from the average of all replicas and, with momentum, beyond it."""
+    def visit_as(self, stream: int) -> None:
+        """Draw rows as the replica of that number."""
+        if stream != self.stream:
+            self.stream = stream
+            self.close()
+
+    def receive(self, average: Contribution, momentum: float, n_seen: int, moving_rate: float | None = None) -> None:
+        """Go on from the average of all replicas and, with momentum, beyond it.
+
+        With a moving rate only the consensus is drawn to the average; the replica goes on from where it is, drawn to the
+        consensus.
+        """
         assert self.replica is not None
+        if moving_rate is not None:
+            draw(self._agreed(average.vectors), average.vectors, moving_rate)
+            self.replica.n_seen = n_seen
+            return
         mean, *states = average.vectors
         if momentum:
             before = self.replica.flat if self.before is None else self.before  # not trained: still the last average
@@ -206,6 +224,20 @@ class Station:
             self.velocity = None
         self.before = None
         self.replica.restore(mean, states, n_seen)
+
+    def _agreed(self, vectors: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
+        """The consensus; it begins with these vectors."""
+        if not self.consensus:
+            assert self.replica is not None
+            self.consensus = tuple(copied(vector) for vector in vectors)
+            self.replica.pull_to(self.consensus[0])
+        return self.consensus
+
+    @property
+    def flat(self) -> NDArray[np.float32]:
+        """The weights that count: of the replica, or the consensus."""
+        assert self.replica is not None
+        return self.consensus[0] if self.consensus else self.replica.flat
 
     def check(self, found: str | None = None) -> None:
         """Raise DivergedError when weights, or what somebody found, are not of this world."""
@@ -241,7 +273,7 @@ class Station:
     def _measured(self, rows: Rows) -> Measured | None:
         assert self.replica is not None
         setup, replica = self.setup, self.replica
-        outputs = predict(setup.topology, replica.flat, rows, replica.parallelism.n_threads)
+        outputs = predict(setup.topology, self.flat, rows, replica.parallelism.n_threads)
         if not np.isfinite(outputs).all():
             self.check(f"{int((~np.isfinite(outputs)).sum()):,} of {outputs.size:,} outputs are not finite")
         truth, weights = rows.target, rows.weight if len(rows.weight) else None
@@ -258,9 +290,9 @@ class Station:
         return metrics.regression(actual, predicted, weights)
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
-        """Of the replica, with its optimizer state: its own arrays."""
+        """Those that count, with their optimizer state: no copies."""
         assert self.replica is not None
-        return self.replica.flat, tuple(self.replica.states)
+        return (self.consensus[0], self.consensus[1:]) if self.consensus else (self.flat, tuple(self.replica.states))
 
     def restore(
         self,
@@ -269,9 +301,15 @@ class Station:
         n_seen: int,
         n_halvings: int,
         velocity: Any = None,
+        *,
+        agrees: bool = False,
     ) -> None:
-        """Go on from other weights, with steps halved so many times."""
+        """Go on from other weights, with steps halved so many times; they may be a consensus."""
         assert self.replica is not None
+        self.consensus = ()
+        self.replica.pull_to(None)
         self.replica.restore(flat, states, n_seen)
+        if agrees:
+            self._agreed((flat, *states))
         self.replica.optimizer = self.setup.optimizer._replace(scale=0.5**n_halvings)
         self.velocity, self.before, self.n_halvings = velocity, None, n_halvings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -44,6 +45,7 @@ class Twin:
 
     is_local = True
     n_replicas = n_copies = 1
+    busy_seconds = 0.0
 
     def __init__(self, order: Callable[[int], NDArray[np.int64]] | None = None) -> None:
         self._scratch = Scratch(base())
@@ -141,7 +143,11 @@ class Twin:
 
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows. Raises DivergedError."""
-        self.station.train(self.n_seen, self.n_seen + n, on_rows)
+        began = time.monotonic()
+        try:
+            self.station.train(self.n_seen, self.n_seen + n, on_rows)
+        finally:
+            self.busy_seconds = time.monotonic() - began
 
     def average(self) -> None:
         """One replica is its own average; its threads bring their optimizer states together. Raises DivergedError."""

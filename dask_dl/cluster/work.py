@@ -140,7 +140,7 @@ class Work:
                 return dict(zip(done, found, strict=True)), lost
             gone = {key for key, f in done.items() if _worker(key) not in self.members.alive or f.status != "finished"}
             gone = gone or set(done)  # nobody knows which of them
-            self._cancel([done[key] for key in gone])
+            self.cancel([done[key] for key in gone])
             lost = lost | gone
             done = {key: future for key, future in done.items() if key not in gone}
         return {}, lost
@@ -172,7 +172,8 @@ class Work:
             raise GoneError(f"a worker could not be asked: {errors[0]}") from errors[0]
         return answer[0]
 
-    def _cancel(self, futures: list[Any]) -> None:
+    def cancel(self, futures: list[Any]) -> None:
+        """Forget tasks."""
         with contextlib.suppress(Exception):  # they are of no interest any more, and the client may be closed
             self.client.cancel(futures)
 
@@ -241,7 +242,7 @@ class Work:
                     raise explain(key, error) if explain else error
                 lost.add(key)
         if lost:
-            self._cancel([futures[key] for key in lost])
+            self.cancel([futures[key] for key in lost])
         if any(future.status == "pending" for key, future in futures.items() if key not in lost):
             rest = {key: future for key, future in futures.items() if key not in lost}
             return lost | self.wait(rest, on_poll, also=also, limit=limit, explain=explain)
@@ -267,12 +268,16 @@ class Work:
             if found:
                 return found[0]
 
+    def tell_to_stop(self, workers: Sequence[str], version: int, *, waits: bool = True) -> None:
+        """Have workers end a round between two rows."""
+        within(
+            STOPPING if waits else 0.0,
+            lambda: self.client.run(residence.stop, self.job, version, workers=list(workers), on_error="ignore"),
+        )
+
     def stop(self, futures: Mapping[str, Any], version: int) -> set[str]:
         """End a round between two rows, and wait for that; returns the workers that did not."""
-        within(
-            STOPPING,
-            lambda: self.client.run(residence.stop, self.job, version, workers=list(futures), on_error="ignore"),
-        )
+        self.tell_to_stop(list(futures), version)
         deadline = time.monotonic() + STOPPING
 
         def on_poll() -> None:
@@ -283,7 +288,7 @@ class Work:
             return self.wait(futures, on_poll)
         except TimeoutError:
             late = {worker for worker, future in futures.items() if future.status != "finished"}
-            self._cancel([futures[worker] for worker in late])
+            self.cancel([futures[worker] for worker in late])
             return late
 
 

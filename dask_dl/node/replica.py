@@ -15,7 +15,7 @@ from dask_dl.kernels.network import predict_rows, train_rows
 from dask_dl.kernels.steps import N_STATES, Optimizer
 from dask_dl.node.parallelism import MOST_WAITING, ROWS_PER_THREAD, Parallelism, handed_over
 from dask_dl.node.threads import run_threads
-from dask_dl.state import Rows, aligned_zeros, padded
+from dask_dl.state import Rows, aligned_zeros, copied, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,9 +93,9 @@ class Replica:
         self.hands = []
         for rank in range(n):
             # The first thread's optimizer state is the replica's; at a round's end it is the average of all.
-            state0, state1 = (s if rank == 0 or not len(s) else _copied(s) for s in self._dense.states)
-            own = Part(_copied(self._dense.weights), state0, state1, self._dense.center)
-            base, crew = _copied(own.weights), crew_of(topology, 1, self.control)[0]
+            state0, state1 = (s if rank == 0 or not len(s) else copied(s) for s in self._dense.states)
+            own = Part(copied(self._dense.weights), state0, state1, self._dense.center)
+            base, crew = copied(own.weights), crew_of(topology, 1, self.control)[0]
             first = rank * (topology.dense_size // n)
             self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology)))
 
@@ -270,12 +270,6 @@ class Replica:
 def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> Part:
     state0, state1 = ([state[start:stop] for state in states] + [NOTHING, NOTHING])[:2]
     return Part(flat[start:stop], state0, state1, NOTHING)
-
-
-def _copied(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    copy = aligned_zeros(len(vector))
-    np.copyto(copy, vector)
-    return copy
 
 
 def _scratch(topology: Topology) -> NDArray[np.float32]:

@@ -44,6 +44,7 @@ class History:
                 iterations=0,
                 samples=0,
                 samples_per_iteration=0,
+                communication=0.0,
                 training=nothing,
                 validation=nothing,
             )
@@ -57,6 +58,7 @@ class History:
         iterations: int,
         samples: int,
         samples_per_iteration: int,
+        communication: float = 0.0,
         training: Mapping[str, float],
         validation: Mapping[str, float],
     ) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class History:
             "iterations": iterations,
             "samples": samples,
             "samples_per_iteration": samples_per_iteration,
+            "communication": communication,
         }
         record |= {f"training_{name}": training.get(name, math.nan) for name in NAMES[self.task]}
         if self.has_validation:

@@ -66,6 +66,9 @@ def assert_same_bits(mine, other):
         np.testing.assert_array_equal(state, expected)
 
 
+TIMES = {"timestamp", "duration", "training_speed", "communication"}
+
+
 @one_worker
 async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
     table, held = make_table(), make_table(300, seed=1)
@@ -81,7 +84,7 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
         here = await asyncio.to_thread(in_process, kind(**settings), X, y, Xv, parts)
         there = await kind(**settings).fit(X, y, eval_set=Xv, **parts)
         assert_same_bits(there, here)
-        columns = [name for name in here.history_ if name not in {"timestamp", "duration", "training_speed"}]
+        columns = [name for name in here.history_ if name not in TIMES]
         pd.testing.assert_frame_equal(there.history_[columns], here.history_[columns], rtol=1e-9)
         assert there.encoder_ == here.encoder_
 
