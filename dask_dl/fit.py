@@ -31,7 +31,7 @@ from dask_dl.node.parallelism import Parallelism, overshoots
 from dask_dl.node.stability import instability
 from dask_dl.plan import Plan
 from dask_dl.resume import Identity, Keeper, Saved, open_folder
-from dask_dl.rounds import DIVERGED, EPOCHS, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
+from dask_dl.rounds import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.score.history import History, Pace
 from dask_dl.score.stopping import metric_of, reason_to_stop
 from dask_dl.storage import Decision, decide
@@ -333,7 +333,7 @@ def _rounds(
 
 
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.
-BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, NO_WORKERS, "callback"}
+BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, NO_WORKERS, FAILED, "callback"}
 
 #: A network may have as many weights and biases as in H2O (specification, section 1.8).
 MOST_PARAMETERS = 100_000_000

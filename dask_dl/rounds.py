@@ -30,8 +30,8 @@ SECONDS_PER_FETCH = 10.0
 TIMES_PER_COPY = 50.0
 #: How often the step is halved before a training that diverges is given up.
 MOST_HALVINGS = 4
-INTERRUPTED, TERMINATED, TIME_IS_UP, EPOCHS, DIVERGED, NO_WORKERS = (
-    "interrupted", "terminated", "max_runtime_secs", "epochs", "diverged", "no workers",
+INTERRUPTED, TERMINATED, TIME_IS_UP, EPOCHS, DIVERGED, NO_WORKERS, FAILED = (
+    "interrupted", "terminated", "max_runtime_secs", "epochs", "diverged", "no workers", "failed",
 )  # fmt: skip
 
 
@@ -111,8 +111,8 @@ class Rounds:
         """Fetch the network, if it can be fetched; save it; take the best one instead, if that is asked for."""
         course = self.course
         try:
-            if isinstance(course.failure, NoWorkersError):
-                raise course.failure
+            if course.stopped_by in {NO_WORKERS, FAILED}:
+                raise ReplicasLostError("what the place has is not known to be sound.")
             last = Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
         except (ReplicasLostError, NoWorkersError):
             last = self._newest_copy()
@@ -131,7 +131,9 @@ class Rounds:
             except ReplicasLostError as error:
                 self._go_back(error)
         except NoWorkersError as error:
-            self._give_up(error)
+            self._give_up(NO_WORKERS, error)
+        except Exception as error:  # noqa: BLE001  # a full disk, a source that changed: `fit` raises it, with what was learned
+            self._give_up(FAILED, error)
 
     def _round(self) -> None:
         course, trainer = self.course, self.trainer
@@ -229,7 +231,10 @@ class Rounds:
             self._copy_took = self._copied_at - began
 
     def _newest_copy(self) -> Snapshot:
-        return max((copy for copy in (self.good, self.course.best) if copy is not None), key=lambda copy: copy.n_seen)
+        copies = [copy for copy in (self.good, self.course.best) if copy is not None]
+        if not copies and self.course.failure is not None:
+            raise self.course.failure  # nothing was learned
+        return max(copies, key=lambda copy: copy.n_seen)
 
     def _rewind(self, good: Snapshot) -> None:
         """Forget what came after a copy."""
@@ -260,9 +265,9 @@ class Rounds:
         course.stopped_by = self._pending or self._halt
         self._warn("lost", f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.")
 
-    def _give_up(self, error: NoWorkersError) -> None:
+    def _give_up(self, why: str, error: Exception) -> None:
         """End with the newest copy that this process has."""
-        self.course.stopped_by, self.course.failure = NO_WORKERS, error
+        self.course.stopped_by, self.course.failure = why, error
 
     def _warn(self, what: str, text: str) -> None:
         warnings.warn(DaskDLWarning(text), stacklevel=7)
