@@ -109,12 +109,11 @@ class Rounds:
 
     def _finish(self, *, saves: bool) -> None:
         """Fetch the network, if it can be fetched; save it; take the best one instead, if that is asked for."""
-        course = self.course
-        try:
-            if course.stopped_by in {NO_WORKERS, FAILED}:
-                raise ReplicasLostError("what the place has is not known to be sound.")
-            last = Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
-        except (ReplicasLostError, NoWorkersError):
+        course, last = self.course, None
+        if course.stopped_by not in {NO_WORKERS, FAILED}:  # else what the place has is not known to be sound
+            with contextlib.suppress(ReplicasLostError, NoWorkersError):
+                last = Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
+        if last is None:
             last = self._newest_copy()
             self._rewind(last)
         if self.save is not None and saves:

@@ -29,7 +29,7 @@ class Shelf(Protocol):
         """Keep a block, of which `again` reads a second copy from the source."""
 
     def n_together(self, handle: Any, n: int) -> int:
-        """Rows of a block, which has n, that are read at a time."""
+        """Rows of a block, which has n, that are read at a time; at least 1."""
 
     def read(self, handle: Any, lo: int, out: Rows) -> None:
         """Fill `out` with the rows from `lo` on; they lie within one unit of `n_together`."""
@@ -49,7 +49,7 @@ class InMemory:
 
     def n_together(self, handle: Rows, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """All."""
-        return n
+        return max(n, 1)
 
     def read(self, handle: Rows, lo: int, out: Rows) -> None:
         """A copy."""
@@ -110,9 +110,9 @@ class OnDisk:
             f"storage='stream'."
         )
 
-    def n_together(self, handle: File, n: int) -> int:
+    def n_together(self, handle: File, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """A segment."""
-        return min(handle.n_segment, max(n, 1))
+        return handle.n_segment
 
     def read(self, handle: File, lo: int, out: Rows) -> None:
         """One call of the system. Raises StorageError."""
@@ -151,7 +151,7 @@ class FromSource:
 
     def n_together(self, handle: Callable[[], Rows], n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """All: to read some is to read the partition."""
-        return n
+        return max(n, 1)
 
     def read(self, handle: Callable[[], Rows], lo: int, out: Rows) -> None:
         """Read the source again. Raises SchemaError when it has changed."""

@@ -1,0 +1,149 @@
+"""Rows that are not in memory: each once an epoch, mixed from all over the table, read before they are wanted."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+from frame.test_shelves import filled, shelf_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_dl import memory
+from dask_dl.cluster.visits import Visits
+from dask_dl.cluster.windows import Windows, most_rows, n_windows
+from dask_dl.frame.shelves import OnDisk
+
+KINDS = ["memory", "disk", "stream"]
+
+
+def visited(visits, start, stop):
+    return [int(row) for rows in visits.slices(start, stop) for row in rows.dense[:, 0]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(derandomize=True, database=None, deadline=None, max_examples=30)
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(lambda lengths: sum(lengths) > 1),
+    window=st.integers(1, 20_000),
+    segment=st.sampled_from([80, 400, 10_000]),
+    weighted=st.booleans(),
+    shuffle=st.booleans(),
+    per_slice=st.integers(1, 50),
+)
+def test_every_row_that_counts_is_visited_once_an_epoch(
+    tmp_path_factory, kind, lengths, window, segment, weighted, shuffle, per_slice
+):
+    store = filled(shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment), lengths, weighted=weighted)
+    expected = [k for k in range(sum(lengths)) if not weighted or k % 3]
+    visits = Visits(store, seed=1, shuffle=shuffle, window=window)
+    before, memory.SLICE = memory.SLICE, per_slice * store.row_bytes
+    try:
+        visits._per_slice = per_slice
+        n = visits.n_rows
+        assert n == len(expected)
+        first, second = visited(visits, 0, n), visited(visits, n, 2 * n)
+        assert sorted(first) == sorted(second) == expected
+        if not shuffle:
+            assert first == second == expected
+        # A round may begin and end anywhere.
+        cuts = [0, n // 3, n // 2, n, n + n // 4, 2 * n]
+        again = [row for lo, hi in itertools.pairwise(cuts) for row in visited(visits, lo, hi)]
+        assert again == first + second
+        assert visited(visits, n // 2, n) == first[n // 2 :]  # going back after a divergence
+    finally:
+        memory.SLICE = before
+        visits.close()
+
+
+@pytest.mark.parametrize("kind", ["disk", "stream"])
+def test_one_window_is_the_order_of_memory(tmp_path, kind):
+    stores = [filled(shelf_of(k, tmp_path), [30, 50, 0, 7], weighted=True) for k in ("memory", kind)]
+    orders = []
+    for store in stores:
+        visits = Visits(store, seed=4, shuffle=True, window=10**6)
+        orders.append(visited(visits, 0, 3 * visits.n_rows))
+        visits.close()
+    assert orders[0] == orders[1]
+
+
+def test_a_window_reaches_over_the_whole_table(tmp_path):
+    store = filled(OnDisk(tmp_path, 5 * 76), [100] * 10)  # segments of five rows
+    windows = Windows(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    assert windows.n_windows == 10
+    for epoch in range(2):
+        for w in range(10):
+            window, lo, hi = windows.at(epoch, 100 * w, lambda: None)
+            rows = window.take(0, hi - lo).dense[:, 0]
+            assert len(rows) == 100
+            # Twenty segments, one of each twentieth of the table, in an order that tells nothing of it.
+            assert len(set(rows // 50)) == 20
+            assert abs(np.corrcoef(rows, np.arange(100))[0, 1]) < 0.4
+    windows.close()
+
+
+def test_the_next_window_is_read_while_this_one_is_trained(tmp_path):
+    store = filled(OnDisk(tmp_path, 10 * 76), [100] * 4)
+    reads, inner = [], store.shelf.read
+
+    def read(handle, lo, out):
+        reads.append(threading.current_thread().name)
+        inner(handle, lo, out)
+
+    store.shelf.read = read
+    windows = Windows(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    for w in range(4):
+        windows.at(0, 100 * w, lambda: None)
+        deadline = time.monotonic() + 20
+        while len(reads) < 10 * (w + 2) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(reads) == 10 * (w + 2)  # this one, and the next, which is of the next epoch in the end
+    assert all(name.startswith("dask_dl-window") for name in reads)
+    windows.close()
+    assert not any(thread.name.startswith("dask_dl-window") for thread in threading.enumerate())
+
+
+def test_a_window_that_does_not_come_is_waited_for_as_long_as_the_caller_likes(tmp_path):
+    store, gate = filled(OnDisk(tmp_path, 10 * 76), [100] * 4), threading.Event()
+    inner = store.shelf.read
+    store.shelf.read = lambda *given: (gate.wait(20), inner(*given))
+
+    class Enough(Exception):
+        pass
+
+    def on_wait():
+        raise Enough
+
+    windows = Windows(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    with pytest.raises(Enough):
+        windows.at(0, 0, on_wait)
+    gate.set()
+    window, lo, hi = windows.at(0, 150, lambda: None)  # it goes on where it is asked to
+    assert (lo, hi) == (100, 200) and len(set(window.take(0, 100).dense[:, 0])) == 100
+    windows.close()
+
+
+def test_errors_of_reading_reach_the_caller(tmp_path):
+    store = filled(OnDisk(tmp_path, 10 * 76), [100] * 4)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    windows = Windows(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    with pytest.raises(OSError, match="cannot be read"):
+        windows.at(0, 0, lambda: None)
+    windows.close()
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=60), st.integers(1, 500), st.integers(0, 5))
+def test_windows_keep_to_their_size(lengths, wanted, epoch):
+    from dask_dl.frame.order import windows
+
+    n = np.array(lengths)
+    count = n_windows(n, wanted)
+    most = most_rows(n, count)
+    assert most <= max(wanted, n.max()) or count == 1
+    for segments in windows(np.arange(len(n)) * 50, count, 1, epoch):
+        assert n[segments].sum() <= most

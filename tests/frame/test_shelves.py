@@ -1,0 +1,133 @@
+"""Blocks on every shelf: the same rows come back, a full disk and a damaged file are told, nothing is left."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dask_dl.errors import StorageError
+from dask_dl.frame.blocks import Blocks, Keeping, drawn_keys, drawn_rows
+from dask_dl.frame.order import cut_of
+from dask_dl.frame.shelves import FromSource, InMemory, OnDisk
+from dask_dl.state import Rows
+
+
+def rows_of(n, *, first=0, n_dense=16, n_active=2, weighted=False, has_offset=False):
+    """Rows whose every value tells its row, and its column."""
+    row = np.arange(first, first + n, dtype=np.float32)
+    nothing = np.zeros(0, np.float32)
+    dense = row[:, None] + np.arange(n_dense, dtype=np.float32) / 64
+    active = (row[:, None] + np.arange(n_active)).astype(np.int32)
+    return Rows(dense, active, row * 2, (row % 3) if weighted else nothing, row * 3 if has_offset else nothing)
+
+
+def shelf_of(kind, folder, segment=1000):
+    return {"memory": InMemory, "disk": lambda: OnDisk(folder, segment), "stream": FromSource}[kind]()
+
+
+def filled(shelf, lengths, keeping=None, **layout):
+    """Blocks of these lengths on a shelf."""
+    starts = np.cumsum([0, *lengths], dtype=np.int64)
+    store = Blocks(starts, keeping or Keeping(), shelf)
+    for k, n in enumerate(lengths):
+        rows = rows_of(n, first=int(starts[k]), **layout)
+        store.put(k, store.shelve(k, rows, lambda rows=rows: rows))
+    return store
+
+
+def assert_same(a, b):
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk", "stream"])
+@settings(derandomize=True, database=None, deadline=None, max_examples=40)
+@given(
+    n=st.integers(1, 60),
+    segment=st.sampled_from([1, 100, 1000, 10**6]),
+    n_dense=st.sampled_from([0, 16, 48]),
+    n_active=st.integers(0, 3),
+    weighted=st.booleans(),
+    has_offset=st.booleans(),
+)
+def test_rows_come_back_from_every_shelf(tmp_path_factory, kind, n, segment, n_dense, n_active, weighted, has_offset):
+    layout = {"n_dense": n_dense, "n_active": n_active, "weighted": weighted, "has_offset": has_offset}
+    store = filled(shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment), [3, n, 0, 5], **layout)
+    out = store.buffer(n)
+    store.fill(1, 0, out)
+    assert_same(out, rows_of(n, first=3, **layout))
+    together = store.shelf.n_together(store.blocks[1].handle, n)
+    lo = (n // 2) // together * together
+    part = store.buffer(n - lo)
+    store.fill(1, lo, part)
+    assert_same(part, rows_of(n - lo, first=3 + lo, **layout))
+    pieces = list(store.pieces(7))
+    whole = Rows(*map(np.concatenate, zip(*pieces, strict=True)))
+    assert_same(whole, rows_of(8 + n, **layout))
+    used = np.arange(3, 3 + n) % 3 > 0 if weighted else np.ones(n, bool)
+    np.testing.assert_array_equal(store.used(1), used)
+    np.testing.assert_array_equal(store.used(1, n // 3, n // 2 + 1), used[n // 3 : n // 2 + 1])
+    assert store.n_used == sum(np.arange(8 + n) % 3 > 0) if weighted else 8 + n
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
+    (tmp_path / "0.rows").symlink_to("/dev/full")
+    store = Blocks(np.array([0, 1000]), Keeping(), OnDisk(tmp_path, 1000))
+    with pytest.raises(
+        StorageError, match=r"disk is full: .* bytes .* temporary-directory.*storage='stream'"
+    ) as caught:
+        store.shelve(0, rows_of(1000))
+    assert str(tmp_path) in str(caught.value) and not store.blocks
+    assert list(tmp_path.iterdir()) == []
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@pytest.mark.parametrize(("harm", "text"), [("cut", "is damaged: "), ("remove", "cannot be read")])
+def test_a_damaged_file_is_told(tmp_path, harm, text):
+    store = filled(OnDisk(tmp_path, 500), [50])
+    (file,) = tmp_path.iterdir()
+    if harm == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    else:
+        file.unlink()
+    with pytest.raises(StorageError, match=text):
+        store.fill(0, 0, store.buffer(50))
+
+
+def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
+    store = filled(OnDisk(tmp_path, 500), [20, 30, 40])
+    assert len(list(tmp_path.iterdir())) == 3
+    store.drop(1)
+    store.drop(1)
+    store.put(2, store.shelve(2, rows_of(40, first=50)))
+    assert len(list(tmp_path.iterdir())) == 2 and store.numbers == [0, 2]
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk", "stream"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind, weighted):
+    store = filled(shelf_of(kind, tmp_path), [300, 0, 500, 200], Keeping(3, "x", 50, 1000), weighted=weighted)
+    keys = drawn_keys(store)
+    assert 50 < len(keys) < 150
+    cut = cut_of(keys, 50)
+    sample = drawn_rows(store, cut)
+    assert sample.n == 50 and (np.diff(sample.target) > 0).all()
+    assert (sample.weight > 0).all() and len(sample.weight) == (50 if weighted else 0)
+    assert all(np.shares_memory(b.drawn[1].dense, sample.dense) for b in store.blocks.values() if len(b.drawn[0]))
+    store.drop(0)
+    assert_same(drawn_rows(store, cut), sample.map(lambda part: part[sample.target >= 600] if len(part) else part))
+
+
+def test_checksums_are_those_of_the_rows_wherever_they_lie(tmp_path):
+    prints = [
+        filled(shelf_of(kind, tmp_path), [30, 20], Keeping(has_digest=True)).fingerprint()
+        for kind in ("memory", "disk")
+    ]
+    cut = filled(InMemory(), [10, 20, 0, 20], Keeping(has_digest=True)).fingerprint()
+    assert prints[0] == prints[1] == cut
+    assert filled(InMemory(), [30, 20], Keeping(has_digest=True), weighted=True).fingerprint() != cut
