@@ -93,16 +93,16 @@ class Station:
         """A table whose blocks begin at these rows; harmless when it is open already."""
         if table not in self.tables:
             self.storage = storage
-            self.tables[table] = Blocks(starts, keeping, self._shelf(storage))
+            self.tables[table] = Blocks(starts, keeping, self._shelf(storage, table))
         return self.tables[table]
 
-    def _shelf(self, storage: Storage) -> Shelf:
+    def _shelf(self, storage: Storage, table: str) -> Shelf:
         if storage.mode == "memory":
             return InMemory()
         if storage.mode == "stream":
             return FromSource()
         assert self._folder is not None
-        return OnDisk(self._folder(), max(LEAST_SEGMENT, storage.window // SEGMENTS_PER_WINDOW))
+        return OnDisk(self._folder(), max(LEAST_SEGMENT, storage.window // SEGMENTS_PER_WINDOW), table)
 
     def put(self, table: str, blocks: Mapping[int, Block]) -> None:
         """Blocks of a table, which are on its shelf, belong to it from now on."""

@@ -78,18 +78,20 @@ class OnDisk:
         On a local disk; it is there.
     segment : int
         Bytes that are read at a time, about.
+    name : str
+        No other shelf in the folder has it.
     """
 
     in_memory = False
 
-    def __init__(self, folder: Path, segment: int) -> None:
-        self._folder, self._segment = folder, segment
+    def __init__(self, folder: Path, segment: int, name: str) -> None:
+        self._folder, self._segment, self._name = folder, segment, name
         self._numbers = itertools.count()
 
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> File:  # noqa: ARG002  # the protocol's signature
         """Write a file. Raises StorageError when the disk is full."""
         n_segment = max(1, self._segment * rows.n // max(1, rows.nbytes))
-        file = File(self._folder / f"{next(self._numbers)}.rows", n_segment)
+        file = File(self._folder / f"{self._name}-{next(self._numbers)}.rows", n_segment)
         try:
             with file.path.open("wb") as out:
                 for lo in range(0, rows.n, n_segment):

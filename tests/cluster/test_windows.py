@@ -71,7 +71,7 @@ def test_one_window_is_the_order_of_memory(tmp_path, kind):
 
 
 def test_a_window_reaches_over_the_whole_table(tmp_path):
-    store = filled(OnDisk(tmp_path, 5 * 76), [100] * 10)  # segments of five rows
+    store = filled(OnDisk(tmp_path, 5 * 76, "rows"), [100] * 10)  # segments of five rows
     windows = Windows(store, 100 * store.row_bytes, seed=1, shuffle=True)
     assert windows.n_windows == 10
     for epoch in range(2):
@@ -86,7 +86,7 @@ def test_a_window_reaches_over_the_whole_table(tmp_path):
 
 
 def test_the_next_window_is_read_while_this_one_is_trained(tmp_path):
-    store = filled(OnDisk(tmp_path, 10 * 76), [100] * 4)
+    store = filled(OnDisk(tmp_path, 10 * 76, "rows"), [100] * 4)
     reads, inner = [], store.shelf.read
 
     def read(handle, lo, out):
@@ -107,7 +107,7 @@ def test_the_next_window_is_read_while_this_one_is_trained(tmp_path):
 
 
 def test_a_window_that_does_not_come_is_waited_for_as_long_as_the_caller_likes(tmp_path):
-    store, gate = filled(OnDisk(tmp_path, 10 * 76), [100] * 4), threading.Event()
+    store, gate = filled(OnDisk(tmp_path, 10 * 76, "rows"), [100] * 4), threading.Event()
     inner = store.shelf.read
     store.shelf.read = lambda *given: (gate.wait(20), inner(*given))
 
@@ -127,7 +127,7 @@ def test_a_window_that_does_not_come_is_waited_for_as_long_as_the_caller_likes(t
 
 
 def test_errors_of_reading_reach_the_caller(tmp_path):
-    store = filled(OnDisk(tmp_path, 10 * 76), [100] * 4)
+    store = filled(OnDisk(tmp_path, 10 * 76, "rows"), [100] * 4)
     for file in tmp_path.iterdir():
         file.unlink()
     windows = Windows(store, 100 * store.row_bytes, seed=1, shuffle=True)

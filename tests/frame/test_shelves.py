@@ -26,7 +26,7 @@ def rows_of(n, *, first=0, n_dense=16, n_active=2, weighted=False, has_offset=Fa
 
 
 def shelf_of(kind, folder, segment=1000):
-    return {"memory": InMemory, "disk": lambda: OnDisk(folder, segment), "stream": FromSource}[kind]()
+    return {"memory": InMemory, "disk": lambda: OnDisk(folder, segment, "rows"), "stream": FromSource}[kind]()
 
 
 def filled(shelf, lengths, keeping=None, **layout):
@@ -76,8 +76,8 @@ def test_rows_come_back_from_every_shelf(tmp_path_factory, kind, n, segment, n_d
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
-    (tmp_path / "0.rows").symlink_to("/dev/full")
-    store = Blocks(np.array([0, 1000]), Keeping(), OnDisk(tmp_path, 1000))
+    (tmp_path / "rows-0.rows").symlink_to("/dev/full")
+    store = Blocks(np.array([0, 1000]), Keeping(), OnDisk(tmp_path, 1000, "rows"))
     with pytest.raises(
         StorageError, match=r"disk is full: .* bytes .* temporary-directory.*storage='stream'"
     ) as caught:
@@ -89,7 +89,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize(("harm", "text"), [("cut", "is damaged: "), ("remove", "cannot be read")])
 def test_a_damaged_file_is_told(tmp_path, harm, text):
-    store = filled(OnDisk(tmp_path, 500), [50])
+    store = filled(OnDisk(tmp_path, 500, "rows"), [50])
     (file,) = tmp_path.iterdir()
     if harm == "cut":
         file.write_bytes(file.read_bytes()[:-100])
@@ -99,8 +99,13 @@ def test_a_damaged_file_is_told(tmp_path, harm, text):
         store.fill(0, 0, store.buffer(50))
 
 
+def test_two_tables_share_a_folder(tmp_path):
+    stores = [filled(OnDisk(tmp_path, 500, name), [n]) for name, n in (("training", 20), ("validation", 5))]
+    assert [next(store.pieces(100)).n for store in stores] == [20, 5]
+
+
 def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
-    store = filled(OnDisk(tmp_path, 500), [20, 30, 40])
+    store = filled(OnDisk(tmp_path, 500, "rows"), [20, 30, 40])
     assert len(list(tmp_path.iterdir())) == 3
     store.drop(1)
     store.drop(1)
