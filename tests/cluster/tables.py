@@ -1,10 +1,15 @@
-"""Tables and settings of the tests of clusters."""
+"""Tables and settings of the tests of clusters, and what must hold after each."""
 
 from __future__ import annotations
+
+import asyncio
+import threading
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+
+from dask_dl.cluster.residence import Residence
 
 #: Train the epochs asked for, in rounds of a known size, on one thread.
 PLAIN = {
@@ -34,3 +39,30 @@ def make_table(n=2000, seed=0):
 
 def parted(table, n=7):
     return dd.from_pandas(table, npartitions=n)
+
+
+def rounds(n):
+    """Settings of rounds of n rows, with a scoring after each."""
+    return PLAIN | {"train_samples_per_iteration": n, "score_each_iteration": True}
+
+
+def residences(worker):
+    return [plugin for plugin in worker.plugins.values() if isinstance(plugin, Residence)]
+
+
+async def nothing_left(scheduler, *workers):
+    """No task, no data, no plugin and no thread: as soon as messages have arrived."""
+    for _ in range(100):
+        left = [list(scheduler.tasks), *(list(w.data) for w in workers), *(residences(w) for w in workers)]
+        left.append([t.name for t in threading.enumerate() if t.name.startswith("dask_dl")])
+        left.append([name for name in scheduler.worker_plugins if name.startswith("dask-dl")])
+        if not any(left):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(left)
+
+
+def assert_same_bits(mine, other):
+    np.testing.assert_array_equal(mine.model_.flat, other.model_.flat)
+    for state, expected in zip(mine.model_.states, other.model_.states, strict=True):
+        np.testing.assert_array_equal(state, expected)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
-import threading
 import time
 
 import dask
@@ -13,7 +12,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, make_table, parted
+from cluster.tables import PLAIN, assert_same_bits, make_table, nothing_left, parted, residences, rounds
 from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 
@@ -36,34 +35,7 @@ def compiled():
     DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
 
 
-def rounds(n):
-    """Settings of rounds of n rows, with a scoring after each."""
-    return PLAIN | {"train_samples_per_iteration": n, "score_each_iteration": True}
-
-
-def residences(worker):
-    return [plugin for plugin in worker.plugins.values() if isinstance(plugin, Residence)]
-
-
-async def nothing_left(scheduler, *workers):
-    """No task, no data, no plugin and no thread: as soon as messages have arrived."""
-    for _ in range(100):
-        left = [list(scheduler.tasks), *(list(w.data) for w in workers), *(residences(w) for w in workers)]
-        left.append([t.name for t in threading.enumerate() if t.name.startswith("dask_dl")])
-        left.append([name for name in scheduler.worker_plugins if name.startswith("dask-dl")])
-        if not any(left):
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError(left)
-
-
 # ---- the same numbers ---------------------------------------------------------------------------------------------------
-
-
-def assert_same_bits(mine, other):
-    np.testing.assert_array_equal(mine.model_.flat, other.model_.flat)
-    for state, expected in zip(mine.model_.states, other.model_.states, strict=True):
-        np.testing.assert_array_equal(state, expected)
 
 
 TIMES = {"timestamp", "duration", "training_speed", "communication"}
