@@ -35,7 +35,7 @@ NEWNESS = 0.3
 #: ... those shorter than so many seconds not at all.
 SHORTEST = 0.01
 #: Blocks move to faster workers when rounds then take so much less, at the earliest so many seconds after the last time.
-WORTH_MOVING, SECONDS_PER_MOVE = 1.25, 10.0
+WORTH_MOVING, SECONDS_PER_MOVE = 1.25, 20.0
 #: Seconds that the cluster gets to say what is installed, and to clean up.
 ASKING = 30.0
 
@@ -141,10 +141,10 @@ class Crew:
 
     # ---- who is there -----------------------------------------------------------------------------------------------
 
-    def strengths(self) -> dict[str, float]:
-        """Rows per second of the workers that can take part, or do if the training has begun; or their threads.
+    def strengths(self, table: str = "training") -> dict[str, float]:
+        """Threads of the workers that can take part, or do if the training has begun.
 
-        Raises NoWorkersError.
+        For the training table their rows per second, as soon as some were measured. Raises NoWorkersError.
         """
         members: Mapping[str, Member] = self.taking_part
         while not members:
@@ -152,7 +152,7 @@ class Crew:
             members = {worker: member for worker, member in alive.items() if worker in self.facts}
             if not members:
                 self._ask(list(alive))
-        known = {worker: speed for worker, speed in self.speeds.items() if worker in members}
+        known = {w: speed for w, speed in self.speeds.items() if w in members and table == "training"}
         per_thread = sum(known.values()) / sum(members[w].n_threads for w in known) if known else 1.0
         return {worker: known.get(worker, per_thread * member.n_threads) for worker, member in members.items()}
 
@@ -169,7 +169,7 @@ class Crew:
                 self._bring_weights()
             if any(table.missing for table in self.tables.values()):
                 for table in self.tables.values():
-                    table.fill(self.strengths)
+                    table.fill(lambda table=table: self.strengths(table.name))  # type: ignore[misc]  # mypy cannot infer a lambda's default
                 continue  # somebody may have gone meanwhile
             if self.version:
                 self._move_blocks()
@@ -300,7 +300,7 @@ class Crew:
             return
         self._is_level = True
         for name, table in self.tables.items():
-            wanted = table.wanted(self.strengths())
+            wanted = table.wanted(self.strengths(name))
             try:
                 sent = table.send(wanted, staged=True) if wanted else {}
                 if wanted:
