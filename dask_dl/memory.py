@@ -59,7 +59,7 @@ class Memory:
     reading: int
     scoring: int
     compiler: int = 0
-    reads_on: bool = False  #: whether partitions are read while rows are scored
+    mode: str = "memory"  #: of `Storage`
 
     @property
     def peak(self) -> int:
@@ -73,7 +73,7 @@ class Memory:
     def _parts(self) -> dict[str, int]:
         return {
             "imports": IMPORTS,
-            "encoded rows": self.blocks,
+            "encoded rows" if self.mode == "memory" else "windows of rows": self.blocks,
             "visiting order": self.order,
             "network": self.network,
             "kept copies": self.kept,
@@ -82,7 +82,7 @@ class Memory:
             "rows to score on": self.samples,
             **(
                 {"reading": self.reading, "scoring": self.scoring}
-                if self.reads_on
+                if self.mode == "stream"
                 else {"reading or scoring": max(self.reading, self.scoring)}
             ),
         }
@@ -178,5 +178,5 @@ def estimate(
         compiler=COMPILER if compiles else 0,
         samples=int(SET_ASIDE * n_samples * bytes_per_row),
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
-        reads_on=storage.mode == "stream",
+        mode=storage.mode,
     )

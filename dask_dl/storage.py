@@ -83,7 +83,7 @@ def decide(
 def _chosen(whole: Memory, budget: Budget, n_bytes: int) -> tuple[str, str]:
     if not budget.memory or whole.peak <= budget.memory:
         return "memory", f"at most {size(whole.peak)} of {budget.of}" if budget.memory else "no limit is known"
-    too_much = f"in memory up to {size(whole.peak)} would be needed, of {budget.of}"
+    too_much = f"in memory it would take up to {size(whole.peak)}, more than {budget.of}"
     full = f"{size(n_bytes)} do not fit into the {size(budget.disk)} that are free in {budget.folder}"
     no_disk = budget.no_disk or (full if n_bytes > SHARE_OF_DISK * budget.disk else None)
     if no_disk is None:

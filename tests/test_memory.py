@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -129,3 +130,52 @@ def test_the_peak_is_the_sum_of_its_terms():
 @pytest.mark.parametrize(("n", "text"), [(5, "5 B"), (1500, "1.5 kB"), (12_345_678, "12.3 MB"), (2.5e12, "2,500 GB")])
 def test_sizes_for_people(n, text):
     assert memory.size(n) == text
+
+
+def test_the_example_of_the_page_is_what_the_formula_says():
+    page = (Path(__file__).parents[1] / "docs" / "memory.md").read_text()
+
+    def worker(mode, window=0, partition=128 * 10**6):
+        return memory.estimate(
+            storage=memory.Storage(mode, window), n_rows=100_260_000, n_validation=0, n_scored=500, n_samples=500,
+            bytes_per_row=492, n_weights=100_000, n_dense=65_000, n_buffer=1000, n_states=2, n_threads=4, n_copies=4,
+            n_kept=11, n_outputs=2, largest_partition=4 * partition, compiles=True, largest_block=260_000,
+        )  # fmt: skip
+
+    whole, on_disk = worker("memory"), worker("disk", 2**28)
+    assert f"In memory a worker would need {memory.size(whole.peak)}." in page
+    assert f"and {memory.size(on_disk.peak)} of memory at most" in page
+    few = on_disk.network + on_disk.kept + on_disk.threads + on_disk.samples
+    for name, n in [
+        ("imports and compiler", memory.IMPORTS + memory.COMPILER),
+        ("two windows of 268 MB", on_disk.blocks),
+        ("visiting order", on_disk.order),
+        ("network, copies, threads, samples", few),
+        ("reading: 4 threads, 6.5 x 128 MB each, and chunks", on_disk.reading),
+    ]:
+        assert f"| {name} | {memory.size(n)} |" in page
+    assert f"would bring it to {memory.size(worker('disk', 2**28, 32 * 10**6).reading)}" in page
+    assert f"{whole.peak / 0.6 / 1e9:.0f} GB for each of 20 workers" in page
+
+
+RUN_MODES = """
+import re, sys
+import dask.dataframe as dd
+from dask_dl import DeepLearningRegressor, storage
+storage.LEAST_WINDOW = storage.MOST_WINDOW = 8 * 2**20
+table = dd.read_parquet(sys.argv[1])
+DeepLearningRegressor(hidden=(8,), epochs=1.5, random_state=1, verbose=True, storage=sys.argv[2]).fit(table, "y", eval_set=table)
+status = open("/proc/self/status").read()
+print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
+"""
+
+
+@pytest.mark.parametrize("mode", ["memory", "disk", "stream"])
+def test_real_peak_of_every_mode_stays_below_the_printed_one(folder, mode):
+    command = [sys.executable, "-c", RUN_MODES, folder, mode]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
+    printed, real = figures(line)[0][0], float(done.stdout.split("peak")[1])
+    assert f"storage: {mode}," in done.stdout
+    assert real <= printed * 1.005, line
+    assert real > 0.6 * printed, line

@@ -51,11 +51,11 @@ def chosen(requested="auto", n_bytes=1000 * MB, budget=ROOM, largest_block=5 * M
     ("n_bytes", "changes", "mode", "why"),
     [
         (199 * MB, {}, "memory", "at most"),
-        (201 * MB, {}, "disk", "in memory up to .* would be needed, of 75 % of 400 MB"),
+        (201 * MB, {}, "disk", "in memory it would take up to .*, more than 75 % of 400 MB"),
         (9_100 * MB, {}, "stream", "9.1 GB do not fit into the 10 GB that are free in /scratch"),
         (201 * MB, {"no_disk": "/scratch lies in memory (tmpfs)"}, "stream", "lies in memory"),
         (9_100 * MB, {"no_stream": "the table is here."}, "memory", "do not fit .*, and the table is here"),
-        (201 * MB, {"no_stream": "the table is here."}, "disk", "would be needed"),
+        (201 * MB, {"no_stream": "the table is here."}, "disk", "would take"),
         (10**15, {"memory": 0}, "memory", "no limit is known"),
     ],
 )
@@ -168,7 +168,11 @@ def test_the_choice_is_said_with_its_reason(folder, monkeypatch, capsys):
     monkeypatch.setattr(Twin, "budget", lambda *_: Budget(1, "1 byte", 10**12, str(folder)))
     model = DeepLearningRegressor(**SETTINGS, verbose=True).fit(make_table(), "y")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("storage: "))
-    assert line.startswith("storage: disk, in memory up to ") and "of 1 byte" in line and str(folder) in line
+    assert (
+        line.startswith("storage: disk, in memory it would take up to ")
+        and "more than 1 byte" in line
+        and str(folder) in line
+    )
     assert model.parameters_["storage"] == "disk"
 
 
