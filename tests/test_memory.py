@@ -164,7 +164,8 @@ import dask.dataframe as dd
 from dask_dl import DeepLearningRegressor, storage
 storage.LEAST_WINDOW = storage.MOST_WINDOW = 8 * 2**20
 table = dd.read_parquet(sys.argv[1])
-DeepLearningRegressor(hidden=(8,), epochs=1.5, random_state=1, verbose=True, storage=sys.argv[2]).fit(table, "y", eval_set=table)
+model = DeepLearningRegressor(hidden=(8,), epochs=1.5, random_state=1, verbose=True, storage=sys.argv[2])
+model.fit(table, "y", eval_set=table)
 status = open("/proc/self/status").read()
 print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
 """

@@ -18,7 +18,7 @@ import pytest
 from cluster.tables import PLAIN, make_table, parted
 from distributed import Client, LocalCluster
 
-from dask_dl import DeepLearningRegressor, load
+from dask_dl import DeepLearningRegressor, load, storage
 from dask_dl.cluster.residence import Residence
 from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError
 
@@ -382,14 +382,17 @@ def peak(dask_worker):
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
 
-def test_real_peak_of_a_worker_stays_below_the_printed_one(client, tmp_path, capsys):
+@pytest.mark.parametrize("mode", ["memory", "disk", "stream"])
+def test_real_peak_of_a_worker_stays_below_the_printed_one(client, tmp_path, capsys, monkeypatch, mode):
+    monkeypatch.setattr(storage, "MOST_WINDOW", 8 * 2**20)
     random = np.random.default_rng(0)
     for k in range(8):
         part = pd.DataFrame(random.normal(size=(50_000, 12)), columns=[f"c{i}" for i in range(12)])
         part["level"] = random.choice([f"level {i}" for i in range(300)], len(part))
         part.assign(y=part["c0"] * 2 + random.normal(size=len(part))).to_parquet(tmp_path / f"{k}.parquet")
-    model = DeepLearningRegressor(hidden=(200, 200), epochs=2, random_state=1, verbose=True, client=client)
-    model.fit(read(tmp_path), "y")
+    given = {"hidden": (200, 200), "epochs": 2, "random_state": 1, "verbose": True, "storage": mode}
+    model = DeepLearningRegressor(**given, client=client).fit(read(tmp_path), "y")
+    assert model.parameters_["storage"] == mode
     line = re.search(r"memory of a worker: at most ([\d.,]+) (MB|GB)", capsys.readouterr().out)
     printed = float(line[1].replace(",", "")) * {"MB": 1e6, "GB": 1e9}[line[2]]
     real = max(client.run(peak).values())
