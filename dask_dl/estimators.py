@@ -259,6 +259,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
                 timeout=requested["worker_timeout"],
                 spread="shared" if not replicates else "single" if requested["single_node_mode"] else "replicated",
                 balances=requested["force_load_balance"],
+                by_clock=not requested["reproducible"],
                 say=progress.say,
                 cancelled=cancelled,
             )

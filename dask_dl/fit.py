@@ -459,7 +459,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
     return decide(
         e["storage"],
         lambda storage: need(storage=storage, n_scored=n_scored(storage)),
-        here.budget(source, n_bytes),
+        here.budget(source),
         n_bytes=n_bytes,
         bytes_per_row=row,
         largest_block=blocks[0] * row,

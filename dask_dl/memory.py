@@ -24,8 +24,8 @@ CHUNKS = 6 * 2**23
 ORDER_PER_ROW = 32
 #: The order of the rows of a window beside that, while another one is trained.
 ORDER_KEPT = 16
-#: Rows set aside for scoring are a few more than are wanted (`frame.order.is_candidate`), and lie in as many arrays as blocks.
-SET_ASIDE = 1.15
+#: Rows set aside for scoring: a few more than are wanted (`frame.order.is_candidate`), and those that are, brought together.
+SET_ASIDE = 2.15
 #: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.
 SLICE = 2**24
 #: Of a thread: what it touches of its stack and of its own heap.
@@ -38,9 +38,8 @@ class Storage(NamedTuple):
     """Where encoded rows are while a training lasts."""
 
     mode: str  #: "memory", "disk" or "stream"
-    window: int = (
-        0  #: bytes of rows that are shuffled together, where they are not in memory; there are two such buffers
-    )
+    window: int = 0  #: bytes of rows that are shuffled together, where they are not in memory, in each of two buffers
+    most_rows: int | None = None  #: that a process may come to hold when rows move; None: any number
 
 
 IN_MEMORY = Storage("memory")

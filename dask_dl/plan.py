@@ -18,6 +18,8 @@ AVERAGES_PER_EPOCH = (4, 8)
 AVERAGES_PER_REPLICA = 5
 #: What the automatic size of a round on several workers may be at most, in epochs of every replica (section 6.5, step 6).
 MOST_EPOCHS = 10
+#: Seconds of training in such a round, at least: whatever share averaging may take, most of the time is to be training.
+SHORTEST_ROUND = 0.05
 #: One step of tuning changes it by this factor at most, and not at all for less than the deadband (section 6.5).
 STEP, DEADBAND = 2.0, (0.8, 1.2)
 #: Weights that a thread trains in a second, at least: sizes the first round, before anything is measured.
@@ -95,4 +97,5 @@ class Plan:
             correction = min(max(self.share / (talking / seconds), 1 / STEP), STEP)
             if not DEADBAND[0] <= correction <= DEADBAND[1]:
                 self._wanted /= correction
-        self._wanted = min(max(self._wanted, 1.0), MOST_EPOCHS * self.n_epoch * self.n_replicas)
+        fewest = SHORTEST_ROUND * n / max(busy, 1e-6)
+        self._wanted = min(max(self._wanted, fewest, 1.0), MOST_EPOCHS * self.n_epoch * self.n_replicas)

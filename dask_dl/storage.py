@@ -26,7 +26,7 @@ class Budget(NamedTuple):
     disk: int  #: bytes that its encoded rows may take
     folder: str  #: where they would be
     no_disk: str | None = None  #: why the disk is no use
-    no_stream: str | None = None  #: why the source cannot be read again and again
+    no_stream: Callable[[], str | None] | None = None  #: tells why the source cannot be read again and again, if so
 
 
 class Decision(NamedTuple):
@@ -64,39 +64,64 @@ def decide(
     SchemaError
         When a source that cannot be read again is to be streamed.
     """
-    if requested == "stream" and budget.no_stream:
-        raise SchemaError(f"storage='stream': {budget.no_stream}")
+    no_stream = budget.no_stream or (lambda: None)
+
+    def storage(mode: str) -> Storage:
+        if mode == "memory":
+            return IN_MEMORY
+        least = max(LEAST_WINDOW, BLOCKS_PER_WINDOW * largest_block if mode == "stream" else 0)
+        most = max(MOST_WINDOW, 4 * least)
+        if not budget.memory:
+            return Storage(mode, most)
+        # What memory leaves for two windows and their order, within limits.
+        rest = budget.memory - need(Storage(mode, 0)).peak
+        per_byte = 2 + (ORDER_PER_ROW + ORDER_KEPT) / bytes_per_row
+        return Storage(mode, int(max(min(rest / per_byte, most), least)))
+
+    def decision(mode: str, why: str) -> Decision:
+        chosen = storage(mode)
+        found = need(chosen)
+        chosen = chosen._replace(most_rows=_most_rows(mode, found, budget, n_bytes, bytes_per_row))
+        if mode == "memory":
+            return Decision(chosen, found, why)
+        where = f" in {budget.folder}" if mode == "disk" else ""
+        shuffled = f"windows of {size(min(chosen.window, n_bytes))} are shuffled"
+        return Decision(chosen, found, f"{why}: {size(n_bytes)} of encoded rows{where}, {shuffled}")
+
+    if requested != "auto":
+        cannot = no_stream() if requested == "stream" else None
+        if cannot:
+            raise SchemaError(f"storage='stream': {cannot}")
+        return decision(requested, "asked for")
     whole = need(IN_MEMORY)
-    mode, why = requested, "asked for"
-    if requested == "auto":
-        mode, why = _chosen(whole, budget, n_bytes)
-    if mode == "memory":
-        return Decision(IN_MEMORY, whole, why)
-    least = max(LEAST_WINDOW, BLOCKS_PER_WINDOW * largest_block if mode == "stream" else 0)
-    most = max(MOST_WINDOW, 4 * least)
-    storage = Storage(mode, _window(need, budget, mode, least, most, bytes_per_row) if budget.memory else most)
-    where = f" in {budget.folder}" if mode == "disk" else ""
-    shuffled = f"windows of {size(min(storage.window, n_bytes))} are shuffled"
-    return Decision(storage, need(storage), f"{why}: {size(n_bytes)} of encoded rows{where}, {shuffled}")
-
-
-def _chosen(whole: Memory, budget: Budget, n_bytes: int) -> tuple[str, str]:
-    if not budget.memory or whole.peak <= budget.memory:
-        return "memory", f"at most {size(whole.peak)} of {budget.of}" if budget.memory else "no limit is known"
-    too_much = f"in memory it would take up to {size(whole.peak)}, more than {budget.of}"
+    if not budget.memory:
+        return decision("memory", "no limit is known")
+    if whole.peak <= budget.memory:
+        return decision("memory", f"at most {size(whole.peak)} of {budget.of}")
     full = f"{size(n_bytes)} do not fit into the {size(budget.disk)} that are free in {budget.folder}"
-    no_disk = budget.no_disk or (full if n_bytes > SHARE_OF_DISK * budget.disk else None)
-    if no_disk is None:
-        return "disk", too_much
-    if budget.no_stream is None:
-        return "stream", f"{too_much}; {no_disk}"
-    return "memory", f"{too_much}, but {no_disk}, and {budget.no_stream}"
+    reasons = [f"in memory it would take up to {size(whole.peak)}, more than {budget.of}"]
+    modes = ["memory"]
+    for mode, cannot in (
+        ("disk", budget.no_disk or (full if n_bytes > SHARE_OF_DISK * budget.disk else None)),
+        ("stream", no_stream()),
+    ):
+        if cannot:
+            reasons.append(cannot)
+            continue
+        peak = need(storage(mode)).peak
+        if peak <= budget.memory:
+            return decision(mode, "; ".join(reasons))
+        modes.append(mode)
+        reasons.append(f"{mode} would take up to {size(peak)}")
+    best = min(modes, key=lambda mode: need(storage(mode)).peak)
+    return decision(best, f"nothing fits ({'; '.join(reasons)}), and this takes least")
 
 
-def _window(
-    need: Callable[[Storage], Memory], budget: Budget, mode: str, least: int, most: int, bytes_per_row: int
-) -> int:
-    """What memory leaves for two windows and their order, within limits."""
-    rest = budget.memory - need(Storage(mode, 0)).peak
-    per_byte = 2 + (ORDER_PER_ROW + ORDER_KEPT) / bytes_per_row
-    return int(max(min(rest / per_byte, most), least))
+def _most_rows(mode: str, need: Memory, budget: Budget, n_bytes: int, bytes_per_row: int) -> int | None:
+    """How many rows the process could come to hold; None: any number."""
+    if mode == "disk":
+        return max(n_bytes, int(SHARE_OF_DISK * budget.disk)) // bytes_per_row
+    if mode == "memory" and budget.memory:
+        rest = max(0, budget.memory - need.peak)
+        return n_bytes // bytes_per_row + rest // (bytes_per_row + ORDER_PER_ROW)
+    return None

@@ -19,10 +19,8 @@ import pytest
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, memory, storage
 from dask_dl.cluster import machine, scratch
-from dask_dl.cluster.twin import Twin
 from dask_dl.errors import SchemaError, StorageError
 from dask_dl.frame.shelves import OnDisk
-from dask_dl.memory import Storage
 from dask_dl.storage import Budget, decide
 
 MB = 10**6
@@ -54,9 +52,15 @@ def chosen(requested="auto", n_bytes=1000 * MB, budget=ROOM, largest_block=5 * M
         (201 * MB, {}, "disk", "in memory it would take up to .*, more than 75 % of 400 MB"),
         (9_100 * MB, {}, "stream", "9.1 GB do not fit into the 10 GB that are free in /scratch"),
         (201 * MB, {"no_disk": "/scratch lies in memory (tmpfs)"}, "stream", "lies in memory"),
-        (9_100 * MB, {"no_stream": "the table is here."}, "memory", "do not fit .*, and the table is here"),
-        (201 * MB, {"no_stream": "the table is here."}, "disk", "would take"),
+        (
+            9_100 * MB,
+            {"no_stream": lambda: "the table is here."},
+            "memory",
+            "nothing fits .*do not fit .*; the table is here",
+        ),
+        (201 * MB, {"no_stream": lambda: "the table is here."}, "disk", "would take"),
         (10**15, {"memory": 0}, "memory", "no limit is known"),
+        (201 * MB, {"memory": 110 * MB}, "disk", "nothing fits .*disk would take up to .*stream would take"),
     ],
 )
 def test_auto_takes_the_first_that_fits(n_bytes, changes, mode, why):
@@ -68,6 +72,9 @@ def test_auto_takes_the_first_that_fits(n_bytes, changes, mode, why):
 def test_windows_take_what_memory_leaves_within_limits():
     assert chosen().storage.window == pytest.approx(200 * MB / (2 + 0.48), rel=0.01)
     assert chosen().memory.peak <= ROOM.memory + memory.IMPORTS
+    assert chosen().storage.most_rows == 90_000_000  # of 100 bytes, in nine tenths of the free disk
+    assert chosen(n_bytes=100 * MB).storage.most_rows == 10**6 + 100 * MB // 132
+    assert chosen("stream").storage.most_rows is None
     assert chosen(budget=ROOM._replace(memory=50 * MB)).storage.window == storage.LEAST_WINDOW
     assert chosen(budget=ROOM._replace(memory=10_000 * MB), requested="disk").storage.window == storage.MOST_WINDOW
     few = chosen("stream", largest_block=20 * MB, budget=ROOM._replace(memory=200 * MB))
@@ -78,7 +85,7 @@ def test_what_is_asked_for_is_done_or_refused():
     for mode in MODES:
         assert chosen(mode, n_bytes=MB).storage.mode == mode
     with pytest.raises(SchemaError, match="storage='stream': the table is here"):
-        chosen("stream", budget=ROOM._replace(no_stream="the table is here."))
+        chosen("stream", budget=ROOM._replace(no_stream=lambda: "the table is here."))
 
 
 def test_what_a_process_may_have(monkeypatch):
@@ -123,6 +130,15 @@ def small_windows(monkeypatch, n_bytes):
     monkeypatch.setattr("dask_dl.cluster.station.LEAST_SEGMENT", 200)
 
 
+def too_little(monkeypatch):
+    """Have a byte less than rows in memory would need."""
+
+    def decided(requested, need, budget, **more):
+        return decide(requested, need, budget._replace(memory=need(memory.IN_MEMORY).peak - 1), **more)
+
+    monkeypatch.setattr("dask_dl.fit.decide", decided)
+
+
 @pytest.mark.parametrize("mode", ["disk", "stream"])
 @pytest.mark.parametrize("frame", ["pandas", "dask"])
 def test_every_mode_gives_the_bits_of_memory_where_one_window_holds_all(folder, mode, frame):
@@ -165,7 +181,8 @@ def test_a_training_goes_on_in_another_mode(folder, mode, tmp_path):
 
 
 def test_the_choice_is_said_with_its_reason(folder, monkeypatch, capsys):
-    monkeypatch.setattr(Twin, "budget", lambda *_: Budget(1, "1 byte", 10**12, str(folder)))
+    small_windows(monkeypatch, 20_000)
+    too_little(monkeypatch)
     model = DeepLearningRegressor(**SETTINGS, verbose=True).fit(make_table(), "y")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("storage: "))
     assert (
@@ -303,5 +320,29 @@ def test_a_sorted_table_trains_as_well_as_a_shuffled_one(folder, monkeypatch, da
     assert loss(by_class, "disk") > shuffled + 0.1
 
 
-def test_storage_values_are_plain():
-    assert Storage("disk", 5) == ("disk", 5)
+def test_a_random_source_is_not_streamed(folder):
+    table = make_table()
+    X = dd.from_pandas(table, npartitions=4, sort=False).map_partitions(
+        lambda part: part.sample(frac=1), meta=table[:0]
+    )
+    with pytest.raises(SchemaError, match=r"holds other rows than when training began.*Parquet"):
+        DeepLearningRegressor(**SETTINGS, storage="stream").fit(X, "y")
+
+
+def test_a_source_that_vanishes_is_told(folder, tmp_path):
+    dd.from_pandas(make_table(), npartitions=3).to_parquet(tmp_path / "table")
+
+    def harm(record):
+        for path in (tmp_path / "table").glob("*.parquet"):
+            path.unlink()
+
+    with pytest.raises(SchemaError, match=r"cannot be now: FileNotFoundError"):
+        DeepLearningRegressor(**SETTINGS | {"score_training_samples": 0}, storage="stream").fit(
+            dd.read_parquet(tmp_path / "table"), "y", callbacks=[harm]
+        )
+
+
+def test_partitions_that_share_work_are_not_read_again_and_again(folder):
+    X = dd.from_pandas(make_table(), npartitions=6, sort=False).shuffle("level")
+    with pytest.raises(SchemaError, match="share work"):
+        DeepLearningRegressor(**SETTINGS, storage="stream").fit(X, "y")

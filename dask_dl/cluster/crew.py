@@ -18,7 +18,7 @@ from dask_dl.cluster import environment, residence
 from dask_dl.cluster.members import Members
 from dask_dl.cluster.residence import GoneError, Residence, name_of
 from dask_dl.cluster.work import Call, Work, within
-from dask_dl.errors import ClusterError, NoWorkersError, ReplicasLostError
+from dask_dl.errors import ClusterError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,7 +74,6 @@ class Crew:
         self._moving: dict[tuple[str, str, int], Any] = {}  #: (worker, table, partition) -> future: blocks on their way
         self._is_level = True  #: whether all workers have had their share of blocks
         self._moved_at = time.monotonic()
-        self._numbers: dict[str, int] = {}
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -130,10 +129,6 @@ class Crew:
         found = environment.check(answers)
         self.facts |= answers
         return list(found)
-
-    def number(self, worker: str) -> int:
-        """A number of its own for every worker, from 1 on."""
-        return self._numbers.setdefault(worker, len(self._numbers) + 1)
 
     def term(self, worker: str) -> int:
         """How often a worker was taken for lost: tasks of an earlier term come too late."""
@@ -313,8 +308,20 @@ class Crew:
 
     def _take_over(self) -> None:
         """Between two rounds: newcomers take part with their blocks; where they do, former holders let go of them."""
-        arrived, lost = self.work.results(self._moving, self.work.wait(self._moving))
-        self._moving = {}
+        moving, self._moving = self._moving, {}
+        try:
+            arrived, lost = self.work.results(moving, self.work.wait(moving))
+        except (StorageError, SchemaError) as error:  # whoever has them goes on with them
+            self._say(f"blocks stay where they are: {error}")
+            unwanted: dict[str, list[tuple[str, int]]] = {}
+            for worker, name, k in moving:
+                pieces = enumerate(self.tables[name].pieces)
+                unwanted.setdefault(worker, []).extend((name, b) for b, piece in pieces if piece.partition == k)
+            self.work.wait({w: f for w, f in moving.items() if f.status == "pending"})
+            self.work.run(
+                "move", {w: Call(residence.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
+            )
+            return
         self._is_level = not lost
         taken: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():

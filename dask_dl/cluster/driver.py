@@ -83,6 +83,8 @@ class Cluster:
         Whether every row is on one worker, on every one, or all on the same.
     balances : bool
         Whether partitions are cut where workers would have too few.
+    by_clock : bool
+        Whether what was measured decides who trains what, and who is waited for; else nothing depends on it.
     cancelled : callable
         Asked while tables are read; True ends that by a ClusterError. The rounds ask for themselves.
     """
@@ -99,10 +101,11 @@ class Cluster:
         moving_rate: float | None = None,
         spread: str = "shared",
         balances: bool = True,
+        by_clock: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
         self.crew = Crew(client, timeout, say)
-        self._say, self._spread, self._balances = say, spread, balances
+        self._say, self._spread, self._balances, self._by_clock = say, spread, balances, by_clock
         self.work = self.crew.work
         self.work.on_wait = self._unless_cancelled
         self._cancelled = cancelled
@@ -115,7 +118,12 @@ class Cluster:
         self._cuts: dict[str, int | None] = {}  #: table -> largest key of its sample
         self._trained: dict[str, Any] = {}  #: worker -> future of what it contributes to the average
         self._received: dict[str, Any] = {}  #: worker -> future: it goes on from the average
+        self._places: dict[
+            str, tuple[int, int]
+        ] = {}  #: worker -> mark of its blocks, and how far it has come in their stream
+        self._begun: dict[str, tuple[int, int]] = {}  #: the same, of this round's beginning
         self._threads: dict[str, Parallelism] = {}
+        self._told: set[str] = set()  #: workers that were told to end this round
         self._speed = 0.0  #: rows per second of the last round
 
     def __enter__(self) -> Self:
@@ -209,7 +217,7 @@ class Cluster:
         n_kept += self._moving_rate is not None  # the consensus
         return Portion(n_rows, n_validation, most, share, (largest[0], largest[1]), n_kept)
 
-    def budget(self, source: Source, n_bytes: int) -> Budget:  # noqa: ARG002  # the protocol's signature
+    def budget(self, source: Source) -> Budget:
         """Of the worker that has least; workers of one machine share its disk, and its memory where they have no limit."""
         members = self.crew.members.alive
         facts = {worker: facts for worker, facts in self.crew.facts.items() if worker in members}
@@ -227,7 +235,11 @@ class Cluster:
         }
         disk = min(free.values(), key=lambda disk: disk.free)
         no_disk = next((text for each in free.values() if (text := unusable(each))), None)
-        no_stream = Partitions(source.lazy).not_again() if source.lazy is not None else LOCAL
+        lazy = source.lazy
+
+        def no_stream() -> str | None:
+            return LOCAL if lazy is None else Partitions(lazy).not_again()
+
         return Budget(*min(rooms), disk.free, disk.folder, no_disk, no_stream)
 
     def too_small(self, peak: int) -> str | None:
@@ -323,14 +335,15 @@ class Cluster:
         workers = table.workers()
         rows = self._shares(table, workers)
         starts, stops = portions(self.n_seen, rows), portions(self.n_seen + n, rows)
-        busy = {w: (start, stop) for w, start, stop in zip(workers, starts, stops, strict=True) if stop > start}
+        self._begun = self._beginnings(table, workers, starts)
+        busy = {w: stop - start for w, start, stop in zip(workers, starts, stops, strict=True) if stop > start}
         momentum = momentum_of(len(busy), self._n_averages) if self._momentum is None else self._momentum
         self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
         job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
-        streams = {worker: self.crew.number(worker) if table.spread == "replicated" else 0 for worker in busy}
         calls = {
-            worker: Call(residence.train, (job, version, table.mark(worker), start, stop, remembers, streams[worker]))
-            for worker, (start, stop) in busy.items()
+            worker: Call(residence.train, (job, version, mark, place, place + busy[worker], remembers))
+            for worker, (mark, place) in self._begun.items()
+            if worker in busy
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
         began, futures = time.monotonic(), {}
@@ -343,12 +356,26 @@ class Cluster:
             raise
         self._accept(futures, lost)
         self._speed = n / (time.monotonic() - began)
-        if on_rows is not None:
-            on_rows(sum(stop - start for worker, (start, stop) in busy.items() if worker not in lost))
+        if on_rows is not None:  # those who were told to end have trained some of theirs; nobody knows yet how many
+            on_rows(sum(share for worker, share in busy.items() if worker not in lost and worker not in self._told))
+
+    def _beginnings(self, table: Table, workers: Sequence[str], starts: Sequence[int]) -> dict[str, tuple[int, int]]:
+        """Where each worker goes on in the stream of its rows: where it ended, so that a straggler leaves none out.
+
+        With other blocks than before, where it would be if it had always had them. Those who all have all rows begin at
+        different places of one stream: what they visit together is an epoch.
+        """
+        begun = {}
+        for k, (worker, start) in enumerate(zip(workers, starts, strict=True)):
+            mark = table.mark(worker)
+            known, place = self._places.get(worker, (None, 0))
+            offset = k * self.n_rows // len(workers) if table.spread == "replicated" else 0
+            begun[worker] = mark, place if known == mark else start + offset
+        return begun
 
     def _shares(self, table: Table, workers: Sequence[str]) -> list[int]:
         """By what a round is divided: the rows that workers have or, where all have all, how fast they are."""
-        if table.spread != "replicated":
+        if table.spread != "replicated" or not self._by_clock:
             return [table.n_used_of(worker) for worker in workers]
         strengths = self.crew.strengths()
         most = max(strengths[worker] for worker in workers)
@@ -362,17 +389,19 @@ class Cluster:
         """
         began, told = time.monotonic(), 0.0
         deadline = math.inf
+        self._told = set()
 
         def watch() -> None:
             nonlocal deadline, told
             on_poll()
             now = time.monotonic()
             late = _pending(futures)
-            if not late or 2 * len(late) > len(futures):
+            if not late or 2 * len(late) > len(futures) or not self._by_clock:
                 return
             deadline = min(deadline, began + max(LEAST_WAIT, AS_LONG_AGAIN * (now - began)))
             if not told and now > deadline:
                 told = now
+                self._told = set(late)
                 self._say(f"not waited for: {', '.join(late)}, {now - began:.1f} s after the round began")
                 self.work.tell_to_stop(late, self.crew.version, waits=False)
             elif told and now > told + STOPPING:
@@ -461,9 +490,12 @@ class Cluster:
         report = reports[min(reports)]
         self.n_seen = report.n_seen
         self.busy_seconds = max(each.seconds for each in reports.values())
-        for worker, each in reports.items():
-            self.crew.clock(worker, each.n_trained, each.seconds)
-        self.crew.level(self.crew.tables["training"])
+        for worker, (mark, place) in self._begun.items():
+            if worker in reports:
+                self._places[worker] = mark, place + reports[worker].n_trained
+                self.crew.clock(worker, reports[worker].n_trained, reports[worker].seconds)
+        if self._by_clock:
+            self.crew.level(self.crew.tables["training"])
         for worker, other in reports.items():
             before = self._threads.get(worker)
             self._threads[worker] = other.threads
@@ -506,7 +538,7 @@ class Cluster:
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
         """Give all workers these weights. Raises NoWorkersError."""
-        self._trained, self._received, self.crew.holders = {}, {}, set()
+        self._trained, self._received, self._places, self.crew.holders = {}, {}, {}, set()
         self.crew.version += 1
         given = Given((flat, *states), None, n_seen, n_halvings, self._moving_rate is not None and n_seen > 0)
         for _ in range(ATTEMPTS):

@@ -76,8 +76,8 @@ class Place(Protocol):
     def portion(self, found: Scan, validation: Scan | None) -> Portion:
         """How much of the work the busiest process will get."""
 
-    def budget(self, source: Source, n_bytes: int) -> Budget:
-        """Memory and disk of that process, which gets so many bytes of encoded rows."""
+    def budget(self, source: Source) -> Budget:
+        """Memory and disk of that process, and whether the table can be read again and again."""
 
     def too_small(self, peak: int) -> str | None:
         """What to say when some processes have less memory than the busiest one may need."""

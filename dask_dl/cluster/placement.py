@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,6 +69,7 @@ def placed(
     rows: Mapping[int, int],
     strengths: Mapping[str, float],
     held: Mapping[int, str],
+    most: float = math.inf,
 ) -> dict[int, str]:
     """A worker for every block: where it is, as long as all get rows by their strength.
 
@@ -83,21 +85,27 @@ def placed(
         Worker -> threads, or rows per second.
     held : mapping
         Block -> worker that holds it. Workers without strength are gone.
+    most : float
+        Rows that a worker gets, at most, as long as others have room.
     """
     place = {block: worker for block, worker in held.items() if worker in strengths and block in rows}
     load = dict.fromkeys(strengths, 0)
     for block, worker in place.items():
         load[worker] += rows[block]
     for block in sorted(rows.keys() - place.keys()):
-        worker = min(strengths, key=lambda worker: ((load[worker] + rows[block]) / strengths[worker], worker))
+        worker = min(strengths, key=lambda w: (load[w] + rows[block] > most, (load[w] + rows[block]) / strengths[w], w))
         place[block] = worker
         load[worker] += rows[block]
-    _levelled(place, load, rows, strengths)
+    _levelled(place, load, rows, strengths, most)
     return place
 
 
 def _levelled(
-    place: dict[int, str], load: dict[str, int], rows: Mapping[int, int], strengths: Mapping[str, float]
+    place: dict[int, str],
+    load: dict[str, int],
+    rows: Mapping[int, int],
+    strengths: Mapping[str, float],
+    most: float,
 ) -> None:
     """Move blocks from the busiest worker to the idlest, while the busiest gets better by it."""
     for _ in range(len(place)):
@@ -105,7 +113,10 @@ def _levelled(
         gap = load[busy] / strengths[busy]
         fits = [
             block for block, worker in place.items()
-            if worker == busy and rows[block] and (load[idle] + rows[block]) / strengths[idle] < gap
+            if worker == busy
+            and rows[block]
+            and (load[idle] + rows[block]) / strengths[idle] < gap
+            and load[idle] + rows[block] <= most
         ]  # fmt: skip
         if busy == idle or not fits:
             return

@@ -98,15 +98,22 @@ class Partitions:
         return pickle.dumps(self.alone(k))  # type: ignore[no-any-return]  # distributed has no types
 
     def not_again(self) -> str | None:
-        """Why these partitions cannot be read again and again by whoever needs them, if they cannot."""
-        graphs = [self.alone(k)[0] for k in range(len(self))]
-        if any(isinstance(task, Future) for graph in graphs for task in graph.values()):
+        """Why workers cannot read these partitions again and again, if they cannot."""
+        if any(isinstance(task, Future) for task in self._graph.values()):
             return f"the table lies in the memory of the cluster. {SAVE}"
-        if sum(map(len, graphs)) > MOST_SHARED * len(set().union(*graphs)):
-            return f"its partitions share work (a shuffle, a join?), which would be done again for each. {SAVE}"
-        largest = max(graphs, key=len)
-        if len(pickle.dumps(largest)) > MOST_PICKLED:
+        if text := self.shares_work():
+            return text
+        if len(self.pickled(0)) > MOST_PICKLED:
             return f"the table is inside its graph, and would travel with it. {SAVE}"
+        return None
+
+    def shares_work(self) -> str | None:
+        """Why nobody should read them again and again, if so."""
+        most, n_tasks = MOST_SHARED * len(self._graph), 0
+        for k in range(len(self)):
+            n_tasks += len(self.alone(k)[0])
+            if n_tasks > most:
+                return f"its partitions share work (a shuffle, a join?), which would be done again for each. {SAVE}"
         return None
 
 

@@ -100,6 +100,7 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
     def teardown(self, worker: Any) -> None:  # noqa: ARG002  # Dask's signature
         """The job is over: threads end within a few rows, and everything is released."""
         self._loop.add_callback(self._lease.stop)
+        self.term = -1  # what is still being read comes too late
         self.forget()
         if self._on_interrupt is not None:
             signal.signal(signal.SIGINT, self._on_interrupt)
@@ -107,9 +108,10 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
     def forget(self) -> None:
         """Let go of everything."""
         self.stopped = math.inf  #: rounds up to this version are to end
-        self.station.close()
-        self._scratch.remove()
-        self.station = Station(self._scratch.folder)
+        with self._opening:
+            self.station.close(waits=False)  # the worker's event loop does not wait for a disk
+            self._scratch.remove()
+            self.station = Station(self._scratch.folder)
         self.staged: dict[tuple[str, int], Block] = {}
         self.version = -1
         self.trained = (0, 0.0)  #: rows of the round, and seconds that they took
@@ -117,9 +119,9 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
 
     def open(self, wanted: Wanted) -> tuple[Station, Blocks]:
         """The table that blocks are wanted for. Raises GoneError when they are wanted no more."""
-        if self.term != wanted.term:
-            raise GoneError(f"{self.address} was taken for lost while it read.")
         with self._opening:  # partitions are read by several threads
+            if self.term != wanted.term:
+                raise GoneError(f"{self.address} was taken for lost while it read.")
             return self.station, self.station.open(wanted.table, wanted.starts, wanted.keeping, wanted.storage)
 
     def _look(self) -> None:
@@ -228,6 +230,7 @@ def keep(blocks: dict[int, Rows], wanted: Wanted, again: Mapping[int, Callable[[
         home.open(wanted)  # its folder may have been removed meanwhile, rightly
         raise
     if wanted.staged:  # beside a round that is trained
+        drop_staged(wanted.job, [(wanted.table, k) for k in shelved])  # of an attempt that nobody heard of
         home.staged |= {(wanted.table, k): block for k, block in shelved.items()}
     else:
         with home.turn():
@@ -245,6 +248,15 @@ def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:
             raise GoneError(f"{home.address} does not have all the blocks that it had read.")
         for table, k in blocks:
             station.put(table, {k: home.staged.pop((table, k))})
+
+
+def drop_staged(job: str, blocks: Iterable[tuple[str, int]]) -> None:
+    """Staged blocks (table, number) are not wanted after all."""
+    home = residence(job)
+    for table, k in blocks:
+        block = home.staged.pop((table, k), None)
+        if block is not None:
+            home.station.tables[table].shelf.drop(block.handle)
 
 
 def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
@@ -328,8 +340,8 @@ def give(job: str, version: int) -> Given:
         return Given(vectors, velocity, station.replica.n_seen, station.n_halvings, bool(station.consensus))
 
 
-def train(job: str, version: int, mark: int, start: int, stop: int, remembers: bool, stream: int = 0) -> Contribution:
-    """Train this worker's share of a round: places [start, stop) of the stream of its rows, or of one of its own."""
+def train(job: str, version: int, mark: int, start: int, stop: int, remembers: bool) -> Contribution:
+    """Train this worker's share of a round: places [start, stop) of the stream of its rows."""
     home = residence(job)
     with contextlib.suppress(ValueError, KeyError):
         secede()  # it lasts long, and others' tasks shall have their turn
@@ -343,7 +355,6 @@ def train(job: str, version: int, mark: int, start: int, stop: int, remembers: b
         home.trained = 0, 0.0
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
-        station.visit_as(stream)
         home.version = -1  # from here on the weights are this worker's own
         if remembers:
             station.remember()
@@ -395,8 +406,7 @@ def _report(home: Residence) -> Report:
     replica = home.station.replica
     assert replica is not None
     unsound = instability(replica.topology, home.station.flat)
-    trained, home.trained = home.trained, (0, 0.0)
-    return Report(replica.n_seen, unsound, replica.parallelism, *trained)
+    return Report(replica.n_seen, unsound, replica.parallelism, *home.trained)
 
 
 def measure(job: str, version: int, table: str, mark: int, cut: int | None) -> Measured | None:

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from dask_dl.score.metrics import Measured
 
 
-#: Between the seeds of two replicas that draw rows of their own.
-STREAM = 0x9E3779B9
 #: Segments of a window of blocks on disk: so many places of the table meet in it.
 SEGMENTS_PER_WINDOW = 128
 #: Bytes that are read from a disk at a time, at least.
@@ -82,7 +80,6 @@ class Station:
         self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
         self.consensus: tuple[NDArray[np.float32], ...] = ()  #: of elastic averaging: weights, optimizer state
         self.n_halvings = 0  #: of the step
-        self.stream = 0  #: of random keys: replicas that all have all rows draw different ones
         self._order = order
         self._visits: Visits | None = None
         self._samples: dict[str, Rows | None] = {}
@@ -129,10 +126,10 @@ class Station:
         if table == "training":
             self.close()
 
-    def close(self) -> None:
+    def close(self, *, waits: bool = True) -> None:
         """End the thread that reads ahead, if there is one."""
         if self._visits is not None:
-            self._visits.close()
+            self._visits.close(waits=waits)
             self._visits = None
 
     @property
@@ -142,7 +139,7 @@ class Station:
             setup = self.setup
             self._visits = Visits(
                 self.tables["training"],
-                seed=setup.seed + self.stream * STREAM,
+                seed=setup.seed,
                 shuffle=setup.shuffle,
                 window=self.storage.window,
                 order=self._order,
@@ -195,12 +192,6 @@ class Station:
         """Keep the last average, from which a momentum is reckoned, before it is trained on."""
         assert self.replica is not None
         self.before = self.replica.flat.copy()
-
-    def visit_as(self, stream: int) -> None:
-        """Draw rows as the replica of that number."""
-        if stream != self.stream:
-            self.stream = stream
-            self.close()
 
     def receive(self, average: Contribution, momentum: float, n_seen: int, moving_rate: float | None = None) -> None:
         """Go on from the average of all replicas and, with momentum, beyond it.

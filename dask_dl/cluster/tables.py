@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,7 +145,8 @@ class Table:
         else:
             held = {k: worker for worker, blocks in self.held.items() for k in blocks}
             target = {}
-            for k, worker in placed(self._rows(), strengths, held).items():
+            most = math.inf if self._storage.most_rows is None else self._storage.most_rows
+            for k, worker in placed(self._rows(), strengths, held, most).items():
                 target.setdefault(worker, set()).add(k)
         lacks = {worker: blocks - self.held.get(worker, set()) for worker, blocks in target.items()}
         return {worker: blocks for worker, blocks in lacks.items() if blocks}

@@ -106,11 +106,19 @@ class Twin:
         self.station.cut(table, cut_of(drawn_keys(store), keeping.n_sample))
         return store.n_used
 
-    def budget(self, source: Source, n_bytes: int) -> Budget:  # noqa: ARG002  # the protocol's signature
+    def budget(self, source: Source) -> Budget:
         """What this process may use of the machine."""
         memory, of = memory_budget()
         disk = disk_of(base())
-        return Budget(memory, of, disk.free, disk.folder, unusable(disk))
+
+        def no_stream() -> str | None:
+            if source.lazy is None:
+                return None
+            from dask_dl.cluster.reading import Partitions  # which takes half a second to import
+
+            return Partitions(source.lazy).shares_work()
+
+        return Budget(memory, of, disk.free, disk.folder, unusable(disk), no_stream)
 
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""

@@ -65,9 +65,9 @@ class Visits:
             yield window.take(place - lo, end - lo)
             start += end - place
 
-    def close(self) -> None:
+    def close(self, *, waits: bool = True) -> None:
         """Let go of buffers and threads."""
-        self._source.close()
+        self._source.close(waits=waits)
 
 
 class _Rows(Protocol):
@@ -77,7 +77,7 @@ class _Rows(Protocol):
 class _Source(Protocol):
     def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]: ...
 
-    def close(self) -> None: ...
+    def close(self, *, waits: bool) -> None: ...
 
 
 class _InMemory:
@@ -100,5 +100,5 @@ class _InMemory:
     def take(self, lo: int, hi: int) -> Rows:
         return gather(self._store, self._visits[lo:hi])
 
-    def close(self) -> None:
+    def close(self, *, waits: bool) -> None:
         pass

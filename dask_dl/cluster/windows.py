@@ -93,10 +93,10 @@ class Windows:
             self._turn_to((epoch, w), on_wait)
         return self._windows[0], int(edges[w]), int(edges[w + 1])
 
-    def close(self) -> None:
-        """End the thread."""
+    def close(self, *, waits: bool = True) -> None:
+        """End the thread, which may be reading a segment."""
         self._is_over.set()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.shutdown(wait=waits, cancel_futures=True)
 
     def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
@@ -113,14 +113,18 @@ class Windows:
 
     def _turn_to(self, wanted: tuple[int, int], on_wait: Callable[[], None]) -> None:
         """Have a window in the first buffer, and the one after it on its way into the second."""
-        if self._next is not None:
-            self._wait(self._next[1], on_wait)  # a buffer is filled by one at a time
         if self._next is not None and self._next[0] == wanted:
+            filled = self._next[1]
+            self._await(filled, on_wait)
+            self._next = None
+            filled.result()
             self._windows.reverse()
         else:
-            self._now = (-1, -1)
-            self._wait(self._thread.submit(self._load, wanted, self._windows[0]), on_wait)
-        self._now, self._next = wanted, None
+            self._now, self._next = (-1, -1), None  # what is being read is read to its end first: there is one thread
+            filled = self._thread.submit(self._load, wanted, self._windows[0])
+            self._await(filled, on_wait)
+            filled.result()
+        self._now = wanted
         if len(self._windows) > 1:
             epoch, w = wanted
             after = (epoch, w + 1) if w + 1 < self.n_windows else (epoch + 1, 0)
@@ -128,10 +132,9 @@ class Windows:
             self._next = after, self._thread.submit(self._load, after, self._windows[1])
 
     @staticmethod
-    def _wait(filled: Future[None], on_wait: Callable[[], None]) -> None:
+    def _await(filled: Future[None], on_wait: Callable[[], None]) -> None:
         while not wait([filled], timeout=POLL).done:
             on_wait()
-        filled.result()
 
     def _load(self, which: tuple[int, int], window: Window) -> None:
         epoch, w = which

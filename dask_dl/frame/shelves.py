@@ -7,11 +7,13 @@ import errno
 import itertools
 import os
 import socket
+import threading
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dask_dl.errors import StorageError
+from dask_dl.errors import DaskDLError, SchemaError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,25 +144,53 @@ class OnDisk:
 
 
 class FromSource:
-    """Blocks are not kept: each is read and encoded again whenever it is wanted."""
+    """Blocks are not kept: each is read and encoded again whenever it is wanted, one at a time.
+
+    What makes a block is noted when it is first read, so that a source that has changed is seen, if its targets have.
+    """
 
     in_memory = False
 
-    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> Callable[[], Rows]:  # noqa: ARG002  # the protocol's signature
-        """How to get them again."""
-        assert again is not None, "storage has seen that the source can be read again"
-        return again
+    def __init__(self) -> None:
+        self._turn = threading.Lock()  # one partition is in memory, whoever reads
 
-    def n_together(self, handle: Callable[[], Rows], n: int) -> int:  # noqa: ARG002  # the protocol's signature
+    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> tuple[Callable[[], Rows], int]:
+        """How to get them again, and what they were."""
+        assert again is not None, "storage has seen that the source can be read again"
+        return again, _brief(rows)
+
+    def n_together(self, handle: tuple[Callable[[], Rows], int], n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """All: to read some is to read the partition."""
         return max(n, 1)
 
-    def read(self, handle: Callable[[], Rows], lo: int, out: Rows) -> None:
-        """Read the source again. Raises SchemaError when it has changed."""
-        copied(handle().cut(lo, lo + out.n), out)
+    def read(self, handle: tuple[Callable[[], Rows], int], lo: int, out: Rows) -> None:
+        """Read the source again. Raises SchemaError when that cannot be done, or gives something else."""
+        again, brief = handle
+        with self._turn:
+            try:
+                rows = again()
+            except (DaskDLError, MemoryError):
+                raise
+            except Exception as error:
+                raise SchemaError(
+                    f"a partition could be read when training began, and cannot be now: {error!r}. Keep the source as it is, "
+                    f"or use storage='disk'."
+                ) from error
+            if _brief(rows) != brief:
+                raise SchemaError(
+                    "a partition holds other rows than when training began. Save a random or changing source to Parquet first, "
+                    "or use storage='disk'."
+                )
+            copied(rows.cut(lo, lo + out.n), out)
 
-    def drop(self, handle: Callable[[], Rows]) -> None:
+    def drop(self, handle: tuple[Callable[[], Rows], int]) -> None:
         """There is nothing."""
+
+
+def _brief(rows: Rows) -> int:
+    """A checksum of the targets, or of the inputs where there are none."""
+    part = rows.target if len(rows.target) else rows.dense
+    return zlib.crc32(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
 
 
 def _bytes(rows: Rows) -> list[memoryview]:

@@ -80,6 +80,14 @@ def test_every_worker_gets_rows_from_all_over_the_table():
         assert [place[k] for k in range(lo, lo + 6)].count("a") == 2
 
 
+def test_no_worker_gets_more_than_it_may_hold_while_others_have_room():
+    rows = dict.fromkeys(range(20), 100)
+    assert loads(placed(rows, {"a": 1, "b": 9}, {}, 1200), rows) == {"a": 800, "b": 1200}
+    held = dict.fromkeys(range(20), "a")
+    assert loads(placed(rows, {"a": 1, "b": 9}, held, 1200), rows) == {"a": 800, "b": 1200}
+    assert sum(loads(placed(rows, {"a": 1, "b": 1}, {}, 500), rows).values()) == 2000  # nobody has room
+
+
 def test_a_newcomer_gets_its_share_and_nothing_else_moves():
     rows = dict.fromkeys(range(12), 100)
     held = {k: "a" if k < 6 else "b" for k in rows}

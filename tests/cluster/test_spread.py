@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from cluster.tables import PLAIN, assert_same_bits, make_table, nothing_left, parted, residences, rounds
 from distributed import Worker, get_worker
 from distributed.utils_test import gen_cluster
+from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
 from dask_dl.cluster import crew, driver
@@ -98,8 +100,9 @@ def test_a_worker_with_too_little_memory_gets_its_rows_on_disk(capsys, saved, mo
 
     @two_workers
     async def run(c, s, a, b):
-        inner = driver.of_worker
-        monkeypatch.setattr(driver, "of_worker", lambda limit: (1, inner(limit)[1]))
+        for name in ("LEAST_WINDOW", "MOST_WINDOW"):
+            monkeypatch.setattr(storage, name, 20_000)
+        too_little(monkeypatch)
         model = await DeepLearningRegressor(**PLAIN, verbose=True).fit(X, "y")
         assert model.parameters_["storage"] == "disk"
 
@@ -203,7 +206,8 @@ class Trained:
         self.inner = inner = Station.train
 
         def spy(station, start, stop, on_rows=None):
-            rows = station.visits._source._order(0)[start:stop]
+            order, n = station.visits._source._order, station.visits.n_rows
+            rows = [order(place // n)[place % n] for place in range(start, stop)]
             self.shares.append((station, station.tables["training"].n_used, list(rows)))
             return inner(station, start, stop, on_rows)
 
@@ -226,11 +230,18 @@ async def test_replicated_workers_have_all_rows_and_draw_different_ones(c, s, a,
     for station, _, rows in seen.shares:
         by_station.setdefault(id(station), []).extend(rows)
     first, second = by_station.values()
-    assert len(first) == len(second) == 1000 == len(set(first)) == len(set(second))
-    assert 350 < len({*first} & {*second}) < 650  # by chance half of them
+    assert sorted(first + second) == list(range(2000))  # together they visit every row once
     # The sample is drawn once, and not from every copy.
     assert np.sum(model.model_.confusion["training"]) == 2000 and np.sum(model.model_.confusion["validation"]) == 90
     await nothing_left(s, a, b)
+
+
+@two_workers
+async def test_replicated_workers_share_a_table_in_stored_order(c, s, a, b):
+    given = rounds(400) | {"replicate_training_data": True, "epochs": 1, "shuffle_training_data": False}
+    with Trained() as seen:
+        await DeepLearningRegressor(**given).fit(parted(make_table()), "y")
+    assert sorted(row for _, _, rows in seen.shares for row in rows) == list(range(2000))
 
 
 @two_workers
@@ -344,6 +355,35 @@ async def test_blocks_move_to_the_faster_worker(c, s, a, b):
 
 
 @two_workers
+async def test_a_disk_that_is_full_when_blocks_move_leaves_them_where_they_are(c, s, a, b):
+    loop, new, inner, tried = asyncio.get_running_loop(), [], OnDisk.put, []
+
+    def full(self, rows, again):
+        if str(self._folder).startswith(new[0].local_directory):
+            tried.append(1)
+            raise self._explained(OSError(28, "No space left on device"), rows.nbytes)
+        return inner(self, rows, again)
+
+    async def start():
+        return await Worker(s.address, nthreads=1)
+
+    def join(record):
+        if record["iterations"] == 3:
+            new.append(asyncio.run_coroutine_threadsafe(start(), loop).result(30))
+            OnDisk.put = full
+
+    given = rounds(400) | {"epochs": 60, "storage": "disk"}
+    try:
+        model = await DeepLearningRegressor(**given).fit(parted(make_table(), 18), "y", callbacks=[join])
+    finally:
+        OnDisk.put = inner
+    assert tried and model.model_.n_seen == 120_000 and model.stopped_by_ == "epochs"
+    assert not files(a, b, *new)
+    await nothing_left(s, a, b, new[0])
+    await new[0].close()
+
+
+@two_workers
 async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
     """It is told to end, and what it has learned counts."""
     inner, shares, times, before = Station.train, [], [], driver.LEAST_WAIT
@@ -375,6 +415,54 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
     )  # one share, and a part of the other: 1000 rows would take ten seconds
     assert model.model_.n_seen == 40_000 and model.parameters_["n_jobs"] == 2  # nobody was lost
     await nothing_left(s, a, b)
+
+
+@two_workers
+async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
+    inner, before, begun = Station.train, driver.LEAST_WAIT, {a.address: [], b.address: []}
+
+    def slow(station, start, stop, on_rows=None):
+        home, n_before = get_worker().address, station.replica.n_seen
+        try:
+            if home != a.address:
+                return inner(station, start, stop, on_rows)
+            for k in range(start, stop):
+                inner(station, k, k + 1, on_rows)
+                time.sleep(0.005)
+        finally:
+            begun[home].append((start, start + station.replica.n_seen - n_before))
+        return 0.0
+
+    driver.LEAST_WAIT = 0.3
+    Station.train = slow
+    try:
+        model = await DeepLearningRegressor(**rounds(1000) | {"epochs": 2}).fit(parted(make_table()), "y")
+    finally:
+        Station.train, driver.LEAST_WAIT = inner, before
+    assert model.model_.n_seen == 4000
+    for shares in begun.values():
+        assert shares[0][0] == 0 and all(one[1] == two[0] for one, two in itertools.pairwise(shares))
+    assert sum(shares[-1][1] for shares in begun.values()) == 4000
+    await nothing_left(s, a, b)
+
+
+@two_workers
+async def test_a_reproducible_training_waits(c, s, a, b):
+    inner, before, ended = Station.train, driver.LEAST_WAIT, []
+
+    def slow(station, start, stop, on_rows=None):
+        time.sleep(1.0 if get_worker().address == a.address else 0.0)
+        ended.append(stop - start)
+        return inner(station, start, stop, on_rows)
+
+    driver.LEAST_WAIT = 0.1
+    Station.train = slow
+    try:
+        given = rounds(1000) | {"reproducible": True, "epochs": 1}
+        model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y")
+    finally:
+        Station.train, driver.LEAST_WAIT = inner, before
+    assert model.model_.n_seen == 2000 and len(ended) == 4 and model.n_iter_ == 2
 
 
 @two_workers
