@@ -187,7 +187,7 @@ def test_the_choice_is_said_with_its_reason(folder, monkeypatch, capsys):
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("storage: "))
     assert (
         line.startswith("storage: disk, in memory it would take up to ")
-        and "more than 1 byte" in line
+        and "more than 80% of the" in line
         and str(folder) in line
     )
     assert model.parameters_["storage"] == "disk"

@@ -145,8 +145,8 @@ class Table:
         else:
             held = {k: worker for worker, blocks in self.held.items() for k in blocks}
             target = {}
-            most = math.inf if self._storage.most_rows is None else self._storage.most_rows
-            for k, worker in placed(self._rows(), strengths, held, most).items():
+            most_rows = math.inf if self._storage.most_rows is None else self._storage.most_rows
+            for k, worker in placed(self._rows(), strengths, held, most_rows).items():
                 target.setdefault(worker, set()).add(k)
         lacks = {worker: blocks - self.held.get(worker, set()) for worker, blocks in target.items()}
         return {worker: blocks for worker, blocks in lacks.items() if blocks}

@@ -197,12 +197,13 @@ async def test_blocks_on_disk_move_to_a_worker_that_joins(c, s, a, b):
 
 
 class Trained:
-    """What every station trained: its rows, and how many of them count there."""
+    """What every station trained: its rows, and how many of them count there. All are as fast as each other."""
 
     def __init__(self):
         self.shares = []
 
     def __enter__(self):
+        self.shortest, crew.SHORTEST = crew.SHORTEST, 1e9
         self.inner = inner = Station.train
 
         def spy(station, start, stop, on_rows=None):
@@ -215,7 +216,7 @@ class Trained:
         return self
 
     def __exit__(self, *_):
-        Station.train = self.inner
+        Station.train, crew.SHORTEST = self.inner, self.shortest
 
 
 @two_workers
@@ -411,7 +412,7 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
         Station.train, driver.LEAST_WAIT = inner, before
     learned = np.diff([0, *shares])
     assert all(
-        1000 < n < 1990 for n in learned[:3]
+        900 < n < 1900 for n in learned[:3]
     )  # one share, and a part of the other: 1000 rows would take ten seconds
     assert model.model_.n_seen == 40_000 and model.parameters_["n_jobs"] == 2  # nobody was lost
     await nothing_left(s, a, b)
