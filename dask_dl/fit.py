@@ -453,12 +453,16 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         n_kept=portion.n_kept or (1 + e["overwrite_with_best_model"]) * (3 if e["checkpoint_dir"] else 1),
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(train_rows),
-        largest_partition=portion.n_readers * largest,
         largest_block=blocks[0],
     )
     return decide(
         e["storage"],
-        lambda storage: need(storage=storage, n_scored=n_scored(storage)),
+        lambda storage: need(
+            storage=storage,
+            n_scored=n_scored(storage),
+            # The thread that reads ahead has memory of its own, which the allocator does not share with the others.
+            largest_partition=(portion.n_readers + (storage.mode == "stream")) * largest,
+        ),
         here.budget(source),
         n_bytes=n_bytes,
         bytes_per_row=row,
