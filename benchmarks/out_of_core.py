@@ -145,7 +145,7 @@ def main() -> int:
     gib = arguments.gib or (0.5 if arguments.quick else 12)
     n_files = -(-int(gib * GIB) // (ROW * N_PER_FILE))
     n_table, n_first = n_files * N_PER_FILE, min(n_files, GIB // (ROW * N_PER_FILE)) * N_PER_FILE
-    n_train, n_pairs = (100_000, 1) if arguments.quick else (1_000_000, 3)
+    n_train, n_pairs = (100_000, 1) if arguments.quick else (1_000_000, 2)
     wanted = int(1.5 * n_table * (ROW + N_COLUMNS))
     free = shutil.disk_usage(arguments.folder).free
     if free < wanted:
