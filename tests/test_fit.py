@@ -307,6 +307,52 @@ def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_tot
     assert n_seen == n_total and n_rounds >= min(10, n_total)
 
 
+def tuned(plan, seconds_of_averaging, rows_per_second, n_rounds=40):
+    """Sizes of rounds, and the share of averaging in each."""
+    sizes, shares = [], []
+    for _ in range(n_rounds):
+        n = plan.rows(0)
+        busy = n / rows_per_second
+        plan.took(n, busy + seconds_of_averaging, busy)
+        sizes.append(n)
+        shares.append(seconds_of_averaging / (busy + seconds_of_averaging))
+    return sizes, shares
+
+
+def of_several(n_epoch=10**7, share=0.05, epochs=1000, n_replicas=4, per_iteration=-2):
+    pace = Pace(interval=1e9, duty_cycle=1.0, each_iteration=False)
+    return Plan.of(
+        epochs, n_epoch, per_iteration, pace, n_weights=10**6, n_threads=4, n_replicas=n_replicas, share=share
+    )
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3])
+def test_rounds_of_several_replicas_are_so_long_that_averaging_takes_its_share(share):
+    sizes, shares = tuned(of_several(share=share), 0.04, 50_000)
+    assert sizes[0] == 400  # before anything is known
+    assert sizes[1] == pytest.approx(0.04 * (1 / share - 1) * 50_000, rel=0.01)  # set by what was measured
+    assert all(found == pytest.approx(share, rel=0.26) for found in shares[1:])
+
+
+def test_the_size_of_rounds_follows_what_averaging_costs_by_steps_of_two():
+    plan = of_several()
+    tuned(plan, 0.04, 50_000, n_rounds=3)
+    sizes, shares = tuned(plan, 0.16, 50_000)  # averaging takes four times as long from now on
+    factors = [b / a for a, b in itertools.pairwise(sizes)]
+    assert factors[0] == pytest.approx(2.0, abs=0.01) and max(factors) < 2.01
+    assert shares[-1] == pytest.approx(0.05, rel=0.26)
+    tuned(plan, 0.16, 50_000)
+    assert len(set(tuned(plan, 0.17, 50_000)[0])) == 1  # less than a fifth is let be
+
+
+def test_the_size_of_rounds_keeps_within_limits():
+    assert max(tuned(of_several(n_epoch=1000), 10.0, 50_000)[0]) == 250  # a quarter of an epoch
+    assert max(tuned(of_several(n_epoch=1000, n_replicas=9), 10.0, 50_000)[0]) == 125
+    assert max(tuned(of_several(epochs=1), 1e4, 50_000)[0]) == 10**7 // 20  # five averages of each replica
+    assert min(tuned(of_several(share=0.999), 0.5, 50_000)[0][5:]) == 2500  # a twentieth of a second
+    assert tuned(of_several(per_iteration=777), 0.5, 50_000)[0] == [777] * 40
+
+
 def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
     monkeypatch.setattr("dask_dl.memory.SLICE", 1500)
     log = []

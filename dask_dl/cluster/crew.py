@@ -59,7 +59,7 @@ class Crew:
         self.client = client
         self.job = uuid.uuid4().hex[:8]
         self.members = Members(client)
-        self.work = Work(client, self.members, self.job, timeout)
+        self.work = Work(client, self.members, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
         self.taking_part: dict[str, Member] = {}
         self.version = 0  #: of the weights; 0: there are none yet

@@ -5,27 +5,20 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-import dask
 import numpy as np
 
-from dask_dl import memory
-from dask_dl.cluster import residence
+from dask_dl.cluster import capacity, residence
 from dask_dl.cluster.averaging import momentum_of
 from dask_dl.cluster.crew import ATTEMPTS, Crew
-from dask_dl.cluster.machine import of_machine, of_worker, unusable
-from dask_dl.cluster.place import Portion
 from dask_dl.cluster.placement import pieces_of, portions
-from dask_dl.cluster.reading import Partitions
 from dask_dl.cluster.residence import Given, GoneError
 from dask_dl.cluster.tables import Table, scan_on
-from dask_dl.cluster.work import STOPPING, Call
+from dask_dl.cluster.work import Call
 from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError, ReplicasLostError
 from dask_dl.frame.order import cut_of
 from dask_dl.node.parallelism import choose
-from dask_dl.storage import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.members import Member
+    from dask_dl.cluster.place import Portion
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.station import Setup
     from dask_dl.frame.blocks import Keeping, Recipe
@@ -43,11 +37,12 @@ if TYPE_CHECKING:
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.score.metrics import Measured
+    from dask_dl.storage import Budget
 
 #: Seconds after which a worker that is alive, but does not end its share of a round, is given up, at least.
 LONGEST = 3600.0
-#: Why a table cannot be read again and again by the workers.
-LOCAL = "the table is in this process. Save it to Parquet first, and train from there."
+#: When half of the workers have ended their share, the others get until so many times that long since the round began.
+AS_LONG_AGAIN = 2.0
 #: When half of the workers have ended their share, the others get until so many times that long since the round began ...
 AS_LONG_AGAIN = 2.0
 #: ... and so many seconds at least.
@@ -56,12 +51,12 @@ LEAST_WAIT = 2.0
 FAN = 8
 
 
-class _LateError(Exception):
-    """Workers did not end a round that they were to end."""
+def copies_of(n_workers: int) -> int:
+    """Networks that a worker may hold beside its own.
 
-
-def _pending(futures: Mapping[str, Any]) -> list[str]:
-    return sorted(worker for worker, future in futures.items() if future.status == "pending")
+    The last average and its velocity; what is averaged, and what comes of it. Of one worker: a copy on its way to the driver.
+    """
+    return 2 + min(FAN, n_workers) + 1 if n_workers > 1 else 2
 
 
 class Cluster:
@@ -174,7 +169,7 @@ class Cluster:
         )
 
     def _n_slots(self) -> int:
-        return max(1, sum(member.n_threads for member in self.crew.members.alive.values()))
+        return capacity.slots(self.crew.members.alive)
 
     def _share(self, member: Member) -> float:
         """Of the training table, by threads."""
@@ -204,55 +199,17 @@ class Cluster:
 
     def portion(self, found: Scan, validation: Scan | None) -> Portion:
         """The share of the strongest worker, and a block more."""
-        members = self.crew.members.alive.values()
-        most = max(member.n_threads for member in members)
-        share = most / self._n_slots()
-        largest = [max((piece.n for piece in self._pieces(s)), default=0) if s else 0 for s in (found, validation)]
-        n_rows = min(found.n_rows, int(share * found.n_rows) + largest[0])
-        n_validation = min(validation.n_rows, int(share * validation.n_rows) + largest[1]) if validation else 0
-        if self._spread != "shared":
-            n_rows = found.n_rows
-        # The last average and its velocity; what is averaged, what comes of it, and a copy on its way to the driver.
-        n_kept = 2 + min(FAN, len(members)) + 1 if len(members) > 1 else 2
-        n_kept += self._moving_rate is not None  # the consensus
-        return Portion(n_rows, n_validation, most, share, (largest[0], largest[1]), n_kept)
+        pieces = [self._pieces(scanned) if scanned else [] for scanned in (found, validation)]
+        n_kept = copies_of(len(self.crew.members.alive)) + (self._moving_rate is not None)  # and the consensus
+        return capacity.portion(self.crew.members.alive, pieces, n_kept, shares=self._spread == "shared")
 
     def budget(self, source: Source) -> Budget:
-        """Of the worker that has least; workers of one machine share its disk, and its memory where they have no limit."""
-        members = self.crew.members.alive
-        facts = {worker: facts for worker, facts in self.crew.facts.items() if worker in members}
-        hosts = Counter(members[worker].host for worker in facts)
-        disks = Counter((members[worker].host, f["disk"].device) for worker, f in facts.items())
-        rooms = [
-            of_worker(members[worker].memory_limit)
-            if members[worker].memory_limit
-            else of_machine(f["memory"] // hosts[members[worker].host])
-            for worker, f in facts.items()
-        ]
-        free = {
-            worker: f["disk"]._replace(free=f["disk"].free // disks[members[worker].host, f["disk"].device])
-            for worker, f in facts.items()
-        }
-        disk = min(free.values(), key=lambda disk: disk.free)
-        no_disk = next((text for each in free.values() if (text := unusable(each))), None)
-        lazy = source.lazy
-
-        def no_stream() -> str | None:
-            return LOCAL if lazy is None else Partitions(lazy).not_again()
-
-        return Budget(*min(rooms), disk.free, disk.folder, no_disk, no_stream)
+        """Of the worker that has least."""
+        return capacity.budget(self.crew.members.alive, self.crew.facts, source)
 
     def too_small(self, peak: int) -> str | None:
-        """Dask pauses a worker at a share of its limit, and then no round ends there."""
-        pause = float(dask.config.get("distributed.worker.memory.pause") or 1.0)
-        small = {w: m.memory_limit for w, m in self.crew.members.alive.items() if 0 < pause * m.memory_limit < peak}
-        if not small:
-            return None
-        return (
-            f"{len(small)} workers have too little memory, {min(small)} for example {memory.size(min(small.values()))}, of "
-            f"which Dask lets it use {pause:.0%}: up to {memory.size(peak)} may be needed. Raise their memory limit, use more "
-            f"workers, or smaller partitions."
-        )
+        """Whether workers have less than the busiest one may need."""
+        return capacity.too_small(self.crew.members.alive, peak)
 
     def load(
         self,
@@ -335,22 +292,28 @@ class Cluster:
         workers = table.workers()
         rows = self._shares(table, workers)
         starts, stops = portions(self.n_seen, rows), portions(self.n_seen + n, rows)
-        self._begun = self._beginnings(table, workers, starts)
         busy = {w: stop - start for w, start, stop in zip(workers, starts, stops, strict=True) if stop > start}
+        begun = self._beginnings(table, workers, starts)
+        self._begun = {worker: begun[worker] for worker in busy}
         momentum = momentum_of(len(busy), self._n_averages) if self._momentum is None else self._momentum
         self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
         job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
         calls = {
             worker: Call(residence.train, (job, version, mark, place, place + busy[worker], remembers))
             for worker, (mark, place) in self._begun.items()
-            if worker in busy
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
         began, futures = time.monotonic(), {}
         try:
             for worker, call in calls.items():
                 futures[worker] = self.work.submit("train", worker, call.function, *call.arguments)
-            lost = self._in_time(futures, lambda: on_rows(0) if on_rows is not None else None, limit)
+            lost, self._told = self.work.in_time(
+                futures,
+                version,
+                lambda: on_rows(0) if on_rows is not None else None,
+                limit=limit,
+                patience=AS_LONG_AGAIN if self._by_clock else math.inf,
+            )
         except BaseException as error:
             self._break_off(futures, error)
             raise
@@ -380,39 +343,6 @@ class Cluster:
         strengths = self.crew.strengths()
         most = max(strengths[worker] for worker in workers)
         return [max(1, round(1000 * strengths[worker] / most)) for worker in workers]
-
-    def _in_time(self, futures: Mapping[str, Any], on_poll: Callable[[], None], limit: float) -> set[str]:
-        """Wait for a round; returns the workers that were lost.
-
-        When half of them are done, the others get as long again; then they are to end between two rows, and what they have
-        learned counts.
-        """
-        began, told = time.monotonic(), 0.0
-        deadline = math.inf
-        self._told = set()
-
-        def watch() -> None:
-            nonlocal deadline, told
-            on_poll()
-            now = time.monotonic()
-            late = _pending(futures)
-            if not late or 2 * len(late) > len(futures) or not self._by_clock:
-                return
-            deadline = min(deadline, began + max(LEAST_WAIT, AS_LONG_AGAIN * (now - began)))
-            if not told and now > deadline:
-                told = now
-                self._told = set(late)
-                self._say(f"not waited for: {', '.join(late)}, {now - began:.1f} s after the round began")
-                self.work.tell_to_stop(late, self.crew.version, waits=False)
-            elif told and now > told + STOPPING:
-                raise _LateError
-
-        try:
-            return self.work.wait(futures, watch, limit=limit)
-        except _LateError:
-            late = _pending(futures)
-            self.work.cancel([futures[worker] for worker in late])
-            return {*late, *self.work.wait({w: f for w, f in futures.items() if w not in late})}
 
     def _accept(self, futures: Mapping[str, Any], lost: set[str]) -> None:
         """Keep what was trained for the average; rows of the lost count as not learned, so that they are made up for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -28,6 +29,8 @@ LOOK = 0.5
 STEP = 600.0
 #: Seconds that workers get to end what they were told to end.
 STOPPING = 15.0
+#: Seconds that a round lasts before anybody is told so, at least.
+LEAST_WAIT = 2.0
 
 
 class Call(NamedTuple):
@@ -44,10 +47,11 @@ class Work:
     gone, or knows nothing of the job any more, is *lost*: the caller decides what becomes of it.
     """
 
-    def __init__(self, client: Any, members: Members, job: str, timeout: float) -> None:
+    def __init__(self, client: Any, members: Members, job: str, timeout: float, say: Callable[[str], None]) -> None:
         self.client = client
         self.members = members
         self.job = job
+        self.say = say
         self.timeout = timeout  #: seconds to wait for a worker when there is none
         self.on_wait: Callable[[], None] = lambda: (
             None
@@ -268,6 +272,39 @@ class Work:
             if found:
                 return found[0]
 
+    def in_time(
+        self, futures: Mapping[str, Any], version: int, on_poll: Callable[[], None], *, limit: float, patience: float
+    ) -> tuple[set[str], set[str]]:
+        """Wait for a round; returns the workers that were lost, and those that were told to end it.
+
+        When half of them are done, the others get until `patience` times as long since the round began; then they are to end
+        between two rows, and what they have learned counts. Those that do not even end are lost.
+        """
+        began, deadline, told_at = time.monotonic(), math.inf, math.inf
+        told: set[str] = set()
+
+        def watch() -> None:
+            nonlocal deadline, told_at
+            on_poll()
+            now, late = time.monotonic(), _pending(futures)
+            if not late or 2 * len(late) > len(futures):
+                return
+            deadline = min(deadline, began + max(LEAST_WAIT, patience * (now - began)))
+            if not told and now > deadline:
+                told.update(late)
+                told_at = now
+                self.say(f"not waited for: {', '.join(late)}, {now - began:.1f} s after the round began")
+                self.tell_to_stop(late, version, waits=False)
+            elif now > told_at + STOPPING:
+                raise _LateError
+
+        try:
+            return self.wait(futures, watch, limit=limit), told
+        except _LateError:
+            late = _pending(futures)
+            self.cancel([futures[worker] for worker in late])
+            return {*late, *self.wait({w: f for w, f in futures.items() if w not in late})}, told
+
     def tell_to_stop(self, workers: Sequence[str], version: int, *, waits: bool = True) -> None:
         """Have workers end a round between two rows."""
         within(
@@ -290,6 +327,14 @@ class Work:
             late = {worker for worker, future in futures.items() if future.status != "finished"}
             self.cancel([futures[worker] for worker in late])
             return late
+
+
+class _LateError(Exception):
+    """Workers did not end a round that they were to end."""
+
+
+def _pending(futures: Mapping[str, Any]) -> list[str]:
+    return sorted(worker for worker, future in futures.items() if future.status == "pending")
 
 
 def _worker(key: Any) -> str:

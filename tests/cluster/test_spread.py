@@ -18,7 +18,7 @@ from distributed.utils_test import gen_cluster
 from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
-from dask_dl.cluster import crew, driver
+from dask_dl.cluster import crew, work
 from dask_dl.cluster.station import Station
 from dask_dl.errors import DaskDLWarning, SchemaError, StorageError
 from dask_dl.frame.shelves import OnDisk
@@ -387,7 +387,7 @@ async def test_a_disk_that_is_full_when_blocks_move_leaves_them_where_they_are(c
 @two_workers
 async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
     """It is told to end, and what it has learned counts."""
-    inner, shares, times, before = Station.train, [], [], driver.LEAST_WAIT
+    inner, shares, times, before = Station.train, [], [], work.LEAST_WAIT
 
     def slow(station, start, stop, on_rows=None):
         if get_worker().address != a.address or len(times) >= 3:
@@ -402,14 +402,14 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
         times.append(time.monotonic())
         shares.append(record["samples"])
 
-    driver.LEAST_WAIT = 0.5
+    work.LEAST_WAIT = 0.5
     Station.train = slow
     try:
         model = await DeepLearningRegressor(**rounds(2000) | {"epochs": 20}).fit(
             parted(make_table()), "y", callbacks=[look]
         )
     finally:
-        Station.train, driver.LEAST_WAIT = inner, before
+        Station.train, work.LEAST_WAIT = inner, before
     learned = np.diff([0, *shares])
     assert all(
         900 < n < 1900 for n in learned[:3]
@@ -420,7 +420,7 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
 
 @two_workers
 async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
-    inner, before, begun = Station.train, driver.LEAST_WAIT, {a.address: [], b.address: []}
+    inner, before, begun = Station.train, work.LEAST_WAIT, {a.address: [], b.address: []}
 
     def slow(station, start, stop, on_rows=None):
         home, n_before = get_worker().address, station.replica.n_seen
@@ -434,12 +434,12 @@ async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
             begun[home].append((start, start + station.replica.n_seen - n_before))
         return 0.0
 
-    driver.LEAST_WAIT = 0.3
+    work.LEAST_WAIT = 0.3
     Station.train = slow
     try:
         model = await DeepLearningRegressor(**rounds(1000) | {"epochs": 2}).fit(parted(make_table()), "y")
     finally:
-        Station.train, driver.LEAST_WAIT = inner, before
+        Station.train, work.LEAST_WAIT = inner, before
     assert model.model_.n_seen == 4000
     for shares in begun.values():
         assert shares[0][0] == 0 and all(one[1] == two[0] for one, two in itertools.pairwise(shares))
@@ -449,26 +449,26 @@ async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
 
 @two_workers
 async def test_a_reproducible_training_waits(c, s, a, b):
-    inner, before, ended = Station.train, driver.LEAST_WAIT, []
+    inner, before, ended = Station.train, work.LEAST_WAIT, []
 
     def slow(station, start, stop, on_rows=None):
         time.sleep(1.0 if get_worker().address == a.address else 0.0)
         ended.append(stop - start)
         return inner(station, start, stop, on_rows)
 
-    driver.LEAST_WAIT = 0.1
+    work.LEAST_WAIT = 0.1
     Station.train = slow
     try:
         given = rounds(1000) | {"reproducible": True, "epochs": 1}
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y")
     finally:
-        Station.train, driver.LEAST_WAIT = inner, before
+        Station.train, work.LEAST_WAIT = inner, before
     assert model.model_.n_seen == 2000 and len(ended) == 4 and model.n_iter_ == 2
 
 
 @two_workers
 async def test_a_straggler_that_does_not_even_stop_is_lost(c, s, a, b):
-    inner, before = Station.train, (driver.LEAST_WAIT, driver.STOPPING)
+    inner, before = Station.train, (work.LEAST_WAIT, work.STOPPING)
     hung = []
 
     def hang(station, start, stop, on_rows=None):
@@ -477,13 +477,13 @@ async def test_a_straggler_that_does_not_even_stop_is_lost(c, s, a, b):
             time.sleep(4)
         return inner(station, start, stop, on_rows)
 
-    driver.LEAST_WAIT = driver.STOPPING = 0.3
+    work.LEAST_WAIT = work.STOPPING = 0.3
     Station.train = hang
     try:
         model = await DeepLearningRegressor(**rounds(1000)).fit(parted(make_table()), "y")
     finally:
         Station.train = inner
-        driver.LEAST_WAIT, driver.STOPPING = before
+        work.LEAST_WAIT, work.STOPPING = before
     assert model.model_.n_seen == 8000
     await nothing_left(s, a, b)
 

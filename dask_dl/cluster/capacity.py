@@ -1,0 +1,100 @@
+"""What the workers of a cluster have, and how much of the work the busiest of them will get."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import dask
+
+from dask_dl import memory
+from dask_dl.cluster.machine import of_machine, of_worker, unusable
+from dask_dl.cluster.place import Portion
+from dask_dl.cluster.reading import Partitions
+from dask_dl.storage import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_dl.cluster.members import Member
+    from dask_dl.cluster.placement import Piece
+    from dask_dl.frame.source import Source
+
+#: Why a table cannot be read again and again by the workers.
+LOCAL = "the table is in this process. Save it to Parquet first, and train from there."
+
+
+def slots(members: Mapping[str, Member]) -> int:
+    """Threads of all workers."""
+    return max(1, sum(member.n_threads for member in members.values()))
+
+
+def portion(members: Mapping[str, Member], pieces: Sequence[Sequence[Piece]], n_kept: int, *, shares: bool) -> Portion:
+    """Of the worker with most threads: its share of the rows, and a block more.
+
+    Parameters
+    ----------
+    members : mapping
+        The workers by address.
+    pieces : sequence of sequence of Piece
+        Blocks of the training and of the validation table.
+    n_kept : int
+        See `Portion`.
+    shares : bool
+        Whether workers share the training table; else each may have all of it.
+    """
+    most = max(member.n_threads for member in members.values())
+    share = most / slots(members)
+    rows: list[int] = []
+    largest: list[int] = []
+    for blocks in pieces:
+        n = sum(piece.n for piece in blocks)
+        largest.append(max((piece.n for piece in blocks), default=0))
+        rows.append(min(n, int(share * n) + largest[-1]) if shares or rows else n)
+    return Portion(rows[0], rows[1], most, share, (largest[0], largest[1]), n_kept)
+
+
+def budget(members: Mapping[str, Member], facts: Mapping[str, Mapping[str, Any]], source: Source) -> Budget:
+    """Of the worker that has least; workers of one machine share its disk, and its memory where they have no limit.
+
+    Parameters
+    ----------
+    members : mapping
+        The workers by address.
+    facts : mapping
+        What they said of themselves: `environment.describe`.
+    source : Source
+        The training table.
+    """
+    known = {worker: facts[worker] for worker in members if worker in facts}
+    lazy = source.lazy
+
+    def no_stream() -> str | None:
+        return LOCAL if lazy is None else Partitions(lazy).not_again()
+
+    if not known:
+        return Budget(0, "", 0, "", "nobody has said what disks there are", no_stream)
+    hosts = Counter(members[worker].host for worker in known)
+    disks = Counter((members[worker].host, about["disk"].device) for worker, about in known.items())
+    rooms, free = [], []
+    for worker, about in known.items():
+        member, disk = members[worker], about["disk"]
+        own = about["memory"] // hosts[member.host]
+        rooms.append(of_worker(member.memory_limit) if member.memory_limit else of_machine(own))
+        free.append(disk._replace(free=disk.free // disks[member.host, disk.device]))
+    least = min(free, key=lambda disk: disk.free)
+    no_disk = next((text for disk in free if (text := unusable(disk))), None)
+    return Budget(*min(rooms), least.free, least.folder, no_disk, no_stream)
+
+
+def too_small(members: Mapping[str, Member], peak: int) -> str | None:
+    """What to say of workers that Dask would pause, after which no round ends there; None when there are none."""
+    pause = float(dask.config.get("distributed.worker.memory.pause") or 1.0)
+    small = {w: m.memory_limit for w, m in members.items() if 0 < pause * m.memory_limit < peak}
+    if not small:
+        return None
+    return (
+        f"{len(small)} workers have too little memory, {min(small)} for example {memory.size(min(small.values()))}, of "
+        f"which Dask lets it use {pause:.0%}: up to {memory.size(peak)} may be needed. Raise their memory limit, use more "
+        f"workers, or smaller partitions."
+    )
