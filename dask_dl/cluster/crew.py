@@ -275,9 +275,15 @@ class Crew:
             self.speeds[worker] = speed if before is None else before + NEWNESS * (speed - before)
 
     def level(self, table: Table) -> None:
-        """Have blocks moved from slow workers to fast ones, when that is worth it."""
+        """Have blocks moved from slow workers to fast ones, when that is worth it; not where nobody is clocked."""
         now = time.monotonic()
-        if not self._is_level or self._moving or now - self._moved_at < SECONDS_PER_MOVE or table.spread != "shared":
+        if (
+            not self.speeds
+            or not self._is_level
+            or self._moving
+            or now - self._moved_at < SECONDS_PER_MOVE
+            or table.spread != "shared"
+        ):
             return
         strengths = self.strengths()
         rows = {worker: table.n_used_of(worker) for worker in strengths}
@@ -317,7 +323,8 @@ class Crew:
             for worker, name, k in moving:
                 pieces = enumerate(self.tables[name].pieces)
                 unwanted.setdefault(worker, []).extend((name, b) for b, piece in pieces if piece.partition == k)
-            self.work.wait({w: f for w, f in moving.items() if f.status == "pending"})
+            with contextlib.suppress(StorageError, SchemaError):
+                self.work.wait({w: f for w, f in moving.items() if f.status == "pending"})
             self.work.run(
                 "move", {w: Call(residence.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
             )

@@ -423,9 +423,9 @@ class Cluster:
         for worker, (mark, place) in self._begun.items():
             if worker in reports:
                 self._places[worker] = mark, place + reports[worker].n_trained
-                self.crew.clock(worker, reports[worker].n_trained, reports[worker].seconds)
-        if self._by_clock:
-            self.crew.level(self.crew.tables["training"])
+                if self._by_clock:
+                    self.crew.clock(worker, reports[worker].n_trained, reports[worker].seconds)
+        self.crew.level(self.crew.tables["training"])
         for worker, other in reports.items():
             before = self._threads.get(worker)
             self._threads[worker] = other.threads

@@ -117,12 +117,12 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self.trained = (0, 0.0)  #: rows of the round, and seconds that they took
         self.used = time.monotonic()
 
-    def open(self, wanted: Wanted) -> tuple[Station, Blocks]:
+    def open(self, making: Making, wanted: Wanted) -> tuple[Station, Blocks]:
         """The table that blocks are wanted for. Raises GoneError when they are wanted no more."""
         with self._opening:  # partitions are read by several threads
             if self.term != wanted.term:
                 raise GoneError(f"{self.address} was taken for lost while it read.")
-            return self.station, self.station.open(wanted.table, wanted.starts, wanted.keeping, wanted.storage)
+            return self.station, self.station.open(wanted.table, making.starts, making.keeping, making.storage)
 
     def _look(self) -> None:
         if time.monotonic() - self.used > LEASE and not self._turn.locked():
@@ -176,14 +176,20 @@ def scan_merged(parts: Sequence[Scan], schema: Schema) -> Scan:
     return scan
 
 
-class Wanted(NamedTuple):
-    """What becomes of the blocks of a table on a worker."""
+class Making(NamedTuple):
+    """How a table becomes blocks, wherever that is."""
 
-    job: str
-    table: str
+    recipe: Recipe
     starts: NDArray[np.int64]  #: of all blocks of the table
     keeping: Keeping
     storage: Storage
+
+
+class Wanted(NamedTuple):
+    """What becomes of blocks on a worker."""
+
+    job: str
+    table: str
     term: int  #: of the worker: what was asked for before the driver took it for lost comes too late
     staged: bool  #: whether they do not take part in the training yet
 
@@ -195,31 +201,33 @@ class Held(NamedTuple):
     n_used: dict[int, int]  #: block -> rows that count
 
 
-def encode(part: pd.DataFrame, recipe: Recipe, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
+def encode(part: pd.DataFrame, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
     """Partition k, n rows when it was scanned, becomes blocks of this worker."""
-    rows = encode_partition(part, recipe, k, n)
+    rows = encode_partition(part, making.recipe, k, n)
     is_cut = len(pieces) > 1 or any(piece.n < n for piece in pieces.values())
-    copies = is_cut and wanted.storage.mode == "memory"  # so that the rest of the partition is released
+    copies = is_cut and making.storage.mode == "memory"  # so that the rest of the partition is released
     blocks = {block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}
-    return keep({b: cut.map(np.copy) if copies else cut for b, cut in blocks.items()}, wanted)
+    return keep({b: cut.map(np.copy) if copies else cut for b, cut in blocks.items()}, making, wanted)
 
 
-def encode_again(partition: bytes, recipe: Recipe, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
+def encode_again(partition: bytes, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
     """The same of a partition that this process can read by itself, as often as it likes: its pickled graph and key."""
 
     def read(piece: Piece | None = None) -> Rows:
         graph, key = pickle.loads(partition)
-        rows = encode_partition(dask.get(graph, key), recipe, k, n)
+        rows = encode_partition(dask.get(graph, key), making.recipe, k, n)
         return rows if piece is None else rows.cut(piece.lo, piece.hi)
 
     rows, again = read(), {block: partial(read, piece) for block, piece in pieces.items()}
-    return keep({block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}, wanted, again)
+    return keep({block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}, making, wanted, again)
 
 
-def keep(blocks: dict[int, Rows], wanted: Wanted, again: Mapping[int, Callable[[], Rows]] = NEVER) -> Held:
+def keep(
+    blocks: dict[int, Rows], making: Making, wanted: Wanted, again: Mapping[int, Callable[[], Rows]] = NEVER
+) -> Held:
     """Encoded blocks become this worker's."""
     home = residence(wanted.job)
-    station, store = home.open(wanted)
+    station, store = home.open(making, wanted)
     try:
         # What came over the network is read-only, which would be a type of its own for the compiler.
         shelved = {
@@ -227,7 +235,7 @@ def keep(blocks: dict[int, Rows], wanted: Wanted, again: Mapping[int, Callable[[
             for k, rows in blocks.items()
         }
     except StorageError:
-        home.open(wanted)  # its folder may have been removed meanwhile, rightly
+        home.open(making, wanted)  # its folder may have been removed meanwhile, rightly
         raise
     if wanted.staged:  # beside a round that is trained
         drop_staged(wanted.job, [(wanted.table, k) for k in shelved])  # of an attempt that nobody heard of

@@ -11,7 +11,7 @@ import numpy as np
 from dask_dl.cluster import residence
 from dask_dl.cluster.placement import placed
 from dask_dl.cluster.reading import Partitions, encoded, scanned
-from dask_dl.cluster.residence import GoneError, Held, Wanted
+from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
 from dask_dl.errors import ClusterError, SchemaError
 from dask_dl.frame.blocks import encode_partition
 from dask_dl.frame.scan import checked, scan
@@ -199,17 +199,17 @@ class Table:
             for k in sorted(blocks):
                 piece = self.pieces[k]
                 wanted.setdefault(worker, {}).setdefault(piece.partition, {})[k] = piece
+        # With the levels of all categories, and thousands of blocks, it may be large: it travels once, not with every task.
+        making = self._work.send(Making(self._recipe, self.starts, self.keeping, self._storage))
         if self._partitions is None:
             return {
-                (worker, k): self._sent(worker, k, pieces, staged=staged)
+                (worker, k): self._sent(making, worker, k, pieces, staged=staged)
                 for worker, by_partition in wanted.items()
                 for k, pieces in by_partition.items()
             }
-        # With the levels of all categories a recipe may be large: it travels once, and not with every task.
-        recipe = self._work.send(self._recipe)
         arguments = {
             worker: {
-                k: (recipe, k, self._found.rows[k], pieces, self._wanted(worker, staged=staged))
+                k: (making, k, self._found.rows[k], pieces, self._wanted(worker, staged=staged))
                 for k, pieces in by_partition.items()
             }
             for worker, by_partition in wanted.items()
@@ -217,14 +217,14 @@ class Table:
         return encoded(self._work, self._partitions, arguments, again=self._storage.mode == "stream")
 
     def _wanted(self, worker: str, *, staged: bool) -> Wanted:
-        return Wanted(self._work.job, self.name, self.starts, self.keeping, self._storage, self.term(worker), staged)
+        return Wanted(self._work.job, self.name, self.term(worker), staged)
 
-    def _sent(self, worker: str, k: int, pieces: Mapping[int, Piece], *, staged: bool) -> Any:
+    def _sent(self, making: Any, worker: str, k: int, pieces: Mapping[int, Piece], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
         rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
         blocks = {block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}
         data = self._work.send(blocks, worker)
-        return self._work.submit("encode", worker, residence.keep, data, self._wanted(worker, staged=staged))
+        return self._work.submit("encode", worker, residence.keep, data, making, self._wanted(worker, staged=staged))
 
     def explained(self, key: tuple[str, int], error: Exception) -> Exception:
         """An error of a task that reads, in the words of one that is raised without a cluster."""
