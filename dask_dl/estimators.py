@@ -199,10 +199,15 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         ParameterError
             All mistakes in the parameters, before anything is read.
         SchemaError
-            What is wrong with the tables, before training starts.
+            What is wrong with the tables, before training starts; or a streamed table that changed meanwhile.
+        StorageError
+            When encoded rows cannot be written to the local disk, or read from it.
+        ClusterError
+            When the workers cannot do the work, or none is left (NoWorkersError).
         DivergedError
-            When weights leave the finite numbers or explode, again and again, though steps were halved. What was learned
-            before stays usable: `predict`, `save` and `history_` work after the error.
+            When weights leave the finite numbers or explode, again and again, though steps were halved.
+
+        What was learned before rounds failed stays usable: `predict`, `save` and `history_` work after the error.
 
         Notes
         -----

@@ -467,6 +467,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         n_bytes=n_bytes,
         bytes_per_row=row,
         largest_block=blocks[0] * row,
+        fixed=e["reproducible"],
     )
 
 

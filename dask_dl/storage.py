@@ -45,6 +45,7 @@ def decide(
     n_bytes: int,
     bytes_per_row: int,
     largest_block: int,
+    fixed: bool = False,
 ) -> Decision:
     """Choose by the bytes that encoded rows take, the memory and the disk of the process that has most of them.
 
@@ -58,6 +59,8 @@ def decide(
         Of the encoded rows of both tables, and of one of them.
     largest_block : int
         Bytes of the largest block.
+    fixed : bool
+        Whether the same is to be chosen on every machine, because the order of rows depends on it.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def decide(
             return IN_MEMORY
         least = max(LEAST_WINDOW, BLOCKS_PER_WINDOW * largest_block if mode == "stream" else 0)
         most = max(MOST_WINDOW, 4 * least)
-        if not budget.memory:
+        if fixed or not budget.memory:
             return Storage(mode, most)
         # What memory leaves for two windows and their order, within limits.
         rest = budget.memory - need(Storage(mode, 0)).peak
@@ -94,8 +97,8 @@ def decide(
             raise SchemaError(f"storage='stream': {cannot}")
         return decision(requested, "asked for")
     whole = need(IN_MEMORY)
-    if not budget.memory:
-        return decision("memory", "no limit is known")
+    if fixed or not budget.memory:
+        return decision("memory", "reproducible=True" if fixed else "no limit is known")
     if whole.peak <= budget.memory:
         return decision("memory", f"at most {size(whole.peak)} of {budget.of}")
     full = f"{size(n_bytes)} do not fit into the {size(budget.disk)} that are free in {budget.folder}"
