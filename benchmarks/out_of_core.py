@@ -74,6 +74,7 @@ class Watch:
         self._over.set()
         for thread in self._threads:
             thread.join()
+        print(f"peak of a worker: {self.peak / 1e6:.0f} MB", flush=True)
 
     def _forget_pages(self) -> None:
         while not self._over.wait(5.0):

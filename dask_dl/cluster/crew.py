@@ -301,7 +301,8 @@ class Crew:
             return
         self._is_level = True
         for name, table in self.tables.items():
-            wanted = table.wanted(self.strengths(name))
+            wanted, is_all = table.few(table.wanted(self.strengths(name)))
+            self._is_level = self._is_level and is_all  # the others when these have arrived
             try:
                 sent = table.send(wanted, staged=True) if wanted else {}
                 if wanted:
@@ -319,6 +320,7 @@ class Crew:
             arrived, lost = self.work.results(moving, self.work.wait(moving))
         except (StorageError, SchemaError) as error:  # whoever has them goes on with them
             self._say(f"blocks stay where they are: {error}")
+            self._is_level = True
             unwanted: dict[str, list[tuple[str, int]]] = {}
             for worker, name, k in moving:
                 pieces = enumerate(self.tables[name].pieces)
@@ -329,7 +331,7 @@ class Crew:
                 "move", {w: Call(residence.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
             )
             return
-        self._is_level = not lost
+        self._is_level = self._is_level and not lost
         taken: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in self.taking_part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from dask_dl.frame.scan import checked, scan
 from dask_dl.frame.source import unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.work import Work
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 READING = 3600.0
 #: How often blocks are read again after workers were lost.
 ATTEMPTS = 20
+#: Partitions that wait on a worker to be read, at most.
+PER_WAVE = 32
 
 
 def scan_on(work: Work, source: Source, task: str, progress: Callable[[int, int], None] | None) -> Scan:
@@ -95,6 +98,7 @@ class Table:
         self._work, self._source, self._found, self._recipe = work, source, found, recipe
         self.keeping, self._storage = keeping, storage
         self._partitions = None if source.lazy is None else Partitions(source.lazy)
+        self._shares_work = self._partitions is not None and self._partitions.shares_work() is not None
         self.starts = np.cumsum([0, *(piece.n for piece in self.pieces)], dtype=np.int64)
 
     def workers(self) -> list[str]:
@@ -159,21 +163,61 @@ class Table:
             missing = self.missing
             if not missing:
                 return
-            wanted = self.wanted(strengths())
-            try:
-                futures = self.send({worker: blocks & missing for worker, blocks in wanted.items()})
-            except GoneError:
-                continue
+            todo = {worker: sorted(blocks & missing) for worker, blocks in self.wanted(strengths()).items()}
+            with contextlib.suppress(GoneError):
+                self._read(todo, progress)
+        raise ClusterError(f"{self._source.label} could not be read: workers were lost {ATTEMPTS} times.")
 
-            def on_poll(futures: Mapping[Any, Any] = futures) -> None:
+    def _read(self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None) -> None:
+        """Have workers read blocks, wave after wave, until somebody is lost. Raises GoneError."""
+        waves = list(self._waves(todo))
+        n_done, n_all = 0, sum(len(self._by_partition(wave)) for wave in waves)
+        making = self._making()
+        for wave in waves:
+            futures = self.send(wave, making)
+
+            def on_poll(futures: Mapping[Any, Any] = futures, n_done: int = n_done) -> None:
                 if progress is not None:
-                    progress(sum(future.status == "finished" for future in futures.values()), len(futures))
+                    progress(n_done + sum(future.status == "finished" for future in futures.values()), n_all)
 
             lost = self._work.wait(futures, on_poll, limit=READING, explain=self.explained)
-            held, _ = self._work.results(futures, lost)
+            held, lost = self._work.results(futures, lost)
             for answer in held.values():
                 self.settle(answer)
-        raise ClusterError(f"{self._source.label} could not be read: workers were lost {ATTEMPTS} times.")
+            if lost:
+                return
+            n_done += len(futures)
+
+    def _waves(self, todo: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[int]]]:
+        """Cut what is to be read, so that only some partitions wait on a worker: the graph of each may be large.
+
+        Not where partitions share work, which is then done once.
+        """
+        size = sys.maxsize if self._shares_work else PER_WAVE
+        queues = {worker: self._grouped(blocks) for worker, blocks in todo.items() if blocks}
+        while queues:
+            yield {worker: [k for group in queue[:size] for k in group] for worker, queue in queues.items()}
+            queues = {worker: queue[size:] for worker, queue in queues.items() if len(queue) > size}
+
+    def _grouped(self, blocks: Iterable[int]) -> list[list[int]]:
+        """Blocks by partition."""
+        groups: dict[int, list[int]] = {}
+        for k in blocks:
+            groups.setdefault(self.pieces[k].partition, []).append(k)
+        return list(groups.values())
+
+    def _by_partition(self, place: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], dict[int, Piece]]:
+        """Blocks of every worker and partition."""
+        found: dict[tuple[str, int], dict[int, Piece]] = {}
+        for worker, blocks in place.items():
+            for k in sorted(blocks):
+                found.setdefault((worker, self.pieces[k].partition), {})[k] = self.pieces[k]
+        return found
+
+    def few(self, wanted: Mapping[str, Iterable[int]]) -> tuple[dict[str, list[int]], bool]:
+        """The first wave of blocks, and whether that is all of them."""
+        waves = self._waves({worker: sorted(blocks) for worker, blocks in wanted.items()})
+        return next(waves, {}), next(waves, None) is None
 
     def settle(self, answer: Held) -> None:
         """Note who holds blocks."""
@@ -192,28 +236,25 @@ class Table:
                     self.held[other] -= twice
         return given
 
-    def send(self, place: Mapping[str, Iterable[int]], *, staged: bool = False) -> dict[tuple[str, int], Any]:
-        """Futures of blocks that are read and encoded by their workers, by worker and partition."""
-        wanted: dict[str, dict[int, dict[int, Piece]]] = {}
-        for worker, blocks in place.items():
-            for k in sorted(blocks):
-                piece = self.pieces[k]
-                wanted.setdefault(worker, {}).setdefault(piece.partition, {})[k] = piece
-        # With the levels of all categories, and thousands of blocks, it may be large: it travels once, not with every task.
-        making = self._work.send(Making(self._recipe, self.starts, self.keeping, self._storage))
+    def _making(self) -> Any:
+        """With the levels of all categories, and thousands of blocks, it may be large: it travels once, not with every task."""
+        return self._work.send(Making(self._recipe, self.starts, self.keeping, self._storage))
+
+    def send(
+        self, place: Mapping[str, Iterable[int]], making: Any = None, *, staged: bool = False
+    ) -> dict[tuple[str, int], Any]:
+        """Futures of blocks that are read and encoded by their workers, by worker and partition. Raises GoneError."""
+        making = making or self._making()
+        found = self._by_partition(place)
         if self._partitions is None:
             return {
                 (worker, k): self._sent(making, worker, k, pieces, staged=staged)
-                for worker, by_partition in wanted.items()
-                for k, pieces in by_partition.items()
+                for (worker, k), pieces in found.items()
             }
-        arguments = {
-            worker: {
-                k: (making, k, self._found.rows[k], pieces, self._wanted(worker, staged=staged))
-                for k, pieces in by_partition.items()
-            }
-            for worker, by_partition in wanted.items()
-        }
+        arguments: dict[str, dict[int, tuple[Any, ...]]] = {}
+        for (worker, k), pieces in found.items():
+            more = making, k, self._found.rows[k], pieces, self._wanted(worker, staged=staged)
+            arguments.setdefault(worker, {})[k] = more
         return encoded(self._work, self._partitions, arguments, again=self._storage.mode == "stream")
 
     def _wanted(self, worker: str, *, staged: bool) -> Wanted:

@@ -18,7 +18,7 @@ from distributed.utils_test import gen_cluster
 from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
-from dask_dl.cluster import crew, work
+from dask_dl.cluster import crew, residence, tables, work
 from dask_dl.cluster.station import Station
 from dask_dl.errors import DaskDLWarning, SchemaError, StorageError
 from dask_dl.frame.shelves import OnDisk
@@ -86,8 +86,8 @@ def test_two_workers_train_small_windows(mode, saved, monkeypatch):
 
     @two_workers
     async def run(c, s, a, b):
-        model = await DeepLearningRegressor(**rounds(500) | {"storage": mode, "epochs": 20}).fit(X, "y")
-        assert model.model_.n_seen == 40_000 and model.score(make_table(500, seed=1), "y") > 0.8
+        model = await DeepLearningRegressor(**rounds(500) | {"storage": mode, "epochs": 8}).fit(X, "y")
+        assert model.model_.n_seen == 16_000 and model.score(make_table(500, seed=1), "y") > 0.6
         assert model.parameters_["storage"] == mode
         assert not files(a, b)
         await nothing_left(s, a, b)
@@ -326,6 +326,37 @@ async def test_a_sorted_table_is_dealt_out_and_not_cut_in_two(c, s, a, b):
     assert sorted(seen) == [list(range(0, 16, 2)), list(range(1, 16, 2))]
 
 
+@two_workers
+async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b):
+    loop, new, waiting, held, before = asyncio.get_running_loop(), [], [], [], tables.PER_WAVE
+    inner = residence.keep
+
+    def spy(*given):
+        waiting.append(sum(str(key).startswith("dask-dl-encode") for key in list(s.tasks)))
+        return inner(*given)
+
+    async def start():
+        return await Worker(s.address, nthreads=1)
+
+    def join(record):
+        if record["iterations"] == 3:
+            new.append(asyncio.run_coroutine_threadsafe(start(), loop).result(30))
+        if new:
+            held.append(sum(len(p.station.tables["training"].blocks) for p in residences(new[0]) if p.station.tables))
+        return bool(held) and held[-1] == 20
+
+    residence.keep, tables.PER_WAVE = spy, 4
+    try:
+        given = rounds(300) | {"epochs": 1e4}
+        await DeepLearningRegressor(**given).fit(parted(make_table(), 60), "y", callbacks=[join])
+    finally:
+        residence.keep, tables.PER_WAVE = inner, before
+    assert len(waiting) == 80 and max(waiting[:8]) <= 8  # those of earlier waves are released later
+    assert held[-1] == 20 and len({*held}) > 3  # a newcomer takes part with its first few
+    await nothing_left(s, a, b, new[0])
+    await new[0].close()
+
+
 # ---- by speed -----------------------------------------------------------------------------------------------------------
 
 
@@ -373,12 +404,12 @@ async def test_a_disk_that_is_full_when_blocks_move_leaves_them_where_they_are(c
             new.append(asyncio.run_coroutine_threadsafe(start(), loop).result(30))
             OnDisk.put = full
 
-    given = rounds(400) | {"epochs": 60, "storage": "disk"}
+    given = rounds(400) | {"epochs": 15, "storage": "disk"}
     try:
         model = await DeepLearningRegressor(**given).fit(parted(make_table(), 18), "y", callbacks=[join])
     finally:
         OnDisk.put = inner
-    assert tried and model.model_.n_seen == 120_000 and model.stopped_by_ == "epochs"
+    assert tried and model.model_.n_seen == 30_000 and model.stopped_by_ == "epochs"
     assert not files(a, b, *new)
     await nothing_left(s, a, b, new[0])
     await new[0].close()
@@ -545,7 +576,7 @@ async def test_elastic_averaging_goes_on_from_a_checkpoint_and_with_a_newcomer(c
 
 @two_workers
 async def test_the_share_of_communication_is_in_the_history(c, s, a, b):
-    given = rounds(-2) | {"epochs": 30, "target_ratio_comm_to_comp": 0.3}
+    given = rounds(-2) | {"epochs": 8, "target_ratio_comm_to_comp": 0.3}
     model = await DeepLearningRegressor(**given).fit(parted(make_table(20_000)), "y")
     shares = model.history_["communication"]
     assert shares.iloc[0] == 0 and shares[1:].between(0.001, 0.999).all()
