@@ -84,7 +84,8 @@ def decide(
     def decision(mode: str, why: str) -> Decision:
         chosen = storage(mode)
         found = need(chosen)
-        chosen = chosen._replace(most_rows=_most_rows(mode, found, budget, n_bytes, bytes_per_row))
+        if not fixed:
+            chosen = chosen._replace(most_rows=_most_rows(mode, found, budget, n_bytes, bytes_per_row))
         if mode == "memory":
             return Decision(chosen, found, why)
         where = f" in {budget.folder}" if mode == "disk" else ""
@@ -101,13 +102,12 @@ def decide(
         return decision("memory", "reproducible=True" if fixed else "no limit is known")
     if whole.peak <= budget.memory:
         return decision("memory", f"at most {size(whole.peak)} of {budget.of}")
-    full = f"{size(n_bytes)} do not fit into the {size(budget.disk)} that are free in {budget.folder}"
+    full = f"{size(n_bytes)} do not fit into {SHARE_OF_DISK:.0%} of the {size(budget.disk)} that are free in {budget.folder}"
     reasons = [f"in memory it would take up to {size(whole.peak)}, more than {budget.of}"]
     modes = ["memory"]
-    for mode, cannot in (
-        ("disk", budget.no_disk or (full if n_bytes > SHARE_OF_DISK * budget.disk else None)),
-        ("stream", no_stream()),
-    ):
+    no_disk = budget.no_disk or (full if n_bytes > SHARE_OF_DISK * budget.disk else None)
+    for mode in ("disk", "stream"):
+        cannot = no_disk if mode == "disk" else no_stream()
         if cannot:
             reasons.append(cannot)
             continue

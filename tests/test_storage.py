@@ -51,7 +51,7 @@ def chosen(requested="auto", n_bytes=1000 * MB, budget=ROOM, largest_block=5 * M
     [
         (199 * MB, {}, "memory", "at most"),
         (201 * MB, {}, "disk", "in memory it would take up to .*, more than 75 % of 400 MB"),
-        (9_100 * MB, {}, "stream", "9.1 GB do not fit into the 10 GB that are free in /scratch"),
+        (9_100 * MB, {}, "stream", "9.1 GB do not fit into 90% of the 10 GB that are free in /scratch"),
         (201 * MB, {"no_disk": "/scratch lies in memory (tmpfs)"}, "stream", "lies in memory"),
         (
             9_100 * MB,

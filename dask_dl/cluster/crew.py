@@ -36,6 +36,8 @@ NEWNESS = 0.3
 SHORTEST = 0.01
 #: Blocks move to faster workers when rounds then take so much less, at the earliest so many seconds after the last time.
 WORTH_MOVING, SECONDS_PER_MOVE = 1.25, 20.0
+#: How often blocks that cannot be written or read where they are to go are tried to be moved.
+MOST_FAILED = 3
 #: Seconds that the cluster gets to say what is installed, and to clean up.
 ASKING = 30.0
 
@@ -74,6 +76,7 @@ class Crew:
         self._moving: dict[tuple[str, str, int], Any] = {}  #: (worker, table, partition) -> future: blocks on their way
         self._is_level = True  #: whether all workers have had their share of blocks
         self._moved_at = time.monotonic()
+        self._n_failed = 0  #: how often blocks could not move
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -141,7 +144,7 @@ class Crew:
 
         For the training table their rows per second, as soon as some were measured. Raises NoWorkersError.
         """
-        members: Mapping[str, Member] = self.taking_part
+        members: Mapping[str, Member] = {w: m for w, m in self.taking_part.items() if w in self.members.alive}
         while not members:
             alive = self.members.wait(self._timeout, self.work.on_wait)
             members = {worker: member for worker, member in alive.items() if worker in self.facts}
@@ -279,6 +282,7 @@ class Crew:
         now = time.monotonic()
         if (
             not self.speeds
+            or self._n_failed >= MOST_FAILED
             or not self._is_level
             or self._moving
             or now - self._moved_at < SECONDS_PER_MOVE
@@ -320,7 +324,8 @@ class Crew:
             arrived, lost = self.work.results(moving, self.work.wait(moving))
         except (StorageError, SchemaError) as error:  # whoever has them goes on with them
             self._say(f"blocks stay where they are: {error}")
-            self._is_level = True
+            self._n_failed += 1
+            self._is_level = self._is_level or self._n_failed >= MOST_FAILED
             unwanted: dict[str, list[tuple[str, int]]] = {}
             for worker, name, k in moving:
                 pieces = enumerate(self.tables[name].pieces)

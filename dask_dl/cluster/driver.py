@@ -43,10 +43,6 @@ if TYPE_CHECKING:
 LONGEST = 3600.0
 #: When half of the workers have ended their share, the others get until so many times that long since the round began.
 AS_LONG_AGAIN = 2.0
-#: When half of the workers have ended their share, the others get until so many times that long since the round began ...
-AS_LONG_AGAIN = 2.0
-#: ... and so many seconds at least.
-LEAST_WAIT = 2.0
 #: Replicas that are averaged in one task, and workers that fetch the average from one worker.
 FAN = 8
 
@@ -328,12 +324,13 @@ class Cluster:
         With other blocks than before, where it would be if it had always had them. Those who all have all rows begin at
         different places of one stream: what they visit together is an epoch.
         """
-        begun = {}
-        for k, (worker, start) in enumerate(zip(workers, starts, strict=True)):
+        begun, offset = {}, 0
+        shares = portions(self.n_rows, self._shares(table, workers))
+        for worker, start, share in zip(workers, starts, shares, strict=True):
             mark = table.mark(worker)
             known, place = self._places.get(worker, (None, 0))
-            offset = k * self.n_rows // len(workers) if table.spread == "replicated" else 0
             begun[worker] = mark, place if known == mark else start + offset
+            offset += share if table.spread == "replicated" else 0
         return begun
 
     def _shares(self, table: Table, workers: Sequence[str]) -> list[int]:
@@ -348,6 +345,7 @@ class Cluster:
         """Keep what was trained for the average; rows of the lost count as not learned, so that they are made up for."""
         self._trained = {worker: future for worker, future in futures.items() if worker not in lost}
         self.crew.lose(lost, "was lost in a round")
+        self._places = {worker: place for worker, place in self._places.items() if worker in self.crew.taking_part}
 
     def _break_off(self, futures: Mapping[str, Any], error: BaseException) -> None:
         """A round that is interrupted ends between two rows, one that diverged for good."""
@@ -378,8 +376,8 @@ class Cluster:
                 self.crew.lose(
                     [w for w in self.crew.taking_part if w in lost and w not in reports], "was lost while averaging"
                 )
-                self._note(reports)
                 self._trained = {}
+                self._note(reports)
                 return
             # Nobody has it, so what was trained is still where it was, except on those that are gone.
             self.crew.look()
@@ -419,7 +417,7 @@ class Cluster:
     def _note(self, reports: Mapping[str, residence.Report]) -> None:
         report = reports[min(reports)]
         self.n_seen = report.n_seen
-        self.busy_seconds = max(each.seconds for each in reports.values())
+        self.busy_seconds = max((reports[worker].seconds for worker in self._begun if worker in reports), default=0.0)
         for worker, (mark, place) in self._begun.items():
             if worker in reports:
                 self._places[worker] = mark, place + reports[worker].n_trained

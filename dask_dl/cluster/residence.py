@@ -228,13 +228,14 @@ def keep(
     """Encoded blocks become this worker's."""
     home = residence(wanted.job)
     station, store = home.open(making, wanted)
+    shelved: dict[int, Block] = {}
     try:
         # What came over the network is read-only, which would be a type of its own for the compiler.
-        shelved = {
-            k: store.shelve(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
-            for k, rows in blocks.items()
-        }
+        for k, rows in blocks.items():
+            shelved[k] = store.shelve(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
     except StorageError:
+        for block in shelved.values():
+            store.shelf.drop(block.handle)
         home.open(making, wanted)  # its folder may have been removed meanwhile, rightly
         raise
     if wanted.staged:  # beside a round that is trained
@@ -263,7 +264,7 @@ def drop_staged(job: str, blocks: Iterable[tuple[str, int]]) -> None:
     home = residence(job)
     for table, k in blocks:
         block = home.staged.pop((table, k), None)
-        if block is not None:
+        if block is not None and table in home.station.tables:
             home.station.tables[table].shelf.drop(block.handle)
 
 

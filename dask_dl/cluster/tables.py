@@ -43,9 +43,16 @@ def scan_on(work: Work, source: Source, task: str, progress: Callable[[int, int]
     for _ in range(ATTEMPTS):
         leaves, root = scanned(work, Partitions(source.lazy), source.schema, task)
 
-        def on_poll(leaves: Sequence[Any] = leaves) -> None:
+        n_all, done = len(leaves), set[int]()
+
+        def on_poll(leaves: Sequence[Any] = leaves, n_all: int = n_all, done: set[int] = done) -> None:
+            # What was found in a partition is large where there are many columns: once it is merged nobody keeps it.
+            finished = {k: leaf for k, leaf in enumerate(leaves) if k not in done and leaf.status == "finished"}
+            if n_all > 1:  # else it is the whole
+                work.release(finished.values())
+            done.update(finished)
             if progress is not None:
-                progress(sum(leaf.status == "finished" for leaf in leaves), len(leaves))
+                progress(len(done), n_all)
 
         def explain(error: Exception, leaves: Sequence[Any] = leaves) -> Exception:
             broken = [k for k, leaf in enumerate(leaves) if leaf.status == "error"]
@@ -184,6 +191,7 @@ class Table:
             held, lost = self._work.results(futures, lost)
             for answer in held.values():
                 self.settle(answer)
+            self._work.release(futures.values())
             if lost:
                 return
             n_done += len(futures)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dask_dl.errors import StorageError
 from dask_dl.frame.order import visiting_places, windows
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Windows:
         at = 0
         for s in segments:
             if self._is_over.is_set():
-                return
+                raise StorageError("the rows are not wanted any more.")
             block, lo, n = (int(v[s]) for v in self._segments[:3])
             self._store.fill(block, lo, buffer.cut(at, at + n))
             at += n

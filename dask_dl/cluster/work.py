@@ -111,6 +111,14 @@ class Work:
                 future.release()
         self._made = list(keep.values())
 
+    def release(self, futures: Iterable[Any]) -> None:
+        """Let go of some of what was made."""
+        gone = {id(future) for future in futures}
+        for future in self._made:
+            if id(future) in gone:
+                future.release()
+        self._made = [future for future in self._made if id(future) not in gone]
+
     def on_each(self, name: str, calls: Mapping[str, Call]) -> dict[str, Any]:
         """A future for every worker."""
         return {worker: self.submit(name, worker, call.function, *call.arguments) for worker, call in calls.items()}
@@ -286,8 +294,10 @@ class Work:
         def watch() -> None:
             nonlocal deadline, told_at
             on_poll()
-            now, late = time.monotonic(), _pending(futures)
-            if not late or 2 * len(late) > len(futures):
+            now = time.monotonic()
+            late = [worker for worker in _pending(futures) if worker in self.members.alive]
+            n_done = sum(future.status == "finished" for future in futures.values())
+            if not late or n_done < len(late):
                 return
             deadline = min(deadline, began + max(LEAST_WAIT, patience * (now - began)))
             if not told and now > deadline:
