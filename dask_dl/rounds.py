@@ -70,6 +70,7 @@ class Rounds:
     _copy_took: float = field(default=0.0, init=False)
     _saved_at: float = field(default_factory=time.monotonic, init=False)
     _halt: str | None = field(default=None, init=False)  #: a signal's reason to stop
+    _is_heard: bool = field(default=False, init=False)  #: whether there was a Ctrl-C
     _pending: str | None = field(default=None, init=False)  #: why the round that is under way is the last
 
     def run(self) -> None:
@@ -278,7 +279,7 @@ class Rounds:
     def _on_rows(self, n: int) -> None:
         """Called ten times a second while a round is trained."""
         self.progress.trained(n)
-        if self.cancelled():
+        if self.cancelled() or (self._is_heard and self._pending != INTERRUPTED):
             raise Halt(INTERRUPTED)
         if self._halt is not None:
             raise Halt(self._halt)
@@ -287,16 +288,30 @@ class Rounds:
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
-        """Where checkpoints are written, SIGTERM (the end of a job's wall time) ends the training after writing one."""
-        if self.save is None or threading.current_thread() is not threading.main_thread():
+        """Note a Ctrl-C, which Python drops where it falls into a finalizer; and where checkpoints are written, SIGTERM.
+
+        SIGTERM, the end of a job's wall time, ends the training after writing one.
+        """
+        if threading.current_thread() is not threading.main_thread():
             yield
             return
+        before: dict[int, Any] = {}
+        on_interrupt = signal.getsignal(signal.SIGINT)
+
+        def heard(number: int, frame: Any) -> None:
+            self._is_heard = True
+            assert callable(on_interrupt), "else this is not set"
+            on_interrupt(number, frame)
 
         def on_signal(_number: int, _frame: Any) -> None:
             self._halt = TERMINATED
 
-        before = signal.signal(signal.SIGTERM, on_signal)
         try:
+            if callable(on_interrupt):
+                before[signal.SIGINT] = signal.signal(signal.SIGINT, heard)
+            if self.save is not None:
+                before[signal.SIGTERM] = signal.signal(signal.SIGTERM, on_signal)
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import signal
 import time
 
 import numpy as np
@@ -218,6 +220,22 @@ def test_the_best_network_is_newer_than_the_copy_and_later_events_are_forgotten(
         course = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     assert scored(course)[:4] == [(1, 10, 10), (2, 20, 10), (3, 30, 10), (4, 40, 10)]
     assert course.stopped_by == "epochs"
+
+
+def test_an_interrupt_that_python_drops_ends_the_training_too():
+    """In a finalizer, or in a callback of a weak reference, KeyboardInterrupt is printed and forgotten."""
+
+    class Dropping(Recorder):
+        def train(self, n, on_rows=None):
+            if self.asked.count("average") == 3:
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.raise_signal(signal.SIGINT)
+            on_rows(0)
+            super().train(n, on_rows)
+
+    course = recorded(Dropping(), each(1000))
+    assert course.stopped_by == "interrupted" and course.n_rounds == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_interrupt_before_divergence_was_seen_saves_sound_weights():
