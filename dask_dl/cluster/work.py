@@ -27,6 +27,8 @@ POLL = 0.1
 LOOK = 0.5
 #: Seconds in which at least one of some tasks must end, where nothing else is said.
 STEP = 600.0
+#: Seconds between two messages to the workers that their driver is alive: many for each lease.
+RENEWAL = residence.LEASE / 10
 #: Seconds that workers get to end what they were told to end.
 STOPPING = 15.0
 #: Seconds that a round lasts before anybody is told so, at least.
@@ -192,7 +194,7 @@ class Work:
     def _look_after(self) -> None:
         """What is to be done now and then, however long something takes."""
         self.on_wait()
-        if time.monotonic() - self._renewed > residence.LEASE / 10:
+        if time.monotonic() - self._renewed > RENEWAL:
             self._renewed = time.monotonic()
             renewing = threading.Thread(
                 target=lambda: self.client.run(residence.renew, self.job, on_error="ignore"),

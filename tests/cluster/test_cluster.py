@@ -17,7 +17,7 @@ from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster import driver, environment, residence
+from dask_dl.cluster import driver, environment, residence, work
 from dask_dl.cluster.crew import Crew
 from dask_dl.cluster.members import Members
 from dask_dl.cluster.reading import Partitions
@@ -504,15 +504,17 @@ async def test_a_fit_that_is_cancelled_while_it_reads_ends_at_once(c, s, a, b):
 
 
 @one_worker
-async def test_the_lease_is_renewed_while_the_driver_waits(c, s, a):
-    before, residence.LEASE = residence.LEASE, 0.5
-    try:
-        table = make_table(400)
-        model = DeepLearningRegressor(**PLAIN)
-        await model.fit(parted(table, 8).map_partitions(slow, meta=table[:0]), "y")
-    finally:
-        residence.LEASE = before
-    assert model.model_.n_seen == 1600
+async def test_the_lease_is_renewed_while_the_driver_waits(c, s, a, monkeypatch):
+    monkeypatch.setattr(work, "RENEWAL", 0.2)
+    table, renewals = make_table(400), set()
+    model = DeepLearningRegressor(**PLAIN)
+    running = asyncio.ensure_future(model.fit(parted(table, 8).map_partitions(slow, meta=table[:0]), "y"))
+    while not running.done():
+        await asyncio.sleep(0.05)
+        renewals |= {home.used for home in residences(a) if "training" not in home.station.tables}
+    await running
+    # The scan alone takes four seconds, in which no task asks for the station.
+    assert len(renewals) >= 5 and model.model_.n_seen == 1600
 
 
 @two_workers
