@@ -31,6 +31,7 @@ class Course:
     training_seconds: float = 0.0  #: of the rounds
     seconds: float = 0.0  #: since `fit` began, in earlier processes
     n_halvings: int = 0  #: of the step, after divergence
+    delta: float | None = field(default=None, kw_only=True)  #: of `Place`
     best: Snapshot | None = None  #: of the history's best event
     confusion: dict[str, Any] = field(default_factory=dict)  #: of the last event: a (K, K) matrix for each table
     best_confusion: dict[str, Any] = field(default_factory=dict)  #: of the best event
@@ -50,6 +51,7 @@ class Course:
             "training_seconds": self.training_seconds,
             "seconds": self.seconds,
             "n_halvings": self.n_halvings,
+            "delta": self.delta,
             "stopped_by": self.stopped_by,
             "best": None if self.best is None else [self.best.n_seen, self.best.n_rounds],
         }

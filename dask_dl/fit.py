@@ -15,6 +15,7 @@ from dask_dl import jit, memory, parameters
 from dask_dl.cluster.station import Setup
 from dask_dl.cluster.twin import Twin
 from dask_dl.course import Course, Snapshot
+from dask_dl.distribution import Distribution
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
@@ -23,6 +24,7 @@ from dask_dl.frame.source import OFFSET, Source
 from dask_dl.frame.target import Target
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
 from dask_dl.model import Model
@@ -140,6 +142,7 @@ class _Problem:
     tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
     encoder: Encoder
     target: Target
+    distribution: Distribution
     topology: Topology
     optimizer: Optimizer
     effective: dict[str, Any]
@@ -168,17 +171,21 @@ def _understood(
     if found.is_binary:
         text = "the target holds only 0 and 1 and is learned as a number; for classes use a classifier, or make it a category."
         warnings.warn(DaskDLWarning(text), stacklevel=5)
-    target = Target.fit(found, task=task, standardize=requested["standardize"])
-    parameters.validate(requested, task=task, n_classes=len(target.classes) or None)
-    effective = parameters.effective(requested, task=task, n_classes=len(target.classes) or None)
+    n_classes = len(found.classes) or None
+    parameters.validate(requested, task=task, n_classes=n_classes)
+    effective = parameters.effective(requested, task=task, n_classes=n_classes)
+    distribution = Distribution.of(effective)
+    _check_range(found, source, distribution)
+    target = Target.fit(found, task=task, standardize=requested["standardize"], link=distribution.link)
     encoder = _fit_encoder(found, effective)
     topology = Topology(
         n_onehot=encoder.n_onehot,
         n_dense=len(encoder.numbers),
         hidden=effective["hidden"],
         n_outputs=len(target.classes) or 1,
-        activation=effective["activation"],
+        activation=effective["activation"].removesuffix("_with_dropout"),
         output="softmax" if target.classes else "linear",
+        dropout=effective["hidden_dropout_ratios"] if any(effective["hidden_dropout_ratios"]) else (),
     )
     if topology.n_parameters > MOST_PARAMETERS:
         raise ParameterError(
@@ -193,7 +200,9 @@ def _understood(
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     tables = {"training": (source, found)}
     if validation is not None:
-        tables["validation"] = validation, _scan_validation(validation, encoder, task, progress, here)
+        scanned = _scan_validation(validation, encoder, task, progress, here)
+        _check_range(scanned, validation, distribution)
+        tables["validation"] = validation, scanned
     identity = Identity(
         source.predictors,
         dict(source.roles),
@@ -206,7 +215,9 @@ def _understood(
         Identity.settings_of(requested),
     )
     seed = effective["random_state"]
-    return _Problem(task, tables, encoder, target, topology, optimizer, effective, seed, threads, identity)
+    return _Problem(
+        task, tables, encoder, target, distribution, topology, optimizer, effective, seed, threads, identity
+    )
 
 
 def _go_on(problem: _Problem, saved: Saved, asked: int | None) -> None:
@@ -263,7 +274,16 @@ def _begin(problem: _Problem, saved: Saved | None, progress: Progress, here: Pla
     unsound = instability(topology, flat)
     if unsound:
         raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
-    setup = Setup(problem.target, topology, problem.optimizer, problem.seed, effective["shuffle_training_data"])
+    setup = Setup(
+        problem.target,
+        topology,
+        problem.optimizer,
+        _objective(problem.distribution, effective),
+        problem.distribution,
+        problem.seed,
+        effective["shuffle_training_data"],
+    )
+    here.delta = course.delta
     here.start(setup, flat, states, course.n_seen, course.n_halvings, lambda now: say_threads(progress, topology, now))
     copy = None if here.is_local else Snapshot(flat, tuple(states), course.n_seen, course.n_rounds)
     return course, copy
@@ -279,6 +299,10 @@ def _rounds(
         measured = {name: here.measure(name) for name in problem.tables}
         course.confusion = {name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None}
         found = {name: m.metrics() for name, m in measured.items()}
+        residuals = measured["training"].residuals
+        if residuals is not None:
+            delta = residuals.quantile(problem.distribution.shape) * problem.target.factor
+            course.delta = here.delta = max(delta, LEAST_DELTA)
         history.add(
             seconds=course.seconds + time.monotonic() - began,
             speed=course.n_seen / course.training_seconds if course.n_seen else 0.0,
@@ -335,6 +359,9 @@ def _rounds(
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.
 BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, NO_WORKERS, FAILED, "callback"}
 
+#: Huber's loss turns linear at this share of the target's deviation at least: at 0 it would teach nothing.
+LEAST_DELTA = 1e-4
+
 #: A network may have as many weights and biases as in H2O (specification, section 1.8).
 MOST_PARAMETERS = 100_000_000
 
@@ -375,6 +402,22 @@ def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
         warnings.warn(DaskDLWarning(text), stacklevel=6)
 
 
+def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:
+    """Whether the distribution allows these targets. Raises SchemaError."""
+    wrong = distribution.forbids(found.least_target)
+    if wrong is not None:
+        raise SchemaError(
+            f"the target of {source.label} is as low as {found.least_target:g}; distribution {distribution.name!r} allows no "
+            f"{wrong} values. Leave these rows out, or use another distribution."
+        )
+
+
+def _objective(distribution: Distribution, e: Mapping[str, Any]) -> Objective:
+    """What the kernels make small; huber starts at 1, in standardised units."""
+    name = e["loss"] if distribution.name in {"bernoulli", "multinomial"} else distribution.name
+    return Objective(KINDS[name], 1.0 if distribution.name == "huber" else distribution.shape)
+
+
 def _optimizer(e: Mapping[str, Any]) -> Optimizer:
     has_momentum = e["momentum_start"] or e["momentum_stable"]
     kind = ADADELTA if e["adaptive_rate"] else MOMENTUM if has_momentum else PLAIN
@@ -393,6 +436,10 @@ def _optimizer(e: Mapping[str, Any]) -> Optimizer:
         l2=e["l2"],
         fast_mode=e["fast_mode"],
         pull=e["elastic_averaging_regularization"] if e["elastic_averaging"] else 0.0,
+        max_w2=e["max_w2"],
+        input_kept=1.0 - e["input_dropout_ratio"],
+        average_activation=e["average_activation"],
+        sparsity_beta=e["sparsity_beta"],
     )
 
 

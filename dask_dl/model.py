@@ -89,8 +89,7 @@ class Model:
 
     def numbers(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
         """Predicted numbers, in the unit of the target."""
-        values = outputs[:, 0].astype(np.float64) / self.target.factor + self.target.shift
-        return pd.Series(values, index=part.index, name="predict")
+        return pd.Series(self.target.decode(outputs[:, 0]), index=part.index, name="predict")
 
     def table(self, part: pd.DataFrame, outputs: NDArray[np.float32], *, keep: Sequence[str] = ()) -> pd.DataFrame:
         """Kept columns, `predict`, and for classes one probability each, side by side; every name once."""
@@ -182,7 +181,8 @@ class Model:
 
     @classmethod
     def _from_parts(cls, arrays: Mapping[str, NDArray[Any]], d: Mapping[str, Any]) -> Model:
-        topology = Topology(**{**d["topology"], "hidden": tuple(d["topology"]["hidden"])})
+        lists = {name: tuple(d["topology"].get(name, ())) for name in ("hidden", "dropout")}
+        topology = Topology(**{**d["topology"], **lists})
         encoder = Encoder.from_json(d["encoder"])
         if (encoder.n_onehot, len(encoder.numbers)) != (topology.n_onehot, topology.n_dense):
             raise ArchiveError("the encoder's inputs are not the network's")

@@ -178,7 +178,8 @@ class Saved:
         if d["metric"] != metric:  # what was best by another metric
             best, history.best = None, None
         counters = (d["n_seen"], d["n_rounds"], d["training_seconds"], d["seconds"], d["n_halvings"])
-        return Course(history, *counters, best, d["confusion"], d["best_confusion"], d["stopped_by"])
+        rest = best, d["confusion"], d["best_confusion"], d["stopped_by"]
+        return Course(history, *counters, *rest, delta=d.get("delta"))  # early files know no delta
 
 
 @dataclass

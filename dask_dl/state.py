@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LANE = 16  #: float32 numbers in 64 bytes: a vector register and a cache line
+N_STORED = 5  #: parts of `Rows` that a table has; the others belong to a visit
 
 
 class Rows(NamedTuple):
@@ -22,6 +23,9 @@ class Rows(NamedTuple):
     target: NDArray[np.float32]  #: (n,): class index, or the target in the units of the output's pre-activation
     weight: NDArray[np.float32]  #: (n,): factor of the loss; empty = 1 for all
     offset: NDArray[np.float32]  #: (n,): added to the output's pre-activation; empty = 0 for all
+    key: NDArray[np.uint64] = np.zeros(0, np.uint64)  #: (n,): what dropout draws from; empty where nothing is drawn
+    #: (n, inputs + hidden units): 0 = dropped, where that is given instead of drawn
+    kept: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
 
     @property
     def n(self) -> int:
@@ -35,6 +39,11 @@ class Rows(NamedTuple):
     def map(self, change: Callable[[Any], Any]) -> Rows:
         """The same with every array changed."""
         return Rows(*map(change, self))
+
+    @property
+    def parts(self) -> tuple[NDArray[Any], ...]:
+        """The arrays."""
+        return tuple(self)
 
     @property
     def nbytes(self) -> int:

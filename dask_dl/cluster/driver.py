@@ -81,6 +81,7 @@ class Cluster:
     """
 
     is_local = False
+    delta: float | None = None
 
     def __init__(
         self,
@@ -295,7 +296,7 @@ class Cluster:
         self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
         job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
         calls = {
-            worker: Call(residence.train, (job, version, mark, place, place + busy[worker], remembers))
+            worker: Call(residence.train, (job, version, mark, place, place + busy[worker], remembers, self.delta))
             for worker, (mark, place) in self._begun.items()
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf

@@ -41,6 +41,8 @@ class Place(Protocol):
     Those from `train` on raise `DivergedError`. A context manager: what it left behind elsewhere is gone at its end.
     """
 
+    delta: float | None  #: the residual from which huber's loss is linear; None for other losses, and before a scoring
+
     @property
     def n_rows(self) -> int:
         """Rows of an epoch."""

@@ -349,7 +349,9 @@ def give(job: str, version: int) -> Given:
         return Given(vectors, velocity, station.replica.n_seen, station.n_halvings, bool(station.consensus))
 
 
-def train(job: str, version: int, mark: int, start: int, stop: int, remembers: bool) -> Contribution:
+def train(
+    job: str, version: int, mark: int, start: int, stop: int, remembers: bool, delta: float | None
+) -> Contribution:
     """Train this worker's share of a round: places [start, stop) of the stream of its rows."""
     home = residence(job)
     with contextlib.suppress(ValueError, KeyError):
@@ -365,6 +367,7 @@ def train(job: str, version: int, mark: int, start: int, stop: int, remembers: b
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
         home.version = -1  # from here on the weights are this worker's own
+        station.turn_at(delta)
         if remembers:
             station.remember()
         assert station.replica is not None

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.distribution import Distribution
     from dask_dl.frame.blocks import Block, Keeping
     from dask_dl.frame.shelves import Shelf
     from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.losses import Objective
     from dask_dl.kernels.steps import Optimizer
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.score.metrics import Measured
@@ -51,8 +53,15 @@ class Setup:
     target: Target
     topology: Topology
     optimizer: Optimizer
+    objective: Objective
+    distribution: Distribution
     seed: int
     shuffle: bool
+
+    @property
+    def drops(self) -> bool:
+        """Whether training drops inputs or units."""
+        return self.optimizer.input_kept < 1 or any(self.topology.dropout)
 
 
 class Station:
@@ -63,13 +72,17 @@ class Station:
     folder : callable, optional
         Makes a folder for blocks on disk.
     order : callable, optional
+    kept : (rows to visit, inputs + hidden units) uint8, optional
         As in `Visits`.
     """
 
     setup: Setup  #: known from `start` on
 
     def __init__(
-        self, folder: Callable[[], Path] | None = None, order: Callable[[int], NDArray[np.int64]] | None = None
+        self,
+        folder: Callable[[], Path] | None = None,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
+        kept: NDArray[np.uint8] | None = None,
     ) -> None:
         self.tables: dict[str, Blocks] = {}
         self.storage = IN_MEMORY
@@ -80,7 +93,7 @@ class Station:
         self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
         self.consensus: tuple[NDArray[np.float32], ...] = ()  #: of elastic averaging: weights, optimizer state
         self.n_halvings = 0  #: of the step
-        self._order = order
+        self._order, self._kept = order, kept
         self._visits: Visits | None = None
         self._samples: dict[str, Rows | None] = {}
 
@@ -143,6 +156,8 @@ class Station:
                 shuffle=setup.shuffle,
                 window=self.storage.window,
                 order=self._order,
+                drops=setup.drops,
+                kept=self._kept,
             )
         return self._visits
 
@@ -151,7 +166,8 @@ class Station:
     def compile(self, setup: Setup) -> None:
         """Get the kernels ready, so that no round waits for the compiler."""
         topology, empty = setup.topology, np.zeros(0, np.float32)
-        replica = self.replica or Replica(topology, setup.optimizer, aligned_zeros(topology.size))
+        flat = aligned_zeros(topology.size)
+        replica = self.replica or Replica(topology, setup.optimizer, setup.objective, flat)
         n_dense, none = padded(topology.n_dense), np.zeros((0, 0), np.int32)
         replica.compile(Rows(np.zeros((0, n_dense), np.float32), none, empty, empty, empty))
 
@@ -166,8 +182,16 @@ class Station:
     ) -> Replica:
         """Make a replica of these weights, which it trains in place."""
         self.setup = setup
-        self.replica = Replica(setup.topology, setup.optimizer, flat, states, n_seen, threads, on_change)
+        self.replica = Replica(
+            setup.topology, setup.optimizer, setup.objective, flat, states, n_seen, threads, on_change
+        )
         return self.replica
+
+    def turn_at(self, delta: float | None) -> None:
+        """Huber's loss is linear from this residual on; None for other losses, and where nothing was scored yet."""
+        assert self.replica is not None
+        if delta is not None:
+            self.replica.objective = self.setup.objective._replace(shape=delta)
 
     def train(self, start: int, stop: int, on_rows: Callable[[int], None] | None = None) -> float:
         """Train the rows at places [start, stop) of the stream; returns the sum of their losses. Raises DivergedError."""
@@ -275,10 +299,8 @@ class Station:
             return None
         if setup.target.classes:
             return metrics.classification(truth.astype(np.int64), outputs, weights)
-        actual, predicted = (
-            v.astype(np.float64) / setup.target.factor + setup.target.shift for v in (truth, outputs[:, 0])
-        )
-        return metrics.regression(actual, predicted, weights)
+        predicted = setup.target.decode(outputs[:, 0])
+        return metrics.regression(setup.target.raw(truth), predicted, weights, setup.distribution)
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Those that count, with their optimizer state: no copies."""

@@ -41,15 +41,20 @@ class Twin:
     ----------
     order : callable, optional
         Global row numbers of an epoch, given its number, instead of the order that the parameters ask for: for tests.
+    kept : (rows to visit, inputs + hidden units) uint8, optional
+        What each of them keeps, instead of what dropout draws: for tests.
     """
 
     is_local = True
     n_replicas = n_copies = 1
     busy_seconds = 0.0
+    delta: float | None = None
 
-    def __init__(self, order: Callable[[int], NDArray[np.int64]] | None = None) -> None:
+    def __init__(
+        self, order: Callable[[int], NDArray[np.int64]] | None = None, kept: NDArray[np.uint8] | None = None
+    ) -> None:
         self._scratch = Scratch(base())
-        self.station = Station(self._scratch.folder, order)
+        self.station = Station(self._scratch.folder, order, kept)
 
     def __enter__(self) -> Self:
         purge(base())
@@ -152,6 +157,7 @@ class Twin:
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows. Raises DivergedError."""
         began = time.monotonic()
+        self.station.turn_at(self.delta)
         try:
             self.station.train(self.n_seen, self.n_seen + n, on_rows)
         finally:

@@ -9,7 +9,7 @@ import numpy as np
 from dask_dl import memory
 from dask_dl.cluster.windows import Windows
 from dask_dl.frame.blocks import gather, used_rows
-from dask_dl.frame.order import visiting_order
+from dask_dl.frame.order import keys_of, visiting_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +37,10 @@ class Visits:
         Bytes that are shuffled together where the blocks are not in memory.
     order : callable, optional
         Global row numbers of an epoch, given its number: replaces the above where blocks are in memory, for tests.
+    drops : bool
+        Whether rows bring the keys from which dropout draws.
+    kept : (n, inputs + hidden units) uint8, optional
+        What each of the first n places of the stream keeps, instead of what would be drawn: for tests.
     """
 
     def __init__(
@@ -47,8 +51,11 @@ class Visits:
         shuffle: bool,
         window: int = 0,
         order: Callable[[int], NDArray[np.int64]] | None = None,
+        drops: bool = False,
+        kept: NDArray[np.uint8] | None = None,
     ) -> None:
         self.n_rows = store.n_used
+        self._seed, self._drops, self._kept = seed, drops, kept
         self._per_slice = max(1, memory.SLICE // store.row_bytes)
         self._source: _Source = (
             _InMemory(store, seed, shuffle=shuffle, order=order)
@@ -62,7 +69,13 @@ class Visits:
             epoch, place = divmod(start, self.n_rows)
             window, lo, hi = self._source.at(epoch, place, on_wait)
             end = min(place + min(stop - start, self._per_slice), hi)
-            yield window.take(place - lo, end - lo)
+            rows = window.take(place - lo, end - lo)
+            if self._drops:
+                key = keys_of(window.numbers(place - lo, end - lo), self._seed, f"dropout {epoch}")
+                rows = rows._replace(key=key)
+            if self._kept is not None:
+                rows = rows._replace(kept=self._kept[start : start + rows.n])
+            yield rows
             start += end - place
 
     def close(self, *, waits: bool = True) -> None:
@@ -72,6 +85,8 @@ class Visits:
 
 class _Rows(Protocol):
     def take(self, lo: int, hi: int) -> Rows: ...
+
+    def numbers(self, lo: int, hi: int) -> NDArray[np.int64]: ...
 
 
 class _Source(Protocol):
@@ -99,6 +114,9 @@ class _InMemory:
 
     def take(self, lo: int, hi: int) -> Rows:
         return gather(self._store, self._visits[lo:hi])
+
+    def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
+        return self._visits[lo:hi]
 
     def close(self, *, waits: bool) -> None:
         pass

@@ -50,11 +50,16 @@ class Window:
         self.buffer = buffer
         self.segments = np.zeros(0, np.int64)  #: those that the buffer holds
         self.order = np.zeros(0, np.int64)
+        self.numbered = np.zeros(0, np.int64)  #: number in the table of every row of the buffer
 
     def take(self, lo: int, hi: int) -> Rows:
         """Rows at the places [lo, hi) of the window, in contiguous arrays."""
         places = self.order[lo:hi]
         return self.buffer.map(lambda part: part[places] if len(part) else part)
+
+    def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
+        """Numbers of the same rows in the table."""
+        return self.numbered[self.order[lo:hi]]
 
 
 class Windows:
@@ -149,9 +154,9 @@ class Windows:
             block, lo, n, _, start = (int(v[s]) for v in self._segments)
             numbers.append(np.arange(start, start + n))
             used.append(self._store.used(block, lo, lo + n))
-        places = np.flatnonzero(np.concatenate(used))
+        places, window.numbered = np.flatnonzero(np.concatenate(used)), np.concatenate(numbers)
         if self._shuffle:
-            places = places[visiting_places(np.concatenate(numbers)[places], self._seed, epoch)]
+            places = places[visiting_places(window.numbered[places], self._seed, epoch)]
         window.order = places
 
     def _fill(self, buffer: Rows, segments: NDArray[np.int64]) -> None:

@@ -17,7 +17,7 @@ from dask_dl.frame.order import is_candidate, keys_of, mixed
 from dask_dl.frame.scan import role_numbers, target_numbers
 from dask_dl.frame.shelves import InMemory
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
-from dask_dl.state import Rows
+from dask_dl.state import N_STORED, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +109,7 @@ class Blocks:
             places = np.flatnonzero(used & is_candidate(keys, keeping.n_sample, keeping.n_all))
             drawn = numbers[places], _taken(rows, places)
         n_used = int(np.count_nonzero(used))
-        digest = [_checksum(part, numbers) for part in rows] if keeping.has_digest else None
+        digest = [_checksum(part, numbers) for part in rows[:N_STORED]] if keeping.has_digest else None
         bits = None if n_used == rows.n else np.packbits(used)
         return Block(self.shelf.put(rows, again), rows.n, n_used, bits, drawn, digest)
 
@@ -164,7 +164,7 @@ class Blocks:
 
         It is a sum of one number per row, modulo 2**64, so that those of several cuts of a table add up to the table's.
         """
-        sums = [0] * len(Rows._fields)
+        sums = [0] * N_STORED
         for block in self.blocks.values():
             assert block.digest is not None
             sums = [(total + n) % 2**64 for total, n in zip(sums, block.digest, strict=True)]
@@ -265,7 +265,7 @@ def gather(store: Blocks, rows: NDArray[np.int64]) -> Rows:
     for k in np.unique(owner):
         places = by_block[edges[k] : edges[k + 1]]
         local = rows[places] - store.starts[k]
-        for out, part in zip(whole, store.blocks[int(k)].handle, strict=True):
+        for out, part in zip(whole.parts, store.blocks[int(k)].handle, strict=True):
             if len(out):
                 out[places] = part[local]
     return whole

@@ -199,5 +199,5 @@ def _bytes(rows: Rows) -> list[memoryview]:
 
 def copied(rows: Rows, out: Rows) -> None:
     """Copy rows into arrays of their size."""
-    for part, place in zip(rows, out, strict=True):
+    for part, place in zip(rows.parts, out.parts, strict=True):
         np.copyto(place, part)

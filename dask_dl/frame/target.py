@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dask_dl.distribution import MOST
 from dask_dl.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -29,14 +30,15 @@ class Target:
     shift: float = 0.0  #: mean of training, when the response is standardised
     factor: float = 1.0  #: 1 / standard deviation of training
     is_standardized: bool = False
+    link: str = "identity"  #: `log`: the network's output is the logarithm of the number
 
     @classmethod
-    def fit(cls, found: Scan, *, task: str, standardize: bool) -> Target:
+    def fit(cls, found: Scan, *, task: str, standardize: bool, link: str = "identity") -> Target:
         """From a scanned table."""
         if task == "classification":
             return cls(tuple(sorted_labels(found.classes)))
-        if not standardize:
-            return cls()
+        if not standardize or link == "log":
+            return cls(link=link)
         return cls((), found.target.mean, 1 / (found.target.deviation or 1.0), is_standardized=True)
 
     @property
@@ -52,6 +54,17 @@ class Target:
         codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(column.astype(object)))
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
 
+    def decode(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Numbers, in the unit of the target, from the network's outputs."""
+        if self.link == "log":
+            with np.errstate(over="ignore"):
+                return np.minimum(np.exp(outputs.astype(np.float64)), MOST)
+        return self.raw(outputs)
+
+    def raw(self, targets: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Encoded targets in their unit: `encode` undone."""
+        return targets.astype(np.float64) / self.factor + self.shift
+
     def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Offsets in the units of the output's pre-activation: f = z / factor + shift + offset - shift."""
         return (values - self.shift) * self.factor
@@ -65,6 +78,7 @@ class Target:
             "shift": self.shift,
             "factor": self.factor,
             "is_standardized": self.is_standardized,
+            "link": self.link,
         }
 
     @classmethod
@@ -77,7 +91,11 @@ class Target:
         classes = tuple(only(label) if only else label for label in document["classes"])
         if len(set(classes)) < len(classes):
             raise ArchiveError("labels repeat")
-        return cls(classes, float(document["shift"]), float(document["factor"]), bool(document["is_standardized"]))
+        link = document.get("link", "identity")  # early files know no other
+        if link not in {"identity", "log"}:
+            raise ArchiveError(f"a target with the unknown link {link!r}")
+        numbers = float(document["shift"]), float(document["factor"]), bool(document["is_standardized"])
+        return cls(classes, *numbers, link)
 
 
 def sorted_labels(classes: Mapping[Any, int]) -> list[Any]:

@@ -16,7 +16,7 @@ def initial_weights(topology: Topology, distribution: str, scale: float, seed: i
     """Random weights, (units, inputs) a layer, each from a generator of its own.
 
     uniform_adaptive draws from +-sqrt(6 / (inputs + units)), four times as wide before a softmax (Glorot, Bengio 2010,
-    equation 16); uniform from +-scale; normal with standard deviation scale.
+    equation 16), both channels of maxout alike; uniform from +-scale; normal with standard deviation scale.
     """
     weights = []
     for k, (n_out, n_in) in enumerate(topology.shapes):
@@ -27,15 +27,15 @@ def initial_weights(topology: Topology, distribution: str, scale: float, seed: i
         reach = scale
         if distribution == "uniform_adaptive":
             is_softmax = k == len(topology.hidden) and topology.output == "softmax"
-            reach = np.sqrt(6 / (n_in + n_out)) * (4 if is_softmax else 1)
+            reach = np.sqrt(6 / (n_in + topology.units[k])) * (4 if is_softmax else 1)
         weights.append(random.uniform(-reach, reach, (n_out, n_in)).astype(np.float32))
     return weights
 
 
 def initial_biases(topology: Topology) -> list[NDArray[np.float32]]:
-    """Rectifier: 0.5 in the first hidden layer and 1 in the others, so that units start alive; else 0."""
-    biases = [np.zeros(n, np.float32) for n in topology.units]
-    if topology.activation == "rectifier":
+    """Rectifier, maxout: 0.5 in the first hidden layer and 1 in the others, so that units start alive; else 0."""
+    biases = [np.zeros(n, np.float32) for n, _ in topology.shapes]
+    if topology.activation != "tanh":
         for k in range(len(topology.hidden)):
             biases[k][:] = 0.5 if k == 0 else 1.0
     return biases

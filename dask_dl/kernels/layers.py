@@ -12,14 +12,13 @@ import numpy as np
 
 from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.crew import owner
-from dask_dl.kernels.layout import BIASES, N_OUT, RECTIFIER, SOFTMAX, STRIDE, WEIGHTS
+from dask_dl.kernels.layout import BIASES, CHANNELS, MAXOUT, N_OUT, RECTIFIER, STRIDE, TANH, WEIGHTS
 from dask_dl.kernels.spans import span
 from dask_dl.kernels.steps import (
     ADADELTA,
     MOMENTUM,
     ONE,
     PLAIN,
-    TWO,
     ZERO,
     Penalty,
     adadelta,
@@ -61,6 +60,12 @@ class Step(NamedTuple):
     decay: np.float32  #: momentum
 
 
+@inlined
+def pad(n):
+    """Whole lanes."""
+    return (n + LANE - 1) // LANE * LANE
+
+
 @kernel
 def dot(a, b):
     """Sum of products, in vector registers."""
@@ -81,33 +86,62 @@ def add_scaled(out, d, w):
 
 
 @kernel
-def forward_units(layer, inputs, weights, with_biases, out, lo, hi):
-    """Pre-activations of units: bias plus dense inputs."""
-    n, stride = min(hi, layer[N_OUT]) - lo, layer[STRIDE]
-    mine, biases = span(out, lo, n), span(with_biases, layer[BIASES] + lo, n)
-    rows = span(weights, layer[WEIGHTS] + lo * stride, n * stride)
+def forward_units(layer, channel, inputs, weights, with_biases, mask, out, lo, hi):
+    """Pre-activations of units: bias plus dense inputs. mask (padded units,) f4, or empty: 0 for units to be left out."""
+    n_out, stride = layer[N_OUT], layer[STRIDE]
+    n, first = min(hi, n_out) - lo, channel * pad(n_out) + lo
+    mine, biases = span(out, first, n), span(with_biases, layer[BIASES] + first, n)
+    rows = span(weights, layer[WEIGHTS] + (channel * n_out + lo) * stride, n * stride)
+    masked = mask.shape[0] > 0
     for j in range(n):
-        mine[j] = biases[j] + dot(span(rows, j * stride, stride), inputs)
+        if masked and mask[lo + j] == ZERO:
+            mine[j] = ZERO
+        else:
+            mine[j] = biases[j] + dot(span(rows, j * stride, stride), inputs)
 
 
 @kernel
-def forward_levels(active, stride, weights, out, lo, hi):
-    """Adds to the first layer's units what the active one-hot slots feed."""
+def forward_levels(active, value, width, weights, out, lo, hi):
+    """Adds to the first layer's sums what the active one-hot slots feed, times the value of such an input."""
     for c in range(active.shape[0]):
         if active[c] >= 0:
-            add_scaled(span(out, lo, hi - lo), ONE, span(weights, active[c] * stride + lo, hi - lo))
+            add_scaled(span(out, lo, hi - lo), value, span(weights, active[c] * width + lo, hi - lo))
 
 
 @kernel
-def activate(kind, out, lo, hi):
-    """Hidden activations of units, in place."""
+def activate(kind, out, mask, factor, n, lo, hi):
+    """Hidden activations of units, in place: times the mask, if it is not empty, else times a factor.
+
+    out: the sums of n padded units, of maxout those of the second channel after those of the first. Their place then tells
+    which channel won: 0 for the first, for equals too, 1 for the second.
+    """
     mine = span(out, lo, hi - lo)
     if kind == RECTIFIER:
         for i in range(mine.shape[0]):
             mine[i] = max(mine[i], ZERO)
-    else:
+    elif kind == TANH:
         for i in range(mine.shape[0]):
             mine[i] = np.tanh(mine[i])
+    else:
+        other = span(out, n + lo, hi - lo)
+        for i in range(mine.shape[0]):
+            wins = other[i] > mine[i]
+            mine[i] = other[i] if wins else mine[i]
+            other[i] = ONE if wins else ZERO
+    if mask.shape[0] > 0:
+        kept = span(mask, lo, hi - lo)
+        for i in range(mine.shape[0]):
+            mine[i] *= kept[i]
+    elif factor != ONE:
+        for i in range(mine.shape[0]):
+            mine[i] *= factor
+
+
+@kernel
+def follow_means(means, acts):
+    """Running means of hidden activations take in those of one more row (section 5.7)."""
+    for i in range(means.shape[0]):
+        means[i] += np.float32(1e-3) * (acts[i] - means[i])
 
 
 @kernel
@@ -125,20 +159,6 @@ def softmax(out, n):
 
 
 # ---- backward --------------------------------------------------------------------------------------------------------
-
-
-@kernel
-def output_deltas(kind, out, n, target, weight, deltas):
-    """Slopes of the loss by the output's pre-activations (section 4). Returns the loss of the row."""
-    if kind == SOFTMAX:
-        label = np.int64(target)
-        for j in range(n):
-            deltas[j] = weight * out[j]
-        deltas[label] -= weight
-        return -weight * np.log(max(out[label], np.float32(1e-15)))
-    residual = out[0] - target
-    deltas[0] = weight * TWO * residual
-    return weight * residual * residual
 
 
 @kernel
@@ -160,15 +180,32 @@ def add_errors(errors, n_lanes, size, rank, start, n):
 
 
 @kernel
-def hidden_deltas(kind, acts, errors, deltas, lo, hi):
-    """Slopes by the pre-activations of hidden units from those by their activations."""
+def hidden_deltas(kind, acts, errors, mask, deltas, n, lo, hi):
+    """Slopes by the sums of hidden units from those by their activations; of maxout only the channel that won has one.
+
+    acts, deltas as `activate` leaves and takes them; mask as there.
+    """
     act, error, mine = span(acts, lo, hi - lo), span(errors, lo, hi - lo), span(deltas, lo, hi - lo)
-    if kind == RECTIFIER:
+    if kind == RECTIFIER:  # dropped units have an activation of 0
         for i in range(mine.shape[0]):
             mine[i] = error[i] if act[i] > ZERO else ZERO
-    else:
+        return
+    if kind == TANH:
         for i in range(mine.shape[0]):
             mine[i] = error[i] * (ONE - act[i] * act[i])
+    else:
+        other, won = span(deltas, n + lo, hi - lo), span(acts, n + lo, hi - lo)
+        for i in range(mine.shape[0]):
+            mine[i] = error[i] * (ONE - won[i])
+            other[i] = error[i] * won[i]
+    if mask.shape[0] > 0:
+        kept = span(mask, lo, hi - lo)
+        for i in range(mine.shape[0]):
+            mine[i] *= kept[i]
+        if kind == MAXOUT:
+            other = span(deltas, n + lo, hi - lo)
+            for i in range(mine.shape[0]):
+                other[i] *= kept[i]
 
 
 @inlined
@@ -217,23 +254,28 @@ def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squ
     penalised = has_penalty(penalty)
     skip = opt.fast_mode or (opt.kind == PLAIN and not penalised)
     square = dot(inputs, inputs)
-    stride, n = layer[STRIDE], min(hi, layer[N_OUT]) - lo
-    mine, sums = span(deltas, lo, n), span(squares, lo, n)
+    n_out, stride = layer[N_OUT], layer[STRIDE]
+    n = min(hi, n_out) - lo
     for at in range(0, n, LANE):
         passed = span(errors[(lo + at) // LANE], 0, stride)
         if not is_first:
             for i in range(stride):
                 passed[i] = ZERO
-        for j in range(at, min(at + LANE, n)):
-            d = mine[j]
-            if skip and d == ZERO:
-                continue
-            w, c, state0, state1 = state_span(opt, part, layer[WEIGHTS] + (lo + j) * stride, stride, inputs)
-            if not is_first:
-                add_scaled(passed, d, w)
-            if opt.kind == ADADELTA:
-                sums[j] = squared_gradients(inputs, d, w, c, penalty, opt.fast_mode) if penalised else d * d * square
-            update(opt, step, penalty, inputs, d, w, c, state0, state1)
+        for channel in range(layer[CHANNELS]):
+            first, rows = channel * pad(n_out) + lo, layer[WEIGHTS] + (channel * n_out + lo) * stride
+            mine, sums = span(deltas, first, n), span(squares, first, n)
+            for j in range(at, min(at + LANE, n)):
+                d = mine[j]
+                if skip and d == ZERO:
+                    continue
+                w, c, state0, state1 = state_span(opt, part, rows + j * stride, stride, inputs)
+                if not is_first:
+                    add_scaled(passed, d, w)
+                if opt.kind == ADADELTA:
+                    sums[j] = (
+                        squared_gradients(inputs, d, w, c, penalty, opt.fast_mode) if penalised else d * d * square
+                    )
+                update(opt, step, penalty, inputs, d, w, c, state0, state1)
 
 
 @inlined
@@ -250,9 +292,9 @@ def update_vector(opt, step, part, start, a, n):
 
 
 @inlined
-def backward_level(opt, step, slot, stride, slopes, part, squares, lo, hi):
-    """Update of one one-hot slot's weights to units; `slopes`: the deltas, or zeros for an absent level."""
-    start, n = slot * stride + lo, hi - lo
+def backward_level(opt, step, slot, width, slopes, part, squares, lo, hi):
+    """Update of one one-hot slot's weights to units."""
+    start, n = slot * width + lo, hi - lo
     a = span(slopes, lo, n)
     if opt.kind == ADADELTA:
         penalty, sums = penalty_of(opt, part), span(squares, lo, n)
@@ -265,36 +307,94 @@ def backward_level(opt, step, slot, stride, slopes, part, squares, lo, hi):
 
 
 @inlined
-def backward_levels(opt, step, n_onehot, active, stride, deltas, none, part, squares, lo, hi):
-    """Update of the one-hot weights: the active ones, and without fast_mode the absent ones too."""
+def backward_levels(opt, step, n_onehot, active, value, width, deltas, spare, part, squares, lo, hi):
+    """Update of the one-hot weights: the active ones, and without fast_mode the absent ones too.
+
+    value: of an active input; spare (width,) f4 is scratch.
+    """
     if opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty_of(opt, part))):
+        slopes = deltas
+        if value != ONE:
+            slopes = spare
+            for j in range(lo, hi):
+                slopes[j] = value * deltas[j]
         for c in range(active.shape[0]):
             if active[c] >= 0:
-                backward_level(opt, step, active[c], stride, deltas, part, squares, lo, hi)
+                backward_level(opt, step, active[c], width, slopes, part, squares, lo, hi)
         return
     for slot in range(n_onehot):
         is_active = False
         for c in range(active.shape[0]):
             is_active |= active[c] == slot
-        backward_level(opt, step, slot, stride, deltas if is_active else none, part, squares, lo, hi)
+        for j in range(lo, hi):
+            spare[j] = value * deltas[j] if is_active else ZERO
+        backward_level(opt, step, slot, width, spare, part, squares, lo, hi)
 
 
 @inlined
-def backward_biases(opt, step, layer, n_inputs, deltas, part, squares, lo, hi):
-    """Biases of units. Under ADADELTA their running means follow the mean squared slope of the unit's weights."""
+def backward_biases(opt, step, start, n, n_inputs, deltas, means, part, squares):
+    """Biases [start, start + n). Under ADADELTA their running means follow the mean squared slope of the unit's weights.
+
+    deltas, squares (padded n,): of these units; means (padded n,): their mean activations, or empty.
+    """
+    has_means = means.shape[0] > 0
+    beta, wanted = np.float32(opt.sparsity_beta), np.float32(opt.average_activation)
     if opt.kind != ADADELTA:
-        update_vector(opt, step, part, layer[BIASES] + lo, span(deltas, lo, hi - lo), hi - lo)
+        update_vector(opt, step, part, start, deltas, pad(n))
+        if has_means:
+            for j in range(n):
+                if not (opt.fast_mode and deltas[j] == ZERO):
+                    part.weights[start + j] -= step.rate * beta * (means[j] - wanted)
         return
-    n = min(hi, layer[N_OUT]) - lo
-    a, sums = span(deltas, lo, n), span(squares, lo, n)
-    w, c, s0, s1 = state_span(opt, part, layer[BIASES] + lo, n, a)
+    w, c, s0, s1 = state_span(opt, part, start, n, deltas)
     rho, epsilon, scale = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.scale)
     penalty = penalty_of(opt, part)
     for j in range(n):
-        if opt.fast_mode and a[j] == ZERO:
+        if opt.fast_mode and deltas[j] == ZERO:
             continue
-        q = sums[j] / np.float32(n_inputs)
+        q = squares[j] / np.float32(n_inputs)
         s0[j] = rho * s0[j] + (ONE - rho) * q
         ratio = (s1[j] + epsilon) / (s0[j] + epsilon)
         s1[j] = rho * s1[j] + (ONE - rho) * (ratio * q)
-        w[j] -= scale * np.sqrt(ratio) * gradient(a[j], ONE, w[j], c[j], penalty, opt.fast_mode)
+        rate = scale * np.sqrt(ratio)
+        w[j] -= rate * gradient(deltas[j], ONE, w[j], c[j], penalty, opt.fast_mode)
+        if has_means:
+            w[j] -= rate * beta * (means[j] - wanted)
+
+
+@kernel
+def limit_weights(opt, layer, n_onehot, width, channel, deltas, dense, table, factors, lo, hi):
+    """Scale the incoming weights of units down where the sum of their squares is above max_w2 (section 5.6).
+
+    Levels are inputs like others, so each of them is looked at; factors (widest,) f4 is scratch. In fast mode units whose
+    slope is 0 rest.
+    """
+    n_out, stride, limit = layer[N_OUT], layer[STRIDE], np.float32(opt.max_w2)
+    n, first = min(hi, n_out) - lo, channel * pad(n_out) + lo
+    if n <= 0:
+        return
+    sums, mine = span(factors, 0, n), span(deltas, first, n)
+    rows = span(dense, layer[WEIGHTS] + (channel * n_out + lo) * stride, n * stride)
+    for j in range(n):
+        row = span(rows, j * stride, stride)
+        sums[j] = dot(row, row)
+    for slot in range(n_onehot):
+        row = span(table, slot * width + first, n)
+        for j in range(n):
+            sums[j] += row[j] * row[j]
+    is_any = False
+    for j in range(n):
+        rests = sums[j] <= limit or (opt.fast_mode and mine[j] == ZERO)
+        sums[j] = ONE if rests else np.sqrt(limit / sums[j])
+        is_any |= not rests
+    if not is_any:
+        return
+    for j in range(n):
+        if sums[j] != ONE:
+            row = span(rows, j * stride, stride)
+            for i in range(stride):
+                row[i] *= sums[j]
+    for slot in range(n_onehot):
+        row = span(table, slot * width + first, n)
+        for j in range(n):
+            row[j] *= sums[j]

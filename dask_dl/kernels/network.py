@@ -7,6 +7,7 @@ import numpy as np
 from dask_dl.jit import kernel
 from dask_dl.kernels.atomics import LINE, fetch_add, load, now
 from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, meet, rank_in, share, take
+from dask_dl.kernels.dropout import is_kept, key_of, limit_of, mask_of
 from dask_dl.kernels.layers import (
     MOST_INPUTS,
     Step,
@@ -15,58 +16,93 @@ from dask_dl.kernels.layers import (
     backward_biases,
     backward_levels,
     backward_units,
+    follow_means,
     forward_levels,
     forward_units,
     hidden_deltas,
-    output_deltas,
+    limit_weights,
+    pad,
     softmax,
 )
-from dask_dl.kernels.layout import N_IN, N_OUT, SOFTMAX
+from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, SOFTMAX, STRIDE
+from dask_dl.kernels.losses import output_deltas
 from dask_dl.kernels.spans import span
 from dask_dl.kernels.steps import ONE, ZERO
 from dask_dl.state import LANE
 
 
 @kernel
-def pad(n):
-    """Whole lanes."""
-    return (n + LANE - 1) // LANE * LANE
+def width_of(layer):
+    """Length of a layer's vectors."""
+    return layer[CHANNELS] * pad(layer[N_OUT])
 
 
 @kernel
 def sizes(network):
-    """Length of all layers' padded activations, and of the widest layer's."""
+    """Length of all layers' vectors, and of the longest one."""
     total, widest = 0, 0
     for k in range(network.layers.shape[0]):
-        n = pad(network.layers[k, N_OUT])
+        n = width_of(network.layers[k])
         total += n
         widest = max(widest, n)
     return total, widest
 
 
 @kernel
-def forward(network, inputs, active, offset, table, dense, crew, acts, out):
+def draw_masks(network, rows, i, n_inputs, crew, masks):
+    """Draw which hidden units of this thread row i of `rows` keeps: 1 or 0 in `masks`, laid out as the activations."""
+    last = network.layers.shape[0] - 1
+    start, place = 0, n_inputs
+    for k in range(last):
+        n_out = network.layers[k, N_OUT]
+        if network.kept[k] < ONE:
+            lo, hi = share(pad(n_out), rank_in(crew, False), crew.size)
+            mask_of(rows, i, k, lo, place, network.kept[k], ONE, span(masks, start + lo, hi - lo), n_out - lo)
+        start, place = start + width_of(network.layers[k]), place + n_out
+
+
+@kernel
+def drop_inputs(rows, i, n_onehot, n_dense, kept, inputs, slots):
+    """Row i without some of its inputs: numbers, enlarged to make up for them, in `inputs`, and active slots in `slots`."""
+    active, numbers = rows.active[i], rows.dense[i]
+    mask_of(rows, i, -1, n_onehot, 0, kept, ONE / kept, inputs, n_dense)
+    for j in range(inputs.shape[0]):
+        inputs[j] *= numbers[j]
+    given = rows.kept.shape[0] > 0
+    key = np.uint64(0) if given else key_of(rows.key[i], -1)
+    for c in range(slots.shape[0]):
+        slot = active[c]
+        stays = slot >= 0 and (rows.kept[i, slot] != 0 if given else is_kept(key, slot, limit_of(kept)))
+        slots[c] = slot if stays else -1
+
+
+@kernel
+def forward(network, inputs, active, value, offset, table, dense, crew, acts, masks, out):
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
-    acts (activations,) f4: every layer's padded activations one after another, shared by the crew, as are `table` and
-    `dense`, the weights. Returns where the output's activations start.
+    acts (activations,) f4: every layer's vectors one after another, shared by the crew, as are `table` and `dense`, the
+    weights. value: of an active one-hot input. masks (activations,) f4: of units that training drops, or empty: then
+    activations are scaled by the share that training keeps. Returns where the output's sums start.
     """
     layers = network.layers
     last = layers.shape[0] - 1
     start = 0
     for k in range(last + 1):
-        n = pad(layers[k, N_OUT])
-        here = span(acts, start, n)
+        width, n = width_of(layers[k]), pad(layers[k, N_OUT])
+        here = span(acts, start, width)
         lo, hi = share(n, rank_in(crew, k == last), crew.size)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
-        forward_units(layers[k], inputs, dense, with_biases, here, lo, hi)
-        if k == 0:
-            forward_levels(active, n, table, here, lo, hi)
+        masked = masks.shape[0] > 0 and network.kept[k] < ONE
+        mask = span(masks, start if masked else 0, n if masked else 0)
+        for channel in range(layers[k, CHANNELS]):
+            forward_units(layers[k], channel, inputs, dense, with_biases, mask, here, lo, hi)
+            if k == 0:
+                forward_levels(active, value, width, table, here, channel * n + lo, channel * n + hi)
         if k < last:
-            activate(network.activation, here, lo, hi)
-            start += n
+            activate(network.activation, here, mask, network.kept[k], n, lo, hi)
+            start += width
         meet(crew)
-        inputs = here
+        inputs = span(here, 0, n)
     for j in range(out.shape[0]):
         out[j] = inputs[j]
     if network.output == SOFTMAX:
@@ -85,38 +121,56 @@ def rate_of(opt, n_seen):
 
 
 @kernel
-def backward(network, opt, n_seen, inputs, active, table, dense, crew, acts, deltas, squares, none, start):
+def backward(
+    network, opt, n_seen, inputs, active, value, table, dense, crew, acts, masks, deltas, squares, spare, start
+):
     """One row back through all layers, output first; a layer is updated as soon as its errors are passed down.
 
-    deltas (activations,) f4 with those of the output in place; squares, none (widest,) f4, `none` all zeros: private.
+    deltas (activations,) f4 with those of the output in place; squares, spare (widest,) f4: private.
     """
     layers = network.layers
     rate, decay = rate_of(opt, n_seen)
     last = layers.shape[0] - 1
     for k in range(last, -1, -1):
-        n = pad(layers[k, N_OUT])
+        layer = layers[k]
+        n, width = pad(layer[N_OUT]), width_of(layer)
         rank = rank_in(crew, k == last)
         lo, hi = share(n, rank, crew.size)
-        mine = span(deltas, start, n)
+        mine = span(deltas, start, width)
         if k < last:
             errors = crew.errors[(k + 1) & 1]
+            masked = masks.shape[0] > 0 and network.kept[k] < ONE
+            mask = span(masks, start if masked else 0, n if masked else 0)
             add_errors(errors, pad(layers[k + 1, N_OUT]) // LANE, crew.size, -1, lo, hi - lo)
-            hidden_deltas(network.activation, span(acts, start, n), errors[0], mine, lo, hi)
+            hidden_deltas(network.activation, span(acts, start, width), errors[0], mask, mine, n, lo, hi)
         step = Step(np.float32(rate * opt.rate_decay**k), np.float32(decay))
-        sums = span(squares, lo, hi - lo)
-        for j in range(hi - lo):
-            sums[j] = ZERO
-        n_inputs = layers[k, N_IN]
+        for j in range(width):
+            squares[j] = ZERO
+        n_inputs = layer[N_IN]
         below = 0 if k == 0 else pad(n_inputs)
-        reads = inputs if k == 0 else span(acts, start - below, below)
-        backward_units(opt, step, layers[k], reads, mine, dense, crew.errors[k & 1], k == 0, squares, lo, hi)
-        if k == 0:
-            # Of a table's inputs a row sets one per column.
-            n_inputs = min(n_inputs + network.n_onehot, MOST_INPUTS * (n_inputs + active.shape[0]))
-            backward_levels(opt, step, network.n_onehot, active, n, mine, none, table, squares, lo, hi)
+        start -= 0 if k == 0 else width_of(layers[k - 1])
+        reads = inputs if k == 0 else span(acts, start, below)
+        backward_units(opt, step, layer, reads, mine, dense, crew.errors[k & 1], k == 0, squares, lo, hi)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
-        backward_biases(opt, step, layers[k], n_inputs, mine, with_biases, squares, lo, hi)
-        start -= below
+        n_onehot = network.n_onehot if k == 0 else 0
+        for channel in range(layer[CHANNELS]):
+            first = channel * n
+            if k == 0:
+                # Of a table's inputs a row sets one per column.
+                n_inputs = min(layer[N_IN] + n_onehot, MOST_INPUTS * (layer[N_IN] + active.shape[0]))
+                backward_levels(
+                    opt, step, n_onehot, active, value, width, mine, spare, table, squares, first + lo, first + hi
+                )
+            if opt.max_w2 < np.inf:
+                limit_weights(opt, layer, n_onehot, width, channel, mine, dense.weights, table.weights, spare, lo, hi)
+            m = min(hi, layer[N_OUT]) - lo
+            if m > 0:
+                has_means = layer[MEANS] >= 0
+                means = span(dense.weights, layer[MEANS] + lo if has_means else 0, m if has_means else 0)
+                backward_biases(
+                    opt, step, layer[BIASES] + first + lo, m, n_inputs, span(mine, first + lo, hi - lo), means,
+                    with_biases, span(squares, first + lo, hi - lo),
+                )  # fmt: skip
         if k > 0:
             add_errors(crew.errors[k & 1], n // LANE, crew.size, rank, 0, below)
             meet(crew)
@@ -141,22 +195,33 @@ def exchange(shared, own, base, first):
 
 
 @kernel
-def train_rows(rows, stop, network, opt, n_seen, table, dense, crew, chunk, shared, base, first, scratch):
+def train_rows(
+    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, slots, scratch
+):
     """Visit rows up to `stop`, one step each, and return the sum of their losses before their steps.
 
-    rows Rows, of positive weight; network Network; opt Optimizer; n_seen i8: rows learned before row 0.
+    rows Rows, of positive weight; network Network; objective Objective; opt Optimizer; n_seen i8: rows learned before row 0.
     table, dense Part: one-hot block and dense part. crew Crew: the next row is `crew.control[NEXT]`, and `chunk` rows are
     taken at a time. shared, base (dense,) f4: when not empty, `dense` is a working copy, exchanged after every chunk
-    beginning at `first`. scratch (`Topology.scratch_size`,) f4: private to the thread. One thread equals
-    tests/naive/mlp.py.
+    beginning at `first`. slots (categories,) i4, scratch (`Topology.scratch_size`,) f4: private to the thread. One thread
+    equals tests/naive/mlp.py.
     """
     total, widest = sizes(network)
-    deltas, widths = span(scratch, 0, total), span(scratch, total, scratch.shape[0] - total)
-    n_outputs = network.layers[-1, N_OUT]
-    n = pad(n_outputs)
-    squares, none, out = span(widths, 0, widest), span(widths, widest, widest), span(widths, 2 * widest, n)
+    layers = network.layers
+    n_outputs, n_dense, n_onehot = layers[-1, N_OUT], layers[0, N_IN], network.n_onehot
+    n, n_first = pad(n_outputs), layers[0, STRIDE]
     for i in range(scratch.shape[0]):
         scratch[i] = ZERO  # padding must be zero
+    deltas, masks, rest = span(scratch, 0, total), span(scratch, total, total), 2 * total
+    squares, spare = span(scratch, rest, widest), span(scratch, rest + widest, widest)
+    out, numbers = span(scratch, rest + 2 * widest, n), span(scratch, rest + 2 * widest + n, n_first)
+    drops = False
+    for k in range(network.kept.shape[0]):
+        drops |= network.kept[k] < ONE
+    if not drops:
+        masks = span(scratch, 0, 0)
+    kept = np.float32(opt.input_kept)
+    value = ONE / kept
     weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
     own = crew.rank * LINE
     loss = 0.0
@@ -179,10 +244,22 @@ def train_rows(rows, stop, network, opt, n_seen, table, dense, crew, chunk, shar
             weight = rows.weight[i] if weighted else ONE
             offset = rows.offset[i] if shifted else ZERO
             inputs, active = rows.dense[i], rows.active[i]
+            if drops:
+                draw_masks(network, rows, i, n_onehot + n_dense, crew, masks)
+            if kept < ONE:
+                drop_inputs(rows, i, n_onehot, n_dense, kept, numbers, slots)
+                inputs, active = numbers, slots
             acts = crew.acts[i & 1]  # a thread may be one row ahead of the others, never two
-            start = forward(network, inputs, active, offset, table.weights, dense.weights, crew, acts, out)
-            loss += output_deltas(network.output, out, n_outputs, rows.target[i], weight, span(deltas, start, n))
-            backward(network, opt, n_seen + i, inputs, active, table, dense, crew, acts, deltas, squares, none, start)
+            start = forward(
+                network, inputs, active, value, offset, table.weights, dense.weights, crew, acts, masks, out
+            )
+            loss += output_deltas(objective, out, n_outputs, rows.target[i], weight, span(deltas, start, n))
+            if opt.sparsity_beta > 0.0:
+                remember(network, crew, acts, dense.weights)
+            backward(
+                network, opt, n_seen + i, inputs, active, value, table, dense, crew, acts, masks, deltas, squares, spare,
+                start,
+            )  # fmt: skip
             if is_timed:
                 crew.arrived[own + SPENT] += now() - began
                 crew.arrived[own + TIMED] = 0
@@ -195,14 +272,27 @@ def train_rows(rows, stop, network, opt, n_seen, table, dense, crew, chunk, shar
 
 
 @kernel
+def remember(network, crew, acts, weights):
+    """Mean activations of the hidden units of this thread take in a row."""
+    start = 0
+    for k in range(network.layers.shape[0] - 1):
+        layer = network.layers[k]
+        n = pad(layer[N_OUT])
+        if layer[MEANS] >= 0:
+            lo, hi = share(n, rank_in(crew, False), crew.size)
+            follow_means(span(weights, layer[MEANS] + lo, hi - lo), span(acts, start + lo, hi - lo))
+        start += width_of(layer)
+
+
+@kernel
 def predict_rows(rows, lo, hi, network, table, dense, crew, out, scratch):
     """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4.
 
     table, dense f4: one-hot block and dense part of the weights. scratch (padded outputs,) f4.
     """
-    shifted = rows.offset.shape[0] > 0
+    shifted, none = rows.offset.shape[0] > 0, span(scratch, 0, 0)
     for i in range(lo, hi):
         offset = rows.offset[i] if shifted else ZERO
-        forward(network, rows.dense[i], rows.active[i], offset, table, dense, crew, crew.acts[0], scratch)
+        forward(network, rows.dense[i], rows.active[i], ONE, offset, table, dense, crew, crew.acts[0], none, scratch)
         for j in range(out.shape[1]):
             out[i, j] = scratch[j]

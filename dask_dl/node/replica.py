@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.losses import Objective
 
 #: A prediction's kernel call lasts about this long, so that Ctrl-C gets its turn.
 SECONDS_PER_CALL = 0.25
@@ -50,6 +51,8 @@ class Replica:
     ----------
     topology : Topology
     optimizer : Optimizer
+    objective : Objective
+        What it makes small.
     flat : (size,) float32
         Weights and biases as `topology` lays them out; trained in place.
     states : sequence of (size,) float32, optional
@@ -66,6 +69,7 @@ class Replica:
         self,
         topology: Topology,
         optimizer: Optimizer,
+        objective: Objective,
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]] = (),
         n_seen: int = 0,
@@ -74,6 +78,7 @@ class Replica:
     ) -> None:
         self.topology = topology
         self.optimizer = optimizer
+        self.objective = objective
         self.flat = flat
         self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
         self.n_seen = n_seen
@@ -128,7 +133,7 @@ class Replica:
 
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
-        none = Rows(rows.dense[:0], rows.active[:0], rows.target[:0], rows.weight[:0], rows.offset[:0])
+        none = rows.map(lambda part: part[:0])
         # On the calling thread, where Ctrl-C ends the compiler, and alone: nobody else would come to a barrier.
         hands, alone = self.hands, crew_of(self.topology, 1, self.control)[0]
         self.hands = [hands[0]._replace(crew=alone)]
@@ -152,8 +157,7 @@ class Replica:
         """
         if len(rows.weight) and not rows.weight.all():
             used = rows.weight > 0
-            dense, active, target, weight, offset = rows
-            rows = Rows(dense[used], active[used], target[used], weight[used], offset[used] if len(offset) else offset)
+            rows = rows.map(lambda part: part[used] if len(part) else part)
         first, loss, is_over = self.n_seen, 0.0, False
         while not is_over:
             way = self.parallelism
@@ -212,10 +216,11 @@ class Replica:
         n_seen: rows learned before row 0.
         """
         hand = self.hands[rank]
+        slots = np.zeros(rows.active.shape[1], np.int32)
         with flushed():
             loss = train_rows(
-                rows, stop, self.topology.network, self.optimizer, n_seen, self._table, hand.dense, hand.crew,
-                self.parallelism.interval, hand.shared, hand.base, hand.first, hand.scratch,
+                rows, stop, self.topology.network, self.objective, self.optimizer, n_seen, self._table, hand.dense,
+                hand.crew, self.parallelism.interval, hand.shared, hand.base, hand.first, slots, hand.scratch,
             )  # fmt: skip
         return float(loss)
 

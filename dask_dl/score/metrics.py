@@ -6,14 +6,17 @@ The rows may be in several places: each place measures its own, and what it foun
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dask_dl.distribution import Distribution, Residuals
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+GAUSSIAN = Distribution("gaussian")
 #: Metrics of a task, in the order of the history's columns (section 7.3); `mse` is kept beside them.
 NAMES = {
     "classification": ("rmse", "logloss", "r2", "classification_error"),
@@ -34,6 +37,8 @@ class Measured:
     center: float  #: weighted mean of the truth (for classes, of the class index)
     m2: float  #: weighted sum of its squared deviations from there
     confusion: NDArray[np.float64] | None = None  #: (K, K) weights of rows by class and answer; None: too many classes
+    residuals: Residuals | None = None  #: of a huber loss, whose deviance depends on them all
+    alpha: float = 0.0  #: huber_alpha
 
     def merge(self, other: Measured) -> Measured:
         """Both sets of rows together (the spread of the truth by Chan's formula, as in the scan)."""
@@ -46,6 +51,8 @@ class Measured:
             self.center + share * shift,
             self.m2 + other.m2 + shift * shift * self.weight * share,
             None if self.confusion is None or other.confusion is None else self.confusion + other.confusion,
+            None if self.residuals is None or other.residuals is None else self.residuals.merge(other.residuals),
+            self.alpha,
         )
 
     def metrics(self) -> dict[str, float]:
@@ -53,7 +60,10 @@ class Measured:
         mse, variance = self.means["mse"], self.m2 / self.weight
         # 1 - MSE / population variance: for classes, of the class index, as H2O has it.
         r2 = 1 - mse / variance if variance > 0 else math.nan
-        return {**self.means, "rmse": math.sqrt(mse), "r2": r2}
+        found = {**self.means, "rmse": math.sqrt(mse), "r2": r2}
+        if self.residuals is not None:
+            found["deviance"] = self.residuals.deviance(self.alpha)
+        return found
 
 
 def _measured(
@@ -97,11 +107,19 @@ def confusion(
 
 
 def regression(
-    truth: NDArray[np.floating], predicted: NDArray[np.floating], weights: NDArray[np.floating] | None
+    truth: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+    weights: NDArray[np.floating] | None,
+    distribution: Distribution = GAUSSIAN,
 ) -> Measured:
-    """Measure predicted numbers, in the unit of the target; the deviance of a gaussian is its squared error."""
+    """Measure predicted numbers, in the unit of the target, as a distribution judges them."""
     from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-    mse = float(mean_squared_error(truth, predicted, sample_weight=weights))
-    mae = float(mean_absolute_error(truth, predicted, sample_weight=weights))
-    return _measured(truth.astype(np.float64), weights, {"mse": mse, "deviance": mse, "mae": mae})
+    means = {
+        "mse": float(mean_squared_error(truth, predicted, sample_weight=weights)),
+        "mae": float(mean_absolute_error(truth, predicted, sample_weight=weights)),
+    }
+    if distribution.name == "huber":
+        residuals = Residuals.of(truth, predicted, weights)
+        return replace(_measured(truth, weights, means), residuals=residuals, alpha=distribution.shape)
+    return _measured(truth, weights, means | {"deviance": distribution.deviance(truth, predicted, weights)})

@@ -13,6 +13,7 @@ from dask_dl.kernels.crew import NEXT, crew_of
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layers import Part
 from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.losses import CROSS_ENTROPY, GAUSSIAN, Objective
 from dask_dl.kernels.network import predict_rows, train_rows
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
 from dask_dl.state import LANE, Rows, aligned_zeros, padded
@@ -76,7 +77,11 @@ def consensus(topology):
     return weights, [b - np.float32(0.3) for b in biases]
 
 
-def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center=None):
+def default_objective(topology):
+    return Objective(CROSS_ENTROPY if topology.output == "softmax" else GAUSSIAN)
+
+
+def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center=None, objective=None):
     if len(rows.weight):  # rows of weight 0 never reach a kernel
         used = rows.weight > 0
         rows = Rows(*(part[used] if len(part) else part for part in rows))
@@ -93,7 +98,11 @@ def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center
     loss = 0.0
     for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
         scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left there must not matter
-        loss += train_rows(rows, hi, topology.network, optimizer, n_seen, *parts, crew, 7, NOTHING, NOTHING, 0, scratch)
+        slots = np.zeros(rows.active.shape[1], np.int32)
+        loss += train_rows(
+            rows, hi, topology.network, objective or default_objective(topology), optimizer, n_seen, *parts, crew, 7,
+            NOTHING, NOTHING, 0, slots, scratch,
+        )  # fmt: skip
         control[NEXT] = hi
     return flat, states, loss
 

@@ -1,0 +1,72 @@
+"""Which inputs and units a row goes without: drawn from counters, so that nobody has to remember what was drawn.
+
+A draw is a hash of the row's key, of the layer and of the place in the layer. The key is a function of seed, epoch and
+global row number (`frame.order.keys_of`), so neither the cut of the table nor threads nor workers have a say. The hash is
+Wellons' `lowbias32`, twice, with one half of a 64-bit key before each pass.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dask_dl.jit import inlined, kernel
+from dask_dl.kernels.steps import ZERO
+
+
+@inlined
+def key_of(key, layer):
+    """A row's key for the masks of a layer, -1 being the inputs: SplitMix64 of both."""
+    z = key + np.uint64(0x9E3779B97F4A7C15) * np.uint64(layer + 2)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@inlined
+def hashed(x):
+    """`lowbias32`: every bit of a 32-bit number decides about every other."""
+    x = np.uint32(x ^ (x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x7FEB352D))
+    x = np.uint32(x ^ (x >> np.uint32(15)))
+    x = np.uint32(x * np.uint32(0x846CA68B))
+    return np.uint32(x ^ (x >> np.uint32(16)))
+
+
+@inlined
+def is_kept(key, place, limit):
+    """Whether the input or unit at a place is kept; `limit` is `limit_of` its probability."""
+    low, high = np.uint32(key & np.uint64(0xFFFFFFFF)), np.uint32(key >> np.uint64(32))
+    return hashed(np.uint32(hashed(np.uint32(np.uint32(place) + low)) + high)) < limit
+
+
+@inlined
+def limit_of(kept):
+    """The number below which a draw keeps, for a probability below 1."""
+    return np.uint32(np.float64(kept) * 4294967296.0)
+
+
+@kernel
+def draw_mask(key, first, kept, value, mask):
+    """Fill `mask` with `value` where the places from `first` on are kept, with this probability, and with 0 elsewhere."""
+    limit = limit_of(kept)
+    for i in range(mask.shape[0]):
+        mask[i] = value if is_kept(key, first + i, limit) else ZERO
+
+
+@kernel
+def given_mask(kept, first, value, mask, n):
+    """The same from n given marks (places,) u1, beginning at `first`; whatever is beyond them is kept."""
+    for i in range(mask.shape[0]):
+        mask[i] = value if i >= n or kept[first + i] else ZERO
+
+
+@inlined
+def mask_of(rows, i, layer, place, first, kept, value, mask, n):
+    """The mask of a part of a layer, for row i: drawn, or as the rows bring it.
+
+    place: of the mask's first element in its layer; first: of the layer in `Rows.kept`; n: elements that are real.
+    """
+    if rows.kept.shape[0] > 0:
+        given_mask(rows.kept[i], first + place, value, mask, n)
+    else:
+        draw_mask(key_of(rows.key[i], layer), place, kept, value, mask)

@@ -1,0 +1,109 @@
+"""What training makes small: the loss of one row and its slopes by the output's pre-activations (specification, section 4).
+
+The slope is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of
+softmax's Jacobian, as H2O's does. A weight multiplies both.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dask_dl.jit import inlined, kernel
+from dask_dl.kernels.steps import ONE, TWO, ZERO
+
+(
+    CROSS_ENTROPY,
+    SQUARED_PROBABILITIES,
+    GAUSSIAN,
+    LAPLACE,
+    QUANTILE,
+    HUBER,
+    POISSON,
+    GAMMA,
+    TWEEDIE,
+) = range(9)
+#: Losses by the names of parameters: (distribution, loss) of classes, and the distribution of numbers.
+KINDS = {
+    "cross_entropy": CROSS_ENTROPY,
+    "quadratic": SQUARED_PROBABILITIES,
+    "gaussian": GAUSSIAN,
+    "laplace": LAPLACE,
+    "quantile": QUANTILE,
+    "huber": HUBER,
+    "poisson": POISSON,
+    "gamma": GAMMA,
+    "tweedie": TWEEDIE,
+}
+#: The largest value of the exponential function, and the least of the logarithm.
+MOST, LEAST = np.float32(1e19), np.float32(-19)
+
+
+class Objective(NamedTuple):
+    """A loss."""
+
+    kind: int  #: a value of KINDS
+    #: Quantile: which one. Huber: the residual at which it turns linear. Tweedie: the power of the variance. Else unused.
+    shape: float = 0.0
+
+
+@inlined
+def safe_exp(x):
+    """The exponential function, bounded above."""
+    return min(MOST, np.exp(x))
+
+
+@inlined
+def safe_log(x):
+    """The logarithm, bounded below."""
+    return max(LEAST, np.log(x)) if x > ZERO else LEAST
+
+
+@inlined
+def number_loss(objective, z, y):
+    """(loss, slope) of a sum z of the output, offset included, against a target y in the same units."""
+    kind, shape, residual = objective.kind, np.float32(objective.shape), z - y
+    if kind == LAPLACE:
+        return abs(residual), (ONE if residual > ZERO else -ONE)
+    if kind == QUANTILE:
+        return (shape * -residual, -shape) if residual < ZERO else ((ONE - shape) * residual, ONE - shape)
+    if kind == HUBER:
+        if abs(residual) <= shape:
+            return residual * residual, TWO * residual
+        return (TWO * abs(residual) - shape) * shape, (TWO * shape if residual > ZERO else -TWO * shape)
+    if kind == POISSON:
+        mean = safe_exp(z)
+        return TWO * (y * (safe_log(y) - z) - y + mean), TWO * (mean - y)
+    if kind == GAMMA:
+        ratio = y * safe_exp(-z)
+        return TWO * (z - safe_log(y) + ratio - ONE), TWO * (ONE - ratio)
+    if kind == TWEEDIE:
+        below, above = ONE - shape, TWO - shape
+        part, whole = y * safe_exp(z * below), safe_exp(z * above)
+        constant = y**above / (below * above) if y > ZERO else ZERO
+        return TWO * (constant - part / below + whole / above), TWO * (whole - part)
+    return residual * residual, TWO * residual
+
+
+@kernel
+def output_deltas(objective, out, n, target, weight, deltas):
+    """Slopes of a row's loss by the n pre-activations of the output, from its answer `out`. Returns the loss."""
+    if objective.kind == CROSS_ENTROPY:
+        label = np.int64(target)
+        for j in range(n):
+            deltas[j] = weight * out[j]
+        deltas[label] -= weight
+        return -weight * np.log(max(out[label], np.float32(1e-15)))
+    if objective.kind == SQUARED_PROBABILITIES:
+        label = np.int64(target)
+        loss = ZERO
+        for j in range(n):
+            p = out[j]
+            error = p - ONE if j == label else p
+            loss += error * error
+            deltas[j] = weight * (error * (ONE - p) * p)
+        return weight * (loss / TWO)
+    loss, slope = number_loss(objective, out[0], target)
+    deltas[0] = weight * slope
+    return weight * loss
