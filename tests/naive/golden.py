@@ -12,9 +12,13 @@ enter, as the golden cases settle it:
 * A row's weight is divided by the mean positive weight, of the same rows that the weighted means cover.
 * An offset takes no part in any statistic. It enters the output as ``(offset - mean) / deviation`` with the response's
   own mean and deviation, whatever its sign, so that the prediction is ``net * deviation + offset``: the response's mean
-  is not added to it (3.5).
+  is not added to it (3.5). Counts and amounts are not scaled, and neither is their offset.
+* Numbers of an autoencoder are divided by their range rather than their deviation. Its targets are its own inputs, all of
+  them, before any is dropped; a row's anomaly is the mean of its squared misses in the network's unit, and what was
+  restored is told in the table's.
 
-No case has weights together with an offset, a weight of 0, a missing response, or factors without their first level.
+No case has weights together with an offset, a weight of 0, a missing response, factors without their first level, or an
+autoencoder with factors or dropout.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from . import mlp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +49,7 @@ class Rows:
     X : ndarray
         Expanded rows.
     y : ndarray
-        Index of each row's class, or its response, scaled.
+        Index of each row's class, or its response, scaled; an autoencoder's inputs.
     weight : ndarray
         Observation weights divided by the mean positive one of training; 1 where there are none.
     offset : ndarray
@@ -81,6 +87,11 @@ def classes(case: dict[str, Any]) -> list[str] | None:
     return case["derived"].get("response_levels")
 
 
+def is_autoencoder(case: dict[str, Any]) -> bool:
+    """Whether the case has no response and restores its inputs."""
+    return case["params"].get("autoencoder", False)
+
+
 def weighed_rows(case: dict[str, Any]) -> NDArray[np.float64] | None:
     """
     Weights of the training rows as statistics see them, or None without a weights column.
@@ -116,7 +127,7 @@ def encode(case: dict[str, Any], table: str) -> Rows:
         Which of its tables.
     """
     intended, inputs, starts = case["intended"], case["input_names"], case["catoffsets"]
-    n_rows = len(column(case, table, case["y"]))
+    n_rows = len(case[table]["columns"][0]["values"])
 
     X = np.zeros((n_rows, len(inputs)))
     for first, stop in pairwise(starts):
@@ -133,7 +144,9 @@ def encode(case: dict[str, Any], table: str) -> Rows:
 
     sub, mul = response_scale(case)
     levels = classes(case)
-    if levels is None:
+    if is_autoencoder(case):
+        y = X
+    elif levels is None:
         y = (numbers(case, table, case["y"]) - sub) * mul
     else:
         y = np.array([levels.index(v) for v in column(case, table, case["y"])])
@@ -157,21 +170,57 @@ def start(case: dict[str, Any]) -> tuple[list[NDArray[np.float64]], list[NDArray
 def rules(case: dict[str, Any]) -> dict[str, Any]:
     """Settings of the case as fields of `naive.mlp.Rules`, whose defaults are those of the specification (1.4)."""
     params = case["params"]
-    numeric = ["rho", "epsilon", "rate", "rate_annealing", "rate_decay", "l1", "l2", "fast_mode"]
-    numeric += ["momentum_start", "momentum_ramp", "momentum_stable"]
+    numeric = ["rho", "epsilon", "rate", "rate_annealing", "rate_decay", "l1", "l2", "max_w2", "fast_mode"]
+    numeric += ["momentum_start", "momentum_ramp", "momentum_stable", "sparsity_beta", "average_activation"]
+    activation = params["activation"]
+    hidden_ratios = []
+    if activation.endswith("_with_dropout"):
+        hidden_ratios = params.get("hidden_dropout_ratios", [0.5] * len(params["hidden"]))
+    output = "softmax" if classes(case) is not None else "linear"
+    # The distribution chooses the slope (Q8), of classes the loss. Of Huber's loss `huber_alpha` shapes no slope.
+    objective = case["effective_params"]["distribution"]
+    if output == "softmax":
+        is_quadratic = params.get("loss", "automatic").lower() == "quadratic"
+        objective = "quadratic_classes" if is_quadratic else "cross_entropy"
     return {
-        "activation": params["activation"],
-        "output": "linear" if classes(case) is None else "softmax",
+        "activation": activation.removesuffix("_with_dropout"),
+        "output": "activation" if is_autoencoder(case) else output,
+        "objective": objective,
+        "shape": params.get({"quantile": "quantile_alpha", "tweedie": "tweedie_power"}.get(objective)),
         "optimizer": "adadelta" if params.get("adaptive_rate", True) else "sgd",
         "nesterov": params.get("nesterov_accelerated_gradient", True),
+        "input_ratio": params["input_dropout_ratio"],
+        "hidden_ratios": hidden_ratios,
         **{name: params[name] for name in numeric if name in params},
     }
 
 
-def predictions(case: dict[str, Any], outputs: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-    """Columns as ``intended`` names them, from one row of network outputs per table row."""
-    levels = classes(case)
+def masks(case: dict[str, Any]) -> list[list[list[bool]]] | None:
+    """Who is kept at each update: inputs, if any are dropped, then hidden layers; or None without dropout."""
+    if "keep_masks" not in case["derived"]:
+        return None
+    return [[[unit == "1" for unit in layer] for layer in update] for update in case["derived"]["keep_masks"]]
+
+
+def predictions(case: dict[str, Any], table: str, outputs: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Columns as ``intended`` names them for a table, from one row of network outputs per table row."""
+    intended, levels = case["intended"], classes(case)
+    if is_autoencoder(case):
+        anomaly = ((outputs - encode(case, table).X) ** 2).mean(axis=1)
+        if intended["normsub"] is not None:
+            outputs = outputs / intended["normmul"] + intended["normsub"]
+        names = [f"reconstr_{name}" for name in case["input_names"]]
+        return {**dict(zip(names, outputs.T, strict=True)), "anomaly": anomaly}
     if levels is None:
         sub, mul = response_scale(case)
-        return {"predict": outputs[:, 0] / mul + sub}
+        objective = rules(case)["objective"]
+        return {"predict": np.array([mlp.linked(z, objective) for z in outputs[:, 0]]) / mul + sub}
     return dict(zip(levels, outputs.T, strict=True))
+
+
+def intended_predictions(case: dict[str, Any], table: str) -> dict[str, list[float]]:
+    """What ``intended`` holds of `predictions`."""
+    intended = case["intended"]
+    if is_autoencoder(case):
+        return {**intended[f"{table}_reconstruction"], "anomaly": intended[f"{table}_anomaly"]}
+    return intended[f"{table}_predictions"]

@@ -2,13 +2,19 @@
 A multi-layer perceptron in plain loops: slow, in float64, and simple enough to be checked by eye.
 
 The package's kernels are judged against this module, so it imports nothing of the package and takes no short cut: one
-row per update, one unit at a time, one incoming weight at a time. Section numbers are those of the specification; where
-the ``intended`` answers of the golden cases mend a rule of it, this module follows them.
+row after the other, one unit at a time, one incoming weight at a time. Section numbers are those of the specification;
+where the ``intended`` answers of the golden cases mend a rule of it, this module follows them.
 
 Shapes
 ------
 ``weights[l]`` is ``(units, inputs)`` and ``biases[l]`` is ``(units,)``; the last layer is the output. The first layer
 reads the expanded row: the one-hot slots of every factor, then the numbers (2.2).
+
+A hidden layer of maxout has two channels, and rows and columns in name only: read row after row as one flat list, the
+weight of unit ``i``, input ``j``, channel ``k`` sits at ``2 * (i * inputs + j) + k``, and the bias of the unit's channel
+at ``2 * i + k``, so that ``weights[l]`` is ``(2 * units, inputs)``. Slopes and all that is remembered are laid out like
+the parameter that they belong to. Below, such a layer is seen as ``(units, inputs, channels)`` and
+``(units, channels)``; every other layer has one channel.
 
 Conventions
 -----------
@@ -23,19 +29,39 @@ Settled by golden cases, some of which are missed by 5e-5 or more if one of thes
   incoming weights, penalties included. In fast mode the slopes of skipped weights are missing from the sum, yet still
   counted in the divisor (5.4, 5.5). Of one column's one-hot inputs the divisor counts eight at most: no case has more.
 * The errors that pass down a layer are taken at the weights as they were before the row (5.1).
+* The losing channel of maxout has a slope of 0: in fast mode it is left alone, all of it.
+* A unit dropped for a row has an output and a slope of 0, and passes no error down. Hidden units that are kept are not
+  scaled up in training, so at prediction all are multiplied by ``1 - ratio``; inputs that are kept are divided by
+  ``1 - ratio`` in training, so at prediction nothing is done to them (3.3).
+* ``max_w2`` holds each unit, once its weights have moved: its bias is neither counted nor scaled. In fast mode it looks
+  at no unit without an error, so a start above the limit stays there until one comes (5.6).
+* Huber's bend is at 1 in the unit of the scaled response, whatever ``huber_alpha`` (4).
+* The running mean activations of the sparse autoencoder count the row itself before its bias moves (5.7).
 
 Chosen, since no golden case tells:
 
 * In fast mode such a weight keeps its velocity too.
+* Without fast mode a losing channel or a dropped unit is a row of slope 0: penalties and the fading of what is
+  remembered still act on it, and so do ``max_w2`` and the sparsity.
+* A dropped unit counts as an activation of 0 in its running mean.
+* The sparsity moves a bias directly: no velocity gathers it. It rests where fast mode leaves out the unit.
+* ``max_w2`` limits each channel of maxout by itself. ADADELTA's rule for the bias reads the slopes from before it.
 * ``rate_decay`` first acts on the second layer (5.3).
 * A row of weight 0 does not exist: it is neither learned nor counted.
-* The penalties act once per row, whatever the row weighs (5.2).
+* The penalties act once per update, whatever its rows weigh (5.2).
+
+Mini-batches are not H2O's [Q2], so here they are defined: one update for ``batch`` rows, all of them read at the weights
+from before it. The slope of a weight is the sum of the rows' slopes, each times its row's weight, divided by the number
+of rows; the penalties are added once. Rows of weight 0 are gone before batches form, and the last batch may be smaller.
+Rate and momentum follow the rows learned before the batch. In fast mode a unit rests when its slope is 0 in every row,
+and a weight when its mean slope is 0; a bias whose slopes merely cancel is learned. ADADELTA's rule for biases reads the
+squares of the mean slopes.
 """
 
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +72,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     Layers = Sequence[NDArray[Any]]
+    Mask = Sequence[ArrayLike]
+
+ACTIVATIONS = {"rectifier", "tanh", "maxout"}
+#: What each output can be trained for; its own objective comes first.
+OBJECTIVES = {"softmax": ["cross_entropy", "quadratic_classes"]}
+OBJECTIVES["linear"] = ["gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie"]
+OBJECTIVES["activation"] = OBJECTIVES["linear"]
+#: Shapes of the objectives that have one: alpha, delta and power (1.3, 4).
+SHAPES = {"quantile": 0.5, "huber": 1.0, "tweedie": 1.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +90,15 @@ class Rules:
 
     Parameters
     ----------
-    activation : {"rectifier", "tanh"}
+    activation : {"rectifier", "tanh", "maxout"}
         Of every hidden layer (3.2).
-    output : {"softmax", "linear"}
-        Class probabilities with cross-entropy, or one number with squared error (4).
+    output : {"softmax", "linear", "activation"}
+        Class probabilities, one number, or the output of an autoencoder: as many numbers as there are inputs, each
+        through the function of the hidden layers, which cannot be maxout then.
+    objective : str, optional
+        See `loss`. Cross-entropy for classes and squared error for numbers, if not given.
+    shape : float, optional
+        See `loss`. One half for ``"quantile"``, 1 for ``"huber"`` and 1.5 for ``"tweedie"``, if not given.
     optimizer : {"adadelta", "sgd"}
         ADADELTA reads ``rho`` and ``epsilon``; SGD reads the fields from ``rate`` to ``nesterov``.
     rho, epsilon : float
@@ -73,6 +113,15 @@ class Rules:
         Penalties on weights and biases alike; see `penalty_slope`.
     pull : float
         Of the centre given to `train`, on weights and biases alike; see `penalty_slope`.
+    input_ratio : float
+        Chance of every input to be dropped in training (3.3). Who is dropped is told by masks.
+    hidden_ratios : sequence of float
+        The same for the units of every hidden layer; empty without such dropout.
+    max_w2 : float
+        Limit of the sum of squares of a unit's (with maxout: a channel's) incoming weights (5.6).
+    sparsity_beta, average_activation : float
+        Strength of the sparse autoencoder's pull on the biases of hidden layers, and the running mean activation that
+        it pulls to (5.7).
     fast_mode : bool
         Leave out units without an error and weights without an input, penalties and memory included (5.5). The
         specification lets plain SGD without penalties leave out units without an error in any mode; there it changes
@@ -81,6 +130,8 @@ class Rules:
 
     activation: str
     output: str
+    objective: str | None = None
+    shape: float | None = None
     optimizer: str = "adadelta"
     rho: float = 0.99
     epsilon: float = 1e-8
@@ -94,13 +145,20 @@ class Rules:
     l1: float = 0.0
     l2: float = 0.0
     pull: float = 0.0
+    input_ratio: float = 0.0
+    hidden_ratios: Sequence[float] = ()
+    max_w2: float = np.inf
+    sparsity_beta: float = 0.0
+    average_activation: float = 0.0
     fast_mode: bool = True
 
     def __post_init__(self):
-        if self.activation not in {"rectifier", "tanh"}:
+        if self.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}")
-        if self.output not in {"softmax", "linear"}:
+        if self.output not in OBJECTIVES or (self.output == "activation" and self.activation == "maxout"):
             raise ValueError(f"unknown output {self.output!r}")
+        if self.objective is not None and self.objective not in OBJECTIVES[self.output]:
+            raise ValueError(f"unknown objective {self.objective!r}")
         if self.optimizer not in {"adadelta", "sgd"}:
             raise ValueError(f"unknown optimizer {self.optimizer!r}")
 
@@ -120,6 +178,8 @@ class State:
         ADADELTA's mean squared gradients G (5.4).
     weight_velocities, bias_velocities : list of ndarray
         Velocities of SGD (5.3).
+    mean_activations : list of ndarray
+        Running mean activation of every unit, one array per hidden layer (5.7).
     """
 
     n_seen: int
@@ -129,13 +189,38 @@ class State:
     bias_updates: list[NDArray[Any]]
     bias_gradients: list[NDArray[Any]]
     bias_velocities: list[NDArray[Any]]
+    mean_activations: list[NDArray[np.float64]]
 
     @classmethod
     def fresh(cls, weights: Layers, biases: Layers, *, n_seen: int = 0) -> State:
         """Memory before the first row: all zeros, of the types of ``weights`` and ``biases``."""
         of_weights = [[np.zeros_like(layer) for layer in weights] for _ in range(3)]
         of_biases = [[np.zeros_like(layer) for layer in biases] for _ in range(3)]
-        return cls(n_seen, *of_weights, *of_biases)
+        # A layer has as many units as the next one has inputs.
+        return cls(n_seen, *of_weights, *of_biases, [np.zeros(layer.shape[1]) for layer in weights[1:]])
+
+
+@dataclass
+class Pass:
+    """
+    What one row left behind on its way through the network.
+
+    Attributes
+    ----------
+    inputs : list of ndarray
+        What every layer read: the row itself, with dropout what was left of it; then each hidden layer's activations.
+    prediction : ndarray
+        Activations of the output layer.
+    winners : list of ndarray
+        Each hidden unit's winning channel; 0 where there is but one.
+    kept : list of ndarray
+        Which hidden units were not dropped.
+    """
+
+    inputs: list[NDArray[np.float64]] = field(default_factory=list)
+    prediction: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    winners: list[NDArray[np.int64]] = field(default_factory=list)
+    kept: list[NDArray[np.bool_]] = field(default_factory=list)
 
 
 def softmax(z: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,7 +229,12 @@ def softmax(z: NDArray[np.float64]) -> NDArray[np.float64]:
     return e / e.sum()
 
 
-def forward(
+def n_channels(layer: int, weights: Layers, activation: str) -> int:
+    """Channels of a layer: two in hidden layers of maxout, else one."""
+    return 2 if activation == "maxout" and layer < len(weights) - 1 else 1
+
+
+def passed(
     x: ArrayLike,
     weights: Layers,
     biases: Layers,
@@ -152,9 +242,12 @@ def forward(
     activation: str,
     output: str,
     offset: float = 0.0,
-) -> list[NDArray[np.float64]]:
+    input_ratio: float = 0.0,
+    hidden_ratios: Sequence[float] = (),
+    mask: Mask | None = None,
+) -> Pass:
     """
-    Activations of one row, layer by layer (3.2).
+    Send one row through the network, in training if there is a mask, else for its prediction (3.2, 3.3).
 
     Parameters
     ----------
@@ -162,105 +255,259 @@ def forward(
         The expanded row.
     weights, biases : sequence of ndarray
         The network.
-    activation : {"rectifier", "tanh"}
+    activation : {"rectifier", "tanh", "maxout"}
         Of the hidden layers.
-    output : {"softmax", "linear"}
+    output : {"softmax", "linear", "activation"}
         Of the last layer.
     offset : float
         Added to the output before its function, in the output's own unit: where the response is scaled, so is the
         offset (3.5).
+    input_ratio, hidden_ratios
+        See `Rules`.
+    mask : list of array_like, optional
+        Who is kept: the inputs, if ``input_ratio`` is not 0; then every hidden layer, if there are ``hidden_ratios``.
+    """
+    here = Pass()
+    masks = [] if mask is None else [np.asarray(m, dtype=bool) for m in mask]
+    if mask is not None and len(masks) != (input_ratio > 0.0) + len(hidden_ratios):
+        raise ValueError("masks do not fit the dropout ratios")
+    a = np.asarray(x, dtype=np.float64)
+    if masks and input_ratio > 0.0:
+        a = np.where(masks.pop(0), a / (1.0 - input_ratio), 0.0)
+    for layer, (w, b) in enumerate(zip(weights, biases, strict=True)):
+        here.inputs.append(a)
+        channels = n_channels(layer, weights, activation)
+        of_unit, bias = w.reshape(-1, len(a), channels), b.reshape(-1, channels)
+        nets = [
+            [np.dot(of_unit[unit, :, channel], a) + bias[unit, channel] for channel in range(channels)]
+            for unit in range(len(bias))
+        ]
+        # Of equal channels the first wins.
+        winners = np.array([np.argmax(net) for net in nets])
+        z = np.array([net[winner] for net, winner in zip(nets, winners, strict=True)])
+        if layer == len(weights) - 1:
+            break
+        a = _function(z, activation)
+        kept = np.ones(len(a), dtype=bool)
+        if hidden_ratios and mask is None:
+            a = a * (1.0 - hidden_ratios[layer])
+        elif hidden_ratios:
+            kept = masks.pop(0)
+            a = np.where(kept, a, 0.0)
+        here.winners.append(winners)
+        here.kept.append(kept)
+    if output == "softmax":
+        here.prediction = softmax(z + offset)
+    else:
+        here.prediction = _function(z + offset, activation) if output == "activation" else z + offset
+    return here
+
+
+def _function(z: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
+    """Activations of a hidden layer; of maxout ``z`` is what won already (3.2)."""
+    if activation == "tanh":
+        return np.tanh(z)
+    return np.maximum(z, 0.0) if activation == "rectifier" else z
+
+
+def forward(x: ArrayLike, weights: Layers, biases: Layers, **kind: Any) -> list[NDArray[np.float64]]:
+    """
+    Activations of one row, layer by layer; the arguments are those of `passed`.
 
     Returns
     -------
     list of ndarray
-        Each hidden layer's activations; last the class probabilities, or the one number of a linear output.
+        Each hidden layer's activations; last the prediction: class probabilities, the one number of a linear output
+        (in the unit of its link, see `linked`), or an autoencoder's outputs.
     """
-    a = np.asarray(x, dtype=np.float64)
-    activations = []
-    for layer, (w, b) in enumerate(zip(weights, biases, strict=True)):
-        z = np.array([np.dot(w[unit], a) + b[unit] for unit in range(len(b))])
-        if layer < len(weights) - 1:
-            a = np.tanh(z) if activation == "tanh" else np.maximum(z, 0.0)
-        else:
-            a = softmax(z + offset) if output == "softmax" else z + offset
-        activations.append(a)
-    return activations
+    here = passed(x, weights, biases, **kind)
+    return [*here.inputs[1:], here.prediction]
 
 
-def loss(prediction: NDArray[np.float64], target: float, *, output: str) -> float:
-    """Loss of one row, the one whose slope is `output_slopes`: cross-entropy or squared error (4)."""
-    if output == "softmax":
-        return float(-np.log(prediction[int(target)]))
-    return float((prediction[0] - target) ** 2)
+def safe_exp(x: float) -> float:
+    """Exponential with a lid (3.6)."""
+    return min(1e19, float(np.exp(min(x, 700.0))))
 
 
-def output_slopes(prediction: NDArray[np.float64], target: float, *, output: str) -> NDArray[np.float64]:
-    """
-    Slopes of `loss` at the output units, before their function (4).
-
-    ``p - t`` for classes, ``2 (z - y)`` for a number. The 2 stays: it is part of what a rate means.
-    """
-    if output == "softmax":
-        return prediction - (np.arange(len(prediction)) == target)
-    return 2.0 * (prediction - target)
+def linked(z: float, objective: str) -> float:
+    """What is predicted where the linear output is ``z``: its exponential for counts and amounts (3.6)."""
+    return safe_exp(z) if objective in {"poisson", "gamma", "tweedie"} else z
 
 
-def backward(
-    activations: Sequence[NDArray[np.float64]],
-    weights: Layers,
-    slopes: NDArray[np.float64],
+def settled(output: str, objective: str | None, shape: float | None) -> tuple[str, float]:
+    """Objective and shape in force; see `Rules`."""
+    objective = OBJECTIVES[output][0] if objective is None else objective
+    return objective, SHAPES.get(objective, 0.0) if shape is None else shape
+
+
+def loss(
+    prediction: NDArray[np.float64],
+    target: ArrayLike,
     *,
-    activation: str,
-) -> list[NDArray[np.float64]]:
+    output: str,
+    objective: str | None = None,
+    shape: float | None = None,
+) -> float:
+    """
+    Loss of one row, the one whose slope is `output_slopes` (4).
+
+    Parameters
+    ----------
+    prediction : ndarray
+        Class probabilities; or the linear output ``z``; or an autoencoder's outputs.
+    target : float or array_like
+        Index of the class; or the (scaled) response ``y``; or the autoencoder's targets.
+    output, objective, shape
+        See `Rules`.
+
+    Notes
+    -----
+    ``"cross_entropy"`` is minus the logarithm of the true class's probability, ``"quadratic_classes"`` half the sum of
+    ``(p - t)**2`` over all classes, ``t`` being 1 for the true one. Of numbers, it is the deviance, ``shape`` being the
+    quantile, the bend of Huber's loss, or Tweedie's power; losses of several outputs add up. For poisson, gamma and
+    tweedie ``z`` itself takes the place of the prediction's logarithm, so nothing bounds it from below; a gamma response
+    of 0 counts as one whose logarithm is -19.
+    """
+    objective, shape = settled(output, objective, shape)
+    if objective == "cross_entropy":
+        return float(-np.log(prediction[int(target)]))
+    if objective == "quadratic_classes":
+        return float(((prediction - (np.arange(len(prediction)) == target)) ** 2).sum() / 2.0)
+    targets = np.atleast_1d(target)
+    return sum(_loss_of_number(float(z), float(y), objective, shape) for z, y in zip(prediction, targets, strict=True))
+
+
+def _loss_of_number(z: float, y: float, objective: str, shape: float) -> float:
+    """One term of `loss`."""
+    match objective:
+        case "gaussian":
+            return (z - y) ** 2
+        case "laplace":
+            return abs(z - y)
+        case "quantile":
+            return shape * (y - z) if y > z else (1.0 - shape) * (z - y)
+        case "huber":
+            return (z - y) ** 2 if abs(z - y) <= shape else (2.0 * abs(z - y) - shape) * shape
+        case "poisson":
+            return 2.0 * ((y * np.log(y) if y > 0.0 else 0.0) - y * z - y + safe_exp(z))
+        case "gamma":
+            return 2.0 * (z - (np.log(y) if y > 0.0 else -19.0) + y * safe_exp(-z) - 1.0)
+        case "tweedie":
+            low, high = 1.0 - shape, 2.0 - shape
+            return 2.0 * (y**high / (low * high) - y * safe_exp(z * low) / low + safe_exp(z * high) / high)
+    raise ValueError(f"unknown objective {objective!r}")
+
+
+def output_slopes(
+    prediction: NDArray[np.float64],
+    target: ArrayLike,
+    *,
+    output: str,
+    objective: str | None = None,
+    shape: float | None = None,
+) -> NDArray[np.float64]:
+    """
+    Slopes of `loss` at the output units, before their function (4); the arguments are those of `loss`.
+
+    The 2 of most stays: it is part of what a rate means. Two objectives do not answer the true slope, and are meant so.
+    Of ``"quadratic_classes"`` the diagonal of the softmax's Jacobian alone enters: what a unit does to its own class's
+    probability. And an autoencoder's slopes are those at its outputs, after their function, taken as if before it.
+    """
+    objective, shape = settled(output, objective, shape)
+    if objective == "cross_entropy":
+        return prediction - (np.arange(len(prediction)) == target)
+    if objective == "quadratic_classes":
+        return (prediction - (np.arange(len(prediction)) == target)) * (1.0 - prediction) * prediction
+    targets = np.atleast_1d(target)
+    return np.array(
+        [_slope_of_number(float(z), float(y), objective, shape) for z, y in zip(prediction, targets, strict=True)]
+    )
+
+
+def _slope_of_number(z: float, y: float, objective: str, shape: float) -> float:
+    """Slope of `_loss_of_number` by ``z``; where it has a corner, as section 4 has it."""
+    match objective:
+        case "gaussian":
+            return 2.0 * (z - y)
+        case "laplace":
+            return -1.0 if z <= y else 1.0
+        case "quantile":
+            return -shape if y > z else 1.0 - shape
+        case "huber":
+            return min(max(2.0 * (z - y), -2.0 * shape), 2.0 * shape)
+        case "poisson":
+            return 2.0 * (safe_exp(z) - y)
+        case "gamma":
+            return 2.0 * (1.0 - y * safe_exp(-z))
+        case "tweedie":
+            return 2.0 * (safe_exp(z * (2.0 - shape)) - y * safe_exp(z * (1.0 - shape)))
+    raise ValueError(f"unknown objective {objective!r}")
+
+
+def backward(here: Pass, weights: Layers, slopes: NDArray[np.float64], *, activation: str) -> list[NDArray[np.float64]]:
     """
     Slopes of the loss at every unit, before its function (5.1).
 
     Parameters
     ----------
-    activations : sequence of ndarray
-        What `forward` answered.
+    here : Pass
+        What `passed` answered.
     weights : sequence of ndarray
         The weights it used.
     slopes : ndarray
         Slopes at the output units, the row's weight included.
-    activation : {"rectifier", "tanh"}
+    activation : {"rectifier", "tanh", "maxout"}
         Of the hidden layers.
 
     Returns
     -------
     list of ndarray
-        One array per layer; the last is ``slopes``.
+        One array per layer, laid out like its biases; the last is ``slopes``.
     """
     deltas = [slopes]
-    for w, a in zip(reversed(weights[1:]), reversed(activations[:-1]), strict=True):
-        errors = np.array([np.dot(w[:, unit], deltas[0]) for unit in range(len(a))])
-        derivatives = 1.0 - a * a if activation == "tanh" else np.where(a > 0.0, 1.0, 0.0)
-        deltas.insert(0, errors * derivatives)
+    for layer in reversed(range(1, len(weights))):
+        a, winners, kept = here.inputs[layer], here.winners[layer - 1], here.kept[layer - 1]
+        of_unit = weights[layer].reshape(-1, len(a), n_channels(layer, weights, activation))
+        errors = np.array([np.dot(of_unit[:, unit].ravel(), deltas[0]) for unit in range(len(a))])
+        derivatives = np.ones(len(a))
+        if activation == "tanh":
+            derivatives = 1.0 - a * a
+        if activation == "rectifier":
+            derivatives = np.where(a > 0.0, 1.0, 0.0)
+        below = np.zeros((len(a), n_channels(layer - 1, weights, activation)))
+        for unit, winner in enumerate(winners):
+            if kept[unit]:
+                below[unit, winner] = errors[unit] * derivatives[unit]
+        deltas.insert(0, below.ravel())
     return deltas
 
 
 def loss_and_gradient(
     x: ArrayLike,
-    target: float,
+    target: ArrayLike,
     weights: Layers,
     biases: Layers,
     *,
     activation: str,
     output: str,
+    objective: str | None = None,
+    shape: float | None = None,
     weight: float = 1.0,
-    offset: float = 0.0,
+    **kind: Any,
 ) -> tuple[float, list[NDArray[np.float64]], list[NDArray[np.float64]]]:
     """
     Weighted loss of one row and its gradient, penalties left out.
 
     Parameters
     ----------
-    x, weights, biases, activation, output, offset
-        As in `forward`.
-    target : float
-        Index of the class, or the (scaled) response.
+    x, weights, biases, activation, output
+        As in `passed`.
+    target, objective, shape
+        As in `loss`.
     weight : float
         The row's weight.
+    **kind
+        Further arguments of `passed`.
 
     Returns
     -------
@@ -269,12 +516,15 @@ def loss_and_gradient(
     weight_gradients, bias_gradients : list of ndarray
         Shaped like ``weights`` and ``biases``.
     """
-    activations = forward(x, weights, biases, activation=activation, output=output, offset=offset)
-    value = weight * loss(activations[-1], target, output=output)
-    slopes = weight * output_slopes(activations[-1], target, output=output)
-    deltas = backward(activations, weights, slopes, activation=activation)
-    inputs = [np.asarray(x, dtype=np.float64), *activations[:-1]]
-    return value, [np.outer(delta, a) for delta, a in zip(deltas, inputs, strict=True)], deltas
+    here = passed(x, weights, biases, activation=activation, output=output, **kind)
+    aim = {"output": output, "objective": objective, "shape": shape}
+    value = weight * loss(here.prediction, target, **aim)
+    deltas = backward(here, weights, weight * output_slopes(here.prediction, target, **aim), activation=activation)
+    gradients = []
+    for layer, (w, delta, a) in enumerate(zip(weights, deltas, here.inputs, strict=True)):
+        of_unit = delta.reshape(-1, 1, n_channels(layer, weights, activation))
+        gradients.append((of_unit * a[:, np.newaxis]).reshape(w.shape))
+    return value, gradients, deltas
 
 
 def penalty_slope(value: float, center: float, *, l1: float, l2: float, pull: float) -> float:
@@ -350,6 +600,17 @@ def adadelta_rate(
     return rate, updates, gradients
 
 
+def max_w2_factor(incoming: NDArray[Any], max_w2: float) -> Any:
+    """
+    Factor on a unit's incoming weights that brings their sum of squares down to ``max_w2``, if it is above (5.6).
+
+    Sum, limit and factor are of the weights' type.
+    """
+    kind = incoming.dtype.type
+    sum_of_squares = sum((w * w for w in incoming), kind(0.0))
+    return np.sqrt(kind(max_w2) / sum_of_squares) if sum_of_squares > kind(max_w2) else kind(1.0)
+
+
 def train(
     X: NDArray[np.float64],
     y: NDArray[Any],
@@ -357,6 +618,8 @@ def train(
     weights: Layers,
     biases: Layers,
     *,
+    batch: int = 1,
+    masks: Sequence[Mask] | None = None,
     sample_weight: NDArray[np.float64] | None = None,
     offset: NDArray[np.float64] | None = None,
     n_seen: int = 0,
@@ -367,22 +630,26 @@ def train(
     **rules: Any,
 ) -> tuple[list[NDArray[Any]], list[NDArray[np.float64]], State]:
     """
-    Learn rows one by one.
+    Learn rows, ``batch`` of them per update.
 
     Parameters
     ----------
     X : ndarray
         Expanded rows.
     y : ndarray
-        Indices of classes, or (scaled) responses.
+        Indices of classes, or (scaled) responses; one row of targets per row of X for an autoencoder.
     row_order : iterable of int
-        The row of each update.
+        The rows in the order in which they are learned.
     weights, biases : sequence of ndarray
         The network to start from; left as it is.
+    batch : int
+        Rows per update.
+    masks : sequence of list of array_like, optional
+        Who is kept at each place of ``row_order``, see `passed`; needed with dropout.
     sample_weight : ndarray, optional
         Factor on each row's slope, already divided by the mean positive weight.
     offset : ndarray, optional
-        See `forward`.
+        See `passed`.
     n_seen : int
         Rows learned before, if there is no ``state`` to tell.
     n_columns : int, optional
@@ -406,30 +673,50 @@ def train(
         Memory to continue with.
     """
     r = Rules(**rules)
-    weights = [np.array(w, dtype=dtype) for w in weights]
+    weights = [np.array(w, dtype=dtype, order="C") for w in weights]
     biases = [np.array(b, dtype=np.float64) for b in biases]
     if state is None:
         biases = [b.astype(dtype).astype(np.float64) for b in biases]
         state = State.fresh(weights, biases, n_seen=n_seen)
     else:
         state = deepcopy(state)
+    if masks is None and (r.input_ratio > 0.0 or r.hidden_ratios):
+        raise ValueError("dropout needs masks")
     # Without a centre every parameter is its own: nothing pulls.
     center_weights, center_biases = (weights, biases) if center is None else center
-    for row in row_order:
-        weight = 1.0 if sample_weight is None else sample_weight[row]
-        if weight == 0.0:
-            continue
-        shift = 0.0 if offset is None else offset[row]
-        activations = forward(X[row], weights, biases, activation=r.activation, output=r.output, offset=shift)
-        slopes = weight * output_slopes(activations[-1], y[row], output=r.output)
+    visits = [(place, row) for place, row in enumerate(row_order) if sample_weight is None or sample_weight[row] != 0.0]
+    for first in range(0, len(visits), batch):
+        passes, slopes = [], []
+        for place, row in visits[first : first + batch]:
+            here = passed(
+                X[row],
+                weights,
+                biases,
+                activation=r.activation,
+                output=r.output,
+                offset=0.0 if offset is None else offset[row],
+                input_ratio=r.input_ratio,
+                hidden_ratios=r.hidden_ratios,
+                mask=None if masks is None else masks[place],
+            )
+            weight = 1.0 if sample_weight is None else sample_weight[row]
+            slope = output_slopes(here.prediction, y[row], output=r.output, objective=r.objective, shape=r.shape)
+            passes.append(here)
+            slopes.append(weight * slope)
+            for mean, a in zip(state.mean_activations, here.inputs[1:], strict=True):
+                mean[:] = 0.999 * mean + 0.001 * a
         # All slopes are known before the first weight moves, so layers may move in any order.
-        deltas = backward(activations, weights, slopes, activation=r.activation)
-        for layer, inputs in enumerate([X[row], *activations[:-1]]):
-            n_settable = n_columns if layer == 0 and n_columns is not None else len(inputs)
-            n_mean = min(len(inputs), 8 * n_settable)
+        deltas = [
+            backward(here, weights, slope, activation=r.activation) for here, slope in zip(passes, slopes, strict=True)
+        ]
+        for layer in range(len(weights)):
+            inputs = np.array([here.inputs[layer] for here in passes])
+            n_settable = n_columns if layer == 0 and n_columns is not None else inputs.shape[1]
+            n_mean = min(inputs.shape[1], 8 * n_settable)
             center_of_layer = center_weights[layer], center_biases[layer]
-            _learn_layer(layer, deltas[layer], inputs, n_mean, weights[layer], biases[layer], center_of_layer, state, r)
-        state.n_seen += 1
+            of_layer = np.array([of_row[layer] for of_row in deltas])
+            _learn_layer(layer, of_layer, inputs, n_mean, weights, biases, center_of_layer, state, r)
+        state.n_seen += len(passes)
     return weights, biases, state
 
 
@@ -438,17 +725,29 @@ def _learn_layer(
     deltas: NDArray[np.float64],
     inputs: NDArray[np.float64],
     n_mean: int,
-    weights: NDArray[Any],
-    biases: NDArray[np.float64],
+    all_weights: list[NDArray[Any]],
+    all_biases: list[NDArray[np.float64]],
     center: tuple[NDArray[Any], NDArray[Any]],
     state: State,
     r: Rules,
 ) -> None:
-    """Move one layer's weights and biases, in place, by what one row tells (5.2 to 5.5)."""
+    """Move one layer's weights and biases, in place, by what a batch of rows tells (5.2 to 5.7)."""
+    n_rows, n_inputs = inputs.shape
+    channels = n_channels(layer, all_weights, r.activation)
+
+    def of_weights(array: NDArray[Any]) -> NDArray[Any]:
+        """The same numbers, by unit, input and channel."""
+        return array.reshape(-1, n_inputs, channels)
+
+    def of_biases(array: NDArray[Any]) -> NDArray[Any]:
+        """The same numbers, by unit and channel."""
+        return array.reshape(-1, channels)
+
+    weights, biases = of_weights(all_weights[layer]), of_biases(all_biases[layer])
+    center_weights, center_biases = of_weights(np.asarray(center[0])), of_biases(np.asarray(center[1]))
     # Settings take the weights' type. NumPy's own promotion does the rest: numbers of one type keep it, float64 wins.
     kind = weights.dtype.type
     l1, l2, pull, rho, epsilon = kind(r.l1), kind(r.l2), kind(r.pull), kind(r.rho), kind(r.epsilon)
-    center_weights, center_biases = center
     rate = kind(rate_at(state.n_seen, layer, rate=r.rate, rate_annealing=r.rate_annealing, rate_decay=r.rate_decay))
     momentum = kind(
         momentum_at(
@@ -458,36 +757,44 @@ def _learn_layer(
             momentum_stable=r.momentum_stable,
         )
     )
-    for unit, delta in enumerate(deltas):
-        if r.fast_mode and delta == 0.0:
+    for unit, channel in np.ndindex(*biases.shape):
+        at = unit, channel
+        of_rows = deltas.reshape(n_rows, -1, channels)[:, unit, channel]
+        if r.fast_mode and np.all(of_rows == 0.0):
             continue
 
         sum_of_squares = np.float64(0.0)
-        for i, a in enumerate(inputs):
-            if r.fast_mode and a == 0.0:
+        for i in range(n_inputs):
+            of_loss = sum(delta * a for delta, a in zip(of_rows, inputs[:, i], strict=True)) / n_rows
+            if r.fast_mode and of_loss == 0.0:
                 continue
-            w = np.float64(weights[unit, i])
-            slope = delta * a + penalty_slope(w, center_weights[unit, i], l1=l1, l2=l2, pull=pull)
+            place = unit, i, channel
+            w = np.float64(weights[place])
+            slope = of_loss + penalty_slope(w, center_weights[place], l1=l1, l2=l2, pull=pull)
             sum_of_squares += slope * slope
             if r.optimizer == "adadelta":
-                X, G = state.weight_updates[layer], state.weight_gradients[layer]
-                eta, X[unit, i], G[unit, i] = adadelta_rate(
-                    slope * slope, X[unit, i], G[unit, i], rho=rho, epsilon=epsilon
-                )
-                weights[unit, i] = w - eta * slope
+                X, G = of_weights(state.weight_updates[layer]), of_weights(state.weight_gradients[layer])
+                eta, X[place], G[place] = adadelta_rate(slope * slope, X[place], G[place], rho=rho, epsilon=epsilon)
+                weights[place] = w - eta * slope
             else:
-                V = state.weight_velocities[layer]
-                step, V[unit, i] = sgd_step(
-                    slope, np.float64(V[unit, i]), rate=rate, momentum=momentum, nesterov=r.nesterov
+                V = of_weights(state.weight_velocities[layer])
+                step, V[place] = sgd_step(
+                    slope, np.float64(V[place]), rate=rate, momentum=momentum, nesterov=r.nesterov
                 )
-                weights[unit, i] = w + step
+                weights[place] = w + step
+        incoming = weights[unit, :, channel]
+        incoming *= max_w2_factor(incoming, r.max_w2)
 
-        slope = delta + penalty_slope(biases[unit], center_biases[unit], l1=l1, l2=l2, pull=pull)
+        slope = sum(of_rows) / n_rows + penalty_slope(biases[at], center_biases[at], l1=l1, l2=l2, pull=pull)
         if r.optimizer == "adadelta":
-            X, G = state.bias_updates[layer], state.bias_gradients[layer]
-            eta, X[unit], G[unit] = adadelta_rate(sum_of_squares / n_mean, X[unit], G[unit], rho=rho, epsilon=epsilon)
-            biases[unit] -= eta * slope
+            X, G = of_biases(state.bias_updates[layer]), of_biases(state.bias_gradients[layer])
+            bias_rate, X[at], G[at] = adadelta_rate(sum_of_squares / n_mean, X[at], G[at], rho=rho, epsilon=epsilon)
+            biases[at] -= bias_rate * slope
         else:
-            V = state.bias_velocities[layer]
-            step, V[unit] = sgd_step(slope, V[unit], rate=rate, momentum=momentum, nesterov=r.nesterov)
-            biases[unit] += step
+            V = of_biases(state.bias_velocities[layer])
+            step, V[at] = sgd_step(slope, V[at], rate=rate, momentum=momentum, nesterov=r.nesterov)
+            biases[at] += step
+            bias_rate = rate * (1 - momentum)
+        if r.sparsity_beta > 0.0 and layer < len(all_weights) - 1:
+            excess = state.mean_activations[layer][unit] - r.average_activation
+            biases[at] -= bias_rate * r.sparsity_beta * excess
