@@ -449,7 +449,7 @@ def _start(topology: Topology, e: Mapping[str, Any], seed: int) -> NDArray[np.fl
     biases = initial_biases(topology)
     for name, drawn, shapes in (
         ("initial_weights", weights, [(n_in, n_out) for n_out, n_in in topology.shapes]),
-        ("initial_biases", biases, [(n,) for n in topology.units]),
+        ("initial_biases", biases, [(n,) for n, _ in topology.shapes]),
     ):
         for k, (given, shape) in enumerate(zip(e[name] or (), shapes, strict=False)):
             if given is None:

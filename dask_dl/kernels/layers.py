@@ -12,6 +12,7 @@ import numpy as np
 
 from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.crew import owner
+from dask_dl.kernels.exponential import tanh_and_slope
 from dask_dl.kernels.layout import BIASES, CHANNELS, MAXOUT, N_OUT, RECTIFIER, STRIDE, TANH, WEIGHTS
 from dask_dl.kernels.spans import span
 from dask_dl.kernels.steps import (
@@ -109,19 +110,24 @@ def forward_levels(active, value, width, weights, out, lo, hi):
 
 
 @kernel
-def activate(kind, out, mask, factor, n, lo, hi):
+def activate(kind, out, slopes, mask, factor, n, lo, hi):
     """Hidden activations of units, in place: times the mask, if it is not empty, else times a factor.
 
     out: the sums of n padded units, of maxout those of the second channel after those of the first. Their place then tells
-    which channel won: 0 for the first, for equals too, 1 for the second.
+    which channel won: 0 for the first, for equals too, 1 for the second. slopes (n,) f4, or empty, receives those of tanh.
     """
     mine = span(out, lo, hi - lo)
     if kind == RECTIFIER:
         for i in range(mine.shape[0]):
             mine[i] = max(mine[i], ZERO)
     elif kind == TANH:
+        kept_slopes = slopes.shape[0] > 0
+        there = span(slopes, lo, hi - lo) if kept_slopes else mine
         for i in range(mine.shape[0]):
-            mine[i] = np.tanh(mine[i])
+            a, slope = tanh_and_slope(mine[i])
+            if kept_slopes:
+                there[i] = slope
+            mine[i] = a
     else:
         other = span(out, n + lo, hi - lo)
         for i in range(mine.shape[0]):
@@ -183,7 +189,7 @@ def add_errors(errors, n_lanes, size, rank, start, n):
 def hidden_deltas(kind, acts, errors, mask, deltas, n, lo, hi):
     """Slopes by the sums of hidden units from those by their activations; of maxout only the channel that won has one.
 
-    acts, deltas as `activate` leaves and takes them; mask as there.
+    acts and mask as in `activate`; deltas hold the slopes of tanh before, as it leaves them.
     """
     act, error, mine = span(acts, lo, hi - lo), span(errors, lo, hi - lo), span(deltas, lo, hi - lo)
     if kind == RECTIFIER:  # dropped units have an activation of 0
@@ -192,7 +198,7 @@ def hidden_deltas(kind, acts, errors, mask, deltas, n, lo, hi):
         return
     if kind == TANH:
         for i in range(mine.shape[0]):
-            mine[i] = error[i] * (ONE - act[i] * act[i])
+            mine[i] *= error[i]
     else:
         other, won = span(deltas, n + lo, hi - lo), span(acts, n + lo, hi - lo)
         for i in range(mine.shape[0]):

@@ -77,11 +77,11 @@ def drop_inputs(rows, i, n_onehot, n_dense, kept, inputs, slots):
 
 
 @kernel
-def forward(network, inputs, active, value, offset, table, dense, crew, acts, masks, out):
+def forward(network, inputs, active, value, offset, table, dense, crew, acts, slopes, masks, out):
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
     acts (activations,) f4: every layer's vectors one after another, shared by the crew, as are `table` and `dense`, the
-    weights. value: of an active one-hot input. masks (activations,) f4: of units that training drops, or empty: then
+    weights. slopes (activations,) f4, or empty: receives those of tanh. value: of an active one-hot input. masks (activations,) f4: of units that training drops, or empty: then
     activations are scaled by the share that training keeps. Returns where the output's sums start.
     """
     layers = network.layers
@@ -99,7 +99,9 @@ def forward(network, inputs, active, value, offset, table, dense, crew, acts, ma
             if k == 0:
                 forward_levels(active, value, width, table, here, channel * n + lo, channel * n + hi)
         if k < last:
-            activate(network.activation, here, mask, network.kept[k], n, lo, hi)
+            has_slopes = slopes.shape[0] > 0
+            of_tanh = span(slopes, start if has_slopes else 0, n if has_slopes else 0)
+            activate(network.activation, here, of_tanh, mask, network.kept[k], n, lo, hi)
             start += width
         meet(crew)
         inputs = span(here, 0, n)
@@ -251,7 +253,7 @@ def train_rows(
                 inputs, active = numbers, slots
             acts = crew.acts[i & 1]  # a thread may be one row ahead of the others, never two
             start = forward(
-                network, inputs, active, value, offset, table.weights, dense.weights, crew, acts, masks, out
+                network, inputs, active, value, offset, table.weights, dense.weights, crew, acts, deltas, masks, out
             )
             loss += output_deltas(objective, out, n_outputs, rows.target[i], weight, span(deltas, start, n))
             if opt.sparsity_beta > 0.0:
@@ -293,6 +295,8 @@ def predict_rows(rows, lo, hi, network, table, dense, crew, out, scratch):
     shifted, none = rows.offset.shape[0] > 0, span(scratch, 0, 0)
     for i in range(lo, hi):
         offset = rows.offset[i] if shifted else ZERO
-        forward(network, rows.dense[i], rows.active[i], ONE, offset, table, dense, crew, crew.acts[0], none, scratch)
+        forward(
+            network, rows.dense[i], rows.active[i], ONE, offset, table, dense, crew, crew.acts[0], none, none, scratch
+        )
         for j in range(out.shape[1]):
             out[i, j] = scratch[j]
