@@ -38,13 +38,18 @@ class Crew(NamedTuple):
     control: NDArray[np.int64]  #: NEXT row, rows DONE, wish to STOP after a row, need to ABORT at once
     taken: NDArray[np.int64]  #: first row of this and of the last chunk, two lines
     arrived: NDArray[np.int64]  #: a line for each thread
-    acts: NDArray[np.float32]  #: (2, activations): all layers' activations, of this row and of the next
+    #: (2, activations): all layers' activations, of this row and of the next; of a batch, with their slopes beside them
+    acts: NDArray[np.float32]
     errors: NDArray[np.float32]  #: (2, lanes, widest): errors to the layer below, a vector for each lane of units
 
 
-def crew_of(topology: Topology, size: int, control: NDArray[np.int64], *, trains: bool = True) -> list[Crew]:
-    """Places of `size` threads that share each row, to train or only to predict."""
+def crew_of(
+    topology: Topology, size: int, control: NDArray[np.int64], *, trains: bool = True, batch: int = 1
+) -> list[Crew]:
+    """Places of `size` threads that share each row, or each batch of rows, to train or only to predict."""
     activations, lanes, widest = topology.buffers if trains else (topology.buffers[0], 0, 0)
+    if batch > 1:
+        activations, lanes, widest = batch * topology.buffers[0], 0, 0
     taken, arrived = np.zeros(2 * LINE, np.int64), np.zeros(size * LINE, np.int64)
     acts = aligned_zeros(2 * activations).reshape(2, -1)
     errors = aligned_zeros(2 * lanes * widest).reshape(2, lanes, widest)

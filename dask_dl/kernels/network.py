@@ -49,14 +49,14 @@ def sizes(network):
 
 
 @kernel
-def draw_masks(network, rows, i, n_inputs, crew, masks):
-    """Draw which hidden units of this thread row i of `rows` keeps: 1 or 0 in `masks`, laid out as the activations."""
+def draw_masks(network, rows, i, n_inputs, rank, size, masks):
+    """Draw which hidden units row i of `rows` keeps, one of `size` shares: 1 or 0 in `masks`, laid out as the activations."""
     last = network.layers.shape[0] - 1
     start, place = 0, n_inputs
     for k in range(last):
         n_out = network.layers[k, N_OUT]
         if network.kept[k] < ONE:
-            lo, hi = share(pad(n_out), rank_in(crew, False), crew.size)
+            lo, hi = share(pad(n_out), rank, size)
             mask_of(rows, i, k, lo, place, network.kept[k], ONE, span(masks, start + lo, hi - lo), n_out - lo)
         start, place = start + width_of(network.layers[k]), place + n_out
 
@@ -247,7 +247,7 @@ def train_rows(
             offset = rows.offset[i] if shifted else ZERO
             inputs, active = rows.dense[i], rows.active[i]
             if drops:
-                draw_masks(network, rows, i, n_onehot + n_dense, crew, masks)
+                draw_masks(network, rows, i, n_onehot + n_dense, crew.rank, crew.size, masks)
             if kept < ONE:
                 drop_inputs(rows, i, n_onehot, n_dense, kept, numbers, slots)
                 inputs, active = numbers, slots

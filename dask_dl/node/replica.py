@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.batches import marks_size, scratch_size, train_batches
+from dask_dl.kernels.blas import sgemm_address
 from dask_dl.kernels.crew import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Crew, crew_of
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.layers import Part
@@ -90,19 +92,19 @@ class Replica:
 
     def _set(self, parallelism: Parallelism) -> None:
         self.parallelism, self._judged = parallelism, (0, 0)
-        n, topology = parallelism.n_threads, self.topology
+        n, topology, batch = parallelism.n_threads, self.topology, self.optimizer.batch
         if parallelism.way != "staleness":
-            crews = crew_of(topology, n, self.control)
-            self.hands = [_Hand(self._dense, crew, NOTHING, NOTHING, 0, _scratch(topology)) for crew in crews]
+            crews = crew_of(topology, n, self.control, batch=batch)
+            self.hands = [_Hand(self._dense, crew, NOTHING, NOTHING, 0, _scratch(topology, batch)) for crew in crews]
             return
         self.hands = []
         for rank in range(n):
             # The first thread's optimizer state is the replica's; at a round's end it is the average of all.
             state0, state1 = (s if rank == 0 or not len(s) else copied(s) for s in self._dense.states)
             own = Part(copied(self._dense.weights), state0, state1, self._dense.center)
-            base, crew = copied(own.weights), crew_of(topology, 1, self.control)[0]
+            base, crew = copied(own.weights), crew_of(topology, 1, self.control, batch=batch)[0]
             first = rank * (topology.dense_size // n)
-            self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology)))
+            self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology, batch)))
 
     def pull_to(self, center: NDArray[np.float32] | None) -> None:
         """Draw weights and biases to a consensus from now on, as strongly as `optimizer.pull` says.
@@ -135,7 +137,7 @@ class Replica:
         """Get the kernels ready for rows of this kind, without learning from them."""
         none = rows.map(lambda part: part[:0])
         # On the calling thread, where Ctrl-C ends the compiler, and alone: nobody else would come to a barrier.
-        hands, alone = self.hands, crew_of(self.topology, 1, self.control)[0]
+        hands, alone = self.hands, crew_of(self.topology, 1, self.control, batch=self.optimizer.batch)[0]
         self.hands = [hands[0]._replace(crew=alone)]
         try:
             self.visit(0, none, 0, self.n_seen)
@@ -216,13 +218,16 @@ class Replica:
         n_seen: rows learned before row 0.
         """
         hand = self.hands[rank]
-        slots = np.zeros(rows.active.shape[1], np.int32)
+        given = (
+            rows, stop, self.topology.network, self.objective, self.optimizer, n_seen, self._table, hand.dense, hand.crew,
+            self.parallelism.interval, hand.shared, hand.base, hand.first,
+        )  # fmt: skip
+        n_slots, batch = rows.active.shape[1], self.optimizer.batch
         with flushed():
-            loss = train_rows(
-                rows, stop, self.topology.network, self.objective, self.optimizer, n_seen, self._table, hand.dense,
-                hand.crew, self.parallelism.interval, hand.shared, hand.base, hand.first, slots, hand.scratch,
-            )  # fmt: skip
-        return float(loss)
+            if batch == 1:
+                return float(train_rows(*given, np.zeros(n_slots, np.int32), hand.scratch))
+            marks = np.full(marks_size(self.topology, batch, n_slots), -1, np.int32)
+            return float(train_batches(*given, marks, hand.scratch, sgemm_address()))
 
     def merge(self) -> None:
         """The end of a round: the threads' optimizer states become their average."""
@@ -277,8 +282,8 @@ def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], star
     return Part(flat[start:stop], state0, state1, NOTHING)
 
 
-def _scratch(topology: Topology) -> NDArray[np.float32]:
-    return aligned_zeros(topology.scratch_size)
+def _scratch(topology: Topology, batch: int) -> NDArray[np.float32]:
+    return aligned_zeros(topology.scratch_size if batch == 1 else scratch_size(topology, batch))
 
 
 def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads: int = 1) -> NDArray[np.float32]:
