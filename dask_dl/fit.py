@@ -22,6 +22,7 @@ from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
 from dask_dl.frame.scan import Scan, check_target
 from dask_dl.frame.source import OFFSET, Source
 from dask_dl.frame.target import Target
+from dask_dl.kernels.batches import buffer_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import KINDS, Objective
@@ -149,6 +150,11 @@ class _Problem:
     seed: int
     threads: Parallelism
     identity: Identity
+
+    @property
+    def kernel(self) -> Any:
+        """What trains."""
+        return train_rows if self.optimizer.batch == 1 else train_batches
 
     @property
     def found(self) -> Scan:
@@ -320,7 +326,7 @@ def _rounds(
         assert keeper is not None
         progress.say(f"checkpoint: {keeper.save(course, network.flat, network.states)}")
 
-    if not jit.is_cached(train_rows):
+    if not jit.is_cached(problem.kernel):
         kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
         progress.say(f"compiling the kernels, {kept} (about 20 s) ...")
     plan = Plan.of(
@@ -333,6 +339,7 @@ def _rounds(
         n_replicas=here.n_replicas,
         n_copies=here.n_copies,
         share=effective["target_ratio_comm_to_comp"],
+        batch=effective["mini_batch_size"],
     )
     limit = effective["max_runtime_secs"]
     rounds = Rounds(
@@ -436,6 +443,7 @@ def _optimizer(e: Mapping[str, Any]) -> Optimizer:
         l2=e["l2"],
         fast_mode=e["fast_mode"],
         pull=e["elastic_averaging_regularization"] if e["elastic_averaging"] else 0.0,
+        batch=e["mini_batch_size"],
         max_w2=e["max_w2"],
         input_kept=1.0 - e["input_dropout_ratio"],
         average_activation=e["average_activation"],
@@ -492,15 +500,16 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         bytes_per_row=row,
         n_weights=topology.size,
         n_dense=topology.dense_size,
-        n_buffer=topology.buffer_size,
+        n_buffer=buffer_size(topology, problem.optimizer.batch, len(problem.encoder.categories)),
         n_states=N_STATES[problem.optimizer.kind],
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
         # A checkpoint is written from copies, and what is written is laid out in memory first.
         n_kept=portion.n_kept or (1 + e["overwrite_with_best_model"]) * (3 if e["checkpoint_dir"] else 1),
         n_outputs=topology.n_outputs,
-        compiles=not jit.is_cached(train_rows),
+        compiles=not jit.is_cached(problem.kernel),
         largest_block=blocks[0],
+        batch=problem.optimizer.batch,
     )
     return decide(
         e["storage"],

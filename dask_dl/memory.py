@@ -87,6 +87,11 @@ class Memory:
         }
 
 
+def rows_of_slice(bytes_per_row: int, batch: int) -> int:
+    """Rows that are gathered at a time: about SLICE bytes, in whole mini-batches."""
+    return max(1, SLICE // bytes_per_row // batch) * batch
+
+
 def size(n: float) -> str:
     """Bytes for people."""
     for unit in ("B", "kB", "MB", "GB"):
@@ -126,6 +131,7 @@ def estimate(
     compiles: bool,
     storage: Storage = IN_MEMORY,
     largest_block: int = 0,
+    batch: int = 1,
 ) -> Memory:
     """Peak of a training in one process.
 
@@ -157,9 +163,11 @@ def estimate(
         Where rows are.
     largest_block : int
         Rows of the largest block: what is read again is read whole.
+    batch : int
+        Rows of a mini-batch.
     """
     n_bytes = n_rows * bytes_per_row
-    slices = 2 * min(SLICE, n_bytes)
+    slices = 2 * min(rows_of_slice(bytes_per_row, batch), n_rows) * bytes_per_row
     if storage.mode == "memory":
         blocks, order = n_bytes + n_validation * bytes_per_row, n_rows * ORDER_PER_ROW + slices
     else:

@@ -38,6 +38,7 @@ class Plan:
     most: int = 2**63  #: rows of any automatic round
     n_replicas: int = 1
     share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
+    batch: int = 1  #: rows of a mini-batch: automatic rounds are whole ones
     _wanted: float = field(
         default=0.0, init=False
     )  #: rows of the next automatic round, before limits; 0: nothing is known
@@ -55,6 +56,7 @@ class Plan:
         n_replicas: int = 1,
         n_copies: int = 1,
         share: float = 0.05,
+        batch: int = 1,
     ) -> Plan:
         """From the parameters: `per_iteration` 0 is an epoch, -1 all rows of every replica, -2 is automatic."""
         n_total = round(epochs * n_epoch)
@@ -67,7 +69,7 @@ class Plan:
             fewest, enough = AVERAGES_PER_EPOCH
             n_averages = min(max(n_replicas, fewest), enough)
             most = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
-        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share)
+        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share, batch)
 
     def rows(self, n_seen: int) -> int:
         """Rows of the round that begins after `n_seen`.
@@ -80,7 +82,8 @@ class Plan:
         if self.fixed is not None:
             return min(self.fixed, rest)
         wanted = self._wanted or self.first
-        return min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS), rest)
+        n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS))
+        return min(-(-n // self.batch) * self.batch, rest)
 
     def took(self, n: int, seconds: float, busy: float) -> None:
         """A round of n rows is over: `busy` of its seconds were training, the others averaging, scheduling and waiting."""

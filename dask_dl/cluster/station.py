@@ -158,6 +158,7 @@ class Station:
                 order=self._order,
                 drops=setup.drops,
                 kept=self._kept,
+                batch=setup.optimizer.batch,
             )
         return self._visits
 

@@ -41,6 +41,8 @@ class Visits:
         Whether rows bring the keys from which dropout draws.
     kept : (n, inputs + hidden units) uint8, optional
         What each of the first n places of the stream keeps, instead of what would be drawn: for tests.
+    batch : int
+        Rows of a mini-batch: slices hold whole ones, as far as windows and epochs have them.
     """
 
     def __init__(
@@ -53,10 +55,11 @@ class Visits:
         order: Callable[[int], NDArray[np.int64]] | None = None,
         drops: bool = False,
         kept: NDArray[np.uint8] | None = None,
+        batch: int = 1,
     ) -> None:
         self.n_rows = store.n_used
         self._seed, self._drops, self._kept = seed, drops, kept
-        self._per_slice = max(1, memory.SLICE // store.row_bytes)
+        self._per_slice = memory.rows_of_slice(store.row_bytes, batch)
         self._source: _Source = (
             _InMemory(store, seed, shuffle=shuffle, order=order)
             if store.shelf.in_memory

@@ -1,4 +1,4 @@
-"""Mini-batches: the mean slope of some rows makes one update. Matrix products by BLAS, everything else by the row kernel's loops.
+"""Mini-batches: the mean slope of some rows makes one update. Products are BLAS's, all else the row kernel's loops.
 
 A layer's units are cut into tiles, by their number alone. A thread of a crew owns whole tiles, and a tile's products are the
 same calls whoever makes them: so the bits do not depend on the number of threads, as with single rows.
@@ -25,13 +25,11 @@ from dask_dl.kernels.layers import (
     backward_level,
     follow_means,
     forward_levels,
-    has_penalty,
     hidden_deltas,
     limit_weights,
     pad,
     penalty_of,
     softmax,
-    squared_gradients,
     state_span,
     update,
 )
@@ -39,7 +37,7 @@ from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, SOFTMAX
 from dask_dl.kernels.losses import output_deltas
 from dask_dl.kernels.network import draw_masks, drop_inputs, exchange, rate_of, sizes, width_of
 from dask_dl.kernels.spans import span
-from dask_dl.kernels.steps import ADADELTA, ONE, PLAIN, ZERO
+from dask_dl.kernels.steps import ADADELTA, ONE, PLAIN, ZERO, has_penalty, squared_gradients
 from dask_dl.state import LANE, padded
 
 if TYPE_CHECKING:
@@ -49,6 +47,11 @@ if TYPE_CHECKING:
 LANES_PER_TILE = 8
 #: The slope of a bias whose rows' slopes add up to nothing, unlike that of a unit without any.
 CANCELLED = np.float32(1e-30)
+
+
+def most_tiles(topology: Topology) -> int:
+    """Threads that can share a batch: tiles of the widest hidden layer, of the output when there is none."""
+    return max(int(n_tiles.py_func(padded(n))) for n in topology.hidden or topology.units)
 
 
 def scratch_size(topology: Topology, batch: int) -> int:

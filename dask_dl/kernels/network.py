@@ -81,8 +81,9 @@ def forward(network, inputs, active, value, offset, table, dense, crew, acts, sl
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
     acts (activations,) f4: every layer's vectors one after another, shared by the crew, as are `table` and `dense`, the
-    weights. slopes (activations,) f4, or empty: receives those of tanh. value: of an active one-hot input. masks (activations,) f4: of units that training drops, or empty: then
-    activations are scaled by the share that training keeps. Returns where the output's sums start.
+    weights. slopes (activations,) f4, or empty: receives those of tanh. value: of an active one-hot input. masks
+    (activations,) f4: of units that training drops, or empty: then activations are scaled by the share that training keeps.
+    Returns where the output's sums start.
     """
     layers = network.layers
     last = layers.shape[0] - 1

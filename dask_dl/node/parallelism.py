@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import joblib
 
+from dask_dl.kernels.batches import most_tiles
 from dask_dl.kernels.crew import most_threads
 from dask_dl.kernels.steps import ADADELTA, N_STATES, Optimizer
 
@@ -26,6 +27,8 @@ MOST_STALE = {"adadelta": 64, "sgd": 16}
 MOST_ROWS = 64
 #: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
 FEWEST_ROWS = 4
+#: Mini-batches between two exchanges, at most: an exchange takes half as long as an update.
+MOST_BATCHES = 8
 #: Rows of a table for every thread: small tables train on one, which is fast enough and always gives the same bits.
 ROWS_PER_THREAD = 1000
 #: Dense weights for every thread of a team: with fewer it waits longer than it works.
@@ -47,7 +50,7 @@ class Parallelism:
     way: Way
     n_threads: int
     interval: int  #: K: rows between two exchanges; of one thread or a team, rows between two looks at the stop flag
-    reason: str
+    reason: str  #: (all of them whole mini-batches)
     fallback: Parallelism | None = None  #: what a team turns into when its threads wait too long; None: it stays
 
     @property
@@ -113,8 +116,9 @@ def choose(
     if asked > free and (parallelism == "auto" or reproducible):
         # A thread without a core makes a team wait, and misses more rows than any K allows.
         asked, why = free, f"{why}, but {free} cores"
-    look = max(1, min(MOST_ROWS, 2**24 // max(1, topology.dense_size)))
-    lanes = min(asked, most_threads(topology))
+    batch = optimizer.batch
+    look = whole(max(1, min(MOST_ROWS, 2**24 // max(1, topology.dense_size))), batch)
+    lanes = min(asked, most_threads(topology) if batch == 1 else most_tiles(topology))
 
     def alone(reason: str) -> Parallelism:
         return Parallelism("one thread", 1, look, f"one thread: {reason}")
@@ -127,7 +131,7 @@ def choose(
         )
 
     def copies(n: int, reason: str) -> Parallelism:
-        return Parallelism("staleness", n, interval or rows_between(optimizer, n), reason)
+        return Parallelism("staleness", n, whole(interval, batch) if interval else rows_between(optimizer, n), reason)
 
     if asked == 1:
         return alone(why)
@@ -146,7 +150,7 @@ def choose(
         why = f"one for every {ROWS_PER_THREAD:,} of {n_rows:,} rows"
     if interval is not None:
         return copies(threads, f"{why}, exchange_interval={interval}")
-    most = 1 + most_stale(optimizer) // FEWEST_ROWS
+    most = 1 + most_stale(optimizer) // (FEWEST_ROWS if batch == 1 else 1)
     stale = copies(min(threads, most), why if threads <= most else f"{why}, of which more than {most} would overshoot")
     team_size = min(threads, worth)
     copy_bytes = topology.dense_size * bytes_of_copy(optimizer)
@@ -170,25 +174,32 @@ def cores(n_jobs: int | None) -> tuple[int, str]:
 
 
 def most_stale(optimizer: Optimizer) -> int:
-    """N: how many rows the others may train between two exchanges of a thread."""
+    """N: how many updates the others may make between two exchanges of a thread."""
     return MOST_STALE["adadelta" if optimizer.kind == ADADELTA else "sgd"]
 
 
+def whole(n: int, batch: int) -> int:
+    """So many rows or a few more: whole mini-batches."""
+    return -(-n // batch) * batch
+
+
 def rows_between(optimizer: Optimizer, n_threads: int) -> int:
-    """K: rows between two exchanges, such that (threads - 1) x K <= N."""
-    return max(1, min(MOST_ROWS, most_stale(optimizer) // max(1, n_threads - 1)))
+    """K: rows between two exchanges, such that (threads - 1) x K <= N; of mini-batches both count updates."""
+    most = MOST_ROWS if optimizer.batch == 1 else MOST_BATCHES
+    return optimizer.batch * max(1, min(most, most_stale(optimizer) // max(1, n_threads - 1)))
 
 
 def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
     """A warning, when somebody chose an exchange that is too rare."""
-    stale = (threads.n_threads - 1) * threads.interval
+    stale = (threads.n_threads - 1) * (threads.interval // optimizer.batch)
     most = most_stale(optimizer)
     if threads.way != "staleness" or stale <= most:
         return []
     better = rows_between(optimizer, threads.n_threads)
+    what = "rows" if optimizer.batch == 1 else "mini-batches"
     remedy = "fewer threads" if better == threads.interval else f"{better}, or fewer threads"
     text = (
-        f"exchange_interval={threads.interval} with {threads.n_threads} threads lets a thread miss {stale:,} rows of the "
+        f"exchange_interval={threads.interval} with {threads.n_threads} threads lets a thread miss {stale:,} {what} of the "
         f"others, more than {most}: their steps may add up to too much. Use {remedy}."
     )
     return [text]

@@ -81,6 +81,8 @@ class Replica:
         self.topology = topology
         self.optimizer = optimizer
         self.objective = objective
+        if optimizer.batch > 1:
+            sgemm_address()  # loads the library, so that who holds every BLAS to one thread holds this one too
         self.flat = flat
         self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
         self.n_seen = n_seen
