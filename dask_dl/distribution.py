@@ -39,9 +39,9 @@ class Distribution:
         """`log` or `identity`."""
         return "log" if self.name in LOG_LINKS else "identity"
 
-    def forbids(self, least: float) -> str | None:
+    def forbids(self, least: float | None) -> str | None:
         """What is wrong with a target whose least value is this, if anything."""
-        if self.name not in LOG_LINKS or least >= LOG_LINKS[self.name]:
+        if least is None or self.name not in LOG_LINKS or least >= LOG_LINKS[self.name]:
             return None
         return "zero or negative" if self.name == "gamma" else "negative"
 

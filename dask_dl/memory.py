@@ -23,7 +23,7 @@ CHUNKS = 6 * 2**23
 #: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.
 ORDER_PER_ROW = 32
 #: The order of the rows of a window beside that, while another one is trained.
-ORDER_KEPT = 32
+ORDER_KEPT = 16
 #: Rows set aside for scoring: a few more than are wanted (`frame.order.is_candidate`), and those that are, brought together.
 SET_ASIDE = 2.15
 #: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.

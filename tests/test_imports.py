@@ -22,18 +22,19 @@ ROOMS = {
     "errors": ("", "anything may fail, and nothing is needed to say so"),
     "jit": ("", "Numba's settings, for whoever compiles"),
     "memory": ("", "numbers in, bytes out"),
+    "distribution": ("", "what is known of a target's distribution, for whoever learns, measures or predicts it"),
     "storage": ("errors memory", "a choice by numbers of bytes"),
     "parameters": ("errors", "a wrong parameter is an error"),
     "state": ("errors", "values that rooms pass to each other, so that they need not know each other"),
     # The user's table becomes blocks of numbers
-    "frame": ("errors parameters state", "knows tables, and nothing of networks"),
+    "frame": ("distribution errors parameters state", "knows tables, and nothing of networks"),
     # Three storeys; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
     # What is known of the result, where it trains, and where it goes
-    "score": ("errors state", "metrics are functions of truth and prediction"),
+    "score": ("distribution errors state", "metrics are functions of truth and prediction"),
     "cluster": (
-        "errors frame jit kernels memory node score state storage",
+        "distribution errors frame jit kernels memory node score state storage",
         "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
     ),
     "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
@@ -51,7 +52,7 @@ ROOMS = {
     ),
     "rounds": ("cluster course errors plan show score", "the loop, of any place that trains"),
     "fit": (
-        "checkpoint cluster course errors frame jit kernels memory model node parameters plan resume rounds score show state storage",  # noqa: E501  # one list
+        "checkpoint cluster course distribution errors frame jit kernels memory model node parameters plan resume rounds score show state storage",  # noqa: E501  # one list
         "the loop: the one file that knows all rooms",
     ),
     "estimators": ("cluster errors fit frame model parameters show", "scikit-learn's face of fit and model"),

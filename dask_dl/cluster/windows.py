@@ -50,7 +50,7 @@ class Window:
         self.buffer = buffer
         self.segments = np.zeros(0, np.int64)  #: those that the buffer holds
         self.order = np.zeros(0, np.int64)
-        self.numbered = np.zeros(0, np.int64)  #: number in the table of every row of the buffer
+        self.edges = self.starts = np.zeros(0, np.int64)  #: first row of each segment, in the buffer and in the table
 
     def take(self, lo: int, hi: int) -> Rows:
         """Rows at the places [lo, hi) of the window, in contiguous arrays."""
@@ -59,7 +59,9 @@ class Window:
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
         """Numbers of the same rows in the table."""
-        return self.numbered[self.order[lo:hi]]
+        places = self.order[lo:hi]
+        segments = np.searchsorted(self.edges, places, side="right") - 1
+        return self.starts[segments] + (places - self.edges[segments])
 
 
 class Windows:
@@ -154,9 +156,11 @@ class Windows:
             block, lo, n, _, start = (int(v[s]) for v in self._segments)
             numbers.append(np.arange(start, start + n))
             used.append(self._store.used(block, lo, lo + n))
-        places, window.numbered = np.flatnonzero(np.concatenate(used)), np.concatenate(numbers)
+        window.starts = self._segments.start[wanted]
+        window.edges = np.cumsum(self._segments.n[wanted]) - self._segments.n[wanted]
+        places = np.flatnonzero(np.concatenate(used))
         if self._shuffle:
-            places = places[visiting_places(window.numbered[places], self._seed, epoch)]
+            places = places[visiting_places(np.concatenate(numbers)[places], self._seed, epoch)]
         window.order = places
 
     def _fill(self, buffer: Rows, segments: NDArray[np.int64]) -> None:

@@ -160,7 +160,7 @@ class Scan:
     largest_partition: int = 0  #: bytes of the largest partition in memory
     is_binary: bool = False  #: whether a numeric target holds nothing but 0 and 1
     first: int = 0  #: number of its first partition: not 0 while parts of a table are merged
-    least_target: float = math.inf  #: of the rows that train; nothing for classes
+    least_target: float | None = None  #: of the rows that train; nothing for classes
 
     @property
     def n_rows(self) -> int:
@@ -306,7 +306,7 @@ def scan_partition(part: pd.DataFrame, source: Schema, k: int, task: str) -> Sca
     role_numbers(part, source, OFFSET, k)
     used = np.ones(len(part), bool) if weights is None else weights > 0
     classes: dict[Any, int] = {}
-    target, is_binary, least = Moments(), False, math.inf
+    target, is_binary, least = Moments(), False, None
     if TARGET in source.roles:
         if task == "classification":
             column = part[source.roles[TARGET]]
@@ -319,7 +319,7 @@ def scan_partition(part: pd.DataFrame, source: Schema, k: int, task: str) -> Sca
             used &= ~np.isnan(values)
             (target,) = Moments.of(np.where(used, values, np.nan)[None], weights)
             is_binary = bool(np.isin(values[used], (0, 1)).all())
-            least = float(values[used].min(initial=math.inf))
+            least = float(values[used].min()) if used.any() else None
     return Scan(
         rows=(len(part),),
         columns=_scan_columns(part, weights, source, k),
@@ -392,7 +392,7 @@ def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
         largest_partition=max(left.largest_partition, right.largest_partition),
         is_binary=left.is_binary and right.is_binary,
         first=left.first,
-        least_target=min(left.least_target, right.least_target),
+        least_target=min((v for v in (left.least_target, right.least_target) if v is not None), default=None),
     )
 
 
