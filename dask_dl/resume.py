@@ -63,7 +63,7 @@ class Identity:
             "n_validation": self.n_validation,
             "encoder": plain(self.encoder.to_json()),
             "target": plain(self.target.to_json()),
-            "topology": plain(asdict(self.topology)),
+            "topology": plain({k: v for k, v in asdict(self.topology).items() if k != "dropout"}),  # which may change
             "settings": self.settings,
         }
 

@@ -51,6 +51,9 @@ WAYS = {
     "reproducible": {"n_jobs": 3, "reproducible": True},
     "momentum": {"n_jobs": 1, "adaptive_rate": False, "momentum_start": 0.5, "momentum_stable": 0.9},
     "plain": {"n_jobs": 1, "adaptive_rate": False},
+    "maxout with dropout": {"n_jobs": 1, "activation": "maxout_with_dropout", "input_dropout_ratio": 0.1},
+    "huber in batches": {"n_jobs": 1, "distribution": "huber", "huber_alpha": 0.5, "mini_batch_size": 16},
+    "team in batches": {"n_jobs": 2, "parallelism": "team", "hidden": (256, 200), "epochs": 4, "mini_batch_size": 32},
 }
 
 

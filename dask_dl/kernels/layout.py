@@ -187,6 +187,8 @@ class Topology:
             raise ValueError("the arrays' shapes are not the network's")
         flat = self.pack(weights, biases)
         for k, view in enumerate(self.means(flat)):
+            if arrays[f"{name}/means/{k}"].shape != view.shape:
+                raise ValueError("the mean activations' shapes are not the network's")
             view[:] = arrays[f"{name}/means/{k}"]
         return flat
 

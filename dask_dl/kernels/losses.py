@@ -51,7 +51,7 @@ class Objective(NamedTuple):
 @inlined
 def safe_exp(x):
     """The exponential function, bounded above."""
-    return min(MOST, np.exp(x))
+    return min(np.exp(x), MOST)  # in this order a NaN stays one
 
 
 @inlined

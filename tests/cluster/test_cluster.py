@@ -48,6 +48,8 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
         (DeepLearningRegressor, "y", {}),
         (DeepLearningRegressor, "y", {"adaptive_rate": False, "momentum_stable": 0.5, "reproducible": True}),
         (DeepLearningClassifier, "label", {"overwrite_with_best_model": True, "score_training_samples": 500}),
+        (DeepLearningRegressor, "y", {"distribution": "huber", "activation": "maxout_with_dropout"}),
+        (DeepLearningClassifier, "label", {"mini_batch_size": 16, "input_dropout_ratio": 0.2, "max_w2": 2.0}),
     ):
         settings = rounds(700) | given
         parts = {"sample_weight": "w"}

@@ -1,0 +1,171 @@
+"""Distributions from the parameter to the prediction: links, weights, offsets, what a target may be, huber's moving delta."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
+from dask_dl.cluster import Twin
+from dask_dl.distribution import MOST_RESIDUALS, Distribution, Residuals
+from dask_dl.errors import SchemaError
+from dask_dl.fit import fit_model
+from dask_dl.frame.source import open_source
+from dask_dl.parameters import validate
+from dask_dl.score import metrics
+from dask_dl.show.progress import Progress
+
+SHAPES = {"quantile": ("quantile_alpha", 0.8), "huber": ("huber_alpha", 0.7), "tweedie": ("tweedie_power", 1.3)}
+NAMES = ("gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie")
+SETTINGS = {"hidden": (20, 20), "epochs": 8, "random_state": 2, "activation": "tanh", "stopping_rounds": 0, "n_jobs": 1}
+
+
+def make_table(name, n=1500, seed=0):
+    """Targets of which the distribution is true, around exp of a sum (log links) or the sum itself."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(random.normal(size=(n, 3)), columns=list("abc"))
+    sums = 0.8 * frame["a"] - 0.5 * frame["b"] + 0.3
+    draw = {
+        "poisson": lambda: random.poisson(np.exp(sums)).astype(float),
+        "gamma": lambda: random.gamma(2.0, np.exp(sums) / 2.0),
+        "tweedie": lambda: random.poisson(np.exp(sums)) * random.gamma(2.0, 0.5, n),
+    }
+    frame["y"] = draw[name]() if name in draw else 20 + 5 * (sums + 0.5 * random.standard_t(3, n))
+    return frame
+
+
+def given(name, **more):
+    shape = dict([SHAPES[name]]) if name in SHAPES else {}
+    return SETTINGS | {"distribution": name} | shape | more
+
+
+def deviance(name, truth, predicted):
+    distribution = Distribution(name, SHAPES[name][1] if name in SHAPES else 0.0)
+    return metrics.regression(np.asarray(truth, float), np.asarray(predicted, float), None, distribution).metrics()[
+        "deviance"
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_predicts_better_than_any_constant(name, tmp_path):
+    table, test = make_table(name), make_table(name, seed=1)
+    model = DeepLearningRegressor(**given(name)).fit(table, "y", eval_set=test)
+    predicted = model.predict(test)
+    constant = {"laplace": 0.5, "quantile": 0.8}.get(name)
+    best = test["y"].quantile(constant) if constant else test["y"].mean()
+    assert deviance(name, test["y"], predicted) < 0.8 * deviance(name, test["y"], np.full(len(test), best))
+    # The best network is put back, and the history judged it by the same figure.
+    assert model.best_score_ == pytest.approx(deviance(name, test["y"], predicted), rel=1e-5)
+    model.save(tmp_path / "m.zarr.zip")
+    np.testing.assert_array_equal(load(tmp_path / "m.zarr.zip").predict(test), predicted)
+
+
+def test_the_quantile_is_the_one_asked_for():
+    table = make_table("gaussian", 4000)
+    for alpha in (0.1, 0.5, 0.9):
+        model = DeepLearningRegressor(**SETTINGS, distribution="quantile", quantile_alpha=alpha).fit(table, "y")
+        assert (table["y"] < model.predict(table)).mean() == pytest.approx(alpha, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["poisson", "gamma", "tweedie"])
+def test_a_target_keeps_its_unit_under_a_log_link_and_an_offset_is_an_exposure(name):
+    table = make_table(name).assign(o=0.0)
+    settings = given(name, adaptive_rate=False, rate=0.002)
+    plain = DeepLearningRegressor(**settings).fit(table, "y", offset="o")
+    assert not plain.model_.target.is_standardized and plain.model_.target.link == "log"
+    if name == "gamma":  # whose slope depends on nothing but the ratio of target and mean
+        exposed = table.assign(y=10 * table["y"], o=np.log(10.0))
+        other = DeepLearningRegressor(**settings).fit(exposed, "y", offset="o")
+        np.testing.assert_allclose(other.predict(exposed, offset="o"), 10 * plain.predict(table, offset="o"), rtol=1e-3)
+    shifted = plain.predict(table.assign(o=-1.5), offset="o")
+    np.testing.assert_allclose(shifted, np.exp(-1.5) * plain.predict(table, offset="o"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "quantile", "huber"])
+def test_an_offset_of_any_sign_adds_to_a_prediction(name):
+    table = make_table(name)
+    random = np.random.default_rng(3)
+    offset = random.normal(size=len(table)) * 10
+    plain = DeepLearningRegressor(**given(name)).fit(table, "y", offset=np.zeros(len(table)))
+    model = DeepLearningRegressor(**given(name)).fit(table.assign(y=table["y"] + offset), "y", offset=offset)
+    assert deviance(name, table["y"] + offset, model.predict(table, offset=offset)) < 1.3 * deviance(
+        name, table["y"], plain.predict(table, offset=np.zeros(len(table)))
+    )
+    more = model.predict(table, offset=offset - 100)
+    np.testing.assert_allclose(more, model.predict(table, offset=offset) - 100, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("name", [*NAMES, "multinomial", "quadratic classes"])
+def test_a_row_of_weight_zero_does_not_exist(name, batch):
+    is_class = name not in NAMES
+    table = make_table("gamma" if is_class else name, 400)
+    if is_class:
+        table["y"] = pd.cut(table["y"], [-1, 0.5, 1.5, 1e9], labels=["low", "mid", "high"]).astype(str)
+    weight = np.random.default_rng(1).integers(0, 3, len(table)).astype(float)
+    spoilt = table.copy()
+    spoilt.loc[weight == 0, "y"] = "low" if is_class else 1e6
+    settings = {"epochs": 3, "shuffle_training_data": False, "mini_batch_size": batch, "standardize": False}
+    kind = DeepLearningClassifier if is_class else DeepLearningRegressor
+    settings |= {"loss": "quadratic"} if name == "quadratic classes" else {}
+    settings = SETTINGS | settings if is_class else given(name, **settings)
+    whole = kind(**settings).fit(spoilt, "y", sample_weight=weight)
+    part = kind(**settings).fit(table[weight > 0], "y", sample_weight=weight[weight > 0])
+    np.testing.assert_array_equal(whole.model_.flat, part.model_.flat)
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("poisson", -1.0), ("tweedie", -0.5), ("gamma", 0.0), ("gamma", -2.0)])
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_a_target_that_the_distribution_does_not_allow(name, wrong, where):
+    table, bad = make_table(name, 100), make_table(name, 100, seed=1)
+    bad.loc[17, "y"] = wrong
+    train, held = (bad, table) if where == "training" else (table, bad)
+    model = DeepLearningRegressor(**given(name))
+    with pytest.raises(SchemaError, match=rf"as low as {wrong:g}; distribution '{name}' allows no .*negative values"):
+        model.fit(train, "y", eval_set=held)
+    assert not hasattr(model, "model_")
+    zeros = bad.assign(y=bad["y"].clip(lower=0.0))
+    if name != "gamma":
+        DeepLearningRegressor(**given(name, epochs=1)).fit(zeros, "y")
+
+
+def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
+    table = make_table("huber", 600)
+    place, deltas = Twin(), []
+    requested = validate(
+        given("huber", epochs=3, train_samples_per_iteration=0, score_each_iteration=True), task="regression"
+    )
+    model, failure = fit_model(
+        open_source(table, "y"), None, requested, "regression", Progress(quiet=True), place=place,
+        callbacks=[lambda record: deltas.append((place.delta, record["training_deviance"]))],
+    )  # fmt: skip
+    assert failure is None and len({delta for delta, _ in deltas}) == 3
+    estimator = DeepLearningRegressor(**given("huber"))
+    estimator.model_ = model
+    residuals = np.abs(table["y"] - estimator.predict(table[["a", "b", "c"]]))
+    best = min(deltas, key=lambda pair: pair[1])  # of the network that was put back
+    assert best[0] == pytest.approx(residuals.quantile(0.7) / table["y"].std(), rel=1e-5)
+    # It is what the kernel was told of the rounds that followed.
+    assert place.replica.objective.shape in {delta for delta, _ in deltas[:-1]}
+
+
+def test_a_delta_of_zero_does_not_stop_learning():
+    table = make_table("huber", 600)
+    model = DeepLearningRegressor(**given("huber", huber_alpha=0.0, score_each_iteration=True)).fit(table, "y")
+    assert np.corrcoef(model.predict(table), table["y"])[0, 1] > 0.5
+
+
+def test_residuals_merge_and_stay_few():
+    random = np.random.default_rng(0)
+    values, weights = random.exponential(size=300_000), random.random(300_000)
+    parts = [Residuals.of(values[i::7], np.zeros(len(values[i::7])), weights[i::7]) for i in range(7)]
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = merged.merge(part)
+    assert len(merged.values) <= MOST_RESIDUALS
+    exact = np.sort(values)[np.searchsorted(np.cumsum(weights[np.argsort(values)]), 0.9 * weights.sum())]
+    assert merged.quantile(0.9) == pytest.approx(exact, rel=1e-3)
+    few = Residuals.of(values[:100], np.zeros(100), None)
+    for q in (0.0, 0.13, 0.5, 1.0):
+        assert few.quantile(q) == pytest.approx(np.quantile(values[:100], q))
