@@ -12,6 +12,7 @@ from kernels.problems import (
     SHAPES,
     aim,
     assert_equals_oracle,
+    predict,
     problem,
     settings,
     start_values,
@@ -70,6 +71,9 @@ def test_a_step_follows_the_finite_differences_of_the_kernels_own_loss(activatio
     rows = rows._replace(weight=np.full(1, weight, np.float32), offset=offset)
     kernels, _ = aim(objective)
     start = start_values(topology)
+    if objective == "cross_entropy":  # a wrong answer, for large slopes
+        answer = predict(topology, rows, topology.pack(*start))
+        rows = rows._replace(target=answer.argmin(axis=1).astype(np.float32))
     flat, _, _ = train(topology, rows, ONE_STEP, *start, objective=kernels)
     moved = [a for part in topology.unpack(flat) for a in part]
     h = np.float32(2**-7)  # the loss is a float32: its rounding counts 2**7 times
@@ -83,7 +87,7 @@ def test_a_step_follows_the_finite_differences_of_the_kernels_own_loss(activatio
             array[place] = kept
             slopes.append(kept - after[place])
             differences.append((found[0] - found[1]) / (2 * h))
-    assert np.abs(slopes).max() > 0.01
+    assert np.abs(slopes).max() > 0.05
     np.testing.assert_allclose(slopes, differences, rtol=2e-3, atol=1e-3 * np.abs(slopes).max())
 
 
@@ -158,12 +162,24 @@ def test_sure_answers_have_finite_losses(objective, label):
 
 @pytest.mark.parametrize("objective", [*OF_CLASSES, *OF_NUMBERS])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_nan_is_seen_in_the_loss_or_in_the_weights(objective, activation):
+def test_a_nan_among_the_inputs_reaches_the_weights(objective, activation):
     topology, rows, _ = problem(objective=objective, activation=activation)
     rows.dense[7, 2] = np.nan
-    kernels, _ = aim(objective)
-    flat, _, loss = train(topology, rows, settings("plain")[0], *start_values(topology), objective=kernels)
-    assert np.isnan(flat).any() or np.isnan(loss)
+    flat, _, _ = train(topology, rows, settings("plain")[0], *start_values(topology), objective=aim(objective)[0])
+    assert np.isnan(flat).any()
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        *OF_CLASSES,
+        *OF_NUMBERS[:-1],
+        pytest.param("tweedie", marks=pytest.mark.xfail(reason="safe_exp: min(MOST, nan) is MOST; swap its arguments")),
+    ],
+)
+def test_a_nan_at_the_output_is_a_nan_in_the_loss(objective):
+    loss, _ = at_output(objective, [np.nan, 0.0][: 2 if objective in OF_CLASSES else 1], 0)
+    assert np.isnan(loss)
 
 
 @pytest.mark.parametrize("objective", SHAPES)
