@@ -52,7 +52,6 @@ def test_slopes_keep_their_digits_where_tanh_has_lost_them():
     assert np.abs(found[alive] / exact[alive] - 1).max() < 6 * ULP
     assert exact[alive].min() < 1e-34  # 1 - tanh(z)**2 is 0 from 9.1 on
     assert (found[~alive] > 0).all() and found[~alive].max() < 1e-34
-    assert found.max() <= 1
 
 
 def test_both_are_odd_and_even():

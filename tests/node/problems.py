@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.losses import CROSS_ENTROPY, GAUSSIAN, Objective
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, PLAIN, Optimizer
 from dask_dl.node.parallelism import Parallelism
 from dask_dl.node.replica import Replica, predict
@@ -38,7 +39,7 @@ def packed(X, y, active=None):
 
 
 def some(rows, which):
-    return Rows(*(np.ascontiguousarray(part[which]) if len(part) else part for part in rows))
+    return rows.map(lambda part: np.ascontiguousarray(part[which]) if len(part) else part)
 
 
 def standardized(X, train):
@@ -80,7 +81,8 @@ def problem(name, folder=None):
 
 def replica(topology, settings, parallelism, seed=0):
     flat = topology.pack(initial_weights(topology, "uniform_adaptive", 1.0, seed), initial_biases(topology))
-    return Replica(topology, settings, flat, parallelism=parallelism)
+    objective = Objective(CROSS_ENTROPY if topology.output == "softmax" else GAUSSIAN)
+    return Replica(topology, settings, objective, flat, parallelism=parallelism)
 
 
 def threads(way, n, interval=64):

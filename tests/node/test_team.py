@@ -115,10 +115,10 @@ def test_a_thread_that_raises_releases_the_others(monkeypatch):
     trained.compile(rows)
     inner = node_replica.train_rows
 
-    def fails(rows, stop, network, opt, n_seen, table, dense, crew, *more):
+    def fails(rows, stop, network, objective, opt, n_seen, table, dense, crew, *more):
         if crew.rank == 1:
             raise MemoryError("no room for this thread")
-        return inner(rows, stop, network, opt, n_seen, table, dense, crew, *more)
+        return inner(rows, stop, network, objective, opt, n_seen, table, dense, crew, *more)
 
     monkeypatch.setattr(node_replica, "train_rows", fails)
     with pytest.raises(MemoryError, match="no room"):
