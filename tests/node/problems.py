@@ -47,7 +47,7 @@ def standardized(X, train):
     return ((X - mean) / np.where(deviation > 0, deviation, 1))[:, deviation > 0]
 
 
-def problem(name, folder=None):
+def problem(name, folder=None, activation="rectifier", **more):
     """Topology, rows to train on, rows to test on."""
     random = np.random.default_rng(7)
     if name == "levels":
@@ -57,7 +57,7 @@ def problem(name, folder=None):
         score = sum(effects[c, levels[:, c]] for c in range(3)) + numbers[:, 0] / 2
         y = random.random(n) < 1 / (1 + np.exp(-score))
         rows = packed(numbers, y, levels + np.arange(3) * n_levels)
-        topology = Topology(3 * n_levels, 2, (32,), 2, "rectifier", "softmax")
+        topology = Topology(3 * n_levels, 2, (32,), 2, activation, "softmax", **more)
         return topology, some(rows, np.arange(n) % 5 > 0), some(rows, np.arange(n) % 5 == 0)
     hidden, n_outputs, most = (32, 32), 1, 10_000
     if name == "digits":
@@ -74,7 +74,8 @@ def problem(name, folder=None):
     chosen = random.permutation(len(X))[:most]
     X, y, train = X[chosen], y[chosen], np.arange(len(chosen)) % 5 > 0
     X = standardized(X, train)
-    topology = Topology(0, X.shape[1], hidden, n_outputs, "rectifier", "softmax" if n_outputs > 1 else "linear")
+    output = "softmax" if n_outputs > 1 else "linear"
+    topology = Topology(0, X.shape[1], hidden, n_outputs, activation, output, **more)
     rows = packed(X, y)
     return topology, some(rows, train), some(rows, ~train)
 
