@@ -19,6 +19,8 @@ from kernels.problems import (
 )
 from naive import mlp
 
+from dask_dl.frame.order import keys_of
+
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -148,13 +150,21 @@ def test_calls_may_be_cut_anywhere(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("fast_mode", [True, False])
-def test_padding_stays_zero(kind, fast_mode):
-    topology, rows, _ = problem(levels=(3,), hidden=(5, 3))
-    optimizer, _ = settings(kind, fast_mode=fast_mode, l1=0.01, l2=0.01, pull=0.01)
+@pytest.mark.parametrize("dropout", [(), (0.5, 0.2)])
+def test_padding_stays_zero(kind, activation, fast_mode, dropout):
+    topology, rows, _ = problem(levels=(3,), hidden=(5, 3), activation=activation, dropout=dropout, has_means=True)
+    rows = rows._replace(key=keys_of(np.arange(rows.n), 1, "epoch 0"))
+    optimizer, _ = settings(
+        kind, fast_mode=fast_mode, l1=0.01, l2=0.01, pull=0.01, max_w2=0.5, sparsity_beta=0.1,
+        input_kept=0.8 if dropout else 1.0,
+    )  # fmt: skip
     flat, states, _ = train(topology, rows, optimizer, *start_values(topology), center=consensus(topology))
     for vector in (flat, *states):
         again = topology.pack(*topology.unpack(vector))
+        for mean, found in zip(topology.means(again), topology.means(vector), strict=True):
+            mean[:] = found
         np.testing.assert_array_equal(vector, again)
 
 

@@ -178,7 +178,7 @@ def assert_learned(name, n, table, settings):
     assert np.isfinite(trained.flat).all()
     assert 0 < sum_of_losses / train.n < start
     # How well is for the replay above: what real threads learn depends on how the machine runs them. A constant has 0.69.
-    assert loss(trained, test) < (0.4 if name == "digits" else 0.68)
+    assert loss(trained, test) < (0.6 if name == "digits" else 0.68)
 
 
 def test_more_threads_than_rows():
