@@ -193,6 +193,24 @@ def test_neighbouring_units_are_independent(apart):
     assert abs(np.corrcoef(left, right)[0, 1]) < 4.5 / np.sqrt(left.size)
 
 
+@pytest.mark.parametrize("kept", [0.5, 0.3])
+def test_every_bit_of_a_key_decides_about_every_place(kept):
+    keys, n = keys_of(np.arange(50), 1, "epoch 0"), 200
+
+    def raw(keys):
+        """Masks of these very keys, not of those that a layer makes of them."""
+        masks = np.empty((len(keys), n), np.float32)
+        for key, mask in zip(keys, masks, strict=True):
+            draw_mask(key, 0, np.float32(kept), ONE, mask)
+        return masks
+
+    whole, wanted = raw(keys), 2 * kept * (1 - kept)
+    for bit in range(64):
+        share = (raw(keys ^ np.uint64(2**bit)) != whole).mean()
+        # Neighbouring keys share draws, at other places, so that fewer than all 10,000 are independent.
+        assert abs(share - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / (whole.size / 2)), bit
+
+
 def test_a_part_of_a_mask_is_that_part_of_the_whole():
     keys = keys_of(np.arange(50), 1, "epoch 0")
     whole = drawn(keys, 0, 0.5, 200)

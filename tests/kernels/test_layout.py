@@ -78,6 +78,16 @@ def test_arrays_of_another_network_are_refused(part, layer):
         topology.vector("best", {key: array for key, array in arrays.items() if key != name})
 
 
+def test_means_of_another_network_are_refused():
+    topology = topology_of(has_means=True)
+    arrays = topology.named("best", topology.pack(*parameters(topology)))
+    with pytest.raises(ValueError, match="shape"):
+        topology.vector("best", arrays | {"best/means/0": arrays["best/means/1"]})
+    del arrays["best/means/1"]
+    with pytest.raises(KeyError):
+        topology.vector("best", arrays)
+
+
 def test_a_file_of_one_channel_is_refused_by_maxout():
     one, two = topology_of("tanh"), topology_of("maxout")
     with pytest.raises(ValueError, match="shapes"):

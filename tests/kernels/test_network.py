@@ -138,6 +138,19 @@ def test_loss_and_prediction_equal_the_oracle(n_outputs):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_of_equal_channels_only_the_first_learns(kind):
+    topology, rows, X = problem(n=1, levels=(3,), activation="maxout")
+    weights, biases = start_values(topology)
+    for weight in weights[:-1]:
+        weight.reshape(-1, 2)[:, 1] = weight.reshape(-1, 2)[:, 0]
+    optimizer, rules = settings(kind)
+    flat = assert_equals_oracle(topology, rows, X, optimizer, rules, start=(weights, biases))
+    for before, after in zip(weights[:-1], topology.unpack(flat)[0][:-1], strict=True):
+        moved = (before != after).reshape(-1, 2).any(axis=0)
+        np.testing.assert_array_equal(moved, [True, False])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_calls_may_be_cut_anywhere(kind):
     topology, rows, _ = problem(levels=(3,))
     optimizer, _ = settings(kind)
