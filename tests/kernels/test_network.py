@@ -2,132 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
+from kernels.problems import (
+    ACTIVATIONS,
+    KINDS,
+    NOTHING,
+    assert_equals_oracle,
+    consensus,
+    predict,
+    problem,
+    settings,
+    start_values,
+    target_of,
+    train,
+)
 from naive import mlp
 
-from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.crew import NEXT, crew_of
-from dask_dl.kernels.initial import initial_biases, initial_weights
-from dask_dl.kernels.layers import Part
-from dask_dl.kernels.layout import Topology
-from dask_dl.kernels.losses import CROSS_ENTROPY, GAUSSIAN, Objective
-from dask_dl.kernels.network import predict_rows, train_rows
-from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
-from dask_dl.state import LANE, Rows, aligned_zeros, padded
-
-NOTHING = np.zeros(0, np.float32)
-KINDS = {"adadelta": ADADELTA, "plain": PLAIN, "momentum": MOMENTUM}
-
-
-def settings(kind="adadelta", **changes):
-    """Optimizer for the kernel, and the same rules in the oracle's words."""
-    values = {
-        "rho": 0.95, "epsilon": 1e-6, "rate": 0.02, "rate_annealing": 1e-3, "rate_decay": 0.7, "momentum_start": 0.0,
-        "momentum_ramp": 40.0, "momentum_stable": 0.0, "nesterov": True, "l1": 0.0, "l2": 0.0, "pull": 0.0,
-        "fast_mode": True,
-    }  # fmt: skip
-    if kind == "momentum":
-        values |= {"momentum_start": 0.2, "momentum_stable": 0.8}
-    values |= changes
-    return Optimizer(KINDS[kind], **values), {"optimizer": "adadelta" if kind == "adadelta" else "sgd", **values}
-
-
-def problem(n=60, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0):
-    """Topology, encoded rows, and the same rows expanded for the oracle."""
-    random = np.random.default_rng(seed)
-    n_onehot = sum(levels)
-    output = "softmax" if n_outputs > 1 else "linear"
-    topology = Topology(n_onehot, n_dense, hidden, n_outputs, activation, output)
-    dense = np.zeros((n, padded(n_dense)), np.float32)
-    dense[:, :n_dense] = random.normal(size=(n, n_dense))
-    dense[random.random(dense.shape) < 0.2] = 0  # fast_mode cares
-    starts = np.cumsum([0, *levels])
-    active = np.array(
-        [[s + random.integers(k) for s, k in zip(starts, levels, strict=False)] for _ in range(n)], np.int32
-    )
-    active = active.reshape(n, len(levels))
-    if levels:
-        active[random.random(active.shape) < 0.1] = -1  # the first level, when it has no input
-    target = random.integers(n_outputs, size=n) if n_outputs > 1 else random.normal(size=n)
-    rows = Rows(dense, active, target.astype(np.float32), NOTHING, NOTHING)
-    return topology, rows, expanded(topology, rows)
-
-
-def expanded(topology, rows):
-    X = np.zeros((rows.n, topology.n_inputs))
-    for i, slot in itertools.product(range(rows.n), range(rows.active.shape[1])):
-        if rows.active[i, slot] >= 0:
-            X[i, rows.active[i, slot]] = 1
-    X[:, topology.n_onehot :] = rows.dense[:, : topology.n_dense]
-    return X
-
-
-def start_values(topology, seed=3):
-    weights = initial_weights(topology, "uniform_adaptive", 1.0, seed)
-    biases = [b + np.float32(0.1) for b in initial_biases(topology)]
-    return weights, biases
-
-
-def consensus(topology):
-    """Weights and biases to be pulled to."""
-    weights, biases = start_values(topology, seed=8)
-    return weights, [b - np.float32(0.3) for b in biases]
-
-
-def default_objective(topology):
-    return Objective(CROSS_ENTROPY if topology.output == "softmax" else GAUSSIAN)
-
-
-def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center=None, objective=None):
-    if len(rows.weight):  # rows of weight 0 never reach a kernel
-        used = rows.weight > 0
-        rows = Rows(*(part[used] if len(part) else part for part in rows))
-    flat = topology.pack(weights, biases)
-    states = [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
-    halves = slice(topology.onehot_size), slice(topology.onehot_size, None)
-    centers = [NOTHING if center is None else topology.pack(*center)[half] for half in halves]
-    parts = [
-        Part(*[*(vector[half] for vector in (flat, *states)), NOTHING, NOTHING][:3], c)
-        for half, c in zip(halves, centers, strict=True)
-    ]
-    control = np.zeros(4 * LINE, np.int64)
-    crew = crew_of(topology, 1, control)[0]
-    loss = 0.0
-    for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
-        scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left there must not matter
-        slots = np.zeros(rows.active.shape[1], np.int32)
-        loss += train_rows(
-            rows, hi, topology.network, objective or default_objective(topology), optimizer, n_seen, *parts, crew, 7,
-            NOTHING, NOTHING, 0, slots, scratch,
-        )  # fmt: skip
-        control[NEXT] = hi
-    return flat, states, loss
-
-
-def assert_equals_oracle(topology, rows, X, optimizer, rules, *, n_seen=0, rtol=2e-5, center=None):
-    weights, biases = start_values(topology)
-    flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center)
-    expected_weights, expected_biases, _ = mlp.train(
-        X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
-        activation=topology.activation, output=topology.output, n_seen=n_seen,
-        n_columns=topology.n_dense + rows.active.shape[1], center=center,
-        sample_weight=rows.weight.astype(float) if len(rows.weight) else None,
-        offset=rows.offset.astype(float) if len(rows.offset) else None, **rules,
-    )  # fmt: skip
-    actual_weights, actual_biases = topology.unpack(flat)
-    for actual, expected in zip(actual_weights + actual_biases, expected_weights + expected_biases, strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol)
-
-
-def target_of(topology, rows):
-    return rows.target.astype(int) if topology.output == "softmax" else rows.target.astype(float)
+from dask_dl.frame.order import keys_of
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("activation", ["rectifier", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("fast_mode", [True, False])
 @pytest.mark.parametrize("penalty", [0.0, 0.01])
@@ -138,7 +34,7 @@ def test_training_equals_the_oracle(kind, activation, n_outputs, fast_mode, pena
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("activation", ["rectifier", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("levels, n_dense", [((4, 3), 5), ((), 20), ((5, 2), 0)])
 @pytest.mark.parametrize("fast_mode", [True, False])
 @pytest.mark.parametrize("penalty", [0.0, 0.01])
@@ -187,18 +83,7 @@ def test_momentum_ramp_goes_on_from_the_rows_seen(nesterov, ramp):
     assert_equals_oracle(topology, rows, X, optimizer, rules, n_seen=25)
 
 
-@pytest.mark.parametrize("n_outputs", [1, 3])
-def test_weights_and_offsets_equal_the_oracle(n_outputs):
-    random = np.random.default_rng(5)
-    optimizer, rules = settings()
-    topology, rows, X = problem(n_outputs=n_outputs)
-    offset = random.normal(size=rows.n).astype(np.float32) if n_outputs == 1 else NOTHING
-    weight = random.uniform(0, 2, rows.n).astype(np.float32)
-    weight[::7] = 0
-    assert_equals_oracle(topology, rows._replace(weight=weight, offset=offset), X, optimizer, rules)
-
-
-@pytest.mark.parametrize("activation", ["rectifier", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("pull", [0.0, 0.2])
 def test_one_plain_step_follows_the_finite_differences_of_the_loss(activation, n_outputs, pull):
@@ -238,11 +123,7 @@ def test_loss_and_prediction_equal_the_oracle(n_outputs):
     topology, rows, X = problem(levels=(4,), n_outputs=n_outputs)
     rows = rows._replace(offset=np.linspace(-1, 1, rows.n, dtype=np.float32) if n_outputs == 1 else NOTHING)
     weights, biases = start_values(topology)
-    out = np.empty((rows.n, n_outputs), np.float32)
-    flat = topology.pack(weights, biases)
-    crew = crew_of(topology, 1, np.zeros(4 * LINE, np.int64))[0]
-    halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
-    predict_rows(rows, 0, rows.n, topology.network, *halves, crew, out, aligned_zeros(padded(n_outputs)))
+    out = predict(topology, rows, topology.pack(weights, biases))
     rules = {"activation": topology.activation, "output": topology.output}
     expected, losses = [], []
     for i in range(rows.n):
@@ -254,6 +135,19 @@ def test_loss_and_prediction_equal_the_oracle(n_outputs):
     frozen, _ = settings("plain", rate=0.0)
     _, _, loss = train(topology, rows, frozen, weights, biases)
     np.testing.assert_allclose(loss, np.sum(losses), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_equal_channels_only_the_first_learns(kind):
+    topology, rows, X = problem(n=1, levels=(3,), activation="maxout")
+    weights, biases = start_values(topology)
+    for weight in weights[:-1]:
+        weight.reshape(-1, 2)[:, 1] = weight.reshape(-1, 2)[:, 0]
+    optimizer, rules = settings(kind)
+    flat = assert_equals_oracle(topology, rows, X, optimizer, rules, start=(weights, biases))
+    for before, after in zip(weights[:-1], topology.unpack(flat)[0][:-1], strict=True):
+        moved = (before != after).reshape(-1, 2).any(axis=0)
+        np.testing.assert_array_equal(moved, [True, False])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -269,13 +163,21 @@ def test_calls_may_be_cut_anywhere(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("fast_mode", [True, False])
-def test_padding_stays_zero(kind, fast_mode):
-    topology, rows, _ = problem(levels=(3,), hidden=(5, 3))
-    optimizer, _ = settings(kind, fast_mode=fast_mode, l1=0.01, l2=0.01, pull=0.01)
+@pytest.mark.parametrize("dropout", [(), (0.5, 0.2)])
+def test_padding_stays_zero(kind, activation, fast_mode, dropout):
+    topology, rows, _ = problem(levels=(3,), hidden=(5, 3), activation=activation, dropout=dropout, has_means=True)
+    rows = rows._replace(key=keys_of(np.arange(rows.n), 1, "epoch 0"))
+    optimizer, _ = settings(
+        kind, fast_mode=fast_mode, l1=0.01, l2=0.01, pull=0.01, max_w2=0.5, sparsity_beta=0.1,
+        input_kept=0.8 if dropout else 1.0,
+    )  # fmt: skip
     flat, states, _ = train(topology, rows, optimizer, *start_values(topology), center=consensus(topology))
     for vector in (flat, *states):
         again = topology.pack(*topology.unpack(vector))
+        for mean, found in zip(topology.means(again), topology.means(vector), strict=True):
+            mean[:] = found
         np.testing.assert_array_equal(vector, again)
 
 
@@ -285,47 +187,3 @@ def test_a_nan_reaches_the_weights_and_is_not_lost():
     optimizer, _ = settings()
     flat, _, _ = train(topology, rows, optimizer, *start_values(topology))
     assert np.isnan(flat).any()
-
-
-def test_layout_is_aligned_and_reversible():
-    topology = Topology(7, 3, (5, 18), 2, "tanh", "softmax")
-    weights = [np.random.default_rng(k).normal(size=s).astype(np.float32) for k, s in enumerate(topology.shapes)]
-    biases = [np.random.default_rng(k).normal(size=s[0]).astype(np.float32) for k, s in enumerate(topology.shapes)]
-    flat = topology.pack(weights, biases)
-    assert flat.ctypes.data % 64 == 0
-    assert topology.size % LANE == 0 and flat.shape == (topology.size,)
-    for array, again in zip(weights + biases, [a for part in topology.unpack(flat) for a in part], strict=True):
-        np.testing.assert_array_equal(array, again)
-    assert topology.n_parameters == sum(a.size for a in weights + biases)
-
-
-@pytest.mark.parametrize(
-    "distribution, scale, deviations",
-    [
-        ("uniform_adaptive", 9.0, [np.sqrt(2 / 500), 4 * np.sqrt(2 / 110)]),
-        ("uniform", 0.3, [np.sqrt(0.03)] * 2),
-        ("normal", 0.3, [0.3] * 2),
-    ],
-)
-def test_initial_weights_have_the_spread_of_the_specification(distribution, scale, deviations):
-    topology = Topology(0, 400, (100,), 10, "rectifier", "softmax")
-    weights = initial_weights(topology, distribution, scale, seed=1)
-    for weight, deviation in zip(weights, deviations, strict=True):
-        assert weight.std() == pytest.approx(deviation, rel=0.05)
-        assert abs(weight.mean()) < 5 * deviation / np.sqrt(weight.size)
-    again = initial_weights(topology, distribution, scale, seed=1)
-    other = initial_weights(topology, distribution, scale, seed=2)
-    np.testing.assert_array_equal(weights[0], again[0])
-    assert (weights[0] != other[0]).any()
-
-
-def test_uniform_adaptive_limits_are_those_of_appendix_a():
-    hidden = initial_weights(Topology(0, 4, (20,), 3, "tanh", "softmax"), "uniform_adaptive", 1.0, 0)
-    assert 0.45 < np.abs(hidden[0]).max() <= 0.5
-    assert 1.7 < np.abs(hidden[1]).max() <= 2.043015674
-
-
-def test_initial_biases_keep_rectifiers_alive():
-    rectifier = initial_biases(Topology(0, 4, (3, 2, 2), 1, "rectifier", "linear"))
-    assert [float(b[0]) for b in rectifier] == [0.5, 1.0, 1.0, 0.0]
-    assert not np.concatenate(initial_biases(Topology(0, 4, (3, 2), 1, "tanh", "linear"))).any()

@@ -8,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.losses import CROSS_ENTROPY, GAUSSIAN, Objective
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, PLAIN, Optimizer
 from dask_dl.node.parallelism import Parallelism
 from dask_dl.node.replica import Replica, predict
@@ -38,7 +39,7 @@ def packed(X, y, active=None):
 
 
 def some(rows, which):
-    return Rows(*(np.ascontiguousarray(part[which]) if len(part) else part for part in rows))
+    return rows.map(lambda part: np.ascontiguousarray(part[which]) if len(part) else part)
 
 
 def standardized(X, train):
@@ -46,7 +47,7 @@ def standardized(X, train):
     return ((X - mean) / np.where(deviation > 0, deviation, 1))[:, deviation > 0]
 
 
-def problem(name, folder=None):
+def problem(name, folder=None, activation="rectifier", **more):
     """Topology, rows to train on, rows to test on."""
     random = np.random.default_rng(7)
     if name == "levels":
@@ -56,7 +57,7 @@ def problem(name, folder=None):
         score = sum(effects[c, levels[:, c]] for c in range(3)) + numbers[:, 0] / 2
         y = random.random(n) < 1 / (1 + np.exp(-score))
         rows = packed(numbers, y, levels + np.arange(3) * n_levels)
-        topology = Topology(3 * n_levels, 2, (32,), 2, "rectifier", "softmax")
+        topology = Topology(3 * n_levels, 2, (32,), 2, activation, "softmax", **more)
         return topology, some(rows, np.arange(n) % 5 > 0), some(rows, np.arange(n) % 5 == 0)
     hidden, n_outputs, most = (32, 32), 1, 10_000
     if name == "digits":
@@ -73,14 +74,16 @@ def problem(name, folder=None):
     chosen = random.permutation(len(X))[:most]
     X, y, train = X[chosen], y[chosen], np.arange(len(chosen)) % 5 > 0
     X = standardized(X, train)
-    topology = Topology(0, X.shape[1], hidden, n_outputs, "rectifier", "softmax" if n_outputs > 1 else "linear")
+    output = "softmax" if n_outputs > 1 else "linear"
+    topology = Topology(0, X.shape[1], hidden, n_outputs, activation, output, **more)
     rows = packed(X, y)
     return topology, some(rows, train), some(rows, ~train)
 
 
 def replica(topology, settings, parallelism, seed=0):
     flat = topology.pack(initial_weights(topology, "uniform_adaptive", 1.0, seed), initial_biases(topology))
-    return Replica(topology, settings, flat, parallelism=parallelism)
+    objective = Objective(CROSS_ENTROPY if topology.output == "softmax" else GAUSSIAN)
+    return Replica(topology, settings, objective, flat, parallelism=parallelism)
 
 
 def threads(way, n, interval=64):

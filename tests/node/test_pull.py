@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from node.problems import optimizer, problem, replica, some, threads
 
+from dask_dl.kernels.layout import ACTIVATIONS
 from dask_dl.kernels.network import train_rows
 from dask_dl.node.parallelism import Parallelism
 
 
-def pulled(way="one thread", n=1, pull=0.5, kind="plain", fallback=None):
+def pulled(way="one thread", n=1, pull=0.5, kind="plain", fallback=None, activation="rectifier"):
     """A replica at the start values of seed 0, the consensus at those of seed 1, and rows."""
-    topology, train, _ = problem("digits")
+    topology, train, _ = problem("digits", activation=activation)
     settings = optimizer(kind, rate=0.05, pull=pull, fast_mode=False)
     center = replica(topology, settings, threads("one thread", 1), seed=1).flat
     trained = replica(topology, settings, Parallelism(way, n, 8, "as the test asks", fallback))
@@ -30,8 +31,9 @@ def silenced(rows):
 
 
 @pytest.mark.parametrize(("way", "n"), [("one thread", 1), ("team", 3), ("staleness", 1), ("staleness", 3)])
-def test_every_way_to_train_is_pulled(way, n):
-    trained, center, rows = pulled(way, n)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_way_to_train_is_pulled(way, n, activation):
+    trained, center, rows = pulled(way, n, activation=activation)
     before = distance(trained, center)
     trained.train(silenced(rows))
     # (1 - 0.05 * 0.5) ** 400 is 4e-5; working copies overshoot one another's exchanges but come as near.

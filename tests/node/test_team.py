@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from node.problems import optimizer, packed, problem, replica, some, threads
 
+from dask_dl.frame.order import keys_of
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.crew import ABORT, SPENT, WAITED, crew_of, most_threads, share
-from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.layout import ACTIVATIONS, Topology
 from dask_dl.node import replica as node_replica
 from dask_dl.node.parallelism import Parallelism
 
 
-def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="rectifier", n=150):
+def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="rectifier", n=150, **more):
     random = np.random.default_rng(3)
     active = None
     if levels:
@@ -27,7 +28,8 @@ def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="recti
     X[random.random(X.shape) < 0.2] = 0
     y = random.integers(n_outputs, size=n) if n_outputs > 1 else random.normal(size=n)
     output = "softmax" if n_outputs > 1 else "linear"
-    return Topology(sum(levels), n_dense, hidden, n_outputs, activation, output), packed(X, y, active)
+    rows = packed(X, y, active)._replace(key=keys_of(np.arange(n), 5, "epoch 0"))
+    return Topology(sum(levels), n_dense, hidden, n_outputs, activation, output, **more), rows
 
 
 def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2, center=None):
@@ -42,12 +44,51 @@ def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2, center=
 
 
 @pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])
-@pytest.mark.parametrize("activation", ["rectifier", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("fast_mode", [True, False])
 @pytest.mark.parametrize("penalty", [0.0, 1e-3])
 def test_any_number_of_threads_gives_the_same_bits(kind, activation, fast_mode, penalty):
     topology, rows = table(levels=(5, 30), activation=activation)
     assert_same_bits(topology, rows, optimizer(kind, fast_mode=fast_mode, l1=penalty, l2=penalty))
+
+
+@pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("fast_mode", [True, False])
+def test_dropout_limits_and_means_give_the_same_bits(kind, activation, fast_mode):
+    topology, rows = table(levels=(5, 30), activation=activation, dropout=(0.5, 0.2), has_means=True)
+    settings = optimizer(
+        kind, fast_mode=fast_mode, input_kept=0.8, max_w2=0.5, sparsity_beta=0.1, average_activation=0.1
+    )
+    assert_same_bits(topology, rows, settings, sizes=(2, 3))
+
+
+@pytest.mark.parametrize("changes", [{"input_kept": 0.8}, {"max_w2": 0.5}, {"sparsity_beta": 5.0}, {}], ids=str)
+def test_each_of_them_alone_gives_the_same_bits_and_has_a_say(changes):
+    topology, rows = table(levels=(5, 30), dropout=() if changes else (0.5, 0.2), has_means=True)
+    assert_same_bits(topology, rows, optimizer(**changes), sizes=(2, 3))
+    plain, _ = table(levels=(5, 30), has_means=True)
+    found = []
+    for kind, settings in ((topology, optimizer(**changes)), (plain, optimizer())):
+        trained = replica(kind, settings, threads("team", 3, 7))
+        trained.train(rows)
+        found.append(trained.flat)
+    assert not np.allclose(*found, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"hidden": (64,), "dropout": (0.5,)},
+        {"hidden": (33, 17, 90), "dropout": (0.1, 0.5, 0.0)},
+        {"hidden": (), "n_outputs": 40},
+        {"hidden": (100,), "levels": (300,), "n_dense": 0, "dropout": (0.3,)},
+    ],
+    ids=str,
+)
+def test_any_topology_of_maxout_with_dropout_gives_the_same_bits(shape):
+    topology, rows = table(activation="maxout", **shape)
+    assert_same_bits(topology, rows, optimizer(input_kept=0.7, max_w2=1.0), sizes=(2, 3))
 
 
 @pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])
@@ -115,10 +156,10 @@ def test_a_thread_that_raises_releases_the_others(monkeypatch):
     trained.compile(rows)
     inner = node_replica.train_rows
 
-    def fails(rows, stop, network, opt, n_seen, table, dense, crew, *more):
+    def fails(rows, stop, network, objective, opt, n_seen, table, dense, crew, *more):
         if crew.rank == 1:
             raise MemoryError("no room for this thread")
-        return inner(rows, stop, network, opt, n_seen, table, dense, crew, *more)
+        return inner(rows, stop, network, objective, opt, n_seen, table, dense, crew, *more)
 
     monkeypatch.setattr(node_replica, "train_rows", fails)
     with pytest.raises(MemoryError, match="no room"):

@@ -1,0 +1,185 @@
+"""Small networks and tables for the row kernels, and how they are held to the naive oracle."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from naive import mlp
+
+from dask_dl.kernels import losses
+from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.crew import NEXT, crew_of
+from dask_dl.kernels.initial import initial_biases, initial_weights
+from dask_dl.kernels.layers import Part
+from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.losses import Objective
+from dask_dl.kernels.network import predict_rows, train_rows
+from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
+from dask_dl.state import Rows, aligned_zeros, padded
+
+NOTHING = np.zeros(0, np.float32)
+KINDS = {"adadelta": ADADELTA, "plain": PLAIN, "momentum": MOMENTUM}
+ACTIVATIONS = ["rectifier", "tanh", "maxout"]
+OF_CLASSES = ["cross_entropy", "quadratic"]
+OF_NUMBERS = ["gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie"]
+SHAPES = {"quantile": 0.3, "huber": 0.7, "tweedie": 1.4}
+
+
+def settings(kind="adadelta", **changes):
+    """Optimizer for the kernel, and the same rules in the oracle's words."""
+    values = {
+        "rho": 0.95, "epsilon": 1e-6, "rate": 0.02, "rate_annealing": 1e-3, "rate_decay": 0.7, "momentum_start": 0.0,
+        "momentum_ramp": 40.0, "momentum_stable": 0.0, "nesterov": True, "l1": 0.0, "l2": 0.0, "pull": 0.0,
+        "fast_mode": True,
+    }  # fmt: skip
+    if kind == "momentum":
+        values |= {"momentum_start": 0.2, "momentum_stable": 0.8}
+    values |= changes
+    rules = {"optimizer": "adadelta" if kind == "adadelta" else "sgd", **values}
+    if "input_kept" in rules:
+        rules["input_ratio"] = 1.0 - rules.pop("input_kept")
+    return Optimizer(KINDS[kind], **values), rules
+
+
+def aim(objective):
+    """Objective for the kernel, and the same in the oracle's words."""
+    shape = SHAPES.get(objective)
+    name = "quadratic_classes" if objective == "quadratic" else objective
+    return Objective(losses.KINDS[objective], shape or 0.0), {"objective": name, "shape": shape}
+
+
+def problem(
+    n=60, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0, objective=None, **more
+):
+    """Topology, encoded rows, and the same rows expanded for the oracle."""
+    random = np.random.default_rng(seed)
+    if objective is not None:
+        n_outputs = 3 if objective in OF_CLASSES else 1
+    n_onehot = sum(levels)
+    output = "softmax" if n_outputs > 1 else "linear"
+    topology = Topology(n_onehot, n_dense, hidden, n_outputs, activation, output, **more)
+    dense = np.zeros((n, padded(n_dense)), np.float32)
+    dense[:, :n_dense] = random.normal(size=(n, n_dense))
+    dense[random.random(dense.shape) < 0.2] = 0  # fast_mode cares
+    starts = np.cumsum([0, *levels])
+    active = np.array(
+        [[s + random.integers(k) for s, k in zip(starts, levels, strict=False)] for _ in range(n)], np.int32
+    )
+    active = active.reshape(n, len(levels))
+    if levels:
+        active[random.random(active.shape) < 0.1] = -1  # the first level, when it has no input
+    if objective == "poisson":
+        target = random.poisson(1.5, size=n)
+    elif objective in {"gamma", "tweedie"}:
+        target = np.where(random.random(n) < 0.2, 0.0, random.gamma(2.0, size=n))
+    else:
+        target = random.integers(n_outputs, size=n) if n_outputs > 1 else random.normal(size=n)
+    rows = Rows(dense, active, target.astype(np.float32), NOTHING, NOTHING)
+    return topology, rows, expanded(topology, rows)
+
+
+def weighted(rows, *, shifted):
+    """The same rows with weights, some of them 0, and offsets of both signs, if the output takes one."""
+    random = np.random.default_rng(5)
+    offset = random.normal(size=rows.n).astype(np.float32)
+    weight = random.uniform(0, 2, rows.n).astype(np.float32)
+    weight[::7] = 0
+    return rows._replace(weight=weight, offset=offset if shifted else NOTHING)
+
+
+def expanded(topology, rows):
+    X = np.zeros((rows.n, topology.n_inputs))
+    for i, slot in itertools.product(range(rows.n), range(rows.active.shape[1])):
+        if rows.active[i, slot] >= 0:
+            X[i, rows.active[i, slot]] = 1
+    X[:, topology.n_onehot :] = rows.dense[:, : topology.n_dense]
+    return X
+
+
+def start_values(topology, seed=3):
+    weights = initial_weights(topology, "uniform_adaptive", 1.0, seed)
+    biases = [b + np.float32(0.1) for b in initial_biases(topology)]
+    return weights, biases
+
+
+def consensus(topology):
+    """Weights and biases to be pulled to."""
+    weights, biases = start_values(topology, seed=8)
+    return weights, [b - np.float32(0.3) for b in biases]
+
+
+def default_objective(topology):
+    return aim("cross_entropy" if topology.output == "softmax" else "gaussian")[0]
+
+
+def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center=None, objective=None, chunk=7):
+    """(flat vector, optimizer state, sum of losses) after one visit of the rows, in `pieces` calls."""
+    if len(rows.weight):  # rows of weight 0 never reach a kernel
+        used = rows.weight > 0
+        rows = rows.map(lambda part: part[used] if len(part) else part)
+    flat = topology.pack(weights, biases)
+    states = [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
+    halves = slice(topology.onehot_size), slice(topology.onehot_size, None)
+    centers = [NOTHING if center is None else topology.pack(*center)[half] for half in halves]
+    parts = [
+        Part(*[*(vector[half] for vector in (flat, *states)), NOTHING, NOTHING][:3], c)
+        for half, c in zip(halves, centers, strict=True)
+    ]
+    control = np.zeros(4 * LINE, np.int64)
+    crew = crew_of(topology, 1, control)[0]
+    loss = 0.0
+    for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
+        scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left there must not matter
+        slots = np.zeros(rows.active.shape[1], np.int32)
+        loss += train_rows(
+            rows, hi, topology.network, objective or default_objective(topology), optimizer, n_seen, *parts, crew, chunk,
+            NOTHING, NOTHING, 0, slots, scratch,
+        )  # fmt: skip
+        control[NEXT] = hi
+    return flat, states, loss
+
+
+def predict(topology, rows, flat):
+    """Outputs of every row, (n, outputs)."""
+    out = np.empty((rows.n, topology.n_outputs), np.float32)
+    crew = crew_of(topology, 1, np.zeros(4 * LINE, np.int64))[0]
+    halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
+    predict_rows(rows, 0, rows.n, topology.network, *halves, crew, out, aligned_zeros(padded(topology.n_outputs)))
+    return out
+
+
+def oracle_masks(topology, rows, input_ratio):
+    """`Rows.kept` in the oracle's words, or None."""
+    if not len(rows.kept):
+        return None
+    edges = np.cumsum([topology.n_inputs, *topology.hidden])
+    parts = np.split(rows.kept, edges[:-1], axis=1)
+    used = ([parts[0]] if input_ratio else []) + (parts[1:] if topology.dropout else [])
+    return list(zip(*used, strict=True))
+
+
+def assert_equals_oracle(
+    topology, rows, X, optimizer, rules, *, n_seen=0, rtol=2e-5, center=None, objective=None, start=None
+):
+    """Train both; every weight, bias and running mean has to be equal. Returns the kernel's flat vector."""
+    weights, biases = start or start_values(topology)
+    kernels, oracles = (None, {}) if objective is None else aim(objective)
+    flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center, objective=kernels)
+    *expected, state = mlp.train(
+        X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
+        activation=topology.activation, output=topology.output, n_seen=n_seen,
+        n_columns=topology.n_dense + rows.active.shape[1], center=center,
+        masks=oracle_masks(topology, rows, rules.get("input_ratio", 0.0)), hidden_ratios=topology.dropout,
+        sample_weight=rows.weight.astype(float) if len(rows.weight) else None,
+        offset=rows.offset.astype(float) if len(rows.offset) else None, **oracles, **rules,
+    )  # fmt: skip
+    found = [*topology.unpack(flat), topology.means(flat)]
+    expected.append(state.mean_activations if topology.has_means else [])
+    for actual, wanted in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=rtol, atol=rtol)
+    return flat
+
+
+def target_of(topology, rows):
+    return rows.target.astype(int) if topology.output == "softmax" else rows.target.astype(float)
