@@ -22,6 +22,7 @@ from dask_dl.kernels.crew import DONE, NEXT
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import BIASES, N_OUT, STRIDE, WEIGHTS, Topology
+from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
 from dask_dl.kernels.network import exchange, train_rows
 from dask_dl.kernels.steps import ADADELTA, Optimizer
 from dask_dl.node.blas import one_blas_thread
@@ -59,7 +60,7 @@ def packed(X, y, active=None) -> Rows:
 
 
 def some(rows: Rows, which) -> Rows:
-    return Rows(*(part[which] if len(part) else part for part in rows))
+    return rows.map(lambda part: part[which] if len(part) else part)
 
 
 def cases(quick: bool) -> list[Case]:
@@ -106,7 +107,7 @@ def levels(n: int) -> Case:
 
 def replica(topology: Topology, parallelism: Parallelism, seed: int = 0) -> Replica:
     flat = topology.pack(initial_weights(topology, "uniform_adaptive", 1.0, seed), initial_biases(topology))
-    return Replica(topology, SETTINGS, flat, parallelism=parallelism)
+    return Replica(topology, SETTINGS, Objective(CROSS_ENTROPY), flat, parallelism=parallelism)
 
 
 def ways(topology: Topology, n: int) -> dict[str, tuple[Replica, Callable[[Replica, Rows], object]]]:
@@ -149,6 +150,7 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
         control = np.zeros_like(trained.control)
         crew = hand.crew._replace(control=control)
         trained.refresh(rank)
+        slots = np.zeros(rows.active.shape[1], np.int32)
         with flushed():
             while True:
                 with taking:
@@ -157,8 +159,8 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
                     return
                 control[NEXT] = lo
                 train_rows(
-                    rows, min(lo + interval, rows.n), network, SETTINGS, trained.n_seen, trained._table, hand.dense, crew,  # noqa: SLF001  # as above
-                    interval, NOTHING, NOTHING, 0, hand.scratch,
+                    rows, min(lo + interval, rows.n), network, trained.objective, SETTINGS, trained.n_seen,
+                    trained._table, hand.dense, crew, interval, NOTHING, NOTHING, 0, slots, hand.scratch,  # noqa: SLF001  # as above
                 )  # fmt: skip
                 for k in range(len(slices)):
                     part = (k + rank) % len(slices)
