@@ -21,14 +21,15 @@ from dask_dl.kernels.steps import ADADELTA, N_STATES, Optimizer
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
-#: Rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots.
+#: Single rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots.
 MOST_STALE = {"adadelta": 64, "sgd": 16}
 #: Rows between two exchanges, at most: more saves nothing.
 MOST_ROWS = 64
 #: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
 FEWEST_ROWS = 4
-#: Mini-batches between two exchanges, at most: an exchange takes half as long as an update.
-MOST_BATCHES = 8
+#: Mini-batches that other threads may train between two exchanges of one, and between two exchanges at most. A batch's step
+#: is as long as a row's, and there are fewer to make good for too much (docs/threads.md).
+MOST_STALE_BATCHES, MOST_BATCHES = 3, 2
 #: Rows of a table for every thread: small tables train on one, which is fast enough and always gives the same bits.
 ROWS_PER_THREAD = 1000
 #: Dense weights for every thread of a team: with fewer it waits longer than it works.
@@ -175,6 +176,8 @@ def cores(n_jobs: int | None) -> tuple[int, str]:
 
 def most_stale(optimizer: Optimizer) -> int:
     """N: how many updates the others may make between two exchanges of a thread."""
+    if optimizer.batch > 1:
+        return MOST_STALE_BATCHES
     return MOST_STALE["adadelta" if optimizer.kind == ADADELTA else "sgd"]
 
 

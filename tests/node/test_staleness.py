@@ -60,6 +60,26 @@ def test_many_threads_learn_as_well_as_one(name, epochs, averaged, rate, more, k
         assert replayed_loss(name, folder, settings, n_threads, epochs, averaged) < more * alone, n_threads
 
 
+#: The same of mini-batches, and the rate of SGD for them.
+BATCHES = [
+    ("digits", 20, 3, 0.05),
+    pytest.param("covtype", 10, 3, 0.05, marks=pytest.mark.data),
+    pytest.param("housing", 12, 4, 0.01, marks=pytest.mark.data),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["adadelta", "momentum"])
+@pytest.mark.parametrize(("name", "epochs", "averaged", "rate"), BATCHES)
+def test_threads_learn_mini_batches_as_well_as_one(name, epochs, averaged, rate, kind, request):
+    folder = request.getfixturevalue("data_folder") if name in {"covtype", "housing"} else None
+    settings = optimizer(kind, rate=rate)._replace(batch=32)
+    assert [rows_between(settings, n) for n in (2, 3, 4)] == [64, 32, 32]
+    alone = replayed_loss(name, folder, settings, 1, epochs, averaged)
+    for n_threads in (2, 4):
+        assert replayed_loss(name, folder, settings, n_threads, epochs, averaged) < 1.1 * alone, n_threads
+
+
 def test_columns_of_many_levels_are_learned():
     # 0.49 is the entropy of the truth; 0.67 is what the mean over all 3,002 inputs in ADADELTA's bias rule gives.
     assert replayed_loss("levels", None, optimizer(), 1, 2, 1) < 0.58
