@@ -1,7 +1,7 @@
-"""Mini-batches: the mean slope of some rows makes one update. Products are BLAS's, all else the row kernel's loops.
+"""Mini-batches: the mean slope of some rows makes one update.
 
-A layer's units are cut into tiles, by their number alone. A thread of a crew owns whole tiles, and a tile's products are the
-same calls whoever makes them: so the bits do not depend on the number of threads, as with single rows.
+A layer's units are shared among the threads of a crew as for single rows, by whole lanes; every number is summed in the same
+order whoever owns its unit, so that the bits do not depend on the number of threads.
 
 B is the number of rows of a full batch. Vectors of a layer (`Topology.widths` long) lie row by row, a block for each layer.
 """
@@ -14,8 +14,7 @@ import numpy as np
 
 from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.atomics import LINE, fetch_add, load, now
-from dask_dl.kernels.blas import flattened, times, times_transposed, transposed_times
-from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, meet, rank_in, take
+from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, meet, rank_in, share, take
 from dask_dl.kernels.layers import (
     MOST_INPUTS,
     Step,
@@ -36,32 +35,24 @@ from dask_dl.kernels.layers import (
 from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, SOFTMAX, STRIDE, WEIGHTS
 from dask_dl.kernels.losses import output_deltas
 from dask_dl.kernels.network import draw_masks, drop_inputs, exchange, rate_of, sizes, width_of
+from dask_dl.kernels.products import ROWS, add_dots, combine, flattened
 from dask_dl.kernels.spans import span
 from dask_dl.kernels.steps import ADADELTA, ONE, PLAIN, ZERO, has_penalty, squared_gradients
-from dask_dl.state import LANE, padded
+from dask_dl.state import padded
 
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
-#: Lanes of a tile, about: smaller ones make slower products, larger ones leave threads without any.
-LANES_PER_TILE = 8
 #: The slope of a bias whose rows' slopes add up to nothing, unlike that of a unit without any.
 CANCELLED = np.float32(1e-30)
-
-
-def most_tiles(topology: Topology) -> int:
-    """Threads that can share a batch: tiles of the widest hidden layer, of the output when there is none."""
-    return max(int(n_tiles.py_func(padded(n))) for n in topology.hidden or topology.units)
 
 
 def scratch_size(topology: Topology, batch: int) -> int:
     """float32 numbers that each thread needs to itself: see `train_batches`."""
     total, widest = sum(topology.widths), max(topology.widths)
     masks = total if any(topology.dropout) else 0
-    tiles = (padded(n) / max(1, padded(n) // LANE // LANES_PER_TILE) for n in topology.units)
     longest = max(padded(n) for n in (topology.n_dense, *topology.hidden))
-    per_row = topology.widths[-1] + widest + masks + padded(topology.n_dense)
-    return 4 * widest + batch * per_row + int(max(tiles) + LANE) * longest
+    return 4 * widest + batch * (topology.widths[-1] + widest + masks + padded(topology.n_dense)) + ROWS * longest
 
 
 def marks_size(topology: Topology, batch: int, n_slots: int) -> int:
@@ -76,30 +67,8 @@ def buffer_size(topology: Topology, batch: int, n_slots: int) -> int:
     return 2 * batch * topology.buffers[0] + scratch_size(topology, batch) + marks_size(topology, batch, n_slots)
 
 
-@inlined
-def n_tiles(n):
-    """Tiles of n padded units."""
-    return max(1, n // LANE // LANES_PER_TILE)
-
-
-@inlined
-def tile(n, t):
-    """Units [lo, hi) of tile t."""
-    lanes, count = n // LANE, n_tiles(n)
-    return lanes * t // count * LANE, lanes * (t + 1) // count * LANE
-
-
-@inlined
-def tiles_of(n, rank, size):
-    """Tiles [lo, hi) of a thread."""
-    count = n_tiles(n)
-    return count * rank // size, count * (rank + 1) // size
-
-
 @kernel
-def forward_batch(
-    network, b, inputs, first, slots, n_slots, first_slot, value, table, dense, crew, masks, total, size, sgemm
-):
+def forward_batch(network, b, inputs, first, slots, n_slots, first_slot, value, table, dense, crew, masks, total, size):
     """B rows through all layers, to the sums of the output.
 
     inputs (.., stride) f4 as a vector, the rows from `first` on; slots (.., n_slots) i4 as a vector, from `first_slot` on: the
@@ -112,36 +81,33 @@ def forward_batch(
     block = 0
     for k in range(last + 1):
         layer = layers[k]
-        n_in, n_out, stride = layer[N_IN], layer[N_OUT], layer[STRIDE]
+        n_out, stride = layer[N_OUT], layer[STRIDE]
         n, width = pad(n_out), width_of(layer)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         masked = masks.shape[0] > 0 and k < last and network.kept[k] < ONE
-        t0, t1 = tiles_of(n, rank_in(crew, k == last), crew.size)
-        for t in range(t0, t1):
-            lo, hi = tile(n, t)
-            m = min(hi, n_out) - lo
-            for channel in range(layer[CHANNELS]):
-                place = channel * n + lo
-                biases = span(with_biases, layer[BIASES] + place, m)
+        lo, hi = share(n, rank_in(crew, k == last), crew.size)
+        m = max(0, min(hi, n_out) - lo)
+        for channel in range(layer[CHANNELS]):
+            place = channel * n + lo
+            biases = span(with_biases, layer[BIASES] + place, m)
+            for i in range(b):
+                out = span(acts, size * block + i * width + place, m)
+                for j in range(m):
+                    out[j] = biases[j]
+            add_dots(
+                acts, size * block + place, width, b, reads, start, length,
+                m, dense, layer[WEIGHTS] + (channel * n_out + lo) * stride, stride, stride,
+            )  # fmt: skip
+            if k == 0:
                 for i in range(b):
-                    out = span(acts, size * block + i * width + place, m)
-                    for j in range(m):
-                        out[j] = biases[j]
-                if n_in > 0:
-                    times_transposed(
-                        sgemm, b, m, n_in, reads, start, length, dense, layer[WEIGHTS] + (channel * n_out + lo) * stride,
-                        stride, ONE, acts, size * block + place, width,
-                    )  # fmt: skip
-                if k == 0:
-                    for i in range(b):
-                        active = span(slots, first_slot + i * n_slots, n_slots)
-                        out = span(acts, size * block + i * width, width)
-                        forward_levels(active, value, width, table, out, place, channel * n + hi)
-            if k < last:
-                for i in range(b):
-                    here = size * block + i * width
-                    mask = span(masks, i * total + block if masked else 0, n if masked else 0)
-                    activate(network.activation, span(acts, here, width), span(slopes, here, n), mask, ONE, n, lo, hi)
+                    active = span(slots, first_slot + i * n_slots, n_slots)
+                    out = span(acts, size * block + i * width, width)
+                    forward_levels(active, value, width, table, out, place, channel * n + hi)
+        if k < last:
+            for i in range(b):
+                here = size * block + i * width
+                mask = span(masks, i * total + block if masked else 0, n if masked else 0)
+                activate(network.activation, span(acts, here, width), span(slopes, here, n), mask, ONE, n, lo, hi)
         meet(crew)
         reads, start, length = acts, size * block, width
         block += width
@@ -180,18 +146,17 @@ def add_rows(entry, links, n_slots, value, deltas, start, width, total, lo, hi):
 
 @inlined
 def update_units(
-    opt, step, layer, channel, b, reads, start, length, deltas, place, width, dense, slopes, squares, sums, alive, lo, hi,
-    sgemm,
+    opt, step, layer, channel, b, reads, start, length, deltas, place, width, dense, slopes, squares, sums, living, lo, hi
 ):  # fmt: skip
-    """Update of a tile's dense weights; sums (widest,) f4 receive the biases' slopes, 0 where no row has one."""
+    """Update of a thread's dense weights; sums (widest,) f4 receive the biases' slopes, 0 where no row has one.
+
+    slopes (ROWS stride,), living (widest,) f4 are scratch.
+    """
     n_out, stride = layer[N_OUT], layer[STRIDE]
-    m, first = min(hi, n_out) - lo, channel * pad(n_out) + lo
+    m, first = max(0, min(hi, n_out) - lo), channel * pad(n_out) + lo
     mine, squared = span(sums, first, hi - lo), span(squares, first, hi - lo)
     for j in range(hi - lo):
-        mine[j] = squared[j] = ZERO
-    living = span(alive, 0, hi - lo)
-    for j in range(hi - lo):
-        living[j] = ZERO
+        mine[j] = squared[j] = living[j] = ZERO
     for i in range(b):
         row = span(deltas, place + i * width + first, m)
         for j in range(m):
@@ -200,25 +165,27 @@ def update_units(
     for j in range(m):
         if mine[j] == ZERO and living[j] > ZERO:
             mine[j] = CANCELLED
-    if stride == 0:
-        return
-    transposed_times(sgemm, m, stride, b, deltas, place + first, width, reads, start, length, ZERO, slopes, 0, stride)
     penalty = penalty_of(opt, dense)
     skip = opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty))
-    for j in range(m):
-        if skip and mine[j] == ZERO:
-            continue
-        a = span(slopes, j * stride, stride)
-        w, c, state0, state1 = state_span(opt, dense, layer[WEIGHTS] + (channel * n_out + lo + j) * stride, stride, a)
-        if opt.kind == ADADELTA:
-            squared[j] = squared_gradients(a, ONE, w, c, penalty, opt.fast_mode)
-        update(opt, step, penalty, a, ONE, w, c, state0, state1)
+    for first_unit in range(0, m, ROWS):
+        count = min(ROWS, m - first_unit)
+        combine(slopes, 0, stride, deltas, place + first + first_unit, 1, width, count, reads, start, length, b, stride)
+        for j in range(first_unit, first_unit + count):
+            if skip and mine[j] == ZERO:
+                continue
+            a = span(slopes, (j - first_unit) * stride, stride)
+            w, c, state0, state1 = state_span(
+                opt, dense, layer[WEIGHTS] + (channel * n_out + lo + j) * stride, stride, a
+            )
+            if opt.kind == ADADELTA:
+                squared[j] = squared_gradients(a, ONE, w, c, penalty, opt.fast_mode)
+            update(opt, step, penalty, a, ONE, w, c, state0, state1)
 
 
 @kernel
 def backward_batch(
     network, opt, n_seen, b, inputs, first, n_slots, value, table, dense, crew, masks, total, size, out, heads, links, seen,
-    n_levels, errors, slopes, squares, spare, sums, alive, sgemm,
+    n_levels, errors, more, slopes, squares, spare, sums, living,
 ):  # fmt: skip
     """B rows back through all layers, output first; a layer is updated when the errors of all have been passed down."""
     layers = network.layers
@@ -242,26 +209,23 @@ def backward_batch(
             block_below = block - width_below
             reads, start, length = acts, size * block_below, width_below
             masked = masks.shape[0] > 0 and network.kept[k - 1] < ONE
-            t0, t1 = tiles_of(n_below, rank_in(crew, False), crew.size)
-            for t in range(t0, t1):
-                lo, hi = tile(n_below, t)
-                m = min(hi, below[N_OUT]) - lo
-                for channel in range(layer[CHANNELS]):
-                    times(
-                        sgemm, b, m, n_out, mine, place + channel * n, width, dense.weights,
-                        layer[WEIGHTS] + channel * n_out * stride + lo, stride, ZERO if channel == 0 else ONE,
-                        errors, lo, n_below,
-                    )  # fmt: skip
-                for i in range(b):
-                    error = span(errors, i * n_below, n_below)
-                    for j in range(lo + m, hi):
-                        error[j] = ZERO
-                    mask = span(masks, i * total + block_below if masked else 0, n_below if masked else 0)
-                    here = size * block_below + i * width_below
-                    hidden_deltas(
-                        network.activation, span(acts, here, width_below), error, mask, span(deltas, here, width_below),
-                        n_below, lo, hi,
-                    )  # fmt: skip
+            lo, hi = share(n_below, rank_in(crew, False), crew.size)
+            for channel in range(layer[CHANNELS]):
+                there = errors if channel == 0 else more
+                combine(
+                    there, lo, n_below, mine, place + channel * n, width, 1, b, dense.weights,
+                    layer[WEIGHTS] + channel * n_out * stride + lo, stride, n_out, hi - lo,
+                )  # fmt: skip
+            for i in range(b):
+                error = span(errors, i * n_below, n_below)
+                if layer[CHANNELS] > 1:
+                    add_scaled(span(error, lo, hi - lo), ONE, span(more, i * n_below + lo, hi - lo))
+                mask = span(masks, i * total + block_below if masked else 0, n_below if masked else 0)
+                here = size * block_below + i * width_below
+                hidden_deltas(
+                    network.activation, span(acts, here, width_below), error, mask, span(deltas, here, width_below),
+                    n_below, lo, hi,
+                )  # fmt: skip
             meet(crew)
         step = Step(np.float32(rate * opt.rate_decay**k), np.float32(decay))
         n_onehot = network.n_onehot if k == 0 else 0
@@ -270,42 +234,37 @@ def backward_batch(
             n_inputs = min(n_inputs + n_onehot, MOST_INPUTS * (n_inputs + n_slots))
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         all_levels = not opt.fast_mode and (opt.kind != PLAIN or has_penalty(penalty_of(opt, table)))
-        t0, t1 = tiles_of(n, rank_in(crew, k == last), crew.size)
-        for t in range(t0, t1):
-            lo, hi = tile(n, t)
-            m = min(hi, n_out) - lo
-            for channel in range(layer[CHANNELS]):
-                update_units(
-                    opt, step, layer, channel, b, reads, start, length, mine, place, width, dense, slopes, squares, sums,
-                    alive, lo, hi, sgemm,
-                )  # fmt: skip
-                c0, c1 = channel * n + lo, channel * n + hi
-                for e in range(n_onehot if all_levels else n_levels if k == 0 else 0):
-                    slot = e if all_levels else seen[e]
-                    add_rows(heads[slot], links, n_slots, value, mine, place, width, spare, c0, c1)
-                    backward_level(opt, step, slot, width, spare, table, squares, c0, c1)
-                if opt.max_w2 < np.inf:
-                    limit_weights(
-                        opt, layer, n_onehot, width, channel, sums, dense.weights, table.weights, spare, lo, hi
-                    )
-                has_means = layer[MEANS] >= 0
-                means = span(dense.weights, layer[MEANS] + lo if has_means else 0, m if has_means else 0)
-                backward_biases(
-                    opt, step, layer[BIASES] + c0, m, n_inputs, span(sums, c0, c1 - c0), means, with_biases,
-                    span(squares, c0, c1 - c0),
-                )  # fmt: skip
+        lo, hi = share(n, rank_in(crew, k == last), crew.size)
+        m = max(0, min(hi, n_out) - lo)
+        for channel in range(layer[CHANNELS] if m > 0 else 0):
+            update_units(
+                opt, step, layer, channel, b, reads, start, length, mine, place, width, dense, slopes, squares, sums, living,
+                lo, hi,
+            )  # fmt: skip
+            c0, c1 = channel * n + lo, channel * n + hi
+            for e in range(n_onehot if all_levels else n_levels if k == 0 else 0):
+                slot = e if all_levels else seen[e]
+                add_rows(heads[slot], links, n_slots, value, mine, place, width, spare, c0, c1)
+                backward_level(opt, step, slot, width, spare, table, squares, c0, c1)
+            if opt.max_w2 < np.inf:
+                limit_weights(opt, layer, n_onehot, width, channel, sums, dense.weights, table.weights, spare, lo, hi)
+            has_means = layer[MEANS] >= 0
+            means = span(dense.weights, layer[MEANS] + lo if has_means else 0, m if has_means else 0)
+            backward_biases(
+                opt, step, layer[BIASES] + c0, m, n_inputs, span(sums, c0, c1 - c0), means, with_biases,
+                span(squares, c0, c1 - c0),
+            )  # fmt: skip
         block = block_below
 
 
 @kernel
 def train_batches(
-    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, marks, scratch, sgemm
+    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, marks, scratch
 ):
     """Like `network.train_rows`, in batches of `opt.batch` rows; the last of a chunk may be smaller.
 
     chunk: rows that a thread takes at a time, whole batches. marks (`marks_size`,) i4, the first of them, one for
-    each one-hot input, -1; scratch (`scratch_size`,) f4, zeros: private. crew.acts (2, B activations) f4. sgemm:
-    `blas.sgemm_address`.
+    each one-hot input, -1; scratch (`scratch_size`,) f4, zeros: private. crew.acts (2, B activations) f4.
     """
     size = opt.batch
     layers = network.layers
@@ -319,10 +278,11 @@ def train_batches(
     kept = np.float32(opt.input_kept)
     value = ONE / kept
     squares, spare = span(scratch, 0, widest), span(scratch, widest, widest)
-    sums, alive, at = span(scratch, 2 * widest, widest), span(scratch, 3 * widest, widest), 4 * widest
+    sums, living, at = span(scratch, 2 * widest, widest), span(scratch, 3 * widest, widest), 4 * widest
     out = span(scratch, at, size * width_out)
     at += size * width_out
-    errors = span(scratch, at, size * widest)
+    # Errors by two channels, where layers have two, and are then twice as wide.
+    errors, more = span(scratch, at, size * widest), span(scratch, at + size * (widest // 2), size * (widest // 2))
     at += size * widest
     masks = span(scratch, at, size * total if drops else 0)
     at += size * total if drops else 0
@@ -356,7 +316,15 @@ def train_batches(
             inputs, start, slots, start_slot = all_numbers, begin * stride, all_slots, begin * n_slots
             for i in range(b):
                 if drops:
-                    draw_masks(network, rows, begin + i, n_onehot + n_dense, 0, 1, span(masks, i * total, total))
+                    draw_masks(
+                        network,
+                        rows,
+                        begin + i,
+                        n_onehot + n_dense,
+                        crew.rank,
+                        crew.size,
+                        span(masks, i * total, total),
+                    )
                 if kept < ONE:
                     drop_inputs(
                         rows, begin + i, n_onehot, n_dense, kept, span(numbers, i * stride, stride),
@@ -366,7 +334,7 @@ def train_batches(
                 inputs, start, slots, start_slot = numbers, 0, left, 0
             block = forward_batch(
                 network, b, inputs, start, slots, n_slots, start_slot, value, table.weights, dense.weights, crew, masks,
-                total, size, sgemm,
+                total, size,
             )  # fmt: skip
             share_of_row = ONE / np.float32(b)
             for i in range(b):
@@ -387,7 +355,7 @@ def train_batches(
             n_levels = chain_slots(slots, start_slot, b * n_slots, heads, links, seen)
             backward_batch(
                 network, opt, n_seen + begin, b, inputs, start, n_slots, value, table, dense, crew, masks, total, size, out,
-                heads, links, seen, n_levels, errors, slopes, squares, spare, sums, alive, sgemm,
+                heads, links, seen, n_levels, errors, more, slopes, squares, spare, sums, living,
             )  # fmt: skip
             for e in range(n_levels):
                 heads[seen[e]] = -1
@@ -410,10 +378,8 @@ def remember_batch(network, b, crew, acts, weights, size):
         layer = network.layers[k]
         n, width = pad(layer[N_OUT]), width_of(layer)
         if layer[MEANS] >= 0:
-            t0, t1 = tiles_of(n, rank_in(crew, False), crew.size)
-            for t in range(t0, t1):
-                lo, hi = tile(n, t)
-                for i in range(b):
-                    row = span(acts, size * block + i * width + lo, hi - lo)
-                    follow_means(span(weights, layer[MEANS] + lo, hi - lo), row)
+            lo, hi = share(n, rank_in(crew, False), crew.size)
+            for i in range(b):
+                row = span(acts, size * block + i * width + lo, hi - lo)
+                follow_means(span(weights, layer[MEANS] + lo, hi - lo), row)
         block += width

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 import joblib
 
-from dask_dl.kernels.batches import most_tiles
 from dask_dl.kernels.crew import most_threads
 from dask_dl.kernels.steps import ADADELTA, N_STATES, Optimizer
 
@@ -119,7 +118,7 @@ def choose(
         asked, why = free, f"{why}, but {free} cores"
     batch = optimizer.batch
     look = whole(max(1, min(MOST_ROWS, 2**24 // max(1, topology.dense_size))), batch)
-    lanes = min(asked, most_threads(topology) if batch == 1 else most_tiles(topology))
+    lanes = min(asked, most_threads(topology))
 
     def alone(reason: str) -> Parallelism:
         return Parallelism("one thread", 1, look, f"one thread: {reason}")

@@ -9,7 +9,6 @@ import numpy as np
 
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.batches import marks_size, scratch_size, train_batches
-from dask_dl.kernels.blas import sgemm_address
 from dask_dl.kernels.crew import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Crew, crew_of
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.layers import Part
@@ -81,8 +80,6 @@ class Replica:
         self.topology = topology
         self.optimizer = optimizer
         self.objective = objective
-        if optimizer.batch > 1:
-            sgemm_address()  # loads the library, so that who holds every BLAS to one thread holds this one too
         self.flat = flat
         self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
         self.n_seen = n_seen
@@ -229,7 +226,7 @@ class Replica:
             if batch == 1:
                 return float(train_rows(*given, np.zeros(n_slots, np.int32), hand.scratch))
             marks = np.full(marks_size(self.topology, batch, n_slots), -1, np.int32)
-            return float(train_batches(*given, marks, hand.scratch, sgemm_address()))
+            return float(train_batches(*given, marks, hand.scratch))
 
     def merge(self) -> None:
         """The end of a round: the threads' optimizer states become their average."""

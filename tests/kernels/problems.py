@@ -1,4 +1,4 @@
-"""Small networks and tables for the row kernels, and how they are held to the naive oracle."""
+"""Small networks and tables for the kernels, and how they are held to the naive oracle."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from naive import mlp
 
 from dask_dl.kernels import losses
 from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.batches import marks_size, scratch_size, train_batches
 from dask_dl.kernels.crew import NEXT, crew_of
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layers import Part
@@ -113,8 +114,13 @@ def default_objective(topology):
     return aim("cross_entropy" if topology.output == "softmax" else "gaussian")[0]
 
 
-def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center=None, objective=None, chunk=7):
-    """(flat vector, optimizer state, sum of losses) after one visit of the rows, in `pieces` calls."""
+def train(
+    topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center=None, objective=None, chunk=7, batched=False
+):
+    """(flat vector, optimizer state, sum of losses) after one visit of the rows, in `pieces` calls.
+
+    batched: by the kernel of mini-batches even if they are of one row.
+    """
     if len(rows.weight):  # rows of weight 0 never reach a kernel
         used = rows.weight > 0
         rows = rows.map(lambda part: part[used] if len(part) else part)
@@ -127,15 +133,22 @@ def train(topology, rows, optimizer, weights, biases, n_seen=0, pieces=1, center
         for half, c in zip(halves, centers, strict=True)
     ]
     control = np.zeros(4 * LINE, np.int64)
-    crew = crew_of(topology, 1, control)[0]
+    batch, batched = optimizer.batch, batched or optimizer.batch > 1
+    crew = crew_of(topology, 1, control, batch=max(batch, 2) if batched else 1)[0]
+    given = objective or default_objective(topology), optimizer, n_seen, *parts, crew
+    n_slots = rows.active.shape[1]
+    marks = np.full(marks_size(topology, batch, n_slots), -1, np.int32)
+    kept = aligned_zeros(scratch_size(topology, batch))
     loss = 0.0
     for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
-        scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left there must not matter
-        slots = np.zeros(rows.active.shape[1], np.int32)
-        loss += train_rows(
-            rows, hi, topology.network, objective or default_objective(topology), optimizer, n_seen, *parts, crew, chunk,
-            NOTHING, NOTHING, 0, slots, scratch,
-        )  # fmt: skip
+        if batched:
+            ends = 2 * batch, NOTHING, NOTHING, 0, marks, kept
+            loss += train_batches(rows, hi, topology.network, *given, *ends)
+            assert (marks[: topology.n_onehot] == -1).all()  # as the next call expects it
+        else:
+            scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left must not matter
+            ends = chunk, NOTHING, NOTHING, 0, np.zeros(n_slots, np.int32), scratch
+            loss += train_rows(rows, hi, topology.network, *given, *ends)
         control[NEXT] = hi
     return flat, states, loss
 
@@ -160,12 +173,12 @@ def oracle_masks(topology, rows, input_ratio):
 
 
 def assert_equals_oracle(
-    topology, rows, X, optimizer, rules, *, n_seen=0, rtol=2e-5, center=None, objective=None, start=None
+    topology, rows, X, optimizer, rules, *, n_seen=0, rtol=2e-5, center=None, objective=None, start=None, **how
 ):
     """Train both; every weight, bias and running mean has to be equal. Returns the kernel's flat vector."""
     weights, biases = start or start_values(topology)
     kernels, oracles = (None, {}) if objective is None else aim(objective)
-    flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center, objective=kernels)
+    flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center, objective=kernels, **how)
     *expected, state = mlp.train(
         X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
         activation=topology.activation, output=topology.output, n_seen=n_seen,
