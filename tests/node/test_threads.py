@@ -7,16 +7,19 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
 from threadpoolctl import threadpool_info
 
+from dask_dl import DeepLearningRegressor
 from dask_dl.errors import Aborted
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.crew import ABORT, STOP
 from dask_dl.node.blas import one_blas_thread
+from dask_dl.node.replica import Replica
 from dask_dl.node.threads import run_threads
 
 
@@ -215,3 +218,23 @@ def test_interrupts_leave_no_limit_behind(several_blas_threads):
         with one_blas_thread():
             pass
         assert blas_threads() == several_blas_threads
+
+
+def test_batches_are_trained_by_as_many_threads_as_asked_and_no_library_adds_its_own(monkeypatch):
+    random, seen = np.random.default_rng(0), []
+    X = random.normal(size=(600, 20))
+    inner = Replica.visit
+
+    def visit(replica, rank, *given):
+        seen.append((rank, *sorted(blas_threads()), len(list(Path("/proc/self/task").iterdir()))))
+        return inner(replica, rank, *given)
+
+    X @ X.T  # whatever threads a BLAS has for others are there already
+    before = len(list(Path("/proc/self/task").iterdir()))
+    monkeypatch.setattr(Replica, "visit", visit)
+    settings = {"mini_batch_size": 32, "parallelism": "staleness", "epochs": 3, "hidden": (64, 64), "random_state": 1}
+    DeepLearningRegressor(**settings, n_jobs=3).fit(X, X[:, 0])
+    assert {rank for rank, *_ in seen} == {0, 1, 2}
+    assert all(set(libraries) == {1} for _, *libraries, _ in seen)
+    # Three that train, the keeper of the limit, and whom pytest or the progress may have.
+    assert max(n for *_, n in seen) <= before + 5

@@ -1,0 +1,93 @@
+"""The matrix products of mini-batches: register blocks of the package beside the BLAS that NumPy brings, one thread each.
+
+Shapes of MNIST [200, 200] and of a wide layer. GF: thousand million additions and multiplications a second.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+
+import numpy as np
+from common import options, print_machine, print_table
+from threadpoolctl import threadpool_limits
+
+from dask_dl.jit import kernel
+from dask_dl.kernels.products import add_dots, combine
+from dask_dl.state import aligned_zeros, padded
+
+#: Inputs and units of a layer.
+LAYERS = ((717, 200), (200, 200), (1024, 1024))
+
+
+@kernel
+def forward(n, out, rows, weights, batch, units, stride, width):
+    """Sums of units: out (batch, width) += rows (batch, stride) weights (units, stride)'."""
+    for _ in range(n):
+        add_dots(out, 0, width, batch, rows, 0, stride, units, weights, 0, stride, stride)
+
+
+@kernel
+def errors(n, out, deltas, weights, batch, units, stride, width):
+    """Errors by the layer below: out (batch, stride) = deltas (batch, width) weights."""
+    for _ in range(n):
+        combine(out, 0, stride, deltas, 0, width, 1, batch, weights, 0, stride, units, stride)
+
+
+@kernel
+def slopes(n, out, deltas, rows, batch, units, stride, width):
+    """Slopes of the weights: out (units, stride) = deltas' rows."""
+    for _ in range(n):
+        combine(out, 0, stride, deltas, 0, 1, width, units, rows, 0, stride, batch, stride)
+
+
+def matrix(n, ld):
+    flat = aligned_zeros(n * ld)
+    flat[:] = np.random.default_rng(n).normal(size=n * ld)
+    return flat, flat.reshape(n, ld)
+
+
+def seconds_of(work, rounds):
+    taken = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def main() -> None:
+    asked = options(__doc__).parse_args()
+    print_machine()
+    rounds, lines = (3, []) if asked.quick else (9, [])
+    with threadpool_limits(1, user_api="blas"):
+        for n_in, units in LAYERS:
+            stride, width = padded(n_in), padded(units)
+            for batch in (8, 32, 200):
+                (a, A), (d, D), (w, W) = matrix(batch, stride), matrix(batch, width), matrix(units, stride)
+                D = np.ascontiguousarray(D[:, :units])
+                cases = (
+                    ("forward", forward, (aligned_zeros(batch * width), a, w), (A, W.T)),
+                    ("errors", errors, (aligned_zeros(batch * stride), d, w), (D, W)),
+                    ("slopes", slopes, (aligned_zeros(units * stride), d, a), (D.T, A)),
+                )
+                for name, ours, given, (left, right) in cases:
+                    work = 2e-9 * batch * units * n_in
+                    n = max(1, int((0.02 if asked.quick else 0.1) * 80 / work))
+                    out = np.empty((left.shape[0], right.shape[1]), np.float32)
+                    theirs = lambda x=left, y=right, z=out, n=n: [np.matmul(x, y, out=z) for _ in range(n)]  # noqa: E731
+                    mine = lambda f=ours, g=given, n=n, b=batch, u=units, s=stride, v=width: f(n, *g, b, u, s, v)  # noqa: E731
+                    mine(), theirs()  # compiled, and in memory
+                    own, other = zip(
+                        *((seconds_of(mine, 1)[0], seconds_of(theirs, 1)[0]) for _ in range(rounds)), strict=True
+                    )
+                    ratios = [b / a for a, b in zip(own, other, strict=True)]
+                    lines.append(
+                        (f"{n_in} x {units}", batch, name, f"{n * work / median(own):.0f}", f"{n * work / median(other):.0f}",
+                         f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
+                    )  # fmt: skip
+    print_table(["layer", "rows", "product", "GF", "GF of BLAS", "times BLAS", "range"], lines)
+
+
+if __name__ == "__main__":
+    main()
