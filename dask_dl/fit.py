@@ -500,7 +500,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         bytes_per_row=row,
         n_weights=topology.size,
         n_dense=topology.dense_size,
-        n_buffer=buffer_size(topology, problem.optimizer.batch, len(problem.encoder.categories)),
+        n_buffer=buffer_size(topology, problem.optimizer, len(problem.encoder.categories)),
         n_states=N_STATES[problem.optimizer.kind],
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from node.problems import optimizer, replica, threads
 
 from dask_dl import DeepLearningRegressor, memory
 from dask_dl.cluster import Twin
+from dask_dl.kernels.batches import buffer_size, marks_size
+from dask_dl.kernels.layout import Topology
 
 RUN = """
 import re, sys
@@ -180,3 +183,15 @@ def test_real_peak_of_every_mode_stays_below_the_printed_one(folder, mode):
     assert f"storage: {mode}," in done.stdout
     assert real <= printed * 1.005, line
     assert real > 0.6 * printed, line
+
+
+@pytest.mark.parametrize("batch", [1, 8, 300])
+@pytest.mark.parametrize("activation", ["rectifier", "maxout"])
+@pytest.mark.parametrize(("dropout", "kept"), [((), 1.0), ((0.5, 0.5), 0.9)])
+def test_buffers_of_a_thread_are_as_large_as_the_formula_says(batch, activation, dropout, kept):
+    topology = Topology(10, 30, (50, 20), 3, activation, "softmax", dropout)
+    settings = optimizer()._replace(batch=batch, input_kept=kept)
+    hand = replica(topology, settings, threads("one thread", 1)).hands[0]
+    n_marks = marks_size(topology, batch, 2) if batch > 1 else 0
+    parts = hand.crew.acts, hand.crew.errors, hand.scratch
+    assert sum(part.size for part in parts) + n_marks == buffer_size(topology, settings, 2)

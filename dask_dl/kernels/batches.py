@@ -42,17 +42,19 @@ from dask_dl.state import padded
 
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.steps import Optimizer
 
 #: The slope of a bias whose rows' slopes add up to nothing, unlike that of a unit without any.
 CANCELLED = np.float32(1e-30)
 
 
-def scratch_size(topology: Topology, batch: int) -> int:
+def scratch_size(topology: Topology, opt: Optimizer) -> int:
     """float32 numbers that each thread needs to itself: see `train_batches`."""
     total, widest = sum(topology.widths), max(topology.widths)
     masks = total if any(topology.dropout) else 0
+    inputs = padded(topology.n_dense) if opt.input_kept < 1 else 0
     longest = max(padded(n) for n in (topology.n_dense, *topology.hidden))
-    return 4 * widest + batch * (topology.widths[-1] + widest + masks + padded(topology.n_dense)) + ROWS * longest
+    return 4 * widest + opt.batch * (topology.widths[-1] + widest + masks + inputs) + ROWS * longest
 
 
 def marks_size(topology: Topology, batch: int, n_slots: int) -> int:
@@ -60,11 +62,12 @@ def marks_size(topology: Topology, batch: int, n_slots: int) -> int:
     return topology.n_onehot + 3 * batch * n_slots
 
 
-def buffer_size(topology: Topology, batch: int, n_slots: int) -> int:
+def buffer_size(topology: Topology, opt: Optimizer, n_slots: int) -> int:
     """Numbers of 4 bytes of a crew's buffers and of a thread's scratch."""
-    if batch == 1:
+    if opt.batch == 1:
         return topology.buffer_size
-    return 2 * batch * topology.buffers[0] + scratch_size(topology, batch) + marks_size(topology, batch, n_slots)
+    activations = 2 * opt.batch * topology.buffers[0]
+    return activations + scratch_size(topology, opt) + marks_size(topology, opt.batch, n_slots)
 
 
 @kernel

@@ -94,7 +94,9 @@ class Replica:
         n, topology, batch = parallelism.n_threads, self.topology, self.optimizer.batch
         if parallelism.way != "staleness":
             crews = crew_of(topology, n, self.control, batch=batch)
-            self.hands = [_Hand(self._dense, crew, NOTHING, NOTHING, 0, _scratch(topology, batch)) for crew in crews]
+            self.hands = [
+                _Hand(self._dense, crew, NOTHING, NOTHING, 0, _scratch(topology, self.optimizer)) for crew in crews
+            ]
             return
         self.hands = []
         for rank in range(n):
@@ -103,7 +105,7 @@ class Replica:
             own = Part(copied(self._dense.weights), state0, state1, self._dense.center)
             base, crew = copied(own.weights), crew_of(topology, 1, self.control, batch=batch)[0]
             first = rank * (topology.dense_size // n)
-            self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology, batch)))
+            self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology, self.optimizer)))
 
     def pull_to(self, center: NDArray[np.float32] | None) -> None:
         """Draw weights and biases to a consensus from now on, as strongly as `optimizer.pull` says.
@@ -281,8 +283,8 @@ def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], star
     return Part(flat[start:stop], state0, state1, NOTHING)
 
 
-def _scratch(topology: Topology, batch: int) -> NDArray[np.float32]:
-    return aligned_zeros(topology.scratch_size if batch == 1 else scratch_size(topology, batch))
+def _scratch(topology: Topology, optimizer: Optimizer) -> NDArray[np.float32]:
+    return aligned_zeros(topology.scratch_size if optimizer.batch == 1 else scratch_size(topology, optimizer))
 
 
 def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads: int = 1) -> NDArray[np.float32]:

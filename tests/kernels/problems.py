@@ -138,7 +138,7 @@ def train(
     given = objective or default_objective(topology), optimizer, n_seen, *parts, crew
     n_slots = rows.active.shape[1]
     marks = np.full(marks_size(topology, batch, n_slots), -1, np.int32)
-    kept = aligned_zeros(scratch_size(topology, batch))
+    kept = aligned_zeros(scratch_size(topology, optimizer))
     loss = 0.0
     for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
         if batched:
