@@ -35,7 +35,7 @@ def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="recti
 def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2, center=None):
     expected = None
     for n in (1, *sizes):
-        trained = replica(topology, settings, threads("team" if n > 1 else "one thread", n, 7))
+        trained = replica(topology, settings, threads("team" if n > 1 else "one thread", n, 7 * settings.batch))
         trained.pull_to(center)
         losses = [trained.train(rows) for _ in range(calls)]
         found = (trained.flat.tobytes(), *(s.tobytes() for s in trained.states), losses, trained.n_seen)
@@ -61,6 +61,16 @@ def test_dropout_limits_and_means_give_the_same_bits(kind, activation, fast_mode
         kind, fast_mode=fast_mode, input_kept=0.8, max_w2=0.5, sparsity_beta=0.1, average_activation=0.1
     )
     assert_same_bits(topology, rows, settings, sizes=(2, 3))
+
+
+@pytest.mark.parametrize("batch", [4, 32, 1000])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("fast_mode", [True, False])
+def test_mini_batches_give_the_same_bits(batch, activation, fast_mode):
+    for shape in ({"levels": (5, 30)}, {"hidden": (130, 33, 90), "n_outputs": 1}, {"hidden": (), "n_outputs": 40}):
+        topology, rows = table(activation=activation, dropout=(0.5,) * len(shape.get("hidden", (1, 1))), **shape)
+        settings = optimizer(fast_mode=fast_mode, input_kept=0.8, max_w2=0.5, l2=1e-3, batch=batch)
+        assert_same_bits(topology, rows, settings, sizes=(2, 3))
 
 
 @pytest.mark.parametrize("changes", [{"input_kept": 0.8}, {"max_w2": 0.5}, {"sparsity_beta": 5.0}, {}], ids=str)
