@@ -22,7 +22,6 @@ from common import figure, options, print_machine, print_table
 from rows import read_digits, standardised
 from threadpoolctl import threadpool_limits
 
-from dask_dl.kernels.blas import sgemm_address
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
@@ -508,7 +507,7 @@ def main() -> None:
         print(f"\n{comparison.name}\n")
         print(f"{name} {list(comparison.first.hidden)}, {comparison.n:,} rows, {rounds} rounds after {TRIALS} of trial, "
               f"{asked.threads} cores; loss of these rows at the end, error on {len(test.X):,} test rows.\n")  # fmt: skip
-        sgemm_address()  # loads SciPy's BLAS; `fit` holds all of them to one thread too, as long as it trains
+        # As `fit` does, as long as it trains; rivals ask for their threads themselves.
         with one_blas_thread():
             lines = measure(comparison, train, test, asked.threads, rounds)
         print_table(

@@ -10,6 +10,7 @@ from statistics import median
 
 import numpy as np
 from common import options, print_machine, print_table
+from rows import update_speed
 from threadpoolctl import threadpool_limits
 
 from dask_dl.jit import kernel
@@ -56,6 +57,40 @@ def seconds_of(work, rounds):
     return taken
 
 
+def limits(quick):
+    """How near a training in batches of 32 is to what the arithmetic of its products and of ADADELTA allows, one thread."""
+    from kernels import Case, Ours, Table  # which reads no table when it is imported
+
+    batch, n_in, units, n_rows = 32, 717, 200, 1_600 if quick else 6_400
+    (a, _), (b, _), out = matrix(64, 64), matrix(64, 64), aligned_zeros(64 * 64)
+    n = 2_000 if quick else 50_000
+    errors(1, out, a, b, 60, 64, 64, 64)
+    peak = n * 2e-9 * 60 * 64 * 64 / min(seconds_of(lambda: errors(n, out, a, b, 60, 64, 64, 64), 5))
+    ours = Ours(Case(batch=batch), n_in, n_rows, 1)
+    random = np.random.default_rng(0)
+    rows = ours.prepared(
+        Table(random.normal(size=(n_rows, n_in)).astype(np.float32), random.integers(10, size=n_rows)), 0
+    )
+    ours.train(rows)
+    speed = n_rows / median(seconds_of(lambda: ours.train(rows), 3 if quick else 15))
+    weights = ours.replica.topology.dense_size
+    passed_down = padded(units) * units + padded(units) * 10  # errors below the first layer nobody needs
+    products = 2e-9 * batch * (2 * weights + passed_down) / peak
+    updated = weights / update_speed(weights)
+    limit = batch / (products + updated)
+    print_table(
+        ["what", "figure"],
+        [
+            ("additions and multiplications in a block that stays in the first cache", f"{peak:.0f} GF"),
+            ("ADADELTA on that many weights alone", f"{1e-9 * weights / updated:.2f} thousand million weights/s"),
+            ("a batch of 32: products by these", f"{1e6 * products:.0f} us"),
+            ("... update", f"{1e6 * updated:.0f} us"),
+            ("so at most", f"{limit:,.0f} rows/s"),
+            ("one thread trains", f"{speed:,.0f} rows/s, {speed / limit:.0%} of that"),
+        ],
+    )
+
+
 def main() -> None:
     asked = options(__doc__).parse_args()
     print_machine()
@@ -86,6 +121,9 @@ def main() -> None:
                         (f"{n_in} x {units}", batch, name, f"{n * work / median(own):.0f}", f"{n * work / median(other):.0f}",
                          f"{median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}")
                     )  # fmt: skip
+    print("MNIST [200, 200], batches of 32, and what the processor allows:\n")
+    limits(asked.quick)
+    print()
     print_table(["layer", "rows", "product", "GF", "GF of BLAS", "times BLAS", "range"], lines)
 
 

@@ -148,12 +148,15 @@ def too_little(monkeypatch):
 
 @pytest.mark.parametrize("mode", ["disk", "stream"])
 @pytest.mark.parametrize("frame", ["pandas", "dask"])
-def test_every_mode_gives_the_bits_of_memory_where_one_window_holds_all(folder, mode, frame):
+@pytest.mark.parametrize(
+    "more", [{}, {"activation": "tanh_with_dropout", "input_dropout_ratio": 0.2, "mini_batch_size": 8}]
+)
+def test_every_mode_gives_the_bits_of_memory_where_one_window_holds_all(folder, mode, frame, more):
     table = make_table()
     X = table if frame == "pandas" else dd.from_pandas(table, npartitions=7, sort=False)
     held = make_table(500, seed=1)
     here, there = (
-        DeepLearningRegressor(**SETTINGS, storage=how, score_training_samples=600).fit(
+        DeepLearningRegressor(**SETTINGS | more, storage=how, score_training_samples=600).fit(
             X, "y", sample_weight="w", eval_set=held
         )
         for how in ("memory", mode)

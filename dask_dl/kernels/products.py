@@ -2,7 +2,7 @@
 
 Matrices are parts of contiguous vectors, row by row: an array, the place of their first number, and the length of a row. The
 ones of a mini-batch are narrow (its rows) and used once, so that a library's packing of them costs what it saves:
-benchmarks/products.py compares these blocks with the BLAS of SciPy. Every number of a result is summed in an order of its own,
+benchmarks/products.py compares these blocks with the BLAS of NumPy. Every number of a result is summed in an order of its own,
 whatever is computed beside it, so that the bits do not depend on who computes what.
 """
 

@@ -70,6 +70,42 @@ def test_one_window_is_the_order_of_memory(tmp_path, kind):
     assert orders[0] == orders[1]
 
 
+def keys_of_epoch(visits, epoch):
+    """Row number -> key of dropout."""
+    start = epoch * visits.n_rows
+    found = {}
+    for rows in visits.slices(start, start + visits.n_rows):
+        found |= dict(zip(rows.dense[:, 0].astype(int).tolist(), rows.key.tolist(), strict=True))
+    return found
+
+
+def test_a_row_draws_from_the_same_key_wherever_it_is(tmp_path):
+    whole = None
+    for k, (kind, lengths, window) in enumerate(
+        [("memory", [300], 0), ("memory", [7, 0, 200, 93], 0), ("disk", [100] * 3, 2000), ("stream", [30] * 10, 1000)]
+    ):
+        (tmp_path / str(k)).mkdir()
+        store = filled(shelf_of(kind, tmp_path / str(k), 400), lengths)
+        visits = Visits(store, seed=4, shuffle=kind != "stream", window=window, drops=True, batch=1 + k)
+        keys = [keys_of_epoch(visits, epoch) for epoch in range(2)]
+        visits.close()
+        whole = whole or keys
+        assert keys == whole
+    assert len(set(whole[0].values()) | set(whole[1].values())) == 600  # another one in every epoch
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_slices_hold_whole_batches_as_far_as_windows_do(tmp_path, kind, monkeypatch):
+    store = filled(shelf_of(kind, tmp_path, 400), [100, 150])
+    monkeypatch.setattr(memory, "SLICE", 50 * store.row_bytes)
+    visits = Visits(store, seed=1, shuffle=True, window=10**6, batch=16)
+    assert [rows.n for rows in visits.slices(0, 500)] == [48] * 5 + [10] + [48] * 5 + [10]
+    visits.close()
+    visits = Visits(store, seed=1, shuffle=True, window=10**6, batch=1000)  # more than a slice would hold
+    assert [rows.n for rows in visits.slices(0, 500)] == [250, 250]
+    visits.close()
+
+
 def test_a_window_reaches_over_the_whole_table(tmp_path):
     store = filled(OnDisk(tmp_path, 5 * 76, "rows"), [100] * 10)  # segments of five rows
     windows = Windows(store, 100 * store.row_bytes, seed=1, shuffle=True)
