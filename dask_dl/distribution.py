@@ -17,7 +17,7 @@ MOST = 1e19
 #: The least mean that a deviance is computed for: it divides by it, and takes its logarithm.
 LEAST = np.finfo(np.float64).tiny
 #: Distributions of which a mean is the exponential of the network's sum, and the least target that each allows.
-LOG_LINKS = {"poisson": 0.0, "tweedie": 0.0, "gamma": LEAST}
+LOG_LINKS = {"poisson": 0.0, "tweedie": 0.0, "gamma": 1 / MOST}
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,19 @@ class Distribution:
         """`log` or `identity`."""
         return "log" if self.name in LOG_LINKS else "identity"
 
-    def forbids(self, least: float | None) -> str | None:
-        """What is wrong with a target whose least value is this, if anything."""
-        if least is None or self.name not in LOG_LINKS or least >= LOG_LINKS[self.name]:
+    def forbids(self, least: float | None, mean: float) -> str | None:
+        """What is wrong with a target of this least value and this mean, if anything."""
+        if least is None or self.name not in LOG_LINKS:
             return None
-        return "zero or negative" if self.name == "gamma" else "negative"
+        if mean > MOST:
+            return f"has a mean of {mean:g}; distribution {self.name!r} allows none above {MOST:g}. Divide it."
+        if least >= LOG_LINKS[self.name]:
+            return None
+        what = f"is as low as {least:g}; distribution {self.name!r} allows no"
+        if least > 0:
+            return f"{what} values below {LOG_LINKS[self.name]:g}. Multiply it, or use another distribution."
+        zero = "zero or " if self.name == "gamma" else ""
+        return f"{what} {zero}negative values. Leave these rows out, or use another distribution."
 
     def deviance(
         self, truth: NDArray[np.float64], predicted: NDArray[np.float64], weights: NDArray[np.floating] | None
@@ -100,9 +108,10 @@ class Residuals:
         return self._sorted(np.concatenate([self.values, other.values]), np.concatenate([self.weights, other.weights]))
 
     def quantile(self, q: float) -> float:
-        """The q quantile, linear between ranks, as type 7 of Hyndman and Fan (1996) where all weights are equal."""
-        ranks = np.cumsum(self.weights) - self.weights
-        return float(np.interp(q * ranks[-1], ranks, self.values))
+        """The q quantile: linear between ranks where all weights are equal, else of the weighted distribution itself."""
+        if np.ptp(self.weights) == 0:
+            return float(np.quantile(self.values, q))
+        return float(np.quantile(self.values, q, weights=self.weights, method="inverted_cdf"))
 
     def deviance(self, alpha: float) -> float:
         """Mean huber deviance: squared residuals up to their `alpha` quantile, beyond it linear."""

@@ -198,6 +198,7 @@ def _understood(
             f"hidden={effective['hidden']} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
             f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer levels."
         )
+    effective["mini_batch_size"] = min(effective["mini_batch_size"], found.n_used)
     optimizer = _optimizer(effective)
     if effective["random_state"] is None:
         effective["random_state"] = int(np.random.SeedSequence().generate_state(1)[0])
@@ -411,12 +412,9 @@ def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
 
 def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:
     """Whether the distribution allows these targets. Raises SchemaError."""
-    wrong = distribution.forbids(found.least_target)
+    wrong = distribution.forbids(found.least_target, found.target.mean)
     if wrong is not None:
-        raise SchemaError(
-            f"the target of {source.label} is as low as {found.least_target:g}; distribution {distribution.name!r} allows no "
-            f"{wrong} values. Leave these rows out, or use another distribution."
-        )
+        raise SchemaError(f"the target of {source.label} {wrong}")
 
 
 def _objective(distribution: Distribution, e: Mapping[str, Any]) -> Objective:

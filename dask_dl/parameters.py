@@ -408,7 +408,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("parallelism", _choice("auto", "staleness", "team"), "auto", "request", "all",
          "Threads train rows of their own and exchange what they learn (staleness), or share every row (team: exact)."),
         ("exchange_interval", _number(_to_int, 1, 64, "[]", ()), None, "request", "all",
-         "Rows that a thread trains between two exchanges; None is 64, or 16 for SGD, over the number of other threads."),
+         "Rows that a thread trains between two exchanges; None: 64, SGD 16, over the other threads; mini-batches 2 or 1."),
         ("client", _object("dask.distributed.Client"), None, "request", "all",
          "Cluster to train on; None is that of the active client, or this process where there is none."),
         ("averaging_momentum", _real(0, 1, "[)"), None, "yes", "all",

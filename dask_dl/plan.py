@@ -38,7 +38,7 @@ class Plan:
     most: int = 2**63  #: rows of any automatic round
     n_replicas: int = 1
     share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
-    batch: int = 1  #: rows of a mini-batch: automatic rounds are whole ones
+    batch: int = 1  #: rows of a mini-batch: automatic rounds of one replica end where one ends
     _wanted: float = field(
         default=0.0, init=False
     )  #: rows of the next automatic round, before limits; 0: nothing is known
@@ -83,7 +83,10 @@ class Plan:
             return min(self.fixed, rest)
         wanted = self._wanted or self.first
         n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS))
-        return min(-(-n // self.batch) * self.batch, rest)
+        # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.
+        epoch, place = divmod(n_seen + n, self.n_epoch)
+        place = min(-(-place // self.batch) * self.batch, self.n_epoch)
+        return min(epoch * self.n_epoch + place - n_seen, rest)
 
     def took(self, n: int, seconds: float, busy: float) -> None:
         """A round of n rows is over: `busy` of its seconds were training, the others averaging, scheduling and waiting."""

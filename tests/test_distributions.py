@@ -130,6 +130,15 @@ def test_a_target_that_the_distribution_does_not_allow(name, wrong, where):
         DeepLearningRegressor(**given(name, epochs=1)).fit(zeros, "y")
 
 
+def test_targets_beyond_what_a_log_link_reaches():
+    table = make_table("gamma", 100)
+    model = DeepLearningRegressor(**given("gamma"))
+    with pytest.raises(SchemaError, match=r"as low as .*allows no values below 1e-19. Multiply it"):
+        model.fit(table.assign(y=table["y"] * 1e-20), "y")
+    with pytest.raises(SchemaError, match=r"has a mean of .*allows none above 1e\+19. Divide it"):
+        model.fit(table.assign(y=table["y"] * 1e25), "y")
+
+
 def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
     table = make_table("huber", 600)
     place, deltas = Twin(), []
@@ -164,6 +173,9 @@ def test_residuals_merge_and_stay_few():
     for part in parts[1:]:
         merged = merged.merge(part)
     assert len(merged.values) <= MOST_RESIDUALS
+    for weights_, expected in (([1, 1, 98], (10, 30, 30, 30)), ([98, 1, 1], (10, 10, 10, 30))):
+        few = Residuals.of(np.array([10.0, 20.0, 30.0]), np.zeros(3), np.array(weights_, float))
+        assert tuple(few.quantile(q) for q in (0.0, 0.5, 0.9, 1.0)) == expected  # a row of weight k is k rows
     exact = np.sort(values)[np.searchsorted(np.cumsum(weights[np.argsort(values)]), 0.9 * weights.sum())]
     assert merged.quantile(0.9) == pytest.approx(exact, rel=1e-3)
     few = Residuals.of(values[:100], np.zeros(100), None)

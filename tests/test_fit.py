@@ -718,3 +718,17 @@ def test_persisted_frames_train_while_a_client_is_active(table):
         predicted = model.predict(held).compute()
     np.testing.assert_array_equal(model.coefs_[0], alone.coefs_[0])
     np.testing.assert_array_equal(predicted, alone.predict(table))
+
+
+def test_where_the_clock_ends_rounds_does_not_decide_where_batches_end(table):
+    # 50 rows are no whole number of batches of 8: every epoch is cut into batches from its own start.
+    settings = QUIET | {"hidden": (4,), "random_state": 1, "mini_batch_size": 8, "epochs": 5, "n_jobs": 1}
+    models = [DeepLearningRegressor(**settings, train_samples_per_iteration=n).fit(table, "y").model_ for n in (-2, 0)]
+    np.testing.assert_array_equal(models[0].flat, models[1].flat)
+    assert models[0].n_rounds > models[1].n_rounds
+
+
+@pytest.mark.parametrize("batch", [50, 51, 10**9, 2**70])
+def test_a_batch_is_no_larger_than_the_table(table, batch):
+    model = fitted(table, mini_batch_size=batch, epochs=2)
+    assert model.parameters_["mini_batch_size"] == 50 and model.get_params()["mini_batch_size"] == batch

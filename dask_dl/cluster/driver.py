@@ -104,6 +104,7 @@ class Cluster:
         self.n_seen = 0
         self.n_rows = 0
         self._momentum, self._moving_rate = momentum, moving_rate
+        self._was_several = False  #: whether there was ever more than one replica: a consensus with oneself is none
         self.busy_seconds = 0.0
         self._outer = 0.0  #: momentum of this round
         self._n_averages = 0  #: since the weights were given
@@ -294,6 +295,7 @@ class Cluster:
         self._begun = {worker: begun[worker] for worker in busy}
         momentum = momentum_of(len(busy), self._n_averages) if self._momentum is None else self._momentum
         self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
+        self._was_several |= len(busy) > 1
         job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
         calls = {
             worker: Call(residence.train, (job, version, mark, place, place + busy[worker], remembers, self.delta))
@@ -407,11 +409,12 @@ class Cluster:
                 for group in groups
             ]
         ((_, mean),) = layer
+        moving_rate = self._moving_rate if self._was_several else None
         sent: list[Any] = []
         for k, worker in enumerate(sorted(self.crew.taking_part)):
             # The first few fetch it from the root, every other one when somebody before it has a copy too.
             after = sent[k // FAN - 1] if k >= FAN else None
-            arguments = (mean, self.crew.job, self.crew.version, outer, self._moving_rate, self.n_seen, after)
+            arguments = (mean, self.crew.job, self.crew.version, outer, moving_rate, self.n_seen, after)
             sent.append(self.work.submit("receive", worker, residence.receive, *arguments))
             self._received[worker] = sent[-1]
 
@@ -469,7 +472,9 @@ class Cluster:
         """Give all workers these weights. Raises NoWorkersError."""
         self._trained, self._received, self._places, self.crew.holders = {}, {}, {}, set()
         self.crew.version += 1
-        given = Given((flat, *states), None, n_seen, n_halvings, self._moving_rate is not None and n_seen > 0)
+        several = self._was_several or len(self.crew.members.alive) > 1
+        agrees = self._moving_rate is not None and n_seen > 0 and several
+        given = Given((flat, *states), None, n_seen, n_halvings, agrees)
         for _ in range(ATTEMPTS):
             self.crew.look()
             self.crew.welcome()

@@ -31,6 +31,8 @@ FEWEST_ROWS = 4
 MOST_STALE_BATCHES, MOST_BATCHES = 3, 2
 #: Rows of a table for every thread: small tables train on one, which is fast enough and always gives the same bits.
 ROWS_PER_THREAD = 1000
+#: ... and mini-batches: with fewer a thread would have none while the other has two.
+BATCHES_PER_THREAD = 8
 #: Dense weights for every thread of a team: with fewer it waits longer than it works.
 WEIGHTS_PER_THREAD = 4096
 #: Bytes of a thread's working copy above which a team is faster: beside the others' it no longer fits the caches.
@@ -49,8 +51,9 @@ class Parallelism:
 
     way: Way
     n_threads: int
-    interval: int  #: K: rows between two exchanges; of one thread or a team, rows between two looks at the stop flag
-    reason: str  #: (all of them whole mini-batches)
+    #: K: rows between two exchanges; of one thread or a team, rows between two looks at the stop flag. Whole mini-batches.
+    interval: int
+    reason: str
     fallback: Parallelism | None = None  #: what a team turns into when its threads wait too long; None: it stays
 
     @property
@@ -143,11 +146,12 @@ def choose(
     if parallelism == "staleness":
         return copies(asked, f"as asked, {why}")
 
-    threads = min(asked, n_rows // ROWS_PER_THREAD)
+    per_thread = max(ROWS_PER_THREAD, BATCHES_PER_THREAD * batch if batch > 1 else 0)
+    threads = min(asked, n_rows // per_thread)
     if threads <= 1:
-        return alone(f"{n_rows:,} rows are fewer than {2 * ROWS_PER_THREAD:,}")
+        return alone(f"{n_rows:,} rows are fewer than {2 * per_thread:,}")
     if threads < asked:
-        why = f"one for every {ROWS_PER_THREAD:,} of {n_rows:,} rows"
+        why = f"one for every {per_thread:,} of {n_rows:,} rows"
     if interval is not None:
         return copies(threads, f"{why}, exchange_interval={interval}")
     most = 1 + most_stale(optimizer) // (FEWEST_ROWS if batch == 1 else 1)
@@ -201,8 +205,8 @@ def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
     what = "rows" if optimizer.batch == 1 else "mini-batches"
     remedy = "fewer threads" if better == threads.interval else f"{better}, or fewer threads"
     text = (
-        f"exchange_interval={threads.interval} with {threads.n_threads} threads lets a thread miss {stale:,} {what} of the "
-        f"others, more than {most}: their steps may add up to too much. Use {remedy}."
+        f"an exchange every {threads.interval} rows with {threads.n_threads} threads lets a thread miss {stale:,} {what} of "
+        f"the others, more than {most}: their steps may add up to too much. Use {remedy}."
     )
     return [text]
 

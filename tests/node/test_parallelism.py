@@ -95,6 +95,22 @@ def test_the_choice_for_other_widths():
     assert chosen(net((64,), n_dense=5, n_onehot=100_000), n_jobs=2)[:2] == ("staleness", 2)
 
 
+@pytest.mark.parametrize(
+    ("batch", "n_rows", "expected"),
+    [
+        (32, 8000, ("staleness", 4, 32)),
+        (200, 8000, ("staleness", 4, 200)),
+        (500, 8000, ("staleness", 2, 1000)),
+        (1000, 8000, ("one thread", 1, 1000)),
+        (4000, 8000, ("one thread", 1, 4000)),
+    ],
+)
+def test_threads_have_several_batches_each(batch, n_rows, expected):
+    settings = optimizer()._replace(batch=batch)
+    found = choose(net(), settings, n_rows=n_rows, available=(4, "4 cores"))
+    assert (found.way, found.n_threads, found.interval) == expected
+
+
 def test_what_a_team_may_turn_into():
     wide = choose(net((1024, 1024)), optimizer(), n_rows=10**6, n_jobs=2)
     assert wide.fallback is not None and wide.fallback.way == "staleness" and wide.n_copies == 2
@@ -185,9 +201,9 @@ def test_a_small_table_trains_on_one_thread_and_is_deterministic(table):
 
 
 def test_too_rare_an_exchange_is_warned_of(table):
-    with pytest.warns(DaskDLWarning, match="exchange_interval=64 with 4 threads .* Use 21, or fewer threads"):
+    with pytest.warns(DaskDLWarning, match="an exchange every 64 rows with 4 threads .* Use 21, or fewer threads"):
         fitted(table, n_jobs=4, exchange_interval=64, parallelism="staleness")
-    with pytest.warns(DaskDLWarning, match="exchange_interval=1 with 20 threads .* Use fewer threads"):
+    with pytest.warns(DaskDLWarning, match="an exchange every 1 rows with 20 threads .* Use fewer threads"):
         fitted(table, n_jobs=20, parallelism="staleness", adaptive_rate=False)
 
 
