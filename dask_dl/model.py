@@ -114,7 +114,8 @@ class Model:
             "task": f"{self.task}, {self.effective['distribution']}",
             "rows": self.n_rows,
             "network": f"{self.topology.n_inputs:,} inputs, hidden {list(self.topology.hidden)} "
-            f"{self.effective['activation']}, {self.topology.n_outputs:,} outputs: {self.topology.n_parameters:,} weights and biases",
+            f"{self.effective['activation']}, {self.topology.n_outputs:,} outputs: "
+            f"{self.topology.n_parameters:,} weights and biases",
             "trained": f"{self.n_seen / self.n_rows:.2f} epochs in {self.n_rounds:,} rounds",
             "ended by": self.stopped_by or "",
         }
