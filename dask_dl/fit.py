@@ -31,6 +31,7 @@ from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
 from dask_dl.model import Model
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, overshoots
+from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.node.stability import instability
 from dask_dl.plan import Plan
 from dask_dl.resume import Identity, Keeper, Saved, open_folder
@@ -498,7 +499,8 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         bytes_per_row=row,
         n_weights=topology.size,
         n_dense=topology.dense_size,
-        n_buffer=buffer_size(topology, problem.optimizer, len(problem.encoder.categories)),
+        n_buffer=buffer_size(topology, problem.optimizer, len(problem.encoder.categories))
+        + 2 * ROWS_TO_PREDICT * topology.buffers[0],
         n_states=N_STATES[problem.optimizer.kind],
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,

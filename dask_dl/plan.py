@@ -83,6 +83,8 @@ class Plan:
             return min(self.fixed, rest)
         wanted = self._wanted or self.first
         n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS))
+        if self.n_replicas > 1:
+            return min(n, rest)
         # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.
         epoch, place = divmod(n_seen + n, self.n_epoch)
         place = min(-(-place // self.batch) * self.batch, self.n_epoch)

@@ -680,7 +680,7 @@ def test_labels_unseen_in_training_are_left_out_of_validation_and_counted(table)
 def test_prediction_can_be_interrupted_between_kernel_calls(table, monkeypatch):
     model = fitted(table, epochs=1)
     calls = []
-    inner = replica.predict_rows
+    inner = replica.predict_batches
 
     def spy(rows, lo, hi, *more):
         calls.append((lo, hi))
@@ -688,7 +688,7 @@ def test_prediction_can_be_interrupted_between_kernel_calls(table, monkeypatch):
             raise KeyboardInterrupt
         inner(rows, lo, hi, *more)
 
-    monkeypatch.setattr(replica, "predict_rows", spy)
+    monkeypatch.setattr(replica, "predict_batches", spy)
     with pytest.raises(KeyboardInterrupt):
         model.predict(table)
     assert calls == [(0, 16), (16, 50)]

@@ -75,7 +75,8 @@ def forward_batch(network, b, inputs, first, slots, n_slots, first_slot, value, 
     """B rows through all layers, to the sums of the output.
 
     inputs (.., stride) f4 as a vector, the rows from `first` on; slots (.., n_slots) i4 as a vector, from `first_slot` on: the
-    active one-hot inputs. crew.acts: activations, and the slopes of tanh. masks (B, activations) f4, or empty.
+    active one-hot inputs. crew.acts: activations, and the slopes of tanh. masks (B, activations) f4, or empty: then
+    activations are scaled by the share that training keeps. Returns where the output's sums start, in a row.
     """
     layers = network.layers
     last = layers.shape[0] - 1
@@ -110,7 +111,9 @@ def forward_batch(network, b, inputs, first, slots, n_slots, first_slot, value, 
             for i in range(b):
                 here = size * block + i * width
                 mask = span(masks, i * total + block if masked else 0, n if masked else 0)
-                activate(network.activation, span(acts, here, width), span(slopes, here, n), mask, ONE, n, lo, hi)
+                activate(
+                    network.activation, span(acts, here, width), span(slopes, here, n), mask, network.kept[k], n, lo, hi
+                )
         meet(crew)
         reads, start, length = acts, size * block, width
         block += width
@@ -386,3 +389,42 @@ def remember_batch(network, b, crew, acts, weights, size):
                 row = span(acts, size * block + i * width + lo, hi - lo)
                 follow_means(span(weights, layer[MEANS] + lo, hi - lo), row)
         block += width
+
+
+@kernel
+def predict_batches(rows, lo, hi, network, table, dense, crew, size, out):
+    """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4.
+
+    table, dense f4: one-hot block and dense part of the weights. crew: a thread alone, for batches of `size` rows.
+    """
+    total, _ = sizes(network)
+    last = network.layers.shape[0] - 1
+    stride, n_slots, n_outputs = network.layers[0, STRIDE], rows.active.shape[1], network.layers[last, N_OUT]
+    width, shifted, none = pad(n_outputs), rows.offset.shape[0] > 0, span(crew.acts[0], 0, 0)
+    numbers, slots, answers = flattened(rows.dense), flattened(rows.active), flattened(out)
+    for begin in range(lo, hi, size):
+        b = min(size, hi - begin)
+        block = forward_batch(
+            network,
+            b,
+            numbers,
+            begin * stride,
+            slots,
+            n_slots,
+            begin * n_slots,
+            ONE,
+            table,
+            dense,
+            crew,
+            none,
+            total,
+            size,
+        )
+        for i in range(b):
+            sums, answer = span(crew.acts[0], size * block + i * width, width), (begin + i) * n_outputs
+            if network.output == SOFTMAX:
+                softmax(sums, n_outputs)
+            elif shifted:
+                sums[0] += rows.offset[begin + i]
+            for j in range(n_outputs):
+                answers[answer + j] = sums[j]

@@ -43,11 +43,9 @@ class Crew(NamedTuple):
     errors: NDArray[np.float32]  #: (2, lanes, widest): errors to the layer below, a vector for each lane of units
 
 
-def crew_of(
-    topology: Topology, size: int, control: NDArray[np.int64], *, trains: bool = True, batch: int = 1
-) -> list[Crew]:
-    """Places of `size` threads that share each row, or each batch of rows, to train or only to predict."""
-    activations, lanes, widest = topology.buffers if trains else (topology.buffers[0], 0, 0)
+def crew_of(topology: Topology, size: int, control: NDArray[np.int64], *, batch: int = 1) -> list[Crew]:
+    """Places of `size` threads that share each row, or each batch of rows."""
+    activations, lanes, widest = topology.buffers
     if batch > 1:
         activations, lanes, widest = batch * topology.buffers[0], 0, 0
     taken, arrived = np.zeros(2 * LINE, np.int64), np.zeros(size * LINE, np.int64)

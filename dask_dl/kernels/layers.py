@@ -114,20 +114,16 @@ def activate(kind, out, slopes, mask, factor, n, lo, hi):
     """Hidden activations of units, in place: times the mask, if it is not empty, else times a factor.
 
     out: the sums of n padded units, of maxout those of the second channel after those of the first. Their place then tells
-    which channel won: 0 for the first, for equals too, 1 for the second. slopes (n,) f4, or empty, receives those of tanh.
+    which channel won: 0 for the first, for equals too, 1 for the second. slopes (n,) f4 receives those of tanh.
     """
     mine = span(out, lo, hi - lo)
     if kind == RECTIFIER:
         for i in range(mine.shape[0]):
             mine[i] = max(mine[i], ZERO)
     elif kind == TANH:
-        kept_slopes = slopes.shape[0] > 0
-        there = span(slopes, lo, hi - lo) if kept_slopes else mine
+        there = span(slopes, lo, hi - lo)
         for i in range(mine.shape[0]):
-            a, slope = tanh_and_slope(mine[i])
-            if kept_slopes:
-                there[i] = slope
-            mine[i] = a
+            mine[i], there[i] = tanh_and_slope(mine[i])
     else:
         other = span(out, n + lo, hi - lo)
         for i in range(mine.shape[0]):

@@ -81,9 +81,8 @@ def forward(network, inputs, active, value, offset, table, dense, crew, acts, sl
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
     acts (activations,) f4: every layer's vectors one after another, shared by the crew, as are `table` and `dense`, the
-    weights. slopes (activations,) f4, or empty: receives those of tanh. value: of an active one-hot input. masks
-    (activations,) f4: of units that training drops, or empty: then activations are scaled by the share that training keeps.
-    Returns where the output's sums start.
+    weights. slopes (activations,) f4 receives those of tanh. value: of an active one-hot input. masks (activations,) f4: of
+    units that are dropped, or empty. Returns where the output's sums start.
     """
     layers = network.layers
     last = layers.shape[0] - 1
@@ -100,9 +99,7 @@ def forward(network, inputs, active, value, offset, table, dense, crew, acts, sl
             if k == 0:
                 forward_levels(active, value, width, table, here, channel * n + lo, channel * n + hi)
         if k < last:
-            has_slopes = slopes.shape[0] > 0
-            of_tanh = span(slopes, start if has_slopes else 0, n if has_slopes else 0)
-            activate(network.activation, here, of_tanh, mask, network.kept[k], n, lo, hi)
+            activate(network.activation, here, span(slopes, start, n), mask, ONE, n, lo, hi)
             start += width
         meet(crew)
         inputs = span(here, 0, n)
@@ -285,19 +282,3 @@ def remember(network, crew, acts, weights):
             lo, hi = share(n, rank_in(crew, False), crew.size)
             follow_means(span(weights, layer[MEANS] + lo, hi - lo), span(acts, start + lo, hi - lo))
         start += width_of(layer)
-
-
-@kernel
-def predict_rows(rows, lo, hi, network, table, dense, crew, out, scratch):
-    """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4.
-
-    table, dense f4: one-hot block and dense part of the weights. scratch (padded outputs,) f4.
-    """
-    shifted, none = rows.offset.shape[0] > 0, span(scratch, 0, 0)
-    for i in range(lo, hi):
-        offset = rows.offset[i] if shifted else ZERO
-        forward(
-            network, rows.dense[i], rows.active[i], ONE, offset, table, dense, crew, crew.acts[0], none, none, scratch
-        )
-        for j in range(out.shape[1]):
-            out[i, j] = scratch[j]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, scratch_size, train_batches
+from dask_dl.kernels.batches import marks_size, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.crew import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Crew, crew_of
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.layers import Part
-from dask_dl.kernels.network import predict_rows, train_rows
+from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.steps import N_STATES, Optimizer
 from dask_dl.node.parallelism import MOST_WAITING, ROWS_PER_THREAD, Parallelism, handed_over
 from dask_dl.node.threads import run_threads
-from dask_dl.state import Rows, aligned_zeros, copied, padded
+from dask_dl.state import Rows, aligned_zeros, copied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: A prediction's kernel call lasts about this long, so that Ctrl-C gets its turn.
 SECONDS_PER_CALL = 0.25
+#: Rows that a prediction takes through the layers together.
+ROWS_TO_PREDICT = 32
 #: Seconds of a team's timed rows, of all its threads together, by which their waiting is judged.
 SECONDS_TO_JUDGE = 0.1
 NOTHING = np.zeros(0, np.float32)
@@ -296,13 +298,12 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
     edges = np.linspace(0, rows.n, n_threads + 1).astype(int)
 
     def work(rank: int) -> None:
-        crew = crew_of(topology, 1, control, trains=False)[0]
-        scratch = aligned_zeros(padded(topology.n_outputs))
+        crew = crew_of(topology, 1, control, batch=ROWS_TO_PREDICT)[0]
         with flushed():
             for lo, hi in kernel_calls(int(edges[rank]), int(edges[rank + 1])):
                 if control[STOP] or control[ABORT]:
                     return
-                predict_rows(rows, lo, hi, topology.network, table, dense, crew, out, scratch)
+                predict_batches(rows, lo, hi, topology.network, table, dense, crew, ROWS_TO_PREDICT, out)
 
     if n_threads == 1:  # here: a task of Dask has its thread
         work(0)

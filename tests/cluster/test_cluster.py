@@ -17,7 +17,7 @@ from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster import driver, environment, residence, work
+from dask_dl.cluster import crew, driver, environment, residence, work
 from dask_dl.cluster.crew import Crew
 from dask_dl.cluster.members import Members
 from dask_dl.cluster.reading import Partitions
@@ -241,7 +241,8 @@ def in_loop(coroutine, loop):
 
 
 @two_workers
-async def test_a_worker_that_joins_gets_blocks(c, s, a, b):
+async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
+    monkeypatch.setattr(crew, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does
     loop, new, held = asyncio.get_running_loop(), [], []
 
     def join(record):
@@ -373,8 +374,9 @@ def blocks_of(worker):
 
 
 @two_workers
-async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b):
+async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypatch):
     """What it had read belongs to the other by then: no row is trained or scored twice."""
+    monkeypatch.setattr(crew, "SHORTEST", 1e9)  # as above
     look, hidden, held, sums = Members.look, [], [], []
 
     def spy(self):

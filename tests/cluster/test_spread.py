@@ -328,7 +328,8 @@ async def test_a_sorted_table_is_dealt_out_and_not_cut_in_two(c, s, a, b):
 
 
 @two_workers
-async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b):
+async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch):
+    monkeypatch.setattr(crew, "SHORTEST", 1e9)  # all get as many blocks, however busy the machine is
     loop, new, waiting, held, before = asyncio.get_running_loop(), [], [], [], tables.PER_WAVE
     inner = residence.keep
 
@@ -372,7 +373,7 @@ async def test_blocks_move_to_the_faster_worker(c, s, a, b):
 
     def look(record):
         held.append([sum(len(p.station.tables["training"].blocks) for p in residences(w)) for w in (a, b)])
-        return held[-1] in ([5, 15], [4, 16], [6, 14])
+        return held[-1][1] >= 14
 
     crew.SECONDS_PER_MOVE, crew.SHORTEST = 0.2, 0.0
     Station.train = slow

@@ -9,13 +9,13 @@ from naive import mlp
 
 from dask_dl.kernels import losses
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, scratch_size, train_batches
+from dask_dl.kernels.batches import marks_size, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.crew import NEXT, crew_of
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layers import Part
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import Objective
-from dask_dl.kernels.network import predict_rows, train_rows
+from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
 from dask_dl.state import Rows, aligned_zeros, padded
 
@@ -153,12 +153,12 @@ def train(
     return flat, states, loss
 
 
-def predict(topology, rows, flat):
+def predict(topology, rows, flat, size=7):
     """Outputs of every row, (n, outputs)."""
     out = np.empty((rows.n, topology.n_outputs), np.float32)
-    crew = crew_of(topology, 1, np.zeros(4 * LINE, np.int64))[0]
+    crew = crew_of(topology, 1, np.zeros(4 * LINE, np.int64), batch=size)[0]
     halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
-    predict_rows(rows, 0, rows.n, topology.network, *halves, crew, out, aligned_zeros(padded(topology.n_outputs)))
+    predict_batches(rows, 0, rows.n, topology.network, *halves, crew, size, out)
     return out
 
 

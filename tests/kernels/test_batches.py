@@ -14,6 +14,7 @@ from kernels.problems import (
     aim,
     assert_equals_oracle,
     consensus,
+    predict,
     problem,
     settings,
     start_values,
@@ -165,3 +166,16 @@ def test_padding_stays_zero():
         again = topology.pack(*topology.unpack(vector))
         np.testing.assert_array_equal(again, vector)
     assert padded(6) == 16
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("objective", ["cross_entropy", "gaussian"])
+def test_an_answer_does_not_depend_on_what_is_predicted_beside_it(activation, objective):
+    topology, rows, _ = problem(n=40, levels=LEVELS, activation=activation, objective=objective, hidden=(20, 33))
+    rows = rows._replace(offset=np.linspace(-1, 1, 40, dtype=np.float32) if objective == "gaussian" else rows.offset)
+    flat = topology.pack(*start_values(topology))
+    whole = predict(topology, rows, flat, size=32)
+    for size in (1, 7, 64):
+        np.testing.assert_array_equal(predict(topology, rows, flat, size=size), whole)
+    one_by_one = [predict(topology, rows.cut(i, i + 1), flat, size=32) for i in range(40)]
+    np.testing.assert_array_equal(np.concatenate(one_by_one), whole)
