@@ -215,7 +215,7 @@ class InJax:
 
         self.epoch = jax.jit(lambda state, X, y: jax.lax.scan(step, state, (X, y)), donate_argnums=0)
 
-    def prepared(self, rows: Table, epoch: int) -> tuple[Any, Any]:  # noqa: ARG002
+    def prepared(self, rows: Table, epoch: int) -> tuple[Any, Any]:  # noqa: ARG002  # only dropout asks
         import jax.numpy as jnp
 
         shape = (-1,) if self.batch == 1 else (-1, self.batch)
@@ -246,7 +246,7 @@ class InTorch:
         self.all = [part for layer in self.layers for part in layer]
         self.optimizer = torch.optim.Adadelta(self.all, lr=1.0, rho=RHO, eps=EPSILON, foreach=True)
 
-    def prepared(self, rows: Table, epoch: int) -> tuple[Any, Any]:  # noqa: ARG002
+    def prepared(self, rows: Table, epoch: int) -> tuple[Any, Any]:  # noqa: ARG002  # only dropout asks
         from_numpy = self.torch.from_numpy
         return from_numpy(rows.X).split(self.batch), from_numpy(rows.y).split(self.batch)
 
@@ -255,9 +255,9 @@ class InTorch:
         functional, last = self.torch.nn.functional, len(self.layers) - 1
         for x, y in zip(*rows, strict=True):
             for k, (w, b) in enumerate(self.layers):
-                x = functional.linear(x, w, b)  # noqa: PLW2901
+                x = functional.linear(x, w, b)  # noqa: PLW2901  # layer after layer
                 if k < last:
-                    x = x.relu()  # noqa: PLW2901
+                    x = x.relu()  # noqa: PLW2901  # as above
             slopes = self.torch.autograd.grad(functional.cross_entropy(x, y), self.all)
             with self.torch.no_grad():
                 self.update(slopes)
@@ -282,8 +282,8 @@ class InTorchUpdate(InTorch):
         torch = self.torch
         torch._foreach_mul_(self.squares, RHO)  # the functions of torch.optim
         torch._foreach_addcmul_(self.squares, slopes, slopes, 1 - RHO)
-        steps = torch._foreach_add(self.steps, EPSILON)  # noqa: SLF001  # as it does
-        torch._foreach_div_(steps, torch._foreach_add(self.squares, EPSILON))  # noqa: SLF001
+        steps = torch._foreach_add(self.steps, EPSILON)  # noqa: SLF001  # as torch.optim does
+        torch._foreach_div_(steps, torch._foreach_add(self.squares, EPSILON))  # noqa: SLF001  # as above
         torch._foreach_sqrt_(steps)
         torch._foreach_mul_(steps, slopes)
         torch._foreach_mul_(self.steps, RHO)
@@ -311,7 +311,7 @@ class InTorchByHand:
 
         self.layers, self.layer_slopes = views(self.flat), views(self.slopes)
 
-    def prepared(self, rows: Table, epoch: int) -> tuple[Any, Any]:  # noqa: ARG002
+    def prepared(self, rows: Table, epoch: int) -> tuple[Any, Any]:  # noqa: ARG002  # only dropout asks
         ones = self.torch.from_numpy(np.eye(N_CLASSES, dtype=np.float32)[rows.y])
         return self.torch.from_numpy(rows.X).split(self.batch), ones.split(self.batch)
 
@@ -355,7 +355,7 @@ class InSklearn:
         self.threads = threads
         self.model = MLPClassifier(case.hidden, solver="adam", batch_size=case.batch, shuffle=False, random_state=0)
 
-    def prepared(self, rows: Table, epoch: int) -> Table:  # noqa: ARG002
+    def prepared(self, rows: Table, epoch: int) -> Table:  # noqa: ARG002  # only dropout asks
         return rows
 
     def train(self, rows: Table) -> None:

@@ -110,8 +110,8 @@ def main() -> None:
                     work = 2e-9 * batch * units * n_in
                     n = max(1, int((0.02 if asked.quick else 0.1) * 80 / work))
                     out = np.empty((left.shape[0], right.shape[1]), np.float32)
-                    theirs = lambda x=left, y=right, z=out, n=n: [np.matmul(x, y, out=z) for _ in range(n)]  # noqa: E731
-                    mine = lambda f=ours, g=given, n=n, b=batch, u=units, s=stride, v=width: f(n, *g, b, u, s, v)  # noqa: E731
+                    theirs = lambda x=left, y=right, z=out, n=n: [np.matmul(x, y, out=z) for _ in range(n)]  # noqa: E731  # bound to this shape
+                    mine = lambda f=ours, g=given, n=n, b=batch, u=units, s=stride, v=width: f(n, *g, b, u, s, v)  # noqa: E731  # as above
                     mine(), theirs()  # compiled, and in memory
                     own, other = zip(
                         *((seconds_of(mine, 1)[0], seconds_of(theirs, 1)[0]) for _ in range(rounds)), strict=True

@@ -59,9 +59,9 @@ def standardised(train: pd.DataFrame) -> NDArray[np.float32]:
     return ((pixels - pixels.mean()) / pixels.std()).to_numpy(np.float32)
 
 
-def rival_speed(X: NDArray[np.float32], y: pd.Series, solver: str, seed: int) -> float:
+def rival_speed(X: NDArray[np.float32], y: pd.Series, solver: str, seed: int, hidden: tuple[int, ...]) -> float:
     """Rows per second of one epoch of scikit-learn's MLP, one row per step, one thread."""
-    rival = MLPClassifier(HIDDEN, solver=solver, batch_size=1, max_iter=1, random_state=seed)
+    rival = MLPClassifier(hidden, solver=solver, batch_size=1, max_iter=1, random_state=seed)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch is not meant to converge
         began = time.perf_counter()
@@ -117,13 +117,21 @@ def seconds_of(work: Callable[[], object]) -> float:
     return median(taken[1:])
 
 
-def measure(train: pd.DataFrame, test: pd.DataFrame, X: NDArray[np.float32], n_rival: int, seed: int, epochs: float):
+def measure(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    X: NDArray[np.float32],
+    n_rival: int,
+    seed: int,
+    epochs: float,
+    hidden: tuple[int, ...],
+):
     """Everything once, so that a busy minute of the machine meets all rivals."""
-    model = DeepLearningClassifier(hidden=HIDDEN, epochs=epochs, random_state=seed, n_jobs=1, **ALL_EPOCHS).fit(
+    model = DeepLearningClassifier(hidden=hidden, epochs=epochs, random_state=seed, n_jobs=1, **ALL_EPOCHS).fit(
         train, "digit"
     )
     speed = model.history_["training_speed"].iloc[-1]
-    rivals = [rival_speed(X[:n_rival], train["digit"][:n_rival], solver, seed) for solver in SOLVERS]
+    rivals = [rival_speed(X[:n_rival], train["digit"][:n_rival], solver, seed, hidden) for solver in SOLVERS]
     n_read, n_updated = work_per_row(model, X)
     n_bytes = 4 * n_read + 24 * n_updated  # forward reads weights; backward reads and writes them and both states
     can_move, can_update = bandwidth(n_read), update_speed(padded(X.shape[1]))
@@ -142,14 +150,17 @@ def measure(train: pd.DataFrame, test: pd.DataFrame, X: NDArray[np.float32], n_r
 
 
 def main() -> None:
-    arguments = options(__doc__).parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--hidden", default=",".join(map(str, HIDDEN)), help="units (default: 200,200)")
+    arguments = parser.parse_args()
+    hidden = tuple(map(int, arguments.hidden.split(",")))
     seeds, epochs, n_rival = ((1, 2), 1, 500) if arguments.quick else ((1, 2, 3, 4, 5), 5, 2_000)
     print_machine("scikit-learn")
     name, train, test = read_digits()
     X = standardised(train)
-    measure(train, test, X, 100, 0, 0.01)  # compiles
-    runs = [measure(train, test, X, n_rival, seed, epochs) for seed in seeds]
-    print(f"{name}, {len(X):,} x {X.shape[1]}, hidden {list(HIDDEN)}; epochs: {epochs}, seeds: {len(seeds)}.\n")
+    measure(train, test, X, 100, 0, 0.01, hidden)  # compiles
+    runs = [measure(train, test, X, n_rival, seed, epochs, hidden) for seed in seeds]
+    print(f"{name}, {len(X):,} x {X.shape[1]}, hidden {list(hidden)}; epochs: {epochs}, seeds: {len(seeds)}.\n")
     lines = [figure(key, [run[key] for run in runs], **TARGETS.get(key, {})) for key in runs[0]]
     print_table(FIGURE, lines)
 

@@ -59,10 +59,6 @@ def packed(X, y, active=None) -> Rows:
     return Rows(dense, levels, np.asarray(y, np.float32), NOTHING, NOTHING)
 
 
-def some(rows: Rows, which) -> Rows:
-    return rows.map(lambda part: part[which] if len(part) else part)
-
-
 def cases(quick: bool) -> list[Case]:
     name, train, test = read_digits()
     pixels = standardised(train)
@@ -72,7 +68,7 @@ def cases(quick: bool) -> list[Case]:
     digits = packed(pixels, train["digit"].astype(int)), packed(held, test["digit"].astype(int))
 
     def mnist(hidden, n, targets):
-        rows = some(digits[0], slice(n // 4 if quick else n))
+        rows = digits[0].take(slice(n // 4 if quick else n))
         return Case(
             f"{name} {list(hidden)}",
             Topology(0, pixels.shape[1], hidden, 10, "rectifier", "softmax"),
@@ -102,7 +98,7 @@ def levels(n: int) -> Case:
     rows = packed(numbers, y, active + np.arange(3) * 1000)
     topology = Topology(3000, 2, (64, 64), 2, "rectifier", "softmax")
     name = "3 columns x 1,000 levels [64, 64]"
-    return Case(name, topology, some(rows, slice(n)), some(rows, slice(n, None)), {STALENESS: ("one thread", 1.4)})
+    return Case(name, topology, rows.take(slice(n)), rows.take(slice(n, None)), {STALENESS: ("one thread", 1.4)})
 
 
 def replica(topology: Topology, parallelism: Parallelism, seed: int = 0) -> Replica:
@@ -184,11 +180,11 @@ def measure(case: Case, n_threads: int, epochs: int) -> dict[str, tuple[float, f
     alone = replica(case.topology, Parallelism("one thread", 1, 64, "benchmark"))
     rivals = {"one thread": (alone, Replica.train), **ways(case.topology, n_threads)}
     for trained, train in rivals.values():
-        train(trained, some(case.train, slice(64)))  # compiles, and wakes memory
+        train(trained, case.train.take(slice(64)))  # compiles, and wakes memory
     speeds: dict[str, list[float]] = {name: [] for name in rivals}
     with one_blas_thread():
         for epoch in range(epochs):
-            rows = some(case.train, np.random.default_rng(epoch).permutation(case.train.n))
+            rows = case.train.take(np.random.default_rng(epoch).permutation(case.train.n))
             names = [*rivals]
             for name in names[epoch % len(names) :] + names[: epoch % len(names)]:
                 trained, train = rivals[name]
@@ -207,7 +203,7 @@ def replayed_loss(case: Case, n_threads: int, epochs: int) -> float:
         way = Parallelism("staleness", n_threads, rows_between(SETTINGS, n_threads), "benchmark")
         trained = replica(case.topology, way, seed)
         for epoch in range(epochs):
-            rows = some(case.train, np.random.default_rng([seed, epoch]).permutation(case.train.n))
+            rows = case.train.take(np.random.default_rng([seed, epoch]).permutation(case.train.n))
             for rank in range(n_threads):
                 trained.refresh(rank)
             for turn, lo in enumerate(range(0, rows.n, way.interval)):

@@ -36,6 +36,10 @@ class Rows(NamedTuple):
         """Rows [lo, hi), not copied."""
         return self.map(lambda part: part[lo:hi] if len(part) else part)
 
+    def take(self, which: NDArray[np.integer[Any] | np.bool_]) -> Rows:
+        """Some rows, by places or marks, copied."""
+        return self.map(lambda part: part[which] if len(part) else part)
+
     def map(self, change: Callable[[Any], Any]) -> Rows:
         """The same with every array changed."""
         return Rows(*map(change, self))

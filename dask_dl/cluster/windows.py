@@ -54,8 +54,7 @@ class Window:
 
     def take(self, lo: int, hi: int) -> Rows:
         """Rows at the places [lo, hi) of the window, in contiguous arrays."""
-        places = self.order[lo:hi]
-        return self.buffer.map(lambda part: part[places] if len(part) else part)
+        return self.buffer.take(self.order[lo:hi])
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
         """Numbers of the same rows in the table."""

@@ -107,7 +107,7 @@ class Blocks:
         if self.sets_aside:
             keys = keys_of(numbers, keeping.seed, keeping.sample)
             places = np.flatnonzero(used & is_candidate(keys, keeping.n_sample, keeping.n_all))
-            drawn = numbers[places], _taken(rows, places)
+            drawn = numbers[places], rows.take(places)
         n_used = int(np.count_nonzero(used))
         digest = [_checksum(part, numbers) for part in rows[:N_STORED]] if keeping.has_digest else None
         bits = None if n_used == rows.n else np.packbits(used)
@@ -281,7 +281,7 @@ def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
         numbers, rows = store.blocks[k].drawn or (np.zeros(0, np.int64), None)
         if rows is not None and cut is not None:
             places = np.flatnonzero(keys_of(numbers, store.keeping.seed, store.keeping.sample) <= np.uint64(cut))
-            numbers, rows = numbers[places], _taken(rows, places)
+            numbers, rows = numbers[places], rows.take(places)
         if rows is not None and rows.n:
             parts.append((k, numbers, rows))
     if not parts:
@@ -291,10 +291,6 @@ def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
     for (k, numbers, _), lo, hi in zip(parts, edges, edges[1:], strict=False):
         store.blocks[k] = store.blocks[k]._replace(drawn=(numbers, whole.cut(lo, hi)))
     return whole
-
-
-def _taken(rows: Rows, places: NDArray[np.intp]) -> Rows:
-    return rows.map(lambda part: part[places] if len(part) else part)
 
 
 def drawn_keys(store: Blocks) -> NDArray[np.uint64]:

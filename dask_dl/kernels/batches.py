@@ -322,15 +322,8 @@ def train_batches(
             inputs, start, slots, start_slot = all_numbers, begin * stride, all_slots, begin * n_slots
             for i in range(b):
                 if drops:
-                    draw_masks(
-                        network,
-                        rows,
-                        begin + i,
-                        n_onehot + n_dense,
-                        crew.rank,
-                        crew.size,
-                        span(masks, i * total, total),
-                    )
+                    mask = span(masks, i * total, total)
+                    draw_masks(network, rows, begin + i, n_onehot + n_dense, crew.rank, crew.size, mask)
                 if kept < ONE:
                     drop_inputs(
                         rows, begin + i, n_onehot, n_dense, kept, span(numbers, i * stride, stride),
@@ -405,21 +398,8 @@ def predict_batches(rows, lo, hi, network, table, dense, crew, size, out):
     for begin in range(lo, hi, size):
         b = min(size, hi - begin)
         block = forward_batch(
-            network,
-            b,
-            numbers,
-            begin * stride,
-            slots,
-            n_slots,
-            begin * n_slots,
-            ONE,
-            table,
-            dense,
-            crew,
-            none,
-            total,
-            size,
-        )
+            network, b, numbers, begin * stride, slots, n_slots, begin * n_slots, ONE, table, dense, crew, none, total, size,
+        )  # fmt: skip
         for i in range(b):
             sums, answer = span(crew.acts[0], size * block + i * width, width), (begin + i) * n_outputs
             if network.output == SOFTMAX:

@@ -161,8 +161,7 @@ class Replica:
         threads work.
         """
         if len(rows.weight) and not rows.weight.all():
-            used = rows.weight > 0
-            rows = rows.map(lambda part: part[used] if len(part) else part)
+            rows = rows.take(rows.weight > 0)
         first, loss, is_over = self.n_seen, 0.0, False
         while not is_over:
             way = self.parallelism

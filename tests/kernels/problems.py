@@ -122,8 +122,7 @@ def train(
     batched: by the kernel of mini-batches even if they are of one row.
     """
     if len(rows.weight):  # rows of weight 0 never reach a kernel
-        used = rows.weight > 0
-        rows = rows.map(lambda part: part[used] if len(part) else part)
+        rows = rows.take(rows.weight > 0)
     flat = topology.pack(weights, biases)
     states = [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
     halves = slice(topology.onehot_size), slice(topology.onehot_size, None)
