@@ -152,11 +152,17 @@ def measure(
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--hidden", default=",".join(map(str, HIDDEN)), help="units (default: 200,200)")
+    parser.add_argument(
+        "--rows", type=int, default=8_000, help="rows to train, fewer for wide networks (default: 8000)"
+    )
     arguments = parser.parse_args()
     hidden = tuple(map(int, arguments.hidden.split(",")))
     seeds, epochs, n_rival = ((1, 2), 1, 500) if arguments.quick else ((1, 2, 3, 4, 5), 5, 2_000)
     print_machine("scikit-learn")
     name, train, test = read_digits()
+    train = train[: arguments.rows]
+    kept = train.columns[train.nunique() > 1]
+    train, test = train[kept], test[kept]
     X = standardised(train)
     measure(train, test, X, 100, 0, 0.01, hidden)  # compiles
     runs = [measure(train, test, X, n_rival, seed, epochs, hidden) for seed in seeds]
