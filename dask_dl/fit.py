@@ -18,9 +18,9 @@ from dask_dl.course import Course, Snapshot
 from dask_dl.distribution import Distribution
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.frame.blocks import Keeping, Recipe
-from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
-from dask_dl.frame.scan import Scan, check_target
-from dask_dl.frame.source import OFFSET, Source
+from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
+from dask_dl.frame.scan import Inquiry, Scan, check_target
+from dask_dl.frame.source import OFFSET, WEIGHT, Source
 from dask_dl.frame.target import Target
 from dask_dl.kernels.batches import buffer_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
@@ -94,9 +94,11 @@ def fit_model(
     for text in parameters.warnings_for(requested):
         warnings.warn(DaskDLWarning(text), stacklevel=4)
     with place or Twin() as here:
-        problem = _understood(source, validation, requested, task, progress, here)
+        seed = _seed(requested["random_state"], saved)
+        problem = _understood(source, validation, requested, task, seed, progress, here)
         if saved:
-            _go_on(problem, saved, requested["random_state"])
+            saved.check(problem.identity)
+            problem.encoder, problem.target = saved.encoder, saved.target  # to the last bit
         _load(problem, progress, here, has_folder=folder is not None)
         course, start = _begin(problem, saved, progress, here)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
@@ -168,26 +170,44 @@ def _understood(
     validation: Source | None,
     requested: Mapping[str, Any],
     task: parameters.Task,
+    seed: int,
     progress: Progress,
     here: Place,
 ) -> _Problem:
     """Read the tables once, and decide what their columns and the parameters make of the network."""
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
-    found = here.scan(source, task, progress.reading("scan"))
-    check_target(found, source, task)
-    if found.is_binary:
+    encoding = Encoding(
+        "one_hot_internal" if requested["categorical_encoding"] == "auto" else requested["categorical_encoding"],
+        requested["use_all_factor_levels"],
+        requested["standardize"],
+        requested["max_categorical_features"],
+        seed,
+    )
+    skips = requested["missing_values_handling"] == "skip"
+    inquiry = encoding.inquiry(task, skips=skips, is_weighted=WEIGHT in source.roles)
+    found = here.scan(source, inquiry, progress.reading("scan"))
+    predictors, dropped = usable_predictors(found, ignore_const_cols=requested["ignore_const_cols"])
+    found = found.without(dropped)
+    check_target(found, source, inquiry)
+    if found.tally.is_binary:
         text = "the target holds only 0 and 1 and is learned as a number; for classes use a classifier, or make it a category."
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     n_classes = len(found.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)
-    effective = parameters.effective(requested, task=task, n_classes=n_classes)
+    effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
     _check_range(found, source, distribution)
     target = Target.fit(found, task=task, standardize=requested["standardize"], link=distribution.link)
-    encoder = _fit_encoder(found, effective)
+    if not predictors:
+        raise SchemaError(
+            f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
+        )
+    if dropped:
+        warnings.warn(dropped_warning(dropped), stacklevel=5)
+    encoder = Encoder.fit(found, predictors, encoding)
     topology = Topology(
         n_onehot=encoder.n_onehot,
-        n_dense=len(encoder.numbers),
+        n_dense=encoder.n_dense,
         hidden=effective["hidden"],
         n_outputs=len(target.classes) or 1,
         activation=effective["activation"].removesuffix("_with_dropout"),
@@ -197,12 +217,10 @@ def _understood(
     if topology.n_parameters > MOST_PARAMETERS:
         raise ParameterError(
             f"hidden={effective['hidden']} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
-            f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer levels."
+            f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer inputs: max_categorical_features limits those of levels."
         )
     effective["mini_batch_size"] = min(effective["mini_batch_size"], found.n_used)
     optimizer = _optimizer(effective)
-    if effective["random_state"] is None:
-        effective["random_state"] = int(np.random.SeedSequence().generate_state(1)[0])
     threads = here.choose(topology, optimizer, found.n_used, effective)
     for text in overshoots(threads, optimizer):
         warnings.warn(DaskDLWarning(text), stacklevel=5)
@@ -222,21 +240,20 @@ def _understood(
         topology,
         Identity.settings_of(requested),
     )
-    seed = effective["random_state"]
     return _Problem(
         task, tables, encoder, target, distribution, topology, optimizer, effective, seed, threads, identity
     )
 
 
-def _go_on(problem: _Problem, saved: Saved, asked: int | None) -> None:
-    """Take over what the training that broke off had decided, to the last bit. Refuses other tables and networks."""
-    if asked is not None and asked != saved.seed:
+def _seed(asked: int | None, saved: Saved | None) -> int:
+    """The seed of this training: asked for, of the training that broke off, or drawn."""
+    if saved and asked not in {None, saved.seed}:
         raise ParameterError(
             f"random_state={asked}, but {saved.path} is of a training with {saved.seed}. Leave it as it was."
         )
-    saved.check(problem.identity)
-    problem.encoder, problem.target = saved.encoder, saved.target
-    problem.seed = problem.effective["random_state"] = saved.seed
+    if saved:
+        return saved.seed
+    return int(np.random.SeedSequence().generate_state(1)[0]) if asked is None else asked
 
 
 def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: bool) -> None:
@@ -252,7 +269,8 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     say_threads(progress, topology, problem.threads)
     for name, (source, scanned) in problem.tables.items():
-        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight)
+        skips = name == "training" and effective["missing_values_handling"] == "skip"
+        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, skips=skips)
         n_sample = effective[f"score_{name}_samples"]
         keeping = Keeping(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder)
         n_used = here.load(name, source, scanned, recipe, keeping, storage, progress.reading("encode"))
@@ -375,26 +393,13 @@ LEAST_DELTA = 1e-4
 MOST_PARAMETERS = 100_000_000
 
 
-def _fit_encoder(found: Scan, effective: Mapping[str, Any]) -> Encoder:
-    kept, dropped = usable_predictors(found, ignore_const_cols=effective["ignore_const_cols"])
-    if not kept:
-        raise SchemaError(
-            f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
-        )
-    if dropped:
-        warnings.warn(dropped_warning(dropped), stacklevel=6)
-    return Encoder.fit(
-        found, kept, use_all_factor_levels=effective["use_all_factor_levels"], standardize=effective["standardize"]
-    )
-
-
 def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: Progress, here: Place) -> Scan:
     missing = encoder.match(validation.predictors, validation.label)
     if missing:
         raise SchemaError(
             f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
         )
-    found = here.scan(validation, task, progress.reading("scan validation"))
+    found = here.scan(validation, Inquiry(task), progress.reading("scan validation"))
     if found.n_used == 0:
         raise SchemaError(f"{validation.label} has no row with a target.")
     return found
@@ -413,7 +418,7 @@ def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
 
 def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:
     """Whether the distribution allows these targets. Raises SchemaError."""
-    wrong = distribution.forbids(found.least_target, found.target.mean)
+    wrong = distribution.forbids(found.tally.least_target, found.target.mean)
     if wrong is not None:
         raise SchemaError(f"the target of {source.label} {wrong}")
 

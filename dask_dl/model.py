@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.frame.levels import Category, Code
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -71,7 +73,7 @@ class Model:
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
             part = part.assign(**dict.fromkeys(absent, np.nan))
-        dense, active = self.encoder.encode(part, label)
+        dense, active, _ = self.encoder.encode(part, label)
         nothing = np.zeros(0, np.float32)
         shifts = (
             nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
@@ -123,11 +125,9 @@ class Model:
             facts[f"best {self.history.metric}"] = (
                 f"{self.history.score_of(best):.6g} on {self.history.table} rows, round {best['iterations']:,}"
             )
+        levelled: tuple[Category | Code, ...] = (*self.encoder.categories, *self.encoder.codes)
         columns = [
-            *(
-                (c.name, "category", f"{len(c.levels):,} levels: {', '.join(c.levels[:6])}")
-                for c in self.encoder.categories
-            ),
+            *((c.name, "category", f"{len(c.levels):,} levels: {', '.join(c.levels[:6])}") for c in levelled),
             *(
                 (n.name, "number", f"mean {n.fill:.6g}" + (f", deviation {1 / n.factor:.6g}" if n.factor != 1 else ""))
                 for n in self.encoder.numbers
@@ -185,7 +185,7 @@ class Model:
         lists = {name: tuple(d["topology"].get(name, ())) for name in ("hidden", "dropout")}
         topology = Topology(**{**d["topology"], **lists})
         encoder = Encoder.from_json(d["encoder"])
-        if (encoder.n_onehot, len(encoder.numbers)) != (topology.n_onehot, topology.n_dense):
+        if (encoder.n_onehot, encoder.n_dense) != (topology.n_onehot, topology.n_dense):
             raise ArchiveError("the encoder's inputs are not the network's")
         target = Target.from_json(d["target"])
         if (d["task"], topology.output, topology.n_outputs) not in {

@@ -86,7 +86,7 @@ class Identity:
             if mine[key] != saved[key]:
                 found.append(f"{name}: {_short(saved[key])}, now {_short(mine[key])}")
         if not found:
-            found += _unlike("columns", saved["encoder"], mine["encoder"])
+            found += _unlike("columns", plain(Encoder.from_json(saved["encoder"]).to_json()), mine["encoder"])
             found += _unlike("target", saved["target"], mine["target"])
             found += _unlike("network", saved["topology"], mine["topology"])
         return found
@@ -105,6 +105,7 @@ def _unlike(place: str, saved: Any, now: Any) -> list[str]:
         return [
             text
             for key in sorted(saved.keys() | now.keys())
+            if saved.get(key, 0) is not None  # what an early checkpoint does not know
             for text in _unlike(f"{where}, {key}", saved.get(key), now.get(key))
         ]
     if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):

@@ -281,10 +281,6 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"initial_weights": [np.ones(3), None, None]}, "entry 0 is <ndarray>"),
         ({"seed": 1, "random_state": 2}, "seed=1, random_state=2: two names of one thing; leave out one of them"),
         ({"sparse": True}, "sparse=True: not available yet: today only False"),
-        (
-            {"missing_values_handling": "Skip"},
-            'missing_values_handling="skip": not available yet: today only "mean_imputation"',
-        ),
     ],
 )
 def test_message(given, expected):

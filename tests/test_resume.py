@@ -137,7 +137,7 @@ def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(table, tmp_path)
     [
         (lambda t: t.drop(columns="e"), {}, r"columns: .*'e'.*, now"),
         (lambda t: t.head(-1), {}, "rows: 600, now 599"),
-        (lambda t: t.assign(a=t["a"] * 2), {}, "columns, numbers a, factor: "),
+        (lambda t: t.assign(a=t["a"] * 2), {}, "columns, numbers a, deviation: "),
         (lambda t: t.assign(level=t["level"].replace("u", "x")), {}, "columns, categories level, levels: u, now v"),
         (lambda t: t.assign(y=t["y"] + 1), {}, "target, shift: "),
         (lambda t: t, {"hidden": (40, 31)}, r"hidden=\[40, 30\], now \[40, 31\]"),

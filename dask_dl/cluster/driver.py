@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.station import Setup
     from dask_dl.frame.blocks import Keeping, Recipe
-    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.scan import Inquiry, Scan
     from dask_dl.frame.source import Source
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
@@ -132,9 +132,9 @@ class Cluster:
 
     # ---- tables -----------------------------------------------------------------------------------------------------
 
-    def scan(self, source: Source, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
-        found = scan_on(self.work, source, task, progress)
+        found = scan_on(self.work, source, inquiry, progress)
         self.work.sweep()
         return found
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.station import Setup
     from dask_dl.frame.blocks import Keeping, Recipe
-    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.scan import Inquiry, Scan
     from dask_dl.frame.source import Source
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
@@ -67,7 +67,7 @@ class Place(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def scan(self, source: Source, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once."""
 
     def choose(

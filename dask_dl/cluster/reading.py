@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dask_dl.cluster.work import Work
+    from dask_dl.frame.scan import Inquiry
     from dask_dl.frame.source import Schema
 
 #: In the place of a worker: none in particular.
@@ -125,11 +126,11 @@ def _pinned(worker: str) -> dict[str, Any]:
     return {"workers": [worker], "allow_other_workers": False} if worker else {}
 
 
-def scanned(work: Work, partitions: Partitions, schema: Schema, task: str) -> tuple[list[Any], Any]:
+def scanned(work: Work, partitions: Partitions, schema: Schema, inquiry: Inquiry) -> tuple[list[Any], Any]:
     """Futures of the scan of every partition, and of all of them merged, FAN_IN at a time."""
     parts = partitions.some({ANYWHERE: range(len(partitions))})[ANYWHERE]
     one, merge = (dask.delayed(f, pure=False) for f in (scan_partition, residence.scan_merged))
-    layer = [one(parts[k], schema, k, task, dask_key_name=work.key("scan")) for k in range(len(partitions))]
+    layer = [one(parts[k], schema, k, inquiry, dask_key_name=work.key("scan")) for k in range(len(partitions))]
     leaves = layer
     while len(layer) > 1:
         layer = [

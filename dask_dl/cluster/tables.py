@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.work import Work
     from dask_dl.frame.blocks import Keeping, Recipe
-    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.scan import Inquiry, Scan
     from dask_dl.frame.source import Source
     from dask_dl.memory import Storage
 
@@ -36,12 +36,12 @@ ATTEMPTS = 20
 PER_WAVE = 32
 
 
-def scan_on(work: Work, source: Source, task: str, progress: Callable[[int, int], None] | None) -> Scan:
+def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None) -> Scan:
     """Scan a table where its partitions lie; a local one here."""
     if source.lazy is None:
-        return scan(source, task=task, progress=progress)
+        return scan(source, inquiry, progress)
     for _ in range(ATTEMPTS):
-        leaves, root = scanned(work, Partitions(source.lazy), source.schema, task)
+        leaves, root = scanned(work, Partitions(source.lazy), source.schema, inquiry)
 
         n_all, done = len(leaves), set[int]()
 

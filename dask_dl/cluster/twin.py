@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.station import Setup
     from dask_dl.frame.blocks import Keeping, Recipe
-    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.scan import Inquiry, Scan
     from dask_dl.frame.source import Source
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
@@ -66,9 +66,9 @@ class Twin:
 
     # ---- tables -----------------------------------------------------------------------------------------------------
 
-    def scan(self, source: Source, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once; one is in memory at a time."""
-        return scan(source, task=task, progress=progress)
+        return scan(source, inquiry, progress)
 
     def choose(
         self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]

@@ -190,20 +190,24 @@ class Recipe:
     """How the partitions of a table become blocks.
 
     Weights are divided by `mean_weight`, the mean of training; a row without target, or with a label that training has
-    not seen, gets weight 0. Without a mean every row of the table counts 1, and no weights are kept.
+    not seen, gets weight 0, and so does a row that lacks an input, where such rows are skipped. Without a mean every row of
+    the table counts 1, and no weights are kept.
     """
 
     schema: Schema
     encoder: Encoder
     target: Target
     mean_weight: float | None
+    skips: bool = False
 
     @classmethod
-    def of(cls, source: Source, found: Scan, encoder: Encoder, target: Target, mean_weight: float) -> Recipe:
+    def of(
+        cls, source: Source, found: Scan, encoder: Encoder, target: Target, mean_weight: float, *, skips: bool = False
+    ) -> Recipe:
         """For a table, of which `found` is known."""
         has_strangers = bool(target.classes) and not set(found.classes).issubset(target.classes)
         weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
-        return cls(source.schema, encoder, target, mean_weight if weighted else None)
+        return cls(source.schema, encoder, target, mean_weight if weighted else None, skips)
 
 
 def encode_blocks(
@@ -228,7 +232,7 @@ def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows
             f"{source.label} changed while it was read: partition {k} had {n:,} rows in the scan and has {len(part):,} "
             f"now. {SAVE}"
         )
-    dense, active = encoder.encode(part, source.label)
+    dense, active, lacks = encoder.encode(part, source.label)
     nothing = np.zeros(0, np.float32)
     goal, weight, offset = nothing, nothing, nothing
     if TARGET in source.roles:
@@ -240,6 +244,8 @@ def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows
         if len(goal):
             weight[np.isnan(goal)] = 0
             goal[np.isnan(goal)] = 0
+        if recipe.skips:
+            weight[lacks] = 0
     elif np.isnan(goal).any():
         raise SchemaError(
             f"{source.label} changed while it was read: partition {k} had every target in the scan and lacks some now. {SAVE}"

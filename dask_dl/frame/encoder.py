@@ -2,7 +2,8 @@
 
 Inputs are ordered as in H2O (specification, sections 2.1 and 2.2): categorical columns by decreasing number of levels,
 each level a 0/1 input and one more for missing and unseen levels; then the numbers, standardised (section 2.5), a missing
-one replaced by the mean of training. The same rule serves training and scoring.
+one replaced by the mean of training; then the numbers that encodings make of levels. The same rule serves training and
+scoring.
 """
 
 from __future__ import annotations
@@ -10,52 +11,23 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.frame.columns import CATEGORY, as_levels, kinds_of, number_chunks
-from dask_dl.frame.scan import Levels, Numbers, Scan
+from dask_dl.frame.columns import CATEGORY, kinds_of, number_chunks
+from dask_dl.frame.hashing import Hashing
+from dask_dl.frame.levels import AS_NUMBERS, Category, Code, by_response, most_frequent
+from dask_dl.frame.scan import Inquiry, Levels, Numbers, Scan
+from dask_dl.frame.target import sorted_labels
 from dask_dl.state import padded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Category:
-    """A categorical column: its block of one-hot inputs."""
-
-    name: str
-    levels: tuple[str, ...]
-    keeps_first: bool  #: whether the first level has an input of its own (use_all_factor_levels)
-
-    @cached_property
-    def _index(self) -> pd.Index[Any]:
-        return pd.Index(self.levels, dtype=object)
-
-    @property
-    def width(self) -> int:
-        """Inputs: kept levels and the missing one."""
-        return len(self.levels) + self.keeps_first
-
-    @property
-    def input_names(self) -> list[str]:
-        """Names of the inputs, as in H2O."""
-        kept = self.levels if self.keeps_first else self.levels[1:]
-        return [*(f"{self.name}.{level}" for level in kept), f"{self.name}.missing(NA)"]
-
-    def slots(self, column: pd.Series[Any], where: str) -> NDArray[np.int32]:
-        """Input of every row, counted from the block's start; -1 = none (the first level, when it is not kept)."""
-        codes, texts, _ = as_levels(column, where)
-        known = self._index.get_indexer(pd.Index(texts, dtype=object))
-        missing = self.width - 1
-        slot = np.where(known < 0, missing, known if self.keeps_first else known - 1)
-        return np.append(slot, missing).astype(np.int32)[codes]
 
 
 @dataclass(frozen=True)
@@ -66,38 +38,71 @@ class Number:
     fill: float  #: what a missing value becomes, in the units of the column: the (weighted) mean of training
     shift: float
     factor: float
+    deviation: float | None = None  #: of training; early files do not know it
+
+
+class Encoding(NamedTuple):
+    """What the parameters say of inputs (specification, sections 2.2 to 2.9)."""
+
+    scheme: str = "one_hot_internal"  #: categorical_encoding, resolved
+    use_all_factor_levels: bool = True
+    standardize: bool = True
+    max_categorical_features: int = 2**31 - 1
+    seed: int = 0  #: of the hashing of levels
+
+    def inquiry(self, task: str, *, skips: bool, is_weighted: bool) -> Inquiry:
+        """What has to be known of a table."""
+        by_weight = "weight" if is_weighted and self.scheme in AS_NUMBERS else ""
+        return Inquiry(task, skips, "response" if self.scheme == "sort_by_response" else by_weight)
+
+
+class Encoded(NamedTuple):
+    """Inputs of some rows."""
+
+    dense: NDArray[np.float32]  #: (n, padded numbers)
+    active: NDArray[np.int32]  #: (n, categories): one-hot input of every categorical column, or -1
+    lacks: NDArray[np.bool_]  #: (n,): whether any column is missing
 
 
 @dataclass(frozen=True)
 class Encoder:
     """Names, kinds, levels and figures of every predictor, in the order of the network's inputs."""
 
-    categories: tuple[Category, ...]
+    categories: tuple[Category, ...]  #: with an input for each level
     numbers: tuple[Number, ...]
+    codes: tuple[Code, ...] = ()  #: categorical columns as numbers
+    hashing: Hashing | None = None  #: where levels share inputs
 
     @classmethod
-    def fit(cls, found: Scan, predictors: Sequence[str], *, use_all_factor_levels: bool, standardize: bool) -> Encoder:
+    def fit(cls, found: Scan, predictors: Sequence[str], encoding: Encoding) -> Encoder:
         """The rule for `predictors` of a scanned table."""
-        categories = [
-            Category(name, tuple(column.ordered), use_all_factor_levels)
-            for name in predictors
-            if isinstance(column := found.columns[name], Levels)
-        ]
-        _sort_by_levels(categories)
-        numbers = []
+        categories, codes, numbers = [], [], []
         for name in predictors:
             column = found.columns[name]
-            if isinstance(column, Numbers):
-                mean, deviation = column.weighted.mean, column.weighted.deviation
-                numbers.append(
-                    Number(name, mean, mean, 1 / (deviation or 1.0)) if standardize else Number(name, mean, 0.0, 1.0)
-                )
-        return cls(tuple(categories), tuple(numbers))
+            if isinstance(column, Levels) and encoding.scheme in AS_NUMBERS:
+                codes.append(_fit_code(found, name, encoding))
+            elif isinstance(column, Levels):
+                levels, has_others = list(column.ordered), False
+                if encoding.scheme == "enum_limited":
+                    levels, has_others = most_frequent(levels, column.counts)
+                elif encoding.scheme == "sort_by_response":
+                    levels = by_response(levels, found.tally.levels.get(name, {}), sorted_labels(found.classes))
+                categories.append(Category(name, tuple(levels), encoding.use_all_factor_levels, has_others))
+            elif isinstance(column, Numbers):
+                moments = found.moments(name)
+                mean, deviation = moments.mean, moments.deviation
+                scale = (mean, 1 / (deviation or 1.0)) if encoding.standardize else (0.0, 1.0)
+                numbers.append(Number(name, mean, *scale, deviation))
+        _sort_by_levels(categories)
+        most = encoding.max_categorical_features
+        hashes = most < sum(category.width for category in categories)
+        hashing = Hashing(most, encoding.seed & 0xFFFFFFFF) if hashes else None
+        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Predictors, categorical ones first."""
-        return (*(c.name for c in self.categories), *(n.name for n in self.numbers))
+        return (*(c.name for c in self.categories), *(n.name for n in self.numbers), *(c.name for c in self.codes))
 
     @cached_property
     def starts(self) -> NDArray[np.int32]:
@@ -106,27 +111,33 @@ class Encoder:
 
     @property
     def n_onehot(self) -> int:
-        """One-hot inputs."""
-        return int(self.starts[-1])
+        """Inputs of levels."""
+        return self.hashing.n_inputs if self.hashing else int(self.starts[-1])
+
+    @property
+    def n_dense(self) -> int:
+        """Numeric inputs."""
+        return len(self.numbers) + sum(code.width for code in self.codes)
 
     @property
     def input_names(self) -> list[str]:
         """Name of every network input."""
-        return [*(name for c in self.categories for name in c.input_names), *(n.name for n in self.numbers)]
+        names = [name for c in self.categories for name in c.input_names]
+        if self.hashing:
+            names = [f"hashed.{k}" for k in range(self.hashing.n_inputs)]
+        return [*names, *(n.name for n in self.numbers), *(name for c in self.codes for name in c.input_names)]
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:  # noqa: ARG002  # scikit-learn's
+        """Name of every network input, as scikit-learn's transformers give them."""
+        return np.array(self.input_names, dtype=object)
 
     @property
     def bytes_per_row(self) -> int:
         """Memory of an encoded row."""
-        return 4 * (padded(len(self.numbers)) + len(self.categories))
+        return 4 * (padded(self.n_dense) + len(self.categories))
 
-    def encode(self, part: pd.DataFrame, label: str) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    def encode(self, part: pd.DataFrame, label: str) -> Encoded:
         """Inputs of every row of `part`.
-
-        Returns
-        -------
-        dense : (n, padded numbers) float32
-        active : (n, categories) int32
-            One-hot input of every categorical column, or -1.
 
         Raises
         ------
@@ -134,16 +145,28 @@ class Encoder:
             When a column has another kind than in training, or holds infinite values. All faults are listed.
         """
         active = np.empty((len(part), len(self.categories)), np.int32)
-        dense = np.zeros((len(part), padded(len(self.numbers))), np.float32)
+        dense = np.zeros((len(part), padded(self.n_dense)), np.float32)
+        lacks = np.zeros(len(part), bool)
         faults = []
         for k, category in enumerate(self.categories):
             where = f"column {category.name!r} of {label}"
             try:
-                slots = category.slots(part[category.name], where)
+                slots, missing = category.slots(part[category.name], where)
             except SchemaError as error:
                 faults.append(str(error))
             else:
                 active[:, k] = np.where(slots >= 0, slots + self.starts[k], -1)
+                lacks |= missing
+        at = len(self.numbers)
+        for code in self.codes:
+            try:
+                inputs, missing = code.numbers(part[code.name], f"column {code.name!r} of {label}")
+            except SchemaError as error:
+                faults.append(str(error))
+            else:
+                dense[:, at : at + code.width] = inputs
+                lacks |= missing
+            at += code.width
         names = [number.name for number in self.numbers]
         faults += [
             f"column {name!r} of {label} was a number in training and is now {part[name].dtype}. Convert it."
@@ -156,7 +179,9 @@ class Encoder:
             np.array([getattr(n, key) for n in self.numbers])[:, None] for key in ("fill", "shift", "factor")
         )
         for place, values in number_chunks(part, names):
-            np.copyto(values, fill[place], where=np.isnan(values))
+            missing = np.isnan(values)
+            lacks |= missing.any(axis=0)
+            np.copyto(values, fill[place], where=missing)
             with np.errstate(over="ignore"):
                 scaled = (values - shift[place]) * factor[place]
                 dense[:, place] = scaled.T
@@ -168,7 +193,7 @@ class Encoder:
                 faults.append(f"column {names[place][row]!r} of {label} holds {found}. Make them missing (NaN).")
         if faults:
             raise SchemaError("; ".join(faults))
-        return dense, active
+        return Encoded(dense, active, lacks)
 
     def match(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks, after a check that it has any at all (section 2.3)."""
@@ -182,31 +207,94 @@ class Encoder:
 
     def to_json(self) -> dict[str, Any]:
         """The same as lists and dicts."""
-        return {"categories": [asdict(c) for c in self.categories], "numbers": [asdict(n) for n in self.numbers]}
+        return {
+            "categories": [asdict(c) for c in self.categories],
+            "numbers": [asdict(n) for n in self.numbers],
+            "codes": [asdict(c) for c in self.codes],
+            "hashing": asdict(self.hashing) if self.hashing else None,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Encoder:
-        """`to_json` undone."""
+        """`to_json` undone; what early files do not know was not used then."""
         categories = [
-            Category(str(c["name"]), tuple(c["levels"]), bool(c["keeps_first"])) for c in document["categories"]
+            Category(str(c["name"]), tuple(c["levels"]), bool(c["keeps_first"]), bool(c.get("has_others", False)))
+            for c in document["categories"]
         ]
-        for category in categories:
-            if len(set(category.levels)) < len(category.levels) or not all(isinstance(v, str) for v in category.levels):
-                raise ValueError(f"levels of {category.name!r} are not different texts")
-        figures = ("fill", "shift", "factor")
-        numbers = [Number(str(n["name"]), *(float(n[figure]) for figure in figures)) for n in document["numbers"]]
-        if not all(math.isfinite(getattr(n, figure)) for n in numbers for figure in figures):
+        codes = [Code.from_json(c) for c in document.get("codes", ())]
+        columns: tuple[Category | Code, ...] = (*categories, *codes)
+        for column in columns:
+            if len(set(column.levels)) < len(column.levels) or not all(isinstance(v, str) for v in column.levels):
+                raise ValueError(f"levels of {column.name!r} are not different texts")
+        numbers = [
+            Number(str(n["name"]), float(n["fill"]), float(n["shift"]), float(n["factor"]), n.get("deviation"))
+            for n in document["numbers"]
+        ]
+        if not all(
+            math.isfinite(getattr(n, figure)) for n in numbers for figure in ("fill", "shift", "factor")
+        ) or not all(np.isfinite(code.table).all() for code in codes):
             raise ValueError("figures of numeric columns are not finite")
-        return cls(tuple(categories), tuple(numbers))
+        hashing = Hashing(**document["hashing"]) if document.get("hashing") else None
+        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing)
+
+    def describe(self) -> pd.DataFrame:
+        """A row for each column, in the order of the network's inputs.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by the column's name: `kind` (category, number, or the encoding that made numbers of levels), `levels`
+            (how many; 0 for numbers), `first_input` and `inputs` (their place among the network's inputs and how many),
+            `mean` and `deviation` over the training table, weighted where rows were (missing where levels have inputs of their
+            own, or where the model is of a version that did not keep them). Levels that are hashed share all inputs.
+        """
+        rows: list[tuple[Any, ...]] = []
+        at = 0
+        for c in self.categories:
+            first, width = (0, self.hashing.n_inputs) if self.hashing else (at, c.width)
+            rows.append(
+                (c.name, "hashed category" if self.hashing else "category", c.n_levels, first, width, None, None)
+            )
+            at += c.width
+        at = self.n_onehot
+        for n in self.numbers:
+            rows.append((n.name, "number", 0, at, 1, n.fill, n.deviation))
+            at += 1
+        for code in self.codes:
+            alone = code.width == 1
+            mean, deviation = (code.means[0], code.deviations[0]) if alone else (None, None)
+            rows.append((code.name, code.scheme, len(code.levels), at, code.width, mean, deviation))
+            at += code.width
+        names = ("column", "kind", "levels", "first_input", "inputs", "mean", "deviation")
+        table = pd.DataFrame(rows, columns=list(names)).set_index("column")
+        return table.astype({"mean": float, "deviation": float})
 
     def __repr__(self) -> str:
-        rows = [
-            f"  {c.name}: {len(c.levels)} levels, inputs {s}..{s + c.width - 1}"
-            for c, s in zip(self.categories, self.starts, strict=False)
-        ]
-        rows += [f"  {n.name}: number, mean {n.fill:.6g}, factor {n.factor:.6g}" for n in self.numbers]
-        shown = rows if len(rows) <= 20 else [*rows[:20], f"  ... and {len(rows) - 20} more"]
-        return "\n".join([f"Encoder of {len(rows)} columns to {self.n_onehot + len(self.numbers)} inputs:", *shown])
+        table = self.describe()
+        shown = table.head(MOST_SHOWN).to_string(na_rep="", float_format="{:.6g}".format).splitlines()
+        more = [f"... and {len(table) - MOST_SHOWN} more"] if len(table) > MOST_SHOWN else []
+        title = f"Encoder of {len(table)} columns to {self.n_onehot + self.n_dense} inputs:"
+        return "\n".join([title, *(f"  {line}".rstrip() for line in (*shown, *more))])
+
+
+#: Columns that a repr shows.
+MOST_SHOWN = 20
+
+
+def _fit_code(found: Scan, name: str, encoding: Encoding) -> Code:
+    """A categorical column as numbers: figures by weight, as those of numeric columns."""
+    column = found.columns[name]
+    assert isinstance(column, Levels)
+    levels = column.ordered
+    sums = found.tally.levels.get(name)
+    if sums is None:
+        counts: list[tuple[float, float]] = [(n, n) for n in (*(column.counts[v] for v in levels), column.n_missing)]
+    else:
+        nothing = {"n": 0.0, "weight": 0.0}
+        known = [sums.get(level, nothing) for level in levels]
+        counts = [(level["n"], level["weight"]) for level in known]
+        counts.append((found.tally.n - sum(n for n, _ in counts), found.tally.weight - sum(w for _, w in counts)))
+    return Code.fit(name, levels, encoding.scheme, counts, standardize=encoding.standardize)
 
 
 def usable_predictors(found: Scan, *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
@@ -232,5 +320,5 @@ def _sort_by_levels(categories: list[Category]) -> None:
     """By decreasing number of levels, with H2O's exchange sort: it is not stable, and the order of inputs follows it."""
     for i in range(len(categories)):
         for j in range(i + 1, len(categories)):
-            if len(categories[i].levels) < len(categories[j].levels):
+            if categories[i].n_levels < categories[j].n_levels:
                 categories[i], categories[j] = categories[j], categories[i]

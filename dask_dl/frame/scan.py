@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from dask_dl.frame.columns import CATEGORY, NUMBER, as_levels, as_numbers, kind_
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 FAN_IN = 16
 #: A target may have as many classes as H2O allows a factor to have (specification, section 1.1).
 MOST_CLASSES = 2**20
+#: A column may have as many levels: some 300 bytes of memory each while they are counted.
+MOST_LEVELS = 10_000_000
+
+
+class Inquiry(NamedTuple):
+    """What a scan shall find out."""
+
+    task: str  #: "classification" or "regression"
+    skips: bool = False  #: whether rows with a missing input shall not train
+    levels: str = ""  #: what to sum over the rows of every level that train: "response", "weight" or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +122,8 @@ class Levels:
 
     def merge(self, other: Levels) -> Levels:
         """Both partitions together."""
-        counts = dict(self.counts)
-        for level, count in other.counts.items():
-            counts[level] = counts.get(level, 0) + count
-        return Levels(self.n_missing + other.n_missing, counts, self.from_numbers and other.from_numbers)
+        from_numbers = self.from_numbers and other.from_numbers
+        return Levels(self.n_missing + other.n_missing, _added(self.counts, other.counts), from_numbers)
 
     @property
     def is_constant(self) -> bool:
@@ -147,20 +156,74 @@ class Nothing:
 Column = Numbers | Levels | Nothing
 
 
+#: Sums over rows that train, for columns, their levels, and what is summed: the weight of a class, say.
+LevelSums = Mapping[str, Mapping[str, Mapping[Any, float]]]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What is known of some rows that train: those with a target and a positive weight."""
+
+    n: int = 0
+    weight: float = 0.0
+    target: Moments = field(default_factory=Moments)  #: nothing for classes
+    classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows; nothing for numbers
+    is_binary: bool = True  #: whether a numeric target holds nothing but 0 and 1
+    least_target: float | None = None  #: nothing for classes
+    numbers: Mapping[str, Moments] = field(default_factory=dict)  #: by weight, where rows are weighted and some skipped
+    levels: LevelSums = field(
+        default_factory=dict
+    )  #: as `Inquiry.levels` asks: of classes by label, else n, weight, sum
+
+    def merge(self, other: Tally) -> Tally:
+        """Both sets of rows together."""
+        leasts = [v for v in (self.least_target, other.least_target) if v is not None]
+        return Tally(
+            self.n + other.n,
+            self.weight + other.weight,
+            self.target.merge(other.target),
+            _added(self.classes, other.classes),
+            self.is_binary and other.is_binary,
+            min(leasts, default=None),
+            {
+                name: self.numbers.get(name, Moments()).merge(other.numbers.get(name, Moments()))
+                for name in [*self.numbers, *(other.numbers.keys() - self.numbers.keys())]
+            },
+            _joined(self.levels, other.levels, functools.partial(_joined, join=_added)),
+        )
+
+
+def _added(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Sums of both; keys in order of appearance."""
+    total = dict(left)
+    for key, value in right.items():
+        total[key] = total.get(key, 0) + value
+    return total
+
+
+def _joined(left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> dict[Any, Any]:
+    total = dict(left)
+    for key, value in right.items():
+        total[key] = join(total[key], value) if key in total else value
+    return total
+
+
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a table found."""
+    """What one pass over a table found.
+
+    Where rows with a missing input are skipped, columns without use, which nobody knows before the end of the pass, are no
+    inputs: rows that lack nothing else are counted apart, by the columns that they lack.
+    """
 
     rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
     columns: Mapping[str, Column]  #: every predictor, in the order of the table
-    n_used: int  #: rows with a target and a positive weight: those that train
-    weight_sum: float  #: of those rows
-    target: Moments = field(default_factory=Moments)  #: of those rows; nothing for classes
-    classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows of those; nothing for numbers
+    tally: Tally  #: of the rows that train
+    doubtful: Mapping[frozenset[str], Tally] = field(default_factory=dict)  #: that do if these columns are no inputs
+    all_targets: Moments = field(default_factory=Moments)  #: of rows that are skipped, too
+    is_weighted: bool = False
     largest_partition: int = 0  #: bytes of the largest partition in memory
-    is_binary: bool = False  #: whether a numeric target holds nothing but 0 and 1
     first: int = 0  #: number of its first partition: not 0 while parts of a table are merged
-    least_target: float | None = None  #: of the rows that train; nothing for classes
 
     @property
     def n_rows(self) -> int:
@@ -168,25 +231,59 @@ class Scan:
         return sum(self.rows)
 
     @property
+    def n_used(self) -> int:
+        """Rows that train."""
+        return self.tally.n
+
+    @property
+    def classes(self) -> Mapping[Any, int]:
+        """Label -> rows that train; nothing for numbers."""
+        return self.tally.classes
+
+    @property
+    def target(self) -> Moments:
+        """Of a numeric target; without weights of skipped rows too, as other means (section 2.5)."""
+        return self.tally.target if self.is_weighted else self.all_targets
+
+    @property
     def mean_weight(self) -> float:
         """Mean weight of the rows that train."""
-        return self.weight_sum / self.n_used
+        return self.tally.weight / self.tally.n
+
+    def moments(self, name: str) -> Moments:
+        """By which a numeric column is standardised: weighted ones leave out skipped rows, others do not (section 2.5)."""
+        column = self.columns[name]
+        assert isinstance(column, Numbers)
+        return self.tally.numbers.get(name, column.weighted)
+
+    def without(self, dropped: Iterable[str]) -> Scan:
+        """The same, these columns being no inputs: rows that lack only them train, all others that were in doubt do not."""
+        useless = frozenset(dropped)
+        tallies = (tally for lacks, tally in self.doubtful.items() if lacks <= useless)
+        return replace(self, tally=functools.reduce(Tally.merge, tallies, self.tally), doubtful={})
 
     def to_json(self) -> dict[str, Any]:
         """The same as numbers, texts, lists and dicts."""
-        document = asdict(self)
-        document["classes"] = [[str(label), count] for label, count in self.classes.items()]
+        document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "doubtful"}
+        document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
+        document["tally"] = asdict(self.tally) | {
+            "classes": [[str(label), count] for label, count in self.classes.items()],
+            "levels": {
+                name: {level: [[str(key), value] for key, value in sums.items()] for level, sums in levels.items()}
+                for name, levels in self.tally.levels.items()
+            },
+        }
+        document["all_targets"] = asdict(self.all_targets)
         return document
 
 
-def scan(source: Source, *, task: str, progress: Callable[[int, int], None] | None = None) -> Scan:
+def scan(source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
     """Read every partition of `source` once, at most one in memory at a time.
 
     Parameters
     ----------
     source : Source
-    task : {"classification", "regression"}
-        Whether the target is a label or a number.
+    inquiry : Inquiry
     progress : callable, optional
         Told (partitions done, partitions) after each.
 
@@ -199,7 +296,7 @@ def scan(source: Source, *, task: str, progress: Callable[[int, int], None] | No
 
     def scans() -> Iterator[Scan]:
         for k in range(source.n_partitions):
-            yield scan_partition(source.read(k), source.schema, k, task)
+            yield scan_partition(source.read(k), source.schema, k, inquiry)
             if progress is not None:
                 progress(k + 1, source.n_partitions)
 
@@ -232,14 +329,15 @@ def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
     return total
 
 
-def check_target(found: Scan, source: Source, task: str) -> None:
+def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
     """Whether there is something to learn: raises SchemaError when there is not."""
     target = source.roles.get(TARGET, "target")
     name = "the target" if target.startswith("__") else f"target {target!r}"
     if found.n_used == 0:
-        has_weight = " and a weight above zero" if WEIGHT in source.roles else ""
-        raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has a value{has_weight}.")
-    if task == "classification":
+        needs = ["a value", *(["a weight above zero"] if WEIGHT in source.roles else [])]
+        needs += ["no missing input, without which it is skipped (missing_values_handling)"] if inquiry.skips else []
+        raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has {' and '.join(needs)}.")
+    if inquiry.task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
         fraction = next((lab for lab in found.classes if isinstance(lab, float) and not lab.is_integer()), None)
@@ -300,38 +398,133 @@ def _target_where(source: Schema) -> str:
     return f"the target of {source.label}" if name.startswith("__") else f"target {name!r} of {source.label}"
 
 
-def scan_partition(part: pd.DataFrame, source: Schema, k: int, task: str) -> Scan:
+def scan_partition(part: pd.DataFrame, source: Schema, k: int, inquiry: Inquiry) -> Scan:
     """What there is to know of partition k."""
     weights = role_numbers(part, source, WEIGHT, k)
     role_numbers(part, source, OFFSET, k)
     used = np.ones(len(part), bool) if weights is None else weights > 0
-    classes: dict[Any, int] = {}
-    target, is_binary, least = Moments(), False, None
-    if TARGET in source.roles:
-        if task == "classification":
-            column = part[source.roles[TARGET]]
-            kind_of(column, _target_where(source))
-            used &= column.notna().to_numpy()
-            counts = column[used].value_counts(sort=False)
-            classes = {_label(value): int(count) for value, count in counts.items() if count}
-        else:
-            values = target_numbers(part, source, k)
-            used &= ~np.isnan(values)
-            (target,) = Moments.of(np.where(used, values, np.nan)[None], weights)
-            is_binary = bool(np.isin(values[used], (0, 1)).all())
-            least = float(values[used].min()) if used.any() else None
+    labels, targets, all_targets = None, None, Moments()
+    if TARGET in source.roles and inquiry.task == "classification":
+        labels = part[source.roles[TARGET]]
+        kind_of(labels, _target_where(source))
+        used &= labels.notna().to_numpy()
+    elif TARGET in source.roles:
+        targets = target_numbers(part, source, k)
+        used &= ~np.isnan(targets)
+        (all_targets,) = Moments.of(np.where(used, targets, np.nan)[None], weights)
+    columns, codes, lacks = _scan_columns(part, weights, source, k, inquiry)
+    response = _Response(labels, targets, weights)
+    counted = codes if inquiry.levels else {}
+    groups = _by_missing(lacks, len(part))
+    tallies = {
+        missing: response.tally(used & rows, counted, by_label=inquiry.levels == "response") for missing, rows in groups
+    }
+    if inquiry.skips and weights is not None:
+        numeric = [name for name, column in columns.items() if isinstance(column, Numbers)]
+        for missing, rows in groups:
+            moments = {
+                name: found
+                for place, values in number_chunks(part, numeric)
+                for name, found in zip(numeric[place], Moments.of(values, weights * (used & rows)), strict=True)
+            }
+            tallies[missing] = replace(tallies[missing], numbers=moments)
     return Scan(
         rows=(len(part),),
-        columns=_scan_columns(part, weights, source, k),
-        n_used=int(used.sum()),
-        weight_sum=float(used.sum() if weights is None else weights[used].sum()),
-        target=target,
-        classes=classes,
+        columns=columns,
+        tally=tallies.pop(frozenset()),
+        doubtful={missing: tally for missing, tally in tallies.items() if tally.n},
+        all_targets=all_targets,
+        is_weighted=weights is not None,
         largest_partition=int(part.memory_usage(index=False, deep=True).sum()),
-        is_binary=is_binary,
         first=k,
-        least_target=least,
     )
+
+
+class _Response(NamedTuple):
+    """What the rows of a partition shall teach, and how much they count."""
+
+    labels: pd.Series[Any] | None
+    targets: NDArray[np.float64] | None
+    weights: NDArray[np.float64] | None
+
+    def tally(
+        self, rows: NDArray[np.bool_], levels: Mapping[str, tuple[NDArray[np.intp], list[str]]], *, by_label: bool
+    ) -> Tally:
+        """Of the marked rows."""
+        weights = np.ones(len(rows)) if self.weights is None else self.weights
+        classes: dict[Any, int] = {}
+        target, is_binary, least = Moments(), self.targets is not None, None
+        if self.labels is not None:
+            counts = self.labels[rows].value_counts(sort=False)
+            classes = {_label(value): int(count) for value, count in counts.items() if count}
+        elif self.targets is not None:
+            (target,) = Moments.of(np.where(rows, self.targets, np.nan)[None], self.weights)
+            values = self.targets[rows]
+            is_binary = bool(np.isin(values, (0, 1)).all())
+            least = float(values.min()) if len(values) else None
+        total = float(rows.sum() if self.weights is None else weights[rows].sum())
+        summed = {
+            name: self._by_label(codes[rows], texts, weights[rows], rows)
+            if by_label and self.labels is not None
+            else self._by_level(codes[rows], texts, weights[rows], rows)
+            for name, (codes, texts) in levels.items()
+        }
+        return Tally(int(rows.sum()), total, target, classes, is_binary, least, {}, summed)
+
+    def _by_level(
+        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.bool_]
+    ) -> dict[str, dict[Any, float]]:
+        """Rows, their weights, and their targets times weight, of every level."""
+        targets = np.zeros(len(codes)) if self.targets is None else self.targets[rows]
+        sums = {
+            "n": np.bincount(codes + 1, minlength=len(texts) + 1),
+            "weight": np.bincount(codes + 1, weights, len(texts) + 1),
+            "sum": np.bincount(codes + 1, weights * targets, len(texts) + 1),
+        }
+        return {
+            text: {key: float(values[k]) for key, values in sums.items()}
+            for k, text in enumerate(texts, 1)
+            if sums["n"][k]
+        }
+
+    def _by_label(
+        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.bool_]
+    ) -> dict[str, dict[Any, float]]:
+        """Weight of every class in every level."""
+        import pandas as pd
+
+        assert self.labels is not None
+        label_codes, labels = pd.factorize(self.labels[rows])
+        pairs, place = np.unique(codes * len(labels) + label_codes, return_inverse=True)
+        found: dict[str, dict[Any, float]] = {}
+        for pair, weight in zip(pairs.tolist(), np.bincount(place, weights).tolist(), strict=True):
+            if pair >= 0:  # else the level is missing
+                text, label = divmod(pair, len(labels))
+                found.setdefault(texts[text], {})[_label(labels[label])] = weight
+        return found
+
+
+def _by_missing(
+    lacks: Mapping[str, NDArray[np.bool_]] | None, n: int
+) -> list[tuple[frozenset[str], NDArray[np.bool_]]]:
+    """Rows by the columns that they lack, first those that lack nothing; without rows that lack what surely is an input.
+
+    lacks : which rows lack a column that may turn out to be useless, and under "" which lack any other; None: nobody asks.
+    """
+    if lacks is None:
+        return [(frozenset(), np.ones(n, bool))]
+    surely = lacks.get("", np.zeros(n, bool))
+    names = [name for name, rows in lacks.items() if name and rows.any()]
+    whole = np.column_stack([np.zeros((n, 0), bool), *(lacks[name] for name in names)])
+    groups = [(frozenset[str](), ~surely & ~whole.any(axis=1))]
+    rest = np.flatnonzero(~surely & whole.any(axis=1))
+    patterns, place = np.unique(np.packbits(whole[rest], axis=1), axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        rows = np.zeros(n, bool)
+        rows[rest[place.ravel() == k]] = True
+        marks = np.unpackbits(pattern, count=len(names)).astype(bool)
+        groups.append((frozenset(np.array(names, object)[marks].tolist()), rows))
+    return groups
 
 
 def _label(value: Any) -> Any:
@@ -339,9 +532,24 @@ def _label(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, source: Schema, k: int) -> dict[str, Column]:
+_Coded = tuple["NDArray[np.intp]", list[str]]
+
+
+def _scan_columns(
+    part: pd.DataFrame, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
+) -> tuple[dict[str, Column], dict[str, _Coded], dict[str, NDArray[np.bool_]] | None]:
+    """Columns; level and levels of every row, as far as they are asked for; and which rows lack what: see `_by_missing`."""
     found: dict[str, Column] = {}
+    coded: dict[str, _Coded] = {}
+    lacks: dict[str, NDArray[np.bool_]] | None = {} if inquiry.skips else None
     numeric = []
+
+    def note(name: str, missing: NDArray[np.bool_]) -> None:
+        if lacks is not None and found[name].is_constant:  # it may be so in the whole table, and then it is dropped
+            lacks[name] = missing
+        elif lacks is not None:
+            lacks[""] = lacks.get("", np.zeros(len(part), bool)) | missing
+
     for name, kind in kinds_of(part, source.predictors, source.label).items():
         if kind == NUMBER:
             numeric.append(name)
@@ -350,8 +558,12 @@ def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, sourc
             counts = np.bincount(codes + 1, minlength=len(texts) + 1)
             seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
             found[name] = Levels(int(counts[0]), seen, from_numbers) if seen else Nothing(len(part))
+            note(name, codes < 0)
+            if inquiry.levels:
+                coded[name] = codes, texts
         else:
             found[name] = Nothing(len(part))
+            note(name, np.ones(len(part), bool))
     for place, values in number_chunks(part, numeric):
         infinite = np.isinf(values).sum(axis=1)
         for name, count in zip(numeric[place], infinite, strict=True):
@@ -372,27 +584,27 @@ def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, sourc
                     f"Make them missing (NaN) or scale them."
                 )
             found[name] = Numbers(len(part) - p.n, float(low), float(high), p, w) if p.n else Nothing(len(part))
-    return {name: found[name] for name in source.predictors}
+        if lacks is not None:
+            for name, row in zip(numeric[place], values, strict=True):
+                note(name, np.isnan(row))
+    return {name: found[name] for name in source.predictors}, coded, lacks
 
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
     here, last = right.first, right.first + len(right.rows) - 1
     where = f"partition {here}" if here == last else f"one of the partitions {here} to {last}"
-    classes = dict(left.classes)
-    for label, count in right.classes.items():
-        classes[label] = classes.get(label, 0) + count
     merge = functools.partial(_merge_column, source=source, where=where)
+    columns = {name: merge(name, left.columns[name], right.columns[name]) for name in left.columns}
+    doubtful = _joined(left.doubtful, right.doubtful, Tally.merge)
     return Scan(
         rows=left.rows + right.rows,
-        columns={name: merge(name, left.columns[name], right.columns[name]) for name in left.columns},
-        n_used=left.n_used + right.n_used,
-        weight_sum=left.weight_sum + right.weight_sum,
-        target=left.target.merge(right.target),
-        classes=classes,
+        columns=columns,
+        tally=left.tally.merge(right.tally),
+        doubtful={m: tally for m, tally in doubtful.items() if all(columns[name].is_constant for name in m)},
+        all_targets=left.all_targets.merge(right.all_targets),
+        is_weighted=left.is_weighted,
         largest_partition=max(left.largest_partition, right.largest_partition),
-        is_binary=left.is_binary and right.is_binary,
         first=left.first,
-        least_target=min((v for v in (left.least_target, right.least_target) if v is not None), default=None),
     )
 
 
@@ -404,7 +616,13 @@ def _merge_column(name: str, left: Column, right: Column, *, source: Schema, whe
     if isinstance(left, Numbers) and isinstance(right, Numbers):
         return left.merge(right)
     if isinstance(left, Levels) and isinstance(right, Levels):
-        return left.merge(right)
+        both = left.merge(right)
+        if len(both.counts) > MOST_LEVELS:
+            raise SchemaError(
+                f"column {name!r} of {source.label} has more than {MOST_LEVELS:,} levels. Is it an identifier, or a number "
+                f"stored as text? Drop or convert it."
+            )
+        return both
     kinds = {Numbers: NUMBER, Levels: CATEGORY}
     raise SchemaError(
         f"column {name!r} of {source.label}: {where} holds a {kinds[type(right)]}, those before it a "

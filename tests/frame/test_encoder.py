@@ -14,34 +14,34 @@ from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier
 from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
-from dask_dl.frame.scan import scan
+from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
+from dask_dl.frame.scan import Inquiry, scan
 from dask_dl.frame.source import Schema, Source
 from dask_dl.state import padded
 
 
-def scan_of(frame, **roles):
+def scan_of(frame, inquiry=Inquiry("regression"), **roles):  # noqa: B008  # a constant
     predictors = tuple(name for name in frame.columns if name not in roles.values())
-    return scan(Source(Schema(predictors, roles, "the table"), 1, lambda _: frame), task="regression")
+    return scan(Source(Schema(predictors, roles, "the table"), 1, lambda _: frame), inquiry)
 
 
-def fit(frame, *, use_all_factor_levels=True, standardize=True, **roles):
-    found = scan_of(frame, **roles)
-    return Encoder.fit(
-        found, tuple(found.columns), use_all_factor_levels=use_all_factor_levels, standardize=standardize
-    )
+def fit(frame, *, use_all_factor_levels=True, standardize=True, scheme="one_hot_internal", task="regression", **roles):
+    encoding = Encoding(scheme, use_all_factor_levels, standardize)
+    inquiry = encoding.inquiry(task, skips=False, is_weighted="weight" in roles)
+    found = scan_of(frame, inquiry, **roles)
+    return Encoder.fit(found, tuple(found.columns), encoding)
 
 
 def inputs(encoder, frame):
     """The network's inputs of every row as one matrix, one-hot inputs written out."""
-    dense, active = encoder.encode(frame, "the table")
+    dense, active, _ = encoder.encode(frame, "the table")
     assert (dense.dtype, active.dtype) == (np.float32, np.int32)
-    assert dense.shape == (len(frame), padded(len(encoder.numbers)))
-    assert not dense[:, len(encoder.numbers) :].any()
+    assert dense.shape == (len(frame), padded(encoder.n_dense))
+    assert not dense[:, encoder.n_dense :].any()
     onehot = np.zeros((len(frame), encoder.n_onehot), np.float32)
     for row, places in enumerate(active):
         onehot[row, places[places >= 0]] = 1
-    return np.hstack([onehot, dense[:, : len(encoder.numbers)]])
+    return np.hstack([onehot, dense[:, : encoder.n_dense]])
 
 
 def column(values, **kwargs):
@@ -344,7 +344,8 @@ def test_the_rule_survives_json(frame, all_levels):
 def test_the_rule_can_be_read(frame):
     text = repr(fit(frame))
     assert "Encoder of 4 columns to 9 inputs" in text
-    assert "d: 3 levels, inputs 0..3" in text
-    assert "c: 2 levels, inputs 4..6" in text
-    assert "b: number, mean 6.66667" in text
+    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines()[2:]}
+    assert lines["d"] == ["category", "3", "0", "4"]
+    assert lines["c"] == ["category", "2", "4", "3"]
+    assert lines["b"] == ["number", "0", "8", "1", "6.66667", "2.08167"]
     assert "and 80 more" in repr(fit(pd.DataFrame(np.eye(100)).rename(columns=str)))

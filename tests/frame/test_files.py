@@ -16,7 +16,7 @@ import pytest
 from dask_dl.errors import SchemaError
 from dask_dl.frame import files as module
 from dask_dl.frame.files import open_table
-from dask_dl.frame.scan import scan
+from dask_dl.frame.scan import Inquiry, scan
 from dask_dl.frame.source import open_source
 
 
@@ -169,7 +169,7 @@ def test_texts_beyond_the_sample_are_an_error_with_a_remedy(here, monkeypatch):
     with pytest.raises(
         SchemaError, match=r"(?s)partition 0 of the training table.*Parquet.*\bn\b.*could not convert.*many"
     ):
-        scan(source, task="regression")
+        scan(source, Inquiry("regression"))
 
 
 # ---- columns ------------------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def test_days_of_parquet_files_are_milliseconds(here):
     days = pa.array([dt.date(1970, 1, 1), dt.date(2020, 1, 2), None])
     prices = pa.array([Decimal("1.00"), Decimal("2.50"), None])
     pq.write_table(pa.table({"day": days, "price": prices, "y": [1.0, 2, 3]}), "t.parquet")
-    found = scan(open_source(open_table("t.parquet"), "y"), task="regression").columns
+    found = scan(open_source(open_table("t.parquet"), "y"), Inquiry("regression")).columns
     assert (found["day"].maximum, found["day"].n_missing) == (1_577_923_200_000, 1)
     assert (found["price"].maximum, found["price"].n_missing) == (2.5, 1)
 
@@ -293,4 +293,4 @@ def test_parquet_files_of_unlike_columns_are_an_error_when_read(here, frame):
     frame.rename(columns={"b": "c"}).to_parquet("t/2.parquet")
     source = open_source(open_table("t"), "a")
     with pytest.raises(SchemaError, match=r"(?s)partition 1 of the training table cannot be read.*same columns.*'b'"):
-        scan(source, task="regression")
+        scan(source, Inquiry("regression"))

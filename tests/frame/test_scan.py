@@ -17,7 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.scan import FAN_IN, Levels, Moments, Nothing, Numbers, check_target, merged, scan, scan_partition
+from dask_dl.frame.encoder import usable_predictors
+from dask_dl.frame.scan import (
+    FAN_IN,
+    Inquiry,
+    Levels,
+    Moments,
+    Nothing,
+    Numbers,
+    check_target,
+    merged,
+    scan,
+    scan_partition,
+)
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 
 exact = settings(derandomize=True, database=None, deadline=None)
@@ -31,7 +43,7 @@ def source_of(*parts, **roles):
 
 def scan_column(*parts):
     """What the scan finds in one column that is cut into `parts`."""
-    return scan(source_of(*(pd.DataFrame({"x": part}) for part in parts)), task="regression").columns["x"]
+    return scan(source_of(*(pd.DataFrame({"x": part}) for part in parts)), Inquiry("regression")).columns["x"]
 
 
 def cut(frame, edges):
@@ -68,7 +80,7 @@ def test_moments_are_those_of_numpy_whatever_the_cut(n, seed, edges, shift, scal
     values[:2], weights[:2] = (shift, shift + scale), 1  # at least two rows count, and they differ
     frame = pd.DataFrame({"x": values, "w": weights})
 
-    found = scan(source_of(*cut(frame, np.minimum(edges, n).tolist()), weight="w"), task="regression").columns["x"]
+    found = scan(source_of(*cut(frame, np.minimum(edges, n).tolist()), weight="w"), Inquiry("regression")).columns["x"]
 
     for moments, w in [(found.plain, np.ones(n)), (found.weighted, weights)]:
         used = (w > 0) & ~np.isnan(values)
@@ -150,7 +162,7 @@ def frame():
 
 def test_one_partition_or_seven_give_the_same(frame):
     one, seven = (
-        scan(source_of(*cut(frame, edges), target="y", weight="w"), task="classification")
+        scan(source_of(*cut(frame, edges), target="y", weight="w"), Inquiry("classification"))
         for edges in ([], [1, 100, 101, 350, 600, 699])
     )
     assert one.rows == (700,)
@@ -172,7 +184,7 @@ def test_one_partition_or_seven_give_the_same(frame):
 
 def test_partitions_are_merged_in_their_order(frame):
     parts = cut(frame, [10, 300, 301])
-    found = scan(source_of(*parts, target="y", weight="w"), task="classification").columns["number"]
+    found = scan(source_of(*parts, target="y", weight="w"), Inquiry("classification")).columns["number"]
     each = [Moments.of(part["number"].to_numpy()[None], None)[0] for part in parts]
     assert found.plain == each[0].merge(each[1]).merge(each[2].merge(each[3]))  # to the last bit
 
@@ -183,10 +195,10 @@ def test_a_tree_of_tasks_gives_the_bits_of_one_pass(n):
     table = source_of(
         *(pd.DataFrame({"x": random.normal(size=3), "t": random.choice(list("abcd"), 3)}) for _ in range(n))
     )
-    parts = [scan_partition(table.read(k), table.schema, k, "regression") for k in range(n)]
+    parts = [scan_partition(table.read(k), table.schema, k, Inquiry("regression")) for k in range(n)]
     while len(parts) > 1:
         parts = [merged(parts[k : k + FAN_IN], table.schema) for k in range(0, len(parts), FAN_IN)]
-    whole = scan(table, task="regression")
+    whole = scan(table, Inquiry("regression"))
     assert parts == [whole] and list(parts[0].columns["t"].counts) == list(whole.columns["t"].counts)
 
 
@@ -199,7 +211,7 @@ def test_one_partition_is_alive_at_a_time(frame):
         alive.append(weakref.ref(part))
         return part
 
-    scan(Source(Schema(("x", "t"), {}, "the table"), 5, read), task="regression")
+    scan(Source(Schema(("x", "t"), {}, "the table"), 5, read), Inquiry("regression"))
     assert len(alive) == 5
 
 
@@ -207,7 +219,7 @@ def test_every_partition_is_read_once_and_told_of():
     reads, told = [], []
     parts = [pd.DataFrame({"x": [1.0, 2.0]})] * 3
     source = Source(Schema(("x",), {}, "the table"), 3, lambda k: reads.append(k) or parts[k])
-    found = scan(source, task="regression", progress=lambda done, of: told.append((done, of)))
+    found = scan(source, Inquiry("regression"), progress=lambda done, of: told.append((done, of)))
     assert reads == [0, 1, 2]
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert found.rows == (2, 2, 2)
@@ -215,7 +227,7 @@ def test_every_partition_is_read_once_and_told_of():
 
 def test_size_of_the_largest_partition_counts_texts():
     short, long = (pd.DataFrame({"t": pd.Series([text] * 100, dtype=object)}) for text in ("a", "a" * 1000))
-    assert scan(source_of(short, long), task="regression").largest_partition > 100_000
+    assert scan(source_of(short, long), Inquiry("regression")).largest_partition > 100_000
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -223,22 +235,22 @@ def test_size_of_the_largest_partition_counts_texts():
 def test_empty_partitions_change_nothing(frame, at, dtype):
     parts = cut(frame, [300])
     empty = frame.iloc[:0] if dtype == "as it was" else pd.DataFrame(columns=frame.columns, dtype=dtype)
-    full = scan(source_of(*parts, target="y", weight="w"), task="classification")
+    full = scan(source_of(*parts, target="y", weight="w"), Inquiry("classification"))
     with_gap = [*parts[:at], empty, *parts[at:]]
-    gap = scan(source_of(*with_gap, target="y", weight="w"), task="classification")
+    gap = scan(source_of(*with_gap, target="y", weight="w"), Inquiry("classification"))
     assert gap.rows == tuple(len(part) for part in with_gap)
-    assert (gap.columns, gap.classes, gap.n_used, gap.weight_sum) == (
+    assert (gap.columns, gap.classes, gap.n_used, gap.tally.weight) == (
         full.columns,
         full.classes,
         full.n_used,
-        full.weight_sum,
+        full.tally.weight,
     )
 
 
 @pytest.mark.parametrize("n_partitions", [1, 3])
 def test_a_table_without_rows_is_refused(frame, n_partitions):
     with pytest.raises(SchemaError, match="the table has no rows"):
-        scan(source_of(*[frame.iloc[:0]] * n_partitions, target="y"), task="classification")
+        scan(source_of(*[frame.iloc[:0]] * n_partitions, target="y"), Inquiry("classification"))
 
 
 # ---- columns ------------------------------------------------------------------------------------------------------------
@@ -389,7 +401,7 @@ def test_a_partition_without_values_takes_the_kind_of_the_others(kind):
 
 
 def test_columns_keep_the_order_of_the_table(frame):
-    assert list(scan(source_of(frame, target="y", weight="w"), task="classification").columns) == [
+    assert list(scan(source_of(frame, target="y", weight="w"), Inquiry("classification")).columns) == [
         "number",
         "integer",
         "text",
@@ -399,7 +411,7 @@ def test_columns_keep_the_order_of_the_table(frame):
 
 def test_many_columns_are_taken_in_chunks():
     values = np.random.default_rng(0).normal(size=(5, 150))
-    found = scan(source_of(pd.DataFrame(values).rename(columns=str)), task="regression").columns
+    found = scan(source_of(pd.DataFrame(values).rename(columns=str)), Inquiry("regression")).columns
     assert [column.plain.mean for column in found.values()] == pytest.approx(values.mean(axis=0).tolist())
 
 
@@ -426,8 +438,8 @@ def roles_table(**columns):
 
 
 def test_rows_without_target_or_weight_are_not_used():
-    found = scan(roles_table(y=[1.0, np.nan, 3, 5], w=[2.0, 3, 0, 4]), task="regression")
-    assert (found.n_rows, found.n_used, found.weight_sum, found.mean_weight) == (4, 2, 6, 3)
+    found = scan(roles_table(y=[1.0, np.nan, 3, 5], w=[2.0, 3, 0, 4]), Inquiry("regression"))
+    assert (found.n_rows, found.n_used, found.tally.weight, found.mean_weight) == (4, 2, 6, 3)
     assert (found.target.n, found.target.mean) == (2, (2 * 1 + 4 * 5) / 6)
     assert found.columns["x"].weighted.weight == 9  # a row without target still tells about its columns
 
@@ -444,13 +456,13 @@ def test_rows_without_target_or_weight_are_not_used():
     ],
 )
 def test_classes_are_counted_as_python_values(labels, classes):
-    found = scan(roles_table(y=labels), task="classification")
+    found = scan(roles_table(y=labels), Inquiry("classification"))
     assert dict(found.classes) == classes
     assert {type(label) for label in found.classes} <= {str, int, float, bool}
 
 
 def test_classes_of_weight_zero_do_not_exist():
-    found = scan(roles_table(y=["a", "b", "c", "a"], w=[1.0, 1, 0, 1]), task="classification")
+    found = scan(roles_table(y=["a", "b", "c", "a"], w=[1.0, 1, 0, 1]), Inquiry("classification"))
     assert dict(found.classes) == {"a": 2, "b": 1}
 
 
@@ -468,7 +480,7 @@ def test_classes_of_weight_zero_do_not_exist():
 )
 def test_faults_of_the_roles_name_column_and_partition(columns, message):
     with pytest.raises(SchemaError, match=message):
-        scan(roles_table(**columns), task="regression")
+        scan(roles_table(**columns), Inquiry("regression"))
 
 
 @pytest.mark.parametrize(
@@ -487,7 +499,7 @@ def test_faults_of_the_roles_name_column_and_partition(columns, message):
 def test_a_target_without_anything_to_learn_is_refused(task, columns, message):
     source = roles_table(**columns)
     with pytest.raises(SchemaError, match=message):
-        check_target(scan(source, task=task), source, task)
+        check_target(scan(source, Inquiry(task)), source, Inquiry(task))
 
 
 # ---- JSON ---------------------------------------------------------------------------------------------------------------
@@ -495,10 +507,57 @@ def test_a_target_without_anything_to_learn_is_refused(task, columns, message):
 
 def test_the_result_is_json(frame):
     frame["gone"] = None
-    found = scan(source_of(*cut(frame, [300]), target="y", weight="w"), task="classification")
+    found = scan(source_of(*cut(frame, [300]), target="y", weight="w"), Inquiry("classification"))
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert document["rows"] == [300, 400]
     assert document["columns"]["text"]["counts"] == found.columns["text"].counts
     assert document["columns"]["number"]["plain"]["mean"] == found.columns["number"].plain.mean
     assert document["columns"]["gone"] == {"n_missing": 700}
-    assert sorted(document["classes"]) == [["no", found.classes["no"]], ["yes", found.classes["yes"]]]
+    assert sorted(document["tally"]["classes"]) == [["no", found.classes["no"]], ["yes", found.classes["yes"]]]
+
+
+@st.composite
+def tables_with_gaps(draw):
+    """Columns of few values with gaps, some of them constant or empty, weights, and a cut into partitions."""
+    n = draw(st.integers(1, 25))
+    value = st.sampled_from([None, 1.0, 2.0, 4.0])
+    frame = {name: draw(st.lists(value, min_size=n, max_size=n)) for name in ("a", "b")}
+    frame["flat"] = draw(st.lists(st.sampled_from([None, 7.0]), min_size=n, max_size=n))
+    frame["word"] = draw(st.lists(st.sampled_from([None, "x", "y"]), min_size=n, max_size=n))
+    frame["y"] = draw(st.lists(st.sampled_from([None, 0.0, 1.0, 3.0]), min_size=n, max_size=n))
+    frame["w"] = draw(st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=n, max_size=n))
+    table = pd.DataFrame(frame).astype(dict.fromkeys(["a", "b", "flat", "y", "w"], float) | {"word": "string"})
+    return table, sorted(draw(st.lists(st.integers(0, n), max_size=3)))
+
+
+@exact
+@given(tables_with_gaps(), st.booleans(), st.booleans())
+def test_skipped_rows_are_those_that_lack_an_input(case, weighted, ignores):
+    # Which columns are inputs is known only at the end of the pass.
+    table, edges = case
+    roles = {"target": "y"} | ({"weight": "w"} if weighted else {})
+    table = table if weighted else table.drop(columns="w")
+    found = scan(source_of(*cut(table, edges), **roles), Inquiry("regression", skips=True))
+    predictors, dropped = usable_predictors(found, ignore_const_cols=ignores)
+    found = found.without(dropped)
+    weights = table["w"] if weighted else pd.Series(1.0, index=table.index)
+    trains = table[predictors].notna().all(axis=1) & table["y"].notna() & (weights > 0)
+    assert (found.n_used, found.tally.weight) == (trains.sum(), weights[trains].sum())
+    assert found.tally.least_target == (table["y"][trains].min() if trains.any() else None)
+    if not trains.any():
+        return
+    here = trains if weighted else table["y"].notna()
+    mean = np.average(table["y"][here], weights=weights[here])
+    assert found.target.mean == pytest.approx(mean)
+    for name in {"a", "b"}.intersection(predictors):
+        rows = trains if weighted else table[name].notna()
+        expected = np.average(table[name][rows], weights=weights[rows])
+        assert found.moments(name).mean == pytest.approx(expected)
+        assert found.moments(name).n == rows.sum()
+
+
+def test_levels_are_limited(monkeypatch):
+    monkeypatch.setattr("dask_dl.frame.scan.MOST_LEVELS", 5)
+    parts = [pd.DataFrame({"id": [f"{k}{n}" for n in range(3)], "y": [0.0, 1, 2]}) for k in range(2)]
+    with pytest.raises(SchemaError, match=r"column 'id' of the table has more than 5 levels"):
+        scan(source_of(*parts, target="y"), Inquiry("regression"))

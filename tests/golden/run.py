@@ -100,7 +100,10 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     requested["overwrite_with_best_model"] = case["params"].get("overwrite_with_best_model", False)
     visits = np.array(case["intended"]["row_order"], np.int64)
     source = open_source(train, case["y"], weight, offset, keep=case["x"])
-    n = int((train[case["y"]].notna() & (train[weight] > 0 if weight else True)).sum())
+    trains = train[case["y"]].notna() & (train[weight] > 0 if weight else True)
+    if requested["missing_values_handling"] == "skip":
+        trains &= train[case["x"]].notna().all(axis=1)
+    n = int(trains.sum())
     requested["epochs"] = len(visits) / n  # the case's own, unless it was cut or rounded
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
@@ -118,15 +121,18 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
             columns = {"predict": estimator.predict(frame).tolist()}
         predictions[f"{name}_predictions"] = columns
     weights, biases = model.topology.unpack(model.flat)
-    numbers = model.encoder.numbers
+    numbers, codes = model.encoder.numbers, model.encoder.codes
+    means = [mean for code in codes for mean in code.means]
     scaled = bool(requested["standardize"])
     return {
         "row_order": visits.tolist(),
         "final_weights": [w.tolist() for w in weights],
         "final_biases": [b.tolist() for b in biases],
-        "normsub": [x.shift for x in numbers] if scaled else None,
-        "normmul": [x.factor for x in numbers] if scaled else None,
-        "input_fill": [x.fill for x in numbers],
+        "normsub": [*(x.shift for x in numbers), *means] if scaled else None,
+        "normmul": [*(x.factor for x in numbers), *(1 / d for code in codes for d in code.deviations)]
+        if scaled
+        else None,
+        "input_fill": [*(x.fill for x in numbers), *means],
         "normrespsub": [model.target.shift] if model.target.is_standardized else None,
         "normrespmul": [model.target.factor] if model.target.is_standardized else None,
         **predictions,
