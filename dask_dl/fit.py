@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from dask_dl.cluster.twin import Twin
 from dask_dl.course import Course, Snapshot
 from dask_dl.distribution import Distribution
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
+from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
 from dask_dl.frame.scan import Inquiry, Scan, check_target
@@ -146,6 +147,7 @@ class _Problem:
     tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
     encoder: Encoder
     target: Target
+    balance: Balance | None
     distribution: Distribution
     topology: Topology
     optimizer: Optimizer
@@ -198,6 +200,9 @@ def _understood(
     distribution = Distribution.of(effective)
     _check_range(found, source, distribution)
     target = Target.fit(found, task=task, standardize=requested["standardize"], link=distribution.link)
+    balance = _balance(found, target, effective) if effective["balance_classes"] else None
+    if balance:
+        target = replace(target, correction=balance.correction(_counts(found, target)))
     if not predictors:
         raise SchemaError(
             f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
@@ -219,7 +224,8 @@ def _understood(
             f"hidden={effective['hidden']} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
             f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer inputs: max_categorical_features limits those of levels."
         )
-    effective["mini_batch_size"] = min(effective["mini_batch_size"], found.n_used)
+    n_least = balance.n_least(_counts(found, target)) if balance else found.n_used
+    effective["mini_batch_size"] = min(effective["mini_batch_size"], n_least)
     optimizer = _optimizer(effective)
     threads = here.choose(topology, optimizer, found.n_used, effective)
     for text in overshoots(threads, optimizer):
@@ -239,9 +245,10 @@ def _understood(
         target,
         topology,
         Identity.settings_of(requested),
+        balance.ratios if balance else (),
     )
     return _Problem(
-        task, tables, encoder, target, distribution, topology, optimizer, effective, seed, threads, identity
+        task, tables, encoder, target, balance, distribution, topology, optimizer, effective, seed, threads, identity
     )
 
 
@@ -272,10 +279,13 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
         skips = name == "training" and effective["missing_values_handling"] == "skip"
         recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, skips=skips)
         n_sample = effective[f"score_{name}_samples"]
-        keeping = Keeping(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder)
+        balance = problem.balance if name == "training" else None
+        keeping = Keeping(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
         n_used = here.load(name, source, scanned, recipe, keeping, storage, progress.reading("encode"))
         if name == "validation":
             _check_validation(n_used, scanned, source)
+        elif n_used == 0:
+            raise ParameterError("balance_classes=True: no row was drawn. Raise max_after_balance_size.")
 
 
 def say_threads(progress: Progress, topology: Topology, threads: Parallelism) -> None:
@@ -393,6 +403,23 @@ LEAST_DELTA = 1e-4
 MOST_PARAMETERS = 100_000_000
 
 
+def _balance(found: Scan, target: Target, e: Mapping[str, Any]) -> Balance:
+    """How often rows of every class are visited. Raises ParameterError."""
+    if not found.tally.has_one_weight:
+        raise ParameterError(
+            "balance_classes=True: rows have weights other than 0 and 1. Leave them out, or multiply those of every class by a "
+            "factor instead."
+        )
+    return Balance.of(
+        _counts(found, target), e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"]
+    )
+
+
+def _counts(found: Scan, target: Target) -> list[int]:
+    """Rows of every class."""
+    return [found.classes[label] for label in target.classes]
+
+
 def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: Progress, here: Place) -> Scan:
     missing = encoder.match(validation.predictors, validation.label)
     if missing:
@@ -499,6 +526,9 @@ def _decided(problem: _Problem, here: Place) -> Decision:
     need = partial(
         memory.estimate,
         n_rows=portion.n_rows,
+        visits_per_row=problem.balance.n_visits(_counts(found, problem.target)) / found.n_rows
+        if problem.balance
+        else 1.0,
         n_validation=portion.n_validation,
         n_samples=round(portion.share * sum(drawn)),
         bytes_per_row=row,

@@ -22,6 +22,8 @@ READING = 6.5
 CHUNKS = 6 * 2**23
 #: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.
 ORDER_PER_ROW = 32
+#: Which visit to its row each one is, as drawn and in order, where rows are visited several times.
+COPIES_PER_VISIT = 24
 #: The order of the rows of a window beside that, while another one is trained.
 ORDER_KEPT = 16
 #: Rows set aside for scoring: a few more than are wanted (`frame.order.is_candidate`), and those that are, brought together.
@@ -132,6 +134,7 @@ def estimate(
     storage: Storage = IN_MEMORY,
     largest_block: int = 0,
     batch: int = 1,
+    visits_per_row: float = 1.0,
 ) -> Memory:
     """Peak of a training in one process.
 
@@ -165,16 +168,19 @@ def estimate(
         Rows of the largest block: what is read again is read whole.
     batch : int
         Rows of a mini-batch.
+    visits_per_row : float
+        Visits of an epoch to a row of the training table, on average.
     """
+    per_row = visits_per_row * (ORDER_PER_ROW + (COPIES_PER_VISIT if visits_per_row != 1 else 0))
     n_bytes = n_rows * bytes_per_row
     slices = 2 * min(rows_of_slice(bytes_per_row, batch), n_rows) * bytes_per_row
     if storage.mode == "memory":
-        blocks, order = n_bytes + n_validation * bytes_per_row, n_rows * ORDER_PER_ROW + slices
+        blocks, order = n_bytes + n_validation * bytes_per_row, int(n_rows * per_row) + slices
     else:
         least = largest_block if storage.mode == "stream" else 0
         n_window = min(n_rows, max(storage.window // bytes_per_row, least))
         blocks = min(2 * n_window, n_rows) * bytes_per_row + (n_rows + n_validation) // 8
-        order = n_window * (ORDER_PER_ROW + ORDER_KEPT) + slices
+        order = int(n_window * (per_row + visits_per_row * ORDER_KEPT)) + slices
     return Memory(
         blocks=blocks,
         order=order,

@@ -78,7 +78,9 @@ class Model:
         shifts = (
             nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
         )
-        return predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts))
+        return self.target.probabilities(
+            predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts))
+        )
 
     def labels(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
         """The most probable class of every row, the first of equals, in its original type."""

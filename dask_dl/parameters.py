@@ -384,11 +384,11 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("keep_cross_validation_fold_assignment", _FLAG, False, "n/a", (), "Keep the fold of every row."),
     )),
     ("Class balance", "constructor", (
-        ("balance_classes", _FLAG, False, "ignored", (),
+        ("balance_classes", _FLAG, False, "ignored", "all",
          "Train on rows resampled to balance the classes; predicted probabilities are corrected back."),
-        ("class_sampling_factors", _list_of(_AMOUNT), None, "ignored", (),
+        ("class_sampling_factors", _list_of(_AMOUNT), None, "ignored", "all",
          "Sampling ratio of each class, in the order of `classes_`; None balances them."),
-        ("max_after_balance_size", _real(ends="()"), 5.0, "ignored", (),
+        ("max_after_balance_size", _real(ends="()"), 5.0, "ignored", "all",
          "Largest number of balanced training rows, relative to the original ones."),
     )),
     ("Parallel work", "constructor", (

@@ -41,6 +41,7 @@ class Identity:
     target: Target
     topology: Topology
     settings: dict[str, Any]  #: parameters that a restart must not change
+    balance: tuple[float, ...] = ()  #: visits per row of every class, where classes are balanced
 
     @classmethod
     def settings_of(cls, requested: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,6 +66,7 @@ class Identity:
             "target": plain(self.target.to_json()),
             "topology": plain({k: v for k, v in asdict(self.topology).items() if k != "dropout"}),  # which may change
             "settings": self.settings,
+            "balance": list(self.balance),
         }
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
@@ -87,8 +89,9 @@ class Identity:
                 found.append(f"{name}: {_short(saved[key])}, now {_short(mine[key])}")
         if not found:
             found += _unlike("columns", plain(Encoder.from_json(saved["encoder"]).to_json()), mine["encoder"])
-            found += _unlike("target", saved["target"], mine["target"])
+            found += _unlike("target", plain(Target.from_json(saved["target"]).to_json()), mine["target"])
             found += _unlike("network", saved["topology"], mine["topology"])
+            found += _unlike("visits per row of a class", saved.get("balance", []), mine["balance"])
         return found
 
 

@@ -205,6 +205,31 @@ def test_classes_with_validation_and_weights(tmp_path):
     assert resumed.history_["validation_logloss"].iloc[-1] == whole.history_["validation_logloss"].iloc[-1]
 
 
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+def test_balanced_classes_go_on_as_they_were_drawn(tmp_path, storage):
+    table = make_table()
+    table = table.assign(y=np.where(table["y"] > 2, "high", "low"))
+    given = SETTINGS | {"n_jobs": 1, "epochs": 6, "balance_classes": True, "categorical_encoding": "sort_by_response"}
+    given |= {
+        "activation": "tanh_with_dropout",
+        "storage": storage,
+        "max_after_balance_size": 1.3,
+        "random_state": None,
+    }
+
+    def train(resume=False, until=None, **more):
+        model = DeepLearningClassifier(**given | more, checkpoint_dir=str(tmp_path), checkpoint_interval=0.0)
+        stop = [lambda record: record["iterations"] >= until] if until else None
+        return model.fit(table, "y", callbacks=stop, resume=resume)
+
+    seed = train(until=2).parameters_["random_state"]
+    resumed = train(resume=True)
+    whole = DeepLearningClassifier(**given | {"random_state": seed}).fit(table, "y")
+    np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
+    with pytest.raises(SchemaError, match="visits per row of a class"):
+        train(resume=True, max_after_balance_size=1.5)
+
+
 def make_other(table):
     return table.sample(frac=0.5, random_state=0)
 

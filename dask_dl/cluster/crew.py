@@ -290,7 +290,7 @@ class Crew:
         ):
             return
         strengths = self.strengths()
-        rows = {worker: table.n_used_of(worker) for worker in strengths}
+        rows = {worker: table.n_visits_of(worker) for worker in strengths}
         longest = max(rows[worker] / strengths[worker] for worker in strengths)
         if longest > WORTH_MOVING * sum(rows.values()) / sum(strengths.values()):
             self._is_level, self._moved_at = False, now
@@ -340,14 +340,14 @@ class Crew:
         taken: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in self.taking_part:
-                taken.setdefault(worker, []).extend((name, k) for k in held.n_used)
+                taken.setdefault(worker, []).extend((name, k) for k in held.n_visits)
         calls = {worker: Call(residence.take_over, (self.job, blocks)) for worker, blocks in taken.items()}
         done, failed = self.work.run("move", calls)
         given: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in done:
                 self.tables[name].settle(held)
-                for other, blocks in self.tables[name].give_up({worker: held.n_used}).items():
+                for other, blocks in self.tables[name].give_up({worker: held.n_visits}).items():
                     given.setdefault(other, []).extend((name, k) for k in blocks)
         calls = {worker: Call(residence.give_up, (self.job, blocks)) for worker, blocks in given.items()}
         self.lose(failed | self.work.run("move", calls)[1], "did not answer")

@@ -229,7 +229,7 @@ class Cluster:
         self.work.sweep()
         if table == "training":
             self._report_idle(new, source)
-        return sum(new.n_used.values())
+        return sum(new.n_visits.values())
 
     def _report_idle(self, table: Table, source: Source) -> None:
         """Workers may have nothing to do, and their user should know."""
@@ -267,7 +267,7 @@ class Cluster:
         for name, table in self.crew.tables.items():
             keys = np.concatenate(self._drawn(name))
             self._cuts[name] = cut_of(keys, table.keeping.n_sample)
-        self.n_rows = sum(self.crew.tables["training"].n_used.values())
+        self.n_rows = sum(self.crew.tables["training"].n_visits.values())
         self.restore(flat, states, n_seen, n_halvings)
 
     def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
@@ -339,7 +339,7 @@ class Cluster:
     def _shares(self, table: Table, workers: Sequence[str]) -> list[int]:
         """By what a round is divided: the rows that workers have or, where all have all, how fast they are."""
         if table.spread != "replicated" or not self._by_clock:
-            return [table.n_used_of(worker) for worker in workers]
+            return [table.n_visits_of(worker) for worker in workers]
         strengths = self.crew.strengths()
         most = max(strengths[worker] for worker in workers)
         return [max(1, round(1000 * strengths[worker] / most)) for worker in workers]

@@ -94,7 +94,7 @@ class Place(Protocol):
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Encode the table of that name; returns how many of its rows count. Raises StorageError."""
+        """Encode the table of that name; returns how many visits an epoch makes: to rows that count. Raises StorageError."""
 
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""

@@ -198,7 +198,7 @@ class Held(NamedTuple):
     """Blocks that a worker has encoded."""
 
     address: str
-    n_used: dict[int, int]  #: block -> rows that count
+    n_visits: dict[int, int]  #: block -> visits of an epoch to its rows
 
 
 def encode(part: pd.DataFrame, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
@@ -246,7 +246,7 @@ def keep(
             if station is not home.station:
                 raise GoneError(f"{home.address} was taken for lost while it read.")
             station.put(wanted.table, shelved)
-    return Held(home.address, {k: block.n_used for k, block in shelved.items()})
+    return Held(home.address, {k: block.n_visits for k, block in shelved.items()})
 
 
 def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:

@@ -299,7 +299,7 @@ class Station:
         if not len(truth):
             return None
         if setup.target.classes:
-            return metrics.classification(truth.astype(np.int64), outputs, weights)
+            return metrics.classification(truth.astype(np.int64), setup.target.probabilities(outputs), weights)
         predicted = setup.target.decode(outputs[:, 0])
         return metrics.regression(setup.target.raw(truth), predicted, weights, setup.distribution)
 

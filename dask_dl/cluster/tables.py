@@ -100,7 +100,7 @@ class Table:
     ) -> None:
         self.name, self.spread, self.pieces = name, spread, pieces
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
-        self.n_used: dict[int, int] = {}  #: block -> rows that count, once it was encoded
+        self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
         self.term = term
         self._work, self._source, self._found, self._recipe = work, source, found, recipe
         self.keeping, self._storage = keeping, storage
@@ -112,7 +112,7 @@ class Table:
         """Those with rows that count, all of them where all have all, by their first block."""
         n_least = len(self.pieces) if self.spread == "replicated" else 1
         first = {
-            worker: min((k for k in blocks if self.n_used[k]), default=None)
+            worker: min((k for k in blocks if self.n_visits[k]), default=None)
             for worker, blocks in self.held.items()
             if len(blocks) >= n_least
         }
@@ -122,9 +122,9 @@ class Table:
         """Those among whom every row is once."""
         return self.workers()[:1] if self.spread == "replicated" else self.workers()
 
-    def n_used_of(self, worker: str) -> int:
-        """Rows of a worker that count."""
-        return sum(self.n_used[k] for k in self.held.get(worker, ()))
+    def n_visits_of(self, worker: str) -> int:
+        """Visits of an epoch to the rows of a worker."""
+        return sum(self.n_visits[k] for k in self.held.get(worker, ()))
 
     def mark(self, worker: str) -> int:
         """By which the worker sees whether it has the blocks that it should have."""
@@ -143,7 +143,7 @@ class Table:
         return everything.difference(*self.held.values())
 
     def _rows(self) -> dict[int, int]:
-        return {k: self.n_used.get(k, piece.n) for k, piece in enumerate(self.pieces)}
+        return {k: self.n_visits.get(k, piece.n) for k, piece in enumerate(self.pieces)}
 
     def wanted(self, strengths: Mapping[str, float]) -> dict[str, set[int]]:
         """The blocks that every worker had better have and has not: rows by strength, on as few ways as that allows."""
@@ -229,8 +229,8 @@ class Table:
 
     def settle(self, answer: Held) -> None:
         """Note who holds blocks."""
-        self.held.setdefault(answer.address, set()).update(answer.n_used)
-        self.n_used |= answer.n_used
+        self.held.setdefault(answer.address, set()).update(answer.n_visits)
+        self.n_visits |= answer.n_visits
 
     def give_up(self, taken: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
         """Blocks that others have now, of workers that need not have them any more."""

@@ -105,11 +105,11 @@ class Twin:
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Encode a table; returns how many of its rows count."""
+        """Encode a table; returns how many visits an epoch makes."""
         store = self.station.open(table, np.cumsum([0, *found.rows], dtype=np.int64), keeping, storage)
         encode_blocks(store, source, found, recipe, progress)
         self.station.cut(table, cut_of(drawn_keys(store), keeping.n_sample))
-        return store.n_used
+        return store.n_visits
 
     def budget(self, source: Source) -> Budget:
         """What this process may use of the machine."""
@@ -143,7 +143,7 @@ class Twin:
         """Begin, or go on, with these weights."""
         self.replica = self.station.start(setup, flat, states, n_seen, self.threads, on_change)
         self.replica.optimizer = setup.optimizer._replace(scale=0.5**n_halvings)
-        self.n_rows = self.station.tables["training"].n_used
+        self.n_rows = self.station.visits.n_rows
 
     def compile(self) -> None:
         """Get the kernels ready, so that no round waits for the compiler."""

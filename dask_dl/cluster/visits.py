@@ -8,8 +8,8 @@ import numpy as np
 
 from dask_dl import memory
 from dask_dl.cluster.windows import Windows
-from dask_dl.frame.blocks import gather, used_rows
-from dask_dl.frame.order import keys_of, visiting_order
+from dask_dl.frame.blocks import gather, visited_rows
+from dask_dl.frame.order import apart, copies_of, keys_of, visiting_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ class Visits:
         kept: NDArray[np.uint8] | None = None,
         batch: int = 1,
     ) -> None:
-        self.n_rows = store.n_used
+        self.n_rows = len(order(0)) if order else store.n_visits
         self._seed, self._drops, self._kept = seed, drops, kept
         self._per_slice = memory.rows_of_slice(store.row_bytes, batch)
         self._source: _Source = (
@@ -75,7 +75,8 @@ class Visits:
             rows = window.take(place - lo, end - lo)
             if self._drops:
                 key = keys_of(window.numbers(place - lo, end - lo), self._seed, f"dropout {epoch}")
-                rows = rows._replace(key=key)
+                copies = window.copies(place - lo, end - lo)
+                rows = rows._replace(key=key if copies is None else apart(key, copies))
             if self._kept is not None:
                 rows = rows._replace(kept=self._kept[start : start + rows.n])
             yield rows
@@ -91,6 +92,8 @@ class _Rows(Protocol):
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]: ...
 
+    def copies(self, lo: int, hi: int) -> NDArray[np.int64] | None: ...
+
 
 class _Source(Protocol):
     def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]: ...
@@ -104,22 +107,38 @@ class _InMemory:
     def __init__(
         self, store: Blocks, seed: int, *, shuffle: bool, order: Callable[[int], NDArray[np.int64]] | None
     ) -> None:
-        self._store = store
-        rows = used_rows(store)
-        self._order = order or (lambda epoch: visiting_order(rows, seed, epoch) if shuffle else rows)
-        self._epoch, self._visits = -1, rows
+        self._store, self._seed, self._shuffle = store, seed, shuffle
+        self._rows = np.zeros(0, np.int64) if order else visited_rows(store)
+        self._again = copies_of(self._rows)
+        self._order = order
+        self._epoch, self._visits, self._copies = -1, self._rows, self._again
 
     def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]:  # noqa: ARG002  # as `Windows`
         if epoch != self._epoch:
             self._visits = np.zeros(0, np.int64)  # the last epoch's order makes room for the next one's
-            self._epoch, self._visits = epoch, self._order(epoch)
+            self._copies = None
+            self._turn_to(epoch)
         return self, 0, len(self._visits)
+
+    def _turn_to(self, epoch: int) -> None:
+        self._epoch = epoch
+        if self._order is not None:
+            self._visits = self._order(epoch)
+        elif self._shuffle:
+            places = visiting_places(self._rows, self._seed, epoch)
+            self._visits = self._rows[places]
+            self._copies = None if self._again is None else self._again[places]
+        else:
+            self._visits, self._copies = self._rows, self._again
 
     def take(self, lo: int, hi: int) -> Rows:
         return gather(self._store, self._visits[lo:hi])
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
         return self._visits[lo:hi]
+
+    def copies(self, lo: int, hi: int) -> NDArray[np.int64] | None:
+        return None if self._copies is None else self._copies[lo:hi]
 
     def close(self, *, waits: bool) -> None:
         pass

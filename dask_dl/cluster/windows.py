@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.errors import StorageError
-from dask_dl.frame.order import visiting_places, windows
+from dask_dl.frame.order import copies_of, visiting_places, windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ class _Segments(NamedTuple):
     block: NDArray[np.int64]
     lo: NDArray[np.int64]  #: first row inside the block
     n: NDArray[np.int64]
-    n_used: NDArray[np.int64]
+    n_visits: NDArray[np.int64]  #: of an epoch
     start: NDArray[np.int64]  #: first row of the table
 
 
@@ -50,6 +50,7 @@ class Window:
         self.buffer = buffer
         self.segments = np.zeros(0, np.int64)  #: those that the buffer holds
         self.order = np.zeros(0, np.int64)
+        self.again: NDArray[np.int64] | None = None
         self.edges = self.starts = np.zeros(0, np.int64)  #: first row of each segment, in the buffer and in the table
 
     def take(self, lo: int, hi: int) -> Rows:
@@ -61,6 +62,10 @@ class Window:
         places = self.order[lo:hi]
         segments = np.searchsorted(self.edges, places, side="right") - 1
         return self.starts[segments] + (places - self.edges[segments])
+
+    def copies(self, lo: int, hi: int) -> NDArray[np.int64] | None:
+        """How often each of them was there before, in the order of the table; None where no row is visited twice."""
+        return None if self.again is None else self.again[lo:hi]
 
 
 class Windows:
@@ -114,7 +119,7 @@ class Windows:
                 dealt = windows(starts, self.n_windows, self._seed, epoch)
             else:
                 dealt = np.array_split(np.arange(len(starts)), self.n_windows)
-            counts = [int(self._segments.n_used[segments].sum()) for segments in dealt]
+            counts = [int(self._segments.n_visits[segments].sum()) for segments in dealt]
             self._epochs[epoch] = _Epoch(dealt, np.cumsum([0, *counts], dtype=np.int64))
         return self._epochs[epoch]
 
@@ -157,10 +162,13 @@ class Windows:
             used.append(self._store.used(block, lo, lo + n))
         window.starts = self._segments.start[wanted]
         window.edges = np.cumsum(self._segments.n[wanted]) - self._segments.n[wanted]
-        places = np.flatnonzero(np.concatenate(used))
+        whole = np.concatenate(numbers)
+        places = self._store.visited(window.buffer.target, whole, np.concatenate(used))
+        again = copies_of(places)
         if self._shuffle:
-            places = places[visiting_places(np.concatenate(numbers)[places], self._seed, epoch)]
-        window.order = places
+            order = visiting_places(whole[places], self._seed, epoch)
+            places, again = places[order], None if again is None else again[order]
+        window.order, window.again = places, again
 
     def _fill(self, buffer: Rows, segments: NDArray[np.int64]) -> None:
         at = 0
@@ -177,9 +185,8 @@ def _segments_of(store: Blocks) -> _Segments:
     for k in store.numbers:
         block = store.blocks[k]
         step = store.shelf.n_together(block.handle, block.n)
-        for lo in range(0, block.n, step):
-            n = min(step, block.n - lo)
-            found.append((k, lo, n, int(store.used(k, lo, lo + n).sum()), int(store.starts[k]) + lo))
+        for lo, n_visits in zip(range(0, block.n, step), block.visits.tolist(), strict=True):
+            found.append((k, lo, min(step, block.n - lo), n_visits, int(store.starts[k]) + lo))
     return _Segments(*np.array(found, np.int64).T)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from dask_dl.frame.balance import Balance
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.shelves import Shelf
@@ -43,6 +44,7 @@ class Keeping(NamedTuple):
     n_sample: int = 0  #: so many; 0: all, and none are set aside
     n_all: int = 0  #: rows of the table that count, by its scan
     has_digest: bool = False  #: whether to take checksums
+    balance: Balance | None = None  #: how often rows are visited; None: once in an epoch
 
 
 NOTHING = Keeping()
@@ -54,9 +56,15 @@ class Block(NamedTuple):
     handle: Any  #: by which its shelf finds it
     n: int
     n_used: int  #: rows that count
+    visits: NDArray[np.int64]  #: of an epoch, by units that are read together
     used: NDArray[np.uint8] | None  #: a bit for each row, whether it counts; None: all do
     drawn: tuple[NDArray[np.int64], Rows] | None  #: numbers and copies of rows that may be scored on
     digest: list[int] | None
+
+    @property
+    def n_visits(self) -> int:
+        """Of an epoch."""
+        return int(self.visits.sum())
 
 
 class Blocks:
@@ -88,6 +96,18 @@ class Blocks:
         return sum(block.n_used for block in self.blocks.values())
 
     @property
+    def n_visits(self) -> int:
+        """Visits of an epoch to the rows that are here."""
+        return sum(block.n_visits for block in self.blocks.values())
+
+    def visited(
+        self, targets: NDArray[np.float32], numbers: NDArray[np.int64], used: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Places of the rows that an epoch visits, each as often as it does, ascending, of rows with these numbers."""
+        places, balance = np.flatnonzero(used), self.keeping.balance
+        return places if balance is None else np.repeat(places, balance.visits(targets[places], numbers[places]))
+
+    @property
     def sets_aside(self) -> bool:
         """Whether rows to score on are set aside; else all of them are scored on."""
         return 0 < self.keeping.n_sample < self.keeping.n_all
@@ -109,9 +129,12 @@ class Blocks:
             places = np.flatnonzero(used & is_candidate(keys, keeping.n_sample, keeping.n_all))
             drawn = numbers[places], rows.take(places)
         n_used = int(np.count_nonzero(used))
+        handle = self.shelf.put(rows, again)
+        step = self.shelf.n_together(handle, rows.n)
+        visits = np.bincount(self.visited(rows.target, numbers, used) // step, minlength=-(-rows.n // step))
         digest = [_checksum(part, numbers) for part in rows[:N_STORED]] if keeping.has_digest else None
         bits = None if n_used == rows.n else np.packbits(used)
-        return Block(self.shelf.put(rows, again), rows.n, n_used, bits, drawn, digest)
+        return Block(handle, rows.n, n_used, visits, bits, drawn, digest)
 
     def put(self, k: int, block: Block) -> None:
         """Block k belongs to these from now on."""
@@ -256,10 +279,14 @@ def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows
     return Rows(dense, active, goal, weight, offset)
 
 
-def used_rows(store: Blocks) -> NDArray[np.int64]:
-    """Global numbers, ascending, of the rows that are here and count: those with a weight above 0."""
-    rows = [np.flatnonzero(store.used(k)) + store.starts[k] for k in store.numbers]
-    return np.concatenate([np.zeros(0, np.int64), *rows])
+def visited_rows(store: Blocks) -> NDArray[np.int64]:
+    """Global numbers, ascending, of the rows that an epoch visits, as often as it does, of blocks in memory."""
+    visits = [np.zeros(0, np.int64)]
+    for k in store.numbers:
+        block = store.blocks[k]
+        numbers = np.arange(store.starts[k], store.starts[k] + block.n)
+        visits.append(numbers[store.visited(block.handle.target, numbers, store.used(k))])
+    return np.concatenate(visits)
 
 
 def gather(store: Blocks, rows: NDArray[np.int64]) -> Rows:

@@ -15,13 +15,28 @@ if TYPE_CHECKING:
 
 
 def visiting_order(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """A fresh random permutation of `rows` for every epoch."""
+    """A fresh random permutation of `rows`, which ascend, for every epoch."""
     return rows[visiting_places(rows, seed, epoch)]
 
 
 def visiting_places(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.intp]:
-    """The same, as places in `rows`."""
-    return np.argsort(keys_of(rows, seed, f"epoch {epoch}"), kind="stable")
+    """The same, as places in `rows`; of a row that is listed several times each has a place of its own."""
+    again = copies_of(rows)
+    keys = keys_of(rows, seed, f"epoch {epoch}")
+    return np.argsort(keys if again is None else apart(keys, again), kind="stable")
+
+
+def copies_of(rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """How often each entry's row was listed before it; None where none is listed twice. `rows` ascend."""
+    if not (rows[1:] == rows[:-1]).any():
+        return None
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    return np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+
+
+def apart(keys: NDArray[np.uint64], copies: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Keys that differ between the copies of a row; those of first ones stay."""
+    return np.where(copies > 0, mixed(copies, keys), keys)
 
 
 def windows(starts: NDArray[np.int64], n_windows: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

@@ -166,6 +166,7 @@ class Tally:
 
     n: int = 0
     weight: float = 0.0
+    has_one_weight: bool = True  #: whether all weights are 1
     target: Moments = field(default_factory=Moments)  #: nothing for classes
     classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows; nothing for numbers
     is_binary: bool = True  #: whether a numeric target holds nothing but 0 and 1
@@ -181,6 +182,7 @@ class Tally:
         return Tally(
             self.n + other.n,
             self.weight + other.weight,
+            self.has_one_weight and other.has_one_weight,
             self.target.merge(other.target),
             _added(self.classes, other.classes),
             self.is_binary and other.is_binary,
@@ -469,7 +471,8 @@ class _Response(NamedTuple):
             else self._by_level(codes[rows], texts, weights[rows], rows)
             for name, (codes, texts) in levels.items()
         }
-        return Tally(int(rows.sum()), total, target, classes, is_binary, least, {}, summed)
+        one = self.weights is None or bool((weights[rows] == 1).all())
+        return Tally(int(rows.sum()), total, one, target, classes, is_binary, least, {}, summed)
 
     def _by_level(
         self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.bool_]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class Target:
     factor: float = 1.0  #: 1 / standard deviation of training
     is_standardized: bool = False
     link: str = "identity"  #: `log`: the network's output is the logarithm of the number
+    correction: tuple[float, ...] = ()  #: of probabilities, where classes were balanced: a factor for each class
 
     @classmethod
     def fit(cls, found: Scan, *, task: str, standardize: bool, link: str = "identity") -> Target:
@@ -61,6 +63,14 @@ class Target:
                 return np.minimum(np.exp(outputs.astype(np.float64)), MOST)
         return self.raw(outputs)
 
+    def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's outputs, with probabilities as they are where classes are not balanced (section 8, item 6)."""
+        if not self.correction:
+            return outputs
+        corrected: NDArray[np.float32] = outputs * np.array(self.correction, np.float32)
+        corrected /= corrected.sum(axis=1, keepdims=True)
+        return corrected
+
     def raw(self, targets: NDArray[np.floating]) -> NDArray[np.float64]:
         """Encoded targets in their unit: `encode` undone."""
         return targets.astype(np.float64) / self.factor + self.shift
@@ -79,6 +89,7 @@ class Target:
             "factor": self.factor,
             "is_standardized": self.is_standardized,
             "link": self.link,
+            "correction": list(self.correction),
         }
 
     @classmethod
@@ -95,7 +106,10 @@ class Target:
         if link not in {"identity", "log"}:
             raise ArchiveError(f"a target with the unknown link {link!r}")
         numbers = float(document["shift"]), float(document["factor"]), bool(document["is_standardized"])
-        return cls(classes, *numbers, link)
+        correction = tuple(map(float, document.get("correction", ())))
+        if correction and (len(correction) != len(classes) or not all(0 < c < math.inf for c in correction)):
+            raise ArchiveError("a correction of probabilities that does not fit the classes")
+        return cls(classes, *numbers, link, correction)
 
 
 def sorted_labels(classes: Mapping[Any, int]) -> list[Any]:

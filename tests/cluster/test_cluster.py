@@ -50,9 +50,15 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
         (DeepLearningClassifier, "label", {"overwrite_with_best_model": True, "score_training_samples": 500}),
         (DeepLearningRegressor, "y", {"distribution": "huber", "activation": "maxout_with_dropout"}),
         (DeepLearningClassifier, "label", {"mini_batch_size": 16, "input_dropout_ratio": 0.2, "max_w2": 2.0}),
+        (DeepLearningRegressor, "y", {"missing_values_handling": "skip", "categorical_encoding": "label_encoder"}),
+        (DeepLearningClassifier, "label", {"categorical_encoding": "sort_by_response"}),
+        (DeepLearningClassifier, "label", {"balance_classes": True, "class_sampling_factors": [2.5, 0.3]}),
     ):
         settings = rounds(700) | given
-        parts = {"sample_weight": "w"}
+        is_balanced = "balance_classes" in given
+        parts = {} if is_balanced else {"sample_weight": "w"}
+        if given.get("missing_values_handling") == "skip":
+            table, held = (t.assign(a=t["a"].where(t["a"] > -1.5)) for t in (table, held))
         table_, held_ = (t.drop(columns="label" if y == "y" else "y") for t in (table, held))
         X, Xv = parted(table_), parted(held_, 2)
         here = await asyncio.to_thread(in_process, kind(**settings), X, y, Xv, parts)
@@ -108,7 +114,8 @@ async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
     inner = driver.residence.Station.train
 
     def spy(station, start, stop, on_rows=None):
-        rows = station.visits._source._order(0)[start:stop] if stop <= station.visits.n_rows else []
+        whole, _, _ = station.visits._source.at(0, 0, lambda: None)
+        rows = whole.numbers(start, stop) if stop <= station.visits.n_rows else []
         visited.append(list(rows))
         return inner(station, start, stop, on_rows)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks, gather, used_rows
+from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks, gather, visited_rows
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.order import visiting_order
 from dask_dl.frame.scan import Inquiry, scan
@@ -133,19 +133,19 @@ def test_rows_without_target_get_weight_zero_and_are_not_used():
     weights = np.concatenate([block.weight for block in rows_of(store)])
     assert weights.tolist() == [float(k not in {0, 7, 19}) for k in range(20)]
     assert all(np.isfinite(block.target).all() for block in rows_of(store))
-    assert used_rows(store).tolist() == [k for k in range(20) if k not in {0, 7, 19}]
+    assert visited_rows(store).tolist() == [k for k in range(20) if k not in {0, 7, 19}]
 
 
 def test_rows_of_weight_zero_are_not_used():
     frame = random_frame(50)
     store = blocks_of(source_of(*cut(frame, [20, 30]), target="y", weight="w"))
-    assert used_rows(store).tolist() == np.flatnonzero(frame["w"]).tolist()
+    assert visited_rows(store).tolist() == np.flatnonzero(frame["w"]).tolist()
 
 
 def test_weights_are_not_kept_when_every_row_counts_one():
     store = blocks_of(source_of(*cut(random_frame(50), [20, 30]), target="y"))
     assert all(block.weight.size == 0 for block in rows_of(store))
-    assert used_rows(store).tolist() == list(range(50))
+    assert visited_rows(store).tolist() == list(range(50))
 
 
 def test_targets_and_offsets_are_in_the_units_of_the_output():
@@ -178,7 +178,7 @@ def test_labels_that_training_has_not_seen_get_weight_zero():
     store = encode(other, scan(other, Inquiry("classification")), encoder, target)
     assert rows_of(store)[0].weight.tolist() == [1, 0, 1, 0]
     assert np.isfinite(rows_of(store)[0].target).all()
-    assert used_rows(store).tolist() == [0, 2]
+    assert visited_rows(store).tolist() == [0, 2]
 
 
 def test_progress_is_told_of_every_partition():

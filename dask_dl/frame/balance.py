@@ -1,0 +1,68 @@
+"""Class balance: how often a row is visited in an epoch (specification, section 8). No row is copied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dask_dl.frame.order import keys_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+class Balance(NamedTuple):
+    """Visits per row of every class; of a fraction some rows get one more, drawn once for the whole training."""
+
+    ratios: tuple[float, ...]
+    seed: int
+
+    @classmethod
+    def of(cls, counts: Sequence[int], factors: Sequence[float] | None, most: float, seed: int) -> Balance:
+        """For classes of so many rows.
+
+        Parameters
+        ----------
+        counts : sequence of int
+            Rows of every class, at least 1.
+        factors : sequence of float, optional
+            class_sampling_factors; None, or nothing but zeros: all classes get as many visits as the largest has rows.
+        most : float
+            Visits of an epoch, at most, relative to the rows: all ratios shrink alike.
+        seed : int
+        """
+        n = np.array(counts, np.float64)
+        ratios = n.max() / n if factors is None or not any(factors) else np.array(factors, np.float64)
+        expected = float(ratios @ n)
+        allowed = min(max(len(n), int(most * n.sum())), round(expected))
+        return cls(tuple((ratios * (allowed / expected)).tolist()), seed)
+
+    def visits(self, classes: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How often rows of these classes and numbers are visited in an epoch."""
+        ratio = np.array(self.ratios)[classes.astype(np.int64)]
+        whole = np.floor(ratio)
+        drawn = keys_of(rows, self.seed, "balance") < ((ratio - whole) * 2.0**64).astype(np.uint64)
+        visits: NDArray[np.int64] = whole.astype(np.int64) + drawn
+        return visits
+
+    def n_visits(self, counts: Sequence[int]) -> float:
+        """Of an epoch over classes of so many rows, on average."""
+        return float(np.array(self.ratios) @ counts)
+
+    def n_least(self, counts: Sequence[int]) -> int:
+        """Visits that an epoch makes but for a chance of one in 10**8; at least 1."""
+        n = self.n_visits(counts)
+        return max(1, int(n - 6 * n**0.5)) if any(r % 1 for r in self.ratios) else round(n)
+
+    def correction(self, counts: Sequence[int]) -> tuple[float, ...]:
+        """Prior share of every class over its share of the visits: what predicted probabilities are multiplied by.
+
+        1 for a class that is never visited.
+        """
+        n, ratios = np.array(counts, np.float64), np.array(self.ratios)
+        after = ratios * n
+        shares = np.divide(n / n.sum(), after / after.sum(), out=np.ones(len(n)), where=after > 0)
+        return tuple(shares.tolist())
