@@ -146,7 +146,7 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
         control = np.zeros_like(trained.control)
         crew = hand.crew._replace(control=control)
         trained.refresh(rank)
-        slots = np.zeros(rows.active.shape[1], np.int32)
+        slots, values = np.zeros(rows.active.shape[1], np.int32), np.zeros(rows.active.shape[1], np.float32)
         with flushed():
             while True:
                 with taking:
@@ -156,7 +156,7 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
                 control[NEXT] = lo
                 train_rows(
                     rows, min(lo + interval, rows.n), network, trained.objective, SETTINGS, trained.n_seen,
-                    trained._table, hand.dense, crew, interval, NOTHING, NOTHING, 0, slots, hand.scratch,  # noqa: SLF001  # as above
+                    trained._table, hand.dense, crew, interval, NOTHING, NOTHING, 0, slots, values, hand.scratch,  # noqa: SLF001  # as above
                 )  # fmt: skip
                 for k in range(len(slices)):
                     part = (k + rank) % len(slices)

@@ -511,7 +511,8 @@ def _decided(problem: _Problem, here: Place) -> Decision:
     source, validation = problem.tables["training"][0], problem.tables.get("validation")
     portion = here.portion(found, validation[1] if validation else None)
     n_validation = validation[1].n_rows if validation else 0
-    blocks, row = portion.largest_blocks, problem.encoder.bytes_per_row + 4 * (2 + (OFFSET in source.roles))
+    blocks = portion.largest_blocks
+    row = math.ceil(problem.encoder.bytes_per_row) + 4 * (2 + (OFFSET in source.roles))  # a mean, with sparse inputs
     samples = [(e["score_training_samples"], found.n_used), (e["score_validation_samples"], n_validation)]
     drawn = [n for n, most in samples if 0 < n < most]
 

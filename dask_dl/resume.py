@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from dataclasses import asdict, dataclass
@@ -64,7 +65,7 @@ class Identity:
             "n_validation": self.n_validation,
             "encoder": plain(self.encoder.to_json()),
             "target": plain(self.target.to_json()),
-            "topology": plain({k: v for k, v in asdict(self.topology).items() if k != "dropout"}),  # which may change
+            "topology": plain(_unchanging(self.topology)),
             "settings": self.settings,
             "balance": list(self.balance),
         }
@@ -93,6 +94,11 @@ class Identity:
             found += _unlike("network", saved["topology"], mine["topology"])
             found += _unlike("visits per row of a class", saved.get("balance", []), mine["balance"])
         return found
+
+
+def _unchanging(topology: Topology) -> dict[str, Any]:
+    """What a restart must not change; early files know nothing of sparse columns."""
+    return {k: v for k, v in asdict(topology).items() if k != "dropout" and (k != "n_sparse" or v)}
 
 
 def _short(value: Any) -> str:
@@ -142,13 +148,11 @@ class Saved:
 
     def check_rows(self, prints: Mapping[str, list[int]]) -> None:
         """Refuse to go on with other rows, or the same in another order. Raises SchemaError."""
-        parts = ("numbers", "categories", "targets", "weights", "offsets")
+        parts = ("numbers", "categories", "targets", "weights", "offsets", "sparse inputs")
         for table, now in prints.items():
-            wrong = [
-                part
-                for part, a, b in zip(parts, self.document["fingerprints"].get(table, []), now, strict=True)
-                if a != b
-            ]
+            before = self.document["fingerprints"].get(table, [])
+            both = itertools.zip_longest(before, now, fillvalue=0)  # without sparse inputs there is no checksum of them
+            wrong = [part for part, (a, b) in zip(parts, both, strict=False) if a != b]
             if wrong:
                 raise SchemaError(
                     f"resume: {self.path} is of another {table} table: its {', '.join(wrong)} differ, or their order does. "

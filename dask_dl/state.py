@@ -7,12 +7,74 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
 LANE = 16  #: float32 numbers in 64 bytes: a vector register and a cache line
-N_STORED = 5  #: parts of `Rows` that a table has; the others belong to a visit
+N_STORED = 5  #: parts of `Rows` that a table has, beside its entries; the others belong to a visit
+
+
+class Entries(NamedTuple):
+    """Inputs of one-hot slots that bring a value of their own: any number per row, in pools that rows share.
+
+    Within a row the slots ascend, no two are alike, and none is among the row's active levels. A row that is cut out or taken
+    refers to the same pools; `Rows.compact` gives rows pools of their own.
+    """
+
+    begin: NDArray[np.int64]  #: (n,): first entry of each row; empty where a table has no sparse inputs
+    length: NDArray[np.int32]  #: (n,): entries of each row
+    slot: NDArray[np.int32]  #: (m,): one-hot input of each entry
+    value: NDArray[np.float32]  #: (m,): what it counts
+
+    @property
+    def n(self) -> int:
+        """Entries that the rows refer to, one that several rows share counting for each."""
+        return int(self.length.sum(dtype=np.int64))
+
+    @property
+    def longest(self) -> int:
+        """Entries of the longest row."""
+        return int(self.length.max(initial=0))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what the rows refer to."""
+        return self.begin.nbytes + self.length.nbytes + ENTRY * self.n
+
+    def of(self, which: Any) -> Entries:
+        """Those of some rows, in the same pools."""
+        return self._replace(begin=self.begin[which], length=self.length[which]) if len(self.begin) else self
+
+    def places(self) -> NDArray[np.int64] | slice:
+        """Where in the pools the entries of the rows are, row by row."""
+        ends = np.cumsum(self.length, dtype=np.int64)
+        starts = ends - self.length
+        if not len(ends) or not ends[-1]:
+            return slice(0, 0)
+        apart = self.begin - starts
+        apart = apart[self.length > 0]
+        if (apart == apart[0]).all():  # rows as they were stored
+            return slice(int(apart[0]), int(apart[0] + ends[-1]))
+        return np.repeat(self.begin - starts, self.length) + np.arange(ends[-1])
+
+    def compact(self) -> Entries:
+        """The same in pools that hold nothing else, in the order of the rows; not copied where they are that already."""
+        places = self.places()
+        slot, value = self.slot[places], self.value[places]
+        if isinstance(places, slice) and len(slot) < len(self.slot):
+            slot, value = slot.copy(), value.copy()  # a part would keep all of the pools in memory
+        return Entries(begins(self.length), self.length, slot, value)
+
+
+def begins(length: NDArray[np.int32]) -> NDArray[np.int64]:
+    """First entry of each row, where they lie one after another."""
+    return np.cumsum(length, dtype=np.int64) - length
+
+
+#: Bytes of an entry.
+ENTRY = 8
+NO_ENTRIES = Entries(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
 class Rows(NamedTuple):
@@ -26,6 +88,7 @@ class Rows(NamedTuple):
     key: NDArray[np.uint64] = np.zeros(0, np.uint64)  #: (n,): what dropout draws from; empty where nothing is drawn
     #: (n, inputs + hidden units): 0 = dropped, where that is given instead of drawn
     kept: NDArray[np.uint8] = np.zeros((0, 0), np.uint8)
+    entries: Entries = NO_ENTRIES  #: sparse inputs: of one-hot slots, as levels, with a value each
 
     @property
     def n(self) -> int:
@@ -34,25 +97,61 @@ class Rows(NamedTuple):
 
     def cut(self, lo: int, hi: int) -> Rows:
         """Rows [lo, hi), not copied."""
-        return self.map(lambda part: part[lo:hi] if len(part) else part)
+        return self._some(slice(lo, hi))
 
     def take(self, which: NDArray[np.integer[Any] | np.bool_]) -> Rows:
-        """Some rows, by places or marks, copied."""
-        return self.map(lambda part: part[which] if len(part) else part)
+        """Some rows, by places or marks, copied; entries stay in the pools where they are."""
+        return self._some(which)
+
+    def _some(self, which: Any) -> Rows:
+        return Rows.of((part[which] if len(part) else part for part in self.even), self.entries.of(which))
+
+    def compact(self) -> Rows:
+        """The same with pools that hold the entries of these rows, in order, and nothing else."""
+        return self._replace(entries=self.entries.compact()) if len(self.entries.begin) else self
+
+    def copy(self) -> Rows:
+        """The same in memory of their own."""
+        return self.compact().map(np.copy)
+
+    def room(self, lo: int, hi: int, first: int, stop: int) -> Rows:
+        """Rows [lo, hi) of a buffer, with the places [first, stop) of its pools to themselves."""
+        there, here = self.cut(lo, hi), slice(first, stop)
+        entries = there.entries._replace(slot=self.entries.slot[here], value=self.entries.value[here])
+        return there._replace(entries=entries)
 
     def map(self, change: Callable[[Any], Any]) -> Rows:
         """The same with every array changed."""
-        return Rows(*map(change, self))
+        return Rows.of(map(change, self.even), Entries(*map(change, self.entries)))
+
+    @classmethod
+    def of(cls, even: Iterable[NDArray[Any]], entries: Entries) -> Rows:
+        """Of the arrays in which all rows are equally long, in order, and entries."""
+        parts: list[Any] = [*even, entries]
+        return cls(*parts)
+
+    @property
+    def even(self) -> tuple[NDArray[Any], ...]:
+        """The arrays in which all rows are equally long."""
+        return self.dense, self.active, self.target, self.weight, self.offset, self.key, self.kept
 
     @property
     def parts(self) -> tuple[NDArray[Any], ...]:
-        """The arrays."""
-        return tuple(self)
+        """All arrays."""
+        return *self.even, *self.entries
 
     @property
     def nbytes(self) -> int:
-        """Memory they take."""
-        return sum(part.nbytes for part in self)
+        """Memory they take, of the pools what they refer to."""
+        return sum(part.nbytes for part in self.even) + self.entries.nbytes
+
+
+def joined(pieces: Sequence[Rows]) -> Rows:
+    """Rows one after another, of tables with the same parts."""
+    apart = [piece.compact() for piece in pieces]
+    _, length, slot, value = map(np.concatenate, zip(*(piece.entries for piece in apart), strict=True))
+    even = map(np.concatenate, zip(*(piece.even for piece in apart), strict=True))
+    return Rows.of(even, Entries(begins(length), length, slot, value))
 
 
 def padded(n: int) -> int:

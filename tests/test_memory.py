@@ -192,6 +192,7 @@ def test_buffers_of_a_thread_are_as_large_as_the_formula_says(batch, activation,
     topology = Topology(10, 30, (50, 20), 3, activation, "softmax", dropout)
     settings = optimizer()._replace(batch=batch, input_kept=kept)
     hand = replica(topology, settings, threads("one thread", 1)).hands[0]
-    n_marks = marks_size(topology, batch, 2) if batch > 1 else 0
+    n_active = 2 * batch
+    n_marks = n_active + (marks_size(topology.n_onehot, batch, n_active) if batch > 1 else n_active)
     parts = hand.crew.acts, hand.crew.errors, hand.scratch
     assert sum(part.size for part in parts) + n_marks == buffer_size(topology, settings, 2)

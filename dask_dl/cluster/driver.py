@@ -17,6 +17,7 @@ from dask_dl.cluster.residence import Given, GoneError
 from dask_dl.cluster.tables import Table, scan_on
 from dask_dl.cluster.work import Call
 from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError, ReplicasLostError
+from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
 from dask_dl.node.parallelism import choose
 
@@ -247,7 +248,7 @@ class Cluster:
         """The sum of those of all blocks."""
         job = self.crew.job
         parts = self.crew.of_holders("fingerprint", table, lambda mark: Call(residence.fingerprint, (job, table, mark)))
-        return [sum(sums) % 2**64 for sums in zip(*parts, strict=True)]
+        return added(parts)
 
     # ---- training ---------------------------------------------------------------------------------------------------
 

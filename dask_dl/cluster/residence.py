@@ -207,7 +207,7 @@ def encode(part: pd.DataFrame, making: Making, k: int, n: int, pieces: dict[int,
     is_cut = len(pieces) > 1 or any(piece.n < n for piece in pieces.values())
     copies = is_cut and making.storage.mode == "memory"  # so that the rest of the partition is released
     blocks = {block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}
-    return keep({b: cut.map(np.copy) if copies else cut for b, cut in blocks.items()}, making, wanted)
+    return keep({b: cut.copy() if copies else cut for b, cut in blocks.items()}, making, wanted)
 
 
 def encode_again(partition: bytes, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:

@@ -271,7 +271,7 @@ class Table:
     def _sent(self, making: Any, worker: str, k: int, pieces: Mapping[int, Piece], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
         rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
-        blocks = {block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}
+        blocks = {block: rows.cut(piece.lo, piece.hi).compact() for block, piece in pieces.items()}
         data = self._work.send(blocks, worker)
         return self._work.submit("encode", worker, residence.keep, data, making, self._wanted(worker, staged=staged))
 

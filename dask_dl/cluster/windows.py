@@ -34,6 +34,7 @@ class _Segments(NamedTuple):
     n: NDArray[np.int64]
     n_visits: NDArray[np.int64]  #: of an epoch
     start: NDArray[np.int64]  #: first row of the table
+    n_entries: NDArray[np.int64]
 
 
 class _Epoch(NamedTuple):
@@ -54,8 +55,8 @@ class Window:
         self.edges = self.starts = np.zeros(0, np.int64)  #: first row of each segment, in the buffer and in the table
 
     def take(self, lo: int, hi: int) -> Rows:
-        """Rows at the places [lo, hi) of the window, in contiguous arrays."""
-        return self.buffer.take(self.order[lo:hi])
+        """Rows at the places [lo, hi) of the window, copied: they may still be trained when the buffer is filled anew."""
+        return self.buffer.take(self.order[lo:hi]).compact()
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
         """Numbers of the same rows in the table."""
@@ -87,8 +88,8 @@ class Windows:
         self._segments = _segments_of(store)
         self.n_windows = n_windows(self._segments.n, size // store.row_bytes)
         self._epochs: dict[int, _Epoch] = {}
-        n_most = most_rows(self._segments.n, self.n_windows)
-        self._windows = [Window(store.buffer(n_most)) for _ in range(min(2, self.n_windows))]
+        n_most, n_entries = (most_rows(n, self.n_windows) for n in (self._segments.n, self._segments.n_entries))
+        self._windows = [Window(store.buffer(n_most, n_entries)) for _ in range(min(2, self.n_windows))]
         self._now = (-1, -1)  #: epoch and number of the window in `_windows[0]`
         self._next: tuple[tuple[int, int], Future[None]] | None = None  #: what `_windows[1]` is filled with
         self._is_over = threading.Event()
@@ -157,7 +158,7 @@ class Windows:
             window.segments = wanted
         numbers, used = [], []
         for s in wanted:
-            block, lo, n, _, start = (int(v[s]) for v in self._segments)
+            block, lo, n, _, start, _ = (int(v[s]) for v in self._segments)
             numbers.append(np.arange(start, start + n))
             used.append(self._store.used(block, lo, lo + n))
         window.starts = self._segments.start[wanted]
@@ -171,13 +172,15 @@ class Windows:
         window.order, window.again = places, again
 
     def _fill(self, buffer: Rows, segments: NDArray[np.int64]) -> None:
-        at = 0
+        at = first = 0
         for s in segments:
             if self._is_over.is_set():
                 raise StorageError("the rows are not wanted any more.")
-            block, lo, n = (int(v[s]) for v in self._segments[:3])
-            self._store.fill(block, lo, buffer.cut(at, at + n))
-            at += n
+            block, lo, n, _, _, n_entries = (int(v[s]) for v in self._segments)
+            there = buffer.room(at, at + n, first, first + n_entries)
+            self._store.fill(block, lo, there)
+            np.add(there.entries.begin, first, out=there.entries.begin)
+            at, first = at + n, first + n_entries
 
 
 def _segments_of(store: Blocks) -> _Segments:
@@ -186,7 +189,8 @@ def _segments_of(store: Blocks) -> _Segments:
         block = store.blocks[k]
         step = store.shelf.n_together(block.handle, block.n)
         for lo, n_visits in zip(range(0, block.n, step), block.visits.tolist(), strict=True):
-            found.append((k, lo, min(step, block.n - lo), n_visits, int(store.starts[k]) + lo))
+            n, start = min(step, block.n - lo), int(store.starts[k]) + lo
+            found.append((k, lo, n, n_visits, start, store.n_entries(k, lo, n)))
     return _Segments(*np.array(found, np.int64).T)
 
 
@@ -197,7 +201,7 @@ def n_windows(n: NDArray[np.int64], n_wanted: int) -> int:
 
 
 def most_rows(n: NDArray[np.int64], n_windows: int) -> int:
-    """Rows of the largest of so many windows, in any epoch."""
+    """Rows of the largest of so many windows, in any epoch; or their entries, of segments with so many."""
     dealt = sum(int(n[lo : lo + n_windows].max()) for lo in range(0, len(n), n_windows))
     stored = max(int(part.sum()) for part in np.array_split(n, n_windows))
     return max(dealt, stored)

@@ -7,6 +7,7 @@ worker of a cluster holds some of a table's blocks, a process on its own all of 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,10 +18,10 @@ from dask_dl.frame.order import is_candidate, keys_of, mixed
 from dask_dl.frame.scan import role_numbers, target_numbers
 from dask_dl.frame.shelves import InMemory
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
-from dask_dl.state import N_STORED, Rows
+from dask_dl.state import ENTRY, N_STORED, Entries, Rows, begins, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -58,6 +59,7 @@ class Block(NamedTuple):
     n_used: int  #: rows that count
     visits: NDArray[np.int64]  #: of an epoch, by units that are read together
     used: NDArray[np.uint8] | None  #: a bit for each row, whether it counts; None: all do
+    n_entries: int  #: of its rows
     drawn: tuple[NDArray[np.int64], Rows] | None  #: numbers and copies of rows that may be scored on
     digest: list[int] | None
 
@@ -83,7 +85,7 @@ class Blocks:
         self.starts, self.keeping = starts, keeping
         self.shelf: Shelf = shelf or InMemory()
         self.blocks: dict[int, Block] = {}  #: those that are here, rows in the order of the table
-        self.template: Rows | None = None  #: a row, which tells how all are laid out
+        self.template: Rows | None = None  #: a row, which tells how all are laid out; without entries
 
     @property
     def numbers(self) -> list[int]:
@@ -114,27 +116,35 @@ class Blocks:
 
     @property
     def row_bytes(self) -> int:
-        """Of an encoded row."""
-        return self.template.nbytes if self.template else 1
+        """Of an encoded row: the mean of those that are here, rounded up."""
+        if self.template is None:
+            return 1
+        n_rows = sum(block.n for block in self.blocks.values())
+        n_entries = sum(block.n_entries for block in self.blocks.values())
+        return self.template.nbytes + -(-ENTRY * n_entries // max(1, n_rows))
 
     def shelve(self, k: int, rows: Rows, again: Callable[[], Rows] | None = None) -> Block:
         """Keep block k, which does not belong to these yet; `again` reads it again. Raises StorageError."""
         if rows.n and self.template is None:
-            self.template = rows.cut(0, 1).map(np.copy)
+            row = rows.cut(0, 1)
+            none = row.entries._replace(length=row.entries.length * 0)
+            self.template = row._replace(entries=none).copy()
         weight, numbers = rows.weight, np.arange(self.starts[k], self.starts[k] + rows.n)
         used = weight > 0 if len(weight) else np.ones(rows.n, bool)
         keeping, drawn = self.keeping, None
         if self.sets_aside:
             keys = keys_of(numbers, keeping.seed, keeping.sample)
             places = np.flatnonzero(used & is_candidate(keys, keeping.n_sample, keeping.n_all))
-            drawn = numbers[places], rows.take(places)
+            drawn = numbers[places], rows.take(places).compact()
         n_used = int(np.count_nonzero(used))
+        digest = None
+        if keeping.has_digest:
+            digest = [*(_checksum(part, numbers) for part in rows.even[:N_STORED]), _checksum_of(rows.entries, numbers)]
+        bits = None if n_used == rows.n else np.packbits(used)
         handle = self.shelf.put(rows, again)
         step = self.shelf.n_together(handle, rows.n)
         visits = np.bincount(self.visited(rows.target, numbers, used) // step, minlength=-(-rows.n // step))
-        digest = [_checksum(part, numbers) for part in rows[:N_STORED]] if keeping.has_digest else None
-        bits = None if n_used == rows.n else np.packbits(used)
-        return Block(handle, rows.n, n_used, visits, bits, drawn, digest)
+        return Block(handle, rows.n, n_used, visits, bits, rows.entries.n, drawn, digest)
 
     def put(self, k: int, block: Block) -> None:
         """Block k belongs to these from now on."""
@@ -166,32 +176,52 @@ class Blocks:
             together = self.shelf.n_together(block.handle, block.n)
             step = max(1, n_most // together) * together
             for lo in range(0, block.n, step):
-                out = self.buffer(min(step, block.n - lo))
+                n = min(step, block.n - lo)
+                out = self.buffer(n, self.n_entries(k, lo, n))
                 self.fill(k, lo, out)
                 yield out
 
-    def buffer(self, n: int) -> Rows:
-        """Room for n rows."""
+    def buffer(self, n: int, n_entries: int = 0) -> Rows:
+        """Room for n rows with so many entries."""
         assert self.template is not None
-        return self.template.map(lambda part: np.empty((n if len(part) else 0, *part.shape[1:]), part.dtype))
+        whole = self.template.map(lambda part: np.empty((n if len(part) else 0, *part.shape[1:]), part.dtype))
+        slot, value = np.empty(n_entries, np.int32), np.empty(n_entries, np.float32)
+        return whole._replace(entries=whole.entries._replace(slot=slot, value=value))
+
+    def n_entries(self, k: int, lo: int, n: int) -> int:
+        """Entries of n rows of block k, from the first of a unit on, to the end of one or of the block."""
+        return self.shelf.n_entries(self.blocks[k].handle, lo, n)
 
     def fill(self, k: int, lo: int, out: Rows) -> None:
-        """Read rows of block k, from the first of a unit on. Raises StorageError, SchemaError."""
+        """Read rows of block k, from the first of a unit on, their entries from the start of the pools on.
+
+        Raises StorageError, SchemaError.
+        """
         block = self.blocks[k]
         step = self.shelf.n_together(block.handle, block.n)
+        at = 0
         for start in range(0, out.n, step):
-            self.shelf.read(block.handle, lo + start, out.cut(start, min(start + step, out.n)))
+            stop = min(start + step, out.n)
+            end = at + self.n_entries(k, lo + start, stop - start)
+            there = out.room(start, stop, at, end)
+            self.shelf.read(block.handle, lo + start, there)
+            np.add(there.entries.begin, at, out=there.entries.begin)
+            at = end
 
     def fingerprint(self) -> list[int]:
-        """A checksum of every part of the rows, in order.
+        """A checksum of every part of the rows, in order; of sparse inputs where there are any.
 
         It is a sum of one number per row, modulo 2**64, so that those of several cuts of a table add up to the table's.
         """
-        sums = [0] * N_STORED
-        for block in self.blocks.values():
-            assert block.digest is not None
-            sums = [(total + n) % 2**64 for total, n in zip(sums, block.digest, strict=True)]
-        return sums
+        digests = [block.digest for block in self.blocks.values() if block.digest is not None]
+        assert len(digests) == len(self.blocks)
+        return added([[0] * N_STORED, *digests])
+
+
+def added(prints: Iterable[Sequence[int]]) -> list[int]:
+    """The fingerprint of blocks with these: those without sparse inputs have no checksum of them, or 0."""
+    sums = [sum(parts) % 2**64 for parts in itertools.zip_longest(*prints, fillvalue=0)]
+    return sums if any(sums[N_STORED:]) else sums[:N_STORED]
 
 
 def _checksum(part: NDArray[np.generic], rows: NDArray[np.int64]) -> int:
@@ -206,6 +236,20 @@ def _checksum(part: NDArray[np.generic], rows: NDArray[np.int64]) -> int:
         digests = (words[here] * factors).sum(axis=1, dtype=np.uint64)
         total += int(mixed(rows[here], digests).sum(dtype=np.uint64))
     return total
+
+
+def _checksum_of(entries: Entries, rows: NDArray[np.int64]) -> int:
+    """The same of sparse inputs, wherever in their pools they lie; 0 where there are none."""
+    total = 0
+    for start in range(0, len(entries.begin), 4096):
+        here = entries.of(slice(start, start + 4096)).compact()
+        hashes = mixed(here.slot.astype(np.int64), np.uint64(0)) * (
+            mixed(here.value.view(np.int32).astype(np.int64), np.uint64(1)) | np.uint64(1)
+        )
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(hashes, dtype=np.uint64)])
+        digests = sums[here.begin + here.length] - sums[here.begin]
+        total += int(mixed(rows[start : start + 4096], digests).sum(dtype=np.uint64))
+    return total % 2**64
 
 
 @dataclass(frozen=True)
@@ -295,13 +339,26 @@ def gather(store: Blocks, rows: NDArray[np.int64]) -> Rows:
     whole = store.buffer(len(rows))
     by_block = np.argsort(owner, kind="stable")
     edges = np.searchsorted(owner[by_block], np.arange(len(store.starts)))
-    for k in np.unique(owner):
+    blocks = [int(k) for k in np.unique(owner)]
+    for k in blocks:
         places = by_block[edges[k] : edges[k + 1]]
         local = rows[places] - store.starts[k]
-        for out, part in zip(whole.parts, store.blocks[int(k)].handle, strict=True):
+        handle: Rows = store.blocks[k].handle
+        outs, found = ((*rows.even, rows.entries.length) for rows in (whole, handle))
+        for out, part in zip(outs, found, strict=True):
             if len(out):
                 out[places] = part[local]
-    return whole
+    length = whole.entries.length
+    if not len(length):
+        return whole
+    n_entries = whole.entries.n
+    entries = Entries(begins(length), length, np.empty(n_entries, np.int32), np.empty(n_entries, np.float32))
+    for k in blocks:
+        places = by_block[edges[k] : edges[k + 1]]
+        there: Entries = store.blocks[k].handle.entries
+        from_, to = there.of(rows[places] - store.starts[k]).places(), entries.of(places).places()
+        entries.slot[to], entries.value[to] = there.slot[from_], there.value[from_]
+    return whole._replace(entries=entries)
 
 
 def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
@@ -319,7 +376,7 @@ def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
             parts.append((k, numbers, rows))
     if not parts:
         return None
-    whole = Rows(*map(np.concatenate, zip(*(rows for _, _, rows in parts), strict=True)))
+    whole = joined([rows for _, _, rows in parts])
     edges = np.cumsum([0, *(rows.n for _, _, rows in parts)])
     for (k, numbers, _), lo, hi in zip(parts, edges, edges[1:], strict=False):
         store.blocks[k] = store.blocks[k]._replace(drawn=(numbers, whole.cut(lo, hi)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 import socket
@@ -14,10 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from dask_dl.errors import DaskDLError, SchemaError, StorageError
+from dask_dl.state import ENTRY, NO_ENTRIES, begins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from dask_dl.state import Rows
 
@@ -33,8 +37,14 @@ class Shelf(Protocol):
     def n_together(self, handle: Any, n: int) -> int:
         """Rows of a block, which has n, that are read at a time; at least 1."""
 
+    def n_entries(self, handle: Any, lo: int, n: int) -> int:
+        """Entries of the n rows from `lo` on: whole units of `n_together`, or all up to the end."""
+
     def read(self, handle: Any, lo: int, out: Rows) -> None:
-        """Fill `out` with the rows from `lo` on; they lie within one unit of `n_together`."""
+        """Fill `out` with the rows from `lo` on, all of a unit of `n_together`, or those up to its end.
+
+        The pools of `out` have room for their entries, and for nothing else.
+        """
 
     def drop(self, handle: Any) -> None:
         """Forget a block."""
@@ -53,6 +63,10 @@ class InMemory:
         """All."""
         return max(n, 1)
 
+    def n_entries(self, handle: Rows, lo: int, n: int) -> int:
+        """Counted."""
+        return handle.entries.of(slice(lo, lo + n)).n
+
     def read(self, handle: Rows, lo: int, out: Rows) -> None:
         """A copy."""
         copied(handle.cut(lo, lo + out.n), out)
@@ -66,6 +80,8 @@ class File(NamedTuple):
 
     path: Path
     n_segment: int  #: rows of a segment
+    n_bytes: int  #: of a row, without its entries
+    entries: NDArray[np.int64]  #: those before each segment, and all; empty where there are none
 
 
 class OnDisk:
@@ -93,11 +109,15 @@ class OnDisk:
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> File:  # noqa: ARG002  # the protocol's signature
         """Write a file. Raises StorageError when the disk is full."""
         n_segment = max(1, self._segment * rows.n // max(1, rows.nbytes))
-        file = File(self._folder / f"{self._name}-{next(self._numbers)}.rows", n_segment)
+        edges = [*range(0, rows.n, n_segment), rows.n]
+        counts = [rows.entries.of(slice(lo, hi)).n for lo, hi in itertools.pairwise(edges)]
+        entries = np.cumsum([0, *counts] if len(rows.entries.begin) else [], dtype=np.int64)
+        one = sum(map(len, _bytes(rows.cut(0, 1)._replace(entries=NO_ENTRIES)))) + 4 * (len(entries) > 0)
+        file = File(self._folder / f"{self._name}-{next(self._numbers)}.rows", n_segment, one, entries)
         try:
             with file.path.open("wb") as out:
-                for lo in range(0, rows.n, n_segment):
-                    out.writelines(_bytes(rows.cut(lo, lo + n_segment)))
+                for lo, hi in itertools.pairwise(edges):
+                    out.writelines(_bytes(rows.cut(lo, hi).compact()))
         except OSError as error:
             with contextlib.suppress(OSError):
                 file.path.unlink(missing_ok=True)
@@ -118,14 +138,22 @@ class OnDisk:
         """A segment."""
         return handle.n_segment
 
+    def n_entries(self, handle: File, lo: int, n: int) -> int:
+        """As they were counted when they were written."""
+        if not len(handle.entries):
+            return 0
+        first, stop = lo // handle.n_segment, -(-(lo + n) // handle.n_segment)
+        return int(handle.entries[stop] - handle.entries[first])
+
     def read(self, handle: File, lo: int, out: Rows) -> None:
         """One call of the system. Raises StorageError."""
         views = _bytes(out)
         n_bytes = sum(map(len, views))
+        before = ENTRY * int(handle.entries[lo // handle.n_segment]) if len(handle.entries) else 0
         try:
             number = os.open(handle.path, os.O_RDONLY)
             try:
-                n_read = os.preadv(number, views, lo * (n_bytes // max(1, out.n)))
+                n_read = os.preadv(number, views, lo * handle.n_bytes + before)
             finally:
                 os.close(number)
         except OSError as error:
@@ -136,11 +164,23 @@ class OnDisk:
             raise StorageError(
                 f"{handle.path} on {socket.gethostname()} is damaged: {n_read:,} bytes where there were {n_bytes:,}."
             )
+        length = out.entries.length
+        if (length < 0).any() or out.entries.n != len(out.entries.slot):  # kernels would read beyond the pools
+            raise StorageError(f"{handle.path} on {socket.gethostname()} is damaged: its rows have other lengths.")
+        np.copyto(out.entries.begin, begins(length))
 
     def drop(self, handle: File) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
             handle.path.unlink(missing_ok=True)
+
+
+class Again(NamedTuple):
+    """A block that is read whenever it is wanted."""
+
+    read: Callable[[], Rows]
+    brief: int  #: checksum of what it was
+    n_entries: int
 
 
 class FromSource:
@@ -154,18 +194,22 @@ class FromSource:
     def __init__(self) -> None:
         self._turn = threading.Lock()  # one partition is in memory, whoever reads
 
-    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> tuple[Callable[[], Rows], int]:
+    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> Again:
         """How to get them again, and what they were."""
         assert again is not None, "storage has seen that the source can be read again"
-        return again, _brief(rows)
+        return Again(again, _brief(rows), rows.entries.n)
 
-    def n_together(self, handle: tuple[Callable[[], Rows], int], n: int) -> int:  # noqa: ARG002  # the protocol's signature
+    def n_together(self, handle: Again, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """All: to read some is to read the partition."""
         return max(n, 1)
 
-    def read(self, handle: tuple[Callable[[], Rows], int], lo: int, out: Rows) -> None:
+    def n_entries(self, handle: Again, lo: int, n: int) -> int:  # noqa: ARG002  # the protocol's signature
+        """Of all rows."""
+        return handle.n_entries
+
+    def read(self, handle: Again, lo: int, out: Rows) -> None:
         """Read the source again. Raises SchemaError when that cannot be done, or gives something else."""
-        again, brief = handle
+        again, brief, _ = handle
         with self._turn:
             try:
                 rows = again()
@@ -183,21 +227,27 @@ class FromSource:
                 )
             copied(rows.cut(lo, lo + out.n), out)
 
-    def drop(self, handle: tuple[Callable[[], Rows], int]) -> None:
+    def drop(self, handle: Again) -> None:
         """There is nothing."""
 
 
 def _brief(rows: Rows) -> int:
-    """A checksum of the targets, or of the inputs where there are none."""
-    part = rows.target if len(rows.target) else rows.dense
-    return zlib.crc32(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+    """A checksum of the targets, or of the inputs where there are none, and of how many entries rows have."""
+    parts = rows.target if len(rows.target) else rows.dense, rows.entries.length
+    return functools.reduce(lambda sum_, part: zlib.crc32(_view(part), sum_), parts, 0)
 
 
 def _bytes(rows: Rows) -> list[memoryview]:
-    return [np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in rows if part.size]
+    """What is stored of rows: where entries begin follows from how many there are."""
+    parts = *rows.even, *rows.entries[1:]
+    return [_view(part) for part in parts if part.size]
+
+
+def _view(part: NDArray[np.generic]) -> memoryview:
+    return np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
 
 
 def copied(rows: Rows, out: Rows) -> None:
     """Copy rows into arrays of their size."""
-    for part, place in zip(rows.parts, out.parts, strict=True):
+    for part, place in zip(rows.compact().parts, out.parts, strict=True):
         np.copyto(place, part)

@@ -34,7 +34,7 @@ from dask_dl.kernels.layers import (
 )
 from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, SOFTMAX, STRIDE, WEIGHTS
 from dask_dl.kernels.losses import output_deltas
-from dask_dl.kernels.network import draw_masks, drop_inputs, exchange, rate_of, sizes, width_of
+from dask_dl.kernels.network import collect, draw_masks, drop_numbers, exchange, rate_of, sizes, width_of
 from dask_dl.kernels.products import ROWS, add_dots, combine, flattened
 from dask_dl.kernels.spans import span
 from dask_dl.kernels.steps import ADADELTA, ONE, PLAIN, ZERO, has_penalty, squared_gradients
@@ -43,6 +43,7 @@ from dask_dl.state import padded
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
+    from dask_dl.state import Rows
 
 #: The slope of a bias whose rows' slopes add up to nothing, unlike that of a unit without any.
 CANCELLED = np.float32(1e-30)
@@ -57,26 +58,33 @@ def scratch_size(topology: Topology, opt: Optimizer) -> int:
     return 4 * widest + opt.batch * (topology.widths[-1] + widest + masks + inputs) + ROWS * longest
 
 
-def marks_size(topology: Topology, batch: int, n_slots: int) -> int:
-    """int32 numbers that each thread needs to itself, for rows of so many categorical columns."""
-    return topology.n_onehot + 3 * batch * n_slots
+def most_active(rows: Rows, batch: int) -> int:
+    """One-hot inputs that are active in a batch of rows, at most."""
+    n_slots = int(rows.active.shape[1])
+    return min(batch * (n_slots + rows.entries.longest), rows.n * n_slots + rows.entries.n)
+
+
+def marks_size(n_onehot: int, batch: int, n_active: int) -> int:
+    """int32 numbers that each thread needs to itself, for batches with so many active one-hot inputs."""
+    return n_onehot + 4 * n_active + batch + 1
 
 
 def buffer_size(topology: Topology, opt: Optimizer, n_slots: int) -> int:
-    """Numbers of 4 bytes of a crew's buffers and of a thread's scratch."""
+    """Numbers of 4 bytes of a crew's buffers and of a thread's scratch, for rows with so many active one-hot inputs."""
+    n_active = opt.batch * n_slots
     if opt.batch == 1:
-        return topology.buffer_size
+        return topology.buffer_size + 2 * n_active
     activations = 2 * opt.batch * topology.buffers[0]
-    return activations + scratch_size(topology, opt) + marks_size(topology, opt.batch, n_slots)
+    return activations + scratch_size(topology, opt) + marks_size(topology.n_onehot, opt.batch, n_active) + n_active
 
 
 @kernel
-def forward_batch(network, b, inputs, first, slots, n_slots, first_slot, value, table, dense, crew, masks, total, size):
+def forward_batch(network, b, inputs, first, slots, values, edges, table, dense, crew, masks, total, size):
     """B rows through all layers, to the sums of the output.
 
-    inputs (.., stride) f4 as a vector, the rows from `first` on; slots (.., n_slots) i4 as a vector, from `first_slot` on: the
-    active one-hot inputs. crew.acts: activations, and the slopes of tanh. masks (B, activations) f4, or empty: then
-    activations are scaled by the share that training keeps. Returns where the output's sums start, in a row.
+    inputs (.., stride) f4 as a vector, the rows from `first` on; slots, values, edges: `collect_batch`. crew.acts:
+    activations, and the slopes of tanh. masks (B, activations) f4, or empty: then activations are scaled by the share that
+    training keeps. Returns where the output's sums start, in a row.
     """
     layers = network.layers
     last = layers.shape[0] - 1
@@ -104,9 +112,8 @@ def forward_batch(network, b, inputs, first, slots, n_slots, first_slot, value, 
             )  # fmt: skip
             if k == 0:
                 for i in range(b):
-                    active = span(slots, first_slot + i * n_slots, n_slots)
                     out = span(acts, size * block + i * width, width)
-                    forward_levels(active, value, width, table, out, place, channel * n + hi)
+                    forward_levels(slots, values, edges[i], edges[i + 1], width, table, out, place, channel * n + hi)
         if k < last:
             for i in range(b):
                 here = size * block + i * width
@@ -121,33 +128,41 @@ def forward_batch(network, b, inputs, first, slots, n_slots, first_slot, value, 
 
 
 @kernel
-def chain_slots(slots, first, n, heads, links, seen):
+def collect_batch(rows, begin, b, kept, slots, values, edges):
+    """`network.collect` of b rows, one after another; edges (B + 1,) i4: where each begins, and the end."""
+    edges[0] = 0
+    for i in range(b):
+        _, edges[i + 1] = collect(rows, begin + i, kept, slots, values, edges[i])
+
+
+@kernel
+def chain_slots(slots, edges, b, heads, links, owners, seen):
     """Rows by their active one-hot inputs: a list for each that occurs.
 
-    The n entries of `slots` from `first` on. heads (one-hot inputs,) i4, all -1: the last entry with that input; links: the
-    entry before; seen: inputs that occur, whose number is returned.
+    heads (one-hot inputs,) i4, all -1: the last place of `slots` with that input; links: the place before; owners: the row of
+    each place; seen: inputs that occur, whose number is returned.
     """
     n_seen = 0
-    for e in range(n):
-        slot = slots[first + e]
-        if slot >= 0:
+    for i in range(b):
+        for e in range(edges[i], edges[i + 1]):
+            slot = slots[e]
             if heads[slot] < 0:
                 seen[n_seen] = slot
                 n_seen += 1
-            links[e] = heads[slot]
+            links[e], owners[e] = heads[slot], i
             heads[slot] = e
     return n_seen
 
 
 @kernel
-def add_rows(entry, links, n_slots, value, deltas, start, width, total, lo, hi):
-    """Sum of the deltas [lo, hi) of a list's rows, times the value of an active input."""
+def add_rows(place, links, owners, values, deltas, start, width, total, lo, hi):
+    """Sum of the deltas [lo, hi) of a list's rows, times the values that they have there."""
     out = span(total, lo, hi - lo)
     for j in range(hi - lo):
         out[j] = ZERO
-    while entry >= 0:
-        add_scaled(out, value, span(deltas, start + entry // n_slots * width + lo, hi - lo))
-        entry = links[entry]
+    while place >= 0:
+        add_scaled(out, values[place], span(deltas, start + owners[place] * width + lo, hi - lo))
+        place = links[place]
 
 
 @inlined
@@ -190,8 +205,8 @@ def update_units(
 
 @kernel
 def backward_batch(
-    network, opt, n_seen, b, inputs, first, n_slots, value, table, dense, crew, masks, total, size, out, heads, links, seen,
-    n_levels, errors, more, slopes, squares, spare, sums, living,
+    network, opt, n_seen, b, inputs, first, values, n_columns, table, dense, crew, masks, total, size, out, heads, links,
+    owners, seen, n_levels, errors, more, slopes, squares, spare, sums, living,
 ):  # fmt: skip
     """B rows back through all layers, output first; a layer is updated when the errors of all have been passed down."""
     layers = network.layers
@@ -237,7 +252,7 @@ def backward_batch(
         n_onehot = network.n_onehot if k == 0 else 0
         n_inputs = layer[N_IN]
         if k == 0:
-            n_inputs = min(n_inputs + n_onehot, MOST_INPUTS * (n_inputs + n_slots))
+            n_inputs = min(n_inputs + n_onehot, MOST_INPUTS * n_columns)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         all_levels = not opt.fast_mode and (opt.kind != PLAIN or has_penalty(penalty_of(opt, table)))
         lo, hi = share(n, rank_in(crew, k == last), crew.size)
@@ -250,7 +265,7 @@ def backward_batch(
             c0, c1 = channel * n + lo, channel * n + hi
             for e in range(n_onehot if all_levels else n_levels if k == 0 else 0):
                 slot = e if all_levels else seen[e]
-                add_rows(heads[slot], links, n_slots, value, mine, place, width, spare, c0, c1)
+                add_rows(heads[slot], links, owners, values, mine, place, width, spare, c0, c1)
                 backward_level(opt, step, slot, width, spare, table, squares, c0, c1)
             if opt.max_w2 < np.inf:
                 limit_weights(opt, layer, n_onehot, width, channel, sums, dense.weights, table.weights, spare, lo, hi)
@@ -265,24 +280,24 @@ def backward_batch(
 
 @kernel
 def train_batches(
-    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, marks, scratch
+    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, marks, values, scratch
 ):
     """Like `network.train_rows`, in batches of `opt.batch` rows; the last of a chunk may be smaller.
 
     chunk: rows that a thread takes at a time, whole batches. marks (`marks_size`,) i4, the first of them, one for
-    each one-hot input, -1; scratch (`scratch_size`,) f4, zeros: private. crew.acts (2, B activations) f4.
+    each one-hot input, -1; values (`most_active`,) f4; scratch (`scratch_size`,) f4, zeros: private. crew.acts (2, B
+    activations) f4.
     """
     size = opt.batch
     layers = network.layers
     total, widest = sizes(network)
     last = layers.shape[0] - 1
     n_outputs, n_dense, n_onehot, stride = layers[last, N_OUT], layers[0, N_IN], network.n_onehot, layers[0, STRIDE]
-    n_slots, width_out = rows.active.shape[1], pad(n_outputs)
+    n_columns, width_out = n_dense + rows.active.shape[1] + network.n_sparse, pad(n_outputs)
     drops = False
     for k in range(network.kept.shape[0]):
         drops |= network.kept[k] < ONE
     kept = np.float32(opt.input_kept)
-    value = ONE / kept
     squares, spare = span(scratch, 0, widest), span(scratch, widest, widest)
     sums, living, at = span(scratch, 2 * widest, widest), span(scratch, 3 * widest, widest), 4 * widest
     out = span(scratch, at, size * width_out)
@@ -295,10 +310,11 @@ def train_batches(
     numbers = span(scratch, at, size * stride if kept < ONE else 0)
     at += size * stride if kept < ONE else 0
     slopes = span(scratch, at, scratch.shape[0] - at)
-    heads, n_entries = span(marks, 0, n_onehot), size * n_slots
-    links, seen = span(marks, n_onehot, n_entries), span(marks, n_onehot + n_entries, n_entries)
-    left = span(marks, n_onehot + 2 * n_entries, n_entries)
-    all_numbers, all_slots = flattened(rows.dense), flattened(rows.active)
+    heads, m = span(marks, 0, n_onehot), values.shape[0]
+    links, owners = span(marks, n_onehot, m), span(marks, n_onehot + m, m)
+    seen, slots = span(marks, n_onehot + 2 * m, m), span(marks, n_onehot + 3 * m, m)
+    edges = span(marks, n_onehot + 4 * m, size + 1)
+    all_numbers = flattened(rows.dense)
     weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
     own = crew.rank * LINE
     loss = 0.0
@@ -319,22 +335,19 @@ def train_batches(
             began = now() if crew.size > 1 else 0
             crew.arrived[own + TIMED] = 1 if crew.size > 1 else 0
             b = min(size, hi - begin)
-            inputs, start, slots, start_slot = all_numbers, begin * stride, all_slots, begin * n_slots
+            inputs, start = all_numbers, begin * stride
             for i in range(b):
                 if drops:
                     mask = span(masks, i * total, total)
                     draw_masks(network, rows, begin + i, n_onehot + n_dense, crew.rank, crew.size, mask)
                 if kept < ONE:
-                    drop_inputs(
-                        rows, begin + i, n_onehot, n_dense, kept, span(numbers, i * stride, stride),
-                        span(left, i * n_slots, n_slots),
-                    )  # fmt: skip
+                    drop_numbers(rows, begin + i, n_onehot, n_dense, kept, span(numbers, i * stride, stride))
             if kept < ONE:
-                inputs, start, slots, start_slot = numbers, 0, left, 0
+                inputs, start = numbers, 0
+            collect_batch(rows, begin, b, kept, slots, values, edges)
             block = forward_batch(
-                network, b, inputs, start, slots, n_slots, start_slot, value, table.weights, dense.weights, crew, masks,
-                total, size,
-            )  # fmt: skip
+                network, b, inputs, start, slots, values, edges, table.weights, dense.weights, crew, masks, total, size
+            )
             share_of_row = ONE / np.float32(b)
             for i in range(b):
                 answer, deltas = span(spare, 0, width_out), span(out, i * width_out, width_out)
@@ -351,10 +364,10 @@ def train_batches(
                     deltas[j] *= share_of_row
             if opt.sparsity_beta > 0.0:
                 remember_batch(network, b, crew, crew.acts[0], dense.weights, size)
-            n_levels = chain_slots(slots, start_slot, b * n_slots, heads, links, seen)
+            n_levels = chain_slots(slots, edges, b, heads, links, owners, seen)
             backward_batch(
-                network, opt, n_seen + begin, b, inputs, start, n_slots, value, table, dense, crew, masks, total, size, out,
-                heads, links, seen, n_levels, errors, more, slopes, squares, spare, sums, living,
+                network, opt, n_seen + begin, b, inputs, start, values, n_columns, table, dense, crew, masks, total, size, out,
+                heads, links, owners, seen, n_levels, errors, more, slopes, squares, spare, sums, living,
             )  # fmt: skip
             for e in range(n_levels):
                 heads[seen[e]] = -1
@@ -385,21 +398,23 @@ def remember_batch(network, b, crew, acts, weights, size):
 
 
 @kernel
-def predict_batches(rows, lo, hi, network, table, dense, crew, size, out):
+def predict_batches(rows, lo, hi, network, table, dense, crew, size, marks, values, out):
     """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4.
 
-    table, dense f4: one-hot block and dense part of the weights. crew: a thread alone, for batches of `size` rows.
+    table, dense f4: one-hot block and dense part of the weights. crew: a thread alone, for batches of `size` rows. marks
+    (`most_active` + size + 1,) i4, values (`most_active`,) f4: scratch.
     """
     total, _ = sizes(network)
     last = network.layers.shape[0] - 1
-    stride, n_slots, n_outputs = network.layers[0, STRIDE], rows.active.shape[1], network.layers[last, N_OUT]
+    stride, n_outputs, m = network.layers[0, STRIDE], network.layers[last, N_OUT], values.shape[0]
     width, shifted, none = pad(n_outputs), rows.offset.shape[0] > 0, span(crew.acts[0], 0, 0)
-    numbers, slots, answers = flattened(rows.dense), flattened(rows.active), flattened(out)
+    numbers, answers, slots, edges = flattened(rows.dense), flattened(out), span(marks, 0, m), span(marks, m, size + 1)
     for begin in range(lo, hi, size):
         b = min(size, hi - begin)
+        collect_batch(rows, begin, b, ONE, slots, values, edges)
         block = forward_batch(
-            network, b, numbers, begin * stride, slots, n_slots, begin * n_slots, ONE, table, dense, crew, none, total, size,
-        )  # fmt: skip
+            network, b, numbers, begin * stride, slots, values, edges, table, dense, crew, none, total, size
+        )
         for i in range(b):
             sums, answer = span(crew.acts[0], size * block + i * width, width), (begin + i) * n_outputs
             if network.output == SOFTMAX:

@@ -102,11 +102,10 @@ def forward_units(layer, channel, inputs, weights, with_biases, mask, out, lo, h
 
 
 @kernel
-def forward_levels(active, value, width, weights, out, lo, hi):
-    """Adds to the first layer's sums what the active one-hot slots feed, times the value of such an input."""
-    for c in range(active.shape[0]):
-        if active[c] >= 0:
-            add_scaled(span(out, lo, hi - lo), value, span(weights, active[c] * width + lo, hi - lo))
+def forward_levels(slots, values, first, stop, width, weights, out, lo, hi):
+    """Adds to the first layer's sums what one-hot slots feed, those at [first, stop), times the value of each."""
+    for c in range(first, stop):
+        add_scaled(span(out, lo, hi - lo), values[c], span(weights, slots[c] * width + lo, hi - lo))
 
 
 @kernel
@@ -309,27 +308,31 @@ def backward_level(opt, step, slot, width, slopes, part, squares, lo, hi):
 
 
 @inlined
-def backward_levels(opt, step, n_onehot, active, value, width, deltas, spare, part, squares, lo, hi):
-    """Update of the one-hot weights: the active ones, and without fast_mode the absent ones too.
+def backward_levels(opt, step, n_onehot, slots, values, n_levels, n, width, deltas, spare, part, squares, lo, hi):
+    """Update of the one-hot weights: those of n active inputs, and without fast_mode of the absent ones too.
 
-    value: of an active input; spare (width,) f4 is scratch.
+    slots, values: `network.collect`; from n_levels on slots ascend. spare (width,) f4 is scratch.
     """
     if opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty_of(opt, part))):
-        slopes = deltas
-        if value != ONE:
-            slopes = spare
-            for j in range(lo, hi):
-                slopes[j] = value * deltas[j]
-        for c in range(active.shape[0]):
-            if active[c] >= 0:
-                backward_level(opt, step, active[c], width, slopes, part, squares, lo, hi)
+        slopes, held = deltas, ONE
+        for c in range(n):
+            if values[c] != held:
+                slopes, held = spare, values[c]
+                for j in range(lo, hi):
+                    slopes[j] = held * deltas[j]
+            backward_level(opt, step, slots[c], width, slopes, part, squares, lo, hi)
         return
+    at = n_levels
     for slot in range(n_onehot):
-        is_active = False
-        for c in range(active.shape[0]):
-            is_active |= active[c] == slot
+        value = ZERO
+        for c in range(n_levels):
+            if slots[c] == slot:
+                value = values[c]
+        if at < n and slots[at] == slot:
+            value = values[at]
+            at += 1
         for j in range(lo, hi):
-            spare[j] = value * deltas[j] if is_active else ZERO
+            spare[j] = value * deltas[j] if value != ZERO else ZERO
         backward_level(opt, step, slot, width, spare, part, squares, lo, hi)
 
 

@@ -47,6 +47,7 @@ class Network(NamedTuple):
     activation: int  #: of ACTIVATIONS
     output: int  #: LINEAR or SOFTMAX
     kept: NDArray[np.float32]  #: (L,): share of a layer's units that a row keeps in training; 1 is all
+    n_sparse: int  #: columns that come as entries
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class Topology:
     output: str  #: a key of OUTPUTS
     dropout: tuple[float, ...] = ()  #: share of units that a row drops, for each hidden layer; empty is none
     has_means: bool = False  #: whether hidden units remember their mean activation, as sparse autoencoders need it
+    n_sparse: int = (
+        0  #: columns of the table that come as entries (`state.Entries`); their slots count as one-hot inputs
+    )
 
     @property
     def n_inputs(self) -> int:
@@ -108,7 +112,7 @@ class Topology:
             has_means = self.has_means and k < len(self.hidden)
             layers[k] = n_in, padded(n_in), n_out, end, biases, self.channels[k], stop if has_means else -1
             end = stop + (padded(n_out) if has_means else 0)
-        return Network(layers, self.n_onehot, ACTIVATIONS[self.activation], OUTPUTS[self.output], kept)
+        return Network(layers, self.n_onehot, ACTIVATIONS[self.activation], OUTPUTS[self.output], kept, self.n_sparse)
 
     @property
     def onehot_size(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dask_dl.jit import kernel
+from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.atomics import LINE, fetch_add, load, now
 from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, meet, rank_in, share, take
 from dask_dl.kernels.dropout import is_kept, key_of, limit_of, mask_of
@@ -62,27 +62,51 @@ def draw_masks(network, rows, i, n_inputs, rank, size, masks):
 
 
 @kernel
-def drop_inputs(rows, i, n_onehot, n_dense, kept, inputs, slots):
-    """Row i without some of its inputs: numbers, enlarged to make up for them, in `inputs`, and active slots in `slots`."""
-    active, numbers = rows.active[i], rows.dense[i]
+def drop_numbers(rows, i, n_onehot, n_dense, kept, inputs):
+    """Row i without some of its numbers, the others enlarged to make up for them, in `inputs`."""
+    numbers = rows.dense[i]
     mask_of(rows, i, -1, n_onehot, 0, kept, ONE / kept, inputs, n_dense)
     for j in range(inputs.shape[0]):
         inputs[j] *= numbers[j]
-    given = rows.kept.shape[0] > 0
-    key = np.uint64(0) if given else key_of(rows.key[i], -1)
-    for c in range(slots.shape[0]):
-        slot = active[c]
-        stays = slot >= 0 and (rows.kept[i, slot] != 0 if given else is_kept(key, slot, limit_of(kept)))
-        slots[c] = slot if stays else -1
 
 
 @kernel
-def forward(network, inputs, active, value, offset, table, dense, crew, acts, slopes, masks, out):
+def remains(rows, i, slot, kept):
+    """Whether row i keeps a one-hot input, where it drops some."""
+    if rows.kept.shape[0] > 0:
+        return rows.kept[i, slot] != 0
+    return is_kept(key_of(rows.key[i], -1), slot, limit_of(kept))
+
+
+@inlined
+def collect(rows, i, kept, slots, values, at):
+    """One-hot inputs that are active in row i, levels before entries, without those that are dropped.
+
+    slots i4, values f4: filled from `at` on. Returns where the entries start, and the end.
+    """
+    active, factor = rows.active[i], ONE / kept
+    for c in range(active.shape[0]):
+        if active[c] >= 0 and (kept == ONE or remains(rows, i, active[c], kept)):
+            slots[at], values[at] = active[c], factor
+            at += 1
+    n_levels = at
+    if rows.entries.begin.shape[0] > 0:
+        first = rows.entries.begin[i]
+        for e in range(first, first + rows.entries.length[i]):
+            slot = rows.entries.slot[e]
+            if kept == ONE or remains(rows, i, slot, kept):
+                slots[at], values[at] = slot, factor * rows.entries.value[e]
+                at += 1
+    return n_levels, at
+
+
+@kernel
+def forward(network, inputs, slots, values, n_active, offset, table, dense, crew, acts, slopes, masks, out):
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
-    acts (activations,) f4: every layer's vectors one after another, shared by the crew, as are `table` and `dense`, the
-    weights. slopes (activations,) f4 receives those of tanh. value: of an active one-hot input. masks (activations,) f4: of
-    units that are dropped, or empty. Returns where the output's sums start.
+    slots, values: the n_active one-hot inputs that `collect` found. acts (activations,) f4: every layer's vectors one after
+    another, shared by the crew, as are `table` and `dense`, the weights. slopes (activations,) f4 receives those of tanh.
+    masks (activations,) f4: of units that are dropped, or empty. Returns where the output's sums start.
     """
     layers = network.layers
     last = layers.shape[0] - 1
@@ -97,7 +121,7 @@ def forward(network, inputs, active, value, offset, table, dense, crew, acts, sl
         for channel in range(layers[k, CHANNELS]):
             forward_units(layers[k], channel, inputs, dense, with_biases, mask, here, lo, hi)
             if k == 0:
-                forward_levels(active, value, width, table, here, channel * n + lo, channel * n + hi)
+                forward_levels(slots, values, 0, n_active, width, table, here, channel * n + lo, channel * n + hi)
         if k < last:
             activate(network.activation, here, span(slopes, start, n), mask, ONE, n, lo, hi)
             start += width
@@ -122,11 +146,13 @@ def rate_of(opt, n_seen):
 
 @kernel
 def backward(
-    network, opt, n_seen, inputs, active, value, table, dense, crew, acts, masks, deltas, squares, spare, start
-):
+    network, opt, n_seen, inputs, slots, values, n_levels, n_active, n_columns, table, dense, crew, acts, masks, deltas,
+    squares, spare, start,
+):  # fmt: skip
     """One row back through all layers, output first; a layer is updated as soon as its errors are passed down.
 
-    deltas (activations,) f4 with those of the output in place; squares, spare (widest,) f4: private.
+    slots, values: the n_active one-hot inputs, the first n_levels of them levels. n_columns: of the table. deltas
+    (activations,) f4 with those of the output in place; squares, spare (widest,) f4: private.
     """
     layers = network.layers
     rate, decay = rate_of(opt, n_seen)
@@ -157,10 +183,11 @@ def backward(
             first = channel * n
             if k == 0:
                 # Of a table's inputs a row sets one per column.
-                n_inputs = min(layer[N_IN] + n_onehot, MOST_INPUTS * (layer[N_IN] + active.shape[0]))
+                n_inputs = min(layer[N_IN] + n_onehot, MOST_INPUTS * n_columns)
                 backward_levels(
-                    opt, step, n_onehot, active, value, width, mine, spare, table, squares, first + lo, first + hi
-                )
+                    opt, step, n_onehot, slots, values, n_levels, n_active, width, mine, spare, table, squares, first + lo,
+                    first + hi,
+                )  # fmt: skip
             if opt.max_w2 < np.inf:
                 limit_weights(opt, layer, n_onehot, width, channel, mine, dense.weights, table.weights, spare, lo, hi)
             m = min(hi, layer[N_OUT]) - lo
@@ -196,15 +223,15 @@ def exchange(shared, own, base, first):
 
 @kernel
 def train_rows(
-    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, slots, scratch
+    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, slots, values, scratch
 ):
     """Visit rows up to `stop`, one step each, and return the sum of their losses before their steps.
 
     rows Rows, of positive weight; network Network; objective Objective; opt Optimizer; n_seen i8: rows learned before row 0.
     table, dense Part: one-hot block and dense part. crew Crew: the next row is `crew.control[NEXT]`, and `chunk` rows are
     taken at a time. shared, base (dense,) f4: when not empty, `dense` is a working copy, exchanged after every chunk
-    beginning at `first`. slots (categories,) i4, scratch (`Topology.scratch_size`,) f4: private to the thread. One thread
-    equals tests/naive/mlp.py.
+    beginning at `first`. slots i4, values f4: as long as a row has active one-hot inputs, at most; scratch
+    (`Topology.scratch_size`,) f4: private to the thread. One thread equals tests/naive/mlp.py.
     """
     total, widest = sizes(network)
     layers = network.layers
@@ -221,7 +248,7 @@ def train_rows(
     if not drops:
         masks = span(scratch, 0, 0)
     kept = np.float32(opt.input_kept)
-    value = ONE / kept
+    n_columns = n_dense + rows.active.shape[1] + network.n_sparse
     weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
     own = crew.rank * LINE
     loss = 0.0
@@ -243,22 +270,35 @@ def train_rows(
             began = now() if is_timed else 0
             weight = rows.weight[i] if weighted else ONE
             offset = rows.offset[i] if shifted else ZERO
-            inputs, active = rows.dense[i], rows.active[i]
+            inputs = rows.dense[i]
             if drops:
                 draw_masks(network, rows, i, n_onehot + n_dense, crew.rank, crew.size, masks)
             if kept < ONE:
-                drop_inputs(rows, i, n_onehot, n_dense, kept, numbers, slots)
-                inputs, active = numbers, slots
+                drop_numbers(rows, i, n_onehot, n_dense, kept, numbers)
+                inputs = numbers
+            n_levels, n_active = collect(rows, i, kept, slots, values, 0)
             acts = crew.acts[i & 1]  # a thread may be one row ahead of the others, never two
             start = forward(
-                network, inputs, active, value, offset, table.weights, dense.weights, crew, acts, deltas, masks, out
+                network,
+                inputs,
+                slots,
+                values,
+                n_active,
+                offset,
+                table.weights,
+                dense.weights,
+                crew,
+                acts,
+                deltas,
+                masks,
+                out,
             )
             loss += output_deltas(objective, out, n_outputs, rows.target[i], weight, span(deltas, start, n))
             if opt.sparsity_beta > 0.0:
                 remember(network, crew, acts, dense.weights)
             backward(
-                network, opt, n_seen + i, inputs, active, value, table, dense, crew, acts, masks, deltas, squares, spare,
-                start,
+                network, opt, n_seen + i, inputs, slots, values, n_levels, n_active, n_columns, table, dense, crew, acts, masks,
+                deltas, squares, spare, start,
             )  # fmt: skip
             if is_timed:
                 crew.arrived[own + SPENT] += now() - began

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, predict_batches, scratch_size, train_batches
+from dask_dl.kernels.batches import marks_size, most_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.crew import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Crew, crew_of
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.layers import Part
@@ -224,12 +224,13 @@ class Replica:
             rows, stop, self.topology.network, self.objective, self.optimizer, n_seen, self._table, hand.dense, hand.crew,
             self.parallelism.interval, hand.shared, hand.base, hand.first,
         )  # fmt: skip
-        n_slots, batch = rows.active.shape[1], self.optimizer.batch
+        batch, most = self.optimizer.batch, most_active(rows, self.optimizer.batch)
+        values = np.empty(most, np.float32)
         with flushed():
             if batch == 1:
-                return float(train_rows(*given, np.zeros(n_slots, np.int32), hand.scratch))
-            marks = np.full(marks_size(self.topology, batch, n_slots), -1, np.int32)
-            return float(train_batches(*given, marks, hand.scratch))
+                return float(train_rows(*given, np.empty(most, np.int32), values, hand.scratch))
+            marks = np.full(marks_size(self.topology.n_onehot, batch, most), -1, np.int32)
+            return float(train_batches(*given, marks, values, hand.scratch))
 
     def merge(self) -> None:
         """The end of a round: the threads' optimizer states become their average."""
@@ -295,14 +296,16 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
     table, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]
     control = np.zeros(4 * LINE, np.int64)
     edges = np.linspace(0, rows.n, n_threads + 1).astype(int)
+    most = most_active(rows, ROWS_TO_PREDICT)
 
     def work(rank: int) -> None:
         crew = crew_of(topology, 1, control, batch=ROWS_TO_PREDICT)[0]
+        marks, values = np.empty(most + ROWS_TO_PREDICT + 1, np.int32), np.empty(most, np.float32)
         with flushed():
             for lo, hi in kernel_calls(int(edges[rank]), int(edges[rank + 1])):
                 if control[STOP] or control[ABORT]:
                     return
-                predict_batches(rows, lo, hi, topology.network, table, dense, crew, ROWS_TO_PREDICT, out)
+                predict_batches(rows, lo, hi, topology.network, table, dense, crew, ROWS_TO_PREDICT, marks, values, out)
 
     if n_threads == 1:  # here: a task of Dask has its thread
         work(0)

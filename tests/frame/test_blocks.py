@@ -97,7 +97,7 @@ def test_gather_equals_indexing_in_any_order(lengths, data, weighted):
     assert got.offset.size == 0
     assert got.n == len(rows)
     assert (got.dense.dtype, got.active.dtype) == (np.float32, np.int32)
-    assert all(part.flags.c_contiguous for part in got)
+    assert all(part.flags.c_contiguous for part in got.parts)
 
 
 def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():

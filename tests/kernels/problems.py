@@ -9,7 +9,7 @@ from naive import mlp
 
 from dask_dl.kernels import losses
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, predict_batches, scratch_size, train_batches
+from dask_dl.kernels.batches import marks_size, most_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.crew import NEXT, crew_of
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layers import Part
@@ -135,18 +135,18 @@ def train(
     batch, batched = optimizer.batch, batched or optimizer.batch > 1
     crew = crew_of(topology, 1, control, batch=max(batch, 2) if batched else 1)[0]
     given = objective or default_objective(topology), optimizer, n_seen, *parts, crew
-    n_slots = rows.active.shape[1]
-    marks = np.full(marks_size(topology, batch, n_slots), -1, np.int32)
+    values = np.full(most_active(rows, batch), np.nan, np.float32)
+    marks = np.full(marks_size(topology.n_onehot, batch, len(values)), -1, np.int32)
     kept = aligned_zeros(scratch_size(topology, optimizer))
     loss = 0.0
     for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
         if batched:
-            ends = 2 * batch, NOTHING, NOTHING, 0, marks, kept
+            ends = 2 * batch, NOTHING, NOTHING, 0, marks, values, kept
             loss += train_batches(rows, hi, topology.network, *given, *ends)
             assert (marks[: topology.n_onehot] == -1).all()  # as the next call expects it
         else:
             scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left must not matter
-            ends = chunk, NOTHING, NOTHING, 0, np.zeros(n_slots, np.int32), scratch
+            ends = chunk, NOTHING, NOTHING, 0, np.zeros(len(values), np.int32), values, scratch
             loss += train_rows(rows, hi, topology.network, *given, *ends)
         control[NEXT] = hi
     return flat, states, loss
@@ -157,7 +157,9 @@ def predict(topology, rows, flat, size=7):
     out = np.empty((rows.n, topology.n_outputs), np.float32)
     crew = crew_of(topology, 1, np.zeros(4 * LINE, np.int64), batch=size)[0]
     halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
-    predict_batches(rows, 0, rows.n, topology.network, *halves, crew, size, out)
+    values = np.full(most_active(rows, size), np.nan, np.float32)
+    marks = np.zeros(len(values) + size + 1, np.int32)
+    predict_batches(rows, 0, rows.n, topology.network, *halves, crew, size, marks, values, out)
     return out
 
 
@@ -181,7 +183,7 @@ def assert_equals_oracle(
     *expected, state = mlp.train(
         X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
         activation=topology.activation, output=topology.output, n_seen=n_seen,
-        n_columns=topology.n_dense + rows.active.shape[1], center=center,
+        n_columns=topology.n_dense + rows.active.shape[1] + topology.n_sparse, center=center,
         masks=oracle_masks(topology, rows, rules.get("input_ratio", 0.0)), hidden_ratios=topology.dropout,
         sample_weight=rows.weight.astype(float) if len(rows.weight) else None,
         offset=rows.offset.astype(float) if len(rows.offset) else None, **oracles, **rules,
