@@ -159,11 +159,11 @@ IN_THE_TABLE = {
         {},
         ["column 'town'", "7 of type int", "Convert it"],
     ),
-    "time spans": (
+    "periods": (
         REGRESSOR,
-        {"age": pd.to_timedelta(np.arange(N), unit="D")},
+        {"age": pd.period_range("2020", periods=N, freq="D")},
         {},
-        ["column 'age'", "timedelta64", "drop"],
+        ["column 'age'", "period[D]", ".dt.to_timestamp()"],
     ),
     "complex numbers": (REGRESSOR, {"age": 1j}, {}, ["column 'age'", "complex128", "two columns"]),
 }
