@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_table(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", metavar="DATA", help="Parquet or CSV file, folder or glob")
+    command.add_argument("data", metavar="DATA", help="Parquet or CSV file, folder, glob or URL")
     command.add_argument("--sep", default=",", help="separator of CSV files (default: comma)")
     command.add_argument("--encoding", default="utf-8", help="encoding of CSV files (default: utf-8)")
 
@@ -332,7 +332,9 @@ def _check_replaceable(out: Path, options: argparse.Namespace) -> None:
         raise ParameterError(f"--output: {out} exists; name another folder, or add --overwrite.")
     here = out.resolve()
     for name in (options.data, options.model):
-        place = Path(name).resolve()
+        if "://" in name and not name.startswith("file://"):
+            continue
+        place = Path(name.removeprefix("file://")).resolve()
         if here == place or here in place.parents or place in here.parents:
             raise ParameterError(f"--output: {out} holds or is part of {name}, which is read. Name another folder.")
     if not out.is_dir() or any(not file.name.endswith(".parquet") for file in out.iterdir()):

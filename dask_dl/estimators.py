@@ -170,15 +170,15 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like of shape (n, p)
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like of shape (n, p)
             Texts and categoricals are categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers.
             Missing values are allowed.
-        y : str, or aligned collection of n values
-            The target: the name of a column of `X`, or as many values as `X` has rows (a Dask Series with a Dask frame).
-            Rows with a missing target are left out.
-        sample_weight : str or aligned collection, optional
+        y : str, int, or aligned collection of n values
+            The target: the name or position of a column of `X`, or as many values as `X` has rows (a Dask Series with a
+            Dask frame, a Dask or NumPy array with a Dask Array). Rows with a missing target are left out.
+        sample_weight : str, int or aligned collection, optional
             Weight of every row in the loss, 0 or more; 0 leaves the row out.
-        offset : str or aligned collection, optional
+        offset : str, int or aligned collection, optional
             Added to the prediction before the link; regression only.
         folds : not available yet
         eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame with the columns of `X` when `y` is a name
@@ -287,7 +287,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     @staticmethod
     def _open_validation(eval_set: Any, source: Source, y: Any, weight: Any, offset: Any) -> Source | None:
-        from dask_dl.frame.source import open_source
+        from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, is_column, labels_of, open_source
 
         label = "the validation table"
         if eval_set is None:
@@ -300,12 +300,19 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             Xv, yv, *more = eval_set
             weight_v, offset_v = [*more, None, None][:2]
         else:
-            if not isinstance(y, str):
+            labels = labels_of(eval_set, label)
+            # What was a column of the training table is the column of that name.
+            roles = {
+                role: source.roles[role]
+                for role, value in ((TARGET, y), (WEIGHT, weight), (OFFSET, offset))
+                if value is not None and is_column(value, labels)
+            }
+            if TARGET not in roles:
                 raise ParameterError("eval_set must be (X, y) when y is not the name of a column.")
-            Xv, yv = eval_set, y
-            has_weights = isinstance(weight, str) and weight in {str(name) for name in Xv.columns}
-            weight_v = weight if has_weights else None  # without its column every row counts 1 (section 2.3)
-            offset_v = offset if isinstance(offset, str) else None
+            Xv, yv, offset_v = eval_set, roles[TARGET], roles.get(OFFSET)
+            weight_v = roles.get(WEIGHT)
+            if weight_v not in labels.values():
+                weight_v = None  # without its column every row counts 1 (section 2.3)
         if (offset is None) != (offset_v is None):
             raise ParameterError(
                 "eval_set needs an offset exactly when the training table has one: (X, y, weight, offset)."
@@ -439,12 +446,15 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     # ---- prediction -------------------------------------------------------------------------------------------------
 
     def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
-        """`answer(model, part, outputs)` of every partition: lazy over a Dask DataFrame, a list over slices otherwise."""
+        """`answer(model, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
+        from dask_dl.frame.arrays import is_dask_array
         from dask_dl.frame.prediction import cut_to, map_rows, over_slices
         from dask_dl.frame.source import is_dask_frame, local_table
 
         model, label = self._fitted, "the table to predict"
         respond = functools.partial(_respond, answer=answer)
+        if is_dask_array(X):
+            return self._predict_array(X, offset, answer)
         if is_dask_frame(X):
             if not model.is_named:
                 raise SchemaError(
@@ -458,22 +468,37 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             return map_rows(respond, X, model, offset, answer(model, X._meta, nothing))  # noqa: SLF001  # Dask's name
         table = local_table(X, label)
         if not (model.is_named and hasattr(X, "columns")):
-            if table.shape[1] != len(model.feature_names):
-                raise SchemaError(
-                    f"X has {table.shape[1]} features, but {type(self).__name__} is expecting "
-                    f"{len(model.feature_names)} features as input."
-                )
+            self._check_n_features(table.shape[1])
             table = table.set_axis(list(model.feature_names), axis=1)
         model.missing_columns(list(table.columns), label)
         return over_slices(respond, table, model, self._offset_of(table, offset, list(table.columns)))
+
+    def _predict_array(self, X: Any, offset: Any, answer: Any) -> Any:
+        """`answer` of every block of a Dask Array, as a lazy Dask Array."""
+        from dask_dl.frame.arrays import aligned, map_blocks, whole_rows
+
+        model, label = self._fitted, "the table to predict"
+        X = whole_rows(X, label)
+        self._check_n_features(X.shape[1])
+        offset = self._offset_of(X, offset, list(model.feature_names))
+        if offset is not None:
+            offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", label)
+        nothing = np.zeros((0, model.topology.n_outputs), np.float32)
+        empty = np.asarray(answer(model, _unnamed(np.zeros((0, X.shape[1]), X.dtype), model), nothing))
+        return map_blocks(functools.partial(_respond_block, answer=answer), X, model, offset, empty)
+
+    def _check_n_features(self, n: int) -> None:
+        wanted = len(self._fitted.feature_names)
+        if n != wanted:
+            raise SchemaError(f"X has {n} features, but {type(self).__name__} is expecting {wanted} features as input.")
 
     def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
         """Predictions side by side, as H2O gives them, computed in one pass.
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame or pandas.DataFrame
-        offset : str, aligned collection or None
+        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like
+        offset : str, int, aligned collection or None
         keep : sequence of str
             Columns of `X` to put before the predictions.
 
@@ -485,6 +510,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         """
         import pandas as pd
 
+        from dask_dl.frame.arrays import is_dask_array
         from dask_dl.model import Model
 
         keep = [keep] if isinstance(keep, str) else list(keep)
@@ -494,6 +520,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SchemaError(f"keep: there are no columns {unknown}; there are {names[:30]}.")
         if "predict" in keep:
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
+        if is_dask_array(X):
+            raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
         answers = self._predict(X, offset, functools.partial(Model.table, keep=tuple(keep)), keep)
         return pd.concat(answers) if isinstance(answers, list) else answers
 
@@ -504,15 +532,24 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             if offset is not None:
                 raise ParameterError("offset: the model was trained without offsets; leave it out.")
             return None
-        if not isinstance(offset, str) and np.ndim(getattr(offset, "_meta", offset)) == 0 and offset is not None:
-            raise ParameterError(f"offset is {offset!r}: give the name of a column, or as many values as rows.")
+        from dask_dl.frame.source import is_column, labels_of, named
+
+        labels = labels_of(table, "the table to predict")
+        if offset is not None and not isinstance(offset, str) and is_column(offset, labels):
+            offset = named(offset, labels, "offset", "the table to predict")
+        elif not isinstance(offset, str) and np.ndim(getattr(offset, "_meta", offset)) == 0 and offset is not None:
+            raise ParameterError(
+                f"offset is {offset!r}: give the name or position of a column, or as many values as rows."
+            )
         name = offset if isinstance(offset, str) else trained if offset is None else None
         if name is None:
             return offset
-        if name not in names:
-            known = f"column {name!r} is not in the table" if name else "none was given"
+        if name not in names or not hasattr(table, "columns") or name in self._fitted.feature_names:
+            known = "none was given"
+            if name:
+                known = f"column {name!r} is {'a predictor' if name in names else 'not in the table'}"
             raise ParameterError(f"offset: the model was trained with offsets and {known}; pass offset=.")
-        return table[name]
+        return table[next(key for key, text in labels.items() if text == name)]
 
 
 class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[misc]
@@ -537,15 +574,15 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like
             Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
         offset : None
             Classifiers have no offsets.
 
         Returns
         -------
-        dask.dataframe.Series or ndarray
-            Lazy with index, divisions and dtype for a Dask DataFrame.
+        dask.dataframe.Series, dask.array.Array or ndarray
+            Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
         """
         from dask_dl.model import Model
 
@@ -556,7 +593,7 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
 
         Returns
         -------
-        dask.dataframe.DataFrame or ndarray of shape (n, K)
+        dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
             The frame's columns are named by the classes.
         """
         from dask_dl.model import Model
@@ -564,10 +601,10 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         return _arrays(self._predict(X, None, Model.probabilities))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Accuracy of `predict`; `y` and `sample_weight` may name columns of `X`. Rows without a label do not count."""
+        """Accuracy of `predict`; `y` and `sample_weight` may be columns of `X`. Rows without a label do not count."""
         from sklearn.metrics import accuracy_score
 
-        return float(accuracy_score(**_paired(X, y, self.predict(X, offset=offset), sample_weight)))
+        return float(accuracy_score(**_paired(self, X, y, sample_weight, offset)))
 
 
 class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc]
@@ -590,28 +627,28 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like
             Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
-        offset : str, aligned collection or None
+        offset : str, int, aligned collection or None
             Needed when the model was trained with offsets; None takes the column of that name.
 
         Returns
         -------
-        dask.dataframe.Series or ndarray
-            Lazy with index, divisions and dtype for a Dask DataFrame.
+        dask.dataframe.Series, dask.array.Array or ndarray
+            Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
         """
         from dask_dl.model import Model
 
         return _arrays(self._predict(X, offset, Model.numbers))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Coefficient of determination of `predict`; `y` and `sample_weight` may name columns of `X`.
+        """Coefficient of determination of `predict`; `y`, `sample_weight` and `offset` may be columns of `X`.
 
         Rows without a target do not count.
         """
         from sklearn.metrics import r2_score
 
-        return float(r2_score(**_paired(X, y, self.predict(X, offset=offset), sample_weight)))
+        return float(r2_score(**_paired(self, X, y, sample_weight, offset)))
 
 
 def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
@@ -664,30 +701,43 @@ def _respond(part: Any, model: Model, offset: Any = None, *, answer: Any) -> Any
     return answer(model, part, model.outputs(part, offset, "the table to predict"))
 
 
+def _respond_block(block: Any, offset: Any = None, *, model: Model, answer: Any) -> Any:
+    """What a worker does with a block of an array."""
+    return np.asarray(_respond(_unnamed(block, model), model, offset, answer=answer))
+
+
+def _unnamed(block: Any, model: Model) -> pd.DataFrame:
+    """Columns of an array under the names of training, in its order."""
+    import pandas as pd
+
+    return pd.DataFrame(block, columns=list(model.feature_names))
+
+
 def _arrays(answers: Any) -> Any:
     """Answers for slices of a local table as one NumPy array; a lazy answer as it is."""
     return np.concatenate([np.asarray(a) for a in answers]) if isinstance(answers, list) else answers
 
 
-def _paired(X: Any, y: Any, predicted: Any, sample_weight: Any) -> dict[str, Any]:
+def _paired(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> dict[str, Any]:
     """Truth, prediction and weights of the rows that have a truth, as scikit-learn's metrics name them."""
     import pandas as pd
 
-    columns = {"y_true": y, "y_pred": predicted, "sample_weight": sample_weight}
-    values = {name: _local(X, column) for name, column in columns.items()}
+    from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, apart
+
+    X, given = apart(X, {TARGET: y, WEIGHT: sample_weight, OFFSET: offset}, "the table to score")
+    columns = {
+        "y_true": given[TARGET],
+        "y_pred": model.predict(X, offset=given[OFFSET]),
+        "sample_weight": given[WEIGHT],
+    }
+    values = {name: _local(column) for name, column in columns.items()}
     known = ~pd.isna(values["y_true"])
     return {name: None if column is None else column[known] for name, column in values.items()}
 
 
-def _local(X: Any, values: Any) -> Any:
-    """Values, or those of a named column, as a NumPy array."""
-    if values is None:
-        return None
-    if isinstance(values, str):
-        if values not in getattr(X, "columns", ()):
-            raise SchemaError(f"the table has no column {values!r}; it has {list(getattr(X, 'columns', ()))[:30]}.")
-        values = X[values]
-    return np.asarray(values.compute() if hasattr(values, "compute") else values)
+def _local(values: Any) -> Any:
+    """Values as a NumPy array, None as it is."""
+    return None if values is None else np.asarray(values.compute() if hasattr(values, "compute") else values)
 
 
 def _write_docstrings() -> None:

@@ -159,11 +159,11 @@ IN_THE_TABLE = {
         {},
         ["column 'town'", "7 of type int", "Convert it"],
     ),
-    "time spans": (
+    "periods": (
         REGRESSOR,
-        {"age": pd.to_timedelta(np.arange(N), unit="D")},
+        {"age": pd.period_range("2020", periods=N, freq="D")},
         {},
-        ["column 'age'", "timedelta64", "drop"],
+        ["column 'age'", "period[D]", ".dt.to_timestamp()"],
     ),
     "complex numbers": (REGRESSOR, {"age": 1j}, {}, ["column 'age'", "complex128", "two columns"]),
 }
@@ -227,7 +227,8 @@ def test_an_empty_frame(no_training, make):
         ({"y": np.arange(N), "sample_weight": np.ones(N + 1)}, ["24 rows and its weight 25", "must be as many"]),
         ({"y": np.arange(N), "offset": []}, ["24 rows and its offset 0", "must be as many"]),
         ({"y": np.zeros((N, 2))}, ["the target must have one dimension", "(24, 2)"]),
-        ({"y": 3}, ["the target is 3", "name of a column as a text"]),
+        ({"y": 3}, ["has 2 columns, at the positions 0 to 1, and none at 3 for the target"]),
+        ({"y": 3.5}, ["the target is 3.5", "name or position of a column"]),
         ({"y": np.ones(N)}, ["the target is constant (1)"]),
         ({"y": [None] * N}, ["the target of the training table", "none of 24 rows has a value"]),
         ({"y": [*np.arange(N - 1.0), np.inf]}, ["the target of the training table", "infinite"]),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -164,6 +165,55 @@ def test_console_script_is_installed():
     command = [Path(sys.executable).with_name("dask-dl"), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == f"dask-dl {__version__}"
+
+
+def test_tables_and_models_at_urls(folder, tmp_path, capsys):
+    there = fsspec.filesystem("memory")
+    there.pipe(
+        {f"/urls/{name}": (folder / name).read_bytes() for name in ("all.csv", "parts/0.parquet", "parts/1.parquet")}
+    )
+    model = "memory://urls/model.zip"
+    try:
+        for data, held in (
+            ("memory://urls/all.csv", "memory://urls/*.csv"),
+            ("memory://urls/parts", f"file://{folder}/valid.parquet"),
+        ):
+            assert (
+                run("train", data, "--target", "label", "--validation", held, *SMALL, "--model", model, "--quiet") == 0
+            )
+            arguments = ["--output", tmp_path / "out", "--overwrite", "--quiet"]
+            assert run("predict", model, data, *arguments) == 0
+            assert len(pd.read_parquet(tmp_path / "out")) == (200 if data.endswith("csv") else 140)
+        assert run("train", "memory://nowhere", "--target", "label", "--model", model) == 1
+        assert "memory://nowhere: no such file" in capsys.readouterr().err
+        assert run("predict", model, f"file://{tmp_path}/out", "--output", tmp_path / "out", "--overwrite") == 1
+        assert "which is read" in capsys.readouterr().err
+    finally:
+        there.rm("/urls", recursive=True)
+
+
+RAW = {
+    "titanic": ("titanic.csv", [], "survived", ["name", "ticket", "cabin", "home.dest"], 1309),
+    "weather": ("weather.csv", [], "RainTomorrow", ["Date", "ChangeWindDirect"], 355),
+    "airlines": ("airlines_2k.zip", ["--encoding", "latin-1"], "IsDepDelayed", ["TailNum", "Origin", "Dest"], 43_978),
+}
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RAW)
+def test_raw_tables_train_without_other_options(data_folder, tmp_path, capsys, name):
+    file, encoding, target, texts, n = RAW[name]
+    model, out = tmp_path / "model.zip", tmp_path / "out"
+    assert run("train", data_folder / file, *encoding, "--target", target, "--model", model) == 0
+    printed = capsys.readouterr().out
+    assert f"of '{target}' from" in printed and f"model: {model}" in printed
+    encoder = load(model).encoder_
+    assert set(texts) <= {category.name for category in encoder.categories}
+    assert run("predict", model, data_folder / file, *encoding, "--output", out, "--keep", target, "--quiet") == 0
+    answers = pd.read_parquet(out)
+    assert len(answers) == n
+    assert answers["predict"].notna().all()
 
 
 @pytest.mark.data

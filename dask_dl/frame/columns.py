@@ -1,12 +1,15 @@
 """One column of one partition as numbers or as levels. Here alone it is decided what a dtype means.
 
-Strings, object strings and categoricals are categories; booleans are 0 and 1; integers and floats are numbers; dates are
-milliseconds since 1970. Levels are texts: 1, 1.0 and "1" are the same level, whatever dtype a later file gives them.
+Strings, object strings and categoricals are categories; booleans are 0 and 1; integers, floats and decimals are numbers;
+dates are milliseconds since 1970, durations milliseconds, times of day milliseconds since midnight. Levels are texts: 1, 1.0
+and "1" are the same level, whatever dtype a later file gives them. NaN, None, NA, NaT and nulls are one and the same: missing.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import numbers
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +24,16 @@ if TYPE_CHECKING:
 
 NUMBER, CATEGORY, UNKNOWN = "number", "category", "unknown"
 
-#: What pandas calls a column of objects that are all dates, as Parquet's days without a time arrive.
+#: What pandas calls a column of objects that are all dates, as Parquet's days without a time arrive; the same of other times.
 DATES = frozenset({"date", "datetime", "datetime64"})
+DURATIONS = frozenset({"timedelta", "timedelta64"})
+TIMES = frozenset({"time"})
+
+#: What becomes of types that are nearly usable.
+REMEDIES = {
+    "period": "Convert it to dates, with .dt.to_timestamp().",
+    "interval": "Convert it to a category or to texts.",
+}
 
 
 def kinds_of(part: pd.DataFrame, names: Sequence[str], label: str) -> dict[str, str]:
@@ -44,8 +55,15 @@ def kind_of(column: pd.Series[Any], where: str) -> str:
 
 def _kind_of_dtype(dtype: Any, where: str) -> str:
     """Kind of a dtype; UNKNOWN for objects, which have to be looked at."""
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufM":
+    if isinstance(dtype, np.dtype) and dtype.kind in "biufMm":
         return NUMBER
+    if isinstance(dtype, pd.ArrowDtype):
+        try:
+            dtype.type  # noqa: B018  # pyarrow's newest types are not pandas' yet
+        except NotImplementedError as error:
+            raise SchemaError(
+                f"{where} has type {dtype}, which pandas cannot read. Convert it, texts to str."
+            ) from error
     if pd.api.types.is_object_dtype(dtype):
         return UNKNOWN
     if isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype):
@@ -58,33 +76,45 @@ def _kind_of_dtype(dtype: Any, where: str) -> str:
         return NUMBER
     if isinstance(dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_any_dtype(dtype):
         return NUMBER
+    if isinstance(dtype, pd.ArrowDtype) and dtype.kind == "m":
+        return NUMBER
     if isinstance(dtype, pd.ArrowDtype) and dtype.kind == "O":
         return UNKNOWN
-    raise SchemaError(
-        f"{where} has type {dtype}, which is neither numbers, texts, categories nor dates. Convert or drop it."
-    )
+    remedy = REMEDIES.get(str(dtype).partition("[")[0], "Convert or drop it.")
+    raise SchemaError(f"{where} has type {dtype}, which is neither numbers, texts, categories nor dates. {remedy}")
 
 
 def _kind_of_objects(column: pd.Series[Any], where: str) -> str:
-    inferred = pd.api.types.infer_dtype(column.astype(object), skipna=True)
+    present = column[column.notna()]
+    inferred = pd.api.types.infer_dtype(present.astype(object), skipna=False)
     if inferred == "string":
         return CATEGORY
-    if inferred in {"boolean", "integer", "floating", "mixed-integer-float", "decimal"} | DATES:
+    if inferred in {"boolean", "integer", "floating", "mixed-integer-float", "decimal"} | DATES | DURATIONS | TIMES:
         return NUMBER
     if inferred == "empty":
         return UNKNOWN
-    odd = next(
-        (
-            value
-            for value in column
-            if not pd.api.types.is_scalar(value) or not (isinstance(value, str) or pd.isna(value))
-        ),
-        None,
-    )
+    values = list(present)[::-1]
+    types = {type(value): value for value in values}  # the first of each type
+    if all(_is_real(kind) for kind in types):  # decimals beside integers, say
+        return NUMBER
+    kind, odd = next((kind, value) for kind, value in reversed(types.items()) if not issubclass(kind, str))
+    others = ", ".join(sorted({other.__name__ for other in types} - {kind.__name__}))
+    beside = f", beside {others}" if others else ""
     raise SchemaError(
-        f"{where} holds objects that are not all texts ({inferred}), for example {odd!r} of type {type(odd).__name__}. "
-        f"Convert it to numbers or to texts."
+        f"{where} holds objects that are not all texts ({inferred}), for example {_shown(odd)} of type "
+        f"{kind.__name__}{beside}. {REMEDIES.get(inferred, 'Convert it to numbers or to texts.')}"
     )
+
+
+def _is_real(kind: type) -> bool:
+    """Whether values of a type are numbers on a line; booleans are answers."""
+    return issubclass(kind, (numbers.Real, Decimal)) and not issubclass(kind, (bool, np.bool_))
+
+
+def _shown(value: Any, most: int = 80) -> str:
+    """A value in an error: objects can be long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 #: Numeric columns are taken in chunks of about so many numbers: few calls, and little temporary memory.
@@ -107,19 +137,55 @@ def number_chunks(part: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[sl
 
 
 def as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
-    """Float64 numbers, NaN where missing; dates in milliseconds since 1970."""
+    """Float64 numbers, NaN where missing; dates in milliseconds since 1970, durations and times of day in milliseconds."""
     dtype: Any = column.dtype
-    is_arrow_date = isinstance(dtype, pd.ArrowDtype) and dtype.kind == "M"
-    if is_arrow_date or (
-        pd.api.types.is_object_dtype(dtype) and pd.api.types.infer_dtype(column, skipna=True) in DATES
-    ):
+    is_arrow = isinstance(dtype, pd.ArrowDtype)
+    inferred = ""
+    if pd.api.types.is_object_dtype(dtype) or (is_arrow and dtype.kind == "O"):
+        inferred = pd.api.types.infer_dtype(column[column.notna()].astype(object), skipna=False)
+    if inferred in TIMES:
+        return _since_midnight(column)
+    if inferred in DURATIONS or dtype.kind == "m":
+        return _milliseconds(column)
+    if inferred in DATES or (is_arrow and dtype.kind == "M"):
         column = column.astype("datetime64[ms, UTC]")
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     if pd.api.types.is_datetime64_dtype(column.dtype):
         stamps = column.to_numpy().astype("datetime64[ms]")
         return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64).astype(np.float64))
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(over="ignore"):  # of long doubles: infinite numbers are refused by whoever knows the column's name
+        try:
+            return column.to_numpy(dtype=np.float64, na_value=np.nan)
+        except OverflowError:  # Python's integers have no end
+            return np.array([_rounded(value) for value in column])
+
+
+def _rounded(value: Any) -> float:
+    try:
+        return np.nan if pd.isna(value) else float(value)
+    except OverflowError:
+        return np.inf
+
+
+def _milliseconds(column: pd.Series[Any]) -> NDArray[np.float64]:
+    dtype: Any = column.dtype
+    if isinstance(dtype, pd.ArrowDtype):
+        dtype = np.dtype(f"timedelta64[{dtype.pyarrow_dtype.unit}]")
+        column = column.astype(dtype)
+    elif pd.api.types.is_object_dtype(dtype):
+        column = pd.to_timedelta(column)
+    return column.to_numpy() / np.timedelta64(1, "ms")  # with what is left of microseconds: durations may be short
+
+
+def _since_midnight(column: pd.Series[Any]) -> NDArray[np.float64]:
+    day = dt.date(1970, 1, 1)
+    zero = dt.datetime.combine(day, dt.time())  # a clock on the wall
+    unit = dt.timedelta(milliseconds=1)
+    return np.array(
+        [np.nan if pd.isna(t) else (dt.datetime.combine(day, t.replace(tzinfo=None)) - zero) / unit for t in column],
+        np.float64,
+    )
 
 
 def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], list[str], bool]:
@@ -128,7 +194,10 @@ def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], lis
         codes: Any = column.cat.codes.to_numpy().astype(np.intp)
         values: Any = column.cat.categories
     else:
-        codes, values = pd.factorize(column)
+        try:
+            codes, values = pd.factorize(column)
+        except TypeError as error:  # lists, dicts
+            raise SchemaError(f"{where} holds {error}. Convert it to texts.") from error
     texts = [_text(value, where) for value in values]
     from_numbers = all(not isinstance(value, str) for value in values)
     distinct = dict.fromkeys(texts)
@@ -140,7 +209,9 @@ def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], lis
 
 def _text(value: Any, where: str) -> str:
     if isinstance(value, str):
-        return value
+        return str(value)  # NumPy's are of a type of their own
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value))
     if isinstance(value, (int, np.integer)):

@@ -1,4 +1,4 @@
-"""Prediction over tables: lazy over Dask frames, the model once in the graph; slice by slice over local ones."""
+"""Prediction over tables: lazy over Dask frames and arrays, the model once in the graph; slice by slice over local ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched
+from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def cut_to(X: Any, names: Iterable[str]) -> Any:
     """The named columns of a Dask DataFrame, under text names: the only ones that need to be read."""
     wanted = {old: str(old) for old in X.columns if str(old) in set(names)}
-    return X[list(wanted)].rename(columns=wanted)
+    return renamed(X, wanted)
 
 
 def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, offset: Any) -> list[Any]:

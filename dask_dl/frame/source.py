@@ -6,6 +6,8 @@ Taking the partitions of X and of y separately would not promise that: Dask may 
 
 from __future__ import annotations
 
+import math
+import numbers
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import DaskDLError, ParameterError, SchemaError
+from dask_dl.frame import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,10 +86,11 @@ def open_source(
 
     Parameters
     ----------
-    X : dask.dataframe.DataFrame, pandas.DataFrame or array-like of shape (n, p)
-    target, weight, offset : str, aligned collection, or None
-        The name of a column of `X`, which is then no predictor; or as many values as `X` has rows: a Dask Series with a
-        Dask frame (same partitions), any one-dimensional array with a local one.
+    X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like of shape (n, p)
+    target, weight, offset : str, int, aligned collection, or None
+        The name or position of a column of `X`, which is then no predictor; or as many values as `X` has rows: a Dask Series
+        with a Dask frame (same partitions), a Dask or NumPy array with a Dask Array, any one-dimensional array with a local
+        table.
     label : str
         What errors call the table.
     keep : sequence of str, optional
@@ -95,17 +99,22 @@ def open_source(
     Raises
     ------
     SchemaError
-        When a named column is missing, names repeat, or lengths differ.
+        When a column is missing, names repeat, or lengths differ.
     """
     given = {TARGET: target, WEIGHT: weight, OFFSET: offset}
     given = {role: value for role, value in given.items() if value is not None}
-    frame, rename = (X, _text_names(X.columns, label)) if is_dask_frame(X) else _local_frame(X, label)
+    is_array = arrays.is_dask_array(X)
+    if is_array:
+        X = arrays.whole_rows(X, label)
+        frame, rename = X, _array_names(X.shape[1])
+    else:
+        frame, rename = (X, _text_names(X.columns, label)) if is_dask_frame(X) else _local_frame(X, label)
     names = list(rename.values())
     roles: dict[str, str] = {}
     aligned: dict[str, Any] = {}
     for role, value in given.items():
-        if isinstance(value, str):
-            roles[role] = _known(value, names, role, label)
+        if is_column(value, rename):
+            roles[role] = named(value, rename, role, label)
         else:
             roles[role] = f"__{role}__"
             aligned[roles[role]] = value
@@ -113,16 +122,107 @@ def open_source(
     eligible = set(names if keep is None else keep).difference(roles.values())
     predictors = tuple(name for name in names if name in eligible)
     if not predictors:
-        n = "" if is_dask_frame(X) else len(frame)
+        n = "" if is_array or is_dask_frame(X) else len(frame)
         raise SchemaError(
             f"{label} has no column to learn from, 0 feature(s) (shape=({n}, 0)) while a minimum of 1 is required: its columns "
             f"are {_listed(names) or 'none'}."
         )
     used = {*predictors, *roles.values()}
     wanted = {old: new for old, new in rename.items() if new in used}
-    cut = _dask_partitions if is_dask_frame(X) else _local_slices
+    cut = _array_partitions if is_array else _dask_partitions if is_dask_frame(X) else _local_slices
     n_partitions, read, lazy = cut(frame, wanted, aligned, label)
     return Source(Schema(predictors, roles, label), n_partitions, read, hasattr(X, "columns"), lazy)
+
+
+def is_column(value: Any, labels: Mapping[Any, str]) -> bool:
+    """Whether `value` says which column is meant, and not what it holds: a name, a position, or a label of several levels."""
+    if isinstance(value, tuple):
+        try:
+            return value in labels
+        except TypeError:  # of a tuple that holds lists
+            return False
+    return isinstance(value, str) or _is_position(value)
+
+
+def _is_position(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def named(value: Any, labels: Mapping[Any, str], role: str, label: str) -> str:
+    """Name of the column that is meant; a label comes before a position of the same number. Raises SchemaError.
+
+    Parameters
+    ----------
+    value : str, int or tuple
+        See `is_column`.
+    labels : mapping
+        The table's own labels, in order, and the texts by which columns are known.
+    """
+    names = list(labels.values())
+    if isinstance(value, str):
+        return _known(value, names, role, label)
+    if value in labels:
+        return labels[value]
+    if any(map(_is_position, labels)) and list(labels) != list(range(len(labels))):
+        raise SchemaError(
+            f"{label} has columns that are named by numbers, and none is {value}, for the {role}: give the name of the column. "
+            f"Its columns are {_listed(names)}."
+        )
+    if not -len(names) <= value < len(names):
+        raise SchemaError(
+            f"{label} has {len(names)} columns, at the positions 0 to {len(names) - 1}, and none at {value} for the {role}. "
+            f"Its columns are {_listed(names)}."
+        )
+    return names[int(value)]
+
+
+def labels_of(X: Any, label: str) -> dict[Any, str]:
+    """The labels of a table's columns and the texts by which they are known; an array has x0, x1, ..."""
+    if hasattr(X, "columns"):
+        return _text_names(X.columns, label)
+    shape = np.shape(X)
+    return _array_names(shape[1]) if len(shape) == 2 else {}
+
+
+def apart(X: Any, given: Mapping[str, Any], label: str) -> tuple[Any, dict[str, Any]]:
+    """A table, and the values of what plays a part beside it; columns of an array that do so are cut out of it.
+
+    Parameters
+    ----------
+    X : Dask or pandas DataFrame, Dask Array or array-like
+    given : mapping
+        Role -> name or position of a column, values, or None.
+    """
+    columns = {role: value for role, value in given.items() if value is not None}
+    labels = labels_of(X, label)
+    columns = {role: named(value, labels, role, label) for role, value in columns.items() if is_column(value, labels)}
+    if not columns:
+        return X, dict(given)
+    place = {name: k for k, name in enumerate(labels.values())}
+    if hasattr(X, "columns"):
+        keys = list(labels)
+        return X, {**given, **{role: X[keys[place[name]]] for role, name in columns.items()}}
+    table = X if hasattr(X, "ndim") else np.asarray(X, dtype=object)
+    values = {role: table[:, place[name]] for role, name in columns.items()}
+    rest = [k for name, k in place.items() if name not in columns.values()]
+    return table[:, rest], {**given, **values}
+
+
+def _array_names(n: int) -> dict[Any, str]:
+    return {k: f"x{k}" for k in range(n)}
+
+
+def _array_partitions(X: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
+    beside = {name: _beside_array(values, X, name.strip("_"), label) for name, values in aligned.items()}
+    return _read_by_dask(arrays.partitions(X, wanted, beside, label), label)
+
+
+def _beside_array(values: Any, X: Any, role: str, label: str) -> Any:
+    """Values of a role as a Dask Array."""
+    is_local = not type(values).__module__.startswith("dask")
+    if is_local and not math.isnan(X.shape[0]):
+        values = np.asarray(_one_dimensional(values, role, X.shape[0], label))
+    return arrays.aligned(values, X, role, label)
 
 
 def local_table(X: Any, label: str) -> pd.DataFrame:
@@ -135,7 +235,7 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
     if isinstance(X, pd.DataFrame):
         return X, _text_names(X.columns, label)
     kind = f"{type(X).__module__}.{type(X).__name__}"
-    if kind.startswith(("scipy.sparse", "dask.array")):
+    if kind.startswith("scipy.sparse"):
         raise SchemaError(f"not available yet: {label} as {kind}. Pass a Dask or pandas DataFrame, or a NumPy array.")
     array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
     if array.dtype.kind == "U" and not isinstance(X, np.ndarray):
@@ -149,7 +249,7 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
         )
-    return pd.DataFrame(array), {k: f"x{k}" for k in range(array.shape[1])}
+    return pd.DataFrame(array), _array_names(array.shape[1])
 
 
 def _text_names(columns: Any, label: str) -> dict[Any, str]:
@@ -205,7 +305,7 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
     role = name.strip("_")
     if is_dask_frame(values) or type(values).__module__.startswith("dask"):
         raise SchemaError(
-            f"the {role} of a local table must be local too: pass {role}.compute(), or both as Dask frames."
+            f"the {role} of a local table must be local too: pass {role}.compute(), or both as Dask collections."
         )
     if isinstance(values, (pd.Series, pd.Categorical, pd.api.extensions.ExtensionArray)):
         column: Any = values.array if isinstance(values, pd.Series) else values
@@ -222,7 +322,7 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
             column = column.ravel()
         if column.ndim == 0:
             raise SchemaError(
-                f"the {role} is {values!r}: give the name of a column as a text, or as many values as rows."
+                f"the {role} is {values!r}: give the name or position of a column, or as many values as rows."
             )
         if column.ndim != 1:
             raise SchemaError(f"the {role} must have one dimension; found shape {column.shape}.")
@@ -232,12 +332,21 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
 
 
 def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
-    import dask
-
-    frame = frame[list(wanted)].rename(columns=dict(wanted))
+    frame = renamed(frame, wanted)
     if aligned:
         frame = _joined(frame, aligned, label)
-    partitions = frame.to_delayed()
+    return _read_by_dask(frame.to_delayed(), label)
+
+
+def renamed(frame: Any, wanted: Mapping[Any, str]) -> Any:
+    """The wanted columns of a Dask DataFrame, under their texts."""
+    frame = frame[list(wanted)]
+    frame.columns = list(wanted.values())  # of labels of several levels, too
+    return frame
+
+
+def _read_by_dask(partitions: Sequence[Any], label: str) -> _Cut:
+    import dask
 
     def read(k: int) -> pd.DataFrame:
         try:

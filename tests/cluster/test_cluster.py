@@ -8,6 +8,7 @@ import pickle
 import time
 
 import dask
+import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -67,6 +68,26 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
         columns = [name for name in here.history_ if name not in TIMES]
         pd.testing.assert_frame_equal(there.history_[columns], here.history_[columns], rtol=1e-9)
         assert there.encoder_ == here.encoder_
+
+
+@one_worker
+async def test_arrays_in_the_memory_of_a_cluster_and_on_disk(c, s, a):
+    table = make_table()
+    local, y, w = table[list("abcde")].to_numpy(), table["y"].to_numpy(), table["w"].to_numpy()
+    X = da.from_array(local, chunks=(300, 2))
+    settings = rounds(700)
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), X, y, (X, y, w), {"sample_weight": w})
+    persisted = c.persist(X)
+    unknown = da.Array(X.dask, X.name, ((np.nan,) * 7, X.chunks[1]), meta=X._meta)
+    for X_, y_, w_ in (
+        (X, da.from_array(y, chunks=450), w),
+        (persisted, c.persist(da.from_array(y, chunks=300)), da.from_array(w, chunks=2000)),
+        (unknown, da.from_array(y, chunks=300), da.from_array(w, chunks=300)),
+    ):
+        there = await DeepLearningRegressor(**settings).fit(X_, y_, sample_weight=w_, eval_set=(X_, y_, w_))
+        assert_same_bits(there, here)
+        lazy = there.predict(X_)
+        np.testing.assert_array_equal(await c.compute(lazy), here.predict(local))
 
 
 def in_process(model, table, y, held, parts):

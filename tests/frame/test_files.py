@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 import zipfile
 from decimal import Decimal
 
 import dask.dataframe as dd
+import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -170,6 +172,95 @@ def test_texts_beyond_the_sample_are_an_error_with_a_remedy(here, monkeypatch):
         SchemaError, match=r"(?s)partition 0 of the training table.*Parquet.*\bn\b.*could not convert.*many"
     ):
         scan(source, Inquiry("regression"))
+
+
+# ---- URLs ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def memory():
+    """A file system that only URLs reach, empty."""
+    there = fsspec.filesystem("memory")
+    yield there
+    there.rm("/", recursive=True) if there.store else None
+
+
+def test_files_at_urls(memory, frame):
+    for k in (1, 0):
+        frame.assign(k=k).to_parquet(f"memory://t/part{k}.parquet")
+        frame.assign(k=k).to_csv(f"memory://c/day{k}/t.csv.gz", index=False)
+    memory.pipe("/t/_SUCCESS", b"")
+    memory.pipe("/t/_delta_log/0.json", b"{}")
+    memory.pipe("/c/.hidden.csv.gz", b"")
+    memory.pipe("/c/day0/.crc", b"")
+    for url in (
+        "memory://t",
+        "memory://t/*.parquet",
+        "memory://t/part?.parquet",
+        "memory://c",
+        "memory://c/day*",
+        "memory://c/*/*.gz",
+    ):
+        table = content(url)
+        assert table["k"].tolist() == [0, 0, 0, 1, 1, 1], url
+        assert table["b"].tolist() == frame["b"].tolist() * 2
+    assert_same(content("memory://t/part0.parquet").drop(columns="k"), frame.drop(columns="k"))
+
+
+@pytest.mark.parametrize("name", ["t", "t[1]", "day=1 2"])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".csv.zip", ".parquet"])
+def test_one_file_at_a_url(memory, here, frame, name, suffix):
+    write = pd.DataFrame.to_parquet if suffix == ".parquet" else pd.DataFrame.to_csv
+    write(frame, f"{name}{suffix}", index=False)
+    memory.pipe(f"/f/{name}{suffix}", (here / f"{name}{suffix}").read_bytes())
+    for url in (f"memory://f/{name}{suffix}", f"file://{here}/{name}{suffix}"):
+        assert_same(content(url), frame)
+        assert content(url, exact=["k"])["k"].tolist() == frame["k"].tolist()
+
+
+def test_local_urls_may_be_globs(here, frame):
+    for k in range(2):
+        frame.assign(k=k).to_csv(f"part{k}.csv", index=False)
+    assert content(f"file://{here}/part*.csv")["k"].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_file_within_a_file(memory, here, frame):
+    with zipfile.ZipFile("t.zip", "w") as archive:
+        archive.writestr("a.csv", frame.to_csv(index=False))
+        archive.writestr("b.csv", "")
+    assert_same(content(f"zip://a.csv::file://{here}/t.zip"), frame)
+
+
+@pytest.mark.parametrize(
+    "url, error, message",
+    [
+        ("memory://nowhere", FileNotFoundError, "memory://nowhere: no such file, or no files in it"),
+        ("memory://nowhere/*.csv", FileNotFoundError, "no such file, or no files in it"),
+        ("file:///nowhere/t.csv", FileNotFoundError, "file:///nowhere/t.csv: no such file"),
+        ("nope://bucket/t.csv", SchemaError, "nope://bucket/t.csv cannot be read: Protocol not known: nope"),
+        ("memory://mixed", SchemaError, "holds Parquet files and others, for example z.csv"),
+        ("memory://two.zip", SchemaError, r"two.zip holds 2 files, \['1.csv', '2.csv'\]"),
+        ("memory://broken.parquet", SchemaError, "not all files can be read as Parquet"),
+        ("memory://latin.csv", SchemaError, "latin.csv is not utf-8"),
+    ],
+)
+def test_urls_that_are_refused(memory, here, url, error, message):
+    with zipfile.ZipFile("two.zip", "w") as archive:
+        archive.writestr("1.csv", "a\n1\n")
+        archive.writestr("2.csv", "a\n2\n")
+    memory.pipe("/two.zip", (here / "two.zip").read_bytes())
+    memory.pipe("/mixed/a.parquet", b"")
+    memory.pipe("/mixed/z.csv", b"")
+    memory.pipe("/broken.parquet", b"no")
+    memory.pipe("/latin.csv", "größe\n1\n".encode("latin-1"))
+    with pytest.raises(error, match=message):
+        open_table(url)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(SchemaError, match=r"s3://bucket/t.csv cannot be read: Install s3fs"):
+        open_table("s3://bucket/t.csv")
 
 
 # ---- columns ------------------------------------------------------------------------------------------------------------

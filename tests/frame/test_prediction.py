@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import dask
+import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from dask.dataframe.utils import assert_eq
 
 import dask_dl.model
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
 from dask_dl.frame import prediction
 from dask_dl.model import Model
 
@@ -384,3 +385,125 @@ def test_only_columns_of_training_are_read(classifier, table):
 
     classifier.predict_proba(dd.from_map(read, [0], meta=more.iloc[:0])).compute()
     assert asked == [["a", "b", "c"]]
+
+
+# ---- Dask Arrays --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    array = np.random.default_rng(2).normal(size=(N, 3))
+    array[::7, 0] = np.nan
+    return array
+
+
+@pytest.fixture(scope="module")
+def of_arrays(numbers):
+    return {
+        kind: DeepLearningClassifier(**SMALL).fit(numbers, np.resize(np.array(labels), N))
+        for kind, labels in LABELS.items()
+    } | {"numbers": DeepLearningRegressor(**SMALL).fit(numbers, np.arange(N) * 1000.0)}
+
+
+def of_unknown_length(array):
+    return da.Array(array.dask, array.name, ((np.nan,) * array.numblocks[0], *array.chunks[1:]), meta=array._meta)
+
+
+CHUNKS = [(N, 3), (17, 3), (17, 2), ((0, 20, 0, 40, 0), (1, 1, 1))]
+
+
+@pytest.mark.parametrize("chunks", CHUNKS, ids=str)
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+@pytest.mark.parametrize("kind", [*LABELS, "numbers"])
+def test_a_dask_array_gives_a_lazy_dask_array(of_arrays, numbers, kind, chunks, known):
+    model, X = of_arrays[kind], da.from_array(numbers, chunks=chunks)
+    rows = X.chunks[0]
+    X = X if known else of_unknown_length(X)
+    answers = {model.predict: (N,)}
+    if kind != "numbers":
+        answers[model.predict_proba] = (N, len(LABELS[kind]))
+    for predict, shape in answers.items():
+        lazy, local = predict(X), predict(numbers)
+        assert isinstance(lazy, da.Array)
+        assert (lazy.dtype, lazy.ndim) == (local.dtype, len(shape))
+        assert lazy.chunks[1:] == tuple((k,) for k in shape[1:])
+        if known:
+            assert lazy.chunks[0] == rows
+        else:
+            assert np.isnan(lazy.chunks[0]).all() and len(lazy.chunks[0]) == len(rows)
+        computed = lazy.compute(scheduler="synchronous")
+        assert computed.dtype == local.dtype
+        np.testing.assert_array_equal(computed, local)
+        np.testing.assert_array_equal(lazy[::5].compute() if known else lazy.compute(), local[::5] if known else local)
+
+
+def test_nothing_of_an_array_is_predicted_before_compute(of_arrays, monkeypatch):
+    X = da.map_blocks(fail, chunks=((10, 10), (3,)), dtype=float, meta=np.zeros((0, 0)))
+    monkeypatch.setattr(dask_dl.model, "predict", fail)
+    lazy = of_arrays["texts"].predict_proba(X)
+    assert lazy.shape == (20, 3)
+    with pytest.raises(AssertionError, match="later"):
+        lazy.compute(scheduler="synchronous")
+
+
+def test_the_model_is_in_the_graph_of_an_array_once(of_arrays, numbers):
+    model = of_arrays["texts"]
+    size = len(pickle.dumps(model.model_))
+    graph = dict(dask.optimize(model.predict_proba(da.from_array(numbers, chunks=(5, 3))))[0].__dask_graph__())
+    assert len([key for key, task in graph.items() if len(pickle.dumps(task)) > size / 2]) == 1
+
+
+def test_offsets_beside_a_dask_array(numbers):
+    offset = np.random.default_rng(3).normal(size=N)
+    model = DeepLearningRegressor(**SMALL).fit(numbers, np.arange(N) ** 2, offset=offset)
+    local = model.predict(numbers, offset=offset)
+    X = da.from_array(numbers, chunks=(17, 2))
+    for beside in (
+        offset,
+        offset.tolist(),
+        da.from_array(offset, chunks=9),
+        of_unknown_length(da.from_array(offset, chunks=17)),
+    ):
+        np.testing.assert_array_equal(model.predict(X, offset=beside).compute(), local)
+    np.testing.assert_array_equal(
+        model.predict(of_unknown_length(X), offset=da.from_array(offset, chunks=17)).compute(), local
+    )
+    with pytest.raises(SchemaError, match=r"60 rows and its offset 59. They must be as many"):
+        model.predict(X, offset=offset[1:])
+    with pytest.raises(SchemaError, match="unknown length"):
+        model.predict(of_unknown_length(X), offset=offset)
+    for given, found in ((None, "none was given"), (2, "column 'x2' is a predictor"), ("zzz", "is not in the table")):
+        with pytest.raises(ParameterError, match=f"trained with offsets and .*{found}"):
+            model.predict(X, offset=given)
+
+
+def test_a_dask_array_of_other_columns_is_refused_at_once(of_arrays, classifier):
+    for model, p in ((of_arrays["texts"], 2), (classifier, 4)):
+        with pytest.raises(
+            SchemaError, match=f"X has {p} features, but DeepLearningClassifier is expecting 3 features"
+        ):
+            model.predict(da.zeros((10, p)))
+    with pytest.raises(SchemaError, match=r"two dimensions.*shape \(10,\)"):
+        classifier.predict(da.zeros(10))
+    with pytest.raises(SchemaError, match="pass a Dask DataFrame"):
+        classifier.predict_table(da.zeros((10, 3)))
+
+
+def test_scores_of_every_kind_of_table(numbers):
+    y = numbers[:, 1:].sum(axis=1)
+    w = np.random.default_rng(4).uniform(1, 2, N)
+    model = DeepLearningRegressor(**SMALL).fit(numbers, y)
+    expected = model.score(numbers, y, w)
+    whole = np.column_stack([y, numbers, w])
+    frame = pd.DataFrame(whole, columns=["y", "x0", "x1", "x2", "w"])
+    lazy = da.from_array(whole, chunks=(17, 2))
+    named = DeepLearningRegressor(**SMALL).fit(frame, "y", sample_weight="w")
+    for table in (whole, whole.tolist(), lazy, of_unknown_length(lazy)):
+        assert model.score(table, 0, -1) == expected
+    for table in (frame, dd.from_pandas(frame, npartitions=3)):
+        assert named.score(table, "y", "w") == named.score(table, 0, 4) == named.score(frame, y, w)
+    assert model.score(lazy[:, 1:-1], da.from_array(y, chunks=9), w) == expected
+    with pytest.raises(SchemaError, match="the table to score has 5 columns, at the positions 0 to 4, and none at 5"):
+        model.score(whole, 5)
+    with pytest.raises(SchemaError, match="the table to score has no column 'z' for the target"):
+        named.score(frame, "z")

@@ -368,7 +368,6 @@ def test_texts_of_every_dtype(values):
         ([[1], [2]], r"for example \[1\] of type list"),
         ([1, "a"], "for example 1 of type int"),
         ([b"a"], "of type bytes"),
-        (pd.to_timedelta([1], unit="s"), "timedelta64"),
         (pd.period_range("2020", periods=2, freq="D"), "period"),
         (pd.array([[1]], pd.ArrowDtype(pa.list_(pa.int64()))), "of type list"),
         (pd.Categorical([b"a"]), "of type bytes"),

@@ -1,0 +1,154 @@
+"""Dask Arrays as tables: blocks of whole rows, and what stands beside them cut at the same rows."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import DataConversionWarning
+
+from dask_dl.errors import SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+def is_dask_array(X: Any) -> bool:
+    """Whether `X` is a Dask Array (without importing Dask for those who do not use it)."""
+    return type(X).__module__.startswith("dask.array") and hasattr(X, "chunks")
+
+
+def whole_rows(X: Any, label: str) -> Any:
+    """A Dask Array of shape (n, p) whose blocks hold whole rows; n and the lengths of blocks may be unknown.
+
+    Raises
+    ------
+    SchemaError
+        When it has not two dimensions, or holds no plain values.
+    """
+    kind = type(X._meta)  # noqa: SLF001  # Dask's name for what a block is
+    if not issubclass(kind, np.ndarray):
+        raise SchemaError(
+            f"not available yet: {label} as a Dask Array of {kind.__module__}.{kind.__name__}. Use blocks of NumPy arrays."
+        )
+    if X.ndim != 2:
+        hint = " Reshape your data: one column with X[:, None]." if X.ndim == 1 else ""
+        raise SchemaError(
+            f"{label} must have two dimensions, rows and columns; found a Dask Array of shape {X.shape}.{hint}"
+        )
+    if X.dtype.names:
+        raise SchemaError(f"{label} is a Dask Array of records, {X.dtype}. Make it a Dask DataFrame.")
+    if math.isnan(X.shape[1]):
+        raise SchemaError(
+            f"{label} is a Dask Array whose number of columns is unknown. Call its compute_chunk_sizes() first."
+        )
+    return X.rechunk({1: -1}) if X.numblocks[1] != 1 else X
+
+
+def partitions(X: Any, columns: Mapping[int, str], beside: Mapping[str, Any], label: str) -> list[Any]:
+    """Blocks of whole rows as pandas frames, of the named columns and of what stands beside them: Dask's Delayed, of one graph.
+
+    Parameters
+    ----------
+    X : dask.array.Array of shape (n, p)
+        See `whole_rows`.
+    columns : mapping
+        Place of a column -> its name.
+    beside : mapping
+        Name of a role -> its `aligned` values.
+    """
+    import dask.array as da
+
+    blocks = [part for values in beside.values() for part in (values, "i")]
+    # One graph for all: what X and y are both made from is computed once.
+    frames = da.blockwise(
+        _frame_of, "i", X, "ij", *blocks, columns=dict(columns), names=tuple(beside), label=label,
+        concatenate=True, align_arrays=False, dtype=object, meta=np.zeros(0, object),
+    )  # fmt: skip
+    return list(frames.to_delayed())
+
+
+def _frame_of(block: Any, *values: Any, columns: Mapping[int, str], names: Sequence[str], label: str) -> pd.DataFrame:
+    for name, column in zip(names, values, strict=True):
+        if len(column) != len(block):
+            raise SchemaError(
+                f"a block of {label} has {len(block):,} rows and its {name.strip('_')} {len(column):,}. Are they cut at the "
+                f"same rows?"
+            )
+    whole = len(columns) == block.shape[1]
+    frame = pd.DataFrame(block if whole else block[:, list(columns)]).set_axis(list(columns.values()), axis=1)
+    return frame.assign(**dict(zip(names, values, strict=True)))
+
+
+def aligned(values: Any, X: Any, role: str, label: str) -> Any:
+    """Values beside the rows of a Dask Array, as one of a single dimension with blocks of the same rows.
+
+    Raises
+    ------
+    SchemaError
+        When there are not as many, or nobody can know which belong to which row.
+    """
+    import dask.array as da
+
+    rows, n = X.chunks[0], X.shape[0]
+    if type(values).__module__.startswith("dask.dataframe"):
+        values = values.to_dask_array()
+    if not is_dask_array(values):
+        if math.isnan(n):
+            raise SchemaError(
+                f"{label} is a Dask Array of unknown length, so the {role} beside it must be a Dask Array cut at the same "
+                f"rows; found {type(values).__name__}. Or call compute_chunk_sizes() of {label} first."
+            )
+        values = da.from_array(values, chunks=(rows,) if len(values) == n else -1)
+    if values.ndim == 2 and values.shape[1] == 1:
+        called = "y" if role == "target" else role
+        warnings.warn(
+            DataConversionWarning(f"A column-vector {called} was passed when a 1d array was expected."), stacklevel=6
+        )
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise SchemaError(f"the {role} must have one dimension; found a Dask Array of shape {values.shape}.")
+    if math.isnan(n) or math.isnan(values.shape[0]):
+        if len(rows) != values.numblocks[0]:
+            raise SchemaError(_unlike(X, f"one of {values.numblocks[0]} blocks", role, label))
+        return values  # row by row where they are read
+    if values.shape[0] != n:
+        raise SchemaError(f"{label} has {n:,} rows and its {role} {values.shape[0]:,}. They must be as many.")
+    return values.rechunk((rows,))
+
+
+def _unlike(X: Any, other: str, role: str, label: str) -> str:
+    return (
+        f"{label} is a Dask Array of {X.numblocks[0]} blocks of rows and its {role} {other}, some of unknown length, so rows "
+        f"cannot be matched. Call compute_chunk_sizes() of both first."
+    )
+
+
+def map_blocks(function: Callable[..., Any], X: Any, model: Any, offset: Any, empty: np.ndarray[Any, Any]) -> Any:
+    """`function(block, model, offset)` over blocks of whole rows, as a lazy Dask Array.
+
+    Parameters
+    ----------
+    function : callable
+        Returns as many rows as its first argument has.
+    X : dask.array.Array of shape (n, p)
+    model : object
+        Travels once, as a task of its own.
+    offset : dask.array.Array of shape (n,) or None
+        Blocks of the same rows.
+    empty : ndarray
+        The answer for no rows, (0,) or (0, K), with its dtype.
+    """
+    import dask
+    import dask.array as da
+
+    beside = () if offset is None else (offset, "i")
+    out, axes = ("i", {}) if empty.ndim == 1 else ("ik", {"k": empty.shape[1]})
+    shared = dask.delayed(model, pure=False)
+    return da.blockwise(
+        function, out, X, "ij", *beside, model=shared, new_axes=axes, concatenate=True, align_arrays=False,
+        dtype=empty.dtype, meta=empty,
+    )  # fmt: skip
