@@ -350,6 +350,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = True
         tags.input_tags.string = True
         tags.input_tags.categorical = True
         tags.non_deterministic = self.random_state is None
@@ -448,6 +449,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
         """`answer(model, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
         from dask_dl.frame.arrays import is_dask_array
+        from dask_dl.frame.matrix import SparsePart, is_sparse
         from dask_dl.frame.prediction import cut_to, map_rows, over_slices
         from dask_dl.frame.source import is_dask_frame, local_table
 
@@ -466,6 +468,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             X = cut_to(X, [*model.encoder.columns, *keep])
             nothing = np.zeros((0, model.topology.n_outputs), np.float32)
             return map_rows(respond, X, model, offset, answer(model, X._meta, nothing))  # noqa: SLF001  # Dask's name
+        if is_sparse(X):
+            self._check_n_features(X.shape[1])
+            matrix = SparsePart.of(X, model.feature_names, label)
+            return over_slices(respond, matrix, model, self._offset_of(matrix, offset, []))
         table = local_table(X, label)
         if not (model.is_named and hasattr(X, "columns")):
             self._check_n_features(table.shape[1])
@@ -706,10 +712,14 @@ def _respond_block(block: Any, offset: Any = None, *, model: Model, answer: Any)
     return np.asarray(_respond(_unnamed(block, model), model, offset, answer=answer))
 
 
-def _unnamed(block: Any, model: Model) -> pd.DataFrame:
+def _unnamed(block: Any, model: Model) -> Any:
     """Columns of an array under the names of training, in its order."""
     import pandas as pd
 
+    from dask_dl.frame.matrix import SparsePart, is_sparse
+
+    if is_sparse(block):
+        return SparsePart.of(block, model.feature_names, "the table to predict")
     return pd.DataFrame(block, columns=list(model.feature_names))
 
 

@@ -20,8 +20,10 @@ from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaE
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
-from dask_dl.frame.scan import Inquiry, Scan, check_target
+from dask_dl.frame.figures import Levels
+from dask_dl.frame.scan import Scan, check_target
 from dask_dl.frame.source import OFFSET, WEIGHT, Source
+from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import Target
 from dask_dl.kernels.batches import buffer_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
@@ -184,6 +186,7 @@ def _understood(
         requested["standardize"],
         requested["max_categorical_features"],
         seed,
+        requested["sparse"] or source.is_sparse,
     )
     skips = requested["missing_values_handling"] == "skip"
     inquiry = encoding.inquiry(task, skips=skips, is_weighted=WEIGHT in source.roles)
@@ -196,7 +199,10 @@ def _understood(
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     n_classes = len(found.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)
-    effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
+    effective = parameters.effective(requested, task=task, n_classes=n_classes) | {
+        "random_state": seed,
+        "sparse": encoding.sparse,
+    }
     distribution = Distribution.of(effective)
     _check_range(found, source, distribution)
     target = Target.fit(found, task=task, standardize=requested["standardize"], link=distribution.link)
@@ -213,6 +219,7 @@ def _understood(
     topology = Topology(
         n_onehot=encoder.n_onehot,
         n_dense=encoder.n_dense,
+        n_sparse=encoder.n_sparse,
         hidden=effective["hidden"],
         n_outputs=len(target.classes) or 1,
         activation=effective["activation"].removesuffix("_with_dropout"),
@@ -512,7 +519,8 @@ def _decided(problem: _Problem, here: Place) -> Decision:
     portion = here.portion(found, validation[1] if validation else None)
     n_validation = validation[1].n_rows if validation else 0
     blocks = portion.largest_blocks
-    row = math.ceil(problem.encoder.bytes_per_row) + 4 * (2 + (OFFSET in source.roles))  # a mean, with sparse inputs
+    # With sparse inputs a mean.
+    row = math.ceil(problem.encoder.bytes_per_row(found.n_entries / found.n_rows)) + 4 * (2 + (OFFSET in source.roles))
     samples = [(e["score_training_samples"], found.n_used), (e["score_validation_samples"], n_validation)]
     drawn = [n for n, most in samples if 0 < n < most]
 
@@ -530,6 +538,8 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         visits_per_row=problem.balance.n_visits(_counts(found, problem.target)) / found.n_rows
         if problem.balance
         else 1.0,
+        n_columns=len(found.columns),
+        n_levels=sum(len(column.counts) for column in found.columns.values() if isinstance(column, Levels)),
         n_validation=portion.n_validation,
         n_samples=round(portion.share * sum(drawn)),
         bytes_per_row=row,

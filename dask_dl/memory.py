@@ -20,6 +20,8 @@ COMPILER = 100 * 2**20
 READING = 6.5
 #: Temporary arrays of a chunk of numeric columns, 8 MiB each (`frame.columns.NUMBERS_PER_CHUNK`), while it is summed up.
 CHUNKS = 6 * 2**23
+#: What is known of a column, and of a level: names, figures, counts, and the tables by which they are found.
+COLUMN, LEVEL = 800, 400
 #: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.
 ORDER_PER_ROW = 32
 #: Which visit to its row each one is, as drawn and in order, where rows are visited several times.
@@ -60,6 +62,7 @@ class Memory:
     reading: int
     scoring: int
     compiler: int = 0
+    columns: int = 0
     mode: str = "memory"  #: of `Storage`
 
     @property
@@ -76,6 +79,7 @@ class Memory:
             "imports": IMPORTS,
             "encoded rows" if self.mode == "memory" else "windows of rows": self.blocks,
             "visiting order": self.order,
+            "columns and levels": self.columns,
             "network": self.network,
             "kept copies": self.kept,
             "threads": self.threads,
@@ -135,6 +139,8 @@ def estimate(
     largest_block: int = 0,
     batch: int = 1,
     visits_per_row: float = 1.0,
+    n_columns: int = 0,
+    n_levels: int = 0,
 ) -> Memory:
     """Peak of a training in one process.
 
@@ -170,6 +176,8 @@ def estimate(
         Rows of a mini-batch.
     visits_per_row : float
         Visits of an epoch to a row of the training table, on average.
+    n_columns, n_levels : int
+        Columns that are inputs, and levels of all of them.
     """
     per_row = visits_per_row * (ORDER_PER_ROW + (COPIES_PER_VISIT if visits_per_row != 1 else 0))
     n_bytes = n_rows * bytes_per_row
@@ -189,6 +197,7 @@ def estimate(
         threads=n_threads * (THREAD + 4 * n_buffer),
         reading=int(READING * largest_partition) + min(CHUNKS, 6 * largest_partition),
         compiler=COMPILER if compiles else 0,
+        columns=COLUMN * n_columns + LEVEL * n_levels,
         samples=int(SET_ASIDE * n_samples * bytes_per_row),
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
         mode=storage.mode,

@@ -73,13 +73,13 @@ class Model:
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
             part = part.assign(**dict.fromkeys(absent, np.nan))
-        dense, active, _ = self.encoder.encode(part, label)
+        dense, active, entries, _ = self.encoder.encode(part, label)
         nothing = np.zeros(0, np.float32)
         shifts = (
             nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
         )
         return self.target.probabilities(
-            predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts))
+            predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts, entries=entries))
         )
 
     def labels(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
@@ -187,7 +187,9 @@ class Model:
         lists = {name: tuple(d["topology"].get(name, ())) for name in ("hidden", "dropout")}
         topology = Topology(**{**d["topology"], **lists})
         encoder = Encoder.from_json(d["encoder"])
-        if (encoder.n_onehot, encoder.n_dense) != (topology.n_onehot, topology.n_dense):
+        if (encoder.n_onehot, encoder.n_dense, encoder.n_sparse) != (
+            topology.n_onehot, topology.n_dense, topology.n_sparse,
+        ):  # fmt: skip
             raise ArchiveError("the encoder's inputs are not the network's")
         target = Target.from_json(d["target"])
         if (d["task"], topology.output, topology.n_outputs) not in {

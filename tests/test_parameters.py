@@ -280,7 +280,7 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"initial_biases": np.ones(3)}, "entry 0 is 1.0"),
         ({"initial_weights": [np.ones(3), None, None]}, "entry 0 is <ndarray>"),
         ({"seed": 1, "random_state": 2}, "seed=1, random_state=2: two names of one thing; leave out one of them"),
-        ({"sparse": True}, "sparse=True: not available yet: today only False"),
+        ({"nfolds": 3}, "nfolds=3: not available yet: today only 0"),
     ],
 )
 def test_message(given, expected):
@@ -296,7 +296,7 @@ def test_numbers_too_large_for_a_float():
 
 def test_all_mistakes_at_once_and_legal_ones_last():
     given = {
-        "sparse": True,
+        "auc_type": "none",
         "hiden": [3],
         "epochs": -1,
         "rho": 0,
@@ -311,7 +311,7 @@ def test_all_mistakes_at_once_and_legal_ones_last():
         'activation="rectifyer"',
         "adaptive_rate=True, rho=0.0",
         'offset="o"',
-        "sparse=True",
+        'auc_type="none"',
         "nfolds=5",
     ]
     assert ["not available yet" in line for line in lines] == [False] * 5 + [True] * 2

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.station import Setup
     from dask_dl.frame.blocks import Keeping, Recipe
-    from dask_dl.frame.scan import Inquiry, Scan
+    from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
+    from dask_dl.frame.tally import Inquiry
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.steps import Optimizer
     from dask_dl.memory import Storage

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dask_dl.cluster.work import Work
-    from dask_dl.frame.scan import Inquiry
     from dask_dl.frame.source import Schema
+    from dask_dl.frame.tally import Inquiry
 
 #: In the place of a worker: none in particular.
 ANYWHERE = ""

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.work import Work
     from dask_dl.frame.blocks import Keeping, Recipe
-    from dask_dl.frame.scan import Inquiry, Scan
+    from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
+    from dask_dl.frame.tally import Inquiry
     from dask_dl.memory import Storage
 
 #: Seconds in which at least one partition of those that are read must be done.

@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 def is_dask_array(X: Any) -> bool:
     """Whether `X` is a Dask Array (without importing Dask for those who do not use it)."""
     return type(X).__module__.startswith("dask.array") and hasattr(X, "chunks")
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether the blocks of a Dask Array are sparse matrices of SciPy."""
+    return matrix.is_sparse(X._meta)  # noqa: SLF001  # Dask's name for what a block is
 
 
 def whole_rows(X: Any, label: str) -> Any:
@@ -30,9 +36,9 @@ def whole_rows(X: Any, label: str) -> Any:
         When it has not two dimensions, or holds no plain values.
     """
     kind = type(X._meta)  # noqa: SLF001  # Dask's name for what a block is
-    if not issubclass(kind, np.ndarray):
+    if not issubclass(kind, np.ndarray) and not is_sparse(X):
         raise SchemaError(
-            f"not available yet: {label} as a Dask Array of {kind.__module__}.{kind.__name__}. Use blocks of NumPy arrays."
+            f"{label} is a Dask Array of {kind.__module__}.{kind.__name__}. Use blocks of NumPy arrays or of CSR matrices."
         )
     if X.ndim != 2:
         hint = " Reshape your data: one column with X[:, None]." if X.ndim == 1 else ""
@@ -71,13 +77,17 @@ def partitions(X: Any, columns: Mapping[int, str], beside: Mapping[str, Any], la
     return list(frames.to_delayed())
 
 
-def _frame_of(block: Any, *values: Any, columns: Mapping[int, str], names: Sequence[str], label: str) -> pd.DataFrame:
+def _frame_of(block: Any, *values: Any, columns: Mapping[int, str], names: Sequence[str], label: str) -> Any:
+    n = block.shape[0]
     for name, column in zip(names, values, strict=True):
-        if len(column) != len(block):
+        if len(column) != n:
             raise SchemaError(
-                f"a block of {label} has {len(block):,} rows and its {name.strip('_')} {len(column):,}. Are they cut at the "
+                f"a block of {label} has {n:,} rows and its {name.strip('_')} {len(column):,}. Are they cut at the "
                 f"same rows?"
             )
+    if matrix.is_sparse(block):
+        beside = pd.DataFrame(dict(zip(names, values, strict=True)), index=range(n))
+        return matrix.SparsePart.of(block, tuple(columns.values()), label, beside)
     whole = len(columns) == block.shape[1]
     frame = pd.DataFrame(block if whole else block[:, list(columns)]).set_axis(list(columns.values()), axis=1)
     return frame.assign(**dict(zip(names, values, strict=True)))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from dask_dl.frame.balance import Balance
     from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.matrix import SparsePart
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.shelves import Shelf
     from dask_dl.frame.target import Target
@@ -291,7 +292,7 @@ def encode_blocks(
             progress(k + 1, source.n_partitions)
 
 
-def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows:
+def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n: int) -> Rows:
     """Partition k, which had n rows when it was scanned."""
     source, encoder, target, mean_weight = recipe.schema, recipe.encoder, recipe.target, recipe.mean_weight
     if len(part) != n:
@@ -299,7 +300,7 @@ def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows
             f"{source.label} changed while it was read: partition {k} had {n:,} rows in the scan and has {len(part):,} "
             f"now. {SAVE}"
         )
-    dense, active, lacks = encoder.encode(part, source.label)
+    dense, active, entries, lacks = encoder.encode(part, source.label)
     nothing = np.zeros(0, np.float32)
     goal, weight, offset = nothing, nothing, nothing
     if TARGET in source.roles:
@@ -320,7 +321,7 @@ def encode_partition(part: pd.DataFrame, recipe: Recipe, k: int, n: int) -> Rows
     raw = role_numbers(part, source, OFFSET, k)
     if raw is not None:
         offset = target.offsets(raw).astype(np.float32)
-    return Rows(dense, active, goal, weight, offset)
+    return Rows(dense, active, goal, weight, offset, entries=entries)
 
 
 def visited_rows(store: Blocks) -> NDArray[np.int64]:

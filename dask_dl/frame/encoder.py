@@ -18,16 +18,20 @@ import pandas as pd
 
 from dask_dl.errors import DaskDLWarning, SchemaError
 from dask_dl.frame.columns import CATEGORY, kinds_of, number_chunks
+from dask_dl.frame.figures import Levels, Numbers
 from dask_dl.frame.hashing import Hashing
 from dask_dl.frame.levels import AS_NUMBERS, Category, Code, by_response, most_frequent
-from dask_dl.frame.scan import Inquiry, Levels, Numbers, Scan
+from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import sorted_labels
-from dask_dl.state import padded
+from dask_dl.state import ENTRY, NO_ENTRIES, Entries, begins, padded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from dask_dl.frame.scan import Scan
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,13 @@ class Encoding(NamedTuple):
     standardize: bool = True
     max_categorical_features: int = 2**31 - 1
     seed: int = 0  #: of the hashing of levels
+    sparse: bool = False  #: numbers are scaled, but not centred, and kept by their non-zeros
 
     def inquiry(self, task: str, *, skips: bool, is_weighted: bool) -> Inquiry:
         """What has to be known of a table."""
         by_weight = "weight" if is_weighted and self.scheme in AS_NUMBERS else ""
-        return Inquiry(task, skips, "response" if self.scheme == "sort_by_response" else by_weight)
+        levels = "response" if self.scheme == "sort_by_response" else by_weight
+        return Inquiry(task, skips, levels, self.sparse)
 
 
 class Encoded(NamedTuple):
@@ -61,6 +67,7 @@ class Encoded(NamedTuple):
 
     dense: NDArray[np.float32]  #: (n, padded numbers)
     active: NDArray[np.int32]  #: (n, categories): one-hot input of every categorical column, or -1
+    entries: Entries
     lacks: NDArray[np.bool_]  #: (n,): whether any column is missing
 
 
@@ -72,6 +79,7 @@ class Encoder:
     numbers: tuple[Number, ...]
     codes: tuple[Code, ...] = ()  #: categorical columns as numbers
     hashing: Hashing | None = None  #: where levels share inputs
+    is_sparse: bool = False  #: whether numbers are kept by their non-zeros
 
     @classmethod
     def fit(cls, found: Scan, predictors: Sequence[str], encoding: Encoding) -> Encoder:
@@ -91,13 +99,14 @@ class Encoder:
             elif isinstance(column, Numbers):
                 moments = found.moments(name)
                 mean, deviation = moments.mean, moments.deviation
-                scale = (mean, 1 / (deviation or 1.0)) if encoding.standardize else (0.0, 1.0)
-                numbers.append(Number(name, mean, *scale, deviation))
+                shift = mean if encoding.standardize and not encoding.sparse else 0.0
+                factor = 1 / (deviation or 1.0) if encoding.standardize else 1.0
+                numbers.append(Number(name, mean, shift, factor, deviation))
         _sort_by_levels(categories)
         most = encoding.max_categorical_features
         hashes = most < sum(category.width for category in categories)
         hashing = Hashing(most, encoding.seed & 0xFFFFFFFF) if hashes else None
-        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing)
+        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing, encoding.sparse)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -110,14 +119,24 @@ class Encoder:
         return np.cumsum([0, *(c.width for c in self.categories)], dtype=np.int32)
 
     @property
-    def n_onehot(self) -> int:
+    def n_level_inputs(self) -> int:
         """Inputs of levels."""
         return self.hashing.n_inputs if self.hashing else int(self.starts[-1])
 
     @property
+    def n_onehot(self) -> int:
+        """Inputs that feed the network as levels do: by what is there, and not by what is absent."""
+        return self.n_level_inputs + (len(self.numbers) if self.is_sparse else 0)
+
+    @property
     def n_dense(self) -> int:
-        """Numeric inputs."""
-        return len(self.numbers) + sum(code.width for code in self.codes)
+        """All other inputs."""
+        return (0 if self.is_sparse else len(self.numbers)) + sum(code.width for code in self.codes)
+
+    @property
+    def n_sparse(self) -> int:
+        """Columns that come as entries."""
+        return (len(self.numbers) if self.is_sparse else 0) + (len(self.categories) if self.hashing else 0)
 
     @property
     def input_names(self) -> list[str]:
@@ -131,12 +150,14 @@ class Encoder:
         """Name of every network input, as scikit-learn's transformers give them."""
         return np.array(self.input_names, dtype=object)
 
-    @property
-    def bytes_per_row(self) -> int:
-        """Memory of an encoded row."""
-        return 4 * (padded(self.n_dense) + len(self.categories))
+    def bytes_per_row(self, n_entries: float) -> float:
+        """Memory of an encoded row, with so many non-zero numbers on average."""
+        n_active = 0 if self.hashing else len(self.categories)
+        hashed = len(self.categories) if self.hashing else 0
+        sparse = ENTRY * (n_entries + hashed) + 12 if self.n_sparse else 0
+        return 4 * (padded(self.n_dense) + n_active) + sparse
 
-    def encode(self, part: pd.DataFrame, label: str) -> Encoded:
+    def encode(self, part: pd.DataFrame | SparsePart, label: str) -> Encoded:
         """Inputs of every row of `part`.
 
         Raises
@@ -144,6 +165,8 @@ class Encoder:
         SchemaError
             When a column has another kind than in training, or holds infinite values. All faults are listed.
         """
+        if isinstance(part, SparsePart):
+            return self._encode_matrix(part, label)
         active = np.empty((len(part), len(self.categories)), np.int32)
         dense = np.zeros((len(part), padded(self.n_dense)), np.float32)
         lacks = np.zeros(len(part), bool)
@@ -157,7 +180,7 @@ class Encoder:
             else:
                 active[:, k] = np.where(slots >= 0, slots + self.starts[k], -1)
                 lacks |= missing
-        at = len(self.numbers)
+        at = 0 if self.is_sparse else len(self.numbers)
         for code in self.codes:
             try:
                 inputs, missing = code.numbers(part[code.name], f"column {code.name!r} of {label}")
@@ -175,25 +198,63 @@ class Encoder:
         ]
         if faults:
             raise SchemaError("; ".join(faults))
-        fill, shift, factor = (
-            np.array([getattr(n, key) for n in self.numbers])[:, None] for key in ("fill", "shift", "factor")
-        )
+        fill, shift, factor = (figure[:, None] for figure in self._figures)
+        found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
         for place, values in number_chunks(part, names):
             missing = np.isnan(values)
             lacks |= missing.any(axis=0)
             np.copyto(values, fill[place], where=missing)
             with np.errstate(over="ignore"):
                 scaled = (values - shift[place]) * factor[place]
-                dense[:, place] = scaled.T
+                if self.is_sparse:
+                    narrow = scaled.astype(np.float32)
+                    column, row = np.nonzero(narrow)
+                    found.append((row, column + (self.n_level_inputs + place.start), narrow[column, row]))
+                else:
+                    dense[:, place] = scaled.T
             largest = np.maximum(scaled.max(axis=1, initial=0), -scaled.min(axis=1, initial=0))
-            for row in np.flatnonzero(largest > np.finfo(np.float32).max):
-                count = np.count_nonzero(np.isinf(values[row]))
-                beyond = f"values up to {np.abs(values[row]).max():g}, too large for the network"
-                found = f"{count:,} infinite values" if count else beyond
-                faults.append(f"column {names[place][row]!r} of {label} holds {found}. Make them missing (NaN).")
+            for k in np.flatnonzero(largest > np.finfo(np.float32).max).tolist():
+                count = np.count_nonzero(np.isinf(values[k]))
+                beyond = f"values up to {np.abs(values[k]).max():g}, too large for the network"
+                text = f"{count:,} infinite values" if count else beyond
+                faults.append(f"column {names[place][k]!r} of {label} holds {text}. Make them missing (NaN).")
         if faults:
             raise SchemaError("; ".join(faults))
-        return Encoded(dense, active, lacks)
+        entries = NO_ENTRIES
+        if self.hashing:
+            row, slot, value = self.hashing.entries(active, int(self.starts[-1]))
+            found.append((row, slot.astype(np.int64), value))
+            active = np.empty((len(part), 0), np.int32)
+        if self.n_sparse:
+            entries = _by_row(found, len(part))
+        return Encoded(dense, active, entries, lacks)
+
+    @cached_property
+    def _figures(self) -> NDArray[np.float64]:
+        """(3, numbers): what missing ones become, shift, factor."""
+        return np.array([(n.fill, n.shift, n.factor) for n in self.numbers]).reshape(-1, 3).T
+
+    def _encode_matrix(self, part: SparsePart, label: str) -> Encoded:
+        if not self.is_sparse:
+            raise SchemaError(
+                f"{label} is a sparse matrix, and the model was trained on numbers that are centred, which leaves no zeros. "
+                f"Train with sparse=True, or pass an array."
+            )
+        if self.categories or self.codes:
+            raise SchemaError(f"{label} is a sparse matrix, and the model was trained on categories. Pass a frame.")
+        kept = {number.name: k for k, number in enumerate(self.numbers)}
+        place = np.array([kept.get(name, -1) for name in part.names], np.int64)
+        fill, _, factor = self._figures[:, place]  # those of the last one for columns that are not kept
+        length, slot, value, lacks = part.entries(
+            np.where(place < 0, -1, place + self.n_level_inputs).astype(np.int32), fill, factor
+        )
+        if not np.isfinite(value).all():
+            columns = self.numbers[int(slot[~np.isfinite(value)][0]) - self.n_level_inputs].name
+            raise SchemaError(
+                f"column {columns!r} of {label} holds infinite values, or some that are too large. Make them missing (NaN)."
+            )
+        dense = np.zeros((len(part), padded(self.n_dense)), np.float32)
+        return Encoded(dense, np.empty((len(part), 0), np.int32), Entries(begins(length), length, slot, value), lacks)
 
     def match(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks, after a check that it has any at all (section 2.3)."""
@@ -212,6 +273,7 @@ class Encoder:
             "numbers": [asdict(n) for n in self.numbers],
             "codes": [asdict(c) for c in self.codes],
             "hashing": asdict(self.hashing) if self.hashing else None,
+            "is_sparse": self.is_sparse,
         }
 
     @classmethod
@@ -235,7 +297,8 @@ class Encoder:
         ) or not all(np.isfinite(code.table).all() for code in codes):
             raise ValueError("figures of numeric columns are not finite")
         hashing = Hashing(**document["hashing"]) if document.get("hashing") else None
-        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing)
+        is_sparse = bool(document.get("is_sparse", False))
+        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing, is_sparse)
 
     def describe(self) -> pd.DataFrame:
         """A row for each column, in the order of the network's inputs.
@@ -256,7 +319,7 @@ class Encoder:
                 (c.name, "hashed category" if self.hashing else "category", c.n_levels, first, width, None, None)
             )
             at += c.width
-        at = self.n_onehot
+        at = self.n_level_inputs
         for n in self.numbers:
             rows.append((n.name, "number", 0, at, 1, n.fill, n.deviation))
             at += 1
@@ -275,6 +338,17 @@ class Encoder:
         more = [f"... and {len(table) - MOST_SHOWN} more"] if len(table) > MOST_SHOWN else []
         title = f"Encoder of {len(table)} columns to {self.n_onehot + self.n_dense} inputs:"
         return "\n".join([title, *(f"  {line}".rstrip() for line in (*shown, *more))])
+
+
+def _by_row(found: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]], n: int) -> Entries:
+    """Entries of n rows from (row, slot, value) in any order."""
+    row, slot, value = (
+        np.concatenate([np.zeros(0, kind), *parts])
+        for kind, parts in zip((np.int64, np.int64, np.float32), zip(*found, strict=True), strict=True)
+    )
+    order = np.lexsort((slot, row))
+    length = np.bincount(row, minlength=n).astype(np.int32)
+    return Entries(begins(length), length, slot[order].astype(np.int32), value[order])
 
 
 #: Columns that a repr shows.

@@ -24,8 +24,8 @@ class Hashing:
 
     def entries(
         self, active: NDArray[np.int32], n_onehot: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
-        """Of rows with these active one-hot inputs (-1 = none): how many inputs each has, which, and how often each."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """(row, input, how often) of rows with these active one-hot inputs, -1 = none."""
         table = np.append(self.inputs(np.arange(n_onehot)), self.n_inputs).astype(np.int32)
         slots = np.sort(table[active], axis=1)
         row, column = np.nonzero(slots < self.n_inputs)
@@ -33,8 +33,7 @@ class Hashing:
         first = np.ones(len(slot), bool)
         first[1:] = (row[1:] != row[:-1]) | (slot[1:] != slot[:-1])
         starts = np.flatnonzero(first)
-        length = np.bincount(row[starts], minlength=len(active)).astype(np.int32)
-        return length, slot[starts], np.diff(starts, append=len(slot)).astype(np.float32)
+        return row[starts], slot[starts], np.diff(starts, append=len(slot)).astype(np.float32)
 
 
 def murmur2(numbers: NDArray[np.integer], seed: int) -> NDArray[np.int32]:

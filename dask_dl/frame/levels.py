@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.frame.columns import as_levels
-from dask_dl.frame.scan import Moments
+from dask_dl.frame.figures import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched, renamed
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def cut_to(X: Any, names: Iterable[str]) -> Any:
     return renamed(X, wanted)
 
 
-def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, offset: Any) -> list[Any]:
+def over_slices(function: Callable[..., Any], table: pd.DataFrame | SparsePart, model: Any, offset: Any) -> list[Any]:
     """`function(slice, model, offset)` of a local table, in memory for one slice beside the results."""
     offsets = None if offset is None else np.asarray(offset)
     if offsets is not None and len(offsets) != len(table):
@@ -31,7 +32,8 @@ def over_slices(function: Callable[..., Any], table: pd.DataFrame, model: Any, o
     answers = []
     for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
-        answers.append(function(table.iloc[rows], model, None if offsets is None else offsets[rows]))
+        part = table.cut(rows) if isinstance(table, SparsePart) else table.iloc[rows]
+        answers.append(function(part, model, None if offsets is None else offsets[rows]))
     return answers
 
 

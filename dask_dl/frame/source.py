@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import DaskDLError, ParameterError, SchemaError
-from dask_dl.frame import arrays
+from dask_dl.frame import arrays, matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +43,10 @@ class Source:
 
     schema: Schema
     n_partitions: int
-    read: Callable[[int], pd.DataFrame]  #: partition k, predictors and roles only
+    read: Callable[[int], pd.DataFrame | matrix.SparsePart]  #: partition k, predictors and roles only
     is_named: bool = True  #: whether its columns had names; an array's are called x0, x1, ...
     lazy: Sequence[Any] | None = None  #: the partitions as Dask's Delayed; None: the table is in this process
+    is_sparse: bool = False  #: whether its partitions are sparse matrices
 
     @property
     def predictors(self) -> tuple[str, ...]:
@@ -103,16 +104,23 @@ def open_source(
     """
     given = {TARGET: target, WEIGHT: weight, OFFSET: offset}
     given = {role: value for role, value in given.items() if value is not None}
-    is_array = arrays.is_dask_array(X)
+    is_array, is_sparse = arrays.is_dask_array(X), matrix.is_sparse(X)
     if is_array:
         X = arrays.whole_rows(X, label)
-        frame, rename = X, _array_names(X.shape[1])
+        frame, rename, is_sparse = X, _array_names(X.shape[1]), arrays.is_sparse(X)
+    elif is_sparse:
+        frame = matrix.as_csr(X, label)
+        rename = _array_names(frame.shape[1])
     else:
         frame, rename = (X, _text_names(X.columns, label)) if is_dask_frame(X) else _local_frame(X, label)
     names = list(rename.values())
     roles: dict[str, str] = {}
     aligned: dict[str, Any] = {}
     for role, value in given.items():
+        if is_column(value, rename) and is_sparse:
+            raise SchemaError(
+                f"{label} is a sparse matrix: give the {role} as an array beside it, and not as one of its columns, {value!r}."
+            )
         if is_column(value, rename):
             roles[role] = named(value, rename, role, label)
         else:
@@ -122,16 +130,20 @@ def open_source(
     eligible = set(names if keep is None else keep).difference(roles.values())
     predictors = tuple(name for name in names if name in eligible)
     if not predictors:
-        n = "" if is_array or is_dask_frame(X) else len(frame)
+        n = "" if is_array or is_dask_frame(X) else frame.shape[0]
         raise SchemaError(
             f"{label} has no column to learn from, 0 feature(s) (shape=({n}, 0)) while a minimum of 1 is required: its columns "
             f"are {_listed(names) or 'none'}."
         )
     used = {*predictors, *roles.values()}
     wanted = {old: new for old, new in rename.items() if new in used}
-    cut = _array_partitions if is_array else _dask_partitions if is_dask_frame(X) else _local_slices
+    cut: Callable[[Any, Mapping[Any, str], Mapping[str, Any], str], _Cut] = _local_slices
+    if is_array or is_dask_frame(X):
+        cut = _array_partitions if is_array else _dask_partitions
+    elif is_sparse:
+        cut = _matrix_slices
     n_partitions, read, lazy = cut(frame, wanted, aligned, label)
-    return Source(Schema(predictors, roles, label), n_partitions, read, hasattr(X, "columns"), lazy)
+    return Source(Schema(predictors, roles, label), n_partitions, read, hasattr(X, "columns"), lazy, is_sparse)
 
 
 def is_column(value: Any, labels: Mapping[Any, str]) -> bool:
@@ -235,8 +247,6 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
     if isinstance(X, pd.DataFrame):
         return X, _text_names(X.columns, label)
     kind = f"{type(X).__module__}.{type(X).__name__}"
-    if kind.startswith("scipy.sparse"):
-        raise SchemaError(f"not available yet: {label} as {kind}. Pass a Dask or pandas DataFrame, or a NumPy array.")
     array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
     if array.dtype.kind == "U" and not isinstance(X, np.ndarray):
         array = np.asarray(X, dtype=object)  # numbers beside texts in a list of lists stay numbers
@@ -285,7 +295,7 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 
 #: How many partitions, how to read one here, and all of them for Dask to read.
-_Cut = tuple[int, "Callable[[int], pd.DataFrame]", "Sequence[Any] | None"]
+_Cut = tuple[int, "Callable[[int], pd.DataFrame | matrix.SparsePart]", "Sequence[Any] | None"]
 
 
 def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
@@ -298,6 +308,19 @@ def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mappi
         return part.assign(**{name: values[rows] for name, values in columns.items()}) if columns else part
 
     return max(1, -(-len(frame) // ROWS_PER_SLICE)), read, None
+
+
+def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
+    n = csr.shape[0]
+    columns = {name: _one_dimensional(value, name, n, label) for name, value in aligned.items()}
+
+    def read(k: int) -> matrix.SparsePart:
+        rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
+        part = csr[rows]
+        beside = pd.DataFrame({name: values[rows] for name, values in columns.items()}, index=range(part.shape[0]))
+        return matrix.SparsePart.of(part, tuple(wanted.values()), label, beside)
+
+    return max(1, -(-n // ROWS_PER_SLICE)), read, None
 
 
 def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:

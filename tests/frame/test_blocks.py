@@ -15,8 +15,9 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks, gather, visited_rows
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.order import visiting_order
-from dask_dl.frame.scan import Inquiry, scan
+from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
+from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import Target
 from dask_dl.state import Rows, padded
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from dask_dl import DeepLearningClassifier
 from dask_dl.errors import DaskDLWarning, SchemaError
 from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
-from dask_dl.frame.scan import Inquiry, scan
+from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
+from dask_dl.frame.tally import Inquiry
 from dask_dl.state import padded
 
 
@@ -34,7 +35,7 @@ def fit(frame, *, use_all_factor_levels=True, standardize=True, scheme="one_hot_
 
 def inputs(encoder, frame):
     """The network's inputs of every row as one matrix, one-hot inputs written out."""
-    dense, active, _ = encoder.encode(frame, "the table")
+    dense, active, _, _ = encoder.encode(frame, "the table")
     assert (dense.dtype, active.dtype) == (np.float32, np.int32)
     assert dense.shape == (len(frame), padded(encoder.n_dense))
     assert not dense[:, encoder.n_dense :].any()
@@ -81,7 +82,7 @@ def test_blocks_stand_side_by_side():
     assert encoder.n_onehot == 6
     assert encoder.input_names == ["p.u", "p.v", "p.missing(NA)", "q.k", "q.l", "q.missing(NA)", "n"]
     np.testing.assert_allclose(inputs(encoder, frame)[1], [0, 1, 0, 0, 1, 0, 2**-0.5])
-    assert encoder.bytes_per_row == 4 * (16 + 2)
+    assert encoder.bytes_per_row(0) == 4 * (16 + 2)
 
 
 def exchange_sorted(counts):

@@ -18,8 +18,9 @@ import pytest
 from dask_dl.errors import SchemaError
 from dask_dl.frame import files as module
 from dask_dl.frame.files import open_table
-from dask_dl.frame.scan import Inquiry, scan
+from dask_dl.frame.scan import scan
 from dask_dl.frame.source import open_source
+from dask_dl.frame.tally import Inquiry
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def fit(frame, scheme, task="regression", *, use_all_factor_levels=True, standar
 
 def inputs(encoder, values, name="c"):
     """(rows, inputs) of one column."""
-    dense, active, lacks = encoder.encode(pd.DataFrame({name: pd.array(values, dtype="string")}), "the table")
+    dense, active, _, lacks = encoder.encode(pd.DataFrame({name: pd.array(values, dtype="string")}), "the table")
     assert lacks.tolist() == [value is None for value in values]
     onehot = (active[:, :, None] == np.arange(encoder.n_onehot)).any(axis=1)
     return np.hstack([onehot, dense[:, : encoder.n_dense]])
@@ -167,5 +167,5 @@ def test_hashing_is_murmur2():
 
 def test_levels_that_collide_in_a_row_count_twice():
     active = np.array([[0, 1, 10], [-1, -1, -1], [2, 100, 10]], np.int32)
-    length, slot, value = Hashing(16, 1234).entries(active, 101)
-    assert (length.tolist(), slot.tolist(), value.tolist()) == ([2, 0, 2], [2, 12, 4, 12], [2, 1, 1, 2])
+    row, slot, value = Hashing(16, 1234).entries(active, 101)
+    assert (row.tolist(), slot.tolist(), value.tolist()) == ([0, 0, 2, 2], [2, 12, 4, 12], [2, 1, 1, 2])

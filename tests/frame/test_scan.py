@@ -18,19 +18,10 @@ from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.encoder import usable_predictors
-from dask_dl.frame.scan import (
-    FAN_IN,
-    Inquiry,
-    Levels,
-    Moments,
-    Nothing,
-    Numbers,
-    check_target,
-    merged,
-    scan,
-    scan_partition,
-)
+from dask_dl.frame.figures import Levels, Moments, Nothing, Numbers
+from dask_dl.frame.scan import FAN_IN, check_target, merged, scan, scan_partition
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
+from dask_dl.frame.tally import Inquiry
 
 exact = settings(derandomize=True, database=None, deadline=None)
 
@@ -556,7 +547,7 @@ def test_skipped_rows_are_those_that_lack_an_input(case, weighted, ignores):
 
 
 def test_levels_are_limited(monkeypatch):
-    monkeypatch.setattr("dask_dl.frame.scan.MOST_LEVELS", 5)
+    monkeypatch.setattr("dask_dl.frame.figures.MOST_LEVELS", 5)
     parts = [pd.DataFrame({"id": [f"{k}{n}" for n in range(3)], "y": [0.0, 1, 2]}) for k in range(2)]
     with pytest.raises(SchemaError, match=r"column 'id' of the table has more than 5 levels"):
         scan(source_of(*parts, target="y"), Inquiry("regression"))

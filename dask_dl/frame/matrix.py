@@ -1,0 +1,175 @@
+"""Sparse tables: rows of a SciPy CSR matrix, of which only the non-zeros are ever touched.
+
+What is not stored is 0; a stored NaN is a missing value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.errors import SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether `X` is a matrix or array of SciPy (without importing it for those who do not use it)."""
+    return type(X).__module__.startswith("scipy.sparse")
+
+
+def as_csr(X: Any, label: str) -> Any:
+    """The same in canonical CSR: ascending columns, none twice in a row. Raises SchemaError."""
+    if X.ndim != 2:
+        raise SchemaError(
+            f"{label} must have two dimensions, rows and columns; found a sparse array of shape {X.shape}."
+        )
+    if X.dtype.kind not in "biuf":
+        what = "Complex data not supported: " if X.dtype.kind == "c" else ""
+        raise SchemaError(f"{what}{label} is a sparse matrix of {X.dtype}. Make it one of real numbers.")
+    csr = X.tocsr()
+    if not csr.has_canonical_format:
+        csr = csr.copy() if csr is X else csr
+        csr.sum_duplicates()
+    return csr
+
+
+class Sums(NamedTuple):
+    """By column: what `scan.Moments` holds."""
+
+    n: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    m2: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SparsePart:
+    """Rows of a sparse matrix, all of whose columns are numbers, and what stands beside them.
+
+    A partition like a DataFrame, as far as roles are concerned.
+    """
+
+    matrix: Any  #: canonical CSR, (n, p)
+    names: tuple[str, ...]  #: of its columns
+    frame: pd.DataFrame  #: (n, roles)
+
+    @classmethod
+    def of(cls, block: Any, names: Sequence[str], label: str, beside: pd.DataFrame | None = None) -> SparsePart:
+        """Of a block of rows; `beside` has as many."""
+        csr = as_csr(block, label)
+        return cls(csr, tuple(names), pd.DataFrame(index=range(csr.shape[0])) if beside is None else beside)
+
+    def cut(self, rows: slice) -> SparsePart:
+        """Some rows."""
+        return SparsePart(self.matrix[rows], self.names, self.frame.iloc[rows])
+
+    def __len__(self) -> int:
+        return int(self.matrix.shape[0])
+
+    def __getitem__(self, name: str) -> pd.Series[Any]:
+        return self.frame[name]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return (*self.names, *self.frame.columns)
+
+    @property
+    def index(self) -> pd.Index[Any]:
+        """Of the rows."""
+        return self.frame.index
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the matrix and of what stands beside it."""
+        csr = self.matrix
+        beside = int(self.frame.memory_usage(index=False, deep=True).sum())
+        return int(csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes) + beside
+
+    @cached_property
+    def _by_column(self) -> tuple[NDArray[np.float64], NDArray[np.integer], NDArray[np.integer]]:
+        """(numbers, their rows, their columns), column by column."""
+        csc = self.matrix.tocsc()
+        return csc.data.astype(np.float64), csc.indices, np.repeat(np.arange(csc.shape[1]), np.diff(csc.indptr))
+
+    def infinite(self) -> dict[str, int]:
+        """How many infinite numbers a column holds, where there are any."""
+        numbers, _, column = self._by_column
+        columns, counts = np.unique(column[np.isinf(numbers)], return_counts=True)
+        return {self.names[c]: int(n) for c, n in zip(columns, counts, strict=True)}
+
+    def n_missing(self) -> NDArray[np.int64]:
+        """Missing values of every column."""
+        numbers, _, column = self._by_column
+        return np.bincount(column[np.isnan(numbers)], minlength=len(self.names))
+
+    def lacks(self, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which rows miss one of the marked columns."""
+        numbers, row, column = self._by_column
+        rows = np.zeros(len(self), bool)
+        rows[row[np.isnan(numbers) & columns[column]]] = True
+        return rows
+
+    def extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Least and largest number of every column, zeros included; NaN where all are missing."""
+        numbers, _, column = self._by_column
+        low, high = np.full(len(self.names), np.nan), np.full(len(self.names), np.nan)
+        np.fmin.at(low, column, numbers)
+        np.fmax.at(high, column, numbers)
+        has_zeros = np.bincount(column, minlength=len(self.names)) < len(self)
+        return np.where(has_zeros, np.fmin(low, 0), low), np.where(has_zeros, np.fmax(high, 0), high)
+
+    def sums(self, weights: NDArray[np.float64] | None) -> Sums:
+        """Of every column, with weights (n,)."""
+        numbers, row, column = self._by_column
+        p = len(self.names)
+
+        def added(values: NDArray[Any]) -> NDArray[np.float64]:
+            return np.bincount(column, values, p).astype(np.float64)
+
+        w_row = np.ones(len(self)) if weights is None else weights
+        present = ~np.isnan(numbers)
+        numbers = np.where(present, numbers, 0.0)
+        w = present * w_row[row]
+        n = np.bincount(column[w > 0], minlength=p)
+        n_zero = np.count_nonzero(w_row) - np.bincount(column[w_row[row] > 0], minlength=p)
+        w_zero = np.where(n_zero > 0, w_row.sum() - added(w_row[row]), 0.0)
+        # Where there are no zeros it is counted from one of the values, as in `Moments.of`.
+        origin = np.zeros(p)
+        origin[column[::-1][w[::-1] > 0]] = numbers[::-1][w[::-1] > 0]
+        origin = np.where(n_zero > 0, 0.0, origin)
+        total = added(w) + w_zero
+        with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64: seen in the result
+            shift = added(w * (numbers - origin[column]))
+            mean = origin + np.divide(shift, total, out=np.zeros(p), where=total > 0)
+            m2 = added(w * (numbers - mean[column]) ** 2) + w_zero * mean**2
+        return Sums(n + n_zero, total, mean, m2)
+
+    def entries(
+        self, slots: NDArray[np.int32], fill: NDArray[np.float64], factor: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Inputs that are not zero: (how many each row has, which, what they count), and which rows lack a number.
+
+        slots (p,): input of every column, ascending, -1 = none; fill, factor (p,): what missing numbers become, and by which
+        all are multiplied.
+        """
+        csr = self.matrix
+        column = csr.indices
+        row = np.repeat(np.arange(len(self)), np.diff(csr.indptr))
+        numbers = csr.data.astype(np.float64)
+        missing = np.isnan(numbers) & (slots[column] >= 0)
+        lacks = np.zeros(len(self), bool)
+        lacks[row[missing]] = True
+        numbers = np.where(missing, fill[column], numbers) * factor[column]
+        with np.errstate(over="ignore"):
+            values = numbers.astype(np.float32)
+        kept = (slots[column] >= 0) & (values != 0)
+        return np.bincount(row[kept], minlength=len(self)).astype(np.int32), slots[column[kept]], values[kept], lacks

@@ -1,0 +1,163 @@
+"""What is counted of the rows that train, and which rows those are."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.frame.figures import Moments, added
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+
+class Inquiry(NamedTuple):
+    """What a scan shall find out."""
+
+    task: str  #: "classification" or "regression"
+    skips: bool = False  #: whether rows with a missing input shall not train
+    levels: str = ""  #: what to sum over the rows of every level that train: "response", "weight" or nothing
+    sparse: bool = False  #: whether numbers are kept by their non-zeros
+
+
+#: Sums over rows that train, for columns, their levels, and what is summed: the weight of a class, say.
+LevelSums = Mapping[str, Mapping[str, Mapping[Any, float]]]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What is known of some rows that train: those with a target and a positive weight."""
+
+    n: int = 0
+    weight: float = 0.0
+    has_one_weight: bool = True  #: whether all weights are 1
+    target: Moments = field(default_factory=Moments)  #: nothing for classes
+    classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows; nothing for numbers
+    is_binary: bool = True  #: whether a numeric target holds nothing but 0 and 1
+    least_target: float | None = None  #: nothing for classes
+    numbers: Mapping[str, Moments] = field(default_factory=dict)  #: by weight, where rows are weighted and some skipped
+    levels: LevelSums = field(
+        default_factory=dict
+    )  #: as `Inquiry.levels` asks: of classes by label, else n, weight, sum
+
+    def merge(self, other: Tally) -> Tally:
+        """Both sets of rows together."""
+        leasts = [v for v in (self.least_target, other.least_target) if v is not None]
+        return Tally(
+            self.n + other.n,
+            self.weight + other.weight,
+            self.has_one_weight and other.has_one_weight,
+            self.target.merge(other.target),
+            added(self.classes, other.classes),
+            self.is_binary and other.is_binary,
+            min(leasts, default=None),
+            {
+                name: self.numbers.get(name, Moments()).merge(other.numbers.get(name, Moments()))
+                for name in [*self.numbers, *(other.numbers.keys() - self.numbers.keys())]
+            },
+            joined(self.levels, other.levels, functools.partial(joined, join=added)),
+        )
+
+
+def joined(left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> dict[Any, Any]:
+    """All keys of both, in order of appearance; values of both are joined."""
+    total = dict(left)
+    for key, value in right.items():
+        total[key] = join(total[key], value) if key in total else value
+    return total
+
+
+class Response(NamedTuple):
+    """What the rows of a partition shall teach, and how much they count."""
+
+    labels: pd.Series[Any] | None
+    targets: NDArray[np.float64] | None
+    weights: NDArray[np.float64] | None
+
+    def tally(
+        self, rows: NDArray[np.bool_], levels: Mapping[str, tuple[NDArray[np.intp], list[str]]], *, by_label: bool
+    ) -> Tally:
+        """Of the marked rows."""
+        weights = np.ones(len(rows)) if self.weights is None else self.weights
+        classes: dict[Any, int] = {}
+        target, is_binary, least = Moments(), self.targets is not None, None
+        if self.labels is not None:
+            counts = self.labels[rows].value_counts(sort=False)
+            classes = {label_of(value): int(count) for value, count in counts.items() if count}
+        elif self.targets is not None:
+            (target,) = Moments.of(np.where(rows, self.targets, np.nan)[None], self.weights)
+            values = self.targets[rows]
+            is_binary = bool(np.isin(values, (0, 1)).all())
+            least = float(values.min()) if len(values) else None
+        total = float(rows.sum() if self.weights is None else weights[rows].sum())
+        summed = {
+            name: self._bylabel_of(codes[rows], texts, weights[rows], rows)
+            if by_label and self.labels is not None
+            else self._by_level(codes[rows], texts, weights[rows], rows)
+            for name, (codes, texts) in levels.items()
+        }
+        one = self.weights is None or bool((weights[rows] == 1).all())
+        return Tally(int(rows.sum()), total, one, target, classes, is_binary, least, {}, summed)
+
+    def _by_level(
+        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.bool_]
+    ) -> dict[str, dict[Any, float]]:
+        """Rows, their weights, and their targets times weight, of every level."""
+        targets = np.zeros(len(codes)) if self.targets is None else self.targets[rows]
+        sums = {
+            "n": np.bincount(codes + 1, minlength=len(texts) + 1),
+            "weight": np.bincount(codes + 1, weights, len(texts) + 1),
+            "sum": np.bincount(codes + 1, weights * targets, len(texts) + 1),
+        }
+        return {
+            text: {key: float(values[k]) for key, values in sums.items()}
+            for k, text in enumerate(texts, 1)
+            if sums["n"][k]
+        }
+
+    def _bylabel_of(
+        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.bool_]
+    ) -> dict[str, dict[Any, float]]:
+        """Weight of every class in every level."""
+        assert self.labels is not None
+        label_codes, labels = pd.factorize(self.labels[rows])
+        pairs, place = np.unique(codes * len(labels) + label_codes, return_inverse=True)
+        found: dict[str, dict[Any, float]] = {}
+        for pair, weight in zip(pairs.tolist(), np.bincount(place, weights).tolist(), strict=True):
+            if pair >= 0:  # else the level is missing
+                text, label = divmod(pair, len(labels))
+                found.setdefault(texts[text], {})[label_of(labels[label])] = weight
+        return found
+
+
+def by_missing(lacks: Mapping[str, NDArray[np.bool_]] | None, n: int) -> list[tuple[frozenset[str], NDArray[np.bool_]]]:
+    """Rows by the columns that they lack, first those that lack nothing; without rows that lack what surely is an input.
+
+    lacks : which rows lack a column that may turn out to be useless, and under "" which lack any other; None: nobody asks.
+    """
+    if lacks is None:
+        return [(frozenset(), np.ones(n, bool))]
+    surely = lacks.get("", np.zeros(n, bool))
+    names = [name for name, rows in lacks.items() if name and rows.any()]
+    whole = np.column_stack([np.zeros((n, 0), bool), *(lacks[name] for name in names)])
+    groups = [(frozenset[str](), ~surely & ~whole.any(axis=1))]
+    rest = np.flatnonzero(~surely & whole.any(axis=1))
+    patterns, place = np.unique(np.packbits(whole[rest], axis=1), axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        rows = np.zeros(n, bool)
+        rows[rest[place.ravel() == k]] = True
+        marks = np.unpackbits(pattern, count=len(names)).astype(bool)
+        groups.append((frozenset(np.array(names, object)[marks].tolist()), rows))
+    return groups
+
+
+def label_of(value: Any) -> Any:
+    """A class as a Python value, so that labels of all partitions compare."""
+    return value.item() if isinstance(value, np.generic) else value
