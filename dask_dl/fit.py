@@ -18,6 +18,7 @@ from dask_dl.course import Course, Snapshot
 from dask_dl.distribution import Distribution
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.frame.blocks import Keeping, Recipe
+from dask_dl.frame.columns import blurred_warning
 from dask_dl.frame.encoder import Encoder, dropped_warning, usable_predictors
 from dask_dl.frame.scan import Scan, check_target
 from dask_dl.frame.source import OFFSET, Source
@@ -383,6 +384,9 @@ def _fit_encoder(found: Scan, effective: Mapping[str, Any]) -> Encoder:
         )
     if dropped:
         warnings.warn(dropped_warning(dropped), stacklevel=6)
+    blurred = [name for name in kept if getattr(found.columns[name], "is_blurred", False)]
+    if blurred:
+        warnings.warn(blurred_warning(blurred), stacklevel=6)
     return Encoder.fit(
         found, kept, use_all_factor_levels=effective["use_all_factor_levels"], standardize=effective["standardize"]
     )

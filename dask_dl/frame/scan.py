@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, NUMBER, as_levels, as_numbers, kind_of, kinds_of, number_chunks
+from dask_dl.frame.columns import (
+    CATEGORY,
+    EXACT,
+    NUMBER,
+    as_levels,
+    as_numbers,
+    is_blurred,
+    kind_of,
+    kinds_of,
+    number_chunks,
+)
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 
 if TYPE_CHECKING:
@@ -84,6 +94,8 @@ class Numbers:
     maximum: float
     plain: Moments  #: every row counts once
     weighted: Moments  #: rows count by their weight; the same as `plain` without weights
+    is_blurred: bool = False  #: see `columns.is_blurred`
+    first: int = field(default=0, compare=False)  #: the partition in which it was first seen, for errors
 
     def merge(self, other: Numbers) -> Numbers:
         """Both partitions together."""
@@ -93,6 +105,8 @@ class Numbers:
             max(self.maximum, other.maximum),
             self.plain.merge(other.plain),
             self.weighted.merge(other.weighted),
+            self.is_blurred or other.is_blurred,
+            self.first,
         )
 
     @property
@@ -108,13 +122,14 @@ class Levels:
     n_missing: int
     counts: Mapping[str, int]
     from_numbers: bool  #: levels were numbers, and are ordered as such
+    first: int = field(default=0, compare=False)  #: the partition in which one was first seen, for errors
 
     def merge(self, other: Levels) -> Levels:
         """Both partitions together."""
         counts = dict(self.counts)
         for level, count in other.counts.items():
             counts[level] = counts.get(level, 0) + count
-        return Levels(self.n_missing + other.n_missing, counts, self.from_numbers and other.from_numbers)
+        return Levels(self.n_missing + other.n_missing, counts, self.from_numbers and other.from_numbers, self.first)
 
     @property
     def is_constant(self) -> bool:
@@ -248,6 +263,13 @@ def check_target(found: Scan, source: Source, task: str) -> None:
                 f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
                 f"DeepLearningRegressor, or make it a text or category."
             )
+        texts = [label for label in found.classes if isinstance(label, str)]
+        if texts and len(texts) < len(found.classes):
+            other = next(label for label in found.classes if not isinstance(label, str))
+            raise SchemaError(
+                f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
+                f"{type(other).__name__}. Convert it to one type, in all partitions."
+            )
         odd = next((label for label in found.classes if not isinstance(label, (str, int, float))), None)
         if odd is not None:
             raise SchemaError(
@@ -349,7 +371,7 @@ def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, sourc
             codes, texts, from_numbers = as_levels(part[name], f"column {name!r} of {source.label}")
             counts = np.bincount(codes + 1, minlength=len(texts) + 1)
             seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
-            found[name] = Levels(int(counts[0]), seen, from_numbers) if seen else Nothing(len(part))
+            found[name] = Levels(int(counts[0]), seen, from_numbers, k) if seen else Nothing(len(part))
         else:
             found[name] = Nothing(len(part))
     for place, values in number_chunks(part, numeric):
@@ -364,24 +386,26 @@ def _scan_columns(part: pd.DataFrame, weights: NDArray[np.float64] | None, sourc
         weighted = plain if weights is None else Moments.of(values, weights)
         lows = np.fmin.reduce(values, axis=1, initial=np.nan)
         highs = np.fmax.reduce(values, axis=1, initial=np.nan)
-        for name, p, w, low, high in zip(numeric[place], plain, weighted, lows, highs, strict=True):
+        for name, p, w, low, high, row in zip(numeric[place], plain, weighted, lows, highs, values, strict=True):
             if not math.isfinite(p.m2):
                 largest = max(abs(low), abs(high))
                 raise SchemaError(
                     f"column {name!r} of {source.label}: values up to {largest:g} in partition {k} are too large for a mean. "
                     f"Make them missing (NaN) or scale them."
                 )
-            found[name] = Numbers(len(part) - p.n, float(low), float(high), p, w) if p.n else Nothing(len(part))
+            if not p.n:
+                found[name] = Nothing(len(part))
+                continue
+            blurred = high - low > EXACT and is_blurred(part[name], row)
+            found[name] = Numbers(len(part) - p.n, float(low), float(high), p, w, bool(blurred), k)
     return {name: found[name] for name in source.predictors}
 
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
-    here, last = right.first, right.first + len(right.rows) - 1
-    where = f"partition {here}" if here == last else f"one of the partitions {here} to {last}"
     classes = dict(left.classes)
     for label, count in right.classes.items():
         classes[label] = classes.get(label, 0) + count
-    merge = functools.partial(_merge_column, source=source, where=where)
+    merge = functools.partial(_merge_column, source=source)
     return Scan(
         rows=left.rows + right.rows,
         columns={name: merge(name, left.columns[name], right.columns[name]) for name in left.columns},
@@ -396,7 +420,7 @@ def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
     )
 
 
-def _merge_column(name: str, left: Column, right: Column, *, source: Schema, where: str) -> Column:
+def _merge_column(name: str, left: Column, right: Column, *, source: Schema) -> Column:
     if isinstance(right, Nothing):
         return right.merge(left)
     if isinstance(left, Nothing):
@@ -407,6 +431,6 @@ def _merge_column(name: str, left: Column, right: Column, *, source: Schema, whe
         return left.merge(right)
     kinds = {Numbers: NUMBER, Levels: CATEGORY}
     raise SchemaError(
-        f"column {name!r} of {source.label}: {where} holds a {kinds[type(right)]}, those before it a "
+        f"column {name!r} of {source.label}: partition {right.first} holds a {kinds[type(right)]}, partition {left.first} a "
         f"{kinds[type(left)]}. Give the column one type."
     )
