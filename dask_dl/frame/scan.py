@@ -290,7 +290,7 @@ def role_numbers(part: pd.DataFrame, source: Schema, role: str, k: int) -> NDArr
     if name is None:
         return None
     where = f"{role} of {source.label}" if name.startswith("__") else f"{role} {name!r} of {source.label}"
-    if kind_of(part[name], where) == CATEGORY:
+    if kind_of(part[name], where) == CATEGORY and part[name].notna().any():
         raise SchemaError(f"{where} is not numeric: partition {k} holds {part[name].dtype}.")
     values = as_numbers(part[name])
     bad = int((~np.isfinite(values)).sum())
@@ -309,7 +309,7 @@ def target_numbers(part: pd.DataFrame, source: Schema, k: int) -> NDArray[np.flo
     """A numeric target, NaN where missing."""
     column = part[source.roles[TARGET]]
     where = _target_where(source)
-    if kind_of(column, where) == CATEGORY:
+    if kind_of(column, where) == CATEGORY and column.notna().any():  # Dask makes texts of what an empty partition holds
         raise SchemaError(f"{where} holds {column.dtype}, not numbers: use DeepLearningClassifier, or convert it.")
     values = as_numbers(column)
     if np.isinf(values).any():
