@@ -427,6 +427,25 @@ TARGETS = {
         fit={"offset": "o"},
         says="offset 'o'.*12 of 24 values.*missing",
     ),
+    "weights that are durations": Odd(
+        lambda: table(w=pd.to_timedelta(1, unit="s")),
+        fit={"sample_weight": "w"},
+        says="weight 'w'.*is not numeric: partition 0 holds timedelta64",
+    ),
+    "offsets that are dates": Odd(
+        lambda: table(o=pd.Timestamp("2020-01-01", tz="UTC")),
+        fit={"offset": "o"},
+        says="offset 'o'.*is not numeric: partition 0 holds datetime64",
+    ),
+    "a target in a set": Odd(
+        table, lambda: set(range(N)), says=r"the target is {0, 1,.*\.\.\.: give the name or position"
+    ),
+    "a target of bytes": Odd(table, lambda: np.array([b"u", b"v"] * 12), says="for example b'u' of type bytes"),
+    "a target of bytes in a Dask Array": Odd(
+        lambda: da.from_array(np.eye(N), chunks=(5, 7)),
+        lambda: da.from_array(np.array([b"u", b"v"] * 12), chunks=4),
+        says="for example b'u' of type bytes",
+    ),
     "a position that is none": Odd(
         table, 3, says="has 3 columns, at the positions 0 to 2, and none at 3 for the target"
     ),

@@ -290,7 +290,8 @@ def role_numbers(part: pd.DataFrame, source: Schema, role: str, k: int) -> NDArr
     if name is None:
         return None
     where = f"{role} of {source.label}" if name.startswith("__") else f"{role} {name!r} of {source.label}"
-    if kind_of(part[name], where) == CATEGORY and part[name].notna().any():
+    is_text = kind_of(part[name], where) == CATEGORY and part[name].notna().any()
+    if is_text or part[name].dtype.kind in "Mm":
         raise SchemaError(f"{where} is not numeric: partition {k} holds {part[name].dtype}.")
     values = as_numbers(part[name])
     bad = int((~np.isfinite(values)).sum())
