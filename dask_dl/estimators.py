@@ -451,7 +451,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         from dask_dl.frame.arrays import is_dask_array
         from dask_dl.frame.matrix import SparsePart, is_sparse
         from dask_dl.frame.prediction import cut_to, map_rows, over_slices
-        from dask_dl.frame.source import is_dask_frame, local_table
+        from dask_dl.frame.source import is_dask_frame, labels_of, local_table
 
         model, label = self._fitted, "the table to predict"
         respond = functools.partial(_respond, answer=answer)
@@ -462,7 +462,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
                 raise SchemaError(
                     "the model was trained on an array without column names; pass an array, or train on a frame."
                 )
-            names = [str(name) for name in X.columns]
+            names = list(labels_of(X, label).values())
             model.missing_columns(names, label)
             offset = self._offset_of(X, offset, names)
             X = cut_to(X, [*model.encoder.columns, *keep])

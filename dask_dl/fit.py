@@ -19,6 +19,7 @@ from dask_dl.distribution import Distribution
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import Keeping, Recipe
+from dask_dl.frame.columns import blurred_warning
 from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
 from dask_dl.frame.figures import Levels
 from dask_dl.frame.scan import Scan, check_target
@@ -215,6 +216,9 @@ def _understood(
         )
     if dropped:
         warnings.warn(dropped_warning(dropped), stacklevel=5)
+    blurred = [name for name in predictors if getattr(found.columns[name], "is_blurred", False)]
+    if blurred:
+        warnings.warn(blurred_warning(blurred), stacklevel=5)
     encoder = Encoder.fit(found, predictors, encoding)
     topology = Topology(
         n_onehot=encoder.n_onehot,

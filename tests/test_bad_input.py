@@ -287,11 +287,35 @@ def test_no_target_at_all(no_training):
     )
 
 
-def test_a_column_whose_type_changes_between_partitions(no_training):
+@pytest.mark.parametrize("cut", [[0], [0, 1], [0, 0, 0, 1, 1], [1, 1, 1, 1, 0]])
+def test_a_column_whose_type_changes_between_partitions(no_training, cut):
     parts = [table(), table(age="forty")]
-    X = dd.from_map(lambda k: parts[k], [0, 1], meta=parts[0].iloc[:0], enforce_metadata=False)
+    X = dd.from_map(lambda k: parts[k], [0, *cut, 1], meta=parts[0].iloc[:0], enforce_metadata=False)
+    first = [0, *cut, 1].index(1)
     text = refusal(REGRESSOR, X, "y")
-    assert_says(text, "column 'age' of the training table: partition 1 holds a category", "a number", "one type")
+    assert_says(text, f"column 'age' of the training table: partition {first} holds a category, partition 0 a number")
+    assert_says(text, "one type")
+
+
+def test_empty_partitions_are_not_named(no_training):
+    parts = [table().iloc[:0], table(age=np.nan), table(), table(age=None), table(age="forty")]
+    X = dd.from_map(lambda k: parts[k], range(5), meta=parts[0], enforce_metadata=False)
+    assert_says(refusal(REGRESSOR, X, "y"), "partition 4 holds a category, partition 2 a number")
+
+
+def test_labels_whose_type_changes_between_partitions(no_training):
+    parts = [table(label=1), table()]
+    X = dd.from_map(lambda k: parts[k], [0, 1], meta=parts[1].iloc[:0], enforce_metadata=False)
+    text = refusal(CLASSIFIER, X, "label")
+    assert_says(text, "target 'label' has labels of different types, 'no' of type str and 1 of type int", "one type")
+
+
+@pytest.mark.parametrize("make", [locally, with_dask])
+def test_identifiers_that_become_one_are_warned_of_once(make):
+    frame = table(age=np.append(np.arange(N - 1), 10**12), id=np.append(10**12, np.arange(N - 1)))
+    with pytest.warns(DaskDLWarning, match="differ become one in float32.*in 'age', 'id'.*identifiers") as caught:
+        DeepLearningRegressor(**SMALL).fit(make(frame[["age", "id", "y"]]), "y")
+    assert len([w for w in caught if "float32" in str(w.message)]) == 1
 
 
 # ---- the validation table -----------------------------------------------------------------------------------------------

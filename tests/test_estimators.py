@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 
+import dask.array as da
 import dask.dataframe as dd
 import joblib
 import numpy as np
@@ -247,6 +248,40 @@ def test_eval_set_is_scored_beside_the_training_table(table, form):
     assert last["validation_classification_error"] == pytest.approx(1 - model.score(valid, "label"))
     p = model.predict_proba(valid)[np.arange(len(valid)), pd.Index(model.classes_).get_indexer(valid["label"])]
     assert last["validation_logloss"] == pytest.approx(-np.log(p.astype(float)).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("make", [lambda t: t, lambda t: dd.from_pandas(t, npartitions=4)], ids=["pandas", "dask"])
+def test_positions_mean_the_same_as_names(table, make):
+    table = table[["a", "number", "b"]].assign(w=np.linspace(0, 2, len(table)), o=np.linspace(-3, 3, len(table)))
+    train, held = make(table.iloc[:300]), make(table.iloc[300:])
+    named = DeepLearningRegressor(**SMALL).fit(train, "number", sample_weight="w", offset="o", eval_set=held)
+    placed = DeepLearningRegressor(**SMALL).fit(train, 1, sample_weight=3, offset=-1, eval_set=held)
+    swapped = held[["o", "w", "b", "number", "a"]]  # by the names of training, wherever they stand
+    moved = DeepLearningRegressor(**SMALL).fit(train, 1, sample_weight=3, offset=-1, eval_set=swapped)
+    paired = DeepLearningRegressor(**SMALL).fit(train, 1, sample_weight=3, offset=-1, eval_set=(swapped, 3, 1, 0))
+    for model in (placed, moved, paired):
+        for one, other in zip(named.coefs_, model.coefs_, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert model.history_["validation_deviance"].iloc[-1] == named.history_["validation_deviance"].iloc[-1]
+        np.testing.assert_array_equal(model.predict(held, offset=4), named.predict(held))
+        np.testing.assert_array_equal(model.predict(swapped, offset=0), named.predict(held))
+    assert placed.score(held, 1, 3) == named.score(held, "number", "w")
+
+
+@pytest.mark.parametrize("make", [lambda a: a, lambda a: da.from_array(a, chunks=(90, 2))], ids=["numpy", "dask"])
+def test_positions_in_arrays(table, make):
+    array = table[["a", "number", "b"]].assign(w=np.linspace(0, 2, len(table))).to_numpy()
+    train, held, X = make(array[:300]), make(array[300:]), make(array[:, [0, 2]])
+    placed = DeepLearningRegressor(**SMALL).fit(train, 1, sample_weight=3, eval_set=held)
+    aligned = DeepLearningRegressor(**SMALL).fit(
+        X[:300], array[:300, 1], sample_weight=array[:300, 3], eval_set=(X[300:], array[300:, 1], array[300:, 3])
+    )
+    for one, other in zip(placed.coefs_, aligned.coefs_, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(placed.predict(X), aligned.predict(X))
+    assert placed.score(held, 1, 3) == aligned.score(X[300:], array[300:, 1], array[300:, 3])
+    column = "validation_deviance"
+    assert placed.history_[column].iloc[-1] == aligned.history_[column].iloc[-1]
 
 
 def test_eval_set_has_to_fit(table):

@@ -90,6 +90,8 @@ def _frame_of(block: Any, *values: Any, columns: Mapping[int, str], names: Seque
         return matrix.SparsePart.of(block, tuple(columns.values()), label, beside)
     whole = len(columns) == block.shape[1]
     frame = pd.DataFrame(block if whole else block[:, list(columns)]).set_axis(list(columns.values()), axis=1)
+    # A frame holds bytes as objects only.
+    values = tuple(v.astype(object) if getattr(v.dtype, "kind", "") in {"S", "V"} else v for v in values)
     return frame.assign(**dict(zip(names, values, strict=True)))
 
 

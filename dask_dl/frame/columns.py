@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import SchemaError
+from dask_dl.errors import DaskDLWarning, SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,6 +185,50 @@ def _since_midnight(column: pd.Series[Any]) -> NDArray[np.float64]:
     return np.array(
         [np.nan if pd.isna(t) else (dt.datetime.combine(day, t.replace(tzinfo=None)) - zero) / unit for t in column],
         np.float64,
+    )
+
+
+#: Up to here float32 holds every whole number, and up to there float64.
+EXACT, EXACT_IN_DOUBLE = 2**24, 2**53
+#: Part of the different values of a column that may become others unnoticed.
+FEW = 0.01
+
+
+def is_blurred(column: pd.Series[Any], values: NDArray[np.float64]) -> bool:
+    """Whether whole numbers that differ reach the network as one: in float32, counted from their mean.
+
+    Parameters
+    ----------
+    column : pandas.Series
+    values : (n,) float64
+        `as_numbers(column)`, finite or NaN.
+
+    Notes
+    -----
+    Identifiers with a prefix, moments written as 20201231235959, one sentinel far away: that is seen within one partition, and
+    sorted only where the figures spread further than float32 is exact. Populations or prices spread as far and lose nothing
+    that matters: below a hundredth of the different values it is not worth a word. Dates have their own unit.
+    """
+    dtype = column.dtype
+    is_whole = pd.api.types.is_integer_dtype(dtype)
+    if not (is_whole or pd.api.types.is_float_dtype(dtype)):
+        return False
+    present = values[~np.isnan(values)]
+    if not present.size or np.ptp(present) <= EXACT:
+        return False
+    if not is_whole and ((np.abs(present) > EXACT_IN_DOUBLE).any() or (present != np.rint(present)).any()):
+        return False
+    n_distinct = column.nunique() if is_whole else len(pd.unique(present))
+    n_seen = len(pd.unique((present - present.mean()).astype(np.float32)))
+    return n_seen < (1 - FEW) * n_distinct
+
+
+def blurred_warning(names: Sequence[str]) -> DaskDLWarning:
+    """What to tell about columns that are blurred."""
+    shown = ", ".join(repr(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return DaskDLWarning(
+        f"whole numbers that differ become one in float32, which the network reads, in {shown}: they spread too far. Are they "
+        f"identifiers? Leave them out, make them categories, or split them."
     )
 
 

@@ -7,13 +7,13 @@ same figures however it is cut, to rounding.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, NUMBER, as_levels, kinds_of, number_chunks
+from dask_dl.frame.columns import CATEGORY, EXACT, NUMBER, as_levels, is_blurred, kinds_of, number_chunks
 from dask_dl.frame.matrix import SparsePart
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class Numbers:
     maximum: float
     plain: Moments  #: every row counts once
     weighted: Moments  #: rows count by their weight; the same as `plain` without weights
+    is_blurred: bool = False  #: see `columns.is_blurred`
+    first: int = field(default=0, compare=False)  #: the partition in which it was first seen, for errors
 
     def merge(self, other: Numbers) -> Numbers:
         """Both partitions together."""
@@ -93,6 +95,8 @@ class Numbers:
             max(self.maximum, other.maximum),
             self.plain.merge(other.plain),
             self.weighted.merge(other.weighted),
+            self.is_blurred or other.is_blurred,
+            self.first,
         )
 
     @property
@@ -108,11 +112,12 @@ class Levels:
     n_missing: int
     counts: Mapping[str, int]
     from_numbers: bool  #: levels were numbers, and are ordered as such
+    first: int = field(default=0, compare=False)  #: the partition in which one was first seen, for errors
 
     def merge(self, other: Levels) -> Levels:
         """Both partitions together."""
         from_numbers = self.from_numbers and other.from_numbers
-        return Levels(self.n_missing + other.n_missing, added(self.counts, other.counts), from_numbers)
+        return Levels(self.n_missing + other.n_missing, added(self.counts, other.counts), from_numbers, self.first)
 
     @property
     def is_constant(self) -> bool:
@@ -196,6 +201,12 @@ class Chunk(NamedTuple):
         for k in np.flatnonzero(constant).tolist():
             yield self.names[k], missing[k]
 
+    def is_blurred(self, part: pd.DataFrame | SparsePart, name: str) -> bool:
+        """See `columns.is_blurred`; nobody looks at sparse matrices."""
+        if self.values is None or isinstance(part, SparsePart):
+            return False
+        return bool(is_blurred(part[name], self.values[self.names.index(name)]))
+
     @property
     def n_entries(self) -> int:
         """Numbers that are not 0."""
@@ -243,7 +254,7 @@ def columns_of(
                 codes, texts, from_numbers = as_levels(part[name], f"column {name!r} of {source.label}")
                 counts = np.bincount(codes + 1, minlength=len(texts) + 1)
                 seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
-                found[name] = Levels(int(counts[0]), seen, from_numbers) if seen else Nothing(len(part))
+                found[name] = Levels(int(counts[0]), seen, from_numbers, k) if seen else Nothing(len(part))
                 note(name if found[name].is_constant else "", codes < 0)
                 if inquiry.levels:
                     coded[name] = codes, texts
@@ -266,7 +277,11 @@ def columns_of(
                     f"column {name!r} of {source.label}: values up to {largest:g} in partition {k} are too large for a mean. "
                     f"Make them missing (NaN) or scale them."
                 )
-            found[name] = Numbers(len(part) - p.n, float(low), float(high), p, w) if p.n else Nothing(len(part))
+            if not p.n:
+                found[name] = Nothing(len(part))
+                continue
+            blurred = bool(high - low > EXACT) and chunk.is_blurred(part, name)
+            found[name] = Numbers(len(part) - p.n, float(low), float(high), p, w, blurred, k)
         if lacks is not None:
             constant = np.array([found[name].is_constant for name in chunk.names], bool)
             for name, missing in chunk.lacks(constant):
@@ -275,8 +290,8 @@ def columns_of(
     return {name: found[name] for name in source.predictors}, coded, lacks, n_entries
 
 
-def merge_column(name: str, left: Column, right: Column, *, source: Schema, where: str) -> Column:
-    """A column of neighbouring parts of a table; `where` says in words which the right ones are. Raises SchemaError."""
+def merge_column(name: str, left: Column, right: Column, *, source: Schema) -> Column:
+    """A column of neighbouring parts of a table. Raises SchemaError."""
     if isinstance(right, Nothing):
         return right.merge(left)
     if isinstance(left, Nothing):
@@ -293,6 +308,6 @@ def merge_column(name: str, left: Column, right: Column, *, source: Schema, wher
         return both
     kinds = {Numbers: NUMBER, Levels: CATEGORY}
     raise SchemaError(
-        f"column {name!r} of {source.label}: {where} holds a {kinds[type(right)]}, those before it a "
+        f"column {name!r} of {source.label}: partition {right.first} holds a {kinds[type(right)]}, partition {left.first} a "
         f"{kinds[type(left)]}. Give the column one type."
     )

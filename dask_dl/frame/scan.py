@@ -170,6 +170,13 @@ def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
                 f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
                 f"DeepLearningRegressor, or make it a text or category."
             )
+        texts = [label for label in found.classes if isinstance(label, str)]
+        if texts and len(texts) < len(found.classes):
+            other = next(label for label in found.classes if not isinstance(label, str))
+            raise SchemaError(
+                f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
+                f"{type(other).__name__}. Convert it to one type, in all partitions."
+            )
         odd = next((label for label in found.classes if not isinstance(label, (str, int, float))), None)
         if odd is not None:
             raise SchemaError(
@@ -190,7 +197,8 @@ def role_numbers(part: pd.DataFrame | SparsePart, source: Schema, role: str, k: 
     if name is None:
         return None
     where = f"{role} of {source.label}" if name.startswith("__") else f"{role} {name!r} of {source.label}"
-    if kind_of(part[name], where) == CATEGORY:
+    is_text = kind_of(part[name], where) == CATEGORY and part[name].notna().any()
+    if is_text or part[name].dtype.kind in "Mm":
         raise SchemaError(f"{where} is not numeric: partition {k} holds {part[name].dtype}.")
     values = as_numbers(part[name])
     bad = int((~np.isfinite(values)).sum())
@@ -209,7 +217,7 @@ def target_numbers(part: pd.DataFrame | SparsePart, source: Schema, k: int) -> N
     """A numeric target, NaN where missing."""
     column = part[source.roles[TARGET]]
     where = _target_where(source)
-    if kind_of(column, where) == CATEGORY:
+    if kind_of(column, where) == CATEGORY and column.notna().any():  # Dask makes texts of what an empty partition holds
         raise SchemaError(f"{where} holds {column.dtype}, not numbers: use DeepLearningClassifier, or convert it.")
     values = as_numbers(column)
     if np.isinf(values).any():
@@ -268,9 +276,7 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
 
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
-    here, last = right.first, right.first + len(right.rows) - 1
-    where = f"partition {here}" if here == last else f"one of the partitions {here} to {last}"
-    merge = functools.partial(merge_column, source=source, where=where)
+    merge = functools.partial(merge_column, source=source)
     columns = {name: merge(name, left.columns[name], right.columns[name]) for name in left.columns}
     doubtful = joined(left.doubtful, right.doubtful, Tally.merge)
     return Scan(

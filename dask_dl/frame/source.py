@@ -344,11 +344,15 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
             )
             column = column.ravel()
         if column.ndim == 0:
+            shown = repr(values)
+            shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
             raise SchemaError(
-                f"the {role} is {values!r}: give the name or position of a column, or as many values as rows."
+                f"the {role} is {shown}: give the name or position of a column, or as many values as rows."
             )
         if column.ndim != 1:
             raise SchemaError(f"the {role} must have one dimension; found shape {column.shape}.")
+        if column.dtype.kind in "SV":  # bytes and records, which a frame holds as objects only
+            column = column.astype(object)
     if len(column) != n:
         raise SchemaError(f"{label} has {n:,} rows and its {role} {len(column):,}. They must be as many.")
     return column

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, NUMBER, UNKNOWN, as_levels, as_numbers, kind_of
+from dask_dl.frame.columns import CATEGORY, NUMBER, UNKNOWN, as_levels, as_numbers, is_blurred, kind_of
 
 HOUR = 3_600_000
 BERLIN = dt.timezone(dt.timedelta(hours=1))
@@ -173,6 +173,46 @@ def test_times_of_day_are_milliseconds_since_midnight(make):
     column = make(dt.time(1, 0, 0, 500), None, dt.time(0))
     assert kind_of(column, "the column") == NUMBER
     np.testing.assert_array_equal(as_numbers(column), [HOUR + 0.5, NAN, 0])
+
+
+# ---- whole numbers beyond float32 ---------------------------------------------------------------------------------------
+
+IDS = np.arange(1000)
+BLURRED = {
+    "a prefix": pd.Series(np.concatenate([10**12 + IDS, 3 * 10**12 + IDS])),
+    "a sentinel": pd.Series(np.append(IDS, 999_999_999_999)),
+    "moments in digits": pd.Series(
+        [2020_01_01_00_00_00 + 10**10 * year + second for year in range(4) for second in range(60)]
+    ),
+    "from CSV": pd.Series(np.append(np.nan, np.append(IDS, 1e12))),
+    "nullable": pd.Series(np.append(IDS, 10**12), dtype="Int64"),
+    "arrow": pd.Series(np.append(IDS, 10**12), dtype="int64[pyarrow]"),
+    "beyond float64": pd.Series(2**60 + np.append(IDS, 2**40)),
+    "unsigned": pd.Series([*IDS.tolist(), 2**64 - 1], dtype=np.uint64),
+}
+SHARP = {
+    "small": pd.Series(IDS),
+    "far from zero": pd.Series(10**12 + IDS),  # they are counted from their mean
+    "up to 2**24": pd.Series(np.arange(0, 2**24, 1000)),
+    "a population": pd.Series(np.random.default_rng(0).lognormal(10, 3, 1000).astype(int)),
+    "hashes": pd.Series(np.random.default_rng(0).integers(-(2**63), 2**63 - 1, 1000)),
+    "fractions": pd.Series(np.append(IDS / 2, 1e12)),
+    "floats": pd.Series(np.append(IDS, 1e300)),
+    "dates": pd.Series(pd.date_range("2000", periods=9000, freq="D")),
+    "booleans": pd.Series([True, False]),
+    "missing": pd.Series([np.nan, np.nan]),
+    "nothing": pd.Series([], dtype=np.int64),
+}
+
+
+@pytest.mark.parametrize("name", BLURRED)
+def test_whole_numbers_that_become_one_are_seen(name):
+    assert is_blurred(BLURRED[name], as_numbers(BLURRED[name]))
+
+
+@pytest.mark.parametrize("name", SHARP)
+def test_columns_that_lose_nothing_are_left_in_peace(name):
+    assert not is_blurred(SHARP[name], as_numbers(SHARP[name]))
 
 
 # ---- nothing, and what is refused ---------------------------------------------------------------------------------------

@@ -294,6 +294,15 @@ def test_categorical_columns_that_are_not_chosen_stay_out(here, frame):
     assert list(open_table("t.csv", columns=["a"], categorical=["k"]).columns) == ["a"]
 
 
+def test_empty_texts_are_missing_in_csv_and_levels_in_parquet(here):
+    (here / "t.csv").write_text('t,n\n"",1\nNA,\n,2\nnull,NaN\nnone,3\n')
+    table = content("t.csv")
+    assert table["t"].isna().tolist() == [True, True, True, True, False]
+    assert table["n"].isna().tolist() == [False, True, False, True, False]
+    pd.DataFrame({"t": ["", "NA", None]}).to_parquet("t.parquet")
+    assert content("t.parquet")["t"].isna().tolist() == [False, False, True]
+
+
 def test_days_of_parquet_files_are_milliseconds(here):
     days = pa.array([dt.date(1970, 1, 1), dt.date(2020, 1, 2), None])
     prices = pa.array([Decimal("1.00"), Decimal("2.50"), None])

@@ -407,7 +407,7 @@ def test_many_columns_are_taken_in_chunks():
 
 def test_a_kind_that_changes_is_an_error():
     with pytest.raises(
-        SchemaError, match="column 'x' of the table: partition 1 holds a category, those before it a number"
+        SchemaError, match="column 'x' of the table: partition 1 holds a category, partition 0 a number"
     ):
         scan_column([1.0], ["a"])
 
