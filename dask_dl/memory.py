@@ -21,7 +21,7 @@ READING = 6.5
 #: Temporary arrays of a chunk of numeric columns, 8 MiB each (`frame.columns.NUMBERS_PER_CHUNK`), while it is summed up.
 CHUNKS = 6 * 2**23
 #: What is known of a column, and of a level: names, figures, counts, and the tables by which they are found.
-COLUMN, LEVEL = 800, 400
+COLUMN, LEVEL = 800, 500
 #: Row numbers, their random keys, the sorting permutation and its workspace or the result, 8 bytes each.
 ORDER_PER_ROW = 32
 #: Which visit to its row each one is, as drawn and in order, where rows are visited several times.

@@ -196,3 +196,56 @@ def test_buffers_of_a_thread_are_as_large_as_the_formula_says(batch, activation,
     n_marks = n_active + (marks_size(topology.n_onehot, batch, n_active) if batch > 1 else n_active)
     parts = hand.crew.acts, hand.crew.errors, hand.scratch
     assert sum(part.size for part in parts) + n_marks == buffer_size(topology, settings, 2)
+
+
+RUN_LEVELS = """
+import re, sys
+import dask.dataframe as dd
+from dask_dl import DeepLearningRegressor
+given = {"max_categorical_features": 1000, "epochs": 0.05, "score_training_samples": 1000, "verbose": True}
+table = dd.read_parquet(sys.argv[1])
+DeepLearningRegressor(hidden=(4,), n_jobs=1, categorical_encoding="sort_by_response", **given).fit(table, "y")
+status = open("/proc/self/status").read()
+print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def distinct(tmp_path_factory):
+    """A column of a million distinct texts."""
+    place = tmp_path_factory.mktemp("distinct")
+    for k in range(10):
+        names = [f"user {i:07}" for i in range(k * 100_000, (k + 1) * 100_000)]
+        pd.DataFrame({"user": names, "y": np.arange(100_000) % 7.0}).to_parquet(place / f"{k}.parquet")
+    return place
+
+
+def test_real_peak_of_a_million_distinct_texts_stays_below_the_printed_one(distinct):
+    # sort_by_response, which sums the target of every level, takes most: 480 bytes a level, 140 without.
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_LEVELS, distinct], capture_output=True, text=True, check=True, timeout=200
+    )
+    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
+    assert float(done.stdout.split("peak")[1]) <= figures(line)[0][0] * 1.005, line
+    assert {name: n for n, name in figures(line)}["columns and levels"] == pytest.approx(1e6 * memory.LEVEL, rel=0.01)
+
+
+def test_real_peak_of_many_sparse_columns_stays_below_the_printed_one():
+    done = subprocess.run([sys.executable, "-c", RUN_SPARSE], capture_output=True, text=True, check=True, timeout=200)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
+    assert float(done.stdout.split("peak")[1]) <= figures(line)[0][0] * 1.005, line
+
+
+RUN_SPARSE = """
+import re, warnings
+import numpy as np
+from scipy import sparse
+from dask_dl import DeepLearningRegressor
+warnings.simplefilter("ignore")
+random, n, p, per_row = np.random.default_rng(0), 10_000, 100_000, 100
+indices = np.sort(random.integers(0, p, (n, per_row)), axis=1).ravel()
+X = sparse.csr_array((random.random(n * per_row), indices, np.arange(0, n * per_row + 1, per_row)), shape=(n, p))
+model = DeepLearningRegressor(hidden=(16,), epochs=0.5, n_jobs=1, verbose=True).fit(X, np.asarray(X.sum(axis=1)).ravel())
+status = open("/proc/self/status").read()
+print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
+"""

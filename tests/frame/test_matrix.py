@@ -1,0 +1,106 @@
+"""Sparse matrices: the same figures and inputs as the table written out, from non-zeros alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame.encoder import Encoder, Encoding
+from dask_dl.frame.matrix import SparsePart, as_csr
+from dask_dl.frame.scan import scan
+from dask_dl.frame.source import open_source
+from dask_dl.frame.tally import Inquiry
+
+exact = settings(derandomize=True, database=None, deadline=None)
+
+
+@st.composite
+def matrices(draw):
+    """Small matrices with zeros, gaps, columns of one value, and empty rows; stored zeros too."""
+    n, p = draw(st.integers(1, 12)), draw(st.integers(1, 6))
+    value = st.sampled_from([0.0, 0.0, 0.0, 1.0, -2.5, 7.0, np.nan])
+    whole = np.array(draw(st.lists(value, min_size=n * p, max_size=n * p))).reshape(n, p)
+    if draw(st.booleans()):
+        whole[:, 0] = 3.0
+    csr = sparse.csr_array(whole)
+    stored = sparse.csr_array((np.zeros(n), (np.arange(n), np.arange(n) % p)), shape=(n, p))  # zeros that are stored
+    return whole, sparse.csr_array(csr + stored) if draw(st.booleans()) else csr
+
+
+@exact
+@given(matrices(), st.booleans(), st.booleans())
+def test_figures_are_those_of_the_table_written_out(case, weighted, skips):
+    whole, csr = case
+    n = len(whole)
+    random = np.random.default_rng(n)
+    y = random.normal(size=n)
+    weights = np.where(np.arange(n) % 4, random.random(n), 0.0) if weighted else None
+    inquiry = Inquiry("regression", skips=skips, sparse=True)
+    sparse_, dense = (scan(open_source(X, y, weights), inquiry) for X in (csr, whole))
+    assert list(sparse_.columns) == list(dense.columns)
+    for name, column in dense.columns.items():
+        other = sparse_.columns[name]
+        assert type(other) is type(column)
+        assert other.n_missing == column.n_missing
+        if not hasattr(column, "plain"):
+            continue
+        assert (other.minimum, other.maximum, other.is_constant) == (column.minimum, column.maximum, column.is_constant)
+        for a, b in ((other.plain, column.plain), (other.weighted, column.weighted)):
+            assert a.n == b.n
+            np.testing.assert_allclose([a.weight, a.mean, a.m2], [b.weight, b.mean, b.m2], rtol=1e-12, atol=1e-12)
+    assert sparse_.doubtful.keys() == dense.doubtful.keys()
+    dropped = [name for name, column in dense.columns.items() if column.is_constant]
+    a, b = sparse_.without(dropped), dense.without(dropped)
+    assert (a.n_used, a.tally.weight) == (b.n_used, pytest.approx(b.tally.weight))
+
+
+@exact
+@given(matrices(), st.booleans())
+def test_inputs_are_those_of_the_table_written_out(case, standardize):
+    whole, csr = case
+    y = np.arange(float(len(whole)))
+    found = scan(open_source(whole, y), Inquiry("regression", sparse=True))
+    kept = [name for name, column in found.columns.items() if not column.is_constant]
+    encoder = Encoder.fit(found, kept, Encoding(standardize=standardize, sparse=True))
+    frame = pd.DataFrame(whole, columns=[f"x{k}" for k in range(whole.shape[1])])
+    if not kept:
+        return
+    dense = encoder.encode(frame, "the table")
+    other = encoder.encode(SparsePart.of(csr, frame.columns, "the table"), "the table")
+    for a, b in zip(dense.entries, other.entries, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+    np.testing.assert_array_equal(dense.lacks, other.lacks)
+    assert encoder.n_dense == 0 and encoder.n_onehot == encoder.n_sparse == len(kept)
+    assert (dense.entries.value != 0).all()
+
+
+def test_any_format_becomes_canonical_and_the_users_matrix_stays():
+    twice = sparse.coo_array(([1.0, 2.0, 4.0], ([0, 0, 1], [2, 2, 0])), shape=(2, 3))
+    given_ = sparse.csr_matrix(([1.0, 2.0, 4.0], [2, 2, 0], [0, 2, 3]), shape=(2, 3))
+    for X in (twice, twice.tocsc(), twice.tolil(), given_, sparse.csr_array(given_)):
+        np.testing.assert_array_equal(as_csr(X, "t").toarray(), [[0, 0, 3], [4, 0, 0]])
+    assert given_.nnz == 3
+    assert as_csr(sparse.eye_array(3, dtype=bool).tocsr(), "t").dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (sparse.csr_array(np.array([[1j, 0]])), "Complex data not supported: t is a sparse matrix of complex128"),
+        (sparse.csr_array(np.array([[np.inf, 0], [0, 1]])), "column 'x0' of .*: 1 infinite values in partition 0"),
+        (
+            sparse.csr_array(np.array([[1e300, 0], [0, 1]])),
+            "column 'x0' of .*: values up to 1e.300 in partition 0",
+        ),
+        (sparse.coo_array(np.array([1.0, 0, 2])), "t must have two dimensions"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(X, message):
+    with pytest.raises(SchemaError, match=message):
+        scan(open_source(X, np.arange(float(X.shape[0])), label="t"), Inquiry("regression", sparse=True))
