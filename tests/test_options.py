@@ -1,4 +1,4 @@
-"""Any combination of the parameters of network, objective, optimiser and regularisation trains, or says why not."""
+"""Any combination of the parameters of network, tables, objective, optimiser and regularisation trains, or says why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError
 from dask_dl.parameters import CONFLICTS, TABLE
 
 N = 40
-GROUPS = ("Network and initial state", "Objective", "Optimiser", "Regularisation")
+GROUPS = ("Network and initial state", "Data preparation", "Objective", "Optimiser", "Regularisation", "Class balance")
 #: Not parameters of numbers: arrays and models, which have tests of their own.
 ELSEWHERE = {"initial_weights", "initial_biases", "pretrained_autoencoder", "average_activation", "sparsity_beta"}
 #: Of parameters without an upper end, and the size of a tiny network.
@@ -35,6 +35,9 @@ VALUES = {
     "l1": st.sampled_from([0.0, 1e-3, 1.0]),
     "l2": st.sampled_from([0.0, 1e-3, 1.0]),
     "max_w2": st.sampled_from([0.1, 10.0, 3.4028235e38]),
+    "max_categorical_features": st.sampled_from([1, 3, 2**31 - 1]),
+    "class_sampling_factors": st.none() | st.lists(st.sampled_from([0.0, 0.5, 3.0]), min_size=2, max_size=3),
+    "max_after_balance_size": st.sampled_from([1e-9, 0.5, 5.0]),
     "elastic_averaging_regularization": st.sampled_from([0.0, 1e-3]),
 }
 SHARES = st.sampled_from([0.0, 0.1, 0.5, 0.99])
@@ -115,7 +118,8 @@ def test_any_combination_trains_or_says_why_not():
         why = attempt(chosen, is_class, weighted, has_offset)
         outcomes[type(why).__name__] += 1
         if isinstance(why, ParameterError):
-            assert any(rule.text in str(why) for rule in CONFLICTS), why
+            known = [*(rule.text for rule in CONFLICTS), "rows have weights other than 0 and 1", "no row was drawn"]
+            assert any(text in str(why) for text in known), why
         elif why is not None:
             assert "Lower" in str(why) or "Start from smaller weights" in str(why)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import dask
 import dask.array as da
 import dask.dataframe as dd
@@ -577,3 +579,47 @@ def test_values_that_are_too_few_or_too_many_are_refused(frame, values):
 def test_values_of_two_dimensions_are_refused(frame):
     with pytest.raises(SchemaError, match=r"the target must have one dimension; found shape \(30, 2\)"):
         open_source(frame, np.zeros((N, 2)))
+
+
+def bytes_read():
+    """By this process, of whatever files, from their page cache too."""
+    return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["rchar"])
+
+
+def test_only_the_needed_columns_of_parquet_are_read(tmp_path):
+    n = 50_000
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=n), "y": np.arange(n) % 7.0})
+    frame["fat"] = [f"{k:07} " * 20 for k in range(n)]
+    frame.to_parquet(tmp_path / "t.parquet", compression=None)
+    table = dd.read_parquet(tmp_path / "t.parquet")
+    of_file = (tmp_path / "t.parquet").stat().st_size
+    source = open_source(table, "y", keep=["a"])
+    whole = open_source(table, "y")
+    whole.read(0)  # imports
+    before = bytes_read()
+    whole.read(0)
+    all_of_it = bytes_read() - before
+    before = bytes_read()
+    part = source.read(0)
+    needed = bytes_read() - before
+    assert list(part.columns) == ["a", "y"]
+    assert all_of_it > 0.9 * of_file
+    assert needed < 0.2 * of_file
+
+
+def test_the_source_is_read_twice(monkeypatch):
+    # Once for all that has to be known, whatever is asked for, and once to be encoded.
+    from dask_dl import DeepLearningClassifier
+
+    frame = pd.DataFrame({"a": [1.0, None, 3, 4] * 10, "c": list("uvwx") * 10, "y": ["n", "n", "n", "p"] * 10})
+    reads = []
+
+    def noted(part):
+        reads.append(len(part))
+        return part
+
+    table = dd.from_pandas(frame, npartitions=2).map_partitions(noted, meta=frame)
+    reads.clear()
+    given = {"missing_values_handling": "skip", "balance_classes": True, "categorical_encoding": "sort_by_response"}
+    DeepLearningClassifier(hidden=(3,), epochs=2, **given).fit(table, "y")
+    assert reads == [20] * 4
