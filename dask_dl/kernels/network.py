@@ -100,7 +100,8 @@ def collect(rows, i, kept, slots, values, at):
     return n_levels, at
 
 
-@kernel
+# Inlined, as is `backward`: so many arrays passed in a call take a fifth of the time of a row of a small network.
+@inlined
 def forward(network, inputs, slots, values, n_active, offset, table, dense, crew, acts, slopes, masks, out):
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
@@ -144,7 +145,7 @@ def rate_of(opt, n_seen):
     return opt.scale * opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
 
 
-@kernel
+@inlined
 def backward(
     network, opt, n_seen, inputs, slots, values, n_levels, n_active, n_columns, table, dense, crew, acts, masks, deltas,
     squares, spare, start,
