@@ -108,7 +108,7 @@ class Rows(NamedTuple):
 
     def compact(self) -> Rows:
         """The same with pools that hold the entries of these rows, in order, and nothing else."""
-        return self._replace(entries=self.entries.compact()) if len(self.entries.begin) else self
+        return self._replace(entries=self.entries.compact()) if any(part.size for part in self.entries) else self
 
     def copy(self) -> Rows:
         """The same in memory of their own."""

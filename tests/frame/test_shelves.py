@@ -9,20 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_dl.errors import StorageError
-from dask_dl.frame.blocks import Blocks, Keeping, drawn_keys, drawn_rows
+from dask_dl.errors import SchemaError, StorageError
+from dask_dl.frame.blocks import Blocks, Keeping, added, drawn_keys, drawn_rows, gather
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.shelves import FromSource, InMemory, OnDisk
-from dask_dl.state import Rows, joined
+from dask_dl.state import NO_ENTRIES, Entries, Rows, joined
 
 
-def rows_of(n, *, first=0, n_dense=16, n_active=2, weighted=False, has_offset=False):
+def entries_of(row):
+    """Of rows with these numbers: row k has k % 4 of them, and row 17 has 200; what follows tells the row, too."""
+    length = np.where(row == 17, 200, row % 4).astype(np.int32)
+    begin = np.cumsum(length, dtype=np.int64) - length
+    place = np.arange(length.sum()) - np.repeat(begin, length)
+    value = (np.repeat(row, length) + place / 256).astype(np.float32)
+    return Entries(begin, length, (10 * place + np.repeat(row, length) % 10).astype(np.int32), value)
+
+
+def rows_of(n, *, first=0, n_dense=16, n_active=2, weighted=False, has_offset=False, sparse=False):
     """Rows whose every value tells its row, and its column."""
     row = np.arange(first, first + n, dtype=np.float32)
     nothing = np.zeros(0, np.float32)
     dense = row[:, None] + np.arange(n_dense, dtype=np.float32) / 64
     active = (row[:, None] + np.arange(n_active)).astype(np.int32)
-    return Rows(dense, active, row * 2, (row % 3) if weighted else nothing, row * 3 if has_offset else nothing)
+    weight, offset = (row % 3) if weighted else nothing, row * 3 if has_offset else nothing
+    return Rows(dense, active, row * 2, weight, offset, entries=entries_of(row) if sparse else NO_ENTRIES)
 
 
 def shelf_of(kind, folder, segment=1000):
@@ -54,16 +64,25 @@ def assert_same(a, b):
     n_active=st.integers(0, 3),
     weighted=st.booleans(),
     has_offset=st.booleans(),
+    sparse=st.booleans(),
 )
-def test_rows_come_back_from_every_shelf(tmp_path_factory, kind, n, segment, n_dense, n_active, weighted, has_offset):
-    layout = {"n_dense": n_dense, "n_active": n_active, "weighted": weighted, "has_offset": has_offset}
+def test_rows_come_back_from_every_shelf(
+    tmp_path_factory, kind, n, segment, n_dense, n_active, weighted, has_offset, sparse
+):
+    layout = {
+        "n_dense": n_dense,
+        "n_active": n_active,
+        "weighted": weighted,
+        "has_offset": has_offset,
+        "sparse": sparse,
+    }
     store = filled(shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment), [3, n, 0, 5], **layout)
-    out = store.buffer(n)
+    out = store.buffer(n, store.n_entries(1, 0, n))
     store.fill(1, 0, out)
     assert_same(out, rows_of(n, first=3, **layout))
     together = store.shelf.n_together(store.blocks[1].handle, n)
     lo = (n // 2) // together * together
-    part = store.buffer(n - lo)
+    part = store.buffer(n - lo, store.n_entries(1, lo, n - lo))
     store.fill(1, lo, part)
     assert_same(part, rows_of(n - lo, first=3 + lo, **layout))
     pieces = list(store.pieces(7))
@@ -114,8 +133,10 @@ def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
 
 @pytest.mark.parametrize("kind", ["memory", "disk", "stream"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind, weighted):
-    store = filled(shelf_of(kind, tmp_path), [300, 0, 500, 200], Keeping(3, "x", 50, 1000), weighted=weighted)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind, weighted, sparse):
+    layout = {"weighted": weighted, "sparse": sparse}
+    store = filled(shelf_of(kind, tmp_path), [300, 0, 500, 200], Keeping(3, "x", 50, 1000), **layout)
     keys = drawn_keys(store)
     assert 50 < len(keys) < 150
     cut = cut_of(keys, 50)
@@ -123,6 +144,10 @@ def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind
     assert sample.n == 50 and (np.diff(sample.target) > 0).all()
     assert (sample.weight > 0).all() and len(sample.weight) == (50 if weighted else 0)
     assert all(np.shares_memory(b.drawn[1].dense, sample.dense) for b in store.blocks.values() if len(b.drawn[0]))
+    if sparse:
+        assert_same(sample, rows_of(1000, **layout).take((sample.target / 2).astype(int)))
+        assert all(b.drawn[1].entries.slot is sample.entries.slot for b in store.blocks.values() if len(b.drawn[0]))
+        assert len(sample.entries.slot) == sample.entries.n
     store.drop(0)
     assert_same(drawn_rows(store, cut), sample.take(sample.target >= 600))
 
@@ -135,3 +160,70 @@ def test_checksums_are_those_of_the_rows_wherever_they_lie(tmp_path):
     cut = filled(InMemory(), [10, 20, 0, 20], Keeping(has_digest=True)).fingerprint()
     assert prints[0] == prints[1] == cut
     assert filled(InMemory(), [30, 20], Keeping(has_digest=True), weighted=True).fingerprint() != cut
+
+
+def test_checksums_know_of_sparse_inputs_how_ever_they_are_cut(tmp_path):
+    keeping = Keeping(has_digest=True)
+    whole = filled(InMemory(), [50], keeping, sparse=True).fingerprint()
+    without = filled(InMemory(), [50], keeping).fingerprint()
+    assert len(whole) == 6 and len(without) == 5 and whole[:5] == without
+    for kind, lengths in (("disk", [10, 20, 0, 20]), ("stream", [1] * 50), ("memory", [49, 1])):
+        assert filled(shelf_of(kind, tmp_path), lengths, keeping, sparse=True).fingerprint() == whole
+    rows = rows_of(50, sparse=True)
+    shuffled = rows.take(np.arange(50)[::-1]).compact().take(np.arange(50)[::-1])
+    assert print_of(shuffled) == whole  # where they lie in their pools is not part of it
+    for change in (
+        rows.entries._replace(value=np.nextafter(rows.entries.value, 1e9)),
+        rows.entries._replace(slot=rows.entries.slot + 1),
+        rows.entries.of(np.r_[1:50, 0]),
+    ):
+        assert print_of(rows._replace(entries=change))[:5] == without
+        assert print_of(rows._replace(entries=change)) != whole
+    # Workers without rows, or without entries, do not know that there are any.
+    assert added([whole, [0] * 5]) == whole and added([without, without[:0]]) == without
+
+
+def print_of(rows):
+    store = Blocks(np.array([0, rows.n]), Keeping(has_digest=True))
+    store.put(0, store.shelve(0, rows))
+    return store.fingerprint()
+
+
+def test_a_file_whose_rows_have_other_lengths_is_damaged(tmp_path):
+    store = filled(OnDisk(tmp_path, 10**6, "rows"), [50], sparse=True)
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    at = 50 * 4 * (16 + 2 + 1)  # behind numbers, categories and targets
+    assert np.frombuffer(content, np.int32, 4, at).tolist() == [0, 1, 2, 3]
+    content[at] = 9
+    file.write_bytes(content)
+    with pytest.raises(StorageError, match="is damaged: its rows have other lengths"):
+        store.fill(0, 0, store.buffer(50, store.n_entries(0, 0, 50)))
+
+
+def test_a_source_with_other_lengths_has_changed():
+    store, given_rows = Blocks(np.array([0, 20]), shelf=FromSource()), [rows_of(20, sparse=True)]
+    store.put(0, store.shelve(0, given_rows[0], lambda: given_rows[-1]))
+    given_rows.append(given_rows[0]._replace(entries=given_rows[0].entries.of(np.r_[1:20, 0])))
+    with pytest.raises(SchemaError, match="other rows than when training began"):
+        store.fill(0, 0, store.buffer(20, store.n_entries(0, 0, 20)))
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk", "stream"])
+def test_the_size_of_a_row_is_the_mean_of_the_table(tmp_path, kind):
+    store = filled(shelf_of(kind, tmp_path), [40, 0, 60], sparse=True)
+    n_entries = rows_of(100, sparse=True).entries.n
+    assert n_entries == sum(k % 4 for k in range(100)) - 1 + 200
+    assert store.row_bytes == 4 * (16 + 2 + 1) + 12 + -(-8 * n_entries // 100)
+    assert store.template.entries.n == 0
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any), st.data())
+def test_gathered_rows_bring_their_entries(lengths, data):
+    n = sum(lengths)
+    rows = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=30)), np.int64)  # repeated and left out, too
+    found = gather(filled(InMemory(), lengths, sparse=True), rows)
+    assert_same(found, rows_of(n, sparse=True).take(rows))
+    assert len(found.entries.slot) == found.entries.n
+    assert all(part.flags.c_contiguous and part.flags.writeable for part in found.parts)

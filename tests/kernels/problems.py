@@ -17,7 +17,7 @@ from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import Objective
 from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
-from dask_dl.state import Rows, aligned_zeros, padded
+from dask_dl.state import Entries, Rows, aligned_zeros, padded
 
 NOTHING = np.zeros(0, np.float32)
 KINDS = {"adadelta": ADADELTA, "plain": PLAIN, "momentum": MOMENTUM}
@@ -51,15 +51,16 @@ def aim(objective):
 
 
 def problem(
-    n=60, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0, objective=None, **more
-):
+    n=60, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0, objective=None, n_sparse=0,
+    **more,
+):  # fmt: skip
     """Topology, encoded rows, and the same rows expanded for the oracle."""
     random = np.random.default_rng(seed)
     if objective is not None:
         n_outputs = 3 if objective in OF_CLASSES else 1
-    n_onehot = sum(levels)
+    n_onehot = sum(levels) + n_sparse
     output = "softmax" if n_outputs > 1 else "linear"
-    topology = Topology(n_onehot, n_dense, hidden, n_outputs, activation, output, **more)
+    topology = Topology(n_onehot, n_dense, hidden, n_outputs, activation, output, n_sparse=n_sparse, **more)
     dense = np.zeros((n, padded(n_dense)), np.float32)
     dense[:, :n_dense] = random.normal(size=(n, n_dense))
     dense[random.random(dense.shape) < 0.2] = 0  # fast_mode cares
@@ -77,7 +78,26 @@ def problem(
     else:
         target = random.integers(n_outputs, size=n) if n_outputs > 1 else random.normal(size=n)
     rows = Rows(dense, active, target.astype(np.float32), NOTHING, NOTHING)
+    if n_sparse:
+        rows = rows._replace(entries=entries_of(n, sum(levels), n_sparse, seed))
     return topology, rows, expanded(topology, rows)
+
+
+def entries_of(n, first, n_slots, seed=0):
+    """Entries of n rows in slots from `first` on: some rows have none, some values are 0 or 1, and pools are in disorder."""
+    random = np.random.default_rng([seed, 7])
+    of_row = [first + np.flatnonzero(random.random(n_slots) < random.choice([0.0, 0.2, 0.7])) for _ in range(n)]
+    slots, values, begin, end = [], [], np.zeros(n, np.int64), 0
+    for i in random.permutation(n):
+        gap = random.integers(3)
+        begin[i], end = end + gap, end + gap + len(of_row[i])
+        slots += [np.full(gap, -99), of_row[i]]
+        values += [np.full(gap, np.nan), random.normal(size=len(of_row[i])), random.normal(size=0)]
+    value = np.concatenate(values).astype(np.float32)
+    value[random.random(len(value)) < 0.1] = 0
+    value[random.random(len(value)) < 0.1] = 1
+    length = np.array([len(slots) for slots in of_row], np.int32)
+    return Entries(begin, length, np.concatenate(slots).astype(np.int32), value)
 
 
 def weighted(rows, *, shifted):
@@ -94,6 +114,9 @@ def expanded(topology, rows):
     for i, slot in itertools.product(range(rows.n), range(rows.active.shape[1])):
         if rows.active[i, slot] >= 0:
             X[i, rows.active[i, slot]] = 1
+    for i, (begin, length) in enumerate(zip(rows.entries.begin, rows.entries.length, strict=True)):
+        place = slice(begin, begin + length)
+        X[i, rows.entries.slot[place]] = rows.entries.value[place]
     X[:, topology.n_onehot :] = rows.dense[:, : topology.n_dense]
     return X
 

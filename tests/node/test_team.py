@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dask_dl.kernels.crew import ABORT, SPENT, WAITED, crew_of, most_threads, sh
 from dask_dl.kernels.layout import ACTIVATIONS, Topology
 from dask_dl.node import replica as node_replica
 from dask_dl.node.parallelism import Parallelism
+from dask_dl.state import Entries, begins
 
 
 def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="rectifier", n=150, **more):
@@ -30,6 +32,17 @@ def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="recti
     output = "softmax" if n_outputs > 1 else "linear"
     rows = packed(X, y, active)._replace(key=keys_of(np.arange(n), 5, "epoch 0"))
     return Topology(sum(levels), n_dense, hidden, n_outputs, activation, output, **more), rows
+
+
+def with_entries(topology, rows, n_sparse=20):
+    """The same rows, with up to so many entries each."""
+    random = np.random.default_rng(4)
+    present = random.random((rows.n, n_sparse)) < random.random((rows.n, 1))
+    length = present.sum(axis=1).astype(np.int32)
+    slot = (topology.n_onehot + np.nonzero(present)[1]).astype(np.int32)
+    entries = Entries(begins(length), length, slot, random.normal(size=len(slot)).astype(np.float32))
+    topology = replace(topology, n_onehot=topology.n_onehot + n_sparse, n_sparse=n_sparse)
+    return topology, rows._replace(entries=entries)
 
 
 def assert_same_bits(topology, rows, settings, sizes=(2, 3, 4), calls=2, center=None):
@@ -71,6 +84,15 @@ def test_mini_batches_give_the_same_bits(batch, activation, fast_mode):
         topology, rows = table(activation=activation, dropout=(0.5,) * len(shape.get("hidden", (1, 1))), **shape)
         settings = optimizer(fast_mode=fast_mode, input_kept=0.8, max_w2=0.5, l2=1e-3, batch=batch)
         assert_same_bits(topology, rows, settings, sizes=(2, 3))
+
+
+@pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])
+@pytest.mark.parametrize("batch", [1, 4, 32])
+@pytest.mark.parametrize("changes", [{}, {"fast_mode": False, "l2": 1e-3}, {"input_kept": 0.8, "max_w2": 0.5}], ids=str)
+def test_entries_give_the_same_bits(kind, batch, changes):
+    for levels in ((), (5, 30)):
+        topology, rows = with_entries(*table(levels=levels))
+        assert_same_bits(topology, rows, optimizer(kind, batch=batch, **changes))
 
 
 @pytest.mark.parametrize("changes", [{"input_kept": 0.8}, {"max_w2": 0.5}, {"sparsity_beta": 5.0}, {}], ids=str)
