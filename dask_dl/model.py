@@ -72,7 +72,9 @@ class Model:
         present = set(part.columns)
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
-            part = part.assign(**dict.fromkeys(absent, np.nan))
+            # Of sparse tables what is not there is 0 (section 2.3).
+            zeros = {number.name for number in self.encoder.numbers} if self.encoder.is_sparse else set()
+            part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
         dense, active, entries, _ = self.encoder.encode(part, label)
         nothing = np.zeros(0, np.float32)
         shifts = (
@@ -116,7 +118,7 @@ class Model:
         best = self.history.best
         facts = {
             "task": f"{self.task}, {self.effective['distribution']}",
-            "rows": self.n_rows,
+            "rows of an epoch": self.n_rows,
             "network": f"{self.topology.n_inputs:,} inputs, hidden {list(self.topology.hidden)} "
             f"{self.effective['activation']}, {self.topology.n_outputs:,} outputs: "
             f"{self.topology.n_parameters:,} weights and biases",

@@ -71,6 +71,15 @@ def test_categories_beside_sparse_numbers():
         model.predict(sparse.csr_array(np.zeros((3, X.shape[1] + 1))))
 
 
+def test_a_column_that_is_absent_at_prediction_is_zero():
+    X, y = make_matrix()
+    frame = pd.DataFrame(X.toarray()).rename(columns="n{}".format)
+    model = DeepLearningRegressor(**SETTINGS, sparse=True).fit(frame, y)
+    with pytest.warns(DaskDLWarning, match="lacks 1 columns of training"):
+        without = model.predict(frame.drop(columns="n3"))
+    np.testing.assert_array_equal(without, model.predict(frame.assign(n3=0.0)))
+
+
 def test_classes_weights_and_validation():
     X, y = make_matrix()
     labels = np.where(y > 0, "up", "down")

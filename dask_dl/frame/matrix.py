@@ -94,6 +94,10 @@ class SparsePart:
         beside = int(self.frame.memory_usage(index=False, deep=True).sum())
         return int(csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes) + beside
 
+    def __sizeof__(self) -> int:
+        """By which Dask accounts for it."""
+        return self.nbytes
+
     @cached_property
     def _by_column(self) -> tuple[NDArray[np.float64], NDArray[np.integer], NDArray[np.integer]]:
         """(numbers, their rows, their columns), column by column."""

@@ -648,3 +648,22 @@ def test_a_recipe_travels_once(monkeypatch):
 
     run()
     assert sizes and max(sizes) < 3_000_000
+
+
+@one_worker
+async def test_sparse_blocks_on_a_worker_give_the_bits_of_this_process(c, s, a):
+    import dask.array as da
+    from scipy import sparse
+
+    random = np.random.default_rng(0)
+    whole = random.normal(size=(600, 30)) * (random.random((600, 30)) < 0.1)
+    X = da.from_array(whole, chunks=(150, 10)).map_blocks(
+        sparse.csr_matrix, dtype=float, meta=sparse.csr_matrix((0, 0))
+    )
+    y = whole @ random.normal(size=30)
+    for given in ({}, {"mini_batch_size": 8, "storage": "disk"}):
+        here = await asyncio.to_thread(in_process, DeepLearningRegressor(**PLAIN | given), X, y, None, {})
+        there = await DeepLearningRegressor(**PLAIN | given).fit(X, y)
+        assert_same_bits(there, here)
+        answers = await c.compute(there.predict(X))
+        np.testing.assert_allclose(answers, here.predict(sparse.csr_array(whole)), rtol=1e-6)
