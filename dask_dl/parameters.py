@@ -229,7 +229,7 @@ RESTART: Final[Mapping[str, str]] = {
 _FLAG, _SHARE, _AMOUNT = Kind("bool", _flag), _real(0, 1, "[]"), _real()
 _COUNT, _SEED = _int(0), _int(0, also=(-1,))
 _FRAME, _COLUMN, _COLUMNS = _object("frame"), _object("column name"), _list_of(_object("column names"))
-_VECTOR = _object("column name, or collection aligned with X")
+_VECTOR = _object("name or position of a column, or collection aligned with X")
 _PATH = _object("path or URL", lambda v: isinstance(v, (str, os.PathLike)) and os.fspath(v))
 _ACTIVATION = _choice(*(word + drop for word in ("tanh", "rectifier", "maxout") for drop in ("", "_with_dropout")))
 _STARTS = _choice("uniform_adaptive", "uniform", "normal")
