@@ -20,6 +20,7 @@ from kernels.problems import (
 from naive import mlp
 
 from dask_dl.frame.order import keys_of
+from dask_dl.kernels.prefetch import FAR
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -187,3 +188,10 @@ def test_a_nan_reaches_the_weights_and_is_not_lost():
     optimizer, _ = settings()
     flat, _, _ = train(topology, rows, optimizer, *start_values(topology))
     assert np.isnan(flat).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_whose_levels_are_asked_for_in_advance_equals_the_oracle(kind):
+    topology, rows, X = problem(n=12, levels=(9_000,), n_dense=1, hidden=(4,))
+    assert topology.onehot_size >= FAR and (rows.active < 0).any()
+    assert_equals_oracle(topology, rows, X, *settings(kind))
