@@ -536,6 +536,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
 
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
     n_bytes = (portion.n_rows + portion.n_validation) * row
+    n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
     need = partial(
         memory.estimate,
         n_rows=portion.n_rows,
@@ -549,8 +550,8 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         bytes_per_row=row,
         n_weights=topology.size,
         n_dense=topology.dense_size,
-        n_buffer=buffer_size(topology, problem.optimizer, len(problem.encoder.categories))
-        + 2 * ROWS_TO_PREDICT * topology.buffers[0],
+        n_buffer=buffer_size(topology, problem.optimizer, n_active)
+        + ROWS_TO_PREDICT * (2 * topology.buffers[0] + 3 * n_active),
         n_states=N_STATES[problem.optimizer.kind],
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,

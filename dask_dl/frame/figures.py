@@ -207,13 +207,12 @@ class Chunk(NamedTuple):
             return False
         return bool(is_blurred(part[name], self.values[self.names.index(name)]))
 
-    @property
-    def n_entries(self) -> int:
-        """Numbers that are not 0."""
+    def n_entries(self) -> NDArray[np.int64]:
+        """Numbers of every row that are not 0."""
         if self.values is None:
             assert self.part is not None
-            return int(self.part.matrix.nnz)
-        return int(np.count_nonzero(self.values))
+            return np.asarray(np.diff(self.part.matrix.indptr), np.int64)
+        return np.asarray(np.count_nonzero(self.values, axis=0), np.int64)
 
 
 def chunks_of(part: pd.DataFrame | SparsePart, names: Sequence[str]) -> Iterator[Chunk]:
@@ -231,8 +230,8 @@ Coded = tuple["NDArray[np.intp]", list[str]]
 
 def columns_of(
     part: pd.DataFrame | SparsePart, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
-) -> tuple[dict[str, Column], dict[str, Coded], dict[str, NDArray[np.bool_]] | None, int]:
-    """Every predictor; levels of every row, as far as they are asked for; which rows lack what; and numbers that are not 0.
+) -> tuple[dict[str, Column], dict[str, Coded], dict[str, NDArray[np.bool_]] | None, NDArray[np.int64]]:
+    """Every predictor; levels of every row, as far as they are asked for; which rows lack what; numbers that are not 0, by row.
 
     Rows that lack something are told by the column, where that may yet turn out to be useless, and under "" by all others;
     None where nobody asks.
@@ -240,7 +239,7 @@ def columns_of(
     found: dict[str, Column] = {}
     coded: dict[str, Coded] = {}
     lacks: dict[str, NDArray[np.bool_]] | None = {} if inquiry.skips else None
-    numeric, n_entries = list(source.predictors), 0
+    numeric, n_entries = list(source.predictors), np.zeros(len(part), np.int64)
 
     def note(name: str, missing: NDArray[np.bool_]) -> None:
         if lacks is not None:
@@ -286,7 +285,8 @@ def columns_of(
             constant = np.array([found[name].is_constant for name in chunk.names], bool)
             for name, missing in chunk.lacks(constant):
                 note(name, missing)
-        n_entries += chunk.n_entries if inquiry.sparse else 0
+        if inquiry.sparse:
+            n_entries += chunk.n_entries()
     return {name: found[name] for name in source.predictors}, coded, lacks, n_entries
 
 

@@ -47,6 +47,7 @@ class Scan:
     is_weighted: bool = False
     largest_partition: int = 0  #: bytes of the largest partition in memory
     n_entries: int = 0  #: numbers that are not 0, where only those are kept
+    longest: int = 0  #: of a row
     first: int = 0  #: number of its first partition: not 0 while parts of a table are merged
 
     @property
@@ -270,7 +271,8 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
         largest_partition=part.nbytes
         if isinstance(part, SparsePart)
         else int(part.memory_usage(index=False, deep=True).sum()),
-        n_entries=n_entries,
+        n_entries=int(n_entries.sum()),
+        longest=int(n_entries.max(initial=0)),
         first=k,
     )
 
@@ -288,5 +290,6 @@ def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
         is_weighted=left.is_weighted,
         largest_partition=max(left.largest_partition, right.largest_partition),
         n_entries=left.n_entries + right.n_entries,
+        longest=max(left.longest, right.longest),
         first=left.first,
     )
