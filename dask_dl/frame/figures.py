@@ -14,6 +14,7 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.columns import CATEGORY, EXACT, NUMBER, as_levels, is_blurred, kinds_of, number_chunks
+from dask_dl.frame.lacks import Lacks
 from dask_dl.frame.matrix import SparsePart
 
 if TYPE_CHECKING:
@@ -165,6 +166,13 @@ class Chunk(NamedTuple):
     values: NDArray[np.float64] | None  #: (columns, n)
     part: SparsePart | None = None
 
+    def take(self, rows: NDArray[np.int64]) -> Chunk:
+        """The same columns of some rows."""
+        if self.values is not None:
+            return self._replace(values=self.values[:, rows])
+        assert self.part is not None
+        return self._replace(part=SparsePart(self.part.matrix[rows], self.part.names, self.part.frame.iloc[rows]))
+
     def moments(self, weights: NDArray[np.float64] | None) -> list[Moments]:
         """Of every column."""
         if self.part is None:
@@ -230,20 +238,15 @@ Coded = tuple["NDArray[np.intp]", list[str]]
 
 def columns_of(
     part: pd.DataFrame | SparsePart, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
-) -> tuple[dict[str, Column], dict[str, Coded], dict[str, NDArray[np.bool_]] | None, NDArray[np.int64]]:
+) -> tuple[dict[str, Column], dict[str, Coded], Lacks | None, NDArray[np.int64]]:
     """Every predictor; levels of every row, as far as they are asked for; which rows lack what; numbers that are not 0, by row.
 
-    Rows that lack something are told by the column, where that may yet turn out to be useless, and under "" by all others;
-    None where nobody asks.
+    Nobody looks for what rows lack where that is not asked.
     """
     found: dict[str, Column] = {}
     coded: dict[str, Coded] = {}
-    lacks: dict[str, NDArray[np.bool_]] | None = {} if inquiry.skips else None
+    lacks = Lacks(len(part)) if inquiry.skips else None
     numeric, n_entries = list(source.predictors), np.zeros(len(part), np.int64)
-
-    def note(name: str, missing: NDArray[np.bool_]) -> None:
-        if lacks is not None:
-            lacks[name] = lacks.get(name, np.zeros(len(part), bool)) | missing
 
     if not isinstance(part, SparsePart):
         kinds = kinds_of(part, source.predictors, source.label)
@@ -254,12 +257,14 @@ def columns_of(
                 counts = np.bincount(codes + 1, minlength=len(texts) + 1)
                 seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
                 found[name] = Levels(int(counts[0]), seen, from_numbers, k) if seen else Nothing(len(part))
-                note(name if found[name].is_constant else "", codes < 0)
+                if lacks is not None:
+                    lacks.note(name, codes < 0, may_be_useless=found[name].is_constant)
                 if inquiry.levels:
                     coded[name] = codes, texts
             elif kind != NUMBER:
                 found[name] = Nothing(len(part))
-                note(name, np.ones(len(part), bool))
+                if lacks is not None:
+                    lacks.note(name, np.ones(len(part), bool), may_be_useless=True)
     for chunk in chunks_of(part, numeric):
         for name, count in chunk.infinite().items():
             raise SchemaError(
@@ -284,7 +289,7 @@ def columns_of(
         if lacks is not None:
             constant = np.array([found[name].is_constant for name in chunk.names], bool)
             for name, missing in chunk.lacks(constant):
-                note(name, missing)
+                lacks.note(name, missing, may_be_useless=bool(name))
         if inquiry.sparse:
             n_entries += chunk.n_entries()
     return {name: found[name] for name in source.predictors}, coded, lacks, n_entries

@@ -17,7 +17,7 @@ from dask_dl.frame.columns import CATEGORY, as_numbers, kind_of
 from dask_dl.frame.figures import Column, Moments, Numbers, chunks_of, columns_of, merge_column
 from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
-from dask_dl.frame.tally import Inquiry, Response, Tally, by_missing, joined
+from dask_dl.frame.tally import Inquiry, Response, Tally, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -248,19 +248,19 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
     columns, codes, lacks, n_entries = columns_of(part, weights, source, k, inquiry)
     response = Response(labels, targets, weights)
     counted = codes if inquiry.levels else {}
-    groups = by_missing(lacks, len(part))
+    whole = [(frozenset[str](), np.arange(len(part)))]
+    groups = {missing: rows[used[rows]] for missing, rows in (lacks.groups() if lacks else whole)}
     tallies = {
-        missing: response.tally(used & rows, counted, by_label=inquiry.levels == "response") for missing, rows in groups
+        missing: response.tally(rows, counted, by_label=inquiry.levels == "response")
+        for missing, rows in groups.items()
     }
     if inquiry.skips and weights is not None:
         numeric = [name for name, column in columns.items() if isinstance(column, Numbers)]
-        for missing, rows in groups:
-            moments = {
-                name: found
-                for chunk in chunks_of(part, numeric)
-                for name, found in zip(chunk.names, chunk.moments(weights * (used & rows)), strict=True)
-            }
-            tallies[missing] = replace(tallies[missing], numbers=moments)
+        moments: dict[frozenset[str], dict[str, Moments]] = {missing: {} for missing in groups}
+        for chunk in chunks_of(part, numeric):
+            for missing, rows in groups.items():
+                moments[missing] |= dict(zip(chunk.names, chunk.take(rows).moments(weights[rows]), strict=True))
+        tallies = {missing: replace(tally, numbers=moments[missing]) for missing, tally in tallies.items()}
     return Scan(
         rows=(len(part),),
         columns=columns,

@@ -82,52 +82,53 @@ class Response(NamedTuple):
     weights: NDArray[np.float64] | None
 
     def tally(
-        self, rows: NDArray[np.bool_], levels: Mapping[str, tuple[NDArray[np.intp], list[str]]], *, by_label: bool
+        self, rows: NDArray[np.int64], levels: Mapping[str, tuple[NDArray[np.intp], list[str]]], *, by_label: bool
     ) -> Tally:
-        """Of the marked rows."""
-        weights = np.ones(len(rows)) if self.weights is None else self.weights
+        """Of some rows that train."""
+        weights = None if self.weights is None else self.weights[rows]
         classes: dict[Any, int] = {}
         target, is_binary, least = Moments(), self.targets is not None, None
         if self.labels is not None:
-            counts = self.labels[rows].value_counts(sort=False)
+            counts = self.labels.iloc[rows].value_counts(sort=False)
             classes = {label_of(value): int(count) for value, count in counts.items() if count}
         elif self.targets is not None:
-            (target,) = Moments.of(np.where(rows, self.targets, np.nan)[None], self.weights)
             values = self.targets[rows]
+            (target,) = Moments.of(values[None], weights)
             is_binary = bool(np.isin(values, (0, 1)).all())
             least = float(values.min()) if len(values) else None
-        total = float(rows.sum() if self.weights is None else weights[rows].sum())
+        total = float(len(rows) if weights is None else weights.sum())
+        by = np.ones(len(rows)) if weights is None else weights
         summed = {
-            name: self._bylabel_of(codes[rows], texts, weights[rows], rows)
+            name: self._by_label(codes[rows], texts, by, rows)
             if by_label and self.labels is not None
-            else self._by_level(codes[rows], texts, weights[rows], rows)
+            else self._by_level(codes[rows], texts, by, rows)
             for name, (codes, texts) in levels.items()
         }
-        one = self.weights is None or bool((weights[rows] == 1).all())
-        return Tally(int(rows.sum()), total, one, target, classes, is_binary, least, {}, summed)
+        return Tally(len(rows), total, bool((by == 1).all()), target, classes, is_binary, least, {}, summed)
 
     def _by_level(
-        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.bool_]
+        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.int64]
     ) -> dict[str, dict[Any, float]]:
-        """Rows, their weights, and their targets times weight, of every level."""
+        """Rows, their weights, and their targets times weight, of every level that occurs."""
         targets = np.zeros(len(codes)) if self.targets is None else self.targets[rows]
+        occur, place = np.unique(codes, return_inverse=True)
         sums = {
-            "n": np.bincount(codes + 1, minlength=len(texts) + 1),
-            "weight": np.bincount(codes + 1, weights, len(texts) + 1),
-            "sum": np.bincount(codes + 1, weights * targets, len(texts) + 1),
+            "n": np.bincount(place, minlength=len(occur)),
+            "weight": np.bincount(place, weights, len(occur)),
+            "sum": np.bincount(place, weights * targets, len(occur)),
         }
         return {
-            text: {key: float(values[k]) for key, values in sums.items()}
-            for k, text in enumerate(texts, 1)
-            if sums["n"][k]
+            texts[code]: {key: float(values[k]) for key, values in sums.items()}
+            for k, code in enumerate(occur.tolist())
+            if code >= 0
         }
 
-    def _bylabel_of(
-        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.bool_]
+    def _by_label(
+        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.int64]
     ) -> dict[str, dict[Any, float]]:
         """Weight of every class in every level."""
         assert self.labels is not None
-        label_codes, labels = pd.factorize(self.labels[rows])
+        label_codes, labels = pd.factorize(self.labels.iloc[rows])
         pairs, place = np.unique(codes * len(labels) + label_codes, return_inverse=True)
         found: dict[str, dict[Any, float]] = {}
         for pair, weight in zip(pairs.tolist(), np.bincount(place, weights).tolist(), strict=True):
@@ -135,27 +136,6 @@ class Response(NamedTuple):
                 text, label = divmod(pair, len(labels))
                 found.setdefault(texts[text], {})[label_of(labels[label])] = weight
         return found
-
-
-def by_missing(lacks: Mapping[str, NDArray[np.bool_]] | None, n: int) -> list[tuple[frozenset[str], NDArray[np.bool_]]]:
-    """Rows by the columns that they lack, first those that lack nothing; without rows that lack what surely is an input.
-
-    lacks : which rows lack a column that may turn out to be useless, and under "" which lack any other; None: nobody asks.
-    """
-    if lacks is None:
-        return [(frozenset(), np.ones(n, bool))]
-    surely = lacks.get("", np.zeros(n, bool))
-    names = [name for name, rows in lacks.items() if name and rows.any()]
-    whole = np.column_stack([np.zeros((n, 0), bool), *(lacks[name] for name in names)])
-    groups = [(frozenset[str](), ~surely & ~whole.any(axis=1))]
-    rest = np.flatnonzero(~surely & whole.any(axis=1))
-    patterns, place = np.unique(np.packbits(whole[rest], axis=1), axis=0, return_inverse=True)
-    for k, pattern in enumerate(patterns):
-        rows = np.zeros(n, bool)
-        rows[rest[place.ravel() == k]] = True
-        marks = np.unpackbits(pattern, count=len(names)).astype(bool)
-        groups.append((frozenset(np.array(names, object)[marks].tolist()), rows))
-    return groups
 
 
 def label_of(value: Any) -> Any:
