@@ -170,7 +170,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like of shape (n, p)
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
             Texts and categoricals are categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers.
             Missing values are allowed.
         y : str, int, or aligned collection of n values
@@ -503,7 +503,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame, pandas.DataFrame or array-like
+        X : dask.dataframe.DataFrame, pandas.DataFrame, sparse matrix or array-like
         offset : str, int, aligned collection or None
         keep : sequence of str
             Columns of `X` to put before the predictions.
@@ -580,7 +580,7 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
             Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
         offset : None
             Classifiers have no offsets.
@@ -633,7 +633,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
 
         Parameters
         ----------
-        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
             Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
         offset : str, int, aligned collection or None
             Needed when the model was trained with offsets; None takes the column of that name.
