@@ -21,7 +21,6 @@ from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.columns import blurred_warning
 from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
-from dask_dl.frame.figures import Levels
 from dask_dl.frame.scan import Scan, check_target
 from dask_dl.frame.source import OFFSET, WEIGHT, Source
 from dask_dl.frame.tally import Inquiry
@@ -544,7 +543,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         if problem.balance
         else 1.0,
         n_columns=len(found.columns),
-        n_levels=sum(len(column.counts) for column in found.columns.values() if isinstance(column, Levels)),
+        n_levels=found.n_levels,
         n_validation=portion.n_validation,
         n_samples=round(portion.share * sum(drawn)),
         bytes_per_row=row,

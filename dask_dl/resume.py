@@ -89,7 +89,7 @@ class Identity:
             if mine[key] != saved[key]:
                 found.append(f"{name}: {_short(saved[key])}, now {_short(mine[key])}")
         if not found:
-            found += _unlike("columns", plain(Encoder.from_json(saved["encoder"]).to_json()), mine["encoder"])
+            found += _unlike("columns", _columns(Encoder.from_json(saved["encoder"])), _columns(self.encoder))
             found += _unlike("target", plain(Target.from_json(saved["target"]).to_json()), mine["target"])
             found += _unlike("network", saved["topology"], mine["topology"])
             found += _unlike("visits per row of a class", saved.get("balance", []), mine["balance"])
@@ -99,6 +99,11 @@ class Identity:
 def _unchanging(topology: Topology) -> dict[str, Any]:
     """What a restart must not change; early files know nothing of sparse columns."""
     return {k: v for k, v in asdict(topology).items() if k != "dropout" and (k != "n_sparse" or v)}
+
+
+def _columns(encoder: Encoder) -> Any:
+    """An encoder column by column, for differences that name the column."""
+    return plain(encoder.to_json() | {"numbers": [asdict(number) for number in encoder.numbers]})
 
 
 def _short(value: Any) -> str:

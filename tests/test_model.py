@@ -100,7 +100,7 @@ def test_labels_keep_their_type(table, tmp_path, labels):
         lambda arrays, d: d["topology"].update(hidden=[10**9, 3]),
         lambda arrays, d: d["topology"].update(n_dense=5),
         lambda arrays, d: d["topology"].update(activation="exec"),
-        lambda arrays, d: d["encoder"]["numbers"].pop(),
+        lambda arrays, d: d["encoder"]["numbers"]["fill"].pop(),
         lambda arrays, d: d["target"].update(types=["Decimal"]),
         lambda arrays, d: d.pop("history"),
         lambda arrays, d: d.update(task="autoencoder"),

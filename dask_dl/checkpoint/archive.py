@@ -162,6 +162,10 @@ def _check_json(value: object, where: str) -> None:
             if not isinstance(key, str):
                 raise ArchiveError(f"{where} has the key {key!r}: JSON allows only strings.")
             _check_json(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple) and set(map(type, value)) <= {str, int, bool, float, type(None)}:
+        odd = next((i for i, item in enumerate(value) if type(item) is float and not math.isfinite(item)), None)
+        if odd is not None:
+            _check_json(value[odd], f"{where}[{odd}]")
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             _check_json(item, f"{where}[{i}]")
@@ -219,9 +223,12 @@ def _encode(arrays: dict[str, np.ndarray], document: dict[str, Any], kind: str) 
         "document": document,
     }
     entries: dict[str, Buffer] = {}
-    root = zarr.create_group(MemoryStore(entries), attributes=header, zarr_format=3)
+    root = zarr.create_group(MemoryStore(entries), zarr_format=3)
     for name, array in arrays.items():
         _lay_out(root, name, array.shape, array.dtype.name)[...] = array
+    # Last, as zarr reads a group's attributes anew for each array; without an indent, which only Python's own encoder knows.
+    with zarr.config.set({"json_indent": None}):
+        root.update_attributes(header)
     return entries
 
 

@@ -9,7 +9,7 @@ scoring.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -270,7 +270,7 @@ class Encoder:
         """The same as lists and dicts."""
         return {
             "categories": [asdict(c) for c in self.categories],
-            "numbers": [asdict(n) for n in self.numbers],
+            "numbers": {item.name: [getattr(n, item.name) for n in self.numbers] for item in fields(Number)},
             "codes": [asdict(c) for c in self.codes],
             "hashing": asdict(self.hashing) if self.hashing else None,
             "is_sparse": self.is_sparse,
@@ -288,15 +288,19 @@ class Encoder:
         for column in columns:
             if len(set(column.levels)) < len(column.levels) or not all(isinstance(v, str) for v in column.levels):
                 raise ValueError(f"levels of {column.name!r} are not different texts")
+        figures = document["numbers"]
+        if isinstance(figures, list):  # of early files: a mapping for each number
+            figures = {item.name: [n.get(item.name) for n in figures] for item in fields(Number)}
         numbers = [
-            Number(str(n["name"]), float(n["fill"]), float(n["shift"]), float(n["factor"]), n.get("deviation"))
-            for n in document["numbers"]
+            Number(str(name), float(fill), float(shift), float(factor), deviation)
+            for name, fill, shift, factor, deviation in zip(*(figures[f.name] for f in fields(Number)), strict=True)
         ]
         if not all(
             math.isfinite(getattr(n, figure)) for n in numbers for figure in ("fill", "shift", "factor")
         ) or not all(np.isfinite(code.table).all() for code in codes):
             raise ValueError("figures of numeric columns are not finite")
-        hashing = Hashing(**document["hashing"]) if document.get("hashing") else None
+        hashed = document.get("hashing")
+        hashing = Hashing(int(hashed["n_inputs"]), int(hashed["seed"])) if hashed else None
         is_sparse = bool(document.get("is_sparse", False))
         return cls(tuple(categories), tuple(numbers), tuple(codes), hashing, is_sparse)
 

@@ -1,4 +1,4 @@
-"""What is known of a column: of numbers their moments, of levels their counts; and of all columns of a partition.
+"""What is known of a column: of numbers their moments, of levels their counts.
 
 Means and sums of squares are merged by Chan's formula in float64 (Chan, Golub, LeVeque 1979), so that a table gives the
 same figures however it is cut, to rounding.
@@ -7,24 +7,23 @@ same figures however it is cut, to rounding.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, EXACT, NUMBER, as_levels, is_blurred, kinds_of, number_chunks
-from dask_dl.frame.lacks import Lacks
-from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.columns import CATEGORY, NUMBER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    import pandas as pd
     from numpy.typing import NDArray
 
+    from dask_dl.frame.matrix import Sums
     from dask_dl.frame.source import Schema
-    from dask_dl.frame.tally import Inquiry
 
 #: A column may have as many levels: some 300 bytes of memory each while they are counted.
 MOST_LEVELS = 10_000_000
@@ -159,140 +158,80 @@ class Nothing:
 Column = Numbers | Levels | Nothing
 
 
-class Chunk(NamedTuple):
-    """Some numeric columns of a partition, as numbers or as what is stored of a sparse matrix."""
+@dataclass(frozen=True)
+class ManyMoments(Mapping[str, Moments]):
+    """Moments of the columns of a sparse matrix, of which there may be hundreds of thousands."""
 
-    names: Sequence[str]
-    values: NDArray[np.float64] | None  #: (columns, n)
-    part: SparsePart | None = None
+    names: tuple[str, ...]
+    sums: Sums
 
-    def take(self, rows: NDArray[np.int64]) -> Chunk:
-        """The same columns of some rows."""
-        if self.values is not None:
-            return self._replace(values=self.values[:, rows])
-        assert self.part is not None
-        return self._replace(part=SparsePart(self.part.matrix[rows], self.part.names, self.part.frame.iloc[rows]))
+    def merge(self, other: ManyMoments) -> ManyMoments:
+        """Both sets of rows together."""
+        return ManyMoments(self.names, self.sums.merge(other.sums))
 
-    def moments(self, weights: NDArray[np.float64] | None) -> list[Moments]:
-        """Of every column."""
-        if self.part is None:
-            assert self.values is not None
-            return Moments.of(self.values, weights)
-        sums = self.part.sums(weights)
-        return [Moments(*row) for row in zip(*(part.tolist() for part in sums), strict=True)]
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: k for k, name in enumerate(self.names)}
 
-    def extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Least and largest number of every column, NaN where it has none."""
-        if self.values is None:
-            assert self.part is not None
-            return self.part.extremes()
-        return np.fmin.reduce(self.values, axis=1, initial=np.nan), np.fmax.reduce(self.values, axis=1, initial=np.nan)
+    def __getitem__(self, name: str) -> Moments:
+        k = self._places[name]
+        return Moments(*(part[k].item() for part in self.sums))
 
-    def infinite(self) -> dict[str, int]:
-        """How many infinite numbers a column holds, where there are any."""
-        if self.values is None:
-            assert self.part is not None
-            return self.part.infinite()
-        counts = np.isinf(self.values).sum(axis=1)
-        return {self.names[k]: int(counts[k]) for k in np.flatnonzero(counts).tolist()}
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
 
-    def lacks(self, constant: NDArray[np.bool_]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-        """(column, which rows lack it) of the columns that are marked, ("", which rows lack any) of the others."""
-        if self.part is not None:
-            yield "", self.part.lacks(~constant)
-            for k in np.flatnonzero(constant & (self.part.n_missing() > 0)).tolist():
-                yield self.names[k], self.part.lacks(np.arange(len(constant)) == k)
-            return
-        assert self.values is not None
-        missing = np.isnan(self.values)
-        yield "", np.logical_or.reduce(missing[~constant], axis=0)
-        for k in np.flatnonzero(constant).tolist():
-            yield self.names[k], missing[k]
-
-    def is_blurred(self, part: pd.DataFrame | SparsePart, name: str) -> bool:
-        """See `columns.is_blurred`; nobody looks at sparse matrices."""
-        if self.values is None or isinstance(part, SparsePart):
-            return False
-        return bool(is_blurred(part[name], self.values[self.names.index(name)]))
-
-    def n_entries(self) -> NDArray[np.int64]:
-        """Numbers of every row that are not 0."""
-        if self.values is None:
-            assert self.part is not None
-            return np.asarray(np.diff(self.part.matrix.indptr), np.int64)
-        return np.asarray(np.count_nonzero(self.values, axis=0), np.int64)
+    def __len__(self) -> int:
+        return len(self.names)
 
 
-def chunks_of(part: pd.DataFrame | SparsePart, names: Sequence[str]) -> Iterator[Chunk]:
-    """The numeric columns of a partition, some at a time."""
-    if isinstance(part, SparsePart):
-        yield Chunk(part.names, None, part)
-        return
-    for place, values in number_chunks(part, names):
-        yield Chunk(names[place], values)
+@dataclass(frozen=True)
+class ManyNumbers(Mapping[str, "Column"]):
+    """What is known of the same columns: arrays, (p,) each."""
+
+    n_rows: int
+    low: NDArray[np.float64]  #: least number; NaN where there is none
+    high: NDArray[np.float64]
+    plain: ManyMoments
+    weighted: ManyMoments
+    first: int  #: the partition in which they were first seen
+
+    def merge(self, other: ManyNumbers) -> ManyNumbers:
+        """Both partitions together."""
+        return ManyNumbers(
+            self.n_rows + other.n_rows,
+            np.fmin(self.low, other.low),
+            np.fmax(self.high, other.high),
+            self.plain.merge(other.plain),
+            self.weighted.merge(other.weighted),
+            self.first,
+        )
+
+    @property
+    def is_constant(self) -> NDArray[np.bool_]:
+        """As of `Numbers`, and of `Nothing`."""
+        empty = self.plain.sums.n == 0
+        return np.asarray(empty | (self.low == self.high) | (self.weighted.sums.m2 == 0))
+
+    def __getitem__(self, name: str) -> Column:
+        plain, weighted = self.plain[name], self.weighted[name]
+        n_missing = self.n_rows - plain.n
+        if not plain.n:
+            return Nothing(n_missing)
+        k = self.plain._places[name]  # noqa: SLF001  # of the same names
+        return Numbers(n_missing, self.low[k].item(), self.high[k].item(), plain, weighted, first=self.first)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
 
 
-#: The level of every row, -1 where missing, and the levels.
-Coded = tuple["NDArray[np.intp]", list[str]]
-
-
-def columns_of(
-    part: pd.DataFrame | SparsePart, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
-) -> tuple[dict[str, Column], dict[str, Coded], Lacks | None, NDArray[np.int64]]:
-    """Every predictor; levels of every row, as far as they are asked for; which rows lack what; numbers that are not 0, by row.
-
-    Nobody looks for what rows lack where that is not asked.
-    """
-    found: dict[str, Column] = {}
-    coded: dict[str, Coded] = {}
-    lacks = Lacks(len(part)) if inquiry.skips else None
-    numeric, n_entries = list(source.predictors), np.zeros(len(part), np.int64)
-
-    if not isinstance(part, SparsePart):
-        kinds = kinds_of(part, source.predictors, source.label)
-        numeric = [name for name, kind in kinds.items() if kind == NUMBER]
-        for name, kind in kinds.items():
-            if kind == CATEGORY:
-                codes, texts, from_numbers = as_levels(part[name], f"column {name!r} of {source.label}")
-                counts = np.bincount(codes + 1, minlength=len(texts) + 1)
-                seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
-                found[name] = Levels(int(counts[0]), seen, from_numbers, k) if seen else Nothing(len(part))
-                if lacks is not None:
-                    lacks.note(name, codes < 0, may_be_useless=found[name].is_constant)
-                if inquiry.levels:
-                    coded[name] = codes, texts
-            elif kind != NUMBER:
-                found[name] = Nothing(len(part))
-                if lacks is not None:
-                    lacks.note(name, np.ones(len(part), bool), may_be_useless=True)
-    for chunk in chunks_of(part, numeric):
-        for name, count in chunk.infinite().items():
-            raise SchemaError(
-                f"column {name!r} of {source.label}: {count:,} infinite values in partition {k}. "
-                f"Make them missing (NaN) or clip them."
-            )
-        plain = chunk.moments(None)
-        weighted = plain if weights is None else chunk.moments(weights)
-        lows, highs = chunk.extremes()
-        for name, p, w, low, high in zip(chunk.names, plain, weighted, lows, highs, strict=True):
-            if not math.isfinite(p.m2):
-                largest = max(abs(low), abs(high))
-                raise SchemaError(
-                    f"column {name!r} of {source.label}: values up to {largest:g} in partition {k} are too large for a mean. "
-                    f"Make them missing (NaN) or scale them."
-                )
-            if not p.n:
-                found[name] = Nothing(len(part))
-                continue
-            blurred = bool(high - low > EXACT) and chunk.is_blurred(part, name)
-            found[name] = Numbers(len(part) - p.n, float(low), float(high), p, w, blurred, k)
-        if lacks is not None:
-            constant = np.array([found[name].is_constant for name in chunk.names], bool)
-            for name, missing in chunk.lacks(constant):
-                lacks.note(name, missing, may_be_useless=bool(name))
-        if inquiry.sparse:
-            n_entries += chunk.n_entries()
-    return {name: found[name] for name in source.predictors}, coded, lacks, n_entries
+def merge_columns(left: Mapping[str, Column], right: Mapping[str, Column], source: Schema) -> Mapping[str, Column]:
+    """Columns of neighbouring parts of a table. Raises SchemaError."""
+    if isinstance(left, ManyNumbers) and isinstance(right, ManyNumbers):
+        return left.merge(right)
+    return {name: merge_column(name, left[name], right[name], source=source) for name in left}
 
 
 def merge_column(name: str, left: Column, right: Column, *, source: Schema) -> Column:

@@ -49,6 +49,19 @@ class Sums(NamedTuple):
     mean: NDArray[np.float64]
     m2: NDArray[np.float64]
 
+    def merge(self, other: Sums) -> Sums:
+        """Both sets of rows together, as `Moments.merge`."""
+        weight = self.weight + other.weight
+        has_both = (self.n > 0) & (other.n > 0)
+        shift = np.where(has_both, other.mean - self.mean, 0.0)
+        below = np.where(weight > 0, weight, 1.0)
+        return Sums(
+            self.n + other.n,
+            weight,
+            np.where(self.n > 0, self.mean + shift * other.weight / below, other.mean),
+            self.m2 + other.m2 + shift * shift * self.weight * other.weight / below,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class SparsePart:
@@ -67,7 +80,7 @@ class SparsePart:
         csr = as_csr(block, label)
         return cls(csr, tuple(names), pd.DataFrame(index=range(csr.shape[0])) if beside is None else beside)
 
-    def cut(self, rows: slice) -> SparsePart:
+    def take(self, rows: slice | NDArray[np.int64]) -> SparsePart:
         """Some rows."""
         return SparsePart(self.matrix[rows], self.names, self.frame.iloc[rows])
 

@@ -32,7 +32,7 @@ def over_slices(function: Callable[..., Any], table: pd.DataFrame | SparsePart, 
     answers = []
     for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
-        part = table.cut(rows) if isinstance(table, SparsePart) else table.iloc[rows]
+        part = table.take(rows) if isinstance(table, SparsePart) else table.iloc[rows]
         answers.append(function(part, model, None if offsets is None else offsets[rows]))
     return answers
 

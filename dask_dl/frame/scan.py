@@ -14,9 +14,10 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.columns import CATEGORY, as_numbers, kind_of
-from dask_dl.frame.figures import Column, Moments, Numbers, chunks_of, columns_of, merge_column
+from dask_dl.frame.figures import Column, Levels, ManyNumbers, Moments, Numbers, merge_columns
 from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
+from dask_dl.frame.survey import moments_of, survey
 from dask_dl.frame.tally import Inquiry, Response, Tally, joined
 
 if TYPE_CHECKING:
@@ -54,6 +55,13 @@ class Scan:
     def n_rows(self) -> int:
         """Rows of the table, used or not."""
         return sum(self.rows)
+
+    @property
+    def n_levels(self) -> int:
+        """Of all columns."""
+        if isinstance(self.columns, ManyNumbers):
+            return 0
+        return sum(len(column.counts) for column in self.columns.values() if isinstance(column, Levels))
 
     @property
     def n_used(self) -> int:
@@ -245,21 +253,16 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
         targets = target_numbers(part, source, k)
         used &= ~np.isnan(targets)
         (all_targets,) = Moments.of(np.where(used, targets, np.nan)[None], weights)
-    columns, codes, lacks, n_entries = columns_of(part, weights, source, k, inquiry)
+    columns, coded, lacks, n_entries = survey(part, weights, source, k, inquiry)
     response = Response(labels, targets, weights)
-    counted = codes if inquiry.levels else {}
     whole = [(frozenset[str](), np.arange(len(part)))]
     groups = {missing: rows[used[rows]] for missing, rows in (lacks.groups() if lacks else whole)}
     tallies = {
-        missing: response.tally(rows, counted, by_label=inquiry.levels == "response")
-        for missing, rows in groups.items()
+        missing: response.tally(rows, coded, by_label=inquiry.levels == "response") for missing, rows in groups.items()
     }
     if inquiry.skips and weights is not None:
         numeric = [name for name, column in columns.items() if isinstance(column, Numbers)]
-        moments: dict[frozenset[str], dict[str, Moments]] = {missing: {} for missing in groups}
-        for chunk in chunks_of(part, numeric):
-            for missing, rows in groups.items():
-                moments[missing] |= dict(zip(chunk.names, chunk.take(rows).moments(weights[rows]), strict=True))
+        moments = moments_of(part, numeric, weights, groups)
         tallies = {missing: replace(tally, numbers=moments[missing]) for missing, tally in tallies.items()}
     return Scan(
         rows=(len(part),),
@@ -278,8 +281,7 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
 
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
-    merge = functools.partial(merge_column, source=source)
-    columns = {name: merge(name, left.columns[name], right.columns[name]) for name in left.columns}
+    columns = merge_columns(left.columns, right.columns, source)
     doubtful = joined(left.doubtful, right.doubtful, Tally.merge)
     return Scan(
         rows=left.rows + right.rows,

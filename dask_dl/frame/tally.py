@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dask_dl.frame.figures import Moments, added
+from dask_dl.frame.figures import ManyMoments, Moments, added
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,12 +58,15 @@ class Tally:
             added(self.classes, other.classes),
             self.is_binary and other.is_binary,
             min(leasts, default=None),
-            {
-                name: self.numbers.get(name, Moments()).merge(other.numbers.get(name, Moments()))
-                for name in [*self.numbers, *(other.numbers.keys() - self.numbers.keys())]
-            },
+            _merged(self.numbers, other.numbers),
             joined(self.levels, other.levels, functools.partial(joined, join=added)),
         )
+
+
+def _merged(left: Mapping[str, Moments], right: Mapping[str, Moments]) -> Mapping[str, Moments]:
+    if isinstance(left, ManyMoments) and isinstance(right, ManyMoments):
+        return left.merge(right)
+    return joined(left, right, Moments.merge)
 
 
 def joined(left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> dict[Any, Any]:
