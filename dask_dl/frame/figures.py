@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,12 +168,13 @@ class ManyMoments(Mapping[str, Moments]):
         """Both sets of rows together."""
         return ManyMoments(self.names, self.sums.merge(other.sums))
 
-    @cached_property
-    def _places(self) -> dict[str, int]:
-        return {name: k for k, name in enumerate(self.names)}
+    def one_by_one(self) -> dict[str, Moments]:
+        """The same, for who asks for every column."""
+        rows = zip(*(part.tolist() for part in self.sums), strict=True)
+        return {name: Moments(*row) for name, row in zip(self.names, rows, strict=True)}
 
     def __getitem__(self, name: str) -> Moments:
-        k = self._places[name]
+        k = self.names.index(name)
         return Moments(*(part[k].item() for part in self.sums))
 
     def __iter__(self) -> Iterator[str]:
@@ -212,13 +212,21 @@ class ManyNumbers(Mapping[str, "Column"]):
         empty = self.plain.sums.n == 0
         return np.asarray(empty | (self.low == self.high) | (self.weighted.sums.m2 == 0))
 
-    def __getitem__(self, name: str) -> Column:
-        plain, weighted = self.plain[name], self.weighted[name]
+    def one_by_one(self) -> dict[str, Column]:
+        """The same, for who asks for every column."""
+        figures = zip(
+            self.low.tolist(), self.high.tolist(), self.plain.one_by_one().items(), self.weighted.one_by_one().values(),
+            strict=True,
+        )  # fmt: skip
+        return {name: self._column(low, high, plain, weighted) for low, high, (name, plain), weighted in figures}
+
+    def _column(self, low: float, high: float, plain: Moments, weighted: Moments) -> Column:
         n_missing = self.n_rows - plain.n
-        if not plain.n:
-            return Nothing(n_missing)
-        k = self.plain._places[name]  # noqa: SLF001  # of the same names
-        return Numbers(n_missing, self.low[k].item(), self.high[k].item(), plain, weighted, first=self.first)
+        return Numbers(n_missing, low, high, plain, weighted, first=self.first) if plain.n else Nothing(n_missing)
+
+    def __getitem__(self, name: str) -> Column:
+        k = self.plain.names.index(name)
+        return self._column(self.low[k].item(), self.high[k].item(), self.plain[name], self.weighted[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.plain)

@@ -14,7 +14,7 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.columns import CATEGORY, as_numbers, kind_of
-from dask_dl.frame.figures import Column, Levels, ManyNumbers, Moments, Numbers, merge_columns
+from dask_dl.frame.figures import Column, Levels, ManyMoments, ManyNumbers, Moments, Numbers, merge_columns
 from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 from dask_dl.frame.survey import moments_of, survey
@@ -59,8 +59,6 @@ class Scan:
     @property
     def n_levels(self) -> int:
         """Of all columns."""
-        if isinstance(self.columns, ManyNumbers):
-            return 0
         return sum(len(column.counts) for column in self.columns.values() if isinstance(column, Levels))
 
     @property
@@ -93,7 +91,10 @@ class Scan:
         """The same, these columns being no inputs: rows that lack only them train, all others that were in doubt do not."""
         useless = frozenset(dropped)
         tallies = (tally for lacks, tally in self.doubtful.items() if lacks <= useless)
-        return replace(self, tally=functools.reduce(Tally.merge, tallies, self.tally), doubtful={})
+        tally = functools.reduce(Tally.merge, tallies, self.tally)
+        if isinstance(tally.numbers, ManyMoments):
+            tally = replace(tally, numbers=tally.numbers.one_by_one())
+        return replace(self, tally=tally, doubtful={})
 
     def to_json(self) -> dict[str, Any]:
         """The same as numbers, texts, lists and dicts."""
@@ -140,7 +141,7 @@ def checked(found: Scan | None, label: str) -> Scan:
     """The scan of a table that has rows. Raises SchemaError."""
     if found is None or found.n_rows == 0:
         raise SchemaError(f"{label} has no rows.")
-    return found
+    return replace(found, columns=found.columns.one_by_one()) if isinstance(found.columns, ManyNumbers) else found
 
 
 def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
