@@ -208,8 +208,10 @@ class Trained:
         self.inner = inner = Station.train
 
         def spy(station, start, stop, on_rows=None):
-            order, n = station.visits._source._order, station.visits.n_rows
-            rows = [order(place // n)[place % n] for place in range(start, stop)]
+            rows, n = [], station.visits.n_rows
+            for place in range(start, stop):
+                whole, lo, _ = station.visits._source.at(place // n, place % n, lambda: None)
+                rows += whole.numbers(place % n - lo, place % n - lo + 1).tolist()
             self.shares.append((station, station.tables["training"].n_used, list(rows)))
             return inner(station, start, stop, on_rows)
 
