@@ -192,6 +192,9 @@ def _understood(
     inquiry = encoding.inquiry(task, skips=skips, is_weighted=WEIGHT in source.roles)
     found = here.scan(source, inquiry, progress.reading("scan"))
     predictors, dropped = usable_predictors(found, ignore_const_cols=requested["ignore_const_cols"])
+    if found.doubtful is None:
+        progress.say("scanning it again, now that it is known which columns are inputs: rows lack others in many ways")
+        found = here.scan(source, inquiry._replace(inputs=frozenset(predictors)), progress.reading("scan"))
     found = found.without(dropped)
     check_target(found, source, inquiry)
     if found.tally.is_binary:
@@ -207,6 +210,9 @@ def _understood(
     _check_range(found, source, distribution)
     target = Target.fit(found, task=task, standardize=requested["standardize"], link=distribution.link)
     balance = _balance(found, target, effective) if effective["balance_classes"] else None
+    for k in balance.rarely_visited(_counts(found, target)) if balance else ():
+        text = f"balance_classes: rows of class {target.classes[k]!r} are visited rarely or never. Raise its factor."
+        warnings.warn(DaskDLWarning(text), stacklevel=5)
     if balance:
         target = replace(target, correction=balance.correction(_counts(found, target)))
     if not predictors:
@@ -295,7 +301,9 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
         if name == "validation":
             _check_validation(n_used, scanned, source)
         elif n_used == 0:
-            raise ParameterError("balance_classes=True: no row was drawn. Raise max_after_balance_size.")
+            raise ParameterError(
+                "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
+            )
 
 
 def say_threads(progress: Progress, topology: Topology, threads: Parallelism) -> None:
@@ -436,7 +444,7 @@ def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: 
         raise SchemaError(
             f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
         )
-    found = here.scan(validation, Inquiry(task), progress.reading("scan validation"))
+    found = here.scan(validation, Inquiry(task, sparse=encoder.is_sparse), progress.reading("scan validation"))
     if found.n_used == 0:
         raise SchemaError(f"{validation.label} has no row with a target.")
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -99,6 +101,28 @@ def test_skip_forgives_columns_that_are_dropped(table):
     assert model.model_.n_rows == len(complete(table))
 
 
+@pytest.mark.parametrize("n_flags", [5, 30, 100])
+def test_skip_forgives_any_number_of_columns_that_are_dropped(n_flags):
+    # With more than a few combinations of gaps the table is scanned a second time.
+    random = np.random.default_rng(0)
+    n = 3000
+    train = pd.DataFrame({"a": random.normal(size=n), "c": random.choice(list("uvw"), n), "w": random.random(n)})
+    train["y"] = train["a"] + (train["c"] == "u")
+    train.loc[::10, "a"] = np.nan
+    flags = {f"flag{k}": np.where(random.random(n) < 0.5, 1.0, np.nan) for k in range(n_flags)}
+    given = SETTINGS | {"epochs": 1, "missing_values_handling": "skip", "categorical_encoding": "label_encoder"}
+    given |= {"reproducible": True}
+    for weight in (None, "w"):
+        models = []
+        for frame in (train, pd.concat([train, pd.DataFrame(flags)], axis=1)):
+            model = DeepLearningRegressor(**given)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DaskDLWarning)  # columns that are dropped
+                models.append(model.fit(dd.from_pandas(frame, npartitions=3), "y", sample_weight=weight))
+        assert models[0].model_.n_rows == models[1].model_.n_rows == 2700
+        np.testing.assert_array_equal(models[0].model_.flat, models[1].model_.flat)
+
+
 def test_skip_of_all_rows_says_why(table):
     train = table.drop(columns="label").assign(a=np.where(table.index % 2, table["y"], np.nan))
     train["b"] = np.where(table.index % 2, np.nan, table["y"])
@@ -161,20 +185,30 @@ def test_factors_and_size(table):
     assert half.model_.n_rows == 3 * kept["rare"] + kept["usual"]
 
 
+@pytest.mark.filterwarnings("ignore:balance_classes.*rarely")
 @pytest.mark.parametrize(
     ("given", "weights", "message"),
     [
         ({}, "w", "rows have weights other than 0 and 1"),
         ({"class_sampling_factors": [1, 2, 3]}, None, "give one factor per class"),
         ({"max_after_balance_size": 1e-9, "random_state": 0}, None, "no row was drawn"),
+        ({"class_sampling_factors": [1e-9, 1e-9]}, None, "no row was drawn. Raise class_sampling_factors"),
     ],
 )
 def test_what_cannot_be_balanced_is_refused(table, given, weights, message):
     if message == "no row was drawn":  # a chance of one in seven
         given = given | {"random_state": unlucky(table)}
     train = rare(table).assign(w=0.5) if weights else rare(table)
+    model = DeepLearningClassifier(**SETTINGS | given, balance_classes=True)
     with pytest.raises(ParameterError, match=message):
-        DeepLearningClassifier(**SETTINGS | given, balance_classes=True).fit(train, "label", sample_weight=weights)
+        model.fit(train, "label", sample_weight=weights)
+
+
+def test_a_class_that_may_never_be_visited_is_warned_of(table):
+    with pytest.warns(DaskDLWarning, match="rows of class 'rare' are visited rarely or never. Raise its factor"):
+        DeepLearningClassifier(**SETTINGS | {"epochs": 1}, balance_classes=True, class_sampling_factors=[0.01, 1]).fit(
+            rare(table), "label"
+        )
 
 
 def unlucky(table):

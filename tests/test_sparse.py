@@ -99,6 +99,46 @@ def test_missing_numbers_are_skipped_on_request():
     assert model.model_.n_rows == (~lacking).sum() < 700
 
 
+def test_a_validation_table_may_have_more_columns():
+    X, y = make_matrix()
+    wide = sparse.hstack([X, X], format="csr")
+    for held in (wide, blocks(wide)):
+        model = DeepLearningRegressor(**SETTINGS, score_validation_samples=0).fit(X, y, eval_set=(held, y))
+        last = model.history_.iloc[-1]
+        assert last["validation_rmse"] == pytest.approx(last["training_rmse"])
+
+
+def test_skip_asks_little_of_columns_with_gaps_and_zeros():
+    n, p = 20_000, 3000
+    random = np.random.default_rng(0)
+    gaps = sparse.csr_array((np.full(p, np.nan), (random.integers(0, n, p), np.arange(p))), shape=(n, p))
+    X = sparse.hstack([sparse.random_array((n, 20), density=0.2, rng=random), gaps], format="csr")
+    y = np.arange(n) % 7.0
+    settings = SETTINGS | {"hidden": (2,), "epochs": 0.1, "missing_values_handling": "skip"}
+    tracemalloc.start()
+    with pytest.warns(DaskDLWarning, match="dropped 3000 columns"):
+        model = DeepLearningRegressor(**settings).fit(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert model.model_.n_rows == n
+    assert peak < 40e6  # a mark for each row and column would be 60 MB
+
+
+def test_a_prediction_does_not_take_the_model_apart():
+    X, y = make_matrix()
+    model = DeepLearningRegressor(**SETTINGS).fit(X, y)
+    assert len(model.predict(blocks(X)).dask) < 30  # and not a task for each column
+
+
+def test_sparse_blocks_that_dask_does_not_know_of_are_found_at_once():
+    X, y = make_matrix()
+    hidden = da.from_array(X.toarray(), chunks=(200, -1)).map_blocks(sparse.csr_matrix, meta=np.zeros((0, 0)))
+    with pytest.raises(SchemaError, match=r"partition 0 is a sparse matrix, .* meta=scipy.sparse.csr_matrix"):
+        DeepLearningRegressor(**SETTINGS).fit(hidden, y)
+    told = DeepLearningRegressor(**SETTINGS, sparse=True).fit(hidden, y)
+    np.testing.assert_array_equal(told.model_.flat, DeepLearningRegressor(**SETTINGS).fit(blocks(X), y).model_.flat)
+
+
 def test_what_does_not_fit_is_refused():
     X, y = make_matrix()
     dense = DeepLearningRegressor(**SETTINGS).fit(X.toarray(), y)

@@ -87,7 +87,8 @@ def _frame_of(block: Any, *values: Any, columns: Mapping[int, str], names: Seque
             )
     if matrix.is_sparse(block):
         beside = pd.DataFrame(dict(zip(names, values, strict=True)), index=range(n))
-        return matrix.SparsePart.of(block, tuple(columns.values()), label, beside)
+        kept = block if len(columns) == block.shape[1] else block.tocsr()[:, list(columns)]
+        return matrix.SparsePart.of(kept, tuple(columns.values()), label, beside)
     whole = len(columns) == block.shape[1]
     frame = pd.DataFrame(block if whole else block[:, list(columns)]).set_axis(list(columns.values()), axis=1)
     # A frame holds bytes as objects only.
@@ -159,7 +160,7 @@ def map_blocks(function: Callable[..., Any], X: Any, model: Any, offset: Any, em
 
     beside = () if offset is None else (offset, "i")
     out, axes = ("i", {}) if empty.ndim == 1 else ("ik", {"k": empty.shape[1]})
-    shared = dask.delayed(model, pure=False)
+    shared = dask.delayed(model, pure=False, traverse=False)
     return da.blockwise(
         function, out, X, "ij", *beside, model=shared, new_axes=axes, concatenate=True, align_arrays=False,
         dtype=empty.dtype, meta=empty,

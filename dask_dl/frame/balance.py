@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: With as many visits expected, one epoch in 20,000 makes none.
+FEW_VISITS = 10
+
+
 class Balance(NamedTuple):
     """Visits per row of every class; of a fraction some rows get one more, drawn once for the whole training."""
 
@@ -55,7 +59,12 @@ class Balance(NamedTuple):
     def n_least(self, counts: Sequence[int]) -> int:
         """Visits that an epoch makes but for a chance of one in 10**8; at least 1."""
         n = self.n_visits(counts)
-        return max(1, int(n - 6 * n**0.5)) if any(r % 1 for r in self.ratios) else round(n)
+        return max(1, int(n - 6 * n**0.5) if any(r % 1 for r in self.ratios) else round(n))
+
+    def rarely_visited(self, counts: Sequence[int]) -> list[int]:
+        """Classes of which, by chance, an epoch may not visit a single row, although it should."""
+        found = enumerate(zip(self.ratios, counts, strict=True))
+        return [k for k, (ratio, n) in found if 0 < ratio < 1 and ratio * n < FEW_VISITS]
 
     def correction(self, counts: Sequence[int]) -> tuple[float, ...]:
         """Prior share of every class over its share of the visits: what predicted probabilities are multiplied by.
@@ -64,5 +73,5 @@ class Balance(NamedTuple):
         """
         n, ratios = np.array(counts, np.float64), np.array(self.ratios)
         after = ratios * n
-        shares = np.divide(n / n.sum(), after / after.sum(), out=np.ones(len(n)), where=after > 0)
+        shares = np.divide(n / n.sum(), after / (after.sum() or 1.0), out=np.ones(len(n)), where=after > 0)
         return tuple(shares.tolist())

@@ -31,6 +31,7 @@ TIMES = frozenset({"time"})
 
 #: What becomes of types that are nearly usable.
 REMEDIES = {
+    "bytes": "Decode it, with .str.decode('utf-8').",
     "period": "Convert it to dates, with .dt.to_timestamp().",
     "interval": "Convert it to a category or to texts.",
 }

@@ -366,8 +366,10 @@ def _fit_code(found: Scan, name: str, encoding: Encoding) -> Code:
     levels = column.ordered
     sums = found.tally.levels.get(name)
     if sums is None:
-        counts: list[tuple[float, float]] = [(n, n) for n in (*(column.counts[v] for v in levels), column.n_missing)]
-    else:
+        plain = {level: (n, n) for level, n in column.counts.items()} | {None: (column.n_missing, column.n_missing)}
+        by_level: Mapping[str | None, tuple[float, float]] = column.weighted or plain
+        counts = [by_level.get(level, (0.0, 0.0)) for level in (*levels, None)]
+    else:  # some rows are skipped
         nothing = {"n": 0.0, "weight": 0.0}
         known = [sums.get(level, nothing) for level in levels]
         counts = [(level["n"], level["weight"]) for level in known]
@@ -396,7 +398,9 @@ def dropped_warning(dropped: Sequence[str]) -> DaskDLWarning:
 
 def _sort_by_levels(categories: list[Category]) -> None:
     """By decreasing number of levels, with H2O's exchange sort: it is not stable, and the order of inputs follows it."""
-    for i in range(len(categories)):
-        for j in range(i + 1, len(categories)):
-            if categories[i].n_levels < categories[j].n_levels:
+    n = [category.n_levels for category in categories]
+    for i in range(len(n)):
+        for j in range(i + 1, len(n)):
+            if n[i] < n[j]:
+                n[i], n[j] = n[j], n[i]
                 categories[i], categories[j] = categories[j], categories[i]

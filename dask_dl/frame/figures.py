@@ -111,12 +111,19 @@ class Levels:
     n_missing: int
     counts: Mapping[str, int]
     from_numbers: bool  #: levels were numbers, and are ordered as such
+    #: rows of positive weight, and their weight, of every level, None for missing ones; empty where nobody asks
+    weighted: Mapping[str | None, tuple[float, float]] = field(default_factory=dict)
     first: int = field(default=0, compare=False)  #: the partition in which one was first seen, for errors
 
     def merge(self, other: Levels) -> Levels:
         """Both partitions together."""
         from_numbers = self.from_numbers and other.from_numbers
-        return Levels(self.n_missing + other.n_missing, added(self.counts, other.counts), from_numbers, self.first)
+        weighted = dict(self.weighted)
+        for level, (n, weight) in other.weighted.items():
+            before = weighted.get(level, (0.0, 0.0))
+            weighted[level] = before[0] + n, before[1] + weight
+        n_missing = self.n_missing + other.n_missing
+        return Levels(n_missing, added(self.counts, other.counts), from_numbers, weighted, self.first)
 
     @property
     def is_constant(self) -> bool:

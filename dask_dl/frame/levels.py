@@ -110,9 +110,9 @@ class Code:
         if scheme != "binary":  # a missing value has no number
             n, weight, raw = n[:-1], weight[:-1], raw[:-1]
         total = weight.sum() or 1.0
-        means = weight @ raw / total
+        means = (weight[:, None] * raw).sum(axis=0) / total  # not by a BLAS, whose bits depend on where arrays lie
         moments = [
-            Moments(int(n[weight > 0].sum()), float(total), float(mean), float(weight @ (values - mean) ** 2))
+            Moments(int(n[weight > 0].sum()), float(total), float(mean), float((weight * (values - mean) ** 2).sum()))
             for mean, values in zip(means, raw.T, strict=True)
         ]
         deviations = tuple(m.deviation for m in moments)

@@ -61,6 +61,6 @@ def map_rows(
     import dask
     import dask.dataframe as dd
 
-    shared = dask.delayed(model, pure=False)
+    shared = dask.delayed(model, pure=False, traverse=False)
     others = [] if offset is None else [matched(X, offset, OFFSET, "the table to predict")]
     return dd.map_partitions(function, X, shared, *others, meta=meta, align_dataframes=False, enforce_metadata=False)

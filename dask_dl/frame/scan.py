@@ -15,6 +15,7 @@ import numpy as np
 from dask_dl.errors import SchemaError
 from dask_dl.frame.columns import CATEGORY, as_numbers, kind_of
 from dask_dl.frame.figures import Column, Levels, ManyMoments, ManyNumbers, Moments, Numbers, merge_columns
+from dask_dl.frame.lacks import MOST_DOUBTS
 from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 from dask_dl.frame.survey import moments_of, survey
@@ -43,7 +44,8 @@ class Scan:
     rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
     columns: Mapping[str, Column]  #: every predictor, in the order of the table
     tally: Tally  #: of the rows that train
-    doubtful: Mapping[frozenset[str], Tally] = field(default_factory=dict)  #: that do if these columns are no inputs
+    #: of rows that train if these columns are no inputs; None: there were too many combinations of them
+    doubtful: Mapping[frozenset[str], Tally] | None = field(default_factory=dict)
     all_targets: Moments = field(default_factory=Moments)  #: of rows that are skipped, too
     is_weighted: bool = False
     largest_partition: int = 0  #: bytes of the largest partition in memory
@@ -89,6 +91,7 @@ class Scan:
 
     def without(self, dropped: Iterable[str]) -> Scan:
         """The same, these columns being no inputs: rows that lack only them train, all others that were in doubt do not."""
+        assert self.doubtful is not None
         useless = frozenset(dropped)
         tallies = (tally for lacks, tally in self.doubtful.items() if lacks <= useless)
         tally = functools.reduce(Tally.merge, tallies, self.tally)
@@ -170,7 +173,10 @@ def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
     if found.n_used == 0:
         needs = ["a value", *(["a weight above zero"] if WEIGHT in source.roles else [])]
         needs += ["no missing input, without which it is skipped (missing_values_handling)"] if inquiry.skips else []
-        raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has {' and '.join(needs)}.")
+        gaps = sorted(found.columns.items(), key=lambda item: -item[1].n_missing)[: 5 if inquiry.skips else 0]
+        most = ", ".join(f"{column!r} {figures.n_missing:,}" for column, figures in gaps if figures.n_missing)
+        hint = f" Most are missing of {most}: drop such columns, or do not skip." if most else ""
+        raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has {' and '.join(needs)}.{hint}")
     if inquiry.task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
@@ -257,7 +263,8 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
     columns, coded, lacks, n_entries = survey(part, weights, source, k, inquiry)
     response = Response(labels, targets, weights)
     whole = [(frozenset[str](), np.arange(len(part)))]
-    groups = {missing: rows[used[rows]] for missing, rows in (lacks.groups() if lacks else whole)}
+    lacking = lacks.groups() if lacks else whole
+    groups = {missing: rows[used[rows]] for missing, rows in lacking or [(frozenset(), np.zeros(0, np.int64))]}
     tallies = {
         missing: response.tally(rows, coded, by_label=inquiry.levels == "response") for missing, rows in groups.items()
     }
@@ -269,7 +276,7 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
         rows=(len(part),),
         columns=columns,
         tally=tallies.pop(frozenset()),
-        doubtful={missing: tally for missing, tally in tallies.items() if tally.n},
+        doubtful=None if lacking is None else {missing: tally for missing, tally in tallies.items() if tally.n},
         all_targets=all_targets,
         is_weighted=weights is not None,
         largest_partition=part.nbytes
@@ -283,12 +290,16 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
     columns = merge_columns(left.columns, right.columns, source)
-    doubtful = joined(left.doubtful, right.doubtful, Tally.merge)
+    doubtful = None
+    if left.doubtful is not None and right.doubtful is not None:
+        doubtful = joined(left.doubtful, right.doubtful, Tally.merge)
+        doubtful = {m: tally for m, tally in doubtful.items() if all(columns[name].is_constant for name in m)}
+        doubtful = doubtful if len(doubtful) <= MOST_DOUBTS else None
     return Scan(
         rows=left.rows + right.rows,
         columns=columns,
         tally=left.tally.merge(right.tally),
-        doubtful={m: tally for m, tally in doubtful.items() if all(columns[name].is_constant for name in m)},
+        doubtful=doubtful,
         all_targets=left.all_targets.merge(right.all_targets),
         is_weighted=left.is_weighted,
         largest_partition=max(left.largest_partition, right.largest_partition),

@@ -312,6 +312,7 @@ def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mappi
 
 def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
     n = csr.shape[0]
+    csr = csr if len(wanted) == csr.shape[1] else csr[:, list(wanted)]
     columns = {name: _one_dimensional(value, name, n, label) for name, value in aligned.items()}
 
     def read(k: int) -> matrix.SparsePart:

@@ -39,6 +39,11 @@ def survey(
     part: pd.DataFrame | SparsePart, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
 ) -> Survey:
     """Look at partition k. Raises SchemaError."""
+    if isinstance(part, SparsePart) and not inquiry.sparse:
+        raise SchemaError(
+            f"{source.label}: partition {k} is a sparse matrix, which nobody said. Use sparse=True, or tell Dask: "
+            f"meta=scipy.sparse.csr_matrix((0, 0))."
+        )
     if isinstance(part, SparsePart):
         return _of_matrix(part, weights, source, k, inquiry)
     return _of_frame(part, weights, source, k, inquiry)
@@ -49,7 +54,8 @@ def _of_frame(
 ) -> Survey:
     found: dict[str, Column] = {}
     coded: dict[str, Coded] = {}
-    lacks = Lacks(len(part)) if inquiry.skips else None
+    lacks = Lacks(len(part), inquiry.inputs) if inquiry.skips else None
+    relevant = set(source.predictors if inquiry.inputs is None else inquiry.inputs)
     n_entries = np.zeros(len(part), np.int64)
     kinds = kinds_of(part, source.predictors, source.label)
     for name, kind in kinds.items():
@@ -57,14 +63,20 @@ def _of_frame(
             codes, texts, from_numbers = as_levels(part[name], f"column {name!r} of {source.label}")
             counts = np.bincount(codes + 1, minlength=len(texts) + 1)
             seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
-            found[name] = Levels(int(counts[0]), seen, from_numbers, k) if seen else Nothing(len(part))
-            if lacks is not None:
+            by_level: dict[str | None, tuple[float, float]] = {}
+            if inquiry.levels == "weight" and weights is not None:
+                n_counting = np.bincount((codes + 1)[weights > 0], minlength=len(texts) + 1).tolist()
+                sums = np.bincount(codes + 1, weights, len(texts) + 1).tolist()
+                known = zip([None, *texts], n_counting, sums, strict=True)
+                by_level = {text: (n, weight) for text, n, weight in known if n}
+            found[name] = Levels(int(counts[0]), seen, from_numbers, by_level, k) if seen else Nothing(len(part))
+            if lacks is not None and name in relevant:
                 lacks.note(name, codes < 0, may_be_useless=found[name].is_constant)
-            if inquiry.levels:
+            if inquiry.levels == "response" or (inquiry.levels and inquiry.skips):
                 coded[name] = codes, texts
         elif kind != NUMBER:
             found[name] = Nothing(len(part))
-            if lacks is not None:
+            if lacks is not None and name in relevant:
                 lacks.note(name, np.ones(len(part), bool), may_be_useless=True)
     numeric = [name for name, kind in kinds.items() if kind == NUMBER]
     for place, values in number_chunks(part, numeric):
@@ -80,7 +92,7 @@ def _of_frame(
                 raise _too_large(name, low, high, source, k)
             blurred = high - low > EXACT and is_blurred(part[name], row)
             found[name] = Numbers(len(part) - p.n, low, high, p, w, bool(blurred), k) if p.n else Nothing(len(part))
-            if lacks is not None:
+            if lacks is not None and name in relevant:
                 lacks.note(name, np.isnan(row), may_be_useless=found[name].is_constant)
         if inquiry.sparse:
             n_entries += np.count_nonzero(values, axis=0)
@@ -97,12 +109,14 @@ def _of_matrix(
     for c in np.flatnonzero(~np.isfinite(plain.sums.m2)).tolist():
         raise _too_large(part.names[c], low[c], high[c], source, k)
     found = ManyNumbers(len(part), low, high, plain, weighted, k)
-    lacks = Lacks(len(part)) if inquiry.skips else None
+    lacks = Lacks(len(part), inquiry.inputs) if inquiry.skips else None
     if lacks is not None:
-        constant = found.is_constant
-        lacks.note("", part.lacks(~constant), may_be_useless=False)
+        relevant, constant = lacks.matters(part.names), found.is_constant & (inquiry.inputs is None)
+        lacks.note("", part.lacks(relevant & ~constant), may_be_useless=False)
         for c in np.flatnonzero(constant & (part.n_missing() > 0)).tolist():
             lacks.note(part.names[c], part.lacks(np.arange(len(constant)) == c), may_be_useless=True)
+            if lacks.are_too_many:
+                break
     return Survey(found, {}, lacks, np.asarray(np.diff(part.matrix.indptr), np.int64))
 
 

@@ -25,6 +25,7 @@ class Inquiry(NamedTuple):
     skips: bool = False  #: whether rows with a missing input shall not train
     levels: str = ""  #: what to sum over the rows of every level that train: "response", "weight" or nothing
     sparse: bool = False  #: whether numbers are kept by their non-zeros
+    inputs: frozenset[str] | None = None  #: columns without which a row is skipped; None: those that prove to be of use
 
 
 #: Sums over rows that train, for columns, their levels, and what is summed: the weight of a class, say.

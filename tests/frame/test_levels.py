@@ -82,13 +82,19 @@ def test_binary_counts_missing_values_in_its_means():
 @pytest.mark.parametrize("scheme", ["label_encoder", "binary", "eigen"])
 def test_weighted_figures_are_those_of_repeated_rows(scheme):
     weighted = ROWS.assign(w=[2.0, 1, 3, 2, 0, 1, 1])
-    rows = weighted.dropna(subset="y")
+    rows = weighted
     repeated = rows.loc[rows.index.repeat(rows["w"].astype(int)), ["c", "y"]].reset_index(drop=True)
     one, other = fit(weighted, scheme, target="y", weight="w").codes[0], fit(repeated, scheme, target="y").codes[0]
     np.testing.assert_allclose(one.means, other.means)
     n, n_repeated = ((frame["c"].notna() | (scheme == "binary")).sum() for frame in (rows[rows["w"] > 0], repeated))
     correction = np.sqrt(n / (n - 1) / (n_repeated / (n_repeated - 1)))  # section 2.5 counts rows, not weights
     np.testing.assert_allclose(one.deviations, np.array(other.deviations) * correction)
+
+
+@pytest.mark.parametrize("scheme", ["label_encoder", "binary", "eigen"])
+def test_weights_of_one_change_nothing(scheme):
+    # Rows without a target count in the figures of inputs, weighted or not.
+    assert fit(ROWS.assign(w=1.0), scheme, target="y", weight="w") == fit(ROWS, scheme, target="y")
 
 
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=12))

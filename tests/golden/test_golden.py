@@ -42,7 +42,7 @@ def answer(name):
 def test_case_is_within_its_tolerance_or_refused(name):
     given = answer(name)
     if given is None:
-        pytest.skip("not available yet, and says so")
+        pytest.skip(run.unavailable(CASES[name]) or "not available yet, and says so")
     errors = run.compare(CASES[name], given)
     assert max(errors.values()) <= run.tolerance(CASES[name]), errors
 
