@@ -204,12 +204,14 @@ class ManyNumbers(Mapping[str, "Column"]):
 
     def merge(self, other: ManyNumbers) -> ManyNumbers:
         """Both partitions together."""
+        plain = self.plain.merge(other.plain)
+        has_weights = self.weighted is not self.plain or other.weighted is not other.plain
         return ManyNumbers(
             self.n_rows + other.n_rows,
             np.fmin(self.low, other.low),
             np.fmax(self.high, other.high),
-            self.plain.merge(other.plain),
-            self.weighted.merge(other.weighted),
+            plain,
+            self.weighted.merge(other.weighted) if has_weights else plain,
             self.first,
         )
 
@@ -221,11 +223,10 @@ class ManyNumbers(Mapping[str, "Column"]):
 
     def one_by_one(self) -> dict[str, Column]:
         """The same, for who asks for every column."""
-        figures = zip(
-            self.low.tolist(), self.high.tolist(), self.plain.one_by_one().items(), self.weighted.one_by_one().values(),
-            strict=True,
-        )  # fmt: skip
-        return {name: self._column(low, high, plain, weighted) for low, high, (name, plain), weighted in figures}
+        plain = self.plain.one_by_one()
+        weighted = plain if self.weighted is self.plain else self.weighted.one_by_one()
+        figures = zip(plain.items(), weighted.values(), self.low.tolist(), self.high.tolist(), strict=True)
+        return {name: self._column(low, high, p, w) for (name, p), w, low, high in figures}
 
     def _column(self, low: float, high: float, plain: Moments, weighted: Moments) -> Column:
         n_missing = self.n_rows - plain.n
