@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import zarr
     from zarr.core.buffer import Buffer
 
-FORMAT_VERSION = 1
+#: 2: encodings of levels, hashing, sparse numbers and corrections of probabilities, none of which 1 knows.
+FORMAT_VERSION = 2
 
 _MARK = b"dask_dl sha256 "
 _N_HEX = 64  # digits of a SHA-256
