@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def visiting_order(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """A fresh random permutation of `rows`, which ascend, for every epoch."""
-    return rows[visiting_places(rows, seed, epoch)]
-
-
 def visiting_places(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.intp]:
-    """The same, as places in `rows`; of a row that is listed several times each has a place of its own."""
+    """A fresh random permutation of `rows`, which ascend, for every epoch, as places in them.
+
+    Of a row that is listed several times each visit has a place of its own.
+    """
     again = copies_of(rows)
     keys = keys_of(rows, seed, f"epoch {epoch}")
     return np.argsort(keys if again is None else apart(keys, again), kind="stable")

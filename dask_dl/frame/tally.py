@@ -44,9 +44,8 @@ class Tally:
     is_binary: bool = True  #: whether a numeric target holds nothing but 0 and 1
     least_target: float | None = None  #: nothing for classes
     numbers: Mapping[str, Moments] = field(default_factory=dict)  #: by weight, where rows are weighted and some skipped
-    levels: LevelSums = field(
-        default_factory=dict
-    )  #: as `Inquiry.levels` asks: of classes by label, else n, weight, sum
+    #: as `Inquiry.levels` asks: weight by class, or n, weight, and sum of weight times target
+    levels: LevelSums = field(default_factory=dict)
 
     def merge(self, other: Tally) -> Tally:
         """Both sets of rows together."""

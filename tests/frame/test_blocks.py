@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks, gather, visited_rows
 from dask_dl.frame.encoder import Encoder, Encoding
-from dask_dl.frame.order import visiting_order
+from dask_dl.frame.order import visiting_places
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
 from dask_dl.frame.tally import Inquiry
@@ -103,7 +103,7 @@ def test_gather_equals_indexing_in_any_order(lengths, data, weighted):
 
 def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
     frame = random_frame(200)
-    order = visiting_order(np.arange(200), seed=1, epoch=2)
+    order = visiting_places(np.arange(200), seed=1, epoch=2)
     whole_source = source_of(frame, target="y", weight="w")
     found = scan(whole_source, Inquiry("regression"))
     encoder = Encoder.fit(found, whole_source.predictors, Encoding())
