@@ -448,55 +448,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
         """`answer(model, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
-        from dask_dl.frame.arrays import is_dask_array
-        from dask_dl.frame.matrix import SparsePart, is_sparse
-        from dask_dl.frame.prediction import cut_to, map_rows, over_slices
-        from dask_dl.frame.source import is_dask_frame, labels_of, local_table
+        from dask_dl.answers import answers
 
-        model, label = self._fitted, "the table to predict"
-        respond = functools.partial(_respond, answer=answer)
-        if is_dask_array(X):
-            return self._predict_array(X, offset, answer)
-        if is_dask_frame(X):
-            if not model.is_named:
-                raise SchemaError(
-                    "the model was trained on an array without column names; pass an array, or train on a frame."
-                )
-            names = list(labels_of(X, label).values())
-            model.missing_columns(names, label)
-            offset = self._offset_of(X, offset, names)
-            X = cut_to(X, [*model.encoder.columns, *keep])
-            nothing = np.zeros((0, model.topology.n_outputs), np.float32)
-            return map_rows(respond, X, model, offset, answer(model, X._meta, nothing))  # noqa: SLF001  # Dask's name
-        if is_sparse(X):
-            self._check_n_features(X.shape[1])
-            matrix = SparsePart.of(X, model.feature_names, label)
-            return over_slices(respond, matrix, model, self._offset_of(matrix, offset, []))
-        table = local_table(X, label)
-        if not (model.is_named and hasattr(X, "columns")):
-            self._check_n_features(table.shape[1])
-            table = table.set_axis(list(model.feature_names), axis=1)
-        model.missing_columns(list(table.columns), label)
-        return over_slices(respond, table, model, self._offset_of(table, offset, list(table.columns)))
-
-    def _predict_array(self, X: Any, offset: Any, answer: Any) -> Any:
-        """`answer` of every block of a Dask Array, as a lazy Dask Array."""
-        from dask_dl.frame.arrays import aligned, map_blocks, whole_rows
-
-        model, label = self._fitted, "the table to predict"
-        X = whole_rows(X, label)
-        self._check_n_features(X.shape[1])
-        offset = self._offset_of(X, offset, list(model.feature_names))
-        if offset is not None:
-            offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", label)
-        nothing = np.zeros((0, model.topology.n_outputs), np.float32)
-        empty = np.asarray(answer(model, _unnamed(np.zeros((0, X.shape[1]), X.dtype), model), nothing))
-        return map_blocks(functools.partial(_respond_block, answer=answer), X, model, offset, empty)
-
-    def _check_n_features(self, n: int) -> None:
-        wanted = len(self._fitted.feature_names)
-        if n != wanted:
-            raise SchemaError(f"X has {n} features, but {type(self).__name__} is expecting {wanted} features as input.")
+        return answers(self._fitted, X, offset, answer, keep, type(self).__name__)
 
     def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
         """Predictions side by side, as H2O gives them, computed in one pass.
@@ -530,32 +484,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
         answers = self._predict(X, offset, functools.partial(Model.table, keep=tuple(keep)), keep)
         return pd.concat(answers) if isinstance(answers, list) else answers
-
-    def _offset_of(self, table: Any, offset: Any, names: Sequence[str]) -> Any:
-        """The offsets that a prediction needs: given, or the column of that name in training."""
-        trained = self._fitted.offset_name
-        if trained is None:
-            if offset is not None:
-                raise ParameterError("offset: the model was trained without offsets; leave it out.")
-            return None
-        from dask_dl.frame.source import is_column, labels_of, named
-
-        labels = labels_of(table, "the table to predict")
-        if offset is not None and not isinstance(offset, str) and is_column(offset, labels):
-            offset = named(offset, labels, "offset", "the table to predict")
-        elif not isinstance(offset, str) and np.ndim(getattr(offset, "_meta", offset)) == 0 and offset is not None:
-            raise ParameterError(
-                f"offset is {offset!r}: give the name or position of a column, or as many values as rows."
-            )
-        name = offset if isinstance(offset, str) else trained if offset is None else None
-        if name is None:
-            return offset
-        if name not in names or not hasattr(table, "columns") or name in self._fitted.feature_names:
-            known = "none was given"
-            if name:
-                known = f"column {name!r} is {'a predictor' if name in names else 'not in the table'}"
-            raise ParameterError(f"offset: the model was trained with offsets and {known}; pass offset=.")
-        return table[next(key for key, text in labels.items() if text == name)]
 
 
 class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[misc]
@@ -698,29 +626,6 @@ async def _awaitable(work: Callable[..., Any]) -> Any:
         cancelled.set()
         await asyncio.wait([running])
         raise
-
-
-def _respond(part: Any, model: Model, offset: Any = None, *, answer: Any) -> Any:
-    """What a worker does with a partition."""
-    if hasattr(offset, "index") and not part.index.equals(offset.index):
-        raise SchemaError("a partition and its offsets have different indexes: put the offsets into the frame.")
-    return answer(model, part, model.outputs(part, offset, "the table to predict"))
-
-
-def _respond_block(block: Any, offset: Any = None, *, model: Model, answer: Any) -> Any:
-    """What a worker does with a block of an array."""
-    return np.asarray(_respond(_unnamed(block, model), model, offset, answer=answer))
-
-
-def _unnamed(block: Any, model: Model) -> Any:
-    """Columns of an array under the names of training, in its order."""
-    import pandas as pd
-
-    from dask_dl.frame.matrix import SparsePart, is_sparse
-
-    if is_sparse(block):
-        return SparsePart.of(block, model.feature_names, "the table to predict")
-    return pd.DataFrame(block, columns=list(model.feature_names))
 
 
 def _arrays(answers: Any) -> Any:

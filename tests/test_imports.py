@@ -55,7 +55,8 @@ ROOMS = {
         "checkpoint cluster course distribution errors frame jit kernels memory model node parameters plan resume rounds score show state storage",  # noqa: E501  # one list
         "the loop: the one file that knows all rooms",
     ),
-    "estimators": ("cluster errors fit frame model parameters show", "scikit-learn's face of fit and model"),
+    "answers": ("errors frame model", "a model's answers to tables of every kind"),
+    "estimators": ("answers cluster errors fit frame model parameters show", "scikit-learn's face of fit and model"),
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": ("__init__ cluster demo errors estimators frame parameters show", "arguments in, files out"),
