@@ -22,7 +22,7 @@ def is_dask_array(X: Any) -> bool:
     return type(X).__module__.startswith("dask.array") and hasattr(X, "chunks")
 
 
-def is_sparse(X: Any) -> bool:
+def has_sparse_blocks(X: Any) -> bool:
     """Whether the blocks of a Dask Array are sparse matrices of SciPy."""
     return matrix.is_sparse(X._meta)  # noqa: SLF001  # Dask's name for what a block is
 
@@ -36,7 +36,7 @@ def whole_rows(X: Any, label: str) -> Any:
         When it has not two dimensions, or holds no plain values.
     """
     kind = type(X._meta)  # noqa: SLF001  # Dask's name for what a block is
-    if not issubclass(kind, np.ndarray) and not is_sparse(X):
+    if not issubclass(kind, np.ndarray) and not has_sparse_blocks(X):
         raise SchemaError(
             f"{label} is a Dask Array of {kind.__module__}.{kind.__name__}. Use blocks of NumPy arrays or of CSR matrices."
         )

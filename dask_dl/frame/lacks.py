@@ -40,7 +40,9 @@ class Lacks:
         return np.ones(len(names), bool) if inputs is None else np.array([name in inputs for name in names], bool)
 
     def note(self, name: str, missing: NDArray[np.bool_], *, may_be_useless: bool) -> None:
-        """Rows that lack this column, which matters."""
+        """Rows that lack this column."""
+        if self._inputs is not None and name not in self._inputs:
+            return
         if not may_be_useless or self._inputs is not None:
             self.surely |= missing
         elif missing.any():

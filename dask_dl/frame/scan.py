@@ -269,8 +269,7 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
         missing: response.tally(rows, coded, by_label=inquiry.levels == "response") for missing, rows in groups.items()
     }
     if inquiry.skips and weights is not None:
-        numeric = [name for name, column in columns.items() if isinstance(column, Numbers)]
-        moments = moments_of(part, numeric, weights, groups)
+        moments = moments_of(part, columns, weights, groups)
         tallies = {missing: replace(tally, numbers=moments[missing]) for missing, tally in tallies.items()}
     return Scan(
         rows=(len(part),),

@@ -107,7 +107,7 @@ def open_source(
     is_array, is_sparse = arrays.is_dask_array(X), matrix.is_sparse(X)
     if is_array:
         X = arrays.whole_rows(X, label)
-        frame, rename, is_sparse = X, _array_names(X.shape[1]), arrays.is_sparse(X)
+        frame, rename, is_sparse = X, _array_names(X.shape[1]), arrays.has_sparse_blocks(X)
     elif is_sparse:
         frame = matrix.as_csr(X, label)
         rename = _array_names(frame.shape[1])

@@ -55,7 +55,6 @@ def _of_frame(
     found: dict[str, Column] = {}
     coded: dict[str, Coded] = {}
     lacks = Lacks(len(part), inquiry.inputs) if inquiry.skips else None
-    relevant = set(source.predictors if inquiry.inputs is None else inquiry.inputs)
     n_entries = np.zeros(len(part), np.int64)
     kinds = kinds_of(part, source.predictors, source.label)
     for name, kind in kinds.items():
@@ -70,13 +69,13 @@ def _of_frame(
                 known = zip([None, *texts], n_counting, sums, strict=True)
                 by_level = {text: (n, weight) for text, n, weight in known if n}
             found[name] = Levels(int(counts[0]), seen, from_numbers, by_level, k) if seen else Nothing(len(part))
-            if lacks is not None and name in relevant:
+            if lacks is not None:
                 lacks.note(name, codes < 0, may_be_useless=found[name].is_constant)
             if inquiry.levels == "response" or (inquiry.levels and inquiry.skips):
                 coded[name] = codes, texts
         elif kind != NUMBER:
             found[name] = Nothing(len(part))
-            if lacks is not None and name in relevant:
+            if lacks is not None:
                 lacks.note(name, np.ones(len(part), bool), may_be_useless=True)
     numeric = [name for name, kind in kinds.items() if kind == NUMBER]
     for place, values in number_chunks(part, numeric):
@@ -92,7 +91,7 @@ def _of_frame(
                 raise _too_large(name, low, high, source, k)
             blurred = high - low > EXACT and is_blurred(part[name], row)
             found[name] = Numbers(len(part) - p.n, low, high, p, w, bool(blurred), k) if p.n else Nothing(len(part))
-            if lacks is not None and name in relevant:
+            if lacks is not None:
                 lacks.note(name, np.isnan(row), may_be_useless=found[name].is_constant)
         if inquiry.sparse:
             n_entries += np.count_nonzero(values, axis=0)
@@ -112,7 +111,7 @@ def _of_matrix(
     lacks = Lacks(len(part), inquiry.inputs) if inquiry.skips else None
     if lacks is not None:
         relevant, constant = lacks.matters(part.names), found.is_constant & (inquiry.inputs is None)
-        lacks.note("", part.lacks(relevant & ~constant), may_be_useless=False)
+        lacks.surely |= part.lacks(relevant & ~constant)
         for c in np.flatnonzero(constant & (part.n_missing() > 0)).tolist():
             lacks.note(part.names[c], part.lacks(np.arange(len(constant)) == c), may_be_useless=True)
             if lacks.are_too_many:
@@ -137,15 +136,16 @@ def _too_large(name: str, low: float, high: float, source: Schema, k: int) -> Sc
 
 def moments_of(
     part: pd.DataFrame | SparsePart,
-    names: list[str],
+    columns: Mapping[str, Column],
     weights: NDArray[np.float64],
     groups: Mapping[frozenset[str], NDArray[np.int64]],
 ) -> dict[frozenset[str], Mapping[str, Moments]]:
-    """Of the named numeric columns, by weight, over groups of rows."""
+    """Of the numeric columns, by weight, over groups of rows."""
     if isinstance(part, SparsePart):
         return {
             missing: ManyMoments(part.names, part.take(rows).sums(weights[rows])) for missing, rows in groups.items()
         }
+    names = [name for name, column in columns.items() if isinstance(column, Numbers)]
     found: dict[frozenset[str], dict[str, Moments]] = {missing: {} for missing in groups}
     for place, values in number_chunks(part, names):
         for missing, rows in groups.items():

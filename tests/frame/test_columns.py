@@ -114,7 +114,7 @@ def test_what_is_a_number(name):
 # ---- dates, durations, times of day --------------------------------------------------------------------------------------
 
 MOMENT = 1_577_836_800_000  # 2020-01-01 in Greenwich, milliseconds since 1970
-NAIVE = dt.datetime(2020, 1, 1)  # noqa: DTZ001
+NAIVE = dt.datetime(2020, 1, 1)  # noqa: DTZ001  # what has no zone is what is tested
 ZONED = dt.datetime(2020, 1, 1, 1, tzinfo=BERLIN)
 STAMPS = pd.Series(pd.to_datetime(["2020-01-01", None]))
 THE_MOMENT = {

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.encoder import Encoder, Encoding
+from dask_dl.frame.figures import ManyMoments, ManyNumbers
 from dask_dl.frame.matrix import SparsePart, as_csr
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import open_source
@@ -104,3 +105,21 @@ def test_any_format_becomes_canonical_and_the_users_matrix_stays():
 def test_what_cannot_be_used_is_refused(X, message):
     with pytest.raises(SchemaError, match=message):
         scan(open_source(X, np.arange(float(X.shape[0])), label="t"), Inquiry("regression", sparse=True))
+
+
+def test_a_scan_never_asks_for_one_column_after_another(monkeypatch):
+    # Of hundreds of thousands each answer takes a search; all at once are a few arrays.
+    def asked(self, name):
+        raise AssertionError(f"asked for {name}")
+
+    monkeypatch.setattr(ManyNumbers, "__getitem__", asked)
+    monkeypatch.setattr(ManyMoments, "__getitem__", asked)
+    monkeypatch.setattr("dask_dl.frame.source.ROWS_PER_SLICE", 20)
+    X = sparse.random_array((50, 8), density=0.4, format="csr", rng=np.random.default_rng(0))
+    X.data[::9] = np.nan
+    source = open_source(X, np.arange(50.0), np.ones(50))
+    assert source.n_partitions == 3
+    found = scan(source, Inquiry("regression", skips=True, sparse=True)).without([])
+    complete = ~np.isnan(X.toarray()).any(axis=1)
+    assert found.n_used == complete.sum()
+    assert found.moments("x0").mean == pytest.approx(X.toarray()[complete, 0].mean())
