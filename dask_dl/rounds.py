@@ -111,8 +111,9 @@ class Rounds:
     def _finish(self, *, saves: bool) -> None:
         """Fetch the network, if it can be fetched; save it; take the best one instead, if that is asked for."""
         course, last = self.course, None
-        # After a failure in mid-round what is in this process is not known to be sound. Workers know which average they have.
-        if course.stopped_by != NO_WORKERS and not (course.stopped_by == FAILED and self.trainer.is_local):
+        # After a failure in mid-round what is in this process is not known to be sound. Workers know which average they have,
+        # and a cluster without any may have handed it over.
+        if not (course.stopped_by == FAILED and self.trainer.is_local):
             with contextlib.suppress(ReplicasLostError, NoWorkersError):
                 last = Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
         if last is None:
