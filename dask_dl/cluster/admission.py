@@ -95,6 +95,11 @@ class Admission:
             warnings.warn(warning, stacklevel=6)
         self.facts |= answers
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether an answer is awaited."""
+        return bool(self._asked)
+
     def refuse(self, worker: str, why: str) -> None:
         """Leave a worker out for good; said once for each host and reason."""
         self.refused[worker] = why

@@ -154,8 +154,9 @@ class Crew:
         deadline, remind = time.monotonic() + self._timeout, Reminder(self._say)
         while not is_done(alive := self.members.wait(self._timeout, self._on_wait)):
             reasons = "".join(f" {w}: {why}" for w, why in self.admission.refused.items() if w in alive)
-            able = alive.keys() & (self.taking_part.keys() | self.admission.facts.keys())
-            if time.monotonic() > deadline and not able:
+            now, able = time.monotonic(), alive.keys() & (self.taking_part.keys() | self.admission.facts.keys())
+            is_asking = self.admission.is_asking and now < deadline + ASKING
+            if now > deadline and not (able or is_asking):
                 raise NoWorkersError(
                     f"no worker could do the work for {self._timeout:g} s, though {len(alive)} were there.{reasons} Start "
                     f"others, or wait longer for them: worker_timeout."
