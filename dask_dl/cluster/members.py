@@ -94,6 +94,6 @@ class Members:
                 )
             if on_poll is not None:
                 on_poll()
-            remind(f"a worker: the cluster has none.{paused} The limit is worker_timeout={timeout:g} s")
+            remind(f"a worker: the cluster has none.{paused} The limit is worker_timeout={timeout:g} s.")
             time.sleep(0.2)
         return self.alive
