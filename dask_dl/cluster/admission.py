@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.members import Member
 
-#: Seconds that a worker gets to say what is installed.
-ASKING = 30.0
+#: Seconds that a worker gets to say what is installed: it may have to load all of that first.
+ASKING = 60.0
 #: Workers that are asked at a time: each question is a connection to the scheduler.
 MAX_QUESTIONS = 128
 

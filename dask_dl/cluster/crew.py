@@ -209,6 +209,8 @@ class Crew:
             self.welcome()
             if self.version:
                 self.bring_weights()
+            for table in self.tables.values():
+                table.lose(table.held.keys() - self.taking_part.keys())
             if any(table.missing for table in self.tables.values()):
                 for table in self.tables.values():
                     table.fill(lambda table=table: self.strengths(table.name))  # type: ignore[misc]  # mypy cannot infer a lambda's default
@@ -303,6 +305,7 @@ class Crew:
         others = self.members.alive.keys() & self.admission.facts.keys() - {worker}
         if others or (waits and self.version > 1):  # 1: the weights of the start
             self.admission.refuse(worker, str(error) if isinstance(error, DaskDLError) else repr(error))
+            self.lose([worker], "is left out")
             return None
         if isinstance(error, DaskDLError):
             return error

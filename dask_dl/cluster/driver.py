@@ -171,7 +171,7 @@ class Cluster:
         return max((choice(member) for member in self.crew.usable().values()), key=lambda threads: threads.n_threads)
 
     def _n_slots(self) -> int:
-        return capacity.slots(self.crew.usable())
+        return capacity.slots(self.crew.members.alive or self.crew.usable())
 
     def _share(self, member: Member) -> float:
         """Of the training table, by threads."""
@@ -196,7 +196,7 @@ class Cluster:
 
     def _pieces(self, scanned: Scan) -> list[Piece]:
         """The blocks of a table: its partitions, cut where not every thread would have rows."""
-        n_threads = self._n_slots() if self._balances and len(self.crew.usable()) > 1 else 0
+        n_threads = self._n_slots() if self._balances and len(self.crew.members.alive) > 1 else 0
         return pieces_of(scanned.rows, n_threads)
 
     def portion(self, found: Scan, validation: Scan | None) -> Portion:

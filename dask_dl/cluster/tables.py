@@ -166,6 +166,7 @@ class Table:
     ) -> None:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
         for _ in self._work.attempts():
+            self.lose(self._crew.admission.refused)
             missing = self.missing
             if not missing:
                 return
