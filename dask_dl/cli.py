@@ -22,6 +22,7 @@ NO_OPTION = {
     "verbose",
     "quiet_mode",
     "client",
+    "on_interrupt",
     "custom_metric_func",
     "pretrained_autoencoder",
     "initial_weights",

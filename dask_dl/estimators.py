@@ -146,6 +146,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         storage: str = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_interval: float = 60.0,
+        on_interrupt: str = "return",
     ) -> None:
         given = dict(locals())
         for name in parameters.constructor_defaults():
@@ -211,8 +212,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         Notes
         -----
-        Ctrl-C ends the training, with a warning, and leaves the best model so far; a second one aborts. `stopped_by_` says
-        why training ended.
+        Ctrl-C ends the training, with a warning, and leaves the better of the last network, which is scored first, and the
+        best one; a second one skips that scoring, or aborts. With on_interrupt="raise" KeyboardInterrupt is raised then.
+        `stopped_by_` says why training ended.
         """
         from dask_dl.cluster.clients import find_client
 
@@ -282,6 +284,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SystemExit(TERMINATED)
         if model.stopped_by == "interrupted":
             text = f"training was interrupted after {model.n_seen / model.n_rows:.2f} epochs; the best model so far is there."
+            if (
+                requested["on_interrupt"] == "raise" and not cancelled()
+            ):  # the caller of an awaited fit gets CancelledError
+                raise KeyboardInterrupt(text)
             warnings.warn(DaskDLWarning(text), stacklevel=3)
         return self
 

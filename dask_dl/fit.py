@@ -400,6 +400,7 @@ def _rounds(
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
         save=save if keeper else None,
+        save_place=effective["checkpoint_dir"] or "",
         save_interval=effective["checkpoint_interval"],
     )
     if course.best is None and effective["overwrite_with_best_model"]:

@@ -128,6 +128,20 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.crew.__exit__()
 
+    @property
+    def on_wait(self) -> Callable[[], None]:
+        """Called while workers are waited for."""
+        return self.work.on_wait
+
+    @on_wait.setter
+    def on_wait(self, called: Callable[[], None]) -> None:
+        self.work.on_wait = called
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether there is a worker."""
+        return bool(self.crew.members.look())
+
     def _unless_cancelled(self) -> None:
         if self._cancelled():
             raise ClusterError("the training was cancelled before it began.")
@@ -435,6 +449,8 @@ class Cluster:
             self._threads[worker] = other.threads
             if before is not None and before != other.threads:
                 self._on_change(other.threads)
+        for failure in (other.failure for other in reports.values() if other.failure is not None):
+            raise failure  # with what was learned before it in the average
         if report.unsound is not None:
             raise DivergedError(
                 f"{report.unsound} after {self.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "

@@ -26,7 +26,7 @@ from tornado.ioloop import PeriodicCallback
 from dask_dl.cluster.averaging import Contribution, combined
 from dask_dl.cluster.scratch import Scratch
 from dask_dl.cluster.station import Station
-from dask_dl.errors import ClusterError, StorageError
+from dask_dl.errors import ClusterError, SchemaError, StorageError
 from dask_dl.frame.blocks import drawn_keys, encode_partition
 from dask_dl.frame.scan import merged
 from dask_dl.node.blas import one_blas_thread
@@ -115,6 +115,7 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self.staged: dict[tuple[str, int], Block] = {}
         self.version = -1
         self.trained = (0, 0.0)  #: rows of the round, and seconds that they took
+        self.failure: Exception | None = None  #: why its rows could not be read to the end of the round
         self.used = time.monotonic()
 
     def open(self, making: Making, wanted: Wanted) -> tuple[Station, Blocks]:
@@ -308,6 +309,7 @@ class Report(NamedTuple):
     threads: Parallelism
     n_trained: int  #: rows that this one has trained in the round ...
     seconds: float  #: ... and for how long
+    failure: Exception | None  #: why it could not read the rest of its rows
 
 
 def ready(job: str, setup: Setup, term: int) -> str:
@@ -363,7 +365,7 @@ def train(
             raise Stopped
 
     with home.turn(version, "training", mark) as station, one_blas_thread():
-        home.trained = 0, 0.0
+        home.trained, home.failure = (0, 0.0), None
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
         home.version = -1  # from here on the weights are this worker's own
@@ -372,8 +374,12 @@ def train(
             station.remember()
         assert station.replica is not None
         before, began = station.replica.n_seen, time.monotonic()
-        with contextlib.suppress(Stopped):
+        try:
             station.train(start, stop, on_rows)
+        except Stopped:
+            pass
+        except (StorageError, SchemaError) as error:  # told with the average: what was learned until then counts
+            home.failure = error
         n_rows = station.replica.n_seen - before
         home.trained = n_rows, time.monotonic() - began
         return station.contribution(n_rows)
@@ -418,7 +424,7 @@ def _report(home: Residence) -> Report:
     replica = home.station.replica
     assert replica is not None
     unsound = instability(replica.topology, home.station.flat)
-    return Report(replica.n_seen, unsound, replica.parallelism, *home.trained)
+    return Report(replica.n_seen, unsound, replica.parallelism, *home.trained, home.failure)
 
 
 def measure(job: str, version: int, table: str, mark: int, cut: int | None) -> Measured | None:
