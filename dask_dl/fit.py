@@ -99,6 +99,9 @@ def fit_model(
     with place or Twin() as here:
         seed = _seed(requested["random_state"], saved)
         problem = _understood(source, validation, requested, task, seed, progress, here)
+        if folder:
+            n_states, keeps_best = N_STATES[problem.optimizer.kind], requested["overwrite_with_best_model"]
+            folder.check_room(Keeper.size(problem.topology, n_states, keeps_best=keeps_best))
         if saved:
             saved.check(problem.identity)
             problem.encoder, problem.target = saved.encoder, saved.target  # to the last bit

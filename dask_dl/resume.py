@@ -206,6 +206,11 @@ class Keeper:
     began: float  #: of `time.monotonic`
     prints: dict[str, list[int]]  #: `fingerprint` of every table's rows
 
+    @staticmethod
+    def size(topology: Topology, n_states: int, *, keeps_best: bool) -> int:
+        """Bytes of a checkpoint, without its history."""
+        return topology.size * 4 * (1 + n_states) * (1 + keeps_best)
+
     def save(self, course: Course, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]) -> str:
         """Write one; returns its path."""
         topology = self.identity.topology

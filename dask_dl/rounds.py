@@ -168,8 +168,9 @@ class Rounds:
             cause = type(error), getattr(error, "errno", None)
             if cause not in self._not_saved:
                 self._not_saved.add(cause)
-                text = f"no checkpoint could be written to {self.save_place}: {error!r}. The training does without."
-                self._warn("not saved", f"{text} It is tried again every {self.save_interval:g} s and at the end.")
+                what = f"no checkpoint could be written to {self.save_place}: {type(error).__name__}: {error}"
+                again = f"every {self.save_interval:g} s and at the end"
+                self._warn("not saved", f"{what}. The training goes on without; it is tried again {again}.")
         self._saved_at = time.monotonic()
 
     def _score_last(self, last: Snapshot, *, is_copy: bool) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
+import secrets
+import shutil
 import tempfile
 import time
 import warnings
@@ -11,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.checkpoint.archive import read_archive, write_archive
-from dask_dl.errors import ArchiveError, DaskDLWarning
+from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,21 +41,51 @@ class CheckpointFolder:
         self.place = place.rstrip("/") or place
 
     def prepare(self) -> None:
-        """Make the folder and see that it can be written, before work starts. Raises OSError."""
+        """Make the folder and see that it can be written, before work starts. Raises OSError, ParameterError."""
         if "://" in self.place:
-            from fsspec.core import url_to_fs
-
-            filesystem, path = url_to_fs(self.place)
-            filesystem.makedirs(path, exist_ok=True)
+            self._prepare_url()
             return
         folder = Path(self.place)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            text = f"checkpoint_dir: nothing can be written there ({error.strerror}); name a folder that can be written"
+            raise type(error)(error.errno, text, self.place) from error
         for leftover in folder.glob(".dask_dl-*.tmp"):
             with contextlib.suppress(OSError):
                 if time.time() - leftover.stat().st_mtime > ABANDONED:
                     leftover.unlink()
+
+    def _prepare_url(self) -> None:
+        """Write and remove an empty file. Raises ParameterError."""
+        from fsspec.core import url_to_fs
+
+        try:
+            filesystem, path = url_to_fs(self.place)
+            filesystem.makedirs(path, exist_ok=True)
+            probe = f"{path}/.dask_dl-{secrets.token_hex(8)}.tmp"
+            filesystem.pipe_file(probe, b"")
+        except Exception as error:  # file systems raise whatever they like
+            raise ParameterError(
+                f"checkpoint_dir: nothing can be written to {self.place}: {error!r}. Check its name, its protocol's package "
+                f"and your rights."
+            ) from error
+        with contextlib.suppress(Exception):  # who may write need not be allowed to remove
+            filesystem.rm_file(probe)
+
+    def check_room(self, n_bytes: int) -> None:
+        """See that a checkpoint of so many bytes would fit. Raises OSError."""
+        if "://" in self.place:
+            return  # who stores what is behind a URL does not tell
+        free = shutil.disk_usage(self.place).free
+        if free < n_bytes:
+            text = (
+                f"checkpoint_dir: {free:,} bytes are free, and a checkpoint takes {n_bytes:,}; make room or name another "
+                f"folder"
+            )
+            raise OSError(errno.ENOSPC, text, self.place)
 
     def numbers(self) -> list[int]:
         """Of the checkpoints that are there."""
@@ -75,12 +108,17 @@ class CheckpointFolder:
         return f"{self.place}/checkpoint-{number:08d}.zip"
 
     def write(self, arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
-        """Add a checkpoint, whole or not at all, and drop the oldest; returns its path."""
+        """Add a checkpoint, whole or not at all, and drop the oldest; returns its path.
+
+        A folder that has vanished is made anew.
+        """
+        if "://" not in self.place:
+            Path(self.place).mkdir(parents=True, exist_ok=True)
         numbers = self.numbers()
         path = self.path(numbers[-1] + 1 if numbers else 1)
         write_archive(path, arrays, document, kind=KIND)
         for number in numbers[: 1 - KEPT]:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):  # the new one is there
                 self._remove(self.path(number))
         return path
 
