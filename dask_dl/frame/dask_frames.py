@@ -42,8 +42,10 @@ def by_name(frame: Any, names: Sequence[str], label: str) -> Any:
     """
     frame = _unprojected(frame)
     labels = {str(column): column for column in frame.columns}
-    if 2 * len(names) < len(labels):
-        # Dask reads these columns only, where it can. It fails in its own words where a partition lacks one.
+    sizes = {str(column): _size(dtype) for column, dtype in frame.dtypes.items()}
+    if 2 * sum(sizes[name] for name in names) < sum(sizes.values()):
+        # Dask reads these columns only, where it can; where a partition lacks one, it fails in words of its own. That is
+        # worth it where at least half of what is read would be of no use.
         frame = frame[[labels[name] for name in names]]
     return frame.map_partitions(
         selected,
@@ -52,6 +54,11 @@ def by_name(frame: Any, names: Sequence[str], label: str) -> Any:
         meta=selected(frame._meta, names, label),  # noqa: SLF001  # Dask's name for an empty partition
         enforce_metadata=False,
     )
+
+
+def _size(dtype: Any) -> int:
+    """Bytes of a value, roughly: texts and other objects vary."""
+    return dtype.itemsize if dtype.kind in "biufcmM" else 40
 
 
 def _unprojected(frame: Any) -> Any:

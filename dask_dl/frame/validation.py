@@ -47,11 +47,10 @@ def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any]) -> 
             "eval_set needs an offset exactly when the training table has one: (X, y, weight, offset)."
         )
     X = as_table(X, LABEL)
-    has_all_beside = not set(source.roles.values()).intersection(labels_of(X, LABEL).values())
-    if not source.is_named and has_all_beside and len(labels_of(X, LABEL)) != len(source.predictors):
-        raise SchemaError(
-            f"{LABEL} has {len(labels_of(X, LABEL))} features, and {source.label} {len(source.predictors)}: they must be the same."
-        )
+    n, n_trained = np.shape(X)[-1:], len(source.predictors)
+    is_beside = not any(role in labels_of(X, LABEL).values() for role in source.roles.values())
+    if not (source.is_named or source.is_sparse) and is_beside and n != (n_trained,):
+        raise SchemaError(f"{LABEL} has {n[0]} features, and {source.label} {n_trained}. They must be the same.")
     return open_source(X, roles[TARGET], roles[WEIGHT], roles[OFFSET], label=LABEL, keep=source.predictors)
 
 
