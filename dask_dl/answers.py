@@ -10,9 +10,11 @@ import pandas as pd
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.arrays import aligned, is_dask_array, map_blocks, whole_rows
-from dask_dl.frame.matrix import SparsePart, is_sparse
-from dask_dl.frame.prediction import cut_to, map_rows, over_slices
-from dask_dl.frame.source import is_column, is_dask_frame, labels_of, local_table, named
+from dask_dl.frame.dask_frames import by_name, is_dask_frame
+from dask_dl.frame.interchange import as_column, as_table
+from dask_dl.frame.matrix import SparsePart, as_csr, is_sparse
+from dask_dl.frame.prediction import map_rows, over_slices
+from dask_dl.frame.source import is_column, labels_of, local_table, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,7 @@ def answers(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str],
         Name of the estimator, for errors.
     """
     respond = functools.partial(_respond, answer=answer)
+    X, offset = as_table(X, LABEL), as_column(offset)
     if is_dask_array(X):
         return _of_array(model, X, offset, answer, called)
     if is_dask_frame(X):
@@ -48,11 +51,12 @@ def answers(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str],
         names = list(labels_of(X, LABEL).values())
         model.missing_columns(names, LABEL)
         offset = _offset_of(model, X, offset, names)
-        X = cut_to(X, [*model.encoder.columns, *keep])
+        used = {*model.encoder.columns, *keep}
+        X = by_name(X, [name for name in names if name in used], LABEL)
         return map_rows(respond, X, model, offset, answer(model, X._meta, _nothing(model)))  # noqa: SLF001  # Dask's name
     if is_sparse(X):
         _check_n_features(model, X.shape[1], called)
-        matrix = SparsePart.of(X, model.feature_names, LABEL)
+        matrix = SparsePart.of(as_csr(X, LABEL), model.feature_names)
         return over_slices(respond, matrix, model, _offset_of(model, matrix, offset, []))
     table = local_table(X, LABEL)
     if not (model.is_named and hasattr(X, "columns")):
@@ -70,7 +74,7 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
     if offset is not None:
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
     empty = np.asarray(answer(model, _unnamed(np.zeros((0, X.shape[1]), X.dtype), model), _nothing(model)))
-    return map_blocks(functools.partial(_respond_block, answer=answer), X, model, offset, empty)
+    return map_blocks(functools.partial(_respond_block, answer=answer), X, model, offset, empty, LABEL)
 
 
 def _nothing(model: Model) -> Any:
@@ -122,5 +126,5 @@ def _respond_block(block: Any, offset: Any = None, *, model: Model, answer: Any)
 def _unnamed(block: Any, model: Model) -> pd.DataFrame | SparsePart:
     """Columns of an array under the names of training, in its order."""
     if is_sparse(block):
-        return SparsePart.of(block, model.feature_names, LABEL)
+        return SparsePart.of(block, model.feature_names)
     return pd.DataFrame(block, columns=list(model.feature_names))

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.encoder import Encoder
-    from dask_dl.frame.source import Source
     from dask_dl.model import Model
 
 
@@ -172,8 +171,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
-            Texts and categoricals are categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers.
-            Missing values are allowed.
+            Or a table of another library that speaks Arrow: polars, pyarrow, DuckDB, ... Texts and categoricals are
+            categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers. Missing values are allowed.
         y : str, int, or aligned collection of n values
             The target: the name or position of a column of `X`, or as many values as `X` has rows (a Dask Series with a
             Dask frame, a Dask or NumPy array with a Dask Array). Rows with a missing target are left out.
@@ -183,7 +182,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             Added to the prediction before the link; regression only.
         folds : not available yet
         eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame with the columns of `X` when `y` is a name
-            A table to score on while training.
+            A table to score on while training; a list may hold one such tuple.
         callbacks : list of callables, optional
             Called after every scoring with its record, as in `history_`, read-only. One that returns True stops the training.
         checkpoint : not available yet
@@ -248,11 +247,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Train, on any thread but that of an asynchronous client."""
         from dask_dl.fit import fit_model
-        from dask_dl.frame.source import open_source
+        from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
+        from dask_dl.frame.validation import open_validation
         from dask_dl.show.progress import Progress
 
         source = open_source(X, y, weight, offset)
-        validation = self._open_validation(eval_set, source, y, weight, offset)
+        validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
         progress = Progress(quiet=not self.verbose or self.quiet_mode)
         place = None
         if client is not None:
@@ -277,7 +277,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         if failure is not None and model.n_seen == 0:
             raise failure  # nothing was learned: an earlier model stays
         self.model_ = model
-        self._set_names(has_names=hasattr(X, "columns") and all(isinstance(name, str) for name in X.columns))
+        self._set_names(has_names=source.has_text_names)
         if failure is not None:
             raise failure
         if model.stopped_by == "terminated":
@@ -290,40 +290,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
                 raise KeyboardInterrupt(text)
             warnings.warn(DaskDLWarning(text), stacklevel=3)
         return self
-
-    @staticmethod
-    def _open_validation(eval_set: Any, source: Source, y: Any, weight: Any, offset: Any) -> Source | None:
-        from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, is_column, labels_of, open_source
-
-        label = "the validation table"
-        if eval_set is None:
-            return None
-        if isinstance(eval_set, (tuple, list)):
-            if not 2 <= len(eval_set) <= 4:
-                raise ParameterError(
-                    f"eval_set has {len(eval_set)} parts; give (X, y), (X, y, weight) or (X, y, weight, offset)."
-                )
-            Xv, yv, *more = eval_set
-            weight_v, offset_v = [*more, None, None][:2]
-        else:
-            labels = labels_of(eval_set, label)
-            # What was a column of the training table is the column of that name.
-            roles = {
-                role: source.roles[role]
-                for role, value in ((TARGET, y), (WEIGHT, weight), (OFFSET, offset))
-                if value is not None and is_column(value, labels)
-            }
-            if TARGET not in roles:
-                raise ParameterError("eval_set must be (X, y) when y is not the name of a column.")
-            Xv, yv, offset_v = eval_set, roles[TARGET], roles.get(OFFSET)
-            weight_v = roles.get(WEIGHT)
-            if weight_v not in labels.values():
-                weight_v = None  # without its column every row counts 1 (section 2.3)
-        if (offset is None) != (offset_v is None):
-            raise ParameterError(
-                "eval_set needs an offset exactly when the training table has one: (X, y, weight, offset)."
-            )
-        return open_source(Xv, yv, weight_v, offset_v, label=label, keep=source.predictors)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: a client belongs to its process."""
@@ -477,8 +443,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         import pandas as pd
 
         from dask_dl.frame.arrays import is_dask_array
+        from dask_dl.frame.interchange import as_table
         from dask_dl.model import Model
 
+        X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
         names = [str(name) for name in getattr(X, "columns", ())]
         unknown = [name for name in keep if name not in names]

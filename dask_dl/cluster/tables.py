@@ -15,8 +15,8 @@ from dask_dl.cluster.reading import Partitions, encoded, scanned
 from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
 from dask_dl.errors import ClusterError, SchemaError
 from dask_dl.frame.blocks import encode_partition
+from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
 from dask_dl.frame.scan import checked, scan
-from dask_dl.frame.source import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -288,6 +288,6 @@ def _explained(error: Exception, what: str, where: str) -> Exception:
             f"{what} cannot be read{where}: {error}. Workers read files themselves: put them where all workers see them, "
             f"under the same name."
         )
-    if isinstance(error, (ValueError, KeyError, TypeError)) and not isinstance(error, SchemaError):
+    if isinstance(error, READING_ERRORS) and not isinstance(error, SchemaError):
         return unreadable(error, what)
     return error

@@ -20,25 +20,87 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Columns that a table may have: each takes about a kilobyte of names and figures before its weights are made.
+MAX_COLUMNS = 2**24
+
+
 def is_sparse(X: Any) -> bool:
     """Whether `X` is a matrix or array of SciPy (without importing it for those who do not use it)."""
-    return type(X).__module__.startswith("scipy.sparse")
+    return any(kind.__module__.startswith("scipy.sparse") for kind in type(X).__mro__)
+
+
+def check_n_columns(n: int, label: str) -> None:
+    """Refuse a table of more columns than names fit into memory, before any is made. Raises SchemaError."""
+    if n > MAX_COLUMNS:
+        raise SchemaError(
+            f"{label} has {n:,} columns, more than {MAX_COLUMNS:,}. Keep those that hold something, or hash them into fewer: "
+            f"sklearn.feature_extraction.FeatureHasher(n_features=2**20), say."
+        )
 
 
 def as_csr(X: Any, label: str) -> Any:
-    """The same in canonical CSR: ascending columns, none twice in a row. Raises SchemaError."""
+    """The same in canonical CSR, whose every index was checked: ascending columns, none twice in a row.
+
+    SciPy does not look at the indices that it is given; it reads and writes wherever they point to, and so do kernels.
+
+    Raises
+    ------
+    SchemaError
+        When it is no matrix of real numbers, has too many columns, or points beyond its shape.
+    """
     if X.ndim != 2:
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found a sparse array of shape {X.shape}."
         )
+    check_n_columns(X.shape[1], label)
     if X.dtype.kind not in "biuf":
         what = "Complex data not supported: " if X.dtype.kind == "c" else ""
         raise SchemaError(f"{what}{label} is a sparse matrix of {X.dtype}. Make it one of real numbers.")
-    csr = X.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy() if csr is X else csr
-        csr.sum_duplicates()
+    try:
+        checked = _checked(X.tocoo() if X.format == "dok" else X)
+        csr = _checked(checked.tocsr()) if X.format == "lil" else checked.tocsr()
+        if csr.dtype == np.float16:  # which SciPy stores, and does not calculate with
+            csr = csr.astype(np.float32)
+        if not csr.has_canonical_format:
+            csr = csr.copy() if np.may_share_memory(csr.data, X.data) else csr
+            csr.sum_duplicates()
+    except (AttributeError, IndexError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        raise SchemaError(
+            f"{label} is a sparse matrix of shape {X.shape} in format {X.format!r} that is not sound: {error}. "
+            f"Was it put together from arrays that do not belong together?"
+        ) from error
     return csr
+
+
+def _checked(X: Any) -> Any:
+    """A matrix over the same arrays, which were checked, and which knows nothing yet of their order. Raises ValueError."""
+    if X.format in {"csr", "csc", "bsr"}:
+        for name in ("indices", "indptr"):
+            _check_indices(getattr(X, name), name)
+        fresh = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+        fresh.check_format(full_check=True)
+        return fresh
+    if X.format == "coo":
+        for name, places, n in zip(("row", "col"), (X.row, X.col), X.shape, strict=True):
+            _check_indices(places, name)
+            if len(places) != len(X.data):
+                raise ValueError(f"{len(places):,} entries of {name} for {len(X.data):,} of data")
+            if len(places) and not (places.min() >= 0 and places.max() < n):
+                raise ValueError(f"{name} holds {places.min()} to {places.max()}, beyond the shape")
+    elif X.format == "dia":
+        _check_indices(X.offsets, "offsets")
+        if X.data.ndim != 2 or len(X.offsets) != len(X.data):
+            raise ValueError(f"{len(X.offsets):,} offsets for diagonals of shape {X.data.shape}")
+    elif X.format == "lil" and [*map(len, X.rows)] != [*map(len, X.data)]:
+        raise ValueError("rows and data have entries in different numbers")
+    return X
+
+
+def _check_indices(indices: Any, name: str) -> None:
+    if not isinstance(indices, np.ndarray) or indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} is not a one-dimensional array of whole numbers: {getattr(indices, 'dtype', type(indices))}"
+        )
 
 
 class Sums(NamedTuple):
@@ -75,10 +137,9 @@ class SparsePart:
     frame: pd.DataFrame  #: (n, roles)
 
     @classmethod
-    def of(cls, block: Any, names: Sequence[str], label: str, beside: pd.DataFrame | None = None) -> SparsePart:
-        """Of a block of rows; `beside` has as many."""
-        csr = as_csr(block, label)
-        return cls(csr, tuple(names), pd.DataFrame(index=range(csr.shape[0])) if beside is None else beside)
+    def of(cls, csr: Any, names: Sequence[str]) -> SparsePart:
+        """Rows of `as_csr` with nothing beside them."""
+        return cls(csr, tuple(names), pd.DataFrame(index=range(csr.shape[0])))
 
     def take(self, rows: slice | NDArray[np.int64]) -> SparsePart:
         """Some rows."""

@@ -5,26 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.columns import as_numbers
+from dask_dl.frame.dask_frames import matched
 from dask_dl.frame.matrix import SparsePart
-from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched, renamed
+from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    import pandas as pd
-
-
-def cut_to(X: Any, names: Iterable[str]) -> Any:
-    """The named columns of a Dask DataFrame, under text names: the only ones that need to be read."""
-    wanted = {old: str(old) for old in X.columns if str(old) in set(names)}
-    return renamed(X, wanted)
+    from collections.abc import Callable
 
 
 def over_slices(function: Callable[..., Any], table: pd.DataFrame | SparsePart, model: Any, offset: Any) -> list[Any]:
     """`function(slice, model, offset)` of a local table, in memory for one slice beside the results."""
-    offsets = None if offset is None else np.asarray(offset)
+    offsets = as_numbers(offset) if isinstance(offset, pd.Series) else offset if offset is None else np.asarray(offset)
     if offsets is not None and len(offsets) != len(table):
         raise SchemaError(
             f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. They must be as many."

@@ -72,7 +72,7 @@ def test_inputs_are_those_of_the_table_written_out(case, standardize):
     if not kept:
         return
     dense = encoder.encode(frame, "the table")
-    other = encoder.encode(SparsePart.of(csr, frame.columns, "the table"), "the table")
+    other = encoder.encode(SparsePart.of(csr, frame.columns), "the table")
     for a, b in zip(dense.entries, other.entries, strict=True):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype

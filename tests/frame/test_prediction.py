@@ -376,8 +376,8 @@ def test_a_table_of_predictions_from_other_columns_is_refused(classifier, table)
         classifier.predict_table(table.set_axis(["x", "y", "z"], axis=1))
 
 
-def test_only_columns_of_training_are_read(classifier, table):
-    asked, more = [], table.assign(extra=1.0)
+def test_only_columns_of_training_are_read_where_most_are_others(classifier, table):
+    asked, more = [], table.assign(long="text", longer="more text")
 
     def read(_, columns=None):
         asked.append(columns)
