@@ -31,7 +31,7 @@ def fit(frame, scheme, task="regression", *, use_all_factor_levels=True, standar
 
 def inputs(encoder, values, name="c"):
     """(rows, inputs) of one column."""
-    dense, active, _, lacks = encoder.encode(pd.DataFrame({name: pd.array(values, dtype="string")}), "the table")
+    dense, active, _ = encoder.encode(pd.DataFrame({name: pd.array(values, dtype="string")}), "the table")
     assert lacks.tolist() == [value is None for value in values]
     onehot = (active[:, :, None] == np.arange(encoder.n_onehot)).any(axis=1)
     return np.hstack([onehot, dense[:, : encoder.n_dense]])
