@@ -46,15 +46,18 @@ def settle(scan: Callable[[Inquiry], Scan], inquiry: Inquiry, *, ignore_const_co
     def useful(columns: Mapping[str, Column]) -> frozenset[str]:
         return frozenset(usable_predictors(columns, ignore_const_cols=ignore_const_cols)[0])
 
-    required, before, wanted = frozenset(candidates), None, useful(candidates)
-    while wanted != required:
+    required, wanted, before = frozenset(candidates), useful(candidates), None
+    while True:
         if any(candidates[name].n_missing for name in wanted ^ required):  # else the same rows train
             if before and before[0] == wanted:
                 required, found = max((required, found), before, key=lambda one: len(one[0]))
                 break
             before = required, found
             found = scan(inquiry._replace(inputs=wanted))
-        required, wanted = wanted, useful(found.columns) if found.n_used else wanted
+        required = wanted
+        wanted = useful(found.columns)
+        if wanted == required or not found.n_used:
+            break
     return Inputs(found, *usable_predictors(found.columns, ignore_const_cols=ignore_const_cols), required)
 
 

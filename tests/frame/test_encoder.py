@@ -322,7 +322,7 @@ def test_constant_columns_are_dropped_on_request_and_empty_ones_always(ignore_co
         }
     )
     constant = ["one", "one and missing", "level"]
-    kept, dropped = usable_predictors(scan_of(frame), ignore_const_cols=ignore_const_cols)
+    kept, dropped = usable_predictors(scan_of(frame).columns, ignore_const_cols=ignore_const_cols)
     assert kept == (["x", "c"] if ignore_const_cols else ["x", *constant, "c"])
     assert dropped == ([*constant, "nothing", "nan"] if ignore_const_cols else ["nothing", "nan"])
 
