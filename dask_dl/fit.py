@@ -20,8 +20,9 @@ from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaE
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.columns import blurred_warning
-from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
-from dask_dl.frame.scan import Scan, check_target
+from dask_dl.frame.encoder import Encoder, Encoding
+from dask_dl.frame.inputs import dropped_warning, settle
+from dask_dl.frame.scan import Scan, check_names, check_target
 from dask_dl.frame.source import OFFSET, WEIGHT, Source
 from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import Target
@@ -150,6 +151,7 @@ class _Problem:
 
     task: parameters.Task
     tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
+    required: frozenset[str]  #: columns without which a row does not train
     encoder: Encoder
     target: Target
     balance: Balance | None
@@ -182,6 +184,7 @@ def _understood(
     here: Place,
 ) -> _Problem:
     """Read the tables once, and decide what their columns and the parameters make of the network."""
+    check_names(source.schema)
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     encoding = Encoding(
         "one_hot_internal" if requested["categorical_encoding"] == "auto" else requested["categorical_encoding"],
@@ -193,12 +196,13 @@ def _understood(
     )
     skips = requested["missing_values_handling"] == "skip"
     inquiry = encoding.inquiry(task, skips=skips, is_weighted=WEIGHT in source.roles)
-    found = here.scan(source, inquiry, progress.reading("scan"))
-    predictors, dropped = usable_predictors(found, ignore_const_cols=requested["ignore_const_cols"])
-    if found.doubtful is None:
-        progress.say("scanning it again, now that it is known which columns are inputs: rows lack others in many ways")
-        found = here.scan(source, inquiry._replace(inputs=frozenset(predictors)), progress.reading("scan"))
-    found = found.without(dropped)
+
+    def scan(inquiry: Inquiry) -> Scan:
+        if inquiry.inputs is not None:
+            progress.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
+        return here.scan(source, inquiry, progress.reading("scan"))
+
+    found, predictors, dropped, required = settle(scan, inquiry, ignore_const_cols=requested["ignore_const_cols"])
     check_target(found, source, inquiry)
     if found.tally.is_binary:
         text = "the target holds only 0 and 1 and is learned as a number; for classes use a classifier, or make it a category."
@@ -267,7 +271,19 @@ def _understood(
         balance.ratios if balance else (),
     )
     return _Problem(
-        task, tables, encoder, target, balance, distribution, topology, optimizer, effective, seed, threads, identity
+        task,
+        tables,
+        required,
+        encoder,
+        target,
+        balance,
+        distribution,
+        topology,
+        optimizer,
+        effective,
+        seed,
+        threads,
+        identity,
     )
 
 
@@ -295,8 +311,8 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     say_threads(progress, topology, problem.threads)
     for name, (source, scanned) in problem.tables.items():
-        skips = name == "training" and effective["missing_values_handling"] == "skip"
-        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, skips=skips)
+        required = problem.required if name == "training" else frozenset[str]()
+        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, required=required)
         n_sample = effective[f"score_{name}_samples"]
         balance = problem.balance if name == "training" else None
         keeping = Keeping(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)

@@ -75,7 +75,7 @@ class Model:
             # Of sparse tables what is not there is 0 (section 2.3).
             zeros = {number.name for number in self.encoder.numbers} if self.encoder.is_sparse else set()
             part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
-        dense, active, entries, _ = self.encoder.encode(part, label)
+        dense, active, entries = self.encoder.encode(part, label)
         nothing = np.zeros(0, np.float32)
         shifts = (
             nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)

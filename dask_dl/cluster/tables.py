@@ -61,7 +61,7 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
 
         with contextlib.suppress(GoneError):
             whole = work.wait_anywhere(root, on_poll, explain)
-            return checked(whole, source.label)
+            return checked(whole, source.schema)
     raise ClusterError(f"{source.label} could not be scanned: the cluster was restarted {ATTEMPTS} times.")
 
 

@@ -49,11 +49,12 @@ class Target:
         texts = any(isinstance(label, str) for label in self.classes)
         return np.array(self.classes, dtype=object if texts else None)
 
-    def encode(self, column: pd.Series[Any], numbers: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """Class index or standardised number of every row, NaN where missing or never seen."""
-        if numbers is not None:
+    def encode(self, labels: pd.Series[Any] | None, numbers: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Class index, NaN where never seen, or standardised number of every row."""
+        if labels is None:
+            assert numbers is not None
             return (numbers - self.shift) * self.factor
-        codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(column.astype(object)))
+        codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(labels.astype(object)))
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
 
     def decode(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
