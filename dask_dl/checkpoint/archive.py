@@ -81,7 +81,9 @@ def write_archive(
     """
     entries = _encode({name: np.asarray(array) for name, array in arrays.items()}, dict(document), kind)
     if len(entries) > MAX_ENTRIES or sum(len(entry) for entry in entries.values()) > MAX_BYTES - (1 << 24):
-        raise ArchiveError(f"{path}: {len(arrays):,} arrays are more than one file can hold: {MAX_BYTES:,} bytes in all.")
+        raise ArchiveError(
+            f"{path}: {len(arrays):,} arrays are more than one file can hold: {MAX_BYTES:,} bytes in all."
+        )
     with replaced(path) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for key in sorted(entries):
@@ -95,7 +97,10 @@ def write_archive(
 
 
 def read_archive(
-    path: str | os.PathLike[str], *, kind: str, schema: type[T] = dict[str, Any]
+    path: str | os.PathLike[str],
+    *,
+    kind: str,
+    schema: type[T] = dict[str, Any],  # type: ignore[assignment]  # a T
 ) -> tuple[dict[str, np.ndarray], T]:
     """
     Arrays and document of a file that `write_archive` wrote. Any other file is refused; no code in it is run.
@@ -311,7 +316,9 @@ def _read_header(text: bytes, path: str | os.PathLike[str], kind: str) -> _Heade
     where = f"{path}: zarr.json"
     found = decode(text, _AnyRoot, where).attributes
     if (found.format, found.kind) != ("dask_dl", kind):
-        raise ArchiveError(f"{path} is a {found.format[:60]!r} file of kind {found.kind[:60]!r}, not a 'dask_dl' {kind!r}.")
+        raise ArchiveError(
+            f"{path} is a {found.format[:60]!r} file of kind {found.kind[:60]!r}, not a 'dask_dl' {kind!r}."
+        )
     if found.format_version > FORMAT_VERSION:
         raise ArchiveError(
             f"{path} has format {found.format_version}, written by {found.producer}; "

@@ -35,7 +35,7 @@ Opaque = msgspec.Raw
 MAX_CONTAINERS = 10_000
 
 
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Document(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base of all schemas: an object with these keys and no others."""
 
 

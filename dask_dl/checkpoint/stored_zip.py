@@ -8,8 +8,8 @@ size of the file, so that nothing can be unpacked into more than it is, and no b
 from __future__ import annotations
 
 import struct
-from typing import IO, NamedTuple
-from zipfile import ZIP_STORED, compressor_names
+from typing import IO, Any, NamedTuple
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED
 
 from dask_dl.errors import ArchiveError
 
@@ -21,6 +21,8 @@ MAX_BYTES = 2**32 - 2
 _LOCAL = struct.Struct("<4s5H3L2H")
 _DIRECTORY = struct.Struct("<4s6H3L5H2L")
 _END = struct.Struct("<4s4H2LH")
+#: Methods of compression that other programs use.
+_METHODS = {ZIP_DEFLATED: "deflate", ZIP_BZIP2: "bzip2", ZIP_LZMA: "lzma", 9: "deflate64", 93: "zstd", 95: "xz"}
 _ENCRYPTED = 0x41  # by a password, or strongly
 _VERSION = 20
 
@@ -74,7 +76,9 @@ def read_directory(file: IO[bytes], n_bytes: int, comment: int) -> dict[str, Spa
         # What stands before the data must say the same as the directory, and stand where the entry before ends.
         header = _LOCAL.pack(b"PK\x03\x04", *local, n_name, 0) + raw
         if fields[16] != position or file.read(len(header)) != header:
-            raise ArchiveError(f"entry {name!r} does not begin where the one before it ends: entries overlap, or hide bytes")
+            raise ArchiveError(
+                f"entry {name!r} does not begin where the one before it ends: entries overlap, or hide bytes"
+            )
         if name in spans:
             raise ArchiveError(f"entry {name!r} is there twice: entries overlap")
         spans[name] = Span(position + len(header), fields[9])
@@ -85,7 +89,7 @@ def read_directory(file: IO[bytes], n_bytes: int, comment: int) -> dict[str, Spa
     return spans
 
 
-def _check_entry(name: str, fields: tuple[int, ...]) -> None:
+def _check_entry(name: str, fields: tuple[Any, ...]) -> None:
     """Refuse what only other programs write into a directory's record. Raises ArchiveError."""
     signature, _, version, flags, method, _, _, _, packed, size, _, n_extra, n_comment, disk = fields[:14]
     if signature != b"PK\x01\x02":
@@ -93,6 +97,6 @@ def _check_entry(name: str, fields: tuple[int, ...]) -> None:
     if flags & _ENCRYPTED:
         raise ArchiveError(f"entry {name!r} is encrypted")
     if method != ZIP_STORED:
-        raise ArchiveError(f"entry {name!r} is compressed ({compressor_names.get(method, f'method {method}')})")
+        raise ArchiveError(f"entry {name!r} is compressed ({_METHODS.get(method, f'method {method}')})")
     if flags or packed != size or version != _VERSION or n_extra or n_comment or disk:
         raise ArchiveError(f"entry {name!r} has flags, sizes or extra fields that are never written")
