@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import threading
 import warnings
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -33,10 +35,11 @@ TERMINATED = 143
 
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor that answers a misspelled parameter with the one that was perhaps meant; its signature stays."""
+    known = inspect.signature(init).parameters
 
     @functools.wraps(init)
     def checked(self: Any, **given: Any) -> None:
-        unknown = {name: value for name, value in given.items() if name not in parameters.constructor_defaults()}
+        unknown = {name: value for name, value in given.items() if name not in known}
         if unknown:
             parameters.validate(unknown, task=None)
             raise ParameterError(f"{', '.join(unknown)}: no parameters of the constructor; see fit.")
@@ -51,6 +54,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     _task: Literal["classification", "regression"]
     model_: Model
     client: Any
+    #: Parameters of a loaded model that this version does not know: `fit` names them.
+    _strange: Mapping[str, Any] = MappingProxyType({})
 
     @_known_names_only
     def __init__(
@@ -148,8 +153,16 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         on_interrupt: str = "return",
     ) -> None:
         given = dict(locals())
-        for name in parameters.constructor_defaults():
+        for name in inspect.signature(type(self).__init__).parameters.keys() - {"self"}:
             setattr(self, name, given[name])
+
+    @classmethod
+    def _unjudged(cls, given: Mapping[str, Any]) -> Self:
+        """Return an estimator with parameters that are not judged before `fit`: a file may have those of another version."""
+        known = inspect.signature(cls.__init__).parameters
+        estimator = cls(**{name: value for name, value in given.items() if name in known})
+        estimator._strange = {name: value for name, value in given.items() if name not in known}
+        return estimator
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
@@ -219,7 +232,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
-        requested = parameters.validate(self.get_params(deep=False) | call, task=self._task)
+        requested = parameters.validate(self._given() | call, task=self._task)
         requested = {name: requested[name] for name in parameters.constructor_defaults()}
         if y is None:
             raise ParameterError(
@@ -302,8 +315,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             copy: Self = super().__sklearn_clone__()
         finally:
             self.client = client
-        copy.client = client
+        copy.client, copy._strange = client, self._strange  # another of this class
         return copy
+
+    def _given(self) -> dict[str, Any]:
+        """All parameters, known to this version or not."""
+        return {**self.get_params(deep=False), **self._strange}
 
     def _set_names(self, *, has_names: bool) -> None:
         names = self.model_.feature_names
@@ -582,7 +599,7 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
 
     model = Model.load(path)
     kind = DeepLearningClassifier if model.task == "classification" else DeepLearningRegressor
-    estimator = kind(**model.requested)
+    estimator = kind._unjudged(model.requested)  # noqa: SLF001  # its own constructor, in a way
     estimator.model_ = model
     estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
     return estimator

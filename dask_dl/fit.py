@@ -31,7 +31,7 @@ from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.kernels.network import train_rows
-from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
+from dask_dl.kernels.steps import N_STATES, Optimizer, kind_of
 from dask_dl.model import Model
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, overshoots
@@ -337,8 +337,7 @@ def _begin(problem: _Problem, saved: Saved | None, progress: Progress, here: Pla
     metric = metric_of(effective["stopping_metric"], problem.task)
     states: list[NDArray[np.float32]] = []
     if saved:
-        course = saved.course(topology, metric)
-        flat, states = saved.vectors(topology)
+        course, flat, states = saved.course(metric), saved.flat, saved.states
         progress.say(f"going on from {saved.path}: {course.n_seen:,} rows, {course.n_rounds:,} rounds")
     else:
         course = Course(History(problem.task, "validation" in problem.tables, metric=metric))
@@ -495,10 +494,8 @@ def _objective(distribution: Distribution, e: Mapping[str, Any]) -> Objective:
 
 
 def _optimizer(e: Mapping[str, Any]) -> Optimizer:
-    has_momentum = e["momentum_start"] or e["momentum_stable"]
-    kind = ADADELTA if e["adaptive_rate"] else MOMENTUM if has_momentum else PLAIN
     return Optimizer(
-        kind=kind,
+        kind=kind_of(e),
         rho=e["rho"],
         epsilon=e["epsilon"],
         rate=e["rate"],

@@ -38,16 +38,20 @@ ROOMS = {
         "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
     ),
     "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
+    "documents": (
+        "checkpoint errors frame kernels node score",
+        "what the JSON of models and checkpoints may say, and what must hold in it",
+    ),
     "show": ("errors score state", "draws the history"),
     "model": (
-        "checkpoint errors frame kernels node parameters score show state",
+        "checkpoint documents errors frame kernels node score show state",
         "the fitted value: encodes rows, runs the network on them, is saved and shown; never trains",
     ),
     # On top: what puts the rooms together
     "plan": ("score", "portions of a training: numbers in, numbers out"),
     "course": ("score", "how far a training has come, as a value"),
     "resume": (
-        "checkpoint course errors frame kernels parameters score",
+        "checkpoint course documents errors frame kernels parameters score",
         "what a checkpoint holds of a training, and whether it is of this one",
     ),
     "rounds": ("cluster course errors plan show score", "the loop, of any place that trains"),

@@ -11,13 +11,13 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_dl.checkpoint.archive import read_archive, write_archive
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
@@ -26,6 +26,14 @@ KIND = "training"
 _NAME = re.compile(r"checkpoint-(\d{8})\.zip")
 #: Seconds after which a half-written file is taken for that of a process that was killed.
 ABANDONED = 3600.0
+
+
+T = TypeVar("T")
+
+
+def _read(path: str) -> Any:
+    """Path, arrays and document of a checkpoint."""
+    return path, *read_archive(path, kind=KIND)
 
 
 class CheckpointFolder:
@@ -122,19 +130,26 @@ class CheckpointFolder:
                 self._remove(self.path(number))
         return path
 
-    def newest(self) -> tuple[str, dict[str, np.ndarray], dict[str, Any]] | None:
-        """Path, arrays and document of the newest checkpoint that is whole; None when there is none."""
+    def newest(self, read: Callable[[str], T] = _read) -> T | None:
+        """Return the newest checkpoint that is whole; None when there is none.
+
+        Parameters
+        ----------
+        read : callable
+            Reads the file of a path, and raises ArchiveError when it is not what it should be. By default a checkpoint is
+            its path, arrays and document.
+        """
         damaged = []
         for number in reversed(self.numbers()):
             path = self.path(number)
             try:
-                arrays, document = read_archive(path, kind=KIND)
+                found = read(path)
             except (ArchiveError, FileNotFoundError) as error:
                 damaged.append(f"{path}: {error}")
                 continue
             for text in damaged:
-                warnings.warn(DaskDLWarning(f"passed over: {text}"), stacklevel=4)
-            return path, arrays, document
+                warnings.warn(DaskDLWarning(f"passed over: {text} Going on from {path} instead."), stacklevel=4)
+            return found
         if damaged:
             raise ArchiveError(f"no checkpoint in {self.place} can be read. " + " ".join(damaged))
         return None

@@ -8,7 +8,6 @@ scoring.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -273,34 +272,6 @@ class Encoder:
             "hashing": asdict(self.hashing) if self.hashing else None,
             "is_sparse": self.is_sparse,
         }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Encoder:
-        """`to_json` undone; what early files do not know was not used then."""
-        categories = [
-            Category(str(c["name"]), tuple(c["levels"]), bool(c["keeps_first"]), bool(c.get("has_others", False)))
-            for c in document["categories"]
-        ]
-        codes = [Code.from_json(c) for c in document.get("codes", ())]
-        columns: tuple[Category | Code, ...] = (*categories, *codes)
-        for column in columns:
-            if len(set(column.levels)) < len(column.levels) or not all(isinstance(v, str) for v in column.levels):
-                raise ValueError(f"levels of {column.name!r} are not different texts")
-        figures = document["numbers"]
-        if isinstance(figures, list):  # of early files: a mapping for each number
-            figures = {item.name: [n.get(item.name) for n in figures] for item in fields(Number)}
-        numbers = [
-            Number(str(name), float(fill), float(shift), float(factor), deviation)
-            for name, fill, shift, factor, deviation in zip(*(figures[f.name] for f in fields(Number)), strict=True)
-        ]
-        if not all(
-            math.isfinite(getattr(n, figure)) for n in numbers for figure in ("fill", "shift", "factor")
-        ) or not all(np.isfinite(code.table).all() for code in codes):
-            raise ValueError("figures of numeric columns are not finite")
-        hashed = document.get("hashing")
-        hashing = Hashing(int(hashed["n_inputs"]), int(hashed["seed"])) if hashed else None
-        is_sparse = bool(document.get("is_sparse", False))
-        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing, is_sparse)
 
     def describe(self) -> pd.DataFrame:
         """A row for each column, in the order of the network's inputs.

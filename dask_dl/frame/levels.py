@@ -134,15 +134,6 @@ class Code:
             return [f"{self.name}:{bit}" for bit in range(self.width)]
         return [f"{self.name}.Eigen" if self.scheme == "eigen" else self.name]
 
-    @classmethod
-    def from_json(cls, c: Mapping[str, Any]) -> Code:
-        """Of `asdict`, after JSON."""
-        if c["scheme"] not in AS_NUMBERS or not isinstance(c["is_standardized"], bool):
-            raise ValueError(f"levels of {c['name']!r} become numbers in an unknown way")
-        figures = (tuple(map(float, c[name])) for name in ("means", "deviations", "vector"))
-        means, deviations, vector = figures
-        return cls(str(c["name"]), tuple(c["levels"]), c["scheme"], means, deviations, c["is_standardized"], vector)
-
     @cached_property
     def table(self) -> NDArray[np.float32]:
         """(levels + 1, width): inputs of every level, and of a missing one."""
