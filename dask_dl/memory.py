@@ -18,6 +18,8 @@ COMPILER = 100 * 2**20
 #: Bytes at work per byte of a partition in memory: the file's pages and columns, of which PyArrow's allocator keeps what it
 #: once had, the frame built from them, and one part of it encoded. Measured where it is most: numbers that do not compress.
 READING = 6.5
+#: Bytes of a partition that every process is trusted with, however small it is.
+MIN_PARTITION = 2**24
 #: Temporary arrays of a chunk of numeric columns, 8 MiB each (`frame.columns.NUMBERS_PER_CHUNK`), while it is summed up.
 CHUNKS = 6 * 2**23
 #: What is known of a column, and of a level: names, figures, counts, and the tables by which they are found.
@@ -91,6 +93,19 @@ class Memory:
                 else {"reading or scoring": max(self.reading, self.scoring)}
             ),
         }
+
+
+def max_partition(available: int, n_threads: int) -> int:
+    """Bytes of the largest partition, as a frame, that each thread of a process can read at the same time.
+
+    Parameters
+    ----------
+    available : int
+        Bytes that the process may use.
+    n_threads : int
+        Threads that read.
+    """
+    return max(MIN_PARTITION, int((available - IMPORTS) / (READING * n_threads)))
 
 
 def rows_of_slice(bytes_per_row: int, batch: int) -> int:

@@ -27,7 +27,7 @@ ROOMS = {
     "parameters": ("errors", "a wrong parameter is an error"),
     "state": ("errors", "values that rooms pass to each other, so that they need not know each other"),
     # The user's table becomes blocks of numbers
-    "frame": ("distribution errors parameters state", "knows tables, and nothing of networks"),
+    "frame": ("distribution errors memory parameters state", "knows tables, and nothing of networks"),
     # Three storeys; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
