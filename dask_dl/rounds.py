@@ -146,10 +146,10 @@ class Rounds:
     def _fetched(self) -> Snapshot | None:
         """The network that is trained; None where it is lost, or not known to be sound."""
         course = self.course
-        if course.stopped_by == NO_WORKERS or (self._is_torn and self.trainer.is_local):
+        if self._is_torn and self.trainer.is_local:
             return None
-        try:
-            if self.trainer.n_seen != course.n_seen:  # a round that broke off between two rows
+        try:  # a cluster without workers may have been handed the network by the last one
+            if course.stopped_by != NO_WORKERS and self.trainer.n_seen != course.n_seen:  # a round broke off between two rows
                 self._settle()
             return Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
         except (ReplicasLostError, NoWorkersError):
