@@ -561,6 +561,13 @@ def _decided(problem: _Problem, here: Place) -> Decision:
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
     n_bytes = (portion.n_rows + portion.n_validation) * row
     n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
+    n_columns = 0 if source.lazy is None else len(found.columns)  # a local table has no file that describes them
+
+    def read(storage: memory.Storage) -> dict[str, int]:
+        """What is read at a time; the thread that reads ahead has memory of its own, which others do not share."""
+        n_readers = portion.n_readers + (storage.mode == "stream")
+        return {"read_bytes": n_readers * largest, "read_columns": n_readers * n_columns}
+
     need = partial(
         memory.estimate,
         n_rows=portion.n_rows,
@@ -568,6 +575,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         if problem.balance
         else 1.0,
         n_columns=len(found.columns),
+        planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,
         n_validation=portion.n_validation,
         n_samples=round(portion.share * sum(drawn)),
@@ -591,8 +599,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
-            # The thread that reads ahead has memory of its own, which the allocator does not share with the others.
-            largest_partition=(portion.n_readers + (storage.mode == "stream")) * largest,
+            **read(storage),
         ),
         here.budget(source),
         n_bytes=n_bytes,

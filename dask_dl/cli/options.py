@@ -14,7 +14,6 @@ NO_OPTION = {
     "quiet_mode",
     "client",
     "on_interrupt",
-    "on_interrupt",
     "custom_metric_func",
     "pretrained_autoencoder",
     "initial_weights",
