@@ -149,7 +149,9 @@ class Rounds:
         if self._is_torn and self.trainer.is_local:
             return None
         try:  # a cluster without workers may have been handed the network by the last one
-            if course.stopped_by != NO_WORKERS and self.trainer.n_seen != course.n_seen:  # a round broke off between two rows
+            if (
+                course.stopped_by != NO_WORKERS and self.trainer.n_seen != course.n_seen
+            ):  # a round broke off between two rows
                 self._settle()
             return Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
         except (ReplicasLostError, NoWorkersError):

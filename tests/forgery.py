@@ -174,11 +174,15 @@ def _forge_arrays(entries, rng):
         del specs[name], entries[key], entries[f"{name}/zarr.json"]
         array = None
     elif way < 0.65:
-        name = rng.choice([f"{name}0", "extra", "best/network/weights/0", "state/2/weights/0", "initial_weights/0", "network/means/0"])
+        name = rng.choice(
+            [f"{name}0", "extra", "best/network/weights/0", "state/2/weights/0", "initial_weights/0", "network/means/0"]
+        )
     elif way < 0.75:
         array = array.astype(rng.choice(["float64", "float16", "int32", "bool", "uint8"]))
     elif way < 0.9:
-        array = rng.choice([array.T, array[:-1], array[None], np.concatenate([array, array]), array.reshape(-1), array[:0]])
+        array = rng.choice(
+            [array.T, array[:-1], array[None], np.concatenate([array, array]), array.reshape(-1), array[:0]]
+        )
     else:
         shape = rng.choice([(0,), (0, 2**40), (0, 2**31, 2**31), (2**62, 0)])
         for k in range(rng.choice([1, 50, 3000])):
@@ -221,7 +225,23 @@ def _store(entries, specs, name, array, shape):
 def _forge_zip(entries, rng):
     name = rng.choice(sorted(entries))
     way = rng.choice(
-        ["flip", "flip", "flip", "twice", "more", "bomb", "packed", "field", "field", "extra", "comment", "gap", "none", "many", "order"]
+        [
+            "flip",
+            "flip",
+            "flip",
+            "twice",
+            "more",
+            "bomb",
+            "packed",
+            "field",
+            "field",
+            "extra",
+            "comment",
+            "gap",
+            "none",
+            "many",
+            "order",
+        ]
     )
     if way == "twice":
         return build([*entries.items(), (name, entries[name])])
@@ -234,7 +254,9 @@ def _forge_zip(entries, rng):
     if way == "packed":
         return build(entries, lambda info, _: setattr(info, "compress_type", zipfile.ZIP_DEFLATED))
     if way == "extra":
-        return build(entries, lambda info, _: setattr(info, "extra", struct.pack("<HH8s", rng.choice([1, 99]), 8, bytes(8))))
+        return build(
+            entries, lambda info, _: setattr(info, "extra", struct.pack("<HH8s", rng.choice([1, 99]), 8, bytes(8)))
+        )
     if way == "comment":
         return build(entries, lambda info, _: setattr(info, "comment", b"x" * rng.choice([1, 60_000])))
     if way == "none":
@@ -268,7 +290,11 @@ def _bomb(entries, name, rng):
         else:
             chain = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 20}]
             head = lzma._encode_filter_properties(chain[0])
-            packed = struct.pack("<BBH", 9, 4, len(head)) + head + lzma.compress(bytes(total), lzma.FORMAT_RAW, filters=chain)
+            packed = (
+                struct.pack("<BBH", 9, 4, len(head))
+                + head
+                + lzma.compress(bytes(total), lzma.FORMAT_RAW, filters=chain)
+            )
         BOMBS[method, total] = packed
     size = len(entries[name])
     raw = bytearray(build(entries | {name: BOMBS[method, total]}))

@@ -40,7 +40,15 @@ MAX_EXTRA, TIMES_FILE = 200 * 2**20, 8
 #: Seconds after which a child that says nothing has hung.
 SILENCE = 120.0
 #: What loading never does, as Python tells its audit hooks.
-FORBIDDEN = {"exec", "os.system", "os.exec", "os.posix_spawn", "pickle.find_class", "socket.connect", "subprocess.Popen"}
+FORBIDDEN = {
+    "exec",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "pickle.find_class",
+    "socket.connect",
+    "subprocess.Popen",
+}
 
 
 class Finding(Exception):
@@ -60,7 +68,11 @@ def make_table(n=200):
 MODELS = {
     "classes": (DeepLearningClassifier, "y", {"activation": "maxout_with_dropout"}),
     "balanced": (DeepLearningClassifier, "y", {"balance_classes": True, "categorical_encoding": "eigen"}),
-    "numbers": (DeepLearningRegressor, "z", {"initial_biases": [None, [0.5] * 4, [0.25]], "categorical_encoding": "binary"}),
+    "numbers": (
+        DeepLearningRegressor,
+        "z",
+        {"initial_biases": [None, [0.5] * 4, [0.25]], "categorical_encoding": "binary"},
+    ),
     "rates": (DeepLearningRegressor, "z", {"distribution": "poisson", "categorical_encoding": "label_encoder"}),
     "hashed": (DeepLearningRegressor, "z", {"max_categorical_features": 3, "sparse": True}),
 }
@@ -111,13 +123,23 @@ def check_model(model):
     answer = model.predict(table)
     if isinstance(model, DeepLearningClassifier):
         p = model.predict_proba(table)
-        if not (np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all() and np.allclose(p.sum(axis=1), 1, atol=1e-4)):
+        if not (
+            np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all() and np.allclose(p.sum(axis=1), 1, atol=1e-4)
+        ):
             raise Finding(f"probabilities {p[:2].tolist()}")
         if not set(answer.tolist()) <= set(model.classes_.tolist()):
             raise Finding(f"labels {answer[:4].tolist()} of {model.classes_.tolist()}")
     elif not np.isfinite(answer).all():
         raise Finding(f"numbers {answer[:4].tolist()}")
-    repr(model), repr(model.encoder_), clone(model), model.history_, model.coefs_, model.best_score_, model._fitted.html()
+    (
+        repr(model),
+        repr(model.encoder_),
+        clone(model),
+        model.history_,
+        model.coefs_,
+        model.best_score_,
+        model._fitted.html(),
+    )
     return table, answer
 
 
@@ -211,7 +233,9 @@ def try_matrix(name, subjects, folder, rng):
     if model is None:
         model = SPARSE["model"] = estimator(DeepLearningRegressor, {"sparse": True}, epochs=1).fit(X, y)
     forge_matrix(X, rng)
-    answer = (model if rng.random() < 0.7 else estimator(DeepLearningRegressor, {"sparse": True}, epochs=0.2).fit(X, y)).predict(X)
+    answer = (
+        model if rng.random() < 0.7 else estimator(DeepLearningRegressor, {"sparse": True}, epochs=0.2).fit(X, y)
+    ).predict(X)
     if answer.shape != (len(y),) or not np.isfinite(answer).all():
         raise Finding(f"numbers {answer[:4].tolist()}")
 
