@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import DaskDLError, SchemaError
-from dask_dl.frame.partition import beside, selected
+from dask_dl.frame.partition import beside, selected, selected_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,9 +43,9 @@ def by_name(frame: Any, names: Sequence[str], label: str) -> Any:
     frame = _unprojected(frame)
     labels = {str(column): column for column in frame.columns}
     sizes = {str(column): _size(dtype) for column, dtype in frame.dtypes.items()}
-    if 2 * sum(sizes[name] for name in names) < sum(sizes.values()):
-        # Dask reads these columns only, where it can; where a partition lacks one, it fails in words of its own. That is
-        # worth it where at least half of what is read would be of no use.
+    if 2 * sum(sizes[name] for name in names) < sum(sizes.values()) and _reads_less(frame):
+        # Where a partition lacks one of these columns Dask fails in words of its own. That is worth it where at least half
+        # of what is read would be of no use.
         frame = frame[[labels[name] for name in names]]
     return frame.map_partitions(
         selected,
@@ -56,9 +56,30 @@ def by_name(frame: Any, names: Sequence[str], label: str) -> Any:
     )
 
 
+def column_by_name(series: Any, label: str) -> Any:
+    """A Dask Series that is a column of a frame, found by name in every partition where Dask would not read less for it."""
+    import dask.dataframe as dd
+
+    expression = series.expr
+    if type(expression).__name__ != "Projection" or expression.frame.ndim != 2 or _reads_less(series):
+        return series
+    return _unprojected(dd.DataFrame(expression.frame)).map_partitions(
+        selected_column,
+        str(series.name),
+        label,
+        meta=series._meta.rename(str(series.name)),  # noqa: SLF001  # as above
+        enforce_metadata=False,
+    )
+
+
 def _size(dtype: Any) -> int:
     """Bytes of a value, roughly: texts and other objects vary."""
     return dtype.itemsize if dtype.kind in "biufcmM" else 40
+
+
+def _reads_less(collection: Any) -> bool:
+    """Whether what Dask reads from can leave columns out; others are made whole, and only then cut."""
+    return any(getattr(type(part), "_absorb_projections", False) for part in collection.expr.walk())
 
 
 def _unprojected(frame: Any) -> Any:
@@ -101,6 +122,7 @@ def matched(frame: Any, values: Any, role: str, label: str) -> Any:
             f"the {role} of a Dask DataFrame must be a Dask Series or the name of a column; found {type(values).__name__}. "
             f"Put it into the frame and pass its name."
         )
+    values = column_by_name(values, label)
     if values.npartitions == frame.npartitions and not (values.known_divisions and values.divisions != frame.divisions):
         return values
     if values.known_divisions and frame.known_divisions:

@@ -70,6 +70,13 @@ def selected(
     return frame if list(frame.columns) == list(names) else frame.set_axis(list(names), axis=1)
 
 
+def selected_column(
+    part: Any, name: str, label: str, partition_info: Mapping[str, Any] | None = None
+) -> pd.Series[Any]:
+    """One column of a partition, as `selected` finds it."""
+    return selected(part, [name], label, partition_info)[name]
+
+
 def beside(
     part: pd.DataFrame,
     *columns: Any,

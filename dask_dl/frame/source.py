@@ -18,7 +18,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame import arrays, matrix
-from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
+from dask_dl.frame.dask_frames import by_name, column_by_name, is_dask_frame, joined, reader
 from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.partition import listed
 
@@ -211,7 +211,10 @@ def apart(X: Any, given: Mapping[str, Any], label: str) -> tuple[Any, dict[str, 
     place = {name: k for k, name in enumerate(labels.values())}
     if hasattr(X, "columns"):
         keys = list(labels)
-        return X, {**given, **{role: X[keys[place[name]]] for role, name in columns.items()}}
+        values = {role: X[keys[place[name]]] for role, name in columns.items()}
+        if is_dask_frame(X):
+            values = {role: column_by_name(column, label) for role, column in values.items()}
+        return X, {**given, **values}
     table = X if hasattr(X, "ndim") else np.asarray(X, dtype=object)
     values = {role: table[:, place[name]] for role, name in columns.items()}
     rest = [k for name, k in place.items() if name not in columns.values()]
