@@ -64,7 +64,7 @@ def fit_model(
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
     resume: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
-) -> tuple[Model, Exception | None]:
+) -> tuple[Model, BaseException | None]:
     """Train a network on a table.
 
     Parameters
@@ -90,7 +90,7 @@ def fit_model(
     -------
     model : Model
         The last good one.
-    failure : Exception or None
+    failure : BaseException or None
         Why training could not go on: it diverged, no worker was left, or a callback raised.
     """
     began = time.monotonic()

@@ -79,6 +79,7 @@ class Rounds:
     _talked: float = field(default=0.0, init=False)  #: ... and others
     _copied_at: float = field(default=-math.inf, init=False)
     _copy_took: float = field(default=0.0, init=False)
+    _began: float | None = field(default=None, init=False)  #: when the round that is under way began
     _n: int = field(default=0, init=False)  #: rows of the last round
     _saved_at: float = field(default_factory=time.monotonic, init=False)
     _not_saved: set[object] = field(default_factory=set, init=False)  #: causes that the user was warned of
@@ -103,6 +104,8 @@ class Rounds:
                     self._first(interrupt)
                     self._recovering(self._settle)
             self._uninterrupted(lambda: self._finish(saves=not is_done))
+            if self._halt is not None and self.course.failure is None:  # it may have come in the last moments
+                self.course.stopped_by = self._halt
 
     def _uninterrupted(self, work: Callable[[], None]) -> None:
         """Do it again, when a first interrupt came in between."""
@@ -121,10 +124,18 @@ class Rounds:
             self.course.stopped_by = INTERRUPTED
 
     def _settle(self) -> None:
-        """After an end outside of training, or one that broke off a round: what is saved now must be an average, and sound."""
-        self.trainer.average()
-        self.course.n_rounds += self.trainer.n_seen > self.course.n_seen
-        self.course.n_seen = self.trainer.n_seen
+        """Bring replicas to their average, which is what may be scored and saved, and count the round that it ends."""
+        course, trainer = self.course, self.trainer
+        trainer.average()
+        if self._began is None:  # an interrupt came after the round
+            return
+        now, began, self._began = time.monotonic(), self._began, None
+        n = self._n = trainer.n_seen - course.n_seen
+        busy = min(trainer.busy_seconds, now - began)
+        self.plan.took(n, now - began, busy)
+        self._worked, self._talked = self._worked + busy, self._talked + now - began - busy
+        course.n_seen, course.n_rounds = course.n_seen + n, course.n_rounds + 1
+        course.training_seconds += now - began
 
     def _finish(self, *, saves: bool) -> None:
         """Fetch the network, if it can be fetched; save it; score it; take the best one instead, if that is better.
@@ -149,9 +160,7 @@ class Rounds:
         if self._is_torn and self.trainer.is_local:
             return None
         try:  # a cluster without workers may have been handed the network by the last one
-            if (
-                course.stopped_by != NO_WORKERS and self.trainer.n_seen != course.n_seen
-            ):  # a round broke off between two rows
+            if course.stopped_by != NO_WORKERS and self._began is not None:  # a round that broke off between two rows
                 self._settle()
             return Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
         except (ReplicasLostError, NoWorkersError):
@@ -192,8 +201,8 @@ class Rounds:
         trainer.on_wait = in_time
         try:
             if is_copy:
-                trainer.restore(last.flat, last.states, last.n_seen, self.course.n_halvings)
-            self._measure(self._n)
+                self._return_to(last)
+            self._measure()
         except (Exception, KeyboardInterrupt, Halt) as error:  # noqa: BLE001  # a lost worker, a damaged file, a second Ctrl-C
             self.progress.say(f"the last network could not be scored: {error!r}")
 
@@ -214,10 +223,9 @@ class Rounds:
     def _round(self) -> None:
         course, trainer = self.course, self.trainer
         self._copy()
-        n, began = self.plan.rows(course.n_seen), time.monotonic()
-        self._is_torn = True
+        self._began, self._is_torn = time.monotonic(), True
         try:
-            trainer.train(n, self._on_rows)
+            trainer.train(self.plan.rows(course.n_seen), self._on_rows)
         except Aborted:
             raise
         except KeyboardInterrupt:
@@ -228,26 +236,19 @@ class Rounds:
             self._is_torn = False
             raise
         self._is_torn = False
-        trainer.average()
-        now = time.monotonic()
-        n = self._n = trainer.n_seen - course.n_seen
-        busy = min(trainer.busy_seconds, now - began)
-        self.plan.took(n, now - began, busy)
-        self._worked, self._talked = self._worked + busy, self._talked + now - began - busy
-        course.n_seen, course.n_rounds = course.n_seen + n, course.n_rounds + 1
-        course.training_seconds += now - began
-        reason = self._pending
+        self._settle()
+        now, reason = time.monotonic(), self._pending
         if reason is None and course.n_seen >= self.plan.n_total:
             reason = EPOCHS
         if reason not in {INTERRUPTED, TERMINATED} and (reason or self.plan.pace.is_due(now)):
-            reason = self._event(n, now) or reason
+            reason = self._event(now) or reason
         course.stopped_by = self._halt or reason
         if self.save is not None and not course.stopped_by and time.monotonic() - self._saved_at > self.save_interval:
             self._save(Snapshot(*trainer.weights(), course.n_seen, course.n_rounds))
 
-    def _measure(self, n: int) -> None:
-        """Score after a round of n rows."""
-        self.score(self.course, n, self._talked / max(self._worked + self._talked, 1e-9))
+    def _measure(self) -> None:
+        """Score the network of the last round."""
+        self.score(self.course, self._n, self._talked / max(self._worked + self._talked, 1e-9))
         self._worked = self._talked = 0.0
 
     def _note_best(self, network: Snapshot) -> None:
@@ -257,10 +258,10 @@ class Rounds:
         if self.keeps_best and history.best is record and record["samples"] == network.n_seen:
             course.best, course.best_confusion = network, dict(course.confusion)
 
-    def _event(self, n: int, began: float) -> str | None:
+    def _event(self, began: float) -> str | None:
         """Score; returns why to stop, if there is a reason."""
         course, pace = self.course, self.plan.pace
-        self._measure(n)
+        self._measure()
         pace.started, pace.took = began, time.monotonic() - began
         history = course.history
         if self.keeps_best and history.best is history.records[-1]:
@@ -273,7 +274,9 @@ class Rounds:
             wishes = [callback(record) for callback in self.callbacks]  # all of them are called
             if True in wishes:
                 reason = reason or "callback"
-        except Exception as error:  # noqa: BLE001  # raised by `fit`, when what was learned is safe
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # SystemExit too is raised by `fit`, when what was learned is safe
             course.failure, reason = error, "callback"
         return reason
 
@@ -332,12 +335,17 @@ class Rounds:
         course.n_seen, course.n_rounds = good.n_seen, good.n_rounds
         course.history.cut(good.n_seen)
 
+    def _return_to(self, good: Snapshot) -> None:
+        """Go on from a copy."""
+        self._rewind(good)
+        self.trainer.restore(good.flat, good.states, good.n_seen, self.course.n_halvings)
+        self._began, self._is_torn = None, False
+
     def _roll_back(self, error: DivergedError) -> None:
         """Go back to sound weights and take half the step; too often is an error, with those weights in place."""
         course, good = self.course, self._newest_copy()
         course.n_halvings += 1
-        self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen, course.n_halvings)
+        self._return_to(good)
         course.stopped_by = self._pending or self._halt
         if course.n_halvings > MOST_HALVINGS:
             course.stopped_by = DIVERGED
@@ -350,8 +358,7 @@ class Rounds:
         """Go on, on other workers, from the newest copy that this process has."""
         course, good = self.course, self._newest_copy()
         lost = course.n_seen - good.n_seen
-        self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen, course.n_halvings)
+        self._return_to(good)
         course.stopped_by = self._pending or self._halt
         self._warn("lost", f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.")
 
