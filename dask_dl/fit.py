@@ -561,12 +561,12 @@ def _decided(problem: _Problem, here: Place) -> Decision:
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
     n_bytes = (portion.n_rows + portion.n_validation) * row
     n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
-    n_columns = 0 if source.lazy is None else len(found.columns)  # a local table has no file that describes them
+    # Of an array, or of a table that is here, no file describes the columns.
+    n_columns = len(found.columns) if source.lazy is not None and source.is_named else 0
 
-    def read(storage: memory.Storage) -> dict[str, int]:
-        """What is read at a time; the thread that reads ahead has memory of its own, which others do not share."""
-        n_readers = portion.n_readers + (storage.mode == "stream")
-        return {"read_bytes": n_readers * largest, "read_columns": n_readers * n_columns}
+    def n_readers(storage: memory.Storage) -> int:
+        """Partitions read at a time; the thread that reads ahead has memory of its own, which others do not share."""
+        return portion.n_readers + (storage.mode == "stream")
 
     need = partial(
         memory.estimate,
@@ -599,7 +599,8 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
-            **read(storage),
+            read_bytes=n_readers(storage) * largest,
+            read_columns=n_readers(storage) * n_columns,
         ),
         here.budget(source),
         n_bytes=n_bytes,

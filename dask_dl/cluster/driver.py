@@ -17,6 +17,7 @@ from dask_dl.cluster.placement import pieces_of, portions
 from dask_dl.cluster.residence import GoneError
 from dask_dl.cluster.tables import Table, scan_on
 from dask_dl.cluster.work import Call
+from dask_dl.cluster.worker_memory import check_partitions
 from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
@@ -154,6 +155,7 @@ class Cluster:
 
     def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
+        check_partitions(self.crew.members.alive, source)
         found = scan_on(self.work, source, inquiry, progress)
         self.work.sweep()
         return found

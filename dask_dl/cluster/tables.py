@@ -8,14 +8,17 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import residence
 from dask_dl.cluster.placement import placed
 from dask_dl.cluster.reading import Partitions, encoded, scanned
 from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
+from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading
 from dask_dl.errors import SchemaError, StorageError
 from dask_dl.frame.blocks import encode_partition
 from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
+from dask_dl.frame.partition_size import largest_known
 from dask_dl.frame.scan import checked, scan
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
     """Scan a table where its partitions lie; a local one here."""
     if source.lazy is None:
         return scan(source, inquiry, progress)
+    restarts, members = Restarts(work.client), dict(work.members.alive)
     whole: Scan | None = None
     for _ in work.attempts():
         leaves, root = scanned(work, Partitions(source.lazy), source.schema, inquiry)
@@ -57,6 +61,9 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
 
         def explain(error: Exception, leaves: Sequence[Any] = leaves) -> Exception:
             broken = [k for k, leaf in enumerate(leaves) if leaf.status == "error"]
+            if isinstance(error, KilledWorker):
+                known, n = largest_known(source.lazy or ()), len(restarts.workers())
+                return died_reading(members, source, broken, n_bytes=known.n_bytes if known else 0, n_restarts=n)
             return _explained(error, f"{f'partition {broken[0]}' if broken else 'a partition'} of {source.label}", "")
 
         with contextlib.suppress(GoneError):
@@ -165,16 +172,24 @@ class Table:
         self, strengths: Callable[[], Mapping[str, float]], progress: Callable[[int, int], None] | None = None
     ) -> None:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
+        restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
+        lost: set[tuple[str, int]] = set()
         for _ in self._work.attempts():
             missing = self.missing
             if not missing:
                 return
+            if len(ended := restarts.workers()) >= MAX_RESTARTS:
+                numbers = [k for worker, k in lost if worker in ended]
+                n_bytes = self._found.largest_partition
+                raise died_reading(members, self._source, numbers, n_bytes=n_bytes, n_restarts=len(ended))
             todo = {worker: sorted(blocks & missing) for worker, blocks in self.wanted(strengths()).items()}
             with contextlib.suppress(GoneError):
-                self._read(todo, progress)
+                lost = self._read(todo, progress)
 
-    def _read(self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None) -> None:
-        """Have workers read blocks, wave after wave, until somebody is lost. Raises GoneError."""
+    def _read(
+        self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None
+    ) -> set[tuple[str, int]]:
+        """Have workers read blocks, wave after wave, until somebody is lost: returns what. Raises GoneError."""
         waves = list(self._waves(todo))
         n_done, n_all = 0, sum(len(self._by_partition(wave)) for wave in waves)
         making = self._making()
@@ -191,8 +206,9 @@ class Table:
                 self.settle(answer)
             self._work.release(futures.values())
             if lost:
-                return
+                return lost
             n_done += len(futures)
+        return set()
 
     def _waves(self, todo: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[int]]]:
         """Cut what is to be read, so that only some partitions wait on a worker: the graph of each may be large.
