@@ -389,8 +389,8 @@ def _check_whole(block: Block, n_bytes: float, max_partition: int) -> None:
         why = "packed" if block.file.is_packed else f"in {block.encoding}"
         raise SchemaError(
             f"{block.file} takes about {size(n_bytes)} in memory and cannot be read in parts, as it is {why}; there is room "
-            f"for {size(max_partition)} at a time. {'Unpack it' if block.file.is_packed else 'Convert it to UTF-8'}, split it into "
-            f"several files, convert it to Parquet, or allow more memory (fewer threads, a higher memory limit)."
+            f"for {size(max_partition)} at a time. {'Unpack it' if block.file.is_packed else 'Convert it to UTF-8'}, split it "
+            f"into several files, convert it to Parquet, or allow more memory (fewer threads, a higher memory limit)."
         )
 
 

@@ -80,7 +80,8 @@ def record_ends(data: bytes, sep: int, before: int = NEWLINE, state: int = OUTSI
     states = np.concatenate([[state], _IMAGES[maps, state]])
     ends = np.flatnonzero(array == NEWLINE)
     is_end = states[np.searchsorted(places, ends)] != INSIDE
-    return (ends[is_end] + 1).astype(np.intp)
+    found: NDArray[np.intp] = ends[is_end] + 1
+    return found
 
 
 def cut(

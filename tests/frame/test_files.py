@@ -128,14 +128,14 @@ def test_files_packed_in_different_ways_are_refused(here, frame):
     assert_same(content("t/*.gz"), frame)
 
 
-def test_plain_files_are_read_in_blocks_and_packed_ones_whole(here, frame, monkeypatch):
-    asked, read_csv = [], dd.read_csv
-    monkeypatch.setattr(dd, "read_csv", lambda *args, **kwargs: asked.append(kwargs) or read_csv(*args, **kwargs))
-    for name in ("t.csv", "t.csv.gz"):
-        frame.to_csv(name, index=False)
-        open_table(name)
-    assert [kwargs["blocksize"] for kwargs in asked] == ["default", None]
-    assert asked[0]["sample"] > 2**20  # dtypes are guessed from more than Dask's 256 kB
+def test_plain_files_are_read_in_blocks_and_packed_ones_whole(here, monkeypatch):
+    monkeypatch.setattr(csv, "MIN_BLOCK", 500)
+    table = pd.DataFrame({"a": np.arange(300) / 4, "b": ["Rome", "Oslo", "Bonn"] * 100})
+    for name, at_least, at_most in (("t.csv", 3, 9), ("t.csv.gz", 1, 1)):
+        table.to_csv(name, index=False)
+        found = opened(name, limit=10_000)
+        assert at_least <= found.npartitions <= at_most
+        assert_same(found.compute().reset_index(drop=True), table)
 
 
 @pytest.mark.parametrize("sep, suffix", [("\t", ".tsv"), (";", ".csv"), ("|", ".txt")])
@@ -177,7 +177,7 @@ def test_texts_beyond_the_sample_are_an_error_with_a_remedy(here, monkeypatch):
     (here / "t.csv").write_text("n,f\n" + "1,2\n" * 200 + "many,0.5\n")
     source = open_source(open_table("t.csv"), "f")
     with pytest.raises(
-        SchemaError, match=r"(?s)partition 0 of the training table.*Parquet.*\bn\b.*could not convert.*many"
+        SchemaError, match=r"t.csv: column 'n' holds 'many', which is no number .*--categorical.*Parquet"
     ):
         scan(source, Inquiry("regression"))
 
@@ -278,7 +278,7 @@ def test_chosen_columns_are_read_in_the_order_asked_for(here, frame):
     frame.to_parquet("t.parquet")
     table = opened("t.parquet", columns=["k", "a", "k"])
     assert list(table.columns) == ["k", "a"]
-    assert "columns=['a', 'k']" in table.optimize(fuse=False).expr.tree_repr().replace("['k', 'a']", "['a', 'k']")
+    assert "columns=['a']" in table[["a"]].optimize(fuse=False).expr.tree_repr()  # Dask reads one column only
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
@@ -289,8 +289,9 @@ def test_categorical_turns_numbers_into_texts(here, kind):
     assert [pd.api.types.is_string_dtype(dtype) for dtype in found.dtypes] == [True, True, True, False]
     got = found.compute()
     assert got["n"].tolist() == ["1", "2", "10"]
+    one = "1" if kind == "parquet" else "1.0"  # in CSV it is a string that stays as it is
     assert [got[name].fillna("missing").tolist() for name in ("gap", "t")] == [
-        ["1", "missing", "2.5"],
+        [one, "missing", "2.5"],
         ["a", "missing", "b"],
     ]
     assert found["n"].dtype == got["n"].dtype
@@ -393,12 +394,3 @@ def test_an_unknown_encoding_is_refused(here, frame):
     frame.to_csv("t.csv")
     with pytest.raises(SchemaError, match="there is no encoding 'klingon'"):
         opened("t.csv", encoding="klingon")
-
-
-def test_parquet_files_of_unlike_columns_are_an_error_when_read(here, frame):
-    (here / "t").mkdir()
-    frame.to_parquet("t/1.parquet")
-    frame.rename(columns={"b": "c"}).to_parquet("t/2.parquet")
-    source = open_source(open_table("t"), "a")
-    with pytest.raises(SchemaError, match=r"(?s)partition 1 of the training table cannot be read.*same columns.*'b'"):
-        scan(source, Inquiry("regression"))
