@@ -26,7 +26,7 @@ from dask_dl.frame.target import sorted_labels
 from dask_dl.state import ENTRY, NO_ENTRIES, Entries, begins, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
