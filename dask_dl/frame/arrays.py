@@ -140,15 +140,15 @@ def _unlike(X: Any, other: str, role: str, label: str) -> str:
     )
 
 
-def map_blocks(function: Callable[..., Any], X: Any, model: Any, offset: Any, empty: np.ndarray[Any, Any]) -> Any:
-    """`function(block, model, offset)` over blocks of whole rows, as a lazy Dask Array.
+def map_blocks(function: Callable[..., Any], X: Any, predictor: Any, offset: Any, empty: np.ndarray[Any, Any]) -> Any:
+    """`function(block, predictor, offset)` over blocks of whole rows, as a lazy Dask Array.
 
     Parameters
     ----------
     function : callable
         Returns as many rows as its first argument has.
     X : dask.array.Array of shape (n, p)
-    model : object
+    predictor : object
         Travels once, as a task of its own.
     offset : dask.array.Array of shape (n,) or None
         Blocks of the same rows.
@@ -160,8 +160,8 @@ def map_blocks(function: Callable[..., Any], X: Any, model: Any, offset: Any, em
 
     beside = () if offset is None else (offset, "i")
     out, axes = ("i", {}) if empty.ndim == 1 else ("ik", {"k": empty.shape[1]})
-    shared = dask.delayed(model, pure=False, traverse=False)
+    shared = dask.delayed(predictor, pure=False, traverse=False)
     return da.blockwise(
-        function, out, X, "ij", *beside, model=shared, new_axes=axes, concatenate=True, align_arrays=False,
+        function, out, X, "ij", *beside, predictor=shared, new_axes=axes, concatenate=True, align_arrays=False,
         dtype=empty.dtype, meta=empty,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Prediction over tables: lazy over Dask frames and arrays, the model once in the graph; slice by slice over local ones."""
+"""Prediction over tables: lazy over Dask frames and arrays, the predictor once in the graph; slice by slice over local ones."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dask_dl.errors import SchemaError
+from dask_dl.errors import DaskDLError, SchemaError
 from dask_dl.frame.matrix import SparsePart
-from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched, renamed
+from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched, renamed, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     import pandas as pd
+
+    from dask_dl.frame.source import Source
 
 
 def cut_to(X: Any, names: Iterable[str]) -> Any:
@@ -22,8 +24,10 @@ def cut_to(X: Any, names: Iterable[str]) -> Any:
     return renamed(X, wanted)
 
 
-def over_slices(function: Callable[..., Any], table: pd.DataFrame | SparsePart, model: Any, offset: Any) -> list[Any]:
-    """`function(slice, model, offset)` of a local table, in memory for one slice beside the results."""
+def over_slices(
+    function: Callable[..., Any], table: pd.DataFrame | SparsePart, predictor: Any, offset: Any
+) -> list[Any]:
+    """`function(slice, predictor, offset)` of a local table, in memory for one slice beside the results."""
     offsets = None if offset is None else np.asarray(offset)
     if offsets is not None and len(offsets) != len(table):
         raise SchemaError(
@@ -33,25 +37,25 @@ def over_slices(function: Callable[..., Any], table: pd.DataFrame | SparsePart, 
     for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
         part = table.take(rows) if isinstance(table, SparsePart) else table.iloc[rows]
-        answers.append(function(part, model, None if offsets is None else offsets[rows]))
+        answers.append(function(part, predictor, None if offsets is None else offsets[rows]))
     return answers
 
 
 def map_rows(
     function: Callable[..., Any],
     X: Any,
-    model: Any,
+    predictor: Any,
     offset: Any,
     meta: pd.Series[Any] | pd.DataFrame,
 ) -> Any:
-    """`function(partition, model, offset)` over the partitions of a Dask DataFrame, with its index and divisions.
+    """`function(partition, predictor, offset)` over the partitions of a Dask DataFrame, with its index and divisions.
 
     Parameters
     ----------
     function : callable
         Returns a Series or DataFrame with the index of its first argument.
     X : dask.dataframe.DataFrame
-    model : object
+    predictor : object
         Travels once, as a task of its own, and not with every partition.
     offset : dask.dataframe.Series or None
         Partitioned as `X`.
@@ -61,6 +65,30 @@ def map_rows(
     import dask
     import dask.dataframe as dd
 
-    shared = dask.delayed(model, pure=False, traverse=False)
+    shared = dask.delayed(predictor, pure=False, traverse=False)
     others = [] if offset is None else [matched(X, offset, OFFSET, "the table to predict")]
     return dd.map_partitions(function, X, shared, *others, meta=meta, align_dataframes=False, enforce_metadata=False)
+
+
+def map_partitions(function: Callable[..., Any], source: Source, shared: Any) -> list[Any]:
+    """`function(partition, k, shared)` of every partition, computed now: here or, for a lazy table, by Dask.
+
+    Parameters
+    ----------
+    function : callable
+        Returns what is small beside a partition.
+    source : Source
+    shared : object
+        Travels once, as a task of its own, and not with every partition.
+    """
+    if source.lazy is None:
+        return [function(source.read(k), k, shared) for k in range(source.n_partitions)]
+    import dask
+
+    once, work = dask.delayed(shared, pure=False, traverse=False), dask.delayed(function, pure=False)
+    try:
+        return list(dask.compute(*(work(part, k, once) for k, part in enumerate(source.lazy))))
+    except DaskDLError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise unreadable(error, source.label) from error

@@ -180,31 +180,36 @@ def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
     if inquiry.task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
-        fraction = next((lab for lab in found.classes if isinstance(lab, float) and not lab.is_integer()), None)
-        if fraction is not None:
-            raise SchemaError(
-                f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
-                f"DeepLearningRegressor, or make it a text or category."
-            )
-        texts = [label for label in found.classes if isinstance(label, str)]
-        if texts and len(texts) < len(found.classes):
-            other = next(label for label in found.classes if not isinstance(label, str))
-            raise SchemaError(
-                f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
-                f"{type(other).__name__}. Convert it to one type, in all partitions."
-            )
-        odd = next((label for label in found.classes if not isinstance(label, (str, int, float))), None)
-        if odd is not None:
-            raise SchemaError(
-                f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
-                f"booleans."
-            )
+        check_labels(found.classes, name)
         if len(found.classes) > MOST_CLASSES:
             raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MOST_CLASSES:,}. Is it a number?")
     elif not math.isfinite(found.target.m2):
         raise SchemaError(f"{name} holds values that are too large for a mean. Make them missing or scale them.")
     elif found.target.m2 == 0 and found.n_used > 1:
         raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
+
+
+def check_labels(labels: Mapping[Any, int], name: str) -> None:
+    """Whether labels can be classes: raises SchemaError when they cannot."""
+    fraction = next((lab for lab in labels if isinstance(lab, float) and not lab.is_integer()), None)
+    if fraction is not None:
+        raise SchemaError(
+            f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
+            f"DeepLearningRegressor, or make it a text or category."
+        )
+    texts = [label for label in labels if isinstance(label, str)]
+    if texts and len(texts) < len(labels):
+        other = next(label for label in labels if not isinstance(label, str))
+        raise SchemaError(
+            f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
+            f"{type(other).__name__}. Convert it to one type, in all partitions."
+        )
+    odd = next((label for label in labels if not isinstance(label, (str, int, float))), None)
+    if odd is not None:
+        raise SchemaError(
+            f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
+            f"booleans."
+        )
 
 
 def role_numbers(part: pd.DataFrame | SparsePart, source: Schema, role: str, k: int) -> NDArray[np.float64] | None:
@@ -232,7 +237,7 @@ def role_numbers(part: pd.DataFrame | SparsePart, source: Schema, role: str, k: 
 def target_numbers(part: pd.DataFrame | SparsePart, source: Schema, k: int) -> NDArray[np.float64]:
     """A numeric target, NaN where missing."""
     column = part[source.roles[TARGET]]
-    where = _target_where(source)
+    where = target_where(source)
     if kind_of(column, where) == CATEGORY and column.notna().any():  # Dask makes texts of what an empty partition holds
         raise SchemaError(f"{where} holds {column.dtype}, not numbers: use DeepLearningClassifier, or convert it.")
     values = as_numbers(column)
@@ -241,7 +246,15 @@ def target_numbers(part: pd.DataFrame | SparsePart, source: Schema, k: int) -> N
     return values
 
 
-def _target_where(source: Schema) -> str:
+def target_labels(part: pd.DataFrame | SparsePart, source: Schema) -> pd.Series[Any]:
+    """Labels of a partition, of a type that can be a class."""
+    labels = part[source.roles[TARGET]]
+    kind_of(labels, target_where(source))
+    return labels
+
+
+def target_where(source: Schema) -> str:
+    """Name of the target, for errors."""
     name = source.roles[TARGET]
     return f"the target of {source.label}" if name.startswith("__") else f"target {name!r} of {source.label}"
 
@@ -253,8 +266,7 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
     used = np.ones(len(part), bool) if weights is None else weights > 0
     labels, targets, all_targets = None, None, Moments()
     if TARGET in source.roles and inquiry.task == "classification":
-        labels = part[source.roles[TARGET]]
-        kind_of(labels, _target_where(source))
+        labels = target_labels(part, source)
         used &= labels.notna().to_numpy()
     elif TARGET in source.roles:
         targets = target_numbers(part, source, k)

@@ -92,8 +92,7 @@ class Response(NamedTuple):
         classes: dict[Any, int] = {}
         target, is_binary, least = Moments(), self.targets is not None, None
         if self.labels is not None:
-            counts = self.labels.iloc[rows].value_counts(sort=False)
-            classes = {label_of(value): int(count) for value, count in counts.items() if count}
+            classes = count_labels(self.labels.iloc[rows])
         elif self.targets is not None:
             values = self.targets[rows]
             (target,) = Moments.of(values[None], weights)
@@ -139,6 +138,11 @@ class Response(NamedTuple):
                 text, label = divmod(pair, len(labels))
                 found.setdefault(texts[text], {})[label_of(labels[label])] = weight
         return found
+
+
+def count_labels(labels: pd.Series[Any]) -> dict[Any, int]:
+    """Rows of every label that occurs."""
+    return {label_of(value): int(n) for value, n in labels.value_counts(sort=False).items() if n}
 
 
 def label_of(value: Any) -> Any:

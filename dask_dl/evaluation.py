@@ -1,0 +1,138 @@
+"""Truth, prediction and weight of the rows of a table, read by the rules of training: what a score is computed from."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dask_dl.answers import check_n_features, check_offset, no_offset
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.frame.figures import added
+from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.prediction import map_partitions
+from dask_dl.frame.scan import check_labels, role_numbers, target_labels, target_numbers, target_where
+from dask_dl.frame.source import OFFSET, WEIGHT, labels_of, open_source
+from dask_dl.frame.tally import count_labels
+from dask_dl.predictor import best_class
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.source import Schema, Source
+    from dask_dl.model import Model
+    from dask_dl.predictor import Predictor
+
+LABEL = "the table to score"
+
+
+class ScoredRows(NamedTuple):
+    """Rows with a known truth and a positive weight, under the names of scikit-learn's metrics."""
+
+    y_true: NDArray[Any]  #: index of the class, -1 for a label that the model has never seen; or a number
+    y_pred: NDArray[Any]  #: the same of the prediction
+    sample_weight: NDArray[np.float64] | None
+
+
+def scored_rows(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> ScoredRows:
+    """Rows of a table that count in a score, from one pass over its partitions.
+
+    Parameters
+    ----------
+    model : Model
+    X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
+    y, weight, offset : str, int, aligned collection or None
+        As in `fit`; a column that plays a part beside a predictor's is both.
+    called : str
+        Name of the estimator, for errors.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        What `fit` would say of such values, and when no row has a known truth.
+    """
+    if y is None:
+        raise ParameterError(f"{called}.score requires y, but it is None: give the name of a column, or its values.")
+    source, names = _opened(model, X, y, weight, offset, called)
+    read = functools.partial(_of_partition, schema=source.schema, names=names)
+    rows, labels = zip(*map_partitions(read, source, model.predictor), strict=True)
+    y_true, y_pred = (np.concatenate(parts) for parts in zip(*(r[:2] for r in rows), strict=True))
+    where = target_where(source.schema)
+    if model.target.classes:
+        _check_labels(functools.reduce(added, labels), model.target.classes, where)
+    if not len(y_true):
+        needs = " and a weight above zero" if WEIGHT in source.roles else ""
+        raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
+    weights = np.concatenate([r.sample_weight for r in rows]) if WEIGHT in source.roles else None
+    return ScoredRows(y_true, y_pred, weights)
+
+
+def _opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> tuple[Source, Sequence[str] | None]:
+    """The table with its roles; the names that its predictors had in training, None where they have them."""
+    labels = labels_of(X, LABEL)
+    is_named = model.is_named and hasattr(X, "columns")
+    if is_named:
+        model.missing_columns(list(labels.values()), LABEL)
+    check_offset(model, offset)
+    if model.offset_name is not None and offset is None:
+        offset = model.offset_name
+        if not offset or offset not in labels.values():
+            raise no_offset(offset, [])
+    source = open_source(X, y, weight, offset, label=LABEL, keep=model.encoder.columns if is_named else None)
+    if is_named and source.roles.get(OFFSET) in model.feature_names:
+        raise no_offset(source.roles[OFFSET], model.feature_names)
+    if not is_named:
+        check_n_features(model, len(source.predictors), called)
+    return source, None if is_named else model.feature_names
+
+
+def _of_partition(
+    part: Any, k: int, predictor: Predictor, *, schema: Schema, names: Sequence[str] | None
+) -> tuple[ScoredRows, Mapping[Any, int]]:
+    """The rows of partition k that count, and how many of them have each label."""
+    weights, offset = role_numbers(part, schema, WEIGHT, k), role_numbers(part, schema, OFFSET, k)
+    target = predictor.target
+    outputs = predictor.outputs(part if names is None else _renamed(part, schema.predictors, names), offset, LABEL)
+    counts = np.ones(len(part), bool) if weights is None else weights > 0
+    found: dict[Any, int] = {}
+    truth: NDArray[Any]
+    answer: NDArray[Any]
+    if target.classes:
+        labels = target_labels(part, schema)
+        counts &= labels.notna().to_numpy()
+        found = count_labels(labels[counts])
+        truth, answer = np.nan_to_num(target.encode(labels, None), nan=-1).astype(np.intp), best_class(outputs)
+    else:
+        truth, answer = target_numbers(part, schema, k), target.decode(outputs[:, 0])
+        counts &= ~np.isnan(truth)
+    return ScoredRows(truth[counts], answer[counts], None if weights is None else weights[counts]), found
+
+
+def _renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
+    """Predictors by their order, under the names of training."""
+    if isinstance(part, SparsePart):
+        return SparsePart(part.matrix, tuple(names), part.frame)
+    return part[list(predictors)].set_axis(list(names), axis=1)
+
+
+def _check_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) -> None:
+    """Labels must be of the type of the classes (SchemaError); those that the model has never seen are warned of."""
+    check_labels(found, where)
+    known = set(classes)
+    strangers = {label: n for label, n in found.items() if label not in known}
+    if not strangers:
+        return
+    shown = ", ".join(map(repr, list(strangers)[:5]))
+    if not any(isinstance(label, str) == isinstance(classes[0], str) for label in strangers):
+        kinds = (type(next(iter(strangers))).__name__, type(classes[0]).__name__)
+        raise SchemaError(
+            f"{where} has labels of type {kinds[0]}, for example {shown}, and the model learned labels of type {kinds[1]}, for "
+            f"example {classes[0]!r}. Convert them to the type of `classes_`."
+        )
+    n, total = sum(strangers.values()), sum(found.values())
+    text = f"{where}: {n:,} of {total:,} rows have labels that the model has never seen, {shown}; they count as wrong."
+    warnings.warn(DaskDLWarning(text), stacklevel=4)
