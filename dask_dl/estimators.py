@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from dask_dl.evaluation import ScoredRows
     from dask_dl.frame.encoder import Encoder
     from dask_dl.model import Model
 
@@ -436,10 +437,16 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     # ---- prediction -------------------------------------------------------------------------------------------------
 
     def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
-        """`answer(model, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
+        """`answer(predictor, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
         from dask_dl.answers import answers
 
         return answers(self._fitted, X, offset, answer, keep, type(self).__name__)
+
+    def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
+        """Truth, prediction and weight of the rows of a table that count in a score."""
+        from dask_dl.evaluation import scored_rows
+
+        return scored_rows(self._fitted, X, y, weight, offset, type(self).__name__)
 
     def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
         """Predictions side by side, as H2O gives them, computed in one pass.
@@ -461,7 +468,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         from dask_dl.frame.arrays import is_dask_array
         from dask_dl.frame.interchange import as_table
-        from dask_dl.model import Model
+        from dask_dl.predictor import Predictor
 
         X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
@@ -473,7 +480,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        answers = self._predict(X, offset, functools.partial(Model.table, keep=tuple(keep)), keep)
+        answers = self._predict(X, offset, functools.partial(Predictor.table, keep=tuple(keep)), keep)
         return pd.concat(answers) if isinstance(answers, list) else answers
 
 
@@ -509,9 +516,9 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         dask.dataframe.Series, dask.array.Array or ndarray
             Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
         """
-        from dask_dl.model import Model
+        from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Model.labels))
+        return _arrays(self._predict(X, offset, Predictor.labels))
 
     def predict_proba(self, X: Any) -> Any:
         """Probability of every class: float32, one column per class, in the order of `classes_`.
@@ -521,15 +528,15 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
             The frame's columns are named by the classes.
         """
-        from dask_dl.model import Model
+        from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, None, Model.probabilities))
+        return _arrays(self._predict(X, None, Predictor.probabilities))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Accuracy of `predict`; `y` and `sample_weight` may be columns of `X`. Rows without a label do not count."""
         from sklearn.metrics import accuracy_score
 
-        return float(accuracy_score(**_paired(self, X, y, sample_weight, offset)))
+        return float(accuracy_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
 
 
 class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc]
@@ -562,9 +569,9 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         dask.dataframe.Series, dask.array.Array or ndarray
             Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
         """
-        from dask_dl.model import Model
+        from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Model.numbers))
+        return _arrays(self._predict(X, offset, Predictor.numbers))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination of `predict`; `y`, `sample_weight` and `offset` may be columns of `X`.
@@ -573,7 +580,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         """
         from sklearn.metrics import r2_score
 
-        return float(r2_score(**_paired(self, X, y, sample_weight, offset)))
+        return float(r2_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
 
 
 def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
@@ -622,28 +629,6 @@ async def _awaitable(work: Callable[..., Any]) -> Any:
 def _arrays(answers: Any) -> Any:
     """Answers for slices of a local table as one NumPy array; a lazy answer as it is."""
     return np.concatenate([np.asarray(a) for a in answers]) if isinstance(answers, list) else answers
-
-
-def _paired(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> dict[str, Any]:
-    """Truth, prediction and weights of the rows that have a truth, as scikit-learn's metrics name them."""
-    import pandas as pd
-
-    from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, apart
-
-    X, given = apart(X, {TARGET: y, WEIGHT: sample_weight, OFFSET: offset}, "the table to score")
-    columns = {
-        "y_true": given[TARGET],
-        "y_pred": model.predict(X, offset=given[OFFSET]),
-        "sample_weight": given[WEIGHT],
-    }
-    values = {name: _local(column) for name, column in columns.items()}
-    known = ~pd.isna(values["y_true"])
-    return {name: None if column is None else column[known] for name, column in values.items()}
-
-
-def _local(values: Any) -> Any:
-    """Values as a NumPy array, None as it is."""
-    return None if values is None else np.asarray(values.compute() if hasattr(values, "compute") else values)
 
 
 def _write_docstrings() -> None:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.checkpoint.codec import opened
@@ -15,12 +14,11 @@ from dask_dl.checkpoint.plain import plain, unplain
 from dask_dl.documents.history import records_of
 from dask_dl.documents.model import ModelDocument
 from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
-from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.node.replica import predict
+from dask_dl.errors import DaskDLWarning
+from dask_dl.predictor import Predictor
 from dask_dl.score.history import History
 from dask_dl.score.stopping import COLUMNS, metric_of
 from dask_dl.show.report import fragment
-from dask_dl.state import Rows
 
 if TYPE_CHECKING:
     import os
@@ -36,11 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network and what is known of its training. Read-only to everybody.
-
-    Prediction has two halves, so that the shape of an answer is known without one: `outputs` runs the network on a
-    partition, whose columns have text names; `labels`, `probabilities`, `numbers` and `table` say what they mean.
-    """
+    """A trained network and what is known of its training. Read-only to everybody."""
 
     task: str  #: "classification" or "regression"
     encoder: Encoder
@@ -62,6 +56,11 @@ class Model:
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
+    @property
+    def predictor(self) -> Predictor:
+        """What a prediction needs of it."""
+        return Predictor(self.encoder, self.target, self.topology, self.flat)
+
     def missing_columns(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks: warned of, and filled with missing values (section 2.3)."""
         missing = self.encoder.match(names, label)
@@ -69,50 +68,6 @@ class Model:
             text = f"{label} lacks {len(missing)} columns of training, taken as missing: {missing[:20]}."
             warnings.warn(DaskDLWarning(text), stacklevel=4)
         return missing
-
-    def outputs(self, part: pd.DataFrame, offset: Any, label: str) -> NDArray[np.float32]:
-        """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""
-        present = set(part.columns)
-        absent = [name for name in self.encoder.columns if name not in present]
-        if absent:
-            # Of sparse tables what is not there is 0 (section 2.3).
-            zeros = {number.name for number in self.encoder.numbers} if self.encoder.is_sparse else set()
-            part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
-        dense, active, entries = self.encoder.encode(part, label)
-        nothing = np.zeros(0, np.float32)
-        shifts = (
-            nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
-        )
-        return self.target.probabilities(
-            predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts, entries=entries))
-        )
-
-    def labels(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
-        """The most probable class of every row, the first of equals, in its original type."""
-        codes = outputs.argmax(axis=1) if len(outputs) else np.zeros(0, np.intp)
-        return pd.Series(pd.Index(self.target.labels).take(codes), index=part.index, name="predict")
-
-    def probabilities(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.DataFrame:
-        """One column per class, named by it."""
-        return pd.DataFrame(outputs, index=part.index, columns=[str(label) for label in self.target.classes])
-
-    def numbers(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
-        """Predicted numbers, in the unit of the target."""
-        return pd.Series(self.target.decode(outputs[:, 0]), index=part.index, name="predict")
-
-    def table(self, part: pd.DataFrame, outputs: NDArray[np.float32], *, keep: Sequence[str] = ()) -> pd.DataFrame:
-        """Kept columns, `predict`, and for classes one probability each, side by side; every name once."""
-        columns: dict[str, Any] = {name: part[name] for name in keep}
-        if self.task == "regression":
-            return pd.DataFrame(columns | {"predict": self.numbers(part, outputs)}, index=part.index)
-        columns["predict"] = self.labels(part, outputs)
-        for label, values in zip(self.target.classes, outputs.T, strict=True):
-            # H2O puts a p before what reads as a whole number; here also before a name that is taken.
-            name = f"p{label}" if str(label).lstrip("-").isdecimal() else str(label)
-            while name in columns:
-                name = f"p{name}"
-            columns[name] = values
-        return pd.DataFrame(columns, index=part.index)
 
     # ---- showing ----------------------------------------------------------------------------------------------------
 
@@ -233,15 +188,6 @@ def _start_values(
         for name in _START_VALUES
         if any(key.startswith(f"{name}/") for key in arrays)
     }
-
-
-def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:
-    values = np.asarray(offset, np.float64)
-    if values.shape != (n,):
-        raise SchemaError(f"{label} has {n:,} rows and {values.size:,} offsets. They must be as many.")
-    if not np.isfinite(values).all():
-        raise SchemaError(f"{int((~np.isfinite(values)).sum()):,} offsets of {label} are missing or infinite.")
-    return values
 
 
 #: Parameters that hold arrays: saved as such.

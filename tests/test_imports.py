@@ -43,9 +43,10 @@ ROOMS = {
         "what the JSON of models and checkpoints may say, and what must hold in it",
     ),
     "show": ("errors score state", "draws the history"),
+    "predictor": ("errors frame kernels node state", "what a prediction needs of a model, and sends to workers"),
     "model": (
-        "checkpoint documents errors frame kernels node score show state",
-        "the fitted value: encodes rows, runs the network on them, is saved and shown; never trains",
+        "checkpoint documents errors frame kernels predictor score show state",
+        "the fitted value: is saved and shown, and predicts; never trains",
     ),
     # On top: what puts the rooms together
     "plan": ("score", "portions of a training: numbers in, numbers out"),
@@ -59,8 +60,15 @@ ROOMS = {
         "checkpoint cluster course distribution errors frame jit kernels memory model node parameters plan resume rounds score show state storage",  # noqa: E501  # one list
         "the loop: the one file that knows all rooms",
     ),
-    "answers": ("errors frame model", "a model's answers to tables of every kind"),
-    "estimators": ("answers cluster errors fit frame model parameters show", "scikit-learn's face of fit and model"),
+    "answers": ("errors frame model predictor", "a model's answers to tables of every kind"),
+    "evaluation": (
+        "answers errors frame model predictor",
+        "a model's answers beside the truth, of tables of every kind",
+    ),
+    "estimators": (
+        "answers cluster errors evaluation fit frame model parameters predictor show",
+        "scikit-learn's face of fit and model",
+    ),
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": ("__init__ cluster demo errors estimators frame parameters show", "arguments in, files out"),

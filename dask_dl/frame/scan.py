@@ -168,31 +168,36 @@ def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
     if inquiry.task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
-        fraction = next((lab for lab in found.classes if isinstance(lab, float) and not lab.is_integer()), None)
-        if fraction is not None:
-            raise SchemaError(
-                f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
-                f"DeepLearningRegressor, or make it a text or category."
-            )
-        texts = [label for label in found.classes if isinstance(label, str)]
-        if texts and len(texts) < len(found.classes):
-            other = next(label for label in found.classes if not isinstance(label, str))
-            raise SchemaError(
-                f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
-                f"{type(other).__name__}. Convert it to one type, in all partitions."
-            )
-        odd = next((label for label in found.classes if not isinstance(label, (str, int, float))), None)
-        if odd is not None:
-            raise SchemaError(
-                f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
-                f"booleans."
-            )
+        check_label_types(found.classes, name)
         if len(found.classes) > MOST_CLASSES:
             raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MOST_CLASSES:,}. Is it a number?")
     elif not math.isfinite(found.target.m2):
         raise SchemaError(f"{name} holds values that are too large for a mean. Make them missing or scale them.")
     elif found.target.m2 == 0 and found.n_used > 1:
         raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
+
+
+def check_label_types(labels: Mapping[Any, int], name: str) -> None:
+    """Whether labels can be classes: raises SchemaError when they cannot."""
+    fraction = next((lab for lab in labels if isinstance(lab, float) and not lab.is_integer()), None)
+    if fraction is not None:
+        raise SchemaError(
+            f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
+            f"DeepLearningRegressor, or make it a text or category."
+        )
+    texts = [label for label in labels if isinstance(label, str)]
+    if texts and len(texts) < len(labels):
+        other = next(label for label in labels if not isinstance(label, str))
+        raise SchemaError(
+            f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
+            f"{type(other).__name__}. Convert it to one type, in all partitions."
+        )
+    odd = next((label for label in labels if not isinstance(label, (str, int, float))), None)
+    if odd is not None:
+        raise SchemaError(
+            f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
+            f"booleans."
+        )
 
 
 def check_weights(found: Scan, source: Schema) -> None:

@@ -64,8 +64,7 @@ class Tally:
         classes: dict[Any, int] = {}
         target, is_binary, least = Moments(), roles.targets is not None, None
         if roles.labels is not None:
-            counts = roles.labels.value_counts(sort=False)
-            classes = {label_of(value): int(count) for value, count in counts.items() if count}
+            classes = count_labels(roles.labels)
         elif roles.targets is not None:
             (target,) = Moments.of(roles.targets[None], weights)
             is_binary = bool(np.isin(roles.targets, (0, 1)).all())
@@ -138,6 +137,11 @@ def _by_label(
             text, label = divmod(pair, len(distinct))
             found.setdefault(texts[text], {})[label_of(distinct[label])] = weight
     return found
+
+
+def count_labels(labels: pd.Series[Any]) -> dict[Any, int]:
+    """Rows of every label that occurs."""
+    return {label_of(value): int(n) for value, n in labels.value_counts(sort=False).items() if n}
 
 
 def label_of(value: Any) -> Any:
