@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.matrix import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ def _refuse_tables(X: Sequence[Any], label: str) -> None:
     remedy = _by_type(first, REMEDIES_OF_LISTS)
     if is_foreign_table(first) and isinstance(to_pandas(first), pd.DataFrame):
         remedy = "Put them together into one table."
-    elif _root(first) == "scipy":
+    elif is_sparse(first):
         remedy = "Put them together: scipy.sparse.vstack(X)."
     if remedy:
         raise SchemaError(f"{label} is a {type(X).__name__} that holds {kind_of(first)}, not one table. {remedy}")
@@ -191,6 +192,8 @@ def _root(X: Any) -> str:
 
 
 def _by_type(X: Any, remedies: dict[str, str]) -> str | None:
-    """What to do with an object, by its type or one that it derives from."""
+    """What to do with an object, by its type or one that it derives from; SciPy derives matrices from dicts."""
+    if is_sparse(X):
+        return None
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(X).__mro__)
     return next((remedies[name] for name in names if name in remedies), None)

@@ -265,7 +265,8 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
         )
-    return pd.DataFrame(array), _array_names(array.shape[1], label)
+    names = _array_names(array.shape[1], label)
+    return pd.DataFrame(array), names
 
 
 def _text_names(columns: Any, label: str) -> dict[Any, str]:
