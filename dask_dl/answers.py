@@ -41,7 +41,7 @@ def answers(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str],
         Name of the estimator, for errors.
     """
     respond, predictor = functools.partial(_respond, answer=answer), model.predictor
-    X, offset = as_table(X, LABEL), as_column(offset)
+    X, offset = as_table(X, LABEL), as_column(offset, "the offset")
     if is_dask_array(X):
         return _of_array(model, X, offset, answer, called)
     if is_dask_frame(X):

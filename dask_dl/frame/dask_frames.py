@@ -21,10 +21,7 @@ READING_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, Value
 def is_dask_frame(X: Any) -> bool:
     """Whether `X` is a Dask DataFrame (without importing Dask for those who do not use it)."""
     return (
-        type(X).__module__.partition(".")[0] in {"dask", "dask_expr"}
-        and hasattr(X, "map_partitions")
-        and hasattr(X, "columns")
-        and X.ndim == 2
+        type(X).__module__.startswith(("dask.dataframe", "dask_expr")) and hasattr(X, "map_partitions") and X.ndim == 2
     )
 
 

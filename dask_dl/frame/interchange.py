@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.matrix import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,13 @@ REMEDIES_OF_LISTS = {
     "dask.array.core.Array": "Put them together: dask.array.concatenate(X).",
     "builtins.dict": "Make it a frame: pandas.DataFrame(X).",
     "builtins.str": "Read them first, with dask.dataframe.read_parquet or read_csv.",
+}
+#: The same of what stands for a column.
+REMEDIES_OF_COLUMNS = {
+    "dask.delayed.Delayed": "Pass its compute(), or put it into the table and pass the name of the column.",
+    "dask.bag.core.Bag": "Pass its compute(), or put it into the table and pass the name of the column.",
+    "distributed.client.Future": "Pass its result(), or put it into the table and pass the name of the column.",
+    "polars.lazyframe.frame.LazyFrame": "Pass its collect().",
 }
 
 
@@ -92,15 +100,24 @@ def _refuse_tables(X: Sequence[Any], label: str) -> None:
     remedy = _by_type(first, REMEDIES_OF_LISTS)
     if is_foreign_table(first) and isinstance(to_pandas(first), pd.DataFrame):
         remedy = "Put them together into one table."
-    elif _root(first) == "scipy":
+    elif is_sparse(first):
         remedy = "Put them together: scipy.sparse.vstack(X)."
     if remedy:
         raise SchemaError(f"{label} is a {type(X).__name__} that holds {kind_of(first)}, not one table. {remedy}")
 
 
-def as_column(values: Any) -> Any:
-    """`values`, or what they hold as pandas when they are a column of another library, or a table of one."""
+def as_column(values: Any, what: str) -> Any:
+    """`values`, or what they hold as pandas when they are a column of another library, or a table of one.
+
+    Raises
+    ------
+    SchemaError
+        When they only stand for values, as a Delayed does; `what` is what errors call them.
+    """
     if not is_foreign_table(values):
+        remedy = _by_type(values, REMEDIES_OF_COLUMNS)
+        if remedy:
+            raise SchemaError(f"{what} is {kind_of(values)}, not values. {remedy}")
         return values
     held = to_pandas(values)
     return held.iloc[:, 0] if isinstance(held, pd.DataFrame) and held.shape[1] == 1 else held
@@ -121,7 +138,10 @@ def to_pandas(X: Any) -> pd.DataFrame | pd.Series[Any]:
     try:
         return _converted(pa.table(X))
     except pa.ArrowInvalid:  # not rows of several columns, but one column
-        column = pa.chunked_array(X if isinstance(X, pa.ChunkedArray) or hasattr(X, ARROW[0]) else [pa.array(X)])
+        try:
+            column = pa.chunked_array(X if hasattr(X, ARROW[0]) else [pa.array(X)])
+        except pa.ArrowInvalid as error:  # a type that Arrow does not know
+            raise SchemaError(f"{kind_of(X)} cannot be taken through Arrow: {error}. Convert that column.") from error
         return _converted(pa.table({"column": column})).iloc[:, 0].rename(None)
 
 
@@ -172,6 +192,8 @@ def _root(X: Any) -> str:
 
 
 def _by_type(X: Any, remedies: dict[str, str]) -> str | None:
-    """What to do with an object, by its type or one that it derives from."""
+    """What to do with an object, by its type or one that it derives from; SciPy derives matrices from dicts."""
+    if is_sparse(X):
+        return None
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(X).__mro__)
     return next((remedies[name] for name in names if name in remedies), None)

@@ -77,6 +77,8 @@ def _checked(X: Any) -> Any:
     if X.format in {"csr", "csc", "bsr"}:
         for name in ("indices", "indptr"):
             _check_indices(getattr(X, name), name)
+        if (X.indptr[1:] < X.indptr[:-1]).any():  # SciPy trusts the last one
+            raise ValueError("indptr decreases")
         fresh = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
         fresh.check_format(full_check=True)
         return fresh

@@ -19,7 +19,7 @@ from sklearn.exceptions import DataConversionWarning
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame import arrays, matrix
 from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
-from dask_dl.frame.interchange import as_column, as_table
+from dask_dl.frame.interchange import as_column, as_table, kind_of
 from dask_dl.frame.partition import listed
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def open_source(
         When `X` is no table, a column is missing, names repeat, or lengths differ.
     """
     given = {TARGET: target, WEIGHT: weight, OFFSET: offset}
-    given = {role: value for role, value in given.items() if value is not None}
+    given = {role: as_column(value, f"the {role} of {label}") for role, value in given.items() if value is not None}
     X = as_table(X, label)
     is_array, is_sparse = arrays.is_dask_array(X), matrix.is_sparse(X)
     if is_array:
@@ -222,7 +222,10 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
     if isinstance(X, pd.DataFrame):
         return X, _text_names(X.columns, label)
     kind = f"{type(X).__module__}.{type(X).__name__}"
-    array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
+    try:
+        array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
+    except ValueError as error:
+        raise SchemaError(f"{label} is {kind_of(X)} whose rows are not of one length: {error}.") from error
     if array.dtype.kind == "U" and not isinstance(X, np.ndarray):
         array = np.asarray(X, dtype=object)  # numbers beside texts in a list of lists stay numbers
     if array.ndim != 2:
@@ -234,7 +237,8 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
         )
-    return pd.DataFrame(array), _array_names(array.shape[1], label)
+    names = _array_names(array.shape[1], label)
+    return pd.DataFrame(array), names
 
 
 def _text_names(columns: Any, label: str) -> dict[Any, str]:
@@ -296,7 +300,7 @@ def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, An
 
 def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
     """Values of a role as something that slices by position, whatever its index."""
-    role, values = name.strip("_"), as_column(values)
+    role = name.strip("_")
     if is_dask_frame(values) or type(values).__module__.startswith("dask"):
         raise SchemaError(
             f"the {role} of a local table must be local too: pass {role}.compute(), or both as Dask collections."

@@ -8,7 +8,7 @@ import numpy as np
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.dask_frames import is_dask_frame
-from dask_dl.frame.interchange import as_column, as_table, kind_of
+from dask_dl.frame.interchange import as_column, as_table, is_foreign_table, kind_of
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source, is_column, labels_of, open_source
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _parts(eval_set: tuple[Any, ...] | list[Any]) -> tuple[Any, dict[str, Any]]:
     weight, offset = [*more, None, None][:2]
     if y is None:
         raise ParameterError(f"eval_set has no target: its y is None. {FORMS}.")
-    y = as_column(y)
+    y = as_column(y, "eval_set: y")
     n_columns = y.shape[1] if getattr(y, "ndim", 1) == 2 else 1
     if n_columns != 1:
         raise ParameterError(
@@ -88,7 +88,8 @@ def _is_pair(value: Any) -> bool:
 def _is_table(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return bool(value) and isinstance(value[0], (list, tuple, np.ndarray))
-    return is_dask_frame(value) or len(getattr(value, "shape", ())) == 2 or hasattr(type(value), "__arrow_c_stream__")
+    has_shape = hasattr(type(value), "shape")  # a Delayed has whatever it is asked for
+    return is_dask_frame(value) or (has_shape and len(value.shape) == 2) or is_foreign_table(value)
 
 
 def _columns(table: Any, source: Source, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
