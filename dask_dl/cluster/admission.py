@@ -91,9 +91,10 @@ class Admission:
             if not strict and (why := environment.objection(answer, "this worker")) is not None:
                 self.refuse(worker, why)
                 del answers[worker]
-        for warning in environment.check(answers):
-            warnings.warn(warning, stacklevel=6)
-        self.facts |= answers
+        if answers:
+            for warning in environment.check(answers):
+                warnings.warn(warning, stacklevel=6)
+            self.facts |= answers
 
     @property
     def is_asking(self) -> bool:

@@ -318,8 +318,9 @@ class Cluster:
         self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
         self._was_several |= len(busy) > 1
         job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
-        self._round, hands_over = version, self._n_bytes * len(workers) <= handover.MAX_BYTES
-        more = remembers, hands_over, self.delta
+        self._round = version
+        self.crew.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
+        more = remembers, self.crew.inbox.is_wanted, self.delta
         calls = {
             worker: Call(residence.train, (job, version, mark, place, place + busy[worker], *more))
             for worker, (mark, place) in self._begun.items()

@@ -74,6 +74,7 @@ class Inbox:
 
     def __init__(self, client: Any, job: str) -> None:
         self._client, self._job = client, job
+        self.is_wanted = False  #: whether workers were told to hand over
         self._queue: Any = None
         self._received: dict[str, Handover] = {}
 
@@ -94,10 +95,12 @@ class Inbox:
         self, workers: Iterable[str], members: Members, on_wait: Callable[[], None] = lambda: None
     ) -> list[Handover]:
         """Handovers of these workers that are closed as planned, once they have arrived."""
+        if not self.is_wanted or self._queue is None:
+            return []
         expected = {worker for worker in workers if worker in self._received or members.was_planned(worker)}
         latest = time.monotonic() + CLOSING
         gone_at: dict[str, float] = {}
-        while expected and self._queue is not None:
+        while expected:
             within(ARRIVAL, self._receive)
             now = time.monotonic()
             for worker in expected - members.leaving:
