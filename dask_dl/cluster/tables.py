@@ -14,8 +14,8 @@ from dask_dl.cluster import residence
 from dask_dl.cluster.placement import placed
 from dask_dl.cluster.reading import Partitions, encoded, scanned
 from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
-from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading
-from dask_dl.errors import SchemaError, StorageError
+from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
+from dask_dl.errors import NoWorkersError, SchemaError, StorageError
 from dask_dl.frame.blocks import encode_partition
 from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
 from dask_dl.frame.partition_size import largest_known
@@ -43,10 +43,15 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
     """Scan a table where its partitions lie; a local one here."""
     if source.lazy is None:
         return scan(source, inquiry, progress)
-    restarts, members = Restarts(work.client), dict(work.members.alive)
+    lazy, restarts, members = source.lazy, Restarts(work.client), dict(work.members.alive)
+
+    def known_size() -> int:
+        known = largest_known(lazy)
+        return known.n_bytes if known else 0
+
     whole: Scan | None = None
     for _ in work.attempts():
-        leaves, root = scanned(work, Partitions(source.lazy), source.schema, inquiry)
+        leaves, root = scanned(work, Partitions(lazy), source.schema, inquiry)
 
         n_all, done = len(leaves), set[int]()
 
@@ -62,12 +67,15 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
         def explain(error: Exception, leaves: Sequence[Any] = leaves) -> Exception:
             broken = [k for k, leaf in enumerate(leaves) if leaf.status == "error"]
             if isinstance(error, KilledWorker):
-                known, n = largest_known(source.lazy or ()), len(restarts.workers())
-                return died_reading(members, source, broken, n_bytes=known.n_bytes if known else 0, n_restarts=n)
+                return died_reading(members, source, broken, known_size(), len(restarts.workers()))
             return _explained(error, f"{f'partition {broken[0]}' if broken else 'a partition'} of {source.label}", "")
 
         with contextlib.suppress(GoneError):
-            whole = work.wait_anywhere(root, on_poll, explain)
+            try:
+                whole = work.wait_anywhere(root, on_poll, explain)
+            except NoWorkersError as error:
+                rest = [k for k in range(n_all) if k not in done]
+                raise NoWorkersError(f"{error} They were to read {was_read(source, rest, known_size())}.") from error
             break
     assert whole is not None
     return checked(whole, source.schema)
@@ -181,8 +189,14 @@ class Table:
             if len(ended := restarts.workers()) >= MAX_RESTARTS:
                 numbers = [k for worker, k in lost if worker in ended]
                 n_bytes = self._found.largest_partition
-                raise died_reading(members, self._source, numbers, n_bytes=n_bytes, n_restarts=len(ended))
-            todo = {worker: sorted(blocks & missing) for worker, blocks in self.wanted(strengths()).items()}
+                raise died_reading(members, self._source, numbers, n_bytes, len(ended))
+            try:
+                wanted = self.wanted(strengths())
+            except NoWorkersError as error:
+                numbers = [k for _, k in lost] or [self.pieces[block].partition for block in missing]
+                what = was_read(self._source, numbers, self._found.largest_partition)
+                raise NoWorkersError(f"{error} They were to read {what}.") from error
+            todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
             with contextlib.suppress(GoneError):
                 lost = self._read(todo, progress)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 RESTARTED = "worker-restart-memory"
 #: So many such restarts while a table is read end the reading, as Dask gives a task up after so many workers died of it.
 MAX_RESTARTS = 4
+#: Bytes of a partition that fits nearly everywhere, where nothing is known.
+DEFAULT_SIZE = 50_000_000
 #: What can always be done.
 MORE_MEMORY = "give every worker more memory (memory_limit), or fewer threads"
 
@@ -115,12 +117,7 @@ class Restarts:
 
 
 def died_reading(
-    members: Mapping[str, Member],
-    source: Source,
-    partitions: Iterable[int],
-    *,
-    n_bytes: int,
-    n_restarts: int,
+    members: Mapping[str, Member], source: Source, partitions: Iterable[int], n_bytes: int, n_restarts: int
 ) -> WorkerMemoryError:
     """What to raise when workers died again and again while they read a table.
 
@@ -133,25 +130,32 @@ def died_reading(
     partitions : iterable of int
         Those that were being read.
     n_bytes : int
-        Size of the largest, as far as it is known.
+        Size of the largest in memory, as far as it is known, or 0.
     n_restarts : int
         How often Dask has said that it was because of their memory.
     """
-    numbers = sorted(set(partitions))
-    listed = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
-    what = (
-        f"partition {listed}" if len(numbers) == 1 else f"one of the partitions {listed}" if numbers else "a partition"
-    )
-    size = f", in memory {memory.size(n_bytes)} or more," if n_bytes else ""
+    n_columns, may = len(source.predictors), ""
+    fits = [n_bytes // 2] if n_bytes else []  # less than what they died of, whatever the formula says
     limited = [member for member in members.values() if member.memory_limit]
-    smallest = min(limited, key=lambda member: largest_partition(member, len(source.predictors)), default=None)
-    may = f" A worker may take {allowed(smallest)}." if smallest else ""
+    if limited:
+        smallest = min(limited, key=lambda member: largest_partition(member, n_columns))
+        fits.append(largest_partition(smallest, n_columns))
+        may = f" A worker may take {allowed(smallest)}."
     why = (
         f"{n_restarts} times Dask restarted one because its memory was full."
         if n_restarts
         else "Dask does not say why, and mostly it is their memory: see their logs."
     )
-    fits = largest_partition(smallest, len(source.predictors)) if smallest else max(1, n_bytes // 4)
+    what = was_read(source, partitions, n_bytes)
     return WorkerMemoryError(
-        f"workers died again and again while {what} of {source.label}{size} was read: {why}{may} {remedies(fits)}"
+        f"workers died again and again while they read {what}: {why}{may} {remedies(min(fits, default=DEFAULT_SIZE))}"
     )
+
+
+def was_read(source: Source, partitions: Iterable[int], n_bytes: int) -> str:
+    """The partitions that were being read, in words."""
+    numbers = sorted(set(partitions))
+    listed = ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
+    one_of = f"one of the partitions {listed}" if numbers else "a partition"
+    size = f", of {memory.size(n_bytes)} in memory or more" if n_bytes else ""
+    return f"{f'partition {listed}' if len(numbers) == 1 else one_of} of {source.label}{size}"
