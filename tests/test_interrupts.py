@@ -204,9 +204,10 @@ def test_a_checkpoint_that_cannot_be_written_does_not_hide_a_divergence(table, t
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(folders, "write_archive", write)
-    with pytest.raises(DivergedError), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fit(table, tmp_path, checkpoint_interval=1e6, adaptive_rate=False, rate=1e30)
+        with pytest.raises(DivergedError):
+            fit(table, tmp_path, checkpoint_interval=1e6, adaptive_rate=False, rate=1e30)
 
 
 @pytest.mark.parametrize(

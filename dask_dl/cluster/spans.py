@@ -24,7 +24,8 @@ def in_span() -> AbstractContextManager[Any]:
     outer = dask.get_annotations().get("span", {"name": (), "ids": ()})
     ids = outer["ids"]
     mine = "/".join((*ids, SPAN))
-    return dask.annotate(span={"name": (*outer["name"], SPAN), "ids": (*ids, mine)})
+    context: AbstractContextManager[Any] = dask.annotate(span={"name": (*outer["name"], SPAN), "ids": (*ids, mine)})
+    return context
 
 
 def tidy(dask_scheduler: Any) -> None:
