@@ -155,7 +155,7 @@ def put(name, place, value, kind="csr", dtype=None):
     return forged(kind, **{name: values})
 
 
-def assert_refused(work, message=""):
+def assert_refused(work, message=None):
     with pytest.raises(SchemaError, match=message) as caught:
         work()
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
