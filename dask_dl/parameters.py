@@ -420,6 +420,8 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("checkpoint_dir", _PATH, None, "request", "all",
          "Folder or URL where the state of training is saved as it goes; the last three are kept.", os.fspath),
         ("checkpoint_interval", _AMOUNT, 60.0, "request", "all", "Least time, in seconds, between two such states."),
+        ("on_interrupt", _choice("return", "raise"), "return", "request", "all",
+         "After Ctrl-C: return from fit with a warning, or raise KeyboardInterrupt; the estimator is fitted either way."),
     )),
     ("Arguments of fit", "fit", (
         ("sample_weight", _VECTOR, None, "equal", "all",

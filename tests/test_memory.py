@@ -123,11 +123,29 @@ def test_real_peak_of_threads_stays_below_the_printed_one(n_jobs, way):
 def test_the_peak_is_the_sum_of_its_terms():
     need = memory.estimate(
         n_rows=10**6, n_validation=10**5, n_scored=10**4, n_samples=10**4, bytes_per_row=100, n_weights=10**6, n_dense=10**5,
-        n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_kept=2, n_outputs=10, largest_partition=10**8, compiles=True,
+        n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_kept=2, n_outputs=10, read_bytes=10**8, compiles=True,
     )  # fmt: skip
     total, *terms = figures(str(need))
     assert total[0] == pytest.approx(sum(n for n, _ in terms), rel=0.01) == pytest.approx(need.peak, rel=0.01)
     assert {name for _, name in terms} >= {"imports", "compiler", "encoded rows", "network"}
+
+
+@pytest.mark.parametrize("n_readers", [1, 4])
+@pytest.mark.parametrize("n_columns", [3, 1000])
+@pytest.mark.parametrize("limit", [450 * 2**20, 2**30, 2**34])
+def test_the_largest_partition_is_the_one_whose_reading_reaches_the_limit(limit, n_columns, n_readers):
+    n = memory.largest_partition(limit, n_readers, n_columns)
+
+    def peak(n_bytes):
+        return memory.IMPORTS + memory.reading(n_readers * n_bytes, n_readers * n_columns)
+
+    assert peak(n) <= limit < peak(n + 10)
+    assert not memory.surely_too_large(n, limit)
+
+
+def test_nothing_fits_where_the_imports_do_not():
+    assert memory.largest_partition(memory.IMPORTS // 2) == 0
+    assert memory.surely_too_large(1, memory.IMPORTS_AT_LEAST)
 
 
 @pytest.mark.parametrize(("n", "text"), [(5, "5 B"), (1500, "1.5 kB"), (12_345_678, "12.3 MB"), (2.5e12, "2,500 GB")])
@@ -142,7 +160,7 @@ def test_the_example_of_the_page_is_what_the_formula_says():
         return memory.estimate(
             storage=memory.Storage(mode, window), n_rows=100_260_000, n_validation=0, n_scored=500, n_samples=500,
             bytes_per_row=492, n_weights=100_000, n_dense=65_000, n_buffer=1000, n_states=2, n_threads=4, n_copies=4,
-            n_kept=11, n_outputs=2, largest_partition=4 * partition, compiles=True, largest_block=260_000,
+            n_kept=11, n_outputs=2, read_bytes=4 * partition, compiles=True, largest_block=260_000,
         )  # fmt: skip
 
     whole, on_disk = worker("memory"), worker("disk", 2**28)

@@ -9,16 +9,28 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-import warnings
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any, Self
 
-from distributed import span
+from distributed import wait
 
-from dask_dl.cluster import environment, residence
+from dask_dl.cluster import residence
+from dask_dl.cluster.admission import ASKING, Admission
+from dask_dl.cluster.demand import Demand
+from dask_dl.cluster.handover import Given, Handover, Inbox
 from dask_dl.cluster.members import Members
 from dask_dl.cluster.residence import GoneError, Residence, name_of
-from dask_dl.cluster.work import Call, Work, within
-from dask_dl.errors import ClusterError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
+from dask_dl.cluster.spans import in_span
+from dask_dl.cluster.waiting import Reminder, within
+from dask_dl.cluster.work import POLL, STEP, Call, Work, is_lost
+from dask_dl.errors import (
+    ClusterError,
+    DaskDLError,
+    NoWorkersError,
+    ReplicasLostError,
+    SchemaError,
+    StorageError,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,8 +40,6 @@ if TYPE_CHECKING:
     from dask_dl.cluster.tables import Table
     from dask_dl.node.parallelism import Parallelism
 
-#: How often a step is tried again after workers were lost in it.
-ATTEMPTS = 20
 #: A worker is as fast as it was measured to be, newer rounds counting so much ...
 NEWNESS = 0.3
 #: ... those shorter than so many seconds not at all.
@@ -38,8 +48,10 @@ SHORTEST = 0.01
 WORTH_MOVING, SECONDS_PER_MOVE = 1.25, 20.0
 #: How often blocks that cannot be written or read where they are to go are tried to be moved.
 MOST_FAILED = 3
-#: Seconds that the cluster gets to say what is installed, and to clean up.
-ASKING = 30.0
+#: Seconds that the cluster gets to prepare the workers, and to clean up.
+PREPARING = 30.0
+#: Workers that a training asks an adaptive cluster for at a time: as many as it has, and at least so many.
+MIN_GROWTH = 4
 
 
 class Crew:
@@ -60,19 +72,22 @@ class Crew:
     def __init__(self, client: Any, timeout: float, say: Callable[[str], None]) -> None:
         self.client = client
         self.job = uuid.uuid4().hex[:8]
-        self.members = Members(client)
+        self.members = Members(client, say)
         self.work = Work(client, self.members, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
         self.taking_part: dict[str, Member] = {}
         self.version = 0  #: of the weights; 0: there are none yet
         self.holders: set[str] = set()  #: workers that have this version
-        self.facts: dict[str, dict[str, Any]] = {}  #: what it said
+        self.admission = Admission(client, say)
+        self.demand = Demand(client, self.job)
+        self.inbox = Inbox(client, self.job)
+        self.kept: Given | None = None  #: this version, while no worker has it
         self.speeds: dict[str, float] = {}  #: rows per second of those that were measured
         self._timeout, self._say = timeout, say
-        self._refused: set[str] = set()  #: workers that cannot take part
+        self._departed: dict[str, int] = {}  #: worker that is gone -> version of the weights that it had
         self._terms: dict[str, int] = {}
-        self._invited: dict[str, int] = {}  #: how often a worker has been
-        self._joining: dict[str, Any] = {}  #: newcomer -> future: it compiles
+        self._joining: dict[str, Any] = {}  #: newcomer -> future: it compiles ...
+        self._invited: dict[str, float] = {}  #: ... and since when
         self._moving: dict[tuple[str, str, int], Any] = {}  #: (worker, table, partition) -> future: blocks on their way
         self._is_level = True  #: whether all workers have had their share of blocks
         self._moved_at = time.monotonic()
@@ -80,15 +95,17 @@ class Crew:
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self.members.wait(self._timeout, self.work.on_wait)
-        self._cleanup.enter_context(span("dask-dl-fit"))
-        self._cleanup.callback(self._leave)
+        self._cleanup.enter_context(in_span())
         try:
-            for warning in self._ask(list(self.members.alive)):
-                warnings.warn(warning, stacklevel=6)
-            error = within(ASKING, lambda: self.client.register_plugin(Residence(self.job)))
-            if error is not None:
-                self._fail(error)
+            self._cleanup.callback(self.demand.withdraw)
+            self._cleanup.callback(self.admission.close)
+            self.demand.show(1)
+            self._ask_all()
+            self.demand.show(sum(member.n_threads for member in self.members.alive.values()))
+            self._cleanup.callback(self.inbox.close)
+            self.inbox.open()
+            self._cleanup.callback(self._leave)
+            self._prepare()
         except BaseException:  # an interrupt too must leave nothing behind
             self._cleanup.close()
             raise
@@ -97,41 +114,65 @@ class Crew:
     def __exit__(self, *_: object) -> None:
         self._cleanup.close()
 
-    @staticmethod
-    def _fail(error: Exception) -> NoReturn:
-        raise ClusterError(f"the workers could not be prepared: {error!r}. Restart those that hang.") from error
+    def _ask_all(self) -> None:
+        """Have all workers say what is installed; those that stay silent are asked again later.
+
+        Raises ClusterError when the answer of one rules it out.
+        """
+        silent_until = time.monotonic() + ASKING
+
+        def have_answered(alive: Mapping[str, Member]) -> bool:
+            self.admission.ask(alive)
+            self.admission.judge(alive, strict=True)
+            known = alive.keys() & self.admission.facts.keys()
+            return bool(known) and (len(known) == len(alive) or time.monotonic() > silent_until)
+
+        self._until(have_answered, "workers to say what is installed")
+
+    def _prepare(self) -> None:
+        """Give the training a place on every worker. Raises ClusterError."""
+        error = within(PREPARING, lambda: self.client.register_plugin(Residence(self.job)))
+        if isinstance(
+            error, (OSError, TimeoutError)
+        ):  # somebody died meanwhile, or hangs: that shows when it has to work
+            self._say(f"not all workers could be prepared: {error!r}")
+        elif error is not None:
+            raise ClusterError(f"the workers could not be prepared: {error!r}. Restart those that hang.") from error
 
     def _leave(self) -> None:
-        """Nothing stays on the workers: no future, no thread, no state."""
+        """Nothing stays on the workers, no future, no thread, no state; nor on the scheduler."""
         unfinished = [f for f in (*self._joining.values(), *self._moving.values()) if f.status == "pending"]
         if unfinished:
-            within(ASKING, lambda: self.client.cancel(unfinished))
+            within(PREPARING, lambda: self.client.cancel(unfinished))
         self.work.sweep()
-        within(ASKING, lambda: self.client.unregister_worker_plugin(name_of(self.job)))
+        within(PREPARING, lambda: self.client.unregister_worker_plugin(name_of(self.job)))
+        within(PREPARING, self.work.tidy)
 
-    def _ask(self, workers: list[str]) -> list[Warning]:
-        """Learn what is installed on workers; returns warnings. Raises ClusterError when they cannot do the work."""
-        answers: dict[str, Any] = {}
+    def _until(self, is_done: Callable[[Mapping[str, Member]], bool], what: str) -> None:
+        """Look at the workers until something holds of them.
 
-        def ask() -> None:
-            answers.update(self.client.run(environment.describe, workers=workers, on_error="return"))
+        Raises NoWorkersError after `worker_timeout` seconds, when there is nobody who could make it so.
+        """
+        deadline, remind = time.monotonic() + self._timeout, Reminder(self._say)
+        while not is_done(alive := self.members.wait(self._timeout, self._on_wait)):
+            reasons = "".join(f" {w}: {why}" for w, why in self.admission.refused.items() if w in alive)
+            now, able = time.monotonic(), alive.keys() & (self.taking_part.keys() | self.admission.facts.keys())
+            is_asking = self.admission.is_asking and now < deadline + ASKING
+            if now > deadline and not (able or is_asking):
+                raise NoWorkersError(
+                    f"no worker could do the work for {self._timeout:g} s, though {len(alive)} were there.{reasons} Start "
+                    f"others, or wait longer for them: worker_timeout."
+                )
+            remind(f"{what}: {len(alive)} are there, {len(self._joining)} of them compile the kernels.{reasons}")
+            self._on_wait()
+            if self._joining:
+                with contextlib.suppress(TimeoutError, CancelledError):
+                    wait(list(self._joining.values()), timeout=POLL, return_when="FIRST_COMPLETED")
+            else:
+                time.sleep(POLL / 5)
 
-        error = within(ASKING, ask)
-        if error is not None and len(workers) > 1:  # one of them may keep the others from being heard
-            warned: list[Warning] = []
-            for worker in workers:
-                with contextlib.suppress(ClusterError):
-                    warned += self._ask([worker])
-            if not self.facts:
-                self._fail(error)
-            return warned
-        if error is not None:
-            self._refused.update(workers)
-            self._say(f"not used: {workers[0]} could not be asked what is installed: {error!r}")
-            self._fail(error)
-        found = environment.check(answers)
-        self.facts |= answers
-        return list(found)
+    def _on_wait(self) -> None:
+        self.work.on_wait()
 
     def term(self, worker: str) -> int:
         """How often a worker was taken for lost: tasks of an earlier term come too late."""
@@ -139,17 +180,26 @@ class Crew:
 
     # ---- who is there -----------------------------------------------------------------------------------------------
 
+    def usable(self) -> dict[str, Member]:
+        """Workers that take part or, before the training begins, that can. Raises NoWorkersError."""
+        found: dict[str, Member] = {}
+
+        def has_some(alive: Mapping[str, Member]) -> bool:
+            self.admission.ask(alive)
+            self.admission.judge(alive)
+            able = alive.keys() & self.taking_part.keys() or alive.keys() & self.admission.facts.keys()
+            found.update({worker: alive[worker] for worker in able})
+            return bool(found)
+
+        self._until(has_some, "a worker that can do the work")
+        return found
+
     def strengths(self, table: str = "training") -> dict[str, float]:
         """Threads of the workers that can take part, or do if the training has begun.
 
         For the training table their rows per second, as soon as some were measured. Raises NoWorkersError.
         """
-        members: Mapping[str, Member] = {w: m for w, m in self.taking_part.items() if w in self.members.alive}
-        while not members:
-            alive = self.members.wait(self._timeout, self.work.on_wait)
-            members = {worker: member for worker, member in alive.items() if worker in self.facts}
-            if not members:
-                self._ask(list(alive))
+        members = self.usable()
         known = {w: speed for w, speed in self.speeds.items() if w in members and table == "training"}
         per_thread = sum(known.values()) / sum(members[w].n_threads for w in known) if known else 1.0
         return {worker: known.get(worker, per_thread * member.n_threads) for worker, member in members.items()}
@@ -160,27 +210,29 @@ class Crew:
         Futures are released but for those in `kept`.
         """
         self.work.sweep(self._joining.values(), self._moving.values(), *kept)
-        for _ in range(ATTEMPTS):
+        for _ in self.work.attempts():
             self.look()
             self.welcome()
             if self.version:
-                self._bring_weights()
+                self.bring_weights()
             if any(table.missing for table in self.tables.values()):
                 for table in self.tables.values():
                     table.fill(lambda table=table: self.strengths(table.name))  # type: ignore[misc]  # mypy cannot infer a lambda's default
                 continue  # somebody may have gone meanwhile
             if self.version:
                 self._move_blocks()
-            if self.taking_part.keys() <= self.members.alive.keys():
-                return
-        raise self.too_often()
+            if self.taking_part and self.taking_part.keys() <= self.members.alive.keys():
+                break
+        self._show_demand()
 
-    @staticmethod
-    def too_often() -> ClusterError:
-        """When trying again is of no use."""
-        return ClusterError(
-            f"workers were lost {ATTEMPTS} times in a row. See their logs: do they die of too little memory?"
-        )
+    def _show_demand(self) -> None:
+        """Ask adaptive scaling for as many workers as could have blocks: step by step, and beside those of no use."""
+        n, alive = len(self.taking_part), self.members.alive
+        table = self.tables.get("training")
+        n_useful = 1 if table is None or table.spread == "single" else len(table.pieces)
+        n_wanted = min(n_useful, n + max(n, MIN_GROWTH)) + len(alive.keys() & self.admission.refused.keys())
+        per_worker = sum(member.n_threads for member in alive.values()) / max(1, len(alive))
+        self.demand.show(round(n_wanted * per_worker))
 
     def look(self) -> None:
         """Forget workers that are gone."""
@@ -188,14 +240,18 @@ class Crew:
         self.lose([worker for worker in self.taking_part if worker not in alive], "is gone")
 
     def lose(self, workers: Iterable[str], why: str) -> None:
-        """Forget workers, and what they held. Those that are alive after all may join anew."""
+        """Forget workers, and what they held. Those that are alive after all may join anew, somewhat later."""
         for worker in workers:
             if self.taking_part.pop(worker, None) is None:
                 continue
             n = sum(table.lose([worker]) for table in self.tables.values())
             self._terms[worker] = self.term(worker) + 1
             self._say(f"worker {worker} {why}: its {n:,} blocks have to be read again")
+            if worker in self.holders:
+                self._departed[worker] = self.version
             self.holders.discard(worker)
+            if worker in self.members.alive:
+                self.admission.failed(worker, f"it {why}")
             self.speeds.pop(worker, None)
             for key in [key for key in self._moving if key[0] == worker]:
                 del self._moving[key]
@@ -206,58 +262,103 @@ class Crew:
 
         Waits only where nobody is left, or for `all_of_them`. Raises NoWorkersError.
         """
-        while True:
-            alive = self.members.wait(self._timeout, self.work.on_wait)
-            new = sorted(alive.keys() - self.taking_part.keys() - self._joining.keys() - self._refused)
-            if new:
-                self._invite(new)
-            if self._joining and (all_of_them or not self.taking_part):
-                self.work.wait(dict(self._joining))
-            for worker, future in list(self._joining.items()):
-                if future.status == "pending" and worker in alive:
-                    continue
-                del self._joining[worker]
-                if future.status == "finished":
-                    self.taking_part[worker] = alive[worker]
-                    self._is_level = False
-                    if self.version:
-                        self._say(f"worker {worker} joined")
-            if self.taking_part:
-                return
-            if self._refused >= alive.keys():
-                raise NoWorkersError("none of the workers that are left can do the work: see what was said of them.")
 
-    def _invite(self, workers: list[str]) -> None:
+        def are_in(alive: Mapping[str, Member]) -> bool:
+            self.admission.ask(alive)
+            self.admission.judge(alive)
+            self._invite(alive)
+            self._take_in(alive)
+            return bool(self.taking_part) and not (all_of_them and self._joining)
+
+        self._until(are_in, "a worker that can do the work")
+
+    def _invite(self, alive: Mapping[str, Member]) -> None:
         """Have workers get ready for taking part."""
-        strangers = [worker for worker in workers if worker not in self.facts]
-        try:
-            if strangers:
-                self._ask(strangers)
-        except ClusterError as error:
-            self._refused.update(strangers)
-            self._say(f"not used: {error}")
-            workers = [worker for worker in workers if worker not in strangers]
-        for worker in workers:
-            self._invited[worker] = self._invited.get(worker, 0) + 1
-            if self._invited[worker] > ATTEMPTS:
-                self._refused.add(worker)
-                self._say(f"not used: {worker} was lost {ATTEMPTS} times")
-        workers = [worker for worker in workers if worker not in self._refused]
-        calls = {worker: Call(residence.ready, (self.job, self.setup, self.term(worker))) for worker in workers}
+        new = alive.keys() & self.admission.facts.keys() - self.taking_part.keys() - self._joining.keys()
+        new = {worker for worker in new if self.admission.is_due(worker)}
+        calls = {w: Call(residence.ready, (self.job, self.setup, self.term(w))) for w in sorted(new)}
         self._joining |= self.work.on_each("compile", calls)
+        self._invited |= dict.fromkeys(new, time.monotonic())
+
+    def _take_in(self, alive: Mapping[str, Member]) -> None:
+        """Those that are ready take part from now on."""
+        for worker, future in list(self._joining.items()):
+            is_late = time.monotonic() - self._invited[worker] > STEP
+            if future.status == "pending" and worker in alive and not is_late:
+                continue
+            del self._joining[worker]
+            if future.status == "finished" and worker in alive:
+                self.taking_part[worker] = alive[worker]
+                self._is_level = False
+                if self.version:
+                    self._say(f"worker {worker} joined")
+                continue
+            error = future.exception() if future.status == "error" else None
+            if error is not None and not is_lost(error):
+                if (cause := self.excused(worker, error, waits=True)) is not None:
+                    raise cause
+            elif worker in alive:
+                self.admission.failed(worker, f"it did not compile the kernels ({error or future.status})")
+            self.work.cancel([future])
+
+    def excused(self, worker: str, error: Exception, *, waits: bool = False) -> Exception | None:
+        """Leave out a worker that cannot do its part; returns what to raise instead where it cannot be spared.
+
+        It can be where others are there or, once the training has begun, where others may be waited for.
+        """
+        others = self.members.alive.keys() & self.admission.facts.keys() - {worker}
+        if others or (waits and self.version > 1):  # 1: the weights of the start
+            self.admission.refuse(worker, str(error) if isinstance(error, DaskDLError) else repr(error))
+            return None
+        if isinstance(error, DaskDLError):
+            return error
+        return ClusterError(f"worker {worker} cannot do its part: {error!r}.")
 
     # ---- what they hold ---------------------------------------------------------------------------------------------
 
-    def _bring_weights(self) -> None:
-        """Workers without the weights that count get them from one that has them. Raises ReplicasLostError."""
+    def adopt(self, given: Given) -> None:
+        """Go on from a network that is here, as soon as workers have it."""
+        self.version += 1
+        self.holders, self.kept = set(), given
+
+    def bring_weights(self) -> None:
+        """Workers without the weights that count get them: from one that has them, or from here. Raises ReplicasLostError."""
         while behind := [worker for worker in self.taking_part if worker not in self.holders]:
             if not self.holders:
-                raise ReplicasLostError("all workers that held the weights are gone.")
-            source = min(self.holders)
-            given = self.work.submit("give", source, residence.give, self.job, self.version)
-            done, lost = self.take(given, behind, source)
-            if not done:
-                self.lose([source] if given.status != "finished" else lost, "did not answer")
+                self.find_kept()
+            source = min(self.holders or self.taking_part)
+            if self.holders:
+                given = self.work.submit("give", source, residence.give, self.job, self.version)
+                is_given = not self.work.wait({source: given})
+            else:
+                given, is_given = self._sent(source)
+            done, lost = self.take(given, behind, source) if is_given else ({}, {source})
+            self.lose(lost, "did not answer")
+            if done:
+                self.kept = None
+
+    def _sent(self, worker: str) -> tuple[Any, bool]:
+        """The network that is kept here, on its way to a worker, and whether it has arrived."""
+        try:
+            return self.work.send(self.kept, worker), True
+        except GoneError:
+            return None, False
+
+    def find_kept(self) -> Given:
+        """The network that no worker has: kept here, or handed over by closed workers. Raises ReplicasLostError."""
+        if self.kept is None:
+            workers = [worker for worker, version in self._departed.items() if version == self.version]
+            for left in self.inbox.collect(workers, self.members, self._on_wait):
+                if left.version == self.version and not left.n_rows:
+                    self.kept = left.network
+        if self.kept is None:
+            raise ReplicasLostError("all workers that held the weights are gone.")
+        return self.kept
+
+    def handed_over(self, workers: Iterable[str], version: int) -> dict[str, Handover]:
+        """What closed workers have learned since a version of the weights, and not averaged."""
+        found = self.inbox.collect(workers, self.members, self._on_wait)
+        return {left.worker: left for left in found if left.version == version and left.n_rows}
 
     def take(self, given: Any, workers: Iterable[str], source: str) -> tuple[dict[str, Any], set[str]]:
         """Workers go on with a network, a future that lies on `source`; returns those that do, and those that were lost."""
@@ -267,7 +368,11 @@ class Crew:
             )
             for worker in workers
         }
-        done, lost = self.work.run("take", calls, also=[source])
+
+        def explain(worker: str, error: Exception) -> Exception | None:
+            return self.excused(worker, error, waits=True)
+
+        done, lost = self.work.run("take", calls, also=[source], explain=explain)
         self.holders |= done.keys()
         return done, lost
 
@@ -354,11 +459,13 @@ class Crew:
 
     def of_holders(self, name: str, table: str, call: Callable[[int], Call]) -> list[Any]:
         """What all workers with rows of a table answer, in the order of their blocks; a call is given the worker's mark."""
-        for _ in range(ATTEMPTS):
+        found: list[Any] = []
+        for _ in self.work.attempts():
             self.settle()
             workers = self.tables[table].readers()
             done, lost = self.work.run(name, {worker: call(self.tables[table].mark(worker)) for worker in workers})
+            found = [done[worker] for worker in workers if worker in done]
             if not lost:
-                return [done[worker] for worker in workers]
+                break
             self.lose(lost, "did not answer")
-        raise self.too_often()
+        return found

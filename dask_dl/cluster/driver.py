@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from dask_dl.cluster import capacity, residence
-from dask_dl.cluster.averaging import momentum_of
-from dask_dl.cluster.crew import ATTEMPTS, Crew
+from dask_dl.cluster import capacity, handover, residence
+from dask_dl.cluster.averaging import Contribution, combined, momentum_of
+from dask_dl.cluster.crew import Crew
+from dask_dl.cluster.handover import Given
 from dask_dl.cluster.placement import pieces_of, portions
-from dask_dl.cluster.residence import Given, GoneError
+from dask_dl.cluster.residence import GoneError
 from dask_dl.cluster.tables import Table, scan_on
 from dask_dl.cluster.work import Call
-from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError, ReplicasLostError
+from dask_dl.cluster.worker_memory import check_partitions
+from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
 from dask_dl.node.parallelism import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -111,7 +113,10 @@ class Cluster:
         self._outer = 0.0  #: momentum of this round
         self._n_averages = 0  #: since the weights were given
         self._cuts: dict[str, int | None] = {}  #: table -> largest key of its sample
-        self._trained: dict[str, Any] = {}  #: worker -> future of what it contributes to the average
+        #: Worker -> what it contributes to the average: a future or, where it was closed, what it handed over.
+        self._trained: dict[str, Any] = {}
+        self._round = 0  #: version of the weights with which the round began
+        self._n_halvings, self._n_bytes = 0, 0  #: of the step; of the network with its optimizer state
         self._received: dict[str, Any] = {}  #: worker -> future: it goes on from the average
         self._places: dict[
             str, tuple[int, int]
@@ -128,6 +133,20 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.crew.__exit__()
 
+    @property
+    def on_wait(self) -> Callable[[], None]:
+        """Called while workers are waited for."""
+        return self.work.on_wait
+
+    @on_wait.setter
+    def on_wait(self, called: Callable[[], None]) -> None:
+        self.work.on_wait = called
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether there is a worker."""
+        return bool(self.crew.members.look())
+
     def _unless_cancelled(self) -> None:
         if self._cancelled():
             raise ClusterError("the training was cancelled before it began.")
@@ -136,6 +155,7 @@ class Cluster:
 
     def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
+        check_partitions(self.crew.members.alive, source)
         found = scan_on(self.work, source, inquiry, progress)
         self.work.sweep()
         return found
@@ -148,7 +168,7 @@ class Cluster:
         def choice(member: Member) -> Parallelism:
             n = member.n_threads
             what = f"a worker of {n} threads" if n > 1 else "a worker of one thread"
-            n_cores = self.crew.facts[member.address]["cores"] if member.address in self.crew.facts else n
+            n_cores = self.crew.admission.facts[member.address]["cores"]
             if n_cores < n:
                 n, what = n_cores, f"{what} on {n_cores} cores"
             asked = effective["n_jobs"]
@@ -164,12 +184,10 @@ class Cluster:
             )
 
         self.crew.choice = choice
-        return max(
-            (choice(member) for member in self.crew.members.alive.values()), key=lambda threads: threads.n_threads
-        )
+        return max((choice(member) for member in self.crew.usable().values()), key=lambda threads: threads.n_threads)
 
     def _n_slots(self) -> int:
-        return capacity.slots(self.crew.members.alive)
+        return capacity.slots(self.crew.usable())
 
     def _share(self, member: Member) -> float:
         """Of the training table, by threads."""
@@ -194,22 +212,23 @@ class Cluster:
 
     def _pieces(self, scanned: Scan) -> list[Piece]:
         """The blocks of a table: its partitions, cut where not every thread would have rows."""
-        n_threads = self._n_slots() if self._balances and len(self.crew.members.alive) > 1 else 0
+        n_threads = self._n_slots() if self._balances and len(self.crew.usable()) > 1 else 0
         return pieces_of(scanned.rows, n_threads)
 
     def portion(self, found: Scan, validation: Scan | None) -> Portion:
         """The share of the strongest worker, and a block more."""
         pieces = [self._pieces(scanned) if scanned else [] for scanned in (found, validation)]
-        n_kept = copies_of(len(self.crew.members.alive)) + (self._moving_rate is not None)  # and the consensus
-        return capacity.portion(self.crew.members.alive, pieces, n_kept, shares=self._spread == "shared")
+        workers = self.crew.usable()
+        n_kept = copies_of(len(workers)) + (self._moving_rate is not None)  # and the consensus
+        return capacity.portion(workers, pieces, n_kept, shares=self._spread == "shared")
 
     def budget(self, source: Source) -> Budget:
         """Of the worker that has least."""
-        return capacity.budget(self.crew.members.alive, self.crew.facts, source)
+        return capacity.budget(self.crew.usable(), self.crew.admission.facts, source)
 
     def too_small(self, peak: int) -> str | None:
         """Whether workers have less than the busiest one may need."""
-        return capacity.too_small(self.crew.members.alive, peak)
+        return capacity.too_small(self.crew.usable(), peak)
 
     def load(
         self,
@@ -223,7 +242,7 @@ class Cluster:
     ) -> int:
         """Encode a table on the workers; returns how many rows count."""
         pieces, spread = self._pieces(found), self._spread if table == "training" else "shared"
-        new = Table(self.work, table, source, found, recipe, keeping, storage, spread, pieces, self.crew.term)
+        new = Table(self.crew, table, source, found, recipe, keeping, storage, spread, pieces)
         if len(pieces) > source.n_partitions:
             self._say(f"{source.label}: {source.n_partitions:,} partitions are cut into {len(pieces):,} blocks")
         new.fill(self.crew.strengths, progress)
@@ -299,8 +318,11 @@ class Cluster:
         self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
         self._was_several |= len(busy) > 1
         job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
+        self._round = version
+        self.crew.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
+        more = remembers, self.crew.inbox.is_wanted, self.delta
         calls = {
-            worker: Call(residence.train, (job, version, mark, place, place + busy[worker], remembers, self.delta))
+            worker: Call(residence.train, (job, version, mark, place, place + busy[worker], *more))
             for worker, (mark, place) in self._begun.items()
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
@@ -350,6 +372,7 @@ class Cluster:
         """Keep what was trained for the average; rows of the lost count as not learned, so that they are made up for."""
         self._trained = {worker: future for worker, future in futures.items() if worker not in lost}
         self.crew.lose(lost, "was lost in a round")
+        self._trained |= self._handed_over(lost)
         self._places = {worker: place for worker, place in self._places.items() if worker in self.crew.taking_part}
 
     def _break_off(self, futures: Mapping[str, Any], error: BaseException) -> None:
@@ -365,16 +388,21 @@ class Cluster:
 
     def average(self) -> None:
         """A tree of averages on the workers, and all of them go on from its root."""
-        for _ in range(ATTEMPTS):
+        if self.crew.members.leaving:
+            self.crew.look()
+        for _ in self.work.attempts():
             if not self._trained:
                 return
-            if not self._received:
-                self._send_average()
-            lost = self.work.wait(self._received, also=self._trained)
-            reports, lost = self.work.results(self._received, lost)
+            if not self.crew.taking_part:
+                self._inherit()
+                return
+            try:
+                if not self._received:
+                    self._send_average()
+                reports, lost = self._reports()
+            except GoneError:
+                reports, lost = {}, set()
             self._received = {}
-            if not reports:
-                reports = self._confirmed()
             if reports:
                 self._n_averages += 1
                 self.crew.holders = set(reports)
@@ -386,8 +414,45 @@ class Cluster:
                 return
             # Nobody has it, so what was trained is still where it was, except on those that are gone.
             self.crew.look()
-            self._trained = {w: future for w, future in self._trained.items() if w in self.crew.taking_part}
-        raise self.crew.too_often()
+            gone = {
+                w for w, part in self._trained.items() if not (w in self._there() or isinstance(part, Contribution))
+            }
+            self._trained = {worker: part for worker, part in self._trained.items() if worker not in gone}
+            self._trained |= self._handed_over(gone)
+
+    def _there(self) -> set[str]:
+        """Workers that take part, and those that are being closed but still there."""
+        return self.crew.taking_part.keys() | self.crew.members.leaving
+
+    def _handed_over(self, workers: Iterable[str]) -> dict[str, Contribution]:
+        """What closed workers have learned in this round, by worker."""
+        found = self.crew.handed_over(workers, self._round)
+        for left in found.values():
+            self._say(f"worker {left.worker} was closed, and handed over {left.n_rows:,} rows that it had learned")
+        return {worker: Contribution(left.n_rows, left.network.vectors) for worker, left in found.items()}
+
+    def _inherit(self) -> None:
+        """All workers were closed: others will go on from the average of what they have handed over."""
+        futures = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
+        parts = self._trained | dict.fromkeys(futures, Contribution(0, ())) | self._handed_over(futures)
+        self._trained = {}
+        mean = combined(list(parts.values()))
+        if mean.n_rows:
+            self.n_seen += mean.n_rows
+            agrees = self._moving_rate is not None and self._was_several
+            self._adopt(Given(mean.vectors, None, self.n_seen, self._n_halvings, agrees))
+
+    def _adopt(self, given: Given) -> None:
+        """Go on from a network that is here; the outer momentum begins anew."""
+        self._trained, self._received, self._places, self._n_averages = {}, {}, {}, 0
+        self.crew.adopt(given)
+
+    def _reports(self) -> tuple[dict[str, residence.Report], set[str]]:
+        """Of the workers that go on from the average, and those that were lost."""
+        holders = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
+        lost = self.work.wait(self._received, also=holders)
+        reports, lost = self.work.results(self._received, lost)
+        return reports or self._confirmed(), lost
 
     def _confirmed(self) -> dict[str, residence.Report]:
         """Reports of workers that went on from the average before it was known that others could not."""
@@ -402,7 +467,7 @@ class Cluster:
         """
         self.crew.version += 1
         self.crew.holders = set()
-        layer = sorted(self._trained.items())
+        layer = [self._placed(worker, part) for worker, part in sorted(self._trained.items())]
         outer = self._outer if len(layer) > 1 else 0.0  # the mean of one is its own arrays
         while len(layer) > 1:
             groups = [layer[k : k + FAN] for k in range(0, len(layer), FAN)]
@@ -420,6 +485,11 @@ class Cluster:
             sent.append(self.work.submit("receive", worker, residence.receive, *arguments))
             self._received[worker] = sent[-1]
 
+    def _placed(self, worker: str, part: Any) -> tuple[str, Any]:
+        """A worker that can average a contribution, and its future. Raises GoneError."""
+        place = worker if worker in self.crew.taking_part else min(self.crew.taking_part)
+        return place, self.work.send(part, place) if isinstance(part, Contribution) else part
+
     def _note(self, reports: Mapping[str, residence.Report]) -> None:
         report = reports[min(reports)]
         self.n_seen = report.n_seen
@@ -435,6 +505,8 @@ class Cluster:
             self._threads[worker] = other.threads
             if before is not None and before != other.threads:
                 self._on_change(other.threads)
+        for failure in (other.failure for other in reports.values() if other.failure is not None):
+            raise failure  # with what was learned before it in the average
         if report.unsound is not None:
             raise DivergedError(
                 f"{report.unsound} after {self.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "
@@ -458,13 +530,15 @@ class Cluster:
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Fetched from a worker. Raises ReplicasLostError."""
         self.crew.look()
+        network: Given | None = None
         for worker in sorted(self.crew.holders):
             done, lost = self.work.run("give", {worker: Call(residence.give, (self.crew.job, self.crew.version))})
             if done:
-                flat, *states = (np.require(vector, requirements="W") for vector in done[worker].vectors)
-                return flat, tuple(states)
+                network = done[worker]
+                break
             self.crew.lose(lost, "did not answer")
-        raise ReplicasLostError("all workers that held the weights are gone.")
+        flat, *states = (np.require(vector, requirements="W") for vector in (network or self.crew.find_kept()).vectors)
+        return flat, tuple(states)
 
     snapshot = weights
 
@@ -472,25 +546,20 @@ class Cluster:
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
         """Give all workers these weights. Raises NoWorkersError."""
-        self._trained, self._received, self._places, self.crew.holders = {}, {}, {}, set()
-        self.crew.version += 1
         several = self._was_several or len(self.crew.members.alive) > 1
         agrees = self._moving_rate is not None and n_seen > 0 and several
-        given = Given((flat, *states), None, n_seen, n_halvings, agrees)
-        for _ in range(ATTEMPTS):
+        self.n_seen, self._n_halvings, self._n_bytes = (
+            n_seen,
+            n_halvings,
+            3 * flat.nbytes,
+        )  # at most two arrays of state
+        self._adopt(Given((flat, *states), None, n_seen, n_halvings, agrees))
+        for _ in self.work.attempts():
             self.crew.look()
             self.crew.welcome()
-            source = min(self.crew.taking_part)
-            try:
-                data = self.work.send(given, source)
-            except GoneError:
-                continue
-            done, lost = self.crew.take(data, self.crew.taking_part, source)
-            self.crew.lose(lost, "did not answer")
-            if done:
-                self.n_seen, self._n_averages = n_seen, 0
+            self.crew.bring_weights()
+            if self.crew.holders:
                 return
-        raise self.crew.too_often()
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be, of the first worker and the number of all."""

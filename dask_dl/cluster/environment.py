@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import platform
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +30,37 @@ MISSING = "not installed"
 def describe(dask_worker: Any = None) -> dict[str, Any]:
     """Of this process, which may be a worker's."""
     return {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in (OWN, *PACKAGES)},
-        "processor": jit.processor(),
+        **installed(),
+        "host": socket.gethostname(),
         "cores": int(joblib.cpu_count()),
         "memory": int(psutil.virtual_memory().available),
         "disk": disk_of(Path(dask_worker.local_directory) if dask_worker is not None else base()),
     }
+
+
+@functools.cache
+def installed() -> Mapping[str, Any]:
+    """What has to be the same, or had better be, in all processes."""
+    versions = {name: _version(name) for name in (OWN, *PACKAGES)}
+    package = Path(__file__).parents[1]
+    return {
+        "python": platform.python_version(),
+        **versions,
+        "sources": sources(package),
+        "processor": jit.processor(),
+    }
+
+
+def sources(package: Path) -> str | None:
+    """Checksum of a package's modules, which tells two checkouts of one version apart; None where it is no folder of them."""
+    try:
+        modules = {file.relative_to(package).as_posix(): file.read_bytes() for file in package.rglob("*.py")}
+    except OSError:
+        return None
+    digest = hashlib.sha256()
+    for name, text in sorted(modules.items()):
+        digest.update(f"{name} {len(text)}\n".encode() + text)
+    return digest.hexdigest()[:12] if modules else None
 
 
 def _version(name: str) -> str:
@@ -43,35 +70,47 @@ def _version(name: str) -> str:
         return MISSING
 
 
+def objection(answer: Any, where: str) -> str | None:
+    """The reason why a worker cannot take part, from its `describe()` or what that raised; None when it can.
+
+    `where` names it, or several workers of the same answer, in the text.
+    """
+    here = installed()
+    if isinstance(answer, BaseException):
+        return (
+            f"dask_dl cannot be used on {where}: {answer!r}. Install the same packages there: "
+            f"pip install dask_dl=={here[OWN]} in the workers' environment, and restart them."
+        )
+    missing = [name for name, version in answer.items() if version == MISSING and here[name] != MISSING]
+    if missing:
+        return f"{', '.join(missing)}: not installed on {where}. Install the same packages everywhere."
+    if answer[OWN] != here[OWN]:
+        return (
+            f"dask_dl is {here[OWN]} here and {answer[OWN]} on {where}. Install the same version everywhere, and restart the "
+            f"workers."
+        )
+    theirs, ours = answer["sources"], here["sources"]
+    if theirs and ours and theirs != ours:
+        return (
+            f"dask_dl {here[OWN]} has other sources here ({ours}) than on {where} ({theirs}). Install the same files "
+            f"everywhere, and restart the workers."
+        )
+    return None
+
+
 def check(found: Mapping[str, Any]) -> list[DaskDLWarning]:
     """Judge what workers said of themselves, address -> `describe()` or what it raised there.
 
     Returns warnings of what may go wrong. Raises ClusterError for what will.
     """
-    here = describe()
-    missing = {worker: error for worker, error in found.items() if isinstance(error, BaseException)}
-    if missing:
-        first = next(iter(missing.values()))
-        raise ClusterError(
-            f"dask_dl cannot be used on {_named(missing)}: {first!r}. Install the same packages there: "
-            f"pip install dask_dl=={here[OWN]} in the workers' environment, and restart them."
-        )
-    lacking = {
-        worker: [name for name, version in facts.items() if version == MISSING]
-        for worker, facts in found.items()
-        if MISSING in facts.values()
-    }
-    if lacking:
-        names = sorted({name for lacks in lacking.values() for name in lacks})
-        raise ClusterError(
-            f"{', '.join(names)}: not installed on {_named(lacking)}. Install the same packages everywhere."
-        )
-    strangers = {worker: facts[OWN] for worker, facts in found.items() if facts[OWN] != here[OWN]}
-    if strangers:
-        raise ClusterError(
-            f"dask_dl is {here[OWN]} here and {', '.join(sorted(set(strangers.values())))} on {_named(strangers)}. "
-            f"Install the same version everywhere, and restart the workers."
-        )
+    refused: dict[str, list[str]] = {}
+    for worker, answer in found.items():
+        if (why := objection(answer, "")) is not None:
+            refused.setdefault(why, []).append(worker)
+    if refused:
+        texts = [objection(found[workers[0]], _named(workers)) for workers in refused.values()]
+        raise ClusterError(" ".join(str(text) for text in texts))
+    here = installed()
     warnings = []
     for name in ("python", *PACKAGES):
         others = {worker: facts[name] for worker, facts in found.items() if facts[name] != here[name]}

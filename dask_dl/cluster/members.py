@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dask_dl.cluster.waiting import Reminder
 from dask_dl.errors import NoWorkersError
+from dask_dl.memory import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 CUT_OFF = 15.0
 #: Seconds that the scheduler may take to answer.
 ANSWER = 30.0
+#: What a worker is while it is closed as planned.
+CLOSING = {"closing", "closing_gracefully"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Member:
     n_threads: int
     memory_limit: int  #: bytes; 0: none
     host: str
+    has_nanny: bool = False  #: whether something restarts it when its memory is full
 
 
 class Members:
@@ -33,11 +38,13 @@ class Members:
     A worker counts when it runs and its heartbeat has moved within CUT_OFF seconds; one that is closing or gone does not.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, say: Callable[[str], None]) -> None:
         self.client = client
         self.alive: dict[str, Member] = {}
-        self.paused: list[str] = []  #: workers that are there but take no tasks
+        self.leaving: set[str] = set()  #: workers that are being closed as planned, and are still there
+        self.paused: dict[str, str] = {}  #: workers that take no tasks because of their memory -> how full it is
         self.looked = -1e9  #: when, of `time.monotonic`
+        self._say = say
         self._beats: dict[str, tuple[float, float]] = {}  #: address -> (heartbeat, when it was new here)
 
     def look(self) -> dict[str, Member]:
@@ -54,25 +61,52 @@ class Members:
             if is_running and worker["last_seen"] != beat:
                 beat, since = worker["last_seen"], now
             self._beats[address] = beat, since  # type: ignore[assignment]  # None until it was seen running
-            if now - since < CUT_OFF and worker.get("status") not in {"closing", "closing_gracefully", "closed"}:
+            if now - since < CUT_OFF and worker.get("status") not in CLOSING | {"closed"}:
                 limit = int(worker.get("memory_limit") or 0)
-                alive[address] = Member(address, int(worker["nthreads"]), limit, str(worker.get("host", address)))
+                host, has_nanny = str(worker.get("host", address)), bool(worker.get("nanny"))
+                alive[address] = Member(address, int(worker["nthreads"]), limit, host, has_nanny)
         self._beats = {address: beat for address, beat in self._beats.items() if address in workers}
         self.alive = alive
-        self.paused = [address for address, worker in workers.items() if worker.get("status") == "paused"]
+        self.leaving = {address for address, worker in workers.items() if worker.get("status") in CLOSING}
+        self.paused = {
+            address: f"{size(worker.get('metrics', {}).get('memory', 0))} of {size(worker.get('memory_limit') or 0)}"
+            for address, worker in workers.items()
+            if worker.get("status") == "paused"
+        }
         return alive
+
+    def was_planned(self, worker: str) -> bool:
+        """Whether a worker that does not count any more is being closed, or was closed, as planned."""
+        if worker in self.leaving:
+            return True
+        try:
+            events = self.client.sync(self.client.scheduler.events, topic=worker, callback_timeout=ANSWER)
+        except (OSError, TimeoutError, RuntimeError, AttributeError):
+            return False
+        return any(
+            event.get("action") == "closing-worker" or event.get("status") in CLOSING
+            for _, event in events
+            if isinstance(event, dict)
+        )
 
     def wait(self, timeout: float, on_poll: Callable[[], None] | None = None) -> dict[str, Member]:
         """The workers that count, as soon as there are any. Raises NoWorkersError after `timeout` seconds without one."""
-        deadline = time.monotonic() + timeout
+        deadline, remind = time.monotonic() + timeout, Reminder(self._say)
         while not self.look():
             if time.monotonic() > deadline or self.client.status in {"closed", "closing"}:
-                paused = f" {len(self.paused)} are paused: their memory is full." if self.paused else ""
-                raise NoWorkersError(
-                    f"the cluster had no worker for {timeout:g} s ({self.client!r}).{paused} Start workers, or wait longer for "
-                    f"them: worker_timeout."
-                )
+                raise NoWorkersError(f"the cluster had no worker for {timeout:g} s ({self.client!r}). {self.advice()}")
             if on_poll is not None:
                 on_poll()
+            remind(f"a worker: the cluster has none. {self.advice()} The limit is worker_timeout={timeout:g} s")
             time.sleep(0.2)
         return self.alive
+
+    def advice(self) -> str:
+        """What to do when no worker counts."""
+        if not self.paused:
+            return "Start workers, or wait longer for them: worker_timeout."
+        shown = ", ".join(f"{address} at {full}" for address, full in sorted(self.paused.items())[:5])
+        return (
+            f"{len(self.paused)} workers are paused because their memory is full: {shown}. Waiting does not help: give every "
+            f"worker more memory (memory_limit), fewer threads, or smaller partitions, and restart those that are paused."
+        )

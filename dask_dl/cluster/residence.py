@@ -7,6 +7,7 @@ future of an earlier round, so nothing of the past can be run again.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import signal
@@ -19,14 +20,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dask
 import numpy as np
-from distributed import WorkerPlugin, get_worker, secede
+from distributed import Status, WorkerPlugin, get_worker, secede
 from distributed.protocol import pickle
 from tornado.ioloop import PeriodicCallback
 
+from dask_dl.cluster import handover
 from dask_dl.cluster.averaging import Contribution, combined
+from dask_dl.cluster.handover import Given, Handover
 from dask_dl.cluster.scratch import Scratch
 from dask_dl.cluster.station import Station
-from dask_dl.errors import ClusterError, StorageError
+from dask_dl.errors import ClusterError, SchemaError, StorageError
 from dask_dl.frame.blocks import drawn_keys, encode_partition
 from dask_dl.frame.scan import merged
 from dask_dl.node.blas import one_blas_thread
@@ -97,13 +100,34 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         if worker.nanny and threading.current_thread() is threading.main_thread():
             self._on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def teardown(self, worker: Any) -> None:  # noqa: ARG002  # Dask's signature
-        """The job is over: threads end within a few rows, and everything is released."""
+    async def teardown(self, worker: Any) -> None:
+        """The job is over, or the worker is closed: threads end within a few rows, and everything is released."""
         self._loop.add_callback(self._lease.stop)
+        if worker.status == Status.closing:
+            self.stopped = math.inf
+            left = await asyncio.get_running_loop().run_in_executor(None, self._left)
+            if left is not None:
+                await handover.send(worker, self.job, left)
         self.term = -1  # what is still being read comes too late
         self.forget()
         if self._on_interrupt is not None:
             signal.signal(signal.SIGINT, self._on_interrupt)
+
+    def _left(self) -> bytes | None:
+        """The network with all that it has learned, pickled before it changes; None where it is not wanted or not whole."""
+        if not self._turn.acquire(timeout=handover.ENDING):
+            return None
+        try:
+            n_rows = self.trained[0] if self.version == -1 else 0
+            version = self.begun if self.version == -1 else self.version
+            if not self.hands_over or version == -1:
+                return None
+            network = self.network()
+            if n_rows:  # the replica's own, even where there is a consensus
+                network = network._replace(vectors=self.station.contribution(n_rows).vectors)
+            return bytes(pickle.dumps(Handover(self.address, version, n_rows, network)))
+        finally:
+            self._turn.release()
 
     def forget(self) -> None:
         """Let go of everything."""
@@ -114,7 +138,10 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
             self.station = Station(self._scratch.folder)
         self.staged: dict[tuple[str, int], Block] = {}
         self.version = -1
+        self.begun = -1  #: version of the weights with which the round began that is not averaged yet
+        self.hands_over = False  #: whether the driver wants the network when the worker is closed
         self.trained = (0, 0.0)  #: rows of the round, and seconds that they took
+        self.failure: Exception | None = None  #: why its rows could not be read to the end of the round
         self.used = time.monotonic()
 
     def open(self, making: Making, wanted: Wanted) -> tuple[Station, Blocks]:
@@ -123,6 +150,15 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
             if self.term != wanted.term:
                 raise GoneError(f"{self.address} was taken for lost while it read.")
             return self.station, self.station.open(wanted.table, making.starts, making.keeping, making.storage)
+
+    def network(self) -> Given:
+        """A copy of the network that counts."""
+        station = self.station
+        assert station.replica is not None
+        flat, states = station.weights()
+        velocity = None if station.velocity is None else station.velocity.copy()
+        vectors = (flat.copy(), *(state.copy() for state in states))
+        return Given(vectors, velocity, station.replica.n_seen, station.n_halvings, bool(station.consensus))
 
     def _look(self) -> None:
         if time.monotonic() - self.used > LEASE and not self._turn.locked():
@@ -290,16 +326,6 @@ def fingerprint(job: str, table: str, mark: int) -> list[int]:
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
-class Given(NamedTuple):
-    """A network to go on with."""
-
-    vectors: tuple[NDArray[np.float32], ...]  #: weights, optimizer state; no state means zeros
-    velocity: NDArray[np.float32] | None
-    n_seen: int
-    n_halvings: int
-    agrees: bool = False  #: whether it is the consensus of elastic averaging
-
-
 class Report(NamedTuple):
     """What a worker tells after a round."""
 
@@ -308,6 +334,7 @@ class Report(NamedTuple):
     threads: Parallelism
     n_trained: int  #: rows that this one has trained in the round ...
     seconds: float  #: ... and for how long
+    failure: Exception | None  #: why it could not read the rest of its rows
 
 
 def ready(job: str, setup: Setup, term: int) -> str:
@@ -341,16 +368,12 @@ def take(given: Given, job: str, version: int, setup: Setup, threads: Parallelis
 def give(job: str, version: int) -> Given:
     """A copy of this worker's network."""
     home = residence(job)
-    with home.turn(version) as station:
-        flat, states = station.weights()
-        velocity = None if station.velocity is None else station.velocity.copy()
-        assert station.replica is not None
-        vectors = (flat.copy(), *(s.copy() for s in states))
-        return Given(vectors, velocity, station.replica.n_seen, station.n_halvings, bool(station.consensus))
+    with home.turn(version):
+        return home.network()
 
 
 def train(
-    job: str, version: int, mark: int, start: int, stop: int, remembers: bool, delta: float | None
+    job: str, version: int, mark: int, start: int, stop: int, remembers: bool, hands_over: bool, delta: float | None
 ) -> Contribution:
     """Train this worker's share of a round: places [start, stop) of the stream of its rows."""
     home = residence(job)
@@ -363,19 +386,23 @@ def train(
             raise Stopped
 
     with home.turn(version, "training", mark) as station, one_blas_thread():
-        home.trained = 0, 0.0
+        home.trained, home.failure, home.hands_over = (0, 0.0), None, hands_over
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
-        home.version = -1  # from here on the weights are this worker's own
+        home.version = home.begun = -1  # from here on the weights are this worker's own
         station.turn_at(delta)
         if remembers:
             station.remember()
         assert station.replica is not None
         before, began = station.replica.n_seen, time.monotonic()
-        with contextlib.suppress(Stopped):
+        try:
             station.train(start, stop, on_rows)
+        except Stopped:
+            pass
+        except (StorageError, SchemaError) as error:  # told with the average: what was learned until then counts
+            home.failure = error
         n_rows = station.replica.n_seen - before
-        home.trained = n_rows, time.monotonic() - began
+        home.trained, home.begun = (n_rows, time.monotonic() - began), version
         return station.contribution(n_rows)
 
 
@@ -418,7 +445,7 @@ def _report(home: Residence) -> Report:
     replica = home.station.replica
     assert replica is not None
     unsound = instability(replica.topology, home.station.flat)
-    return Report(replica.n_seen, unsound, replica.parallelism, *home.trained)
+    return Report(replica.n_seen, unsound, replica.parallelism, *home.trained, home.failure)
 
 
 def measure(job: str, version: int, table: str, mark: int, cut: int | None) -> Measured | None:

@@ -8,19 +8,23 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import residence
 from dask_dl.cluster.placement import placed
 from dask_dl.cluster.reading import Partitions, encoded, scanned
 from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
-from dask_dl.errors import ClusterError, SchemaError
+from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
+from dask_dl.errors import NoWorkersError, SchemaError, StorageError
 from dask_dl.frame.blocks import encode_partition
 from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
+from dask_dl.frame.partition_size import largest_known
 from dask_dl.frame.scan import checked, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from dask_dl.cluster.crew import Crew
     from dask_dl.cluster.placement import Piece
     from dask_dl.cluster.work import Work
     from dask_dl.frame.blocks import Keeping, Recipe
@@ -31,8 +35,6 @@ if TYPE_CHECKING:
 
 #: Seconds in which at least one partition of those that are read must be done.
 READING = 3600.0
-#: How often blocks are read again after workers were lost.
-ATTEMPTS = 20
 #: Partitions that wait on a worker to be read, at most.
 PER_WAVE = 32
 
@@ -41,8 +43,15 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
     """Scan a table where its partitions lie; a local one here."""
     if source.lazy is None:
         return scan(source, inquiry, progress)
-    for _ in range(ATTEMPTS):
-        leaves, root = scanned(work, Partitions(source.lazy), source.schema, inquiry)
+    lazy, restarts, members = source.lazy, Restarts(work.client), dict(work.members.alive)
+
+    def known_size() -> int:
+        known = largest_known(lazy)
+        return known.n_bytes if known else 0
+
+    whole: Scan | None = None
+    for _ in work.attempts():
+        leaves, root = scanned(work, Partitions(lazy), source.schema, inquiry)
 
         n_all, done = len(leaves), set[int]()
 
@@ -57,12 +66,19 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
 
         def explain(error: Exception, leaves: Sequence[Any] = leaves) -> Exception:
             broken = [k for k, leaf in enumerate(leaves) if leaf.status == "error"]
+            if isinstance(error, KilledWorker):
+                return died_reading(members, source, broken, known_size(), len(restarts.workers()))
             return _explained(error, f"{f'partition {broken[0]}' if broken else 'a partition'} of {source.label}", "")
 
         with contextlib.suppress(GoneError):
-            whole = work.wait_anywhere(root, on_poll, explain)
-            return checked(whole, source.label)
-    raise ClusterError(f"{source.label} could not be scanned: the cluster was restarted {ATTEMPTS} times.")
+            try:
+                whole = work.wait_anywhere(root, on_poll, explain)
+            except NoWorkersError as error:
+                rest = [k for k in range(n_all) if k not in done]
+                raise NoWorkersError(f"{error} They were to read {was_read(source, rest, known_size())}.") from error
+            break
+    assert whole is not None
+    return checked(whole, source.schema)
 
 
 class Table:
@@ -70,7 +86,8 @@ class Table:
 
     Parameters
     ----------
-    work : Work
+    crew : Crew
+        The workers.
     name : str
         "training" or "validation".
     source : Source
@@ -82,13 +99,11 @@ class Table:
         Whether every block is somewhere, everywhere, or all are on one worker.
     pieces : sequence of Piece
         The blocks.
-    term : callable
-        How often a worker was taken for lost.
     """
 
     def __init__(
         self,
-        work: Work,
+        crew: Crew,
         name: str,
         source: Source,
         found: Scan,
@@ -97,13 +112,11 @@ class Table:
         storage: Storage,
         spread: str,
         pieces: Sequence[Piece],
-        term: Callable[[str], int],
     ) -> None:
         self.name, self.spread, self.pieces = name, spread, pieces
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
         self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
-        self.term = term
-        self._work, self._source, self._found, self._recipe = work, source, found, recipe
+        self._crew, self._work, self._source, self._found, self._recipe = crew, crew.work, source, found, recipe
         self.keeping, self._storage = keeping, storage
         self._partitions = None if source.lazy is None else Partitions(source.lazy)
         self._shares_work = self._partitions is not None and self._partitions.shares_work() is not None
@@ -167,17 +180,30 @@ class Table:
         self, strengths: Callable[[], Mapping[str, float]], progress: Callable[[int, int], None] | None = None
     ) -> None:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
-        for _ in range(ATTEMPTS):
+        restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
+        lost: set[tuple[str, int]] = set()
+        for _ in self._work.attempts():
             missing = self.missing
             if not missing:
                 return
-            todo = {worker: sorted(blocks & missing) for worker, blocks in self.wanted(strengths()).items()}
+            if len(ended := restarts.workers()) >= MAX_RESTARTS:
+                numbers = [k for worker, k in lost if worker in ended]
+                n_bytes = self._found.largest_partition
+                raise died_reading(members, self._source, numbers, n_bytes, len(ended))
+            try:
+                wanted = self.wanted(strengths())
+            except NoWorkersError as error:
+                numbers = [k for _, k in lost] or [self.pieces[block].partition for block in missing]
+                what = was_read(self._source, numbers, self._found.largest_partition)
+                raise NoWorkersError(f"{error} They were to read {what}.") from error
+            todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
             with contextlib.suppress(GoneError):
-                self._read(todo, progress)
-        raise ClusterError(f"{self._source.label} could not be read: workers were lost {ATTEMPTS} times.")
+                lost = self._read(todo, progress)
 
-    def _read(self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None) -> None:
-        """Have workers read blocks, wave after wave, until somebody is lost. Raises GoneError."""
+    def _read(
+        self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None
+    ) -> set[tuple[str, int]]:
+        """Have workers read blocks, wave after wave, until somebody is lost: returns what. Raises GoneError."""
         waves = list(self._waves(todo))
         n_done, n_all = 0, sum(len(self._by_partition(wave)) for wave in waves)
         making = self._making()
@@ -194,8 +220,9 @@ class Table:
                 self.settle(answer)
             self._work.release(futures.values())
             if lost:
-                return
+                return lost
             n_done += len(futures)
+        return set()
 
     def _waves(self, todo: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[int]]]:
         """Cut what is to be read, so that only some partitions wait on a worker: the graph of each may be large.
@@ -267,7 +294,7 @@ class Table:
         return encoded(self._work, self._partitions, arguments, again=self._storage.mode == "stream")
 
     def _wanted(self, worker: str, *, staged: bool) -> Wanted:
-        return Wanted(self._work.job, self.name, self.term(worker), staged)
+        return Wanted(self._work.job, self.name, self._crew.term(worker), staged)
 
     def _sent(self, making: Any, worker: str, k: int, pieces: Mapping[int, Piece], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
@@ -276,9 +303,14 @@ class Table:
         data = self._work.send(blocks, worker)
         return self._work.submit("encode", worker, residence.keep, data, making, self._wanted(worker, staged=staged))
 
-    def explained(self, key: tuple[str, int], error: Exception) -> Exception:
-        """An error of a task that reads, in the words of one that is raised without a cluster."""
+    def explained(self, key: tuple[str, int], error: Exception) -> Exception | None:
+        """An error of a task that reads, in the words of one that is raised without a cluster.
+
+        None where only this worker has no room, and others have.
+        """
         worker, k = key
+        if isinstance(error, (MemoryError, StorageError)):
+            return self._crew.excused(worker, error)
         return _explained(error, f"partition {k} of {self._source.label}", f" on {worker}")
 
 

@@ -14,7 +14,9 @@ from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import residence
 from dask_dl.cluster.residence import GoneError
-from dask_dl.errors import NoWorkersError
+from dask_dl.cluster.spans import PREFIX, tidy
+from dask_dl.cluster.waiting import pause_after, within
+from dask_dl.errors import ClusterError, NoWorkersError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,6 +35,8 @@ RENEWAL = residence.LEASE / 10
 STOPPING = 15.0
 #: Seconds that a round lasts before anybody is told so, at least.
 LEAST_WAIT = 2.0
+#: How often a step is tried again after workers were lost in it.
+ATTEMPTS = 20
 
 
 class Call(NamedTuple):
@@ -62,10 +66,30 @@ class Work:
         self._renewed = time.monotonic()
         self._made: list[Any] = []  #: futures that are not released yet
 
+    def attempts(self) -> Iterator[None]:
+        """Turns of a step that is tried again when workers were lost in it, with growing pauses in between.
+
+        Raises ClusterError after the last one.
+        """
+        for n_failures in range(ATTEMPTS):
+            if n_failures:
+                self.pause(pause_after(n_failures))
+            yield
+        raise ClusterError(
+            f"workers were lost {ATTEMPTS} times in a row. See their logs: do they die of too little memory?"
+        )
+
+    def pause(self, seconds: float) -> None:
+        """Wait, with an eye on interrupts."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._look_after()
+            time.sleep(min(POLL, left))
+
     def key(self, name: str) -> str:
         """A new one, that the dashboard shows as `dask-dl-<name>`."""
         self._n += 1
-        return f"dask-dl-{name}-{self.job}-{self._n}"
+        return f"{PREFIX}{name}-{self.job}-{self._n}"
 
     def submit(self, name: str, worker: str | None, function: Callable[..., Any], *arguments: Any) -> Any:
         """A future, on a worker or on any."""
@@ -91,7 +115,8 @@ class Work:
         """A future of a value that is sent to a worker, or to any. Raises GoneError."""
         where = {"workers": [worker]} if worker else {}
         needed = [worker] if worker else []
-        (future,) = self.ask(lambda: self.client.scatter([value], hash=False, **where), needed)
+        key = self.key("send")
+        future = self.ask(lambda: self.client.scatter({key: value}, hash=False, **where), needed)[key]
         self._made.append(future)
         return future
 
@@ -133,10 +158,11 @@ class Work:
         *,
         also: Iterable[str] = (),
         limit: float = STEP,
+        explain: Callable[[Any, Exception], Exception | None] | None = None,
     ) -> tuple[dict[str, Any], set[str]]:
         """Results by worker, and the workers that were lost; see `wait`."""
         futures = self.on_each(name, calls)
-        return self.results(futures, self.wait(futures, on_poll, also=also, limit=limit))
+        return self.results(futures, self.wait(futures, on_poll, also=also, limit=limit, explain=explain))
 
     def results(self, futures: Mapping[Any, Any], lost: set[Any]) -> tuple[dict[Any, Any], set[Any]]:
         """Fetch what tasks returned; a result that is lost on the way counts as lost."""
@@ -188,6 +214,8 @@ class Work:
 
     def cancel(self, futures: list[Any]) -> None:
         """Forget tasks."""
+        if not futures:
+            return
         with contextlib.suppress(Exception):  # they are of no interest any more, and the client may be closed
             self.client.cancel(futures)
 
@@ -196,12 +224,17 @@ class Work:
         self.on_wait()
         if time.monotonic() - self._renewed > RENEWAL:
             self._renewed = time.monotonic()
-            renewing = threading.Thread(
-                target=lambda: self.client.run(residence.renew, self.job, on_error="ignore"),
-                name="dask_dl-renewing",
-                daemon=True,
-            )
-            renewing.start()
+            threading.Thread(target=self._renew, name="dask_dl-renewing", daemon=True).start()
+
+    def _renew(self) -> None:
+        """Tell workers that their driver is alive, and keep the scheduler's memory of a long training small."""
+        self.client.run(residence.renew, self.job, on_error="ignore")
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Have the scheduler forget what is over."""
+        with contextlib.suppress(Exception):  # it may run no functions, be of another version, or be gone
+            self.client.run_on_scheduler(tidy)
 
     def wait(
         self,
@@ -210,7 +243,8 @@ class Work:
         *,
         also: Iterable[str] = (),
         limit: float = STEP,
-        explain: Callable[[Any, Exception], Exception] | None = None,
+        explain: Callable[[Any, Exception], Exception | None] | None = None,
+        finish_leaving: bool = False,
     ) -> set[Any]:
         """Until every task has ended or is lost; returns the keys of those that are lost.
 
@@ -225,7 +259,9 @@ class Work:
         limit : float
             Seconds after which tasks are given up when not one of them has ended in this time.
         explain : callable, optional
-            Given the key and what its task raised, returns what to raise.
+            Given the key and what its task raised, returns what to raise; None when the task counts as lost.
+        finish_leaving : bool
+            Whether tasks that run on a worker that is being closed are waited for as long as it is there.
         """
         lost: set[Any] = set()
         n_before, since = -1, time.monotonic()
@@ -241,10 +277,12 @@ class Work:
                 on_poll()
             now = time.monotonic()
             if now - self.members.looked > LOOK:
-                alive = self.members.look()
-                if not alive.keys() >= set(also):
+                alive = set(self.members.look())
+                there = alive | self.members.leaving
+                if not there >= set(also):
                     lost |= waiting.keys()
-                lost |= {key for key in waiting if _worker(key) not in alive}
+                able = there if finish_leaving else alive
+                lost |= {key for key in waiting if _worker(key) not in able}
             if len(waiting) != n_before:
                 n_before, since = len(waiting), now
             elif now - since > limit:
@@ -252,14 +290,18 @@ class Work:
         for key, future in futures.items():
             if key not in lost and future.status == "error":
                 error = future.exception()
-                if not isinstance(error, (GoneError, KilledWorker, CancelledError)):
-                    raise explain(key, error) if explain else error
+                if not is_lost(error):
+                    found = explain(key, error) if explain else error
+                    if found is not None:
+                        raise found
                 lost.add(key)
         if lost:
             self.cancel([futures[key] for key in lost])
         if any(future.status == "pending" for key, future in futures.items() if key not in lost):
             rest = {key: future for key, future in futures.items() if key not in lost}
-            return lost | self.wait(rest, on_poll, also=also, limit=limit, explain=explain)
+            return lost | self.wait(
+                rest, on_poll, also=also, limit=limit, explain=explain, finish_leaving=finish_leaving
+            )
         return lost
 
     def wait_anywhere(self, future: Any, on_poll: Callable[[], None], explain: Callable[[Exception], Exception]) -> Any:
@@ -272,7 +314,7 @@ class Work:
                 self._look_after()
                 if time.monotonic() - told > LOOK:
                     on_poll()
-                    self.members.wait(self.timeout)
+                    self.members.wait(self.timeout, self._look_after)
                     told = time.monotonic()
             if future.status == "error":
                 raise explain(future.exception())
@@ -292,11 +334,16 @@ class Work:
         """
         began, deadline, told_at = time.monotonic(), math.inf, math.inf
         told: set[str] = set()
+        leaving: dict[str, float] = {}  #: worker that is being closed -> when it was told to end the round
 
         def watch() -> None:
             nonlocal deadline, told_at
             on_poll()
             now = time.monotonic()
+            if closing := [w for w in _pending(futures) if w in self.members.leaving and w not in leaving]:
+                leaving.update(dict.fromkeys(closing, now))
+                self.tell_to_stop(closing, version, waits=False)
+            self.cancel([futures[w] for w in _pending(futures) if now > leaving.get(w, now) + STOPPING])
             late = [worker for worker in _pending(futures) if worker in self.members.alive]
             n_done = sum(future.status == "finished" for future in futures.values())
             if not late or n_done < len(late):
@@ -311,7 +358,7 @@ class Work:
                 raise _LateError
 
         try:
-            return self.wait(futures, watch, limit=limit), told
+            return self.wait(futures, watch, limit=limit, finish_leaving=True), told | leaving.keys()
         except _LateError:
             late = _pending(futures)
             self.cancel([futures[worker] for worker in late])
@@ -341,6 +388,11 @@ class Work:
             return late
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether a task failed because its worker is gone, or knows nothing of the training any more."""
+    return isinstance(error, (GoneError, KilledWorker, CancelledError))
+
+
 class _LateError(Exception):
     """Workers did not end a round that they were to end."""
 
@@ -351,21 +403,3 @@ def _pending(futures: Mapping[str, Any]) -> list[str]:
 
 def _worker(key: Any) -> str:
     return str(key if isinstance(key, str) else key[0])
-
-
-def within(seconds: float, work: Callable[[], Any]) -> Exception | None:
-    """Do something that may hang, on a thread of its own; returns what it raised, or TimeoutError, or None."""
-    ended = threading.Event()
-    raised: list[Exception] = []
-
-    def run() -> None:
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001  # the caller decides
-            raised.append(error)
-        ended.set()
-
-    threading.Thread(target=run, name="dask_dl-asking", daemon=True).start()
-    if not ended.wait(seconds):
-        return TimeoutError(f"no answer within {seconds:g} s")
-    return raised[0] if raised else None

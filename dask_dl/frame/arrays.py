@@ -175,16 +175,16 @@ def _unlike(X: Any, other: str, role: str, label: str) -> str:
 
 
 def map_blocks(
-    function: Callable[..., Any], X: Any, model: Any, offset: Any, empty: np.ndarray[Any, Any], label: str
+    function: Callable[..., Any], X: Any, predictor: Any, offset: Any, empty: np.ndarray[Any, Any], label: str
 ) -> Any:
-    """`function(block, model, offset)` over blocks of whole rows, as a lazy Dask Array.
+    """`function(block, predictor, offset)` over blocks of whole rows, as a lazy Dask Array.
 
     Parameters
     ----------
     function : callable
         Returns as many rows as its first argument has; sparse blocks are canonical.
     X : dask.array.Array of shape (n, p)
-    model : object
+    predictor : object
         Travels once, as a task of its own.
     offset : dask.array.Array of shape (n,) or None
         Blocks of the same rows.
@@ -198,9 +198,9 @@ def map_blocks(
 
     beside = () if offset is None else (offset, "i")
     out, axes = ("i", {}) if empty.ndim == 1 else ("ik", {"k": empty.shape[1]})
-    shared = dask.delayed(model, pure=False, traverse=False)
+    shared = dask.delayed(predictor, pure=False, traverse=False)
     return da.blockwise(
-        _of_block, out, X, "ij", _numbers(X), "i", *beside, function=function, model=shared, n_columns=X.shape[1],
+        _of_block, out, X, "ij", _numbers(X), "i", *beside, function=function, predictor=shared, n_columns=X.shape[1],
         label=label, new_axes=axes, align_arrays=False, dtype=empty.dtype, meta=empty,
     )  # fmt: skip
 
@@ -210,8 +210,8 @@ def _of_block(
     number: tuple[int],
     *offset: Any,
     function: Callable[..., Any],
-    model: Any,
+    predictor: Any,
     n_columns: int,
     label: str,
 ) -> Any:
-    return function(_whole(blocks, number, n_columns, label), *offset, model=model)
+    return function(_whole(blocks, number, n_columns, label), *offset, predictor=predictor)

@@ -117,14 +117,12 @@ class Sums(NamedTuple):
         """Both sets of rows together, as `Moments.merge`."""
         weight = self.weight + other.weight
         has_both = (self.n > 0) & (other.n > 0)
-        shift = np.where(has_both, other.mean - self.mean, 0.0)
         below = np.where(weight > 0, weight, 1.0)
-        return Sums(
-            self.n + other.n,
-            weight,
-            np.where(self.n > 0, self.mean + shift * other.weight / below, other.mean),
-            self.m2 + other.m2 + shift * shift * self.weight * other.weight / below,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64: seen in the result
+            shift = np.where(has_both, other.mean - self.mean, 0.0)
+            mean = np.where(self.n > 0, self.mean + shift * other.weight / below, other.mean)
+            m2 = self.m2 + other.m2 + shift * shift * self.weight * other.weight / below
+        return Sums(self.n + other.n, weight, mean, m2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,11 +184,6 @@ class SparsePart:
         columns, counts = np.unique(column[np.isinf(numbers)], return_counts=True)
         return {self.names[c]: int(n) for c, n in zip(columns, counts, strict=True)}
 
-    def n_missing(self) -> NDArray[np.int64]:
-        """Missing values of every column."""
-        numbers, _, column = self._by_column
-        return np.bincount(column[np.isnan(numbers)], minlength=len(self.names))
-
     def lacks(self, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which rows miss one of the marked columns."""
         numbers, row, column = self._by_column
@@ -235,8 +228,8 @@ class SparsePart:
 
     def entries(
         self, slots: NDArray[np.int32], fill: NDArray[np.float64], factor: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Inputs that are not zero: (how many each row has, which, what they count), and which rows lack a number.
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """Inputs that are not zero: how many each row has, which, and what they count.
 
         slots (p,): input of every column, ascending, -1 = none; fill, factor (p,): what missing numbers become, and by which
         all are multiplied.
@@ -245,11 +238,8 @@ class SparsePart:
         column = csr.indices
         row = np.repeat(np.arange(len(self)), np.diff(csr.indptr))
         numbers = csr.data.astype(np.float64)
-        missing = np.isnan(numbers) & (slots[column] >= 0)
-        lacks = np.zeros(len(self), bool)
-        lacks[row[missing]] = True
-        numbers = np.where(missing, fill[column], numbers) * factor[column]
+        numbers = np.where(np.isnan(numbers), fill[column], numbers) * factor[column]
         with np.errstate(over="ignore"):
             values = numbers.astype(np.float32)
         kept = (slots[column] >= 0) & (values != 0)
-        return np.bincount(row[kept], minlength=len(self)).astype(np.int32), slots[column[kept]], values[kept], lacks
+        return np.bincount(row[kept], minlength=len(self)).astype(np.int32), slots[column[kept]], values[kept]

@@ -18,7 +18,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame import arrays, matrix
-from dask_dl.frame.dask_frames import by_name, column_by_name, is_dask_frame, joined, reader
+from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
 from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.partition import listed
 
@@ -89,7 +89,7 @@ def open_source(
     label : str
         What errors call the table.
     keep : sequence of str, optional
-        The only columns that are predictors; by default all without another part.
+        The columns that are predictors, whatever else they are; by default all without another part.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def open_source(
             roles[role] = f"__{role}__"
             aligned[roles[role]] = value
     _each_role_its_own(roles, names, aligned)
-    eligible = set(names if keep is None else keep).difference(roles.values())
+    eligible = set(names).difference(roles.values()) if keep is None else set(keep)
     predictors = tuple(name for name in names if name in eligible)
     if not predictors:
         n = "" if is_array or is_dask_frame(X) else frame.shape[0]
@@ -191,34 +191,6 @@ def labels_of(X: Any, label: str) -> dict[Any, str]:
         return _text_names(X.columns, label)
     shape = np.shape(X)
     return _array_names(shape[1], label) if len(shape) == 2 else {}
-
-
-def apart(X: Any, given: Mapping[str, Any], label: str) -> tuple[Any, dict[str, Any]]:
-    """A table, and the values of what plays a part beside it; columns of an array that do so are cut out of it.
-
-    Parameters
-    ----------
-    X : Dask or pandas DataFrame, Dask Array or array-like
-    given : mapping
-        Role -> name or position of a column, values, or None.
-    """
-    X, given = as_table(X, label), {role: as_column(value, f"the {role} of {label}") for role, value in given.items()}
-    columns = {role: value for role, value in given.items() if value is not None}
-    labels = labels_of(X, label)
-    columns = {role: named(value, labels, role, label) for role, value in columns.items() if is_column(value, labels)}
-    if not columns:
-        return X, dict(given)
-    place = {name: k for k, name in enumerate(labels.values())}
-    if hasattr(X, "columns"):
-        keys = list(labels)
-        values = {role: X[keys[place[name]]] for role, name in columns.items()}
-        if is_dask_frame(X):
-            values = {role: column_by_name(column, label) for role, column in values.items()}
-        return X, {**given, **values}
-    table = X if hasattr(X, "ndim") else np.asarray(X, dtype=object)
-    values = {role: table[:, place[name]] for role, name in columns.items()}
-    rest = [k for name, k in place.items() if name not in columns.values()]
-    return table[:, rest], {**given, **values}
 
 
 def _array_names(n: int, label: str) -> dict[Any, str]:

@@ -295,33 +295,6 @@ async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
 
 
 @two_workers
-async def test_a_worker_that_joins_without_the_package_is_left_out(c, s, a, b):
-    loop, new = asyncio.get_running_loop(), []
-    check = environment.check
-
-    def judge(found):
-        if new and new[0].address in found:
-            raise ClusterError(f"dask_dl cannot be used on {new[0].address}.")
-        return check(found)
-
-    async def start():
-        return await Worker(s.address, nthreads=1)
-
-    def watch(record):
-        if record["iterations"] == 3:
-            new.append(in_loop(start(), loop))
-
-    environment.check = judge
-    try:
-        model = await DeepLearningRegressor(**rounds(300)).fit(parted(make_table()), "y", callbacks=[watch])
-    finally:
-        environment.check = check
-    assert model.parameters_["n_jobs"] == 2 and model.model_.n_seen == 8000
-    await nothing_left(s, a, b, new[0])
-    await new[0].close()
-
-
-@two_workers
 async def test_a_worker_that_leaves_costs_a_round_and_no_replay(c, s, a, b):
     loop, trained = asyncio.get_running_loop(), []
     inner = residence.Station.train

@@ -1,0 +1,53 @@
+"""Waiting with a deadline: for an answer, between two attempts, and not without a word."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds between the first two attempts, and at most; pauses double.
+MIN_PAUSE, MAX_PAUSE = 0.1, 5.0
+#: Seconds between two lines that say what is waited for.
+REMINDER = 10.0
+
+
+def pause_after(n_failures: int) -> float:
+    """Seconds to wait before something is tried again that has failed so many times in a row."""
+    return min(MAX_PAUSE, MIN_PAUSE * 2.0 ** min(n_failures - 1, 60))
+
+
+class Reminder:
+    """A line now and then that says what is waited for, and for how long already."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._began = self._last = time.monotonic()
+
+    def __call__(self, what: str) -> None:
+        """Say it, if a line is due."""
+        now = time.monotonic()
+        if now - self._last >= REMINDER:
+            self._last = now
+            self._say(f"waiting for {what}, for {now - self._began:.0f} s so far")
+
+
+def within(seconds: float, work: Callable[[], Any]) -> Exception | None:
+    """Do something that may hang, on a thread of its own; returns what it raised, or TimeoutError, or None."""
+    ended = threading.Event()
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # the caller decides
+            raised.append(error)
+        ended.set()
+
+    threading.Thread(target=run, name="dask_dl-asking", daemon=True).start()
+    if not ended.wait(seconds):
+        return TimeoutError(f"no answer within {seconds:g} s")
+    return raised[0] if raised else None
