@@ -10,6 +10,7 @@ import pandas as pd
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.arrays import aligned, is_dask_array, map_blocks, whole_rows
+from dask_dl.frame.columns import as_numbers
 from dask_dl.frame.dask_frames import by_name, is_dask_frame
 from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.matrix import SparsePart, as_csr, is_sparse
@@ -73,6 +74,7 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
     check_n_features(model, X.shape[1], called)
     offset = _offset_of(model, X, offset, list(model.feature_names))
     if offset is not None:
+        offset = as_numbers(offset) if isinstance(offset, pd.Series) else offset
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
     names, predictor = model.feature_names, model.predictor
     empty = np.asarray(answer(predictor, _unnamed(np.zeros((0, X.shape[1]), X.dtype), names), _nothing(model)))

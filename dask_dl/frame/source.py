@@ -19,7 +19,7 @@ from sklearn.exceptions import DataConversionWarning
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame import arrays, matrix
 from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
-from dask_dl.frame.interchange import as_column, as_table, kind_of
+from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.partition import listed
 
 if TYPE_CHECKING:
@@ -222,10 +222,7 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
     if isinstance(X, pd.DataFrame):
         return X, _text_names(X.columns, label)
     kind = f"{type(X).__module__}.{type(X).__name__}"
-    try:
-        array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
-    except ValueError as error:
-        raise SchemaError(f"{label} is {kind_of(X)} whose rows are not of one length: {error}.") from error
+    array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
     if array.dtype.kind == "U" and not isinstance(X, np.ndarray):
         array = np.asarray(X, dtype=object)  # numbers beside texts in a list of lists stay numbers
     if array.ndim != 2:
