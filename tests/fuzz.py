@@ -183,7 +183,7 @@ def try_checkpoint(name, subjects, folder, rng):
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     sound = (subjects / f"checkpoint-{name}.zip").read_bytes()
-    number = rng.choice([1, 2])
+    number = rng.choice([1, 1, 1, 2])
     (place / f"checkpoint-0000000{number}.zip").write_bytes(forged_archive(sound, rng))
     if number == 2:  # a whole one is there to fall back to
         (place / "checkpoint-00000001.zip").write_bytes(sound)
