@@ -119,7 +119,7 @@ class OnDisk:
             with path.open("wb") as out:
                 for lo, hi in itertools.pairwise(edges):
                     views = _bytes(rows.cut(lo, hi).compact())
-                    checksums.append(_checksum(views))
+                    checksums.append(checksum(views))
                     out.writelines(views)
                 size = out.tell()
         except OSError as error:
@@ -167,7 +167,7 @@ class OnDisk:
             raise _damaged(handle, f"cannot be read: {error}") from error
         if size != handle.size or n_read != sum(map(len, views)):
             raise _damaged(handle, f"is damaged: it has {size:,} bytes and was written with {handle.size:,}")
-        if _checksum(views) != handle.checksums[k]:
+        if checksum(views) != handle.checksums[k]:
             raise _damaged(handle, f"is damaged: its rows {lo:,} to {lo + out.n:,} are not those that were written")
         np.copyto(out.entries.begin, begins(out.entries.length))
 
@@ -199,7 +199,7 @@ class FromSource:
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> Again:
         """How to get them again, and what they were."""
         assert again is not None, "storage has seen that the source can be read again"
-        return Again(again, _checksum(_bytes(rows.compact())), rows.entries.n)
+        return Again(again, checksum(_bytes(rows.compact())), rows.entries.n)
 
     def n_together(self, handle: Again, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """All: to read some is to read the partition."""
@@ -221,7 +221,7 @@ class FromSource:
                     f"a partition could be read when training began, and cannot be now: {error!r}. Keep the source as it is, "
                     f"or use storage='disk'."
                 ) from error
-            if _checksum(_bytes(rows)) != handle.checksum:
+            if checksum(_bytes(rows)) != handle.checksum:
                 raise SchemaError(
                     "a partition holds other rows than when training began. Save a random or changing source to Parquet first, "
                     "or use storage='disk'."
@@ -240,7 +240,7 @@ def _damaged(file: File, what: str) -> StorageError:
     )
 
 
-def _checksum(parts: list[memoryview]) -> int:
+def checksum(parts: list[memoryview]) -> int:
     """CRC-32C of parts that lie one after another, with the processor's own instruction: about as fast as memory."""
     value = 0
     for part in parts:
