@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,14 +185,17 @@ class Table:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
         restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
         lost: set[tuple[str, int]] = set()
+        ended: Counter[int] = (
+            Counter()
+        )  #: partition -> workers that were ended for their memory while it was to be read
         for _ in range(ATTEMPTS):
             missing = self.missing
             if not missing:
                 return
-            if len(ended := restarts.workers()) >= MAX_RESTARTS:
-                numbers = [k for worker, k in lost if worker in ended]
-                n_bytes = self._found.largest_partition
-                raise died_reading(members, self._source, numbers, n_bytes, len(ended))
+            n_most = max(ended.values(), default=0)
+            if n_most >= MAX_RESTARTS:
+                numbers = [k for k, n in ended.items() if n == n_most]
+                raise died_reading(members, self._source, numbers, self._found.largest_partition, n_most)
             try:
                 wanted = self.wanted(strengths())
             except NoWorkersError as error:
@@ -201,6 +205,8 @@ class Table:
             todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
             with contextlib.suppress(GoneError):
                 lost = self._read(todo, progress)
+                full = set(restarts.workers())
+                ended.update(k for worker, k in lost if worker in full)
         raise ClusterError(f"{self._source.label} could not be read: workers were lost {ATTEMPTS} times.")
 
     def _read(
