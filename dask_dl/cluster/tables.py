@@ -183,7 +183,9 @@ class Table:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
         restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
         lost: set[tuple[str, int]] = set()
-        ended: Counter[int] = Counter()  #: partition -> workers that were ended for their memory while it was to be read
+        ended: Counter[int] = (
+            Counter()
+        )  #: partition -> workers that were ended for their memory while it was to be read
         for _ in self._work.attempts():
             missing = self.missing
             if not missing:
