@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dask_dl.checkpoint.codec import decode
+from dask_dl.documents.encoder import EncoderDocument
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.hashing import Hashing, murmur2
 from dask_dl.frame.levels import MOST_FREQUENT, principal_component
@@ -25,7 +27,7 @@ def fit(frame, scheme, task="regression", *, use_all_factor_levels=True, standar
     parts = [frame.iloc[k::3] for k in range(3)]
     found = scan(Source(Schema(predictors, roles, "the table"), 3, lambda k: parts[k]), inquiry)
     encoder = Encoder.fit(found, predictors, encoding)
-    assert Encoder.from_json(json.loads(json.dumps(encoder.to_json(), allow_nan=False))) == encoder
+    assert decode(json.dumps(encoder.to_json(), allow_nan=False).encode(), EncoderDocument, "").encoder() == encoder
     return encoder
 
 
