@@ -641,6 +641,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
     for name, value in given.items():
         row = TABLE.get(name)
         if row is None:
+            wrong.add(name)
             mistakes.append(f"{_settings([name], given)}: no such parameter; {_near(name, [*TABLE]) or 'leave it out'}")
             continue
         if row.same_as in given:
@@ -653,7 +654,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
             mistakes.append(_joined(f"{_settings([name], given)}: {legal}", error))
 
     values = _with_defaults(read)
-    p = SimpleNamespace(**values, task=task, n_classes=n_classes)
+    p = SimpleNamespace(**{**given, **values, "task": task, "n_classes": n_classes})
     mistakes += [
         f"{_settings(rule.names, values)}: {rule.text}"
         for rule in CONFLICTS
