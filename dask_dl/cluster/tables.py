@@ -17,7 +17,7 @@ from dask_dl.cluster.reading import Partitions, encoded, scanned
 from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
 from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
 from dask_dl.errors import NoWorkersError, SchemaError, StorageError
-from dask_dl.frame.blocks import encode_partition
+from dask_dl.frame.blocks import SAVE, encode_partition
 from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
 from dask_dl.frame.partition_size import largest_known
 from dask_dl.frame.scan import checked, scan
@@ -116,6 +116,7 @@ class Table:
     ) -> None:
         self.name, self.spread, self.pieces = name, spread, pieces
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
+        self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
         self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
         self._crew, self._work, self._source, self._found, self._recipe = crew, crew.work, source, found, recipe
         self.keeping, self._storage = keeping, storage
@@ -262,7 +263,13 @@ class Table:
         return next(waves, {}), next(waves, None) is None
 
     def settle(self, answer: Held) -> None:
-        """Note who holds blocks."""
+        """Note who holds blocks. Raises SchemaError when a streamed block is not the one that another worker had read."""
+        changed = [k for k, now in answer.checksums.items() if self._checksums.setdefault(k, now) != now]
+        if changed:
+            raise SchemaError(
+                f"partition {self.pieces[changed[0]].partition} of {self._source.label} holds other rows on {answer.address} "
+                f"than when training began. {SAVE}"
+            )
         self.held.setdefault(answer.address, set()).update(answer.n_visits)
         self.n_visits |= answer.n_visits
 

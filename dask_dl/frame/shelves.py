@@ -45,6 +45,9 @@ class Shelf(Protocol):
         The pools of `out` have room for their entries, and for nothing else.
         """
 
+    def checksum(self, handle: Any) -> int | None:
+        """Checksum of a block that is read from its source again and again; None for one that is kept."""
+
     def drop(self, handle: Any) -> None:
         """Forget a block."""
 
@@ -69,6 +72,9 @@ class InMemory:
     def read(self, handle: Rows, lo: int, out: Rows) -> None:
         """A copy."""
         copied(handle.cut(lo, lo + out.n), out)
+
+    def checksum(self, handle: Rows) -> None:
+        """There is none."""
 
     def drop(self, handle: Rows) -> None:
         """The caller lets go of it."""
@@ -171,6 +177,9 @@ class OnDisk:
             raise _damaged(handle, f"is damaged: its rows {lo:,} to {lo + out.n:,} are not those that were written")
         np.copyto(out.entries.begin, begins(out.entries.length))
 
+    def checksum(self, handle: File) -> None:
+        """One for each segment, compared when it is read."""
+
     def drop(self, handle: File) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
@@ -227,6 +236,10 @@ class FromSource:
                     "or use storage='disk'."
                 )
             copied(rows.cut(lo, lo + out.n), out)
+
+    def checksum(self, handle: Again) -> int:
+        """Checksum of the rows when they were first read."""
+        return handle.checksum
 
     def drop(self, handle: Again) -> None:
         """There is nothing."""
