@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -182,14 +183,15 @@ class Table:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
         restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
         lost: set[tuple[str, int]] = set()
+        ended: Counter[int] = Counter()  # partition -> how often a worker that was to read it was ended for its memory
         for _ in self._work.attempts():
             missing = self.missing
             if not missing:
                 return
-            if len(ended := restarts.workers()) >= MAX_RESTARTS:
-                numbers = [k for worker, k in lost if worker in ended]
-                n_bytes = self._found.largest_partition
-                raise died_reading(members, self._source, numbers, n_bytes, len(ended))
+            n_most = max(ended.values(), default=0)
+            if n_most >= MAX_RESTARTS:
+                numbers = [k for k, n in ended.items() if n == n_most]
+                raise died_reading(members, self._source, numbers, self._found.largest_partition, n_most)
             try:
                 wanted = self.wanted(strengths())
             except NoWorkersError as error:
@@ -199,6 +201,8 @@ class Table:
             todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
             with contextlib.suppress(GoneError):
                 lost = self._read(todo, progress)
+                full = set(restarts.workers())
+                ended.update(k for worker, k in lost if worker in full)
 
     def _read(
         self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None
