@@ -76,6 +76,8 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
                 whole = work.wait_anywhere(root, on_poll, explain)
             except NoWorkersError as error:
                 rest = [k for k in range(n_all) if k not in done]
+                if n_restarts := len(restarts.workers()):
+                    raise died_reading(members, source, rest, known_size(), n_restarts) from error
                 raise NoWorkersError(f"{error} They were to read {was_read(source, rest, known_size())}.") from error
             break
     assert whole is not None
@@ -184,9 +186,7 @@ class Table:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
         restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
         lost: set[tuple[str, int]] = set()
-        ended: Counter[int] = (
-            Counter()
-        )  #: partition -> workers that were ended for their memory while it was to be read
+        ended: Counter[int] = Counter()  # partition -> how often a worker that was to read it was ended for its memory
         for _ in self._work.attempts():
             missing = self.missing
             if not missing:
@@ -198,8 +198,11 @@ class Table:
             try:
                 wanted = self.wanted(strengths())
             except NoWorkersError as error:
+                largest = self._found.largest_partition
+                if ended:  # and were not started again
+                    raise died_reading(members, self._source, ended, largest, ended.total()) from error
                 numbers = [k for _, k in lost] or [self.pieces[block].partition for block in missing]
-                what = was_read(self._source, numbers, self._found.largest_partition)
+                what = was_read(self._source, numbers, largest)
                 raise NoWorkersError(f"{error} They were to read {what}.") from error
             todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
             with contextlib.suppress(GoneError):

@@ -6,6 +6,7 @@ import pickle
 import time
 import types
 
+import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from cluster.tables import PLAIN
 from distributed import Client, LocalCluster
 
 from dask_dl import DeepLearningRegressor, memory
-from dask_dl.cluster import worker_memory
+from dask_dl.cluster import tables, worker_memory
 from dask_dl.cluster.members import Member, Members
 from dask_dl.cluster.worker_memory import Restarts, check_partitions, died_reading
 from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError, WorkerMemoryError
@@ -156,13 +157,18 @@ def greedy(k, folder, n_modest):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("n_modest", [0, 1])
-def test_workers_that_die_of_a_partition_are_a_typed_error(n_modest, tmp_path):
-    """In the scan, and when it is encoded."""
+def test_workers_that_die_of_a_partition_are_a_typed_error(n_modest, tmp_path, monkeypatch):
+    """In the scan, and when it is encoded; of one death, as restarts take their time."""
+    monkeypatch.setattr(tables, "MAX_RESTARTS", 1)
     frame = dd.from_map(
         greedy, [0], folder=tmp_path, n_modest=n_modest, meta=pd.DataFrame({"a": [0.0], "y": [0.0]}).iloc[:0]
     )
     given = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 640 * MIB}
-    with LocalCluster(**given) as cluster, Client(cluster) as client:
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(**given) as cluster,
+        Client(cluster) as client,
+    ):
         model = DeepLearningRegressor(**PLAIN, client=client)
         with pytest.raises(WorkerMemoryError, match=r"partition 0 of the training table.*restarted.*split_row_groups"):
             model.fit(frame, "y")
