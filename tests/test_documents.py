@@ -464,7 +464,9 @@ def test_a_directory_that_names_the_same_bytes_twice_is_refused(model_file, tmp_
     assert "overlap" in refusal(tmp_path / "forged.zip")
 
 
-@pytest.mark.parametrize(("n", "message"), [(2000, "belong to nothing"), (17_000, "more than 16,384 are never written")])
+@pytest.mark.parametrize(
+    ("n", "message"), [(2000, "belong to nothing"), (17_000, "more than 16,384 are never written")]
+)
 def test_many_empty_arrays_are_refused(model_file, tmp_path, n, message):
     entries = entries_of(model_file.read_bytes())
     root = json.loads(entries["zarr.json"])
