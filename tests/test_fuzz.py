@@ -9,6 +9,7 @@ from fuzz import run
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_no_forgery_does_harm():
     findings, counts = run(500, seconds=math.inf)  # what a load takes depends on what else runs here
     assert not findings
