@@ -312,8 +312,8 @@ def wide(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "given"),
-    [(WIDE, "memory"), (WIDE, "stream"), (LARGE, "1"), (LARGE, "2"), (MANY_CLASSES, "")],
-    ids=["wide", "wide and streamed", "large", "large, two threads", "many classes"],
+    [(WIDE, "memory"), (LARGE, "1"), (LARGE, "2"), (MANY_CLASSES, "")],
+    ids=["wide", "large", "large, two threads", "many classes"],
 )
 def test_real_peak_of_extremes_stays_below_the_printed_one(wide, case, given):
     command = [sys.executable, "-c", RUN_CASE.replace("CASE", case), wide, given]
