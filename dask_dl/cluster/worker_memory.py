@@ -137,7 +137,8 @@ def died_reading(
         How often Dask has said that it was because of their memory.
     """
     n_columns, may = len(source.predictors), ""
-    fits = [n_bytes // 2] if n_bytes else []  # less than what they died of, whatever the formula says
+    # Less than what they died of, whatever the formula says; where that was little it was the making of the partition.
+    fits = [n_bytes // 2] if n_bytes > 2 * MIN_SIZE else []
     limited = [member for member in members.values() if member.memory_limit]
     if limited:
         smallest = min(limited, key=lambda member: largest_partition(member, n_columns))

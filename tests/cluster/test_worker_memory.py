@@ -133,7 +133,7 @@ def test_paused_workers_are_named_with_their_memory_and_not_waited_for_longer():
     client = types.SimpleNamespace(
         sync=lambda *_, **__: identity, scheduler=types.SimpleNamespace(identity=None), status="running"
     )
-    some = Members(client)
+    some = Members(client, lambda _: None)
     some._beats["tcp://one"] = 0, -1e9
     with pytest.raises(NoWorkersError, match=r"tcp://one at 290 MB of 320 MB.*more memory") as caught:
         some.wait(0.1)
