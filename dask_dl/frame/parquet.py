@@ -93,7 +93,7 @@ class ParquetReader:
 
     def _key(self, text: str, categories: Sequence[Any], n: int, name: str) -> pd.Series[Any]:
         """A column that stands in the names of folders: a category, or as it is where it is kept."""
-        key = None if text == MISSING_KEY else int(text) if isinstance(categories[0], int) else text
+        key: Any = None if text == MISSING_KEY else int(text) if isinstance(categories[0], int) else text
         if name not in self.types:
             return pd.Series([key] * n, dtype="Int64" if isinstance(categories[0], int) else "str")
         values = pd.Series(pd.Categorical([key] * n, categories))
