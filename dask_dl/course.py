@@ -36,7 +36,7 @@ class Course:
     confusion: dict[str, Any] = field(default_factory=dict)  #: of the last event: a (K, K) matrix for each table
     best_confusion: dict[str, Any] = field(default_factory=dict)  #: of the best event
     stopped_by: str | None = None  #: why training ended, in words
-    failure: Exception | None = field(default=None)  #: why it could not go on; the last good weights are there
+    failure: BaseException | None = field(default=None)  #: why it could not go on; the last good weights are there
 
     def to_json(self) -> dict[str, Any]:
         """Without weights."""

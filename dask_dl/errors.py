@@ -31,6 +31,10 @@ class NoWorkersError(ClusterError):
     """A cluster had no worker for longer than a training waits."""
 
 
+class WorkerMemoryError(ClusterError):
+    """A partition is too large for the memory of the workers that have to read it."""
+
+
 class ReplicasLostError(ClusterError):
     """All workers that held the weights are gone; the driver goes on from its own copy."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import threading
 import warnings
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from dask_dl.evaluation import ScoredRows
     from dask_dl.frame.encoder import Encoder
-    from dask_dl.frame.source import Source
     from dask_dl.model import Model
 
 
@@ -34,10 +36,11 @@ TERMINATED = 143
 
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor that answers a misspelled parameter with the one that was perhaps meant; its signature stays."""
+    known = inspect.signature(init).parameters
 
     @functools.wraps(init)
     def checked(self: Any, **given: Any) -> None:
-        unknown = {name: value for name, value in given.items() if name not in parameters.constructor_defaults()}
+        unknown = {name: value for name, value in given.items() if name not in known}
         if unknown:
             parameters.validate(unknown, task=None)
             raise ParameterError(f"{', '.join(unknown)}: no parameters of the constructor; see fit.")
@@ -52,6 +55,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     _task: Literal["classification", "regression"]
     model_: Model
     client: Any
+    #: Parameters of a loaded model that this version does not know: `fit` names them.
+    _strange: Mapping[str, Any] = MappingProxyType({})
 
     @_known_names_only
     def __init__(
@@ -146,10 +151,19 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         storage: str = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_interval: float = 60.0,
+        on_interrupt: str = "return",
     ) -> None:
         given = dict(locals())
-        for name in parameters.constructor_defaults():
+        for name in inspect.signature(type(self).__init__).parameters.keys() - {"self"}:
             setattr(self, name, given[name])
+
+    @classmethod
+    def _unjudged(cls, given: Mapping[str, Any]) -> Self:
+        """Return an estimator with parameters that are not judged before `fit`: a file may have those of another version."""
+        known = inspect.signature(cls.__init__).parameters
+        estimator = cls(**{name: value for name, value in given.items() if name in known})
+        estimator._strange = {name: value for name, value in given.items() if name not in known}
+        return estimator
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
@@ -171,8 +185,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
-            Texts and categoricals are categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers.
-            Missing values are allowed.
+            Or a table of another library that speaks Arrow: polars, pyarrow, DuckDB, ... Texts and categoricals are
+            categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers. Missing values are allowed.
         y : str, int, or aligned collection of n values
             The target: the name or position of a column of `X`, or as many values as `X` has rows (a Dask Series with a
             Dask frame, a Dask or NumPy array with a Dask Array). Rows with a missing target are left out.
@@ -182,7 +196,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             Added to the prediction before the link; regression only.
         folds : not available yet
         eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame with the columns of `X` when `y` is a name
-            A table to score on while training.
+            A table to score on while training; a list may hold one such tuple.
         callbacks : list of callables, optional
             Called after every scoring with its record, as in `history_`, read-only. One that returns True stops the training.
         checkpoint : not available yet
@@ -211,14 +225,15 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         Notes
         -----
-        Ctrl-C ends the training, with a warning, and leaves the best model so far; a second one aborts. `stopped_by_` says
-        why training ended.
+        Ctrl-C ends the training, with a warning, and leaves the better of the last network, which is scored first, and the
+        best one; a second one skips that scoring, or aborts. With on_interrupt="raise" KeyboardInterrupt is raised then.
+        `stopped_by_` says why training ended.
         """
         from dask_dl.cluster.clients import find_client
 
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
-        requested = parameters.validate(self.get_params(deep=False) | call, task=self._task)
+        requested = parameters.validate(self._given() | call, task=self._task)
         requested = {name: requested[name] for name in parameters.constructor_defaults()}
         if y is None:
             raise ParameterError(
@@ -246,11 +261,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     ) -> Self:
         """Train, on any thread but that of an asynchronous client."""
         from dask_dl.fit import fit_model
-        from dask_dl.frame.source import open_source
+        from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
+        from dask_dl.frame.validation import open_validation
         from dask_dl.show.progress import Progress
 
         source = open_source(X, y, weight, offset)
-        validation = self._open_validation(eval_set, source, y, weight, offset)
+        validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
         progress = Progress(quiet=not self.verbose or self.quiet_mode)
         place = None
         if client is not None:
@@ -275,49 +291,19 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         if failure is not None and model.n_seen == 0:
             raise failure  # nothing was learned: an earlier model stays
         self.model_ = model
-        self._set_names(has_names=hasattr(X, "columns") and all(isinstance(name, str) for name in X.columns))
+        self._set_names(has_names=source.has_text_names)
         if failure is not None:
             raise failure
         if model.stopped_by == "terminated":
             raise SystemExit(TERMINATED)
         if model.stopped_by == "interrupted":
             text = f"training was interrupted after {model.n_seen / model.n_rows:.2f} epochs; the best model so far is there."
+            if (
+                requested["on_interrupt"] == "raise" and not cancelled()
+            ):  # the caller of an awaited fit gets CancelledError
+                raise KeyboardInterrupt(text)
             warnings.warn(DaskDLWarning(text), stacklevel=3)
         return self
-
-    @staticmethod
-    def _open_validation(eval_set: Any, source: Source, y: Any, weight: Any, offset: Any) -> Source | None:
-        from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, is_column, labels_of, open_source
-
-        label = "the validation table"
-        if eval_set is None:
-            return None
-        if isinstance(eval_set, (tuple, list)):
-            if not 2 <= len(eval_set) <= 4:
-                raise ParameterError(
-                    f"eval_set has {len(eval_set)} parts; give (X, y), (X, y, weight) or (X, y, weight, offset)."
-                )
-            Xv, yv, *more = eval_set
-            weight_v, offset_v = [*more, None, None][:2]
-        else:
-            labels = labels_of(eval_set, label)
-            # What was a column of the training table is the column of that name.
-            roles = {
-                role: source.roles[role]
-                for role, value in ((TARGET, y), (WEIGHT, weight), (OFFSET, offset))
-                if value is not None and is_column(value, labels)
-            }
-            if TARGET not in roles:
-                raise ParameterError("eval_set must be (X, y) when y is not the name of a column.")
-            Xv, yv, offset_v = eval_set, roles[TARGET], roles.get(OFFSET)
-            weight_v = roles.get(WEIGHT)
-            if weight_v not in labels.values():
-                weight_v = None  # without its column every row counts 1 (section 2.3)
-        if (offset is None) != (offset_v is None):
-            raise ParameterError(
-                "eval_set needs an offset exactly when the training table has one: (X, y, weight, offset)."
-            )
-        return open_source(Xv, yv, weight_v, offset_v, label=label, keep=source.predictors)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickling: a client belongs to its process."""
@@ -330,8 +316,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             copy: Self = super().__sklearn_clone__()
         finally:
             self.client = client
-        copy.client = client
+        copy.client, copy._strange = client, dict(self._strange)  # another of this class
         return copy
+
+    def _given(self) -> dict[str, Any]:
+        """All parameters, known to this version or not."""
+        return {**self.get_params(deep=False), **self._strange}
 
     def _set_names(self, *, has_names: bool) -> None:
         names = self.model_.feature_names
@@ -447,10 +437,16 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     # ---- prediction -------------------------------------------------------------------------------------------------
 
     def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
-        """`answer(model, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
+        """`answer(predictor, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
         from dask_dl.answers import answers
 
         return answers(self._fitted, X, offset, answer, keep, type(self).__name__)
+
+    def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
+        """Truth, prediction and weight of the rows of a table that count in a score."""
+        from dask_dl.evaluation import scored_rows
+
+        return scored_rows(self._fitted, X, y, weight, offset, type(self).__name__)
 
     def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
         """Predictions side by side, as H2O gives them, computed in one pass.
@@ -471,8 +467,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         import pandas as pd
 
         from dask_dl.frame.arrays import is_dask_array
-        from dask_dl.model import Model
+        from dask_dl.frame.interchange import as_table
+        from dask_dl.predictor import Predictor
 
+        X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
         names = [str(name) for name in getattr(X, "columns", ())]
         unknown = [name for name in keep if name not in names]
@@ -482,7 +480,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        answers = self._predict(X, offset, functools.partial(Model.table, keep=tuple(keep)), keep)
+        answers = self._predict(X, offset, functools.partial(Predictor.table, keep=tuple(keep)), keep)
         return pd.concat(answers) if isinstance(answers, list) else answers
 
 
@@ -518,9 +516,9 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         dask.dataframe.Series, dask.array.Array or ndarray
             Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
         """
-        from dask_dl.model import Model
+        from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Model.labels))
+        return _arrays(self._predict(X, offset, Predictor.labels))
 
     def predict_proba(self, X: Any) -> Any:
         """Probability of every class: float32, one column per class, in the order of `classes_`.
@@ -530,15 +528,15 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
             The frame's columns are named by the classes.
         """
-        from dask_dl.model import Model
+        from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, None, Model.probabilities))
+        return _arrays(self._predict(X, None, Predictor.probabilities))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Accuracy of `predict`; `y` and `sample_weight` may be columns of `X`. Rows without a label do not count."""
         from sklearn.metrics import accuracy_score
 
-        return float(accuracy_score(**_paired(self, X, y, sample_weight, offset)))
+        return float(accuracy_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
 
 
 class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc]
@@ -571,9 +569,9 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         dask.dataframe.Series, dask.array.Array or ndarray
             Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
         """
-        from dask_dl.model import Model
+        from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Model.numbers))
+        return _arrays(self._predict(X, offset, Predictor.numbers))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination of `predict`; `y`, `sample_weight` and `offset` may be columns of `X`.
@@ -582,7 +580,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         """
         from sklearn.metrics import r2_score
 
-        return float(r2_score(**_paired(self, X, y, sample_weight, offset)))
+        return float(r2_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
 
 
 def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
@@ -608,7 +606,7 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
 
     model = Model.load(path)
     kind = DeepLearningClassifier if model.task == "classification" else DeepLearningRegressor
-    estimator = kind(**model.requested)
+    estimator = kind._unjudged(model.requested)  # noqa: SLF001  # its own constructor, in a way
     estimator.model_ = model
     estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
     return estimator
@@ -631,28 +629,6 @@ async def _awaitable(work: Callable[..., Any]) -> Any:
 def _arrays(answers: Any) -> Any:
     """Answers for slices of a local table as one NumPy array; a lazy answer as it is."""
     return np.concatenate([np.asarray(a) for a in answers]) if isinstance(answers, list) else answers
-
-
-def _paired(model: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> dict[str, Any]:
-    """Truth, prediction and weights of the rows that have a truth, as scikit-learn's metrics name them."""
-    import pandas as pd
-
-    from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, apart
-
-    X, given = apart(X, {TARGET: y, WEIGHT: sample_weight, OFFSET: offset}, "the table to score")
-    columns = {
-        "y_true": given[TARGET],
-        "y_pred": model.predict(X, offset=given[OFFSET]),
-        "sample_weight": given[WEIGHT],
-    }
-    values = {name: _local(column) for name, column in columns.items()}
-    known = ~pd.isna(values["y_true"])
-    return {name: None if column is None else column[known] for name, column in values.items()}
-
-
-def _local(values: Any) -> Any:
-    """Values as a NumPy array, None as it is."""
-    return None if values is None else np.asarray(values.compute() if hasattr(values, "compute") else values)
 
 
 def _write_docstrings() -> None:

@@ -20,8 +20,9 @@ from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaE
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.columns import blurred_warning
-from dask_dl.frame.encoder import Encoder, Encoding, dropped_warning, usable_predictors
-from dask_dl.frame.scan import Scan, check_target
+from dask_dl.frame.encoder import Encoder, Encoding
+from dask_dl.frame.inputs import dropped_warning, settle
+from dask_dl.frame.scan import Scan, check_names, check_target
 from dask_dl.frame.source import OFFSET, WEIGHT, Source
 from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import Target
@@ -30,7 +31,7 @@ from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.kernels.network import train_rows
-from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
+from dask_dl.kernels.steps import N_STATES, Optimizer, kind_of
 from dask_dl.model import Model
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, overshoots
@@ -63,7 +64,7 @@ def fit_model(
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
     resume: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
-) -> tuple[Model, Exception | None]:
+) -> tuple[Model, BaseException | None]:
     """Train a network on a table.
 
     Parameters
@@ -89,7 +90,7 @@ def fit_model(
     -------
     model : Model
         The last good one.
-    failure : Exception or None
+    failure : BaseException or None
         Why training could not go on: it diverged, no worker was left, or a callback raised.
     """
     began = time.monotonic()
@@ -99,6 +100,9 @@ def fit_model(
     with place or Twin() as here:
         seed = _seed(requested["random_state"], saved)
         problem = _understood(source, validation, requested, task, seed, progress, here)
+        if folder:
+            n_states, keeps_best = N_STATES[problem.optimizer.kind], requested["overwrite_with_best_model"]
+            folder.check_room(Keeper.size(problem.topology, n_states, keeps_best=keeps_best))
         if saved:
             saved.check(problem.identity)
             problem.encoder, problem.target = saved.encoder, saved.target  # to the last bit
@@ -147,6 +151,7 @@ class _Problem:
 
     task: parameters.Task
     tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
+    required: frozenset[str]  #: columns without which a row does not train
     encoder: Encoder
     target: Target
     balance: Balance | None
@@ -179,6 +184,7 @@ def _understood(
     here: Place,
 ) -> _Problem:
     """Read the tables once, and decide what their columns and the parameters make of the network."""
+    check_names(source.schema)
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     encoding = Encoding(
         "one_hot_internal" if requested["categorical_encoding"] == "auto" else requested["categorical_encoding"],
@@ -190,12 +196,13 @@ def _understood(
     )
     skips = requested["missing_values_handling"] == "skip"
     inquiry = encoding.inquiry(task, skips=skips, is_weighted=WEIGHT in source.roles)
-    found = here.scan(source, inquiry, progress.reading("scan"))
-    predictors, dropped = usable_predictors(found, ignore_const_cols=requested["ignore_const_cols"])
-    if found.doubtful is None:
-        progress.say("scanning it again, now that it is known which columns are inputs: rows lack others in many ways")
-        found = here.scan(source, inquiry._replace(inputs=frozenset(predictors)), progress.reading("scan"))
-    found = found.without(dropped)
+
+    def scan(inquiry: Inquiry) -> Scan:
+        if inquiry.inputs is not None:
+            progress.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
+        return here.scan(source, inquiry, progress.reading("scan"))
+
+    found, predictors, dropped, required = settle(scan, inquiry, ignore_const_cols=requested["ignore_const_cols"])
     check_target(found, source, inquiry)
     if found.tally.is_binary:
         text = "the target holds only 0 and 1 and is learned as a number; for classes use a classifier, or make it a category."
@@ -264,7 +271,19 @@ def _understood(
         balance.ratios if balance else (),
     )
     return _Problem(
-        task, tables, encoder, target, balance, distribution, topology, optimizer, effective, seed, threads, identity
+        task,
+        tables,
+        required,
+        encoder,
+        target,
+        balance,
+        distribution,
+        topology,
+        optimizer,
+        effective,
+        seed,
+        threads,
+        identity,
     )
 
 
@@ -292,8 +311,8 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     say_threads(progress, topology, problem.threads)
     for name, (source, scanned) in problem.tables.items():
-        skips = name == "training" and effective["missing_values_handling"] == "skip"
-        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, skips=skips)
+        required = problem.required if name == "training" else frozenset[str]()
+        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, required=required)
         n_sample = effective[f"score_{name}_samples"]
         balance = problem.balance if name == "training" else None
         keeping = Keeping(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
@@ -318,8 +337,7 @@ def _begin(problem: _Problem, saved: Saved | None, progress: Progress, here: Pla
     metric = metric_of(effective["stopping_metric"], problem.task)
     states: list[NDArray[np.float32]] = []
     if saved:
-        course = saved.course(topology, metric)
-        flat, states = saved.vectors(topology)
+        course, flat, states = saved.course(metric), saved.flat, saved.states
         progress.say(f"going on from {saved.path}: {course.n_seen:,} rows, {course.n_rounds:,} rounds")
     else:
         course = Course(History(problem.task, "validation" in problem.tables, metric=metric))
@@ -400,6 +418,7 @@ def _rounds(
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
         save=save if keeper else None,
+        save_place=effective["checkpoint_dir"] or "",
         save_interval=effective["checkpoint_interval"],
     )
     if course.best is None and effective["overwrite_with_best_model"]:
@@ -475,10 +494,8 @@ def _objective(distribution: Distribution, e: Mapping[str, Any]) -> Objective:
 
 
 def _optimizer(e: Mapping[str, Any]) -> Optimizer:
-    has_momentum = e["momentum_start"] or e["momentum_stable"]
-    kind = ADADELTA if e["adaptive_rate"] else MOMENTUM if has_momentum else PLAIN
     return Optimizer(
-        kind=kind,
+        kind=kind_of(e),
         rho=e["rho"],
         epsilon=e["epsilon"],
         rate=e["rate"],
@@ -544,6 +561,13 @@ def _decided(problem: _Problem, here: Place) -> Decision:
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
     n_bytes = (portion.n_rows + portion.n_validation) * row
     n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
+    # Of an array, or of a table that is here, no file describes the columns.
+    n_columns = len(found.columns) if source.lazy is not None and source.is_named else 0
+
+    def n_readers(storage: memory.Storage) -> int:
+        """Partitions read at a time; the thread that reads ahead has memory of its own, which others do not share."""
+        return portion.n_readers + (storage.mode == "stream")
+
     need = partial(
         memory.estimate,
         n_rows=portion.n_rows,
@@ -551,6 +575,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         if problem.balance
         else 1.0,
         n_columns=len(found.columns),
+        planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,
         n_validation=portion.n_validation,
         n_samples=round(portion.share * sum(drawn)),
@@ -574,8 +599,8 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
-            # The thread that reads ahead has memory of its own, which the allocator does not share with the others.
-            largest_partition=(portion.n_readers + (storage.mode == "stream")) * largest,
+            read_bytes=n_readers(storage) * largest,
+            read_columns=n_readers(storage) * n_columns,
         ),
         here.budget(source),
         n_bytes=n_bytes,

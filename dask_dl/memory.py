@@ -18,6 +18,15 @@ COMPILER = 100 * 2**20
 #: Bytes at work per byte of a partition in memory: the file's pages and columns, of which PyArrow's allocator keeps what it
 #: once had, the frame built from them, and one part of it encoded. Measured where it is most: numbers that do not compress.
 READING = 6.5
+#: Bytes of a partition that every process is trusted with, however small it is.
+MIN_PARTITION = 2**24
+#: The least that takes, of any table: its columns as they come from the file, a part of the frame beside them.
+READING_AT_LEAST = 1.5
+#: The least that a worker's imports take.
+IMPORTS_AT_LEAST = 150 * 2**20
+#: Bytes at work per column of a partition that is read, however few rows it has: the metadata of its file and the readers of
+#: its pages; and what Dask's plan of the table keeps of a column in the process that opened it.
+COLUMN_READ, COLUMN_PLANNED = 12_000, 6_000
 #: Temporary arrays of a chunk of numeric columns, 8 MiB each (`frame.columns.NUMBERS_PER_CHUNK`), while it is summed up.
 CHUNKS = 6 * 2**23
 #: What is known of a column, and of a level: names, figures, counts, and the tables by which they are found.
@@ -93,6 +102,19 @@ class Memory:
         }
 
 
+def max_partition(available: int, n_threads: int) -> int:
+    """Bytes of the largest partition, as a frame, that each thread of a process can read at the same time.
+
+    Parameters
+    ----------
+    available : int
+        Bytes that the process may use.
+    n_threads : int
+        Threads that read.
+    """
+    return max(MIN_PARTITION, int((available - IMPORTS) / (READING * n_threads)))
+
+
 def rows_of_slice(bytes_per_row: int, batch: int) -> int:
     """Rows that are gathered at a time: about SLICE bytes, in whole mini-batches."""
     return max(1, SLICE // bytes_per_row // batch) * batch
@@ -105,6 +127,35 @@ def size(n: float) -> str:
             break
         n /= 1000
     return f"{n:.3g} {unit}" if n < 1000 else f"{n:,.0f} {unit}"
+
+
+def reading(n_bytes: int, n_columns: int = 0) -> int:
+    """Peak bytes, imports aside, at which partitions of so many bytes as pandas frames are scanned and encoded together.
+
+    `n_columns` counts the columns of all of them.
+    """
+    return int(READING * n_bytes) + min(CHUNKS, 6 * n_bytes) + COLUMN_READ * n_columns
+
+
+def largest_partition(limit: int, n_readers: int = 1, n_columns: int = 0) -> int:
+    """Bytes, as a pandas frame, of the largest partition that fits: `reading` solved for it.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes that the process may take in all.
+    n_readers : int
+        Partitions that it reads at a time: one for each thread of a worker.
+    n_columns : int
+        Columns of a partition.
+    """
+    free = limit - IMPORTS - COLUMN_READ * n_columns * n_readers
+    return max(0, int(max((free - CHUNKS) / READING, free / (READING + 6)) / n_readers))
+
+
+def surely_too_large(n_bytes: int, limit: int) -> bool:
+    """Whether a single partition of so many bytes as a pandas frame cannot be scanned within the limit, by any measurement."""
+    return IMPORTS_AT_LEAST + READING_AT_LEAST * n_bytes > limit
 
 
 def network(n_weights: int, n_dense: int, n_states: int, n_copies: int) -> int:
@@ -133,7 +184,7 @@ def estimate(
     n_copies: int,
     n_kept: int,
     n_outputs: int,
-    largest_partition: int,
+    read_bytes: int,
     compiles: bool,
     storage: Storage = IN_MEMORY,
     largest_block: int = 0,
@@ -141,6 +192,8 @@ def estimate(
     visits_per_row: float = 1.0,
     n_columns: int = 0,
     n_levels: int = 0,
+    read_columns: int = 0,
+    planned_columns: int = 0,
 ) -> Memory:
     """Peak of a training in one process.
 
@@ -164,8 +217,8 @@ def estimate(
         Networks that are remembered: the one a diverging round goes back to, and the best one.
     n_outputs : int
         Outputs of the network.
-    largest_partition : int
-        Bytes of the largest source partition as a pandas frame.
+    read_bytes, read_columns : int
+        Bytes, as pandas frames, and columns of the source partitions that are read at a time.
     compiles : bool
         Whether the kernels have yet to be compiled.
     storage : Storage
@@ -178,6 +231,8 @@ def estimate(
         Visits of an epoch to a row of the training table, on average.
     n_columns, n_levels : int
         Columns that are inputs, and levels of all of them.
+    planned_columns : int
+        Columns of Dask collections that were opened in this process.
     """
     per_row = visits_per_row * (ORDER_PER_ROW + (COPIES_PER_VISIT if visits_per_row != 1 else 0))
     n_bytes = n_rows * bytes_per_row
@@ -195,9 +250,9 @@ def estimate(
         network=network(n_weights, n_dense, n_states, n_copies),
         kept=n_kept * network(n_weights, n_dense, n_states, 0),
         threads=n_threads * (THREAD + 4 * n_buffer),
-        reading=int(READING * largest_partition) + min(CHUNKS, 6 * largest_partition),
+        reading=reading(read_bytes, read_columns),
         compiler=COMPILER if compiles else 0,
-        columns=COLUMN * n_columns + LEVEL * n_levels,
+        columns=COLUMN * n_columns + COLUMN_PLANNED * planned_columns + LEVEL * n_levels,
         samples=int(SET_ASIDE * n_samples * bytes_per_row),
         scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
         mode=storage.mode,

@@ -7,20 +7,18 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
-from dask_dl.checkpoint.plain import plain, records_of, unplain
-from dask_dl.errors import ArchiveError, DaskDLWarning, SchemaError
-from dask_dl.frame.encoder import Encoder
-from dask_dl.frame.target import Target
-from dask_dl.kernels.layout import Topology
-from dask_dl.node.replica import predict
+from dask_dl.checkpoint.codec import opened
+from dask_dl.checkpoint.plain import plain, unplain
+from dask_dl.documents.history import records_of
+from dask_dl.documents.model import ModelDocument
+from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
+from dask_dl.errors import DaskDLWarning
+from dask_dl.predictor import Predictor
 from dask_dl.score.history import History
-from dask_dl.score.stopping import metric_of
+from dask_dl.score.stopping import COLUMNS, metric_of
 from dask_dl.show.report import fragment
-from dask_dl.state import Rows
 
 if TYPE_CHECKING:
     import os
@@ -28,16 +26,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.levels import Category, Code
+    from dask_dl.frame.target import Target
+    from dask_dl.kernels.layout import Topology
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained network and what is known of its training. Read-only to everybody.
-
-    Prediction has two halves, so that the shape of an answer is known without one: `outputs` runs the network on a
-    partition, whose columns have text names; `labels`, `probabilities`, `numbers` and `table` say what they mean.
-    """
+    """A trained network and what is known of its training. Read-only to everybody."""
 
     task: str  #: "classification" or "regression"
     encoder: Encoder
@@ -59,6 +56,11 @@ class Model:
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
+    @property
+    def predictor(self) -> Predictor:
+        """What a prediction needs of it."""
+        return Predictor(self.encoder, self.target, self.topology, self.flat)
+
     def missing_columns(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks: warned of, and filled with missing values (section 2.3)."""
         missing = self.encoder.match(names, label)
@@ -67,60 +69,16 @@ class Model:
             warnings.warn(DaskDLWarning(text), stacklevel=4)
         return missing
 
-    def outputs(self, part: pd.DataFrame, offset: Any, label: str) -> NDArray[np.float32]:
-        """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""
-        present = set(part.columns)
-        absent = [name for name in self.encoder.columns if name not in present]
-        if absent:
-            # Of sparse tables what is not there is 0 (section 2.3).
-            zeros = {number.name for number in self.encoder.numbers} if self.encoder.is_sparse else set()
-            part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
-        dense, active, entries, _ = self.encoder.encode(part, label)
-        nothing = np.zeros(0, np.float32)
-        shifts = (
-            nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
-        )
-        return self.target.probabilities(
-            predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts, entries=entries))
-        )
-
-    def labels(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
-        """The most probable class of every row, the first of equals, in its original type."""
-        codes = outputs.argmax(axis=1) if len(outputs) else np.zeros(0, np.intp)
-        return pd.Series(pd.Index(self.target.labels).take(codes), index=part.index, name="predict")
-
-    def probabilities(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.DataFrame:
-        """One column per class, named by it."""
-        return pd.DataFrame(outputs, index=part.index, columns=[str(label) for label in self.target.classes])
-
-    def numbers(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
-        """Predicted numbers, in the unit of the target."""
-        return pd.Series(self.target.decode(outputs[:, 0]), index=part.index, name="predict")
-
-    def table(self, part: pd.DataFrame, outputs: NDArray[np.float32], *, keep: Sequence[str] = ()) -> pd.DataFrame:
-        """Kept columns, `predict`, and for classes one probability each, side by side; every name once."""
-        columns: dict[str, Any] = {name: part[name] for name in keep}
-        if self.task == "regression":
-            return pd.DataFrame(columns | {"predict": self.numbers(part, outputs)}, index=part.index)
-        columns["predict"] = self.labels(part, outputs)
-        for label, values in zip(self.target.classes, outputs.T, strict=True):
-            # H2O puts a p before what reads as a whole number; here also before a name that is taken.
-            name = f"p{label}" if str(label).lstrip("-").isdecimal() else str(label)
-            while name in columns:
-                name = f"p{name}"
-            columns[name] = values
-        return pd.DataFrame(columns, index=part.index)
-
     # ---- showing ----------------------------------------------------------------------------------------------------
 
     def html(self) -> str:
         """What there is to know of the model, as a fragment of HTML."""
         best = self.history.best
         facts = {
-            "task": f"{self.task}, {self.effective['distribution']}",
+            "task": f"{self.task}, {self.effective.get('distribution')}",
             "rows of an epoch": self.n_rows,
             "network": f"{self.topology.n_inputs:,} inputs, hidden {list(self.topology.hidden)} "
-            f"{self.effective['activation']}, {self.topology.n_outputs:,} outputs: "
+            f"{self.topology.activation}, {self.topology.n_outputs:,} outputs: "
             f"{self.topology.n_parameters:,} weights and biases",
             "trained": f"{self.n_seen / self.n_rows:.2f} epochs in {self.n_rounds:,} rounds",
             "ended by": self.stopped_by or "",
@@ -151,7 +109,7 @@ class Model:
         for name in _START_VALUES:
             arrays |= {
                 f"{name}/{k}": np.asarray(a, np.float32)
-                for k, a in enumerate(self.requested[name] or ())
+                for k, a in enumerate(self.requested.get(name) or ())
                 if a is not None
             }
         document = {
@@ -178,69 +136,58 @@ class Model:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
         """Read what `save` wrote."""
-        arrays, d = read_archive(path, kind="model")
-        try:
-            return cls._from_parts(arrays, d)
-        except Exception as error:
-            raise ArchiveError(f"{path} is a model file whose content does not fit together: {error!r}.") from error
-
-    @classmethod
-    def _from_parts(cls, arrays: Mapping[str, NDArray[Any]], d: Mapping[str, Any]) -> Model:
-        lists = {name: tuple(d["topology"].get(name, ())) for name in ("hidden", "dropout")}
-        topology = Topology(**{**d["topology"], **lists})
-        encoder = Encoder.from_json(d["encoder"])
-        if (encoder.n_onehot, encoder.n_dense, encoder.n_sparse) != (
-            topology.n_onehot, topology.n_dense, topology.n_sparse,
-        ):  # fmt: skip
-            raise ArchiveError("the encoder's inputs are not the network's")
-        target = Target.from_json(d["target"])
-        if (d["task"], topology.output, topology.n_outputs) not in {
-            ("classification", "softmax", len(target.classes)),
-            ("regression", "linear", 1),
-        }:
-            raise ArchiveError("task, target and outputs do not belong together")
-        if d["n_states"] not in {0, 1, 2}:
-            raise ArchiveError("there are 0 to 2 vectors of optimizer state")
-        if not all(array.dtype == np.float32 and np.isfinite(array).all() for array in arrays.values()):
-            raise ArchiveError("weights and state must be finite float32 numbers")
-        vectors = [topology.vector(name, arrays) for name in ("network", "state/0", "state/1")[: 1 + d["n_states"]]]
-        requested = parameters.validate(unplain(d["requested"]), task=d["task"])
-        start_values = {
-            name: tuple(arrays.get(f"{name}/{k}") for k in range(len(topology.units)))
-            for name in _START_VALUES
-            if any(key.startswith(f"{name}/") for key in arrays)
-        }
-        records = records_of(d["history"])
+        arrays, document = read_archive(path, kind="model", schema=ModelDocument)
+        topology = document.topology.topology()
+        names = names_of("", document.n_states)
+        flat, *states = vectors_of(arrays, topology, names, str(path))
+        start_values = _start_values(arrays, topology, str(path))
+        known = [part for name in names for part in shapes_of(topology, name)]
+        known += [f"{name}/{k}" for name in start_values for k in range(len(topology.units))]
+        check_no_more(arrays, known, str(path))
+        requested, effective = (
+            unplain(opened(value, f"{path}: {name}")) | dict.fromkeys(_START_VALUES) | start_values
+            for name, value in (("requested", document.requested), ("effective", document.effective))
+        )
+        records = records_of(document.history, document.task, has_validation=document.has_validation)
+        asked = effective.get("stopping_metric")
+        metric = metric_of(next((name for name in COLUMNS if name == asked), None), document.task)
         return cls(
-            task=d["task"],
-            encoder=encoder,
-            target=target,
+            task=document.task,
+            encoder=document.encoder.encoder(),
+            target=document.target.target(),
             topology=topology,
-            flat=vectors[0],
-            states=tuple(vectors[1:]),
-            requested=requested | start_values,
-            effective=unplain(d["effective"]) | start_values,
-            history=History(
-                d["task"], d["has_validation"], records, metric_of(d["effective"]["stopping_metric"], d["task"])
-            ),
-            n_seen=d["n_seen"],
-            n_rounds=d["n_rounds"],
-            n_rows=d["n_rows"],
-            feature_names=tuple(d["feature_names"]),
-            is_named=d["is_named"],
-            offset_name=d["offset_name"],
-            stopped_by=d.get("stopped_by"),  # early files know neither
-            confusion=d.get("confusion", {}),
+            flat=flat,
+            states=tuple(states),
+            requested=requested,
+            effective=effective,
+            history=History(document.task, document.has_validation, records, metric),
+            n_seen=document.n_seen,
+            n_rounds=document.n_rounds,
+            n_rows=document.n_rows,
+            feature_names=document.feature_names,
+            is_named=document.is_named,
+            offset_name=document.offset_name,
+            stopped_by=document.stopped_by,
+            confusion=document.confusion,
         )
 
 
-def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:
-    values = np.asarray(offset, np.float64)
-    if values.shape != (n,):
-        raise SchemaError(f"{label} has {n:,} rows and {values.size:,} offsets. They must be as many.")
-    if not np.isfinite(values).all():
-        raise SchemaError(f"{int((~np.isfinite(values)).sum()):,} offsets of {label} are missing or infinite.")
-    return values
+def _start_values(
+    arrays: Mapping[str, NDArray[np.float32]], topology: Topology, where: str
+) -> dict[str, tuple[NDArray[np.float32] | None, ...]]:
+    """Start values that a file holds, by parameter: an array for each layer, or None. Raises ArchiveError."""
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "initial_weights": [(n_in, n_out) for n_out, n_in in topology.shapes],
+        "initial_biases": [(n_out,) for n_out, _ in topology.shapes],
+    }
+    return {
+        name: tuple(
+            check_array(arrays, f"{name}/{k}", shape, where) if f"{name}/{k}" in arrays else None
+            for k, shape in enumerate(shapes[name])
+        )
+        for name in _START_VALUES
+        if any(key.startswith(f"{name}/") for key in arrays)
+    }
 
 
 #: Parameters that hold arrays: saved as such.

@@ -420,6 +420,8 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("checkpoint_dir", _PATH, None, "request", "all",
          "Folder or URL where the state of training is saved as it goes; the last three are kept.", os.fspath),
         ("checkpoint_interval", _AMOUNT, 60.0, "request", "all", "Least time, in seconds, between two such states."),
+        ("on_interrupt", _choice("return", "raise"), "return", "request", "all",
+         "After Ctrl-C: return from fit with a warning, or raise KeyboardInterrupt; the estimator is fitted either way."),
     )),
     ("Arguments of fit", "fit", (
         ("sample_weight", _VECTOR, None, "equal", "all",
@@ -639,6 +641,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
     for name, value in given.items():
         row = TABLE.get(name)
         if row is None:
+            wrong.add(name)
             mistakes.append(f"{_settings([name], given)}: no such parameter; {_near(name, [*TABLE]) or 'leave it out'}")
             continue
         if row.same_as in given:
@@ -651,7 +654,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
             mistakes.append(_joined(f"{_settings([name], given)}: {legal}", error))
 
     values = _with_defaults(read)
-    p = SimpleNamespace(**values, task=task, n_classes=n_classes)
+    p = SimpleNamespace(**{**given, **values, "task": task, "n_classes": n_classes})
     mistakes += [
         f"{_settings(rule.names, values)}: {rule.text}"
         for rule in CONFLICTS

@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
-from dask_dl.checkpoint.folder import CheckpointFolder
-from dask_dl.checkpoint.plain import plain, records_of
+from dask_dl.checkpoint import read_archive
+from dask_dl.checkpoint.codec import opened
+from dask_dl.checkpoint.folder import KIND, CheckpointFolder
+from dask_dl.checkpoint.plain import plain
 from dask_dl.course import Course, Snapshot
-from dask_dl.errors import ArchiveError, ParameterError, SchemaError
-from dask_dl.frame.encoder import Encoder
-from dask_dl.frame.target import Target
+from dask_dl.documents.history import records_of
+from dask_dl.documents.network import check_no_more, names_of, shapes_of, vectors_of
+from dask_dl.documents.training import IdentityDocument, TrainingDocument
+from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.score.history import History
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
 
 #: Statistics of a column may differ by so much, relatively: the order of sums depends on how a table is cut.
@@ -70,13 +75,13 @@ class Identity:
             "balance": list(self.balance),
         }
 
-    def differences(self, saved: Mapping[str, Any]) -> list[str]:
+    def differences(self, saved: IdentityDocument, where: str) -> list[str]:
         """In words: what the checkpoint has, and what there is now."""
-        mine = self.to_json()
+        mine, settings = self.to_json(), opened(saved.settings, f"{where}: settings")
         found = [
-            f"{name}={saved['settings'].get(name)}, now {now}"
+            f"{name}={settings.get(name)}, now {now}"
             for name, now in mine["settings"].items()
-            if saved["settings"].get(name) != now
+            if settings.get(name) != now
         ]
         names = {
             "columns": "columns",
@@ -85,14 +90,15 @@ class Identity:
             "n_used": "rows with a target",
             "n_validation": "validation rows",
         }
+        theirs = {key: plain(getattr(saved, key)) for key in (*names, "balance")}
         for key, name in names.items():
-            if mine[key] != saved[key]:
-                found.append(f"{name}: {_short(saved[key])}, now {_short(mine[key])}")
+            if mine[key] != theirs[key]:
+                found.append(f"{name}: {_short(theirs[key])}, now {_short(mine[key])}")
         if not found:
-            found += _unlike("columns", _columns(Encoder.from_json(saved["encoder"])), _columns(self.encoder))
-            found += _unlike("target", plain(Target.from_json(saved["target"]).to_json()), mine["target"])
-            found += _unlike("network", saved["topology"], mine["topology"])
-            found += _unlike("visits per row of a class", saved.get("balance", []), mine["balance"])
+            found += _unlike("columns", _columns(saved.encoder.encoder()), _columns(self.encoder))
+            found += _unlike("target", plain(saved.target.target().to_json()), mine["target"])
+            found += _unlike("network", plain(_unchanging(saved.topology.topology())), mine["topology"])
+            found += _unlike("visits per row of a class", theirs["balance"], mine["balance"])
         return found
 
 
@@ -134,30 +140,44 @@ class Saved:
     """A checkpoint that was read."""
 
     path: str
-    arrays: Mapping[str, NDArray[np.float32]]
-    document: Mapping[str, Any]
+    document: TrainingDocument
+    flat: NDArray[np.float32]  #: weights and biases
+    states: list[NDArray[np.float32]]  #: optimizer state
+    best: Snapshot | None  #: of the history's best event
+
+    @classmethod
+    def read(cls, path: str) -> Saved:
+        """Read a file that `Keeper` wrote. Raises ArchiveError, FileNotFoundError."""
+        arrays, document = read_archive(path, kind=KIND, schema=TrainingDocument)
+        topology = document.identity.topology.topology()
+        names = names_of("", document.n_states)
+        of_best = names_of("best/", document.n_states) if document.course.best else []
+        check_no_more(arrays, [part for name in names + of_best for part in shapes_of(topology, name)], path)
+        flat, *states = vectors_of(arrays, topology, names, path)
+        best = None
+        if document.course.best:
+            of_best_flat, *of_best_states = vectors_of(arrays, topology, of_best, path)
+            best = Snapshot(of_best_flat, tuple(of_best_states), *document.course.best)
+        return cls(path, document, flat, states, best)
 
     @property
     def seed(self) -> int:
         """Of the training that it belongs to."""
-        return int(self.document["seed"])
+        return self.document.seed
 
     def check(self, identity: Identity) -> None:
         """Refuse to go on with another table or another network. Raises SchemaError."""
-        found = identity.differences(self.document["identity"])
+        found = identity.differences(self.document.identity, self.path)
         if found:
             raise SchemaError(
                 f"resume: {self.path} is of another training: {'; '.join(found[:6])}. Train on the same table with the same "
                 f"parameters, or start anew in another checkpoint_dir."
             )
 
-    def check_rows(self, prints: Mapping[str, list[int]]) -> None:
+    def check_rows(self, prints: Mapping[str, Sequence[int]]) -> None:
         """Refuse to go on with other rows, or the same in another order. Raises SchemaError."""
-        parts = ("numbers", "categories", "targets", "weights", "offsets", "sparse inputs")
         for table, now in prints.items():
-            before = self.document["fingerprints"].get(table, [])
-            both = itertools.zip_longest(before, now, fillvalue=0)  # without sparse inputs there is no checksum of them
-            wrong = [part for part, (a, b) in zip(parts, both, strict=False) if a != b]
+            wrong = unlike_parts(self.document.fingerprints.get(table, ()), now)
             if wrong:
                 raise SchemaError(
                     f"resume: {self.path} is of another {table} table: its {', '.join(wrong)} differ, or their order does. "
@@ -167,32 +187,29 @@ class Saved:
     @property
     def encoder(self) -> Encoder:
         """As fitted by the training that broke off, to the last bit."""
-        return Encoder.from_json(self.document["identity"]["encoder"])
+        return self.document.identity.encoder.encoder()
 
     @property
     def target(self) -> Target:
         """As fitted by the training that broke off, to the last bit."""
-        return Target.from_json(self.document["identity"]["target"])
+        return self.document.identity.target.target()
 
-    def vectors(self, topology: Topology, name: str = "") -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-        """Weights and optimizer states."""
-        parts = ["network", *(f"state/{k}" for k in range(self.document["n_states"]))]
-        first, *states = (topology.vector(f"{name}{part}", self.arrays) for part in parts)
-        return first, states
-
-    def course(self, topology: Topology, metric: str) -> Course:
+    def course(self, metric: str) -> Course:
         """Counters, history and best model."""
-        d = self.document["course"]
-        history = History(self.document["task"], d["has_validation"], records_of(d["history"]), metric)
-        best = None
-        if d["best"] is not None:
-            flat, states = self.vectors(topology, "best/")
-            best = Snapshot(flat, tuple(states), *d["best"])
-        if d["metric"] != metric:  # what was best by another metric
+        d, task = self.document.course, self.document.task
+        records = records_of(d.history, task, has_validation=d.has_validation)
+        history, best = History(task, d.has_validation, records, metric), self.best
+        if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
-        counters = (d["n_seen"], d["n_rounds"], d["training_seconds"], d["seconds"], d["n_halvings"])
-        rest = best, d["confusion"], d["best_confusion"], d["stopped_by"]
-        return Course(history, *counters, *rest, delta=d.get("delta"))  # early files know no delta
+        counters = (d.n_seen, d.n_rounds, d.training_seconds, d.seconds, d.n_halvings)
+        return Course(history, *counters, best, d.confusion, d.best_confusion, d.stopped_by, delta=d.delta)
+
+
+def unlike_parts(before: Sequence[int], now: Sequence[int]) -> list[str]:
+    """Parts of a table whose checksums differ."""
+    parts = ("numbers", "categories", "targets", "weights", "offsets", "sparse inputs")
+    both = itertools.zip_longest(before, now, fillvalue=0)  # without sparse inputs there is no checksum of them
+    return [part for part, (a, b) in zip(parts, both, strict=False) if a != b]
 
 
 @dataclass
@@ -205,6 +222,11 @@ class Keeper:
     seed: int
     began: float  #: of `time.monotonic`
     prints: dict[str, list[int]]  #: `fingerprint` of every table's rows
+
+    @staticmethod
+    def size(topology: Topology, n_states: int, *, keeps_best: bool) -> int:
+        """Bytes of a checkpoint, without its history."""
+        return topology.size * 4 * (1 + n_states) * (1 + keeps_best)
 
     def save(self, course: Course, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]) -> str:
         """Write one; returns its path."""
@@ -246,10 +268,4 @@ def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | 
                 f"it, or name another folder."
             )
         return folder, None
-    found = folder.newest()
-    if found is None:
-        return folder, None
-    saved = Saved(*found)
-    if not {"task", "seed", "n_states", "fingerprints", "identity", "course"} <= saved.document.keys():
-        raise ArchiveError(f"{saved.path} is a checkpoint whose content does not fit together.")
-    return folder, saved
+    return folder, folder.newest(Saved.read)

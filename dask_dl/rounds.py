@@ -13,7 +13,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.course import Course, Snapshot
-from dask_dl.errors import Aborted, DaskDLWarning, DivergedError, NoWorkersError, ReplicasLostError
+from dask_dl.errors import (
+    Aborted,
+    DaskDLWarning,
+    DivergedError,
+    NoWorkersError,
+    ReplicasLostError,
+    SchemaError,
+    StorageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +38,8 @@ SECONDS_PER_FETCH = 10.0
 TIMES_PER_COPY = 50.0
 #: How often the step is halved before a training that diverges is given up.
 MOST_HALVINGS = 4
+#: Seconds that workers get to score the last network, at least, and times the last event took: they may be gone.
+MIN_SECONDS_TO_SCORE, TIMES_TO_SCORE = 30.0, 3.0
 INTERRUPTED, TERMINATED, TIME_IS_UP, EPOCHS, DIVERGED, NO_WORKERS, FAILED = (
     "interrupted", "terminated", "max_runtime_secs", "epochs", "diverged", "no workers", "failed",
 )  # fmt: skip
@@ -57,7 +67,8 @@ class Rounds:
     keeps_best: bool = True
     deadline: float = math.inf  #: of `time.monotonic`
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = ()
-    save: Callable[[Course, Snapshot], None] | None = None  #: writes a checkpoint
+    save: Callable[[Course, Snapshot], None] | None = None  #: writes a checkpoint, and may fail
+    save_place: str = ""  #: folder or URL of the checkpoints
     save_interval: float = 60.0  #: seconds between two of them, at least
     cancelled: Callable[[], bool] = lambda: False  #: whether somebody else wants it to end as Ctrl-C does
     good: Snapshot | None = None  #: sound weights, copied: what a round that fails is rolled back to
@@ -68,15 +79,20 @@ class Rounds:
     _talked: float = field(default=0.0, init=False)  #: ... and others
     _copied_at: float = field(default=-math.inf, init=False)
     _copy_took: float = field(default=0.0, init=False)
+    _began: float | None = field(default=None, init=False)  #: when the round that is under way began
+    _n: int = field(default=0, init=False)  #: rows of the last round
     _saved_at: float = field(default_factory=time.monotonic, init=False)
+    _not_saved: set[object] = field(default_factory=set, init=False)  #: causes that the user was warned of
+    _is_torn: bool = field(default=False, init=False)  #: whether threads may have ended in the middle of a row
     _halt: str | None = field(default=None, init=False)  #: a signal's reason to stop
     _is_heard: bool = field(default=False, init=False)  #: whether there was a Ctrl-C
     _pending: str | None = field(default=None, init=False)  #: why the round that is under way is the last
 
     def run(self) -> None:
-        """Train to the end, write a last checkpoint, and take the best network, or the last one.
+        """Train to the end, write a last checkpoint, and take the better one of the last network and the best.
 
-        The first Ctrl-C ends the training, wherever it is; a second one, KeyboardInterrupt, is the caller's.
+        The first Ctrl-C ends the training, wherever it is. A second one ends the scoring of the last network; at any other
+        moment it is the caller's, as KeyboardInterrupt.
         """
         self.progress.begin_training(self.plan.n_total, self.course.n_seen)
         is_done = self.course.stopped_by is not None
@@ -88,6 +104,8 @@ class Rounds:
                     self._first(interrupt)
                     self._recovering(self._settle)
             self._uninterrupted(lambda: self._finish(saves=not is_done))
+            if self._halt is not None and self.course.failure is None:  # it may have come in the last moments
+                self.course.stopped_by = self._halt
 
     def _uninterrupted(self, work: Callable[[], None]) -> None:
         """Do it again, when a first interrupt came in between."""
@@ -101,27 +119,92 @@ class Rounds:
         """Note a first interrupt; a second one, and one that tore the weights, is raised."""
         if self._pending == INTERRUPTED or isinstance(interrupt, Aborted):
             raise interrupt
-        self._pending = self.course.stopped_by = INTERRUPTED
+        self._pending = INTERRUPTED
+        if self.course.failure is None or self.course.stopped_by is None:
+            self.course.stopped_by = INTERRUPTED
 
     def _settle(self) -> None:
-        """After an interrupt outside of training: what is saved now must be sound, and an average."""
-        self.trainer.average()
-        self.course.n_seen = self.trainer.n_seen
+        """Bring replicas to their average, which is what may be scored and saved, and count the round that it ends."""
+        course, trainer = self.course, self.trainer
+        trainer.average()
+        if self._began is None:  # an interrupt came after the round
+            return
+        now, began, self._began = time.monotonic(), self._began, None
+        n = self._n = trainer.n_seen - course.n_seen
+        busy = min(trainer.busy_seconds, now - began)
+        self.plan.took(n, now - began, busy)
+        self._worked, self._talked = self._worked + busy, self._talked + now - began - busy
+        course.n_seen, course.n_rounds = course.n_seen + n, course.n_rounds + 1
+        course.training_seconds += now - began
 
     def _finish(self, *, saves: bool) -> None:
-        """Fetch the network, if it can be fetched; save it; take the best one instead, if that is asked for."""
-        course, last = self.course, None
-        # After a failure in mid-round what is in this process is not known to be sound. Workers know which average they have,
-        # and a cluster without any may have handed it over.
-        if not (course.stopped_by == FAILED and self.trainer.is_local):
-            with contextlib.suppress(ReplicasLostError, NoWorkersError):
-                last = Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
-        if last is None:
-            last = self._newest_copy()
+        """Fetch the network, if it can be fetched; save it; score it; take the best one instead, if that is better.
+
+        It is saved first, because a process that is to end may not get the time for both, and as it was trained: a training
+        that goes on from there is one that never ended.
+        """
+        fetched = self._fetched()
+        last = fetched or self._newest_copy()
+        if fetched is None:
             self._rewind(last)
-        if self.save is not None and saves:
-            self.save(course, last)
+        self._note_best(last)  # an interrupt may have come before that
+        if saves:
+            self._recovering(lambda: self._save(last))
+        self._score_last(last, is_copy=fetched is None)
+        self._note_best(last)
         self._keep_best(last)
+
+    def _fetched(self) -> Snapshot | None:
+        """The network that is trained; None where it is lost, or not known to be sound."""
+        course = self.course
+        if self._is_torn and self.trainer.is_local:
+            return None
+        try:  # a cluster without workers may have been handed the network by the last one
+            if course.stopped_by != NO_WORKERS and self._began is not None:  # a round that broke off between two rows
+                self._settle()
+            return Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
+        except (ReplicasLostError, NoWorkersError):
+            return None
+        except Exception as error:  # noqa: BLE001  # raised by `fit`, with the newest copy in place
+            self._give_up(FAILED, error)
+            return None
+
+    def _save(self, network: Snapshot) -> None:
+        """Write a checkpoint. What prevents that is a warning, once for every cause: the training is worth more."""
+        if self.save is None:
+            return
+        try:
+            self.save(self.course, network)
+        except Exception as error:  # noqa: BLE001  # file systems behind URLs raise whatever they like
+            cause = type(error), getattr(error, "errno", None)
+            if cause not in self._not_saved:
+                self._not_saved.add(cause)
+                what = f"no checkpoint could be written to {self.save_place}: {type(error).__name__}: {error}"
+                again = f"every {self.save_interval:g} s and at the end"
+                self._warn("not saved", f"{what}. The training goes on without; it is tried again {again}.")
+        self._saved_at = time.monotonic()
+
+    def _score_last(self, last: Snapshot, *, is_copy: bool) -> None:
+        """Score the last network, unless it was: what was learned since the last event shall count.
+
+        Whatever prevents that hides no failure and loses no network: the best one that was scored is taken.
+        """
+        history, trainer, pace = self.course.history, self.trainer, self.plan.pace
+        if history.records[-1]["samples"] == last.n_seen or not trainer.is_reachable:
+            return
+        deadline = time.monotonic() + max(MIN_SECONDS_TO_SCORE, TIMES_TO_SCORE * pace.took)
+
+        def in_time() -> None:
+            if time.monotonic() > deadline:
+                raise Halt("workers did not answer in time")
+
+        trainer.on_wait = in_time
+        try:
+            if is_copy:
+                self._return_to(last)
+            self._measure()
+        except (Exception, KeyboardInterrupt, Halt) as error:  # noqa: BLE001  # a lost worker, a damaged file, a second Ctrl-C
+            self.progress.say(f"the last network could not be scored: {error!r}")
 
     def _recovering(self, work: Callable[[], None]) -> None:
         """Do it, or go back to a network that is known to be sound."""
@@ -140,52 +223,60 @@ class Rounds:
     def _round(self) -> None:
         course, trainer = self.course, self.trainer
         self._copy()
-        n, began = self.plan.rows(course.n_seen), time.monotonic()
+        self._began, self._is_torn = time.monotonic(), True
         try:
-            trainer.train(n, self._on_rows)
+            trainer.train(self.plan.rows(course.n_seen), self._on_rows)
         except Aborted:
             raise
         except KeyboardInterrupt:
             self._pending = INTERRUPTED
         except Halt as halt:
             self._pending = str(halt)
-        trainer.average()
-        now = time.monotonic()
-        n = trainer.n_seen - course.n_seen
-        busy = min(trainer.busy_seconds, now - began)
-        self.plan.took(n, now - began, busy)
-        self._worked, self._talked = self._worked + busy, self._talked + now - began - busy
-        course.n_seen, course.n_rounds = course.n_seen + n, course.n_rounds + 1
-        course.training_seconds += now - began
-        reason = self._pending
+        except (StorageError, SchemaError):  # rows that cannot be read: threads have ended between two of them
+            self._is_torn = False
+            raise
+        self._is_torn = False
+        self._settle()
+        now, reason = time.monotonic(), self._pending
         if reason is None and course.n_seen >= self.plan.n_total:
             reason = EPOCHS
         if reason not in {INTERRUPTED, TERMINATED} and (reason or self.plan.pace.is_due(now)):
-            reason = self._event(n, now) or reason
+            reason = self._event(now) or reason
         course.stopped_by = self._halt or reason
         if self.save is not None and not course.stopped_by and time.monotonic() - self._saved_at > self.save_interval:
-            self.save(course, Snapshot(*trainer.weights(), course.n_seen, course.n_rounds))
-            self._saved_at = time.monotonic()
+            self._save(Snapshot(*trainer.weights(), course.n_seen, course.n_rounds))
 
-    def _event(self, n: int, began: float) -> str | None:
+    def _measure(self) -> None:
+        """Score the network of the last round."""
+        self.score(self.course, self._n, self._talked / max(self._worked + self._talked, 1e-9))
+        self._worked = self._talked = 0.0
+
+    def _note_best(self, network: Snapshot) -> None:
+        """Keep a network, if the newest event is its own and the best one."""
+        course, history = self.course, self.course.history
+        record = history.records[-1]
+        if self.keeps_best and history.best is record and record["samples"] == network.n_seen:
+            course.best, course.best_confusion = network, dict(course.confusion)
+
+    def _event(self, began: float) -> str | None:
         """Score; returns why to stop, if there is a reason."""
         course, pace = self.course, self.plan.pace
-        self.score(course, n, self._talked / max(self._worked + self._talked, 1e-9))
-        self._worked = self._talked = 0.0
+        self._measure()
         pace.started, pace.took = began, time.monotonic() - began
         history = course.history
         if self.keeps_best and history.best is history.records[-1]:
             if self.trainer.is_local:
                 course.best = None  # the old copy makes room for the new one
-            course.best = self._snapshot()
-            course.best_confusion = dict(course.confusion)
+            self._note_best(self._snapshot())
         reason = self.judge()
         record = MappingProxyType(dict(history.records[-1]))
         try:
             wishes = [callback(record) for callback in self.callbacks]  # all of them are called
             if True in wishes:
                 reason = reason or "callback"
-        except Exception as error:  # noqa: BLE001  # raised by `fit`, when what was learned is safe
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # SystemExit too is raised by `fit`, when what was learned is safe
             course.failure, reason = error, "callback"
         return reason
 
@@ -199,7 +290,7 @@ class Rounds:
             not self.keeps_best
             or course.best is None
             or history.best is None
-            or (record["samples"] == course.n_seen and not history.score_of(history.best) < history.score_of(record))
+            or (record["samples"] == course.n_seen and history.score_of(record) <= history.score_of(history.best))
         ):
             self.final = last
             return
@@ -244,12 +335,17 @@ class Rounds:
         course.n_seen, course.n_rounds = good.n_seen, good.n_rounds
         course.history.cut(good.n_seen)
 
+    def _return_to(self, good: Snapshot) -> None:
+        """Go on from a copy."""
+        self._rewind(good)
+        self.trainer.restore(good.flat, good.states, good.n_seen, self.course.n_halvings)
+        self._began, self._is_torn = None, False
+
     def _roll_back(self, error: DivergedError) -> None:
         """Go back to sound weights and take half the step; too often is an error, with those weights in place."""
         course, good = self.course, self._newest_copy()
         course.n_halvings += 1
-        self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen, course.n_halvings)
+        self._return_to(good)
         course.stopped_by = self._pending or self._halt
         if course.n_halvings > MOST_HALVINGS:
             course.stopped_by = DIVERGED
@@ -262,14 +358,14 @@ class Rounds:
         """Go on, on other workers, from the newest copy that this process has."""
         course, good = self.course, self._newest_copy()
         lost = course.n_seen - good.n_seen
-        self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen, course.n_halvings)
+        self._return_to(good)
         course.stopped_by = self._pending or self._halt
         self._warn("lost", f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.")
 
     def _give_up(self, why: str, error: Exception) -> None:
-        """End with the newest copy that this process has."""
-        self.course.stopped_by, self.course.failure = why, error
+        """End for this reason; what comes of an earlier failure does not hide it."""
+        if self.course.failure is None or self.course.stopped_by is None:
+            self.course.stopped_by, self.course.failure = why, self.course.failure or error
 
     def _warn(self, what: str, text: str) -> None:
         warnings.warn(DaskDLWarning(text), stacklevel=7)

@@ -273,7 +273,7 @@ def test_what_is_wrong_beside_a_dask_frame(no_training):
         (np.full((N, 2), np.inf), ["column 'x0'", "infinite"]),
         (pd.DataFrame(np.zeros((N, 3)), columns=["a", "b", "a"]), ["several columns named 'a'", "Rename or drop"]),
         (pd.DataFrame({"__target__": np.arange(N)}), ["'__target__' are reserved", "Rename"]),
-        ("train.parquet", ["the training table must have two dimensions", "str"]),
+        ("train.parquet", ["the training table is a str, not a table", "Read it first"]),
     ],
     ids=["vector", "cube", "infinite", "repeated names", "reserved name", "path"],
 )
@@ -347,7 +347,7 @@ def test_what_is_wrong_in_the_validation_table(no_training, make, held, parts):
     [
         ((table()[["age"]],), ["eval_set has 1 parts", "(X, y)"]),
         ((table()[["age"]], np.zeros(N - 1)), ["the validation table has 24 rows and its target 23"]),
-        (table(), ["eval_set must be (X, y) when y is not the name of a column"]),
+        (table(), ["eval_set is a table alone", "y is not the name of one of its columns", "(X, y)"]),
     ],
 )
 def test_what_is_wrong_with_eval_set(no_training, eval_set, parts):

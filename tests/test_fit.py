@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import signal
 import time
 
@@ -12,16 +13,16 @@ import pandas as pd
 import pytest
 from naive import mlp
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters, rounds
 from dask_dl.cluster import Twin, visits
 from dask_dl.cluster.station import Station
 from dask_dl.course import Course
-from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
+from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.node import replica
 from dask_dl.plan import Plan
-from dask_dl.rounds import Rounds
+from dask_dl.rounds import Halt, Rounds
 from dask_dl.score.history import History, Pace
 from dask_dl.show.progress import Progress
 
@@ -43,7 +44,7 @@ class Recorder:
     """A trainer that only remembers what it was asked."""
 
     n_rows = 10
-    is_local = True
+    is_local = is_reachable = True
     busy_seconds = 0.0
 
     def __init__(self):
@@ -75,23 +76,28 @@ class Recorder:
         self.n_seen = n_seen
 
 
-def recorded(trainer, plan, losses=None, **more):
-    """Run the loop over a trainer that only remembers; the k-th event of the history has the k-th loss."""
-    values = iter(losses or np.linspace(1, 0.5, 1000))
+def scoring(losses):
+    """A function that scores the k-th event with the k-th loss."""
 
     def score(course, n, communication):
-        measured = {"deviance": next(values)}
+        measured = {"deviance": next(losses)}
         course.history.add(
             seconds=0.0, speed=1.0, epochs=course.n_seen / 10, iterations=course.n_rounds, samples=course.n_seen,
             samples_per_iteration=n, communication=communication, training=measured, validation={},
         )  # fmt: skip
 
+    return score
+
+
+def recorded(trainer, plan, losses=None, **more):
+    """Run the loop over a trainer that only remembers; the k-th event of the history has the k-th loss."""
+    score = more.pop("score", scoring(iter(losses or np.linspace(1, 0.5, 1000))))
     course = Course(History("regression", has_validation=False))
     course.history.start()
     judge = more.pop("judge", lambda: None)
-    rounds = Rounds(trainer, plan, course, score, judge, Progress(quiet=True), **more)
-    rounds.run()
-    trainer.final = rounds.final
+    loop = Rounds(trainer, plan, course, score, judge, Progress(quiet=True), **more)
+    loop.run()
+    trainer.final = loop.final
     return course
 
 
@@ -284,6 +290,164 @@ def test_divergence_without_end_is_an_error_with_sound_weights():
         course = recorded(trainer, each(30))
     assert course.stopped_by == "diverged" and "halved 4 times" in str(course.failure)
     assert trainer.asked[-1] == ("restore", 0.0, 0, 5)
+
+
+# ---- what ends a training -----------------------------------------------------------------------------------------------
+
+
+def rarely(n_total, per_round=10):
+    """Rounds of which only the first is scored, and the last if the training comes to its end."""
+    return Plan(n_total, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False), fixed=per_round)
+
+
+class Ended(Recorder):
+    """Its fourth round is broken off by an error, five rows before its end."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def train(self, n, on_rows=None):
+        if self.asked.count("average") == 3:
+            self.n_seen += n - 5
+            raise self.error
+        super().train(n, on_rows)
+
+
+ENDS = {
+    "interrupted": KeyboardInterrupt(),
+    "max_runtime_secs": Halt("max_runtime_secs"),
+    "terminated": Halt("terminated"),
+    "failed": StorageError("rows-0.rows is damaged."),
+}
+
+
+@pytest.mark.parametrize("loss", [0.5, 2.0, np.nan])
+@pytest.mark.parametrize("why", ENDS)
+def test_whatever_ends_a_training_scores_once_more_and_keeps_the_better_network(why, loss):
+    trainer, saved = Ended(ENDS[why]), []
+    given = {"save": lambda course, network: saved.append((course.n_seen, len(course.history.records)))}
+    course = recorded(trainer, rarely(1000), [1.0, loss], save_interval=1e6, **given)
+    assert (course.stopped_by, course.n_seen, course.n_rounds) == (why, 35, 4)
+    assert scored(course)[:2] == [(1, 10, 10), (4, 35, 5)]
+    assert float(trainer.final.flat[0]) == (35.0 if loss == 0.5 else 10.0)
+    assert len(scored(course)) == (2 if loss == 0.5 else 3)  # the best event is repeated where it is put back
+    assert course.failure is (ENDS[why] if why == "failed" else None)
+    if why != "max_runtime_secs":  # saved first: there may be no time for both, and a training goes on as it was
+        assert saved == [(35, 2)]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(28, "No space left"), DivergedError("not finite"), Halt()]
+)
+@pytest.mark.parametrize("why", ["interrupted", "failed"])
+def test_a_last_scoring_that_fails_hides_nothing_and_loses_nothing(why, error):
+    trainer = Ended(ENDS[why])
+
+    def failing(course, n, communication):
+        if course.n_seen > 10:
+            raise error
+        inner(course, n, communication)
+
+    inner = scoring(iter([1.0]))
+    course = recorded(trainer, rarely(1000), score=failing)
+    assert course.stopped_by == why and course.failure is (ENDS[why] if why == "failed" else None)
+    assert float(trainer.final.flat[0]) == 10.0  # the best one that was scored: a second Ctrl-C skips the scoring
+    assert trainer.final.n_seen == 35
+
+
+def test_an_error_that_may_have_torn_a_row_goes_back_to_a_sound_copy_and_scores_that():
+    trainer = Ended(MemoryError("a thread had none"))
+    course = recorded(trainer, rarely(1000), [1.0, 0.5])
+    assert course.stopped_by == "failed" and isinstance(course.failure, MemoryError)
+    assert trainer.asked[-1] != ("restore", 35.0, 35, 0) and float(trainer.final.flat[0]) == 10.0  # the newest one
+
+
+def test_without_workers_nobody_is_asked_to_score():
+    trainer = Ended(KeyboardInterrupt())
+    trainer.is_reachable = False
+    course = recorded(trainer, rarely(1000), [1.0])
+    assert course.stopped_by == "interrupted" and float(trainer.final.flat[0]) == 10.0
+
+
+def test_workers_that_do_not_answer_are_not_asked_for_ever(monkeypatch):
+    monkeypatch.setattr(rounds, "MIN_SECONDS_TO_SCORE", 0.0)
+    trainer, inner = Ended(KeyboardInterrupt()), scoring(iter([1.0]))
+
+    def score(course, n, communication):
+        while course.n_seen > 10:
+            trainer.on_wait()
+        inner(course, n, communication)
+
+    course = recorded(trainer, rarely(1000), score=score)
+    assert course.stopped_by == "interrupted" and float(trainer.final.flat[0]) == 10.0
+
+
+@pytest.mark.parametrize("error", [RuntimeError("enough"), SystemExit(3)])
+def test_a_callback_that_raises_keeps_the_network_of_its_event(error):
+    def callback(record):
+        raise error
+
+    trainer = Recorder()
+    course = recorded(trainer, rarely(1000), [1.0], callbacks=[callback])
+    assert (course.stopped_by, course.failure, course.n_seen) == ("callback", error, 10)
+    assert float(trainer.final.flat[0]) == 10.0
+
+
+def test_sigterm_in_the_last_moments_is_not_forgotten():
+    trainer = Recorder()
+    course = recorded(
+        trainer, each(30), save=lambda course, network: signal.raise_signal(signal.SIGTERM), save_interval=1e6
+    )
+    assert course.stopped_by == "terminated" and course.n_seen == 30
+
+
+# ---- checkpoints that cannot be written ---------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_warning_for_every_cause():
+    errors = [OSError(28, "No space left on device"), OSError(24, "Too many open files"), RuntimeError("403 Forbidden")]
+    errors = iter([errors[0], errors[0], errors[1], None, errors[0], errors[2], errors[2], errors[2], errors[2]])
+
+    def save(course, network):
+        error = next(errors)
+        if error is not None:
+            raise error
+        saved.append(course.n_seen)
+
+    saved = []
+    with pytest.warns(DaskDLWarning) as caught:
+        course = recorded(Recorder(), each(90), save=save, save_place="there", save_interval=-1.0)
+    texts = [str(warning.message) for warning in caught]
+    causes = ["OSError: .Errno 28. No space", "OSError: .Errno 24. Too many", "RuntimeError: 403 Forbidden"]
+    assert len(texts) == 3
+    for text, cause in zip(texts, causes, strict=True):
+        assert re.match(
+            f"no checkpoint could be written to there: {cause}.* goes on without; it is tried again every", text
+        )
+    assert (course.stopped_by, course.n_seen, saved) == ("epochs", 90, [40])
+
+
+@pytest.mark.parametrize("why", ["interrupted", "terminated", "failed"])
+def test_a_checkpoint_that_cannot_be_written_hides_no_other_end(why):
+    def save(course, network):
+        raise PermissionError(13, "Permission denied")
+
+    trainer = Ended(ENDS[why])
+    with pytest.warns(DaskDLWarning, match="Permission denied"):
+        course = recorded(trainer, rarely(1000), [1.0, 0.5], save=save, save_interval=1e6)
+    assert course.stopped_by == why and course.failure is (ENDS[why] if why == "failed" else None)
+    assert float(trainer.final.flat[0]) == 35.0
+
+
+def test_where_warnings_are_errors_the_network_is_kept_all_the_same():
+    def save(course, network):
+        raise PermissionError(13, "Permission denied")
+
+    trainer = Recorder()
+    course = recorded(trainer, each(30), save=save, save_interval=1e6)  # they are, in these tests
+    assert course.stopped_by == "failed" and isinstance(course.failure, DaskDLWarning)
+    assert float(trainer.final.flat[0]) == 30.0
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ ROOMS = {
     "parameters": ("errors", "a wrong parameter is an error"),
     "state": ("errors", "values that rooms pass to each other, so that they need not know each other"),
     # The user's table becomes blocks of numbers
-    "frame": ("distribution errors parameters state", "knows tables, and nothing of networks"),
+    "frame": ("distribution errors memory parameters state", "knows tables, and nothing of networks"),
     # Three storeys; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
@@ -38,16 +38,21 @@ ROOMS = {
         "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
     ),
     "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
+    "documents": (
+        "checkpoint errors frame kernels node score",
+        "what the JSON of models and checkpoints may say, and what must hold in it",
+    ),
     "show": ("errors score state", "draws the history"),
+    "predictor": ("errors frame kernels node state", "what a prediction needs of a model, and sends to workers"),
     "model": (
-        "checkpoint errors frame kernels node parameters score show state",
-        "the fitted value: encodes rows, runs the network on them, is saved and shown; never trains",
+        "checkpoint documents errors frame kernels predictor score show state",
+        "the fitted value: is saved and shown, and predicts; never trains",
     ),
     # On top: what puts the rooms together
     "plan": ("score", "portions of a training: numbers in, numbers out"),
     "course": ("score", "how far a training has come, as a value"),
     "resume": (
-        "checkpoint course errors frame kernels parameters score",
+        "checkpoint course documents errors frame kernels parameters score",
         "what a checkpoint holds of a training, and whether it is of this one",
     ),
     "rounds": ("cluster course errors plan show score", "the loop, of any place that trains"),
@@ -55,8 +60,15 @@ ROOMS = {
         "checkpoint cluster course distribution errors frame jit kernels memory model node parameters plan resume rounds score show state storage",  # noqa: E501  # one list
         "the loop: the one file that knows all rooms",
     ),
-    "answers": ("errors frame model", "a model's answers to tables of every kind"),
-    "estimators": ("answers cluster errors fit frame model parameters show", "scikit-learn's face of fit and model"),
+    "answers": ("errors frame model predictor", "a model's answers to tables of every kind"),
+    "evaluation": (
+        "answers errors frame model predictor",
+        "a model's answers beside the truth, of tables of every kind",
+    ),
+    "estimators": (
+        "answers cluster errors evaluation fit frame model parameters predictor show",
+        "scikit-learn's face of fit and model",
+    ),
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": ("__init__ cluster demo errors estimators frame parameters show", "arguments in, files out"),

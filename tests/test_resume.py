@@ -15,7 +15,7 @@ import pytest
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.checkpoint.folder import KEPT, CheckpointFolder
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError, SchemaError
-from dask_dl.resume import Saved
+from dask_dl.resume import unlike_parts
 
 
 def make_table(n=600, seed=0):
@@ -465,20 +465,15 @@ def test_a_second_interrupt_is_raised(table, monkeypatch):
 @pytest.mark.parametrize(
     ("before", "now", "wrong"),
     [
-        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], None),
-        ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], None),
+        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], ""),
+        ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], ""),
         ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6], "sparse inputs"),
         ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5], "sparse inputs"),
         ([1, 2, 3, 4, 5, 6], [1, 2, 0, 4, 5, 7], "targets, sparse inputs"),
     ],
 )
 def test_checksums_of_sparse_inputs_are_compared(before, now, wrong):
-    saved = Saved("here", {}, {"fingerprints": {"training": before}})
-    if wrong is None:
-        saved.check_rows({"training": now})
-        return
-    with pytest.raises(SchemaError, match=f"training table: its {wrong} differ"):
-        saved.check_rows({"training": now})
+    assert ", ".join(unlike_parts(before, now)) == wrong
 
 
 def test_a_topology_without_sparse_columns_is_saved_as_it_always_was(tmp_path, table):

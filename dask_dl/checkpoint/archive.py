@@ -18,11 +18,14 @@ import math
 import os
 import re
 import zipfile
-from pathlib import PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+import msgspec
 import numpy as np
+from msgspec import Meta
 
+from dask_dl.checkpoint.codec import Document, Remark, check_keys, decode
+from dask_dl.checkpoint.stored_zip import MAX_BYTES, MAX_ENTRIES, Span, read_directory
 from dask_dl.checkpoint.whole_file import opened, replaced
 from dask_dl.errors import ArchiveError
 
@@ -32,12 +35,18 @@ if TYPE_CHECKING:
     import zarr
     from zarr.core.buffer import Buffer
 
+T = TypeVar("T")
+
 #: 2: encodings of levels, hashing, sparse numbers and corrections of probabilities, none of which 1 knows.
 FORMAT_VERSION = 2
 
 _MARK = b"dask_dl sha256 "
 _N_HEX = 64  # digits of a SHA-256
 _DTYPES = ("bool", *(f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
+#: Dimensions of an array, at most.
+MAX_DIMENSIONS = 32
+#: Bytes that describe one array, at most.
+MAX_METADATA = 4096
 
 
 def write_archive(
@@ -70,6 +79,10 @@ def write_archive(
     A process killed while it writes leaves the old file, and beside it a ``.dask_dl-*.tmp`` that may be deleted.
     """
     entries = _encode({name: np.asarray(array) for name, array in arrays.items()}, dict(document), kind)
+    if len(entries) > MAX_ENTRIES or sum(len(entry) for entry in entries.values()) > MAX_BYTES - (1 << 24):
+        raise ArchiveError(
+            f"{path}: {len(arrays):,} arrays are more than one file can hold: {MAX_BYTES:,} bytes in all."
+        )
     with replaced(path) as file:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for key in sorted(entries):
@@ -82,7 +95,12 @@ def write_archive(
         file.write(digest)
 
 
-def read_archive(path: str | os.PathLike[str], *, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_archive(
+    path: str | os.PathLike[str],
+    *,
+    kind: str,
+    schema: type[T] = dict[str, Any],  # type: ignore[assignment]  # a T
+) -> tuple[dict[str, np.ndarray], T]:
     """
     Arrays and document of a file that `write_archive` wrote. Any other file is refused; no code in it is run.
 
@@ -92,37 +110,35 @@ def read_archive(path: str | os.PathLike[str], *, kind: str) -> tuple[dict[str, 
         A local path or an fsspec URL.
     kind : str
         The kind it was written as.
+    schema : type
+        What the document must be; see `codec`. By default any object.
 
     Returns
     -------
     arrays : dict of str to numpy.ndarray
         C-contiguous, writable, in the machine's byte order.
-    document : dict
+    document : schema
 
     Raises
     ------
     FileNotFoundError
         There is no such file.
     ArchiveError
-        It is empty, truncated, damaged, foreign, of another kind, or of a newer format.
+        It is empty, truncated, damaged, foreign, of another kind, of a newer format, or its document is not as the schema
+        says.
 
     Notes
     -----
-    The digest detects accidents. Forgers can compute it too: what their file claims is checked against its size, and
-    every array against the one description `write_archive` gives, before memory is taken for it.
+    The digest detects accidents. Forgers can compute it too: nothing is read but what `write_archive` writes, in the one
+    form in which it does, and no size is believed before it has been compared with the file's.
     """
-    import zarr  # here, lest a missing zarr be taken for a damaged file
-
     with opened(path) as file:
         n_bytes = _check_digest(file, path)
         try:
-            with zipfile.ZipFile(file) as archive:
-                return _decode(archive, n_bytes, path, kind)
-        except (ArchiveError, MemoryError):
-            raise
-        except Exception as error:  # zip directory, JSON, zarr metadata: a forger may have written anything anywhere
-            msg = f"{path} has a valid digest, yet zarr {zarr.__version__} cannot read what it holds: {error!r}."
-            raise ArchiveError(msg) from error
+            spans = read_directory(file, n_bytes, len(_MARK) + _N_HEX)
+        except ArchiveError as error:
+            raise ArchiveError(f"{path} was not written by dask_dl: {error}.") from None
+        return _decode(file, spans, path, kind, schema)
 
 
 def _digest(file: IO[bytes], n_bytes: int) -> bytes:
@@ -176,6 +192,20 @@ def _check_json(value: object, where: str) -> None:
         raise ArchiveError(f"{where} is of type {type(value).__name__}, which JSON cannot hold.")
 
 
+def _check_names(arrays: Mapping[str, object]) -> None:
+    """Refuse names of arrays that are no paths within the archive, or inside each other. Raises ArchiveError."""
+    for name in arrays:
+        if not re.fullmatch(r"[\w-]+(/[\w-]+)*", name, re.ASCII):
+            raise ArchiveError(f"Array name {name[:60]!r}: a name is words of letters, digits, _ and -, joined by /.")
+        if inside := arrays.keys() & set(_parents(name)):
+            raise ArchiveError(f"Array {name!r} cannot lie inside array {min(inside)!r}.")
+
+
+def _parents(name: str) -> list[str]:
+    """Groups that an array lies in, the root apart."""
+    return [name[:at] for at, letter in enumerate(name) if letter == "/"]
+
+
 def _producer() -> str:
     try:
         return f"dask_dl {importlib.metadata.version('dask_dl')}"
@@ -208,11 +238,8 @@ def _encode(arrays: dict[str, np.ndarray], document: dict[str, Any], kind: str) 
     from zarr.storage import MemoryStore
 
     _check_json(document, "document")
+    _check_names(arrays)
     for name, array in arrays.items():
-        if not re.fullmatch(r"[\w-]+(/[\w-]+)*", name, re.ASCII):
-            raise ArchiveError(f"Array name {name!r}: a name is words of letters, digits, _ and -, joined by /.")
-        if inside := arrays.keys() & {str(parent) for parent in PurePosixPath(name).parents}:
-            raise ArchiveError(f"Array {name!r} cannot lie inside array {min(inside)!r}.")
         if array.dtype.name not in _DTYPES:
             raise ArchiveError(f"Array {name!r} is of type {array.dtype}; what can be stored is {', '.join(_DTYPES)}.")
     header = {
@@ -233,51 +260,142 @@ def _encode(arrays: dict[str, np.ndarray], document: dict[str, Any], kind: str) 
     return entries
 
 
-def _decode(
-    archive: zipfile.ZipFile, n_bytes: int, path: str | os.PathLike[str], kind: str
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and document of a file of `n_bytes` bytes whose digest is right; nothing else in it is trusted."""
-    import zarr
-    from zarr.buffer.cpu import Buffer
-    from zarr.storage import MemoryStore
+class _Spec(Document):
+    """Shape and type of an array, as the header declares them."""
 
-    sizes = {info.filename: info.file_size for info in archive.infolist()}
-    if len(sizes) < len(archive.infolist()) or sum(sizes.values()) > n_bytes:
-        raise ArchiveError(f"{path} was not written by dask_dl: entries of its zip archive overlap or are compressed.")
-    entries: dict[str, Any] = {key: Buffer.from_bytes(archive.read(key)) for key in sizes}
-    root = zarr.open_group(MemoryStore(entries), mode="r", zarr_format=3)
-    header: dict[str, Any] = root.attrs.asdict()
-    if header["format_version"] > FORMAT_VERSION:
+    shape: Annotated[tuple[Annotated[int, Meta(ge=0, le=MAX_BYTES)], ...], Meta(max_length=MAX_DIMENSIONS)]
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if self.dtype not in _DTYPES:
+            raise ValueError(f"an array of type {self.dtype[:60]!r}, which this format never holds")
+        if 0 in self.shape and math.prod(n or 1 for n in self.shape) > MAX_BYTES:
+            raise ValueError(f"an array of shape {self.shape}, which is empty and yet too large")
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the elements."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class _Header(Document):
+    """Attributes of the root."""
+
+    format: Literal["dask_dl"]
+    format_version: Annotated[int, Meta(ge=1)]
+    kind: str
+    producer: Remark
+    arrays: dict[str, _Spec]
+    document: msgspec.Raw
+
+    def __post_init__(self) -> None:
+        _check_names(self.arrays)
+
+
+class _Root(Document):
+    """The entry `zarr.json`."""
+
+    attributes: _Header
+    zarr_format: Literal[3]
+    node_type: Literal["group"]
+
+
+class _AnyHeader(msgspec.Struct):
+    """The part of a header that later formats have too."""
+
+    format: str
+    format_version: Annotated[int, Meta(ge=1)]
+    kind: str
+    producer: Remark
+
+
+class _AnyRoot(msgspec.Struct):
+    """The entry `zarr.json` of any format."""
+
+    attributes: _AnyHeader
+
+
+def _read_header(text: bytes, path: str | os.PathLike[str], kind: str) -> _Header:
+    """Return the attributes of the root of a file of this kind, and of no newer format."""
+    where = f"{path}: zarr.json"
+    found = decode(text, _AnyRoot, where).attributes
+    if (found.format, found.kind) != ("dask_dl", kind):
         raise ArchiveError(
-            f"{path} has format {header['format_version']}, written by {header['producer']}; "
+            f"{path} is a {found.format[:60]!r} file of kind {found.kind[:60]!r}, not a 'dask_dl' {kind!r}."
+        )
+    if found.format_version > FORMAT_VERSION:
+        raise ArchiveError(
+            f"{path} has format {found.format_version}, written by {found.producer}; "
             f"{_producer()} reads up to format {FORMAT_VERSION}. Upgrade: pip install --upgrade dask_dl."
         )
-    if (header["format"], header["kind"]) != ("dask_dl", kind):
-        raise ArchiveError(
-            f"{path} is a {header['format']!r} file of kind {header['kind']!r}, not a 'dask_dl' {kind!r}."
-        )
+    return decode(text, _Root, where).attributes
 
-    declared = {name: (tuple(spec["shape"]), spec["dtype"]) for name, spec in header["arrays"].items()}
-    chunks: dict[str, int] = {}  # entry -> bytes; an array without elements has none
-    for name, (shape, dtype) in declared.items():
-        if dtype not in _DTYPES:
-            raise ArchiveError(f"{path}: array {name!r} is of type {dtype!r}, which this format never holds.")
-        if 0 not in shape:
-            chunks["/".join([name, "c", *("0" for _ in shape)])] = math.prod(shape) * np.dtype(dtype).itemsize
-    needed = {"zarr.json", *(f"{name}/zarr.json" for name in declared), *chunks}
-    groups = {f"{parent}/zarr.json" for name in declared for parent in PurePosixPath(name).parents}
-    if missing := needed - sizes.keys():
+
+def _metadata(spec: _Spec) -> dict[str, Any]:
+    """What `zarr.json` says of an array, the one way this format knows: as `_lay_out` describes it."""
+    endian = {"configuration": {"endian": "little"}} if np.dtype(spec.dtype).itemsize > 1 else {}
+    return {
+        "shape": list(spec.shape),
+        "data_type": spec.dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [max(1, n) for n in spec.shape]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0,
+        "codecs": [{"name": "bytes"} | endian],
+        "attributes": {},
+        "zarr_format": 3,
+        "node_type": "array",
+        "storage_transformers": [],
+    }
+
+
+def _decode(
+    file: IO[bytes], spans: Mapping[str, Span], path: str | os.PathLike[str], kind: str, schema: type[T]
+) -> tuple[dict[str, np.ndarray], T]:
+    """Arrays and document of a file whose digest and directory are right; nothing else in it is trusted."""
+    if "zarr.json" not in spans:
+        raise ArchiveError(f"{path}: 'zarr.json' is missing.")
+    text = _read(file, spans["zarr.json"], path)
+    header = _read_header(text, path, kind)
+    chunks = {  # an array without elements has none
+        "/".join([name, "c", *("0" for _ in spec.shape)]): spec.n_bytes
+        for name, spec in header.arrays.items()
+        if spec.n_bytes
+    }
+    needed = {"zarr.json", *(f"{name}/zarr.json" for name in header.arrays), *chunks}
+    groups = {f"{parent}/zarr.json" for name in header.arrays for parent in _parents(name)}
+    if missing := needed - spans.keys():
         raise ArchiveError(f"{path}: {len(missing)} entries are missing, such as {min(missing)!r}.")
-    if extra := sizes.keys() - needed - groups:
+    if extra := spans.keys() - needed - groups:
         raise ArchiveError(f"{path}: {len(extra)} entries are not declared, such as {min(extra)!r}.")
-    if wrong := [key for key, size in chunks.items() if sizes[key] != size]:
-        raise ArchiveError(f"{path}: {wrong[0]!r} has {sizes[wrong[0]]:,} bytes; its array needs {chunks[wrong[0]]:,}.")
+    if wrong := [key for key, size in chunks.items() if spans[key].size != size]:
+        key = wrong[0]
+        raise ArchiveError(f"{path}: {key!r} has {spans[key].size:,} bytes; its array needs {chunks[key]:,}.")
+    document = decode(header.document, schema, f"{path}: document")
+    check_keys(text, f"{path}: zarr.json")
+    return {name: _read_array(file, spans, name, spec, path) for name, spec in header.arrays.items()}, document
 
-    arrays = {}
-    blank = zarr.create_group(MemoryStore(), zarr_format=3)
-    for name, (shape, dtype) in declared.items():
-        array = root[name]
-        if not isinstance(array, zarr.Array) or array.metadata != _lay_out(blank, name, shape, dtype).metadata:
-            raise ArchiveError(f"{path}: array {name!r} is not stored as declared.")
-        arrays[name] = np.require(array[...], requirements=["C", "W"])
-    return arrays, header["document"]
+
+def _read_array(
+    file: IO[bytes], spans: Mapping[str, Span], name: str, spec: _Spec, path: str | os.PathLike[str]
+) -> np.ndarray:
+    """Return an array, whose bytes are as many as it needs."""
+    found = spans[f"{name}/zarr.json"]
+    where = f"{path}: {name}/zarr.json"
+    if found.size > MAX_METADATA or decode(_read(file, found, path), dict[str, Any], where) != _metadata(spec):
+        raise ArchiveError(f"{path}: array {name!r} is not stored as declared.")
+    array = np.empty(spec.shape, np.dtype(spec.dtype).newbyteorder("<"))
+    if array.size:
+        start, size = spans["/".join([name, "c", *("0" for _ in spec.shape)])]
+        file.seek(start)
+        if file.readinto(array.reshape(-1).view(np.uint8)) != size:  # type: ignore[attr-defined]  # of files, not of IO
+            raise ArchiveError(f"{path} was changed while it was read.")
+    return array.astype(spec.dtype, copy=False)
+
+
+def _read(file: IO[bytes], span: Span, path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of an entry."""
+    file.seek(span.start)
+    content = file.read(span.size)
+    if len(content) < span.size:
+        raise ArchiveError(f"{path} was changed while it was read.")
+    return content

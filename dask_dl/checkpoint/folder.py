@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
+import secrets
+import shutil
 import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_dl.checkpoint.archive import read_archive, write_archive
-from dask_dl.errors import ArchiveError, DaskDLWarning
+from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
@@ -23,6 +26,14 @@ KIND = "training"
 _NAME = re.compile(r"checkpoint-(\d{8})\.zip")
 #: Seconds after which a half-written file is taken for that of a process that was killed.
 ABANDONED = 3600.0
+
+
+T = TypeVar("T")
+
+
+def _read(path: str) -> Any:
+    """Path, arrays and document of a checkpoint."""
+    return path, *read_archive(path, kind=KIND)
 
 
 class CheckpointFolder:
@@ -38,21 +49,56 @@ class CheckpointFolder:
         self.place = place.rstrip("/") or place
 
     def prepare(self) -> None:
-        """Make the folder and see that it can be written, before work starts. Raises OSError."""
+        """Make the folder and see that it can be written, before work starts. Raises OSError, ParameterError."""
         if "://" in self.place:
-            from fsspec.core import url_to_fs
-
-            filesystem, path = url_to_fs(self.place)
-            filesystem.makedirs(path, exist_ok=True)
+            self._prepare_url()
             return
-        folder = Path(self.place)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try:
+            folder = self._made()
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            text = f"checkpoint_dir: nothing can be written there ({error.strerror}); name a folder that can be written"
+            raise type(error)(error.errno, text, self.place) from error
         for leftover in folder.glob(".dask_dl-*.tmp"):
             with contextlib.suppress(OSError):
                 if time.time() - leftover.stat().st_mtime > ABANDONED:
                     leftover.unlink()
+
+    def _made(self) -> Path:
+        """The local folder, made anew where it has vanished."""
+        folder = Path(self.place)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _prepare_url(self) -> None:
+        """Write and remove an empty file. Raises ParameterError."""
+        from fsspec.core import url_to_fs
+
+        try:
+            filesystem, path = url_to_fs(self.place)
+            filesystem.makedirs(path, exist_ok=True)
+            probe = f"{path}/.dask_dl-{secrets.token_hex(8)}.tmp"
+            filesystem.pipe_file(probe, b"")
+        except Exception as error:  # file systems raise whatever they like
+            raise ParameterError(
+                f"checkpoint_dir: nothing can be written to {self.place}: {error!r}. Check its name, its protocol's package "
+                f"and your rights."
+            ) from error
+        with contextlib.suppress(Exception):  # who may write need not be allowed to remove
+            filesystem.rm_file(probe)
+
+    def check_room(self, n_bytes: int) -> None:
+        """See that a checkpoint of so many bytes would fit. Raises OSError."""
+        if "://" in self.place:
+            return  # who stores what is behind a URL does not tell
+        free = shutil.disk_usage(self._made()).free
+        if free < n_bytes:
+            text = (
+                f"checkpoint_dir: {free:,} bytes are free, and a checkpoint takes {n_bytes:,}; make room or name another "
+                f"folder"
+            )
+            raise OSError(errno.ENOSPC, text, self.place)
 
     def numbers(self) -> list[int]:
         """Of the checkpoints that are there."""
@@ -75,28 +121,40 @@ class CheckpointFolder:
         return f"{self.place}/checkpoint-{number:08d}.zip"
 
     def write(self, arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
-        """Add a checkpoint, whole or not at all, and drop the oldest; returns its path."""
+        """Add a checkpoint, whole or not at all, and drop the oldest; returns its path.
+
+        A folder that has vanished is made anew.
+        """
+        if "://" not in self.place:
+            self._made()
         numbers = self.numbers()
         path = self.path(numbers[-1] + 1 if numbers else 1)
         write_archive(path, arrays, document, kind=KIND)
         for number in numbers[: 1 - KEPT]:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):  # the new one is there
                 self._remove(self.path(number))
         return path
 
-    def newest(self) -> tuple[str, dict[str, np.ndarray], dict[str, Any]] | None:
-        """Path, arrays and document of the newest checkpoint that is whole; None when there is none."""
+    def newest(self, read: Callable[[str], T] = _read) -> T | None:
+        """Return the newest checkpoint that is whole; None when there is none.
+
+        Parameters
+        ----------
+        read : callable
+            Reads the file of a path, and raises ArchiveError when it is not what it should be. By default a checkpoint is
+            its path, arrays and document.
+        """
         damaged = []
         for number in reversed(self.numbers()):
             path = self.path(number)
             try:
-                arrays, document = read_archive(path, kind=KIND)
+                found = read(path)
             except (ArchiveError, FileNotFoundError) as error:
                 damaged.append(f"{path}: {error}")
                 continue
             for text in damaged:
-                warnings.warn(DaskDLWarning(f"passed over: {text}"), stacklevel=4)
-            return path, arrays, document
+                warnings.warn(DaskDLWarning(f"passed over: {text} Going on from {path} instead."), stacklevel=4)
+            return found
         if damaged:
             raise ArchiveError(f"no checkpoint in {self.place} can be read. " + " ".join(damaged))
         return None

@@ -30,8 +30,3 @@ def unplain(document: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters from their JSON."""
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
     return {key: math.inf if isinstance(value, str) and value == _INFINITY else value for key, value in values.items()}
-
-
-def records_of(document: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Records of a history from their JSON."""
-    return [{key: math.nan if value is None else value for key, value in record.items()} for record in document]

@@ -12,7 +12,7 @@ import uuid
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
-from distributed import span, wait
+from distributed import wait
 
 from dask_dl.cluster import residence
 from dask_dl.cluster.admission import ASKING, Admission
@@ -20,6 +20,7 @@ from dask_dl.cluster.demand import Demand
 from dask_dl.cluster.handover import Given, Handover, Inbox
 from dask_dl.cluster.members import Members
 from dask_dl.cluster.residence import GoneError, Residence, name_of
+from dask_dl.cluster.spans import in_span
 from dask_dl.cluster.waiting import Reminder, within
 from dask_dl.cluster.work import POLL, STEP, Call, Work, is_lost
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
@@ -87,7 +88,7 @@ class Crew:
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._cleanup.enter_context(span("dask-dl-fit"))
+        self._cleanup.enter_context(in_span())
         try:
             self._cleanup.callback(self.demand.withdraw)
             self._cleanup.callback(self.admission.close)
@@ -134,12 +135,13 @@ class Crew:
             raise ClusterError(f"the workers could not be prepared: {error!r}. Restart those that hang.") from error
 
     def _leave(self) -> None:
-        """Nothing stays on the workers: no future, no thread, no state."""
+        """Nothing stays on the workers, no future, no thread, no state; nor on the scheduler."""
         unfinished = [f for f in (*self._joining.values(), *self._moving.values()) if f.status == "pending"]
         if unfinished:
             within(PREPARING, lambda: self.client.cancel(unfinished))
         self.work.sweep()
         within(PREPARING, lambda: self.client.unregister_worker_plugin(name_of(self.job)))
+        within(PREPARING, self.work.tidy)
 
     def _until(self, is_done: Callable[[Mapping[str, Member]], bool], what: str) -> None:
         """Look at the workers until something holds of them.

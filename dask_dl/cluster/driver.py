@@ -17,6 +17,7 @@ from dask_dl.cluster.placement import pieces_of, portions
 from dask_dl.cluster.residence import GoneError
 from dask_dl.cluster.tables import Table, scan_on
 from dask_dl.cluster.work import Call
+from dask_dl.cluster.worker_memory import check_partitions
 from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
@@ -132,6 +133,20 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.crew.__exit__()
 
+    @property
+    def on_wait(self) -> Callable[[], None]:
+        """Called while workers are waited for."""
+        return self.work.on_wait
+
+    @on_wait.setter
+    def on_wait(self, called: Callable[[], None]) -> None:
+        self.work.on_wait = called
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether there is a worker."""
+        return bool(self.crew.members.look())
+
     def _unless_cancelled(self) -> None:
         if self._cancelled():
             raise ClusterError("the training was cancelled before it began.")
@@ -140,6 +155,7 @@ class Cluster:
 
     def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
+        check_partitions(self.crew.members.alive, source)
         found = scan_on(self.work, source, inquiry, progress)
         self.work.sweep()
         return found
@@ -495,6 +511,8 @@ class Cluster:
             self._threads[worker] = other.threads
             if before is not None and before != other.threads:
                 self._on_change(other.threads)
+        for failure in (other.failure for other in reports.values() if other.failure is not None):
+            raise failure  # with what was learned before it in the average
         if report.unsound is not None:
             raise DivergedError(
                 f"{report.unsound} after {self.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "

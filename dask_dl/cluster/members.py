@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_dl.cluster.waiting import Reminder
 from dask_dl.errors import NoWorkersError
+from dask_dl.memory import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ class Member:
     n_threads: int
     memory_limit: int  #: bytes; 0: none
     host: str
+    has_nanny: bool = False  #: whether something restarts it when its memory is full
 
 
 class Members:
@@ -40,7 +42,7 @@ class Members:
         self.client = client
         self.alive: dict[str, Member] = {}
         self.leaving: set[str] = set()  #: workers that are being closed as planned, and are still there
-        self.paused: list[str] = []  #: workers that are there but take no tasks
+        self.paused: dict[str, str] = {}  #: workers that take no tasks because of their memory -> how full it is
         self.looked = -1e9  #: when, of `time.monotonic`
         self._say = say
         self._beats: dict[str, tuple[float, float]] = {}  #: address -> (heartbeat, when it was new here)
@@ -61,11 +63,16 @@ class Members:
             self._beats[address] = beat, since  # type: ignore[assignment]  # None until it was seen running
             if now - since < CUT_OFF and worker.get("status") not in CLOSING | {"closed"}:
                 limit = int(worker.get("memory_limit") or 0)
-                alive[address] = Member(address, int(worker["nthreads"]), limit, str(worker.get("host", address)))
+                host, has_nanny = str(worker.get("host", address)), bool(worker.get("nanny"))
+                alive[address] = Member(address, int(worker["nthreads"]), limit, host, has_nanny)
         self._beats = {address: beat for address, beat in self._beats.items() if address in workers}
         self.alive = alive
         self.leaving = {address for address, worker in workers.items() if worker.get("status") in CLOSING}
-        self.paused = [address for address, worker in workers.items() if worker.get("status") == "paused"]
+        self.paused = {
+            address: f"{size(worker.get('metrics', {}).get('memory', 0))} of {size(worker.get('memory_limit') or 0)}"
+            for address, worker in workers.items()
+            if worker.get("status") == "paused"
+        }
         return alive
 
     def was_planned(self, worker: str) -> bool:
@@ -86,14 +93,20 @@ class Members:
         """The workers that count, as soon as there are any. Raises NoWorkersError after `timeout` seconds without one."""
         deadline, remind = time.monotonic() + timeout, Reminder(self._say)
         while not self.look():
-            paused = f" {len(self.paused)} are paused: their memory is full." if self.paused else ""
             if time.monotonic() > deadline or self.client.status in {"closed", "closing"}:
-                raise NoWorkersError(
-                    f"the cluster had no worker for {timeout:g} s ({self.client!r}).{paused} Start workers, or wait longer for "
-                    f"them: worker_timeout."
-                )
+                raise NoWorkersError(f"the cluster had no worker for {timeout:g} s ({self.client!r}). {self.advice()}")
             if on_poll is not None:
                 on_poll()
-            remind(f"a worker: the cluster has none.{paused} The limit is worker_timeout={timeout:g} s.")
+            remind(f"a worker: the cluster has none. {self.advice()} The limit is worker_timeout={timeout:g} s.")
             time.sleep(0.2)
         return self.alive
+
+    def advice(self) -> str:
+        """What to do when no worker counts."""
+        if not self.paused:
+            return "Start workers, or wait longer for them: worker_timeout."
+        shown = ", ".join(f"{address} at {full}" for address, full in sorted(self.paused.items())[:5])
+        return (
+            f"{len(self.paused)} workers are paused because their memory is full: {shown}. Waiting does not help: give every "
+            f"worker more memory (memory_limit), fewer threads, or smaller partitions, and restart those that are paused."
+        )

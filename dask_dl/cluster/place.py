@@ -43,6 +43,7 @@ class Place(Protocol):
     """
 
     delta: float | None  #: the residual from which huber's loss is linear; None for other losses, and before a scoring
+    on_wait: Callable[[], None]  #: called while workers are waited for, between rounds; what it raises ends the waiting
 
     @property
     def n_rows(self) -> int:
@@ -59,6 +60,10 @@ class Place(Protocol):
     @property
     def n_copies(self) -> int:
         """Replicas that have all rows; 1 where they share them."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether anybody is there who could score: a cluster may have lost its workers."""
 
     @property
     def is_local(self) -> bool:

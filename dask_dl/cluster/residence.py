@@ -29,7 +29,7 @@ from dask_dl.cluster.averaging import Contribution, combined
 from dask_dl.cluster.handover import Given, Handover
 from dask_dl.cluster.scratch import Scratch
 from dask_dl.cluster.station import Station
-from dask_dl.errors import ClusterError, StorageError
+from dask_dl.errors import ClusterError, SchemaError, StorageError
 from dask_dl.frame.blocks import drawn_keys, encode_partition
 from dask_dl.frame.scan import merged
 from dask_dl.node.blas import one_blas_thread
@@ -141,6 +141,7 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self.begun = -1  #: version of the weights with which the round began that is not averaged yet
         self.hands_over = False  #: whether the driver wants the network when the worker is closed
         self.trained = (0, 0.0)  #: rows of the round, and seconds that they took
+        self.failure: Exception | None = None  #: why its rows could not be read to the end of the round
         self.used = time.monotonic()
 
     def open(self, making: Making, wanted: Wanted) -> tuple[Station, Blocks]:
@@ -234,6 +235,7 @@ class Held(NamedTuple):
 
     address: str
     n_visits: dict[int, int]  #: block -> visits of an epoch to its rows
+    checksums: dict[int, int | None]  #: block -> checksum, where it is read again and again
 
 
 def encode(part: pd.DataFrame, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
@@ -281,7 +283,8 @@ def keep(
             if station is not home.station:
                 raise GoneError(f"{home.address} was taken for lost while it read.")
             station.put(wanted.table, shelved)
-    return Held(home.address, {k: block.n_visits for k, block in shelved.items()})
+    checksums = {k: store.shelf.checksum(block.handle) for k, block in shelved.items()}
+    return Held(home.address, {k: block.n_visits for k, block in shelved.items()}, checksums)
 
 
 def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:
@@ -333,6 +336,7 @@ class Report(NamedTuple):
     threads: Parallelism
     n_trained: int  #: rows that this one has trained in the round ...
     seconds: float  #: ... and for how long
+    failure: Exception | None  #: why it could not read the rest of its rows
 
 
 def ready(job: str, setup: Setup, term: int) -> str:
@@ -384,7 +388,7 @@ def train(
             raise Stopped
 
     with home.turn(version, "training", mark) as station, one_blas_thread():
-        home.trained, home.hands_over = (0, 0.0), hands_over
+        home.trained, home.failure, home.hands_over = (0, 0.0), None, hands_over
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
         home.version = home.begun = -1  # from here on the weights are this worker's own
@@ -393,8 +397,12 @@ def train(
             station.remember()
         assert station.replica is not None
         before, began = station.replica.n_seen, time.monotonic()
-        with contextlib.suppress(Stopped):
+        try:
             station.train(start, stop, on_rows)
+        except Stopped:
+            pass
+        except (StorageError, SchemaError) as error:  # told with the average: what was learned until then counts
+            home.failure = error
         n_rows = station.replica.n_seen - before
         home.trained, home.begun = (n_rows, time.monotonic() - began), version
         return station.contribution(n_rows)
@@ -439,7 +447,7 @@ def _report(home: Residence) -> Report:
     replica = home.station.replica
     assert replica is not None
     unsound = instability(replica.topology, home.station.flat)
-    return Report(replica.n_seen, unsound, replica.parallelism, *home.trained)
+    return Report(replica.n_seen, unsound, replica.parallelism, *home.trained, home.failure)
 
 
 def measure(job: str, version: int, table: str, mark: int, cut: int | None) -> Measured | None:

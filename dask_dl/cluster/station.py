@@ -19,7 +19,7 @@ from dask_dl.frame.blocks import Blocks, drawn_rows
 from dask_dl.frame.shelves import FromSource, InMemory, OnDisk
 from dask_dl.memory import IN_MEMORY, Storage
 from dask_dl.node.replica import Replica, predict
-from dask_dl.node.stability import instability
+from dask_dl.node.stability import instability, is_finite
 from dask_dl.score import metrics
 from dask_dl.state import Rows, aligned_zeros, copied, padded
 
@@ -203,7 +203,7 @@ class Station:
             # The next rows are gathered while these are trained.
             loss += self.replica.train(rows, on_rows, lambda: ready.append(next(slices, None)))
             # Seen after a slice of rows, and not only at the end of a long round.
-            if not np.isfinite(self.replica.flat).all():
+            if not is_finite(self.replica.flat):
                 self.check()
         return loss
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import residence
 from dask_dl.cluster.placement import placed
 from dask_dl.cluster.reading import Partitions, encoded, scanned
 from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
-from dask_dl.errors import SchemaError, StorageError
-from dask_dl.frame.blocks import encode_partition
+from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
+from dask_dl.errors import NoWorkersError, SchemaError, StorageError
+from dask_dl.frame.blocks import SAVE, encode_partition
+from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
+from dask_dl.frame.partition_size import largest_known
 from dask_dl.frame.scan import checked, scan
-from dask_dl.frame.source import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,9 +44,15 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
     """Scan a table where its partitions lie; a local one here."""
     if source.lazy is None:
         return scan(source, inquiry, progress)
+    lazy, restarts, members = source.lazy, Restarts(work.client), dict(work.members.alive)
+
+    def known_size() -> int:
+        known = largest_known(lazy)
+        return known.n_bytes if known else 0
+
     whole: Scan | None = None
     for _ in work.attempts():
-        leaves, root = scanned(work, Partitions(source.lazy), source.schema, inquiry)
+        leaves, root = scanned(work, Partitions(lazy), source.schema, inquiry)
 
         n_all, done = len(leaves), set[int]()
 
@@ -57,13 +67,21 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
 
         def explain(error: Exception, leaves: Sequence[Any] = leaves) -> Exception:
             broken = [k for k, leaf in enumerate(leaves) if leaf.status == "error"]
+            if isinstance(error, KilledWorker):
+                return died_reading(members, source, broken, known_size(), len(restarts.workers()))
             return _explained(error, f"{f'partition {broken[0]}' if broken else 'a partition'} of {source.label}", "")
 
         with contextlib.suppress(GoneError):
-            whole = work.wait_anywhere(root, on_poll, explain)
+            try:
+                whole = work.wait_anywhere(root, on_poll, explain)
+            except NoWorkersError as error:
+                rest = [k for k in range(n_all) if k not in done]
+                if n_restarts := len(restarts.workers()):
+                    raise died_reading(members, source, rest, known_size(), n_restarts) from error
+                raise NoWorkersError(f"{error} They were to read {was_read(source, rest, known_size())}.") from error
             break
     assert whole is not None
-    return checked(whole, source.label)
+    return checked(whole, source.schema)
 
 
 class Table:
@@ -100,6 +118,7 @@ class Table:
     ) -> None:
         self.name, self.spread, self.pieces = name, spread, pieces
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
+        self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
         self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
         self._crew, self._work, self._source, self._found, self._recipe = crew, crew.work, source, found, recipe
         self.keeping, self._storage = keeping, storage
@@ -165,17 +184,37 @@ class Table:
         self, strengths: Callable[[], Mapping[str, float]], progress: Callable[[int, int], None] | None = None
     ) -> None:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
+        restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
+        lost: set[tuple[str, int]] = set()
+        ended: Counter[int] = Counter()  # partition -> how often a worker that was to read it was ended for its memory
         for _ in self._work.attempts():
             self.lose(self._crew.admission.refused)
             missing = self.missing
             if not missing:
                 return
-            todo = {worker: sorted(blocks & missing) for worker, blocks in self.wanted(strengths()).items()}
+            n_most = max(ended.values(), default=0)
+            if n_most >= MAX_RESTARTS:
+                numbers = [k for k, n in ended.items() if n == n_most]
+                raise died_reading(members, self._source, numbers, self._found.largest_partition, n_most)
+            try:
+                wanted = self.wanted(strengths())
+            except NoWorkersError as error:
+                largest = self._found.largest_partition
+                if ended:  # and were not started again
+                    raise died_reading(members, self._source, ended, largest, ended.total()) from error
+                numbers = [k for _, k in lost] or [self.pieces[block].partition for block in missing]
+                what = was_read(self._source, numbers, largest)
+                raise NoWorkersError(f"{error} They were to read {what}.") from error
+            todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
             with contextlib.suppress(GoneError):
-                self._read(todo, progress)
+                lost = self._read(todo, progress)
+                full = set(restarts.workers())
+                ended.update(k for worker, k in lost if worker in full)
 
-    def _read(self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None) -> None:
-        """Have workers read blocks, wave after wave, until somebody is lost. Raises GoneError."""
+    def _read(
+        self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None
+    ) -> set[tuple[str, int]]:
+        """Have workers read blocks, wave after wave, until somebody is lost: returns what. Raises GoneError."""
         waves = list(self._waves(todo))
         n_done, n_all = 0, sum(len(self._by_partition(wave)) for wave in waves)
         making = self._making()
@@ -192,8 +231,9 @@ class Table:
                 self.settle(answer)
             self._work.release(futures.values())
             if lost:
-                return
+                return lost
             n_done += len(futures)
+        return set()
 
     def _waves(self, todo: Mapping[str, Sequence[int]]) -> Iterator[dict[str, list[int]]]:
         """Cut what is to be read, so that only some partitions wait on a worker: the graph of each may be large.
@@ -227,7 +267,13 @@ class Table:
         return next(waves, {}), next(waves, None) is None
 
     def settle(self, answer: Held) -> None:
-        """Note who holds blocks."""
+        """Note who holds blocks. Raises SchemaError when a streamed block is not the one that another worker had read."""
+        changed = [k for k, now in answer.checksums.items() if self._checksums.setdefault(k, now) != now]
+        if changed:
+            raise SchemaError(
+                f"partition {self.pieces[changed[0]].partition} of {self._source.label} holds other rows on {answer.address} "
+                f"than when training began. {SAVE}"
+            )
         self.held.setdefault(answer.address, set()).update(answer.n_visits)
         self.n_visits |= answer.n_visits
 
@@ -291,6 +337,6 @@ def _explained(error: Exception, what: str, where: str) -> Exception:
             f"{what} cannot be read{where}: {error}. Workers read files themselves: put them where all workers see them, "
             f"under the same name."
         )
-    if isinstance(error, (ValueError, KeyError, TypeError)) and not isinstance(error, SchemaError):
+    if isinstance(error, READING_ERRORS) and not isinstance(error, SchemaError):
         return unreadable(error, what)
     return error

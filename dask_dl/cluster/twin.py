@@ -46,7 +46,7 @@ class Twin:
         What each of them keeps, instead of what dropout draws: for tests.
     """
 
-    is_local = True
+    is_local = is_reachable = True
     n_replicas = n_copies = 1
     busy_seconds = 0.0
     delta: float | None = None
@@ -54,6 +54,7 @@ class Twin:
     def __init__(
         self, order: Callable[[int], NDArray[np.int64]] | None = None, kept: NDArray[np.uint8] | None = None
     ) -> None:
+        self.on_wait = lambda: None  # there is nobody to wait for
         self._scratch = Scratch(base())
         self.station = Station(self._scratch.folder, order, kept)
 

@@ -14,6 +14,7 @@ from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import residence
 from dask_dl.cluster.residence import GoneError
+from dask_dl.cluster.spans import PREFIX, SENT, tidy
 from dask_dl.cluster.waiting import pause_after, within
 from dask_dl.errors import ClusterError, NoWorkersError
 
@@ -88,7 +89,7 @@ class Work:
     def key(self, name: str) -> str:
         """A new one, that the dashboard shows as `dask-dl-<name>`."""
         self._n += 1
-        return f"dask-dl-{name}-{self.job}-{self._n}"
+        return f"{PREFIX}{name}-{self.job}-{self._n}"
 
     def submit(self, name: str, worker: str | None, function: Callable[..., Any], *arguments: Any) -> Any:
         """A future, on a worker or on any."""
@@ -114,7 +115,8 @@ class Work:
         """A future of a value that is sent to a worker, or to any. Raises GoneError."""
         where = {"workers": [worker]} if worker else {}
         needed = [worker] if worker else []
-        (future,) = self.ask(lambda: self.client.scatter([value], hash=False, **where), needed)
+        key = self.key(SENT)
+        future = self.ask(lambda: self.client.scatter({key: value}, hash=False, **where), needed)[key]
         self._made.append(future)
         return future
 
@@ -222,12 +224,17 @@ class Work:
         self.on_wait()
         if time.monotonic() - self._renewed > RENEWAL:
             self._renewed = time.monotonic()
-            renewing = threading.Thread(
-                target=lambda: self.client.run(residence.renew, self.job, on_error="ignore"),
-                name="dask_dl-renewing",
-                daemon=True,
-            )
-            renewing.start()
+            threading.Thread(target=self._renew, name="dask_dl-renewing", daemon=True).start()
+
+    def _renew(self) -> None:
+        """Tell workers that their driver is alive, and keep the scheduler's memory of a long training small."""
+        self.client.run(residence.renew, self.job, on_error="ignore")
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Have the scheduler forget what is over."""
+        with contextlib.suppress(Exception):  # it may run no functions, be of another version, or be gone
+            self.client.run_on_scheduler(tidy)
 
     def wait(
         self,

@@ -12,6 +12,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame import matrix
+from dask_dl.frame.interchange import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,25 +72,58 @@ def partitions(X: Any, columns: Mapping[int, str], beside: Mapping[str, Any], la
     blocks = [part for values in beside.values() for part in (values, "i")]
     # One graph for all: what X and y are both made from is computed once.
     frames = da.blockwise(
-        _frame_of, "i", X, "ij", *blocks, columns=dict(columns), names=tuple(beside), label=label,
-        concatenate=True, align_arrays=False, dtype=object, meta=np.zeros(0, object),
+        _frame_of, "i", X, "ij", _numbers(X), "i", *blocks, columns=dict(columns), n_columns=X.shape[1],
+        names=tuple(beside), label=label, align_arrays=False, dtype=object, meta=np.zeros(0, object),
     )  # fmt: skip
     return list(frames.to_delayed())
 
 
-def _frame_of(block: Any, *values: Any, columns: Mapping[int, str], names: Sequence[str], label: str) -> Any:
+def _numbers(X: Any) -> Any:
+    """The number of every block of rows, for errors."""
+    from dask.layers import ArrayBlockIdDep
+
+    return ArrayBlockIdDep((X.chunks[0],))
+
+
+def _whole(blocks: Sequence[Any], number: tuple[int], n_columns: int, label: str) -> Any:
+    """The one block of a list, as large as the array says; a sparse one checked. Raises SchemaError."""
+    (block,) = blocks  # of whole rows
+    where = f"block {number[0]} of {label}"
+    if matrix.is_sparse(block):
+        block = matrix.as_csr(block, where)
+    elif not isinstance(block, np.ndarray) or block.ndim != 2:
+        raise SchemaError(
+            f"{where} is {kind_of(block)}, not an array of two dimensions. Mend the function that makes it."
+        )
+    if block.shape[1] != n_columns:
+        raise SchemaError(f"{where} has {block.shape[1]:,} columns, where the array says {n_columns:,}.")
+    return block
+
+
+def _frame_of(
+    blocks: Any,
+    number: tuple[int],
+    *values: Any,
+    columns: Mapping[int, str],
+    n_columns: int,
+    names: Sequence[str],
+    label: str,
+) -> Any:
+    block = _whole(blocks, number, n_columns, label)
     n = block.shape[0]
     for name, column in zip(names, values, strict=True):
+        role = name.strip("_")
+        if np.ndim(column) != 1:
+            raise SchemaError(f"block {number[0]} of {label}: its {role} is {kind_of(column)}, not one-dimensional.")
         if len(column) != n:
             raise SchemaError(
-                f"a block of {label} has {n:,} rows and its {name.strip('_')} {len(column):,}. Are they cut at the "
-                f"same rows?"
+                f"block {number[0]} of {label} has {n:,} rows and its {role} {len(column):,}. Are they cut at the same rows?"
             )
     if matrix.is_sparse(block):
         beside = pd.DataFrame(dict(zip(names, values, strict=True)), index=range(n))
-        kept = block if len(columns) == block.shape[1] else block.tocsr()[:, list(columns)]
-        return matrix.SparsePart.of(kept, tuple(columns.values()), label, beside)
-    whole = len(columns) == block.shape[1]
+        kept = block if len(columns) == n_columns else block[:, list(columns)]
+        return matrix.SparsePart(kept, tuple(columns.values()), beside)
+    whole = len(columns) == n_columns
     frame = pd.DataFrame(block if whole else block[:, list(columns)]).set_axis(list(columns.values()), axis=1)
     # A frame holds bytes as objects only.
     values = tuple(v.astype(object) if getattr(v.dtype, "kind", "") in {"S", "V"} else v for v in values)
@@ -140,28 +174,44 @@ def _unlike(X: Any, other: str, role: str, label: str) -> str:
     )
 
 
-def map_blocks(function: Callable[..., Any], X: Any, model: Any, offset: Any, empty: np.ndarray[Any, Any]) -> Any:
-    """`function(block, model, offset)` over blocks of whole rows, as a lazy Dask Array.
+def map_blocks(
+    function: Callable[..., Any], X: Any, predictor: Any, offset: Any, empty: np.ndarray[Any, Any], label: str
+) -> Any:
+    """`function(block, predictor, offset)` over blocks of whole rows, as a lazy Dask Array.
 
     Parameters
     ----------
     function : callable
-        Returns as many rows as its first argument has.
+        Returns as many rows as its first argument has; sparse blocks are canonical.
     X : dask.array.Array of shape (n, p)
-    model : object
+    predictor : object
         Travels once, as a task of its own.
     offset : dask.array.Array of shape (n,) or None
         Blocks of the same rows.
     empty : ndarray
         The answer for no rows, (0,) or (0, K), with its dtype.
+    label : str
+        What errors call the array.
     """
     import dask
     import dask.array as da
 
     beside = () if offset is None else (offset, "i")
     out, axes = ("i", {}) if empty.ndim == 1 else ("ik", {"k": empty.shape[1]})
-    shared = dask.delayed(model, pure=False, traverse=False)
+    shared = dask.delayed(predictor, pure=False, traverse=False)
     return da.blockwise(
-        function, out, X, "ij", *beside, model=shared, new_axes=axes, concatenate=True, align_arrays=False,
-        dtype=empty.dtype, meta=empty,
+        _of_block, out, X, "ij", _numbers(X), "i", *beside, function=function, predictor=shared, n_columns=X.shape[1],
+        label=label, new_axes=axes, align_arrays=False, dtype=empty.dtype, meta=empty,
     )  # fmt: skip
+
+
+def _of_block(
+    blocks: Any,
+    number: tuple[int],
+    *offset: Any,
+    function: Callable[..., Any],
+    predictor: Any,
+    n_columns: int,
+    label: str,
+) -> Any:
+    return function(_whole(blocks, number, n_columns, label), *offset, predictor=predictor)

@@ -15,7 +15,7 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.order import is_candidate, keys_of, mixed
-from dask_dl.frame.scan import role_numbers, target_numbers
+from dask_dl.frame.row_roles import RowRoles, check_in_network, check_ratios, counting_rows, where_of
 from dask_dl.frame.shelves import InMemory
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 from dask_dl.state import ENTRY, N_STORED, Entries, Rows, begins, joined
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.balance import Balance
+    from dask_dl.frame.columns import Places
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.matrix import SparsePart
     from dask_dl.frame.scan import Scan
@@ -257,25 +258,32 @@ def _checksum_of(entries: Entries, rows: NDArray[np.int64]) -> int:
 class Recipe:
     """How the partitions of a table become blocks.
 
-    Weights are divided by `mean_weight`, the mean of training; a row without target, or with a label that training has
-    not seen, gets weight 0, and so does a row that lacks an input, where such rows are skipped. Without a mean every row of
-    the table counts 1, and no weights are kept.
+    Weights are divided by `mean_weight`, the mean of training; a row that does not count, or whose label training has not
+    seen, gets weight 0, and nothing else of it is kept. Without a mean every row of the table counts 1, and no weights are
+    kept.
     """
 
     schema: Schema
     encoder: Encoder
     target: Target
     mean_weight: float | None
-    skips: bool = False
+    required: frozenset[str] = frozenset()  #: columns without which a row is skipped
 
     @classmethod
     def of(
-        cls, source: Source, found: Scan, encoder: Encoder, target: Target, mean_weight: float, *, skips: bool = False
+        cls,
+        source: Source,
+        found: Scan,
+        encoder: Encoder,
+        target: Target,
+        mean_weight: float,
+        *,
+        required: frozenset[str] = frozenset(),
     ) -> Recipe:
         """For a table, of which `found` is known."""
         has_strangers = bool(target.classes) and not set(found.classes).issubset(target.classes)
         weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
-        return cls(source.schema, encoder, target, mean_weight if weighted else None, skips)
+        return cls(source.schema, encoder, target, mean_weight if weighted else None, required)
 
 
 def encode_blocks(
@@ -300,28 +308,43 @@ def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n:
             f"{source.label} changed while it was read: partition {k} had {n:,} rows in the scan and has {len(part):,} "
             f"now. {SAVE}"
         )
-    dense, active, entries, lacks = encoder.encode(part, source.label)
-    nothing = np.zeros(0, np.float32)
-    goal, weight, offset = nothing, nothing, nothing
-    if TARGET in source.roles:
-        numbers = None if target.classes else target_numbers(part, source, k)
-        goal = target.encode(part[source.roles[TARGET]], numbers).astype(np.float32)
-    if mean_weight is not None:
-        raw = role_numbers(part, source, WEIGHT, k)
-        weight = (np.ones(n) if raw is None else raw / mean_weight).astype(np.float32)
-        if len(goal):
-            weight[np.isnan(goal)] = 0
-            goal[np.isnan(goal)] = 0
-        if recipe.skips:
-            weight[lacks] = 0
-    elif np.isnan(goal).any():
+    counts = counting_rows(part, source, k, recipe.required)
+    roles = RowRoles.of(part, source, k, counts, is_class=bool(target.classes))
+    if mean_weight is None and roles.n < n:
         raise SchemaError(
             f"{source.label} changed while it was read: partition {k} had every target in the scan and lacks some now. {SAVE}"
         )
-    raw = role_numbers(part, source, OFFSET, k)
-    if raw is not None:
-        offset = target.offsets(raw).astype(np.float32)
+    nothing = np.zeros(0, np.float32)
+    goal, weight, offset = nothing, nothing, nothing
+    if TARGET in source.roles:
+        values = target.encode(roles.labels, roles.targets)
+        if roles.labels is not None and np.isnan(values).any():
+            counts[counts] = known = ~np.isnan(values)
+            roles, values = RowRoles.of(part, source, k, counts, is_class=True), values[known]
+        elif roles.targets is not None:
+            check_in_network(roles.targets, values, where_of(source, TARGET), k)
+        goal = _in_whole(values, roles.places, n)
+    if roles.offsets is not None:
+        values = target.offsets(roles.offsets)
+        check_in_network(roles.offsets, values, where_of(source, OFFSET), k)
+        offset = _in_whole(values, roles.places, n)
+    if mean_weight is not None:
+        values = np.ones(roles.n)
+        if roles.weights is not None:
+            values = roles.weights / mean_weight
+            check_ratios(roles.weights, values, where_of(source, WEIGHT), k)
+        weight = _in_whole(values, roles.places, n)
+    dense, active, entries = encoder.encode(part, source.label, roles.places)
     return Rows(dense, active, goal, weight, offset, entries=entries)
+
+
+def _in_whole(values: NDArray[np.float64], places: Places, n: int) -> NDArray[np.float32]:
+    """(n,): values at these places, and zeros."""
+    if places is None:
+        return values.astype(np.float32)
+    whole = np.zeros(n, np.float32)
+    whole[places] = values
+    return whole
 
 
 def visited_rows(store: Blocks) -> NDArray[np.int64]:

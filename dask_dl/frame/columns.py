@@ -37,14 +37,31 @@ REMEDIES = {
 }
 
 
-def kinds_of(part: pd.DataFrame, names: Sequence[str], label: str) -> dict[str, str]:
-    """Kind of every named column of a partition: NUMBER, CATEGORY or UNKNOWN."""
+#: Places of some rows; None: all rows.
+Places = np.ndarray[tuple[int], np.dtype[np.int64]] | None
+
+
+def at(column: pd.Series[Any], rows: Places) -> pd.Series[Any]:
+    """A column's values in some rows."""
+    return column if rows is None else column.iloc[rows]
+
+
+def is_missing(column: pd.Series[Any]) -> NDArray[np.bool_]:
+    """Whether each value is missing: NaN counts, also where pandas tells it from NA (nullable and Arrow floats)."""
+    missing = column.isna().to_numpy(bool)
+    if isinstance(column.dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_float_dtype(column.dtype):
+        return missing | np.isnan(as_numbers(column))  # not in place: pandas may give a view that is read-only
+    return missing
+
+
+def kinds_of(part: pd.DataFrame, names: Sequence[str], label: str, rows: Places = None) -> dict[str, str]:
+    """Kind of every named column of a partition: NUMBER, CATEGORY or UNKNOWN; objects are looked at in these rows."""
     dtypes = dict(zip(part.columns, part.dtypes, strict=True))
     kinds = {}
     for name in names:
         where = f"column {name!r} of {label}"
         kind = _kind_of_dtype(dtypes[name], where)
-        kinds[name] = _kind_of_objects(part[name], where) if kind == UNKNOWN else kind
+        kinds[name] = _kind_of_objects(at(part[name], rows), where) if kind == UNKNOWN else kind
     return kinds
 
 
@@ -122,16 +139,18 @@ def _shown(value: Any, most: int = 80) -> str:
 NUMBERS_PER_CHUNK = 2**20
 
 
-def number_chunks(part: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Numeric columns as (columns of the chunk, n) float64, NaN where missing, with their places in `names`."""
+def number_chunks(
+    part: pd.DataFrame, names: Sequence[str], rows: Places = None
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Numeric columns as (columns of the chunk, rows) float64, NaN where missing, with their places in `names`."""
     size = max(1, NUMBERS_PER_CHUNK // max(1, len(part)))
     for start in range(0, len(names), size):
         chunk = names[start : start + size]
-        columns = part[list(chunk)]
+        columns = part[list(chunk)] if rows is None else part[list(chunk)].iloc[rows]
         if all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in columns.dtypes):
             values = np.array(columns.to_numpy(np.float64).T, order="C")
         else:
-            values = np.empty((len(chunk), len(part)))
+            values = np.empty((len(chunk), len(columns)))
             for row, name in zip(values, chunk, strict=True):
                 row[:] = as_numbers(columns[name])
         yield slice(start, start + len(chunk)), values
@@ -234,8 +253,12 @@ def blurred_warning(names: Sequence[str]) -> DaskDLWarning:
 
 
 def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], list[str], bool]:
-    """(codes, texts, from_numbers): the level of every row, -1 where missing; the levels; whether they were numbers."""
+    """(codes, texts, from_numbers): the level of every row, -1 where missing; the levels; whether they were numbers.
+
+    Only values that occur are levels: categories without a row have no say.
+    """
     if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.cat.remove_unused_categories()
         codes: Any = column.cat.codes.to_numpy().astype(np.intp)
         values: Any = column.cat.categories
     else:
@@ -250,6 +273,18 @@ def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], lis
         place = {text: k for k, text in enumerate(distinct)}
         codes = np.append(np.array([place[text] for text in texts], np.intp), -1)[codes]
     return codes, list(distinct), from_numbers
+
+
+def check_unicode(texts: Sequence[str], what: str) -> None:
+    """Refuse texts that cannot be written to a file: with half of a surrogate pair, as broken decoding leaves it."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        odd = next(text for text in texts if any("\ud800" <= letter <= "\udfff" for letter in text))
+        raise SchemaError(
+            f"{what} {odd!r}, which is not valid Unicode (half of a surrogate pair). Decode the source anew, or repair it with "
+            f"text.encode('utf-8', 'replace').decode()."
+        ) from None
 
 
 def _text(value: Any, where: str) -> str:

@@ -8,7 +8,6 @@ scoring.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.frame.columns import CATEGORY, kinds_of, number_chunks
+from dask_dl.errors import SchemaError
+from dask_dl.frame.columns import CATEGORY, Places, at, kinds_of, number_chunks
 from dask_dl.frame.figures import Levels, Numbers
 from dask_dl.frame.hashing import Hashing
 from dask_dl.frame.levels import AS_NUMBERS, Category, Code, by_response, most_frequent
@@ -27,7 +26,7 @@ from dask_dl.frame.target import sorted_labels
 from dask_dl.state import ENTRY, NO_ENTRIES, Entries, begins, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -68,7 +67,6 @@ class Encoded(NamedTuple):
     dense: NDArray[np.float32]  #: (n, padded numbers)
     active: NDArray[np.int32]  #: (n, categories): one-hot input of every categorical column, or -1
     entries: Entries
-    lacks: NDArray[np.bool_]  #: (n,): whether any column is missing
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Encoder:
                     levels = by_response(levels, found.tally.levels.get(name, {}), sorted_labels(found.classes))
                 categories.append(Category(name, tuple(levels), encoding.use_all_factor_levels, has_others))
             elif isinstance(column, Numbers):
-                moments = found.moments(name)
+                moments = column.moments
                 mean, deviation = moments.mean, moments.deviation
                 shift = mean if encoding.standardize and not encoding.sparse else 0.0
                 factor = 1 / (deviation or 1.0) if encoding.standardize else 1.0
@@ -157,8 +155,8 @@ class Encoder:
         sparse = ENTRY * (n_entries + hashed) + 12 if self.n_sparse else 0
         return 4 * (padded(self.n_dense) + n_active) + sparse
 
-    def encode(self, part: pd.DataFrame | SparsePart, label: str) -> Encoded:
-        """Inputs of every row of `part`.
+    def encode(self, part: pd.DataFrame | SparsePart, label: str, rows: Places = None) -> Encoded:
+        """Inputs of every row of `part`; where `rows` says which are of interest, no other is looked at, and it gets zeros.
 
         Raises
         ------
@@ -166,52 +164,49 @@ class Encoder:
             When a column has another kind than in training, or holds infinite values. All faults are listed.
         """
         if isinstance(part, SparsePart):
-            return self._encode_matrix(part, label)
-        active = np.empty((len(part), len(self.categories)), np.int32)
+            return self._encode_matrix(part, label, rows)
+        active = np.full((len(part), len(self.categories)), -1, np.int32)
         dense = np.zeros((len(part), padded(self.n_dense)), np.float32)
-        lacks = np.zeros(len(part), bool)
+        here: slice | NDArray[np.int64] = slice(None) if rows is None else rows
         faults = []
         for k, category in enumerate(self.categories):
             where = f"column {category.name!r} of {label}"
             try:
-                slots, missing = category.slots(part[category.name], where)
+                slots = category.slots(at(part[category.name], rows), where)
             except SchemaError as error:
                 faults.append(str(error))
             else:
-                active[:, k] = np.where(slots >= 0, slots + self.starts[k], -1)
-                lacks |= missing
-        at = 0 if self.is_sparse else len(self.numbers)
+                active[here, k] = np.where(slots >= 0, slots + self.starts[k], -1)
+        first = 0 if self.is_sparse else len(self.numbers)
         for code in self.codes:
             try:
-                inputs, missing = code.numbers(part[code.name], f"column {code.name!r} of {label}")
+                inputs = code.numbers(at(part[code.name], rows), f"column {code.name!r} of {label}")
             except SchemaError as error:
                 faults.append(str(error))
             else:
-                dense[:, at : at + code.width] = inputs
-                lacks |= missing
-            at += code.width
+                dense[here, first : first + code.width] = inputs
+            first += code.width
         names = [number.name for number in self.numbers]
         faults += [
             f"column {name!r} of {label} was a number in training and is now {part[name].dtype}. Convert it."
-            for name, kind in kinds_of(part, names, label).items()
-            if kind == CATEGORY and part[name].notna().any()
+            for name, kind in kinds_of(part, names, label, rows).items()
+            if kind == CATEGORY and at(part[name], rows).notna().any()
         ]
         if faults:
             raise SchemaError("; ".join(faults))
         fill, shift, factor = (figure[:, None] for figure in self._figures)
         found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
-        for place, values in number_chunks(part, names):
-            missing = np.isnan(values)
-            lacks |= missing.any(axis=0)
-            np.copyto(values, fill[place], where=missing)
+        for place, values in number_chunks(part, names, rows):
+            np.copyto(values, fill[place], where=np.isnan(values))
             with np.errstate(over="ignore"):
                 scaled = (values - shift[place]) * factor[place]
                 if self.is_sparse:
                     narrow = scaled.astype(np.float32)
                     column, row = np.nonzero(narrow)
-                    found.append((row, column + (self.n_level_inputs + place.start), narrow[column, row]))
+                    row_of_part = row if rows is None else rows[row]
+                    found.append((row_of_part, column + (self.n_level_inputs + place.start), narrow[column, row]))
                 else:
-                    dense[:, place] = scaled.T
+                    dense[here, place] = scaled.T
             largest = np.maximum(scaled.max(axis=1, initial=0), -scaled.min(axis=1, initial=0))
             for k in np.flatnonzero(largest > np.finfo(np.float32).max).tolist():
                 count = np.count_nonzero(np.isinf(values[k]))
@@ -227,14 +222,14 @@ class Encoder:
             active = np.empty((len(part), 0), np.int32)
         if self.n_sparse:
             entries = _by_row(found, len(part))
-        return Encoded(dense, active, entries, lacks)
+        return Encoded(dense, active, entries)
 
     @cached_property
     def _figures(self) -> NDArray[np.float64]:
         """(3, numbers): what missing ones become, shift, factor."""
         return np.array([(n.fill, n.shift, n.factor) for n in self.numbers]).reshape(-1, 3).T
 
-    def _encode_matrix(self, part: SparsePart, label: str) -> Encoded:
+    def _encode_matrix(self, part: SparsePart, label: str, rows: Places) -> Encoded:
         if not self.is_sparse:
             raise SchemaError(
                 f"{label} is a sparse matrix, and the model was trained on numbers that are centred, which leaves no zeros. "
@@ -245,7 +240,7 @@ class Encoder:
         kept = {number.name: k for k, number in enumerate(self.numbers)}
         place = np.array([kept.get(name, -1) for name in part.names], np.int64)
         fill, _, factor = self._figures[:, place]  # those of the last one for columns that are not kept
-        length, slot, value, lacks = part.entries(
+        length, slot, value = (part if rows is None else part.take(rows)).entries(
             np.where(place < 0, -1, place + self.n_level_inputs).astype(np.int32), fill, factor
         )
         if not np.isfinite(value).all():
@@ -253,8 +248,10 @@ class Encoder:
             raise SchemaError(
                 f"column {columns!r} of {label} holds infinite values, or some that are too large. Make them missing (NaN)."
             )
+        if rows is not None:
+            length = np.bincount(rows, length, len(part)).astype(np.int32)
         dense = np.zeros((len(part), padded(self.n_dense)), np.float32)
-        return Encoded(dense, np.empty((len(part), 0), np.int32), Entries(begins(length), length, slot, value), lacks)
+        return Encoded(dense, np.empty((len(part), 0), np.int32), Entries(begins(length), length, slot, value))
 
     def match(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks, after a check that it has any at all (section 2.3)."""
@@ -275,34 +272,6 @@ class Encoder:
             "hashing": asdict(self.hashing) if self.hashing else None,
             "is_sparse": self.is_sparse,
         }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Encoder:
-        """`to_json` undone; what early files do not know was not used then."""
-        categories = [
-            Category(str(c["name"]), tuple(c["levels"]), bool(c["keeps_first"]), bool(c.get("has_others", False)))
-            for c in document["categories"]
-        ]
-        codes = [Code.from_json(c) for c in document.get("codes", ())]
-        columns: tuple[Category | Code, ...] = (*categories, *codes)
-        for column in columns:
-            if len(set(column.levels)) < len(column.levels) or not all(isinstance(v, str) for v in column.levels):
-                raise ValueError(f"levels of {column.name!r} are not different texts")
-        figures = document["numbers"]
-        if isinstance(figures, list):  # of early files: a mapping for each number
-            figures = {item.name: [n.get(item.name) for n in figures] for item in fields(Number)}
-        numbers = [
-            Number(str(name), float(fill), float(shift), float(factor), deviation)
-            for name, fill, shift, factor, deviation in zip(*(figures[f.name] for f in fields(Number)), strict=True)
-        ]
-        if not all(
-            math.isfinite(getattr(n, figure)) for n in numbers for figure in ("fill", "shift", "factor")
-        ) or not all(np.isfinite(code.table).all() for code in codes):
-            raise ValueError("figures of numeric columns are not finite")
-        hashed = document.get("hashing")
-        hashing = Hashing(int(hashed["n_inputs"]), int(hashed["seed"])) if hashed else None
-        is_sparse = bool(document.get("is_sparse", False))
-        return cls(tuple(categories), tuple(numbers), tuple(codes), hashing, is_sparse)
 
     def describe(self) -> pd.DataFrame:
         """A row for each column, in the order of the network's inputs.
@@ -364,36 +333,12 @@ def _fit_code(found: Scan, name: str, encoding: Encoding) -> Code:
     column = found.columns[name]
     assert isinstance(column, Levels)
     levels = column.ordered
-    sums = found.tally.levels.get(name)
-    if sums is None:
-        plain = {level: (n, n) for level, n in column.counts.items()} | {None: (column.n_missing, column.n_missing)}
-        by_level: Mapping[str | None, tuple[float, float]] = column.weighted or plain
-        counts = [by_level.get(level, (0.0, 0.0)) for level in (*levels, None)]
-    else:  # some rows are skipped
-        nothing = {"n": 0.0, "weight": 0.0}
-        known = [sums.get(level, nothing) for level in levels]
-        counts = [(level["n"], level["weight"]) for level in known]
-        counts.append((found.tally.n - sum(n for n, _ in counts), found.tally.weight - sum(w for _, w in counts)))
+    weights = column.weights or column.counts
+    counts = [(float(column.counts[level]), float(weights[level])) for level in levels]
+    n_missing = float(column.n_missing)
+    missing = found.tally.weight - sum(weight for _, weight in counts) if column.weights else n_missing
+    counts.append((n_missing, missing if n_missing else 0.0))
     return Code.fit(name, levels, encoding.scheme, counts, standardize=encoding.standardize)
-
-
-def usable_predictors(found: Scan, *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
-    """(columns to learn from, columns dropped). Columns without any value are useless and always dropped (section 15.2)."""
-    kept: list[str] = []
-    dropped: list[str] = []
-    for name, column in found.columns.items():
-        n_present = column.weighted.n if isinstance(column, Numbers) else found.n_rows - column.n_missing
-        useless = n_present == 0 or (ignore_const_cols and column.is_constant)
-        (dropped if useless else kept).append(name)
-    return kept, dropped
-
-
-def dropped_warning(dropped: Sequence[str]) -> DaskDLWarning:
-    """What to tell about dropped columns."""
-    shown = ", ".join(repr(name) for name in dropped[:8]) + (
-        f" and {len(dropped) - 8} more" if len(dropped) > 8 else ""
-    )
-    return DaskDLWarning(f"dropped {len(dropped)} columns that are constant or empty: {shown}.")
 
 
 def _sort_by_levels(categories: list[Category]) -> None:

@@ -51,8 +51,9 @@ class Moments:
             values = np.where(present, values - origin[:, None], 0.0)
             mean = np.divide((w * values).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
             m2 = (w * (values - mean[:, None]) ** 2).sum(axis=1)
+            mean += origin
         n = np.count_nonzero(w, axis=1)
-        figures = zip(n.tolist(), total.tolist(), (origin + mean).tolist(), m2.tolist(), strict=True)
+        figures = zip(n.tolist(), total.tolist(), mean.tolist(), m2.tolist(), strict=True)
         return [cls(*row) for row in figures]
 
     def merge(self, other: Moments) -> Moments:
@@ -76,13 +77,12 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What the scan knows of a numeric column."""
+    """What the scan knows of a numeric column, from the rows that count."""
 
     n_missing: int
     minimum: float
     maximum: float
-    plain: Moments  #: every row counts once
-    weighted: Moments  #: rows count by their weight; the same as `plain` without weights
+    moments: Moments  #: by weight
     is_blurred: bool = False  #: see `columns.is_blurred`
     first: int = field(default=0, compare=False)  #: the partition in which it was first seen, for errors
 
@@ -92,38 +92,36 @@ class Numbers:
             self.n_missing + other.n_missing,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
-            self.plain.merge(other.plain),
-            self.weighted.merge(other.weighted),
+            self.moments.merge(other.moments),
             self.is_blurred or other.is_blurred,
             self.first,
         )
 
     @property
     def is_constant(self) -> bool:
-        """Whether all values that are present, in rows that count, are one."""
-        return self.minimum == self.maximum or self.weighted.m2 == 0
+        """Whether all values that are present are one, as far as their deviation tells."""
+        return self.minimum == self.maximum or self.moments.m2 == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What the scan knows of a categorical column."""
+    """What the scan knows of a categorical column, from the rows that count."""
 
     n_missing: int
     counts: Mapping[str, int]
     from_numbers: bool  #: levels were numbers, and are ordered as such
-    #: rows of positive weight, and their weight, of every level, None for missing ones; empty where nobody asks
-    weighted: Mapping[str | None, tuple[float, float]] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)  #: by level; empty where nobody asks
     first: int = field(default=0, compare=False)  #: the partition in which one was first seen, for errors
 
     def merge(self, other: Levels) -> Levels:
         """Both partitions together."""
-        from_numbers = self.from_numbers and other.from_numbers
-        weighted = dict(self.weighted)
-        for level, (n, weight) in other.weighted.items():
-            before = weighted.get(level, (0.0, 0.0))
-            weighted[level] = before[0] + n, before[1] + weight
-        n_missing = self.n_missing + other.n_missing
-        return Levels(n_missing, added(self.counts, other.counts), from_numbers, weighted, self.first)
+        return Levels(
+            self.n_missing + other.n_missing,
+            added(self.counts, other.counts),
+            self.from_numbers and other.from_numbers,
+            added(self.weights, other.weights),
+            self.first,
+        )
 
     @property
     def is_constant(self) -> bool:
@@ -198,49 +196,37 @@ class ManyNumbers(Mapping[str, "Column"]):
     n_rows: int
     low: NDArray[np.float64]  #: least number; NaN where there is none
     high: NDArray[np.float64]
-    plain: ManyMoments
-    weighted: ManyMoments
+    moments: ManyMoments
     first: int  #: the partition in which they were first seen
 
     def merge(self, other: ManyNumbers) -> ManyNumbers:
         """Both partitions together."""
-        plain = self.plain.merge(other.plain)
-        has_weights = self.weighted is not self.plain or other.weighted is not other.plain
         return ManyNumbers(
             self.n_rows + other.n_rows,
             np.fmin(self.low, other.low),
             np.fmax(self.high, other.high),
-            plain,
-            self.weighted.merge(other.weighted) if has_weights else plain,
+            self.moments.merge(other.moments),
             self.first,
         )
 
-    @property
-    def is_constant(self) -> NDArray[np.bool_]:
-        """As of `Numbers`, and of `Nothing`."""
-        empty = self.plain.sums.n == 0
-        return np.asarray(empty | (self.low == self.high) | (self.weighted.sums.m2 == 0))
-
     def one_by_one(self) -> dict[str, Column]:
         """The same, for who asks for every column."""
-        plain = self.plain.one_by_one()
-        weighted = plain if self.weighted is self.plain else self.weighted.one_by_one()
-        figures = zip(plain.items(), weighted.values(), self.low.tolist(), self.high.tolist(), strict=True)
-        return {name: self._column(low, high, p, w) for (name, p), w, low, high in figures}
+        figures = zip(self.moments.one_by_one().items(), self.low.tolist(), self.high.tolist(), strict=True)
+        return {name: self._column(low, high, moments) for (name, moments), low, high in figures}
 
-    def _column(self, low: float, high: float, plain: Moments, weighted: Moments) -> Column:
-        n_missing = self.n_rows - plain.n
-        return Numbers(n_missing, low, high, plain, weighted, first=self.first) if plain.n else Nothing(n_missing)
+    def _column(self, low: float, high: float, moments: Moments) -> Column:
+        n_missing = self.n_rows - moments.n
+        return Numbers(n_missing, low, high, moments, first=self.first) if moments.n else Nothing(n_missing)
 
     def __getitem__(self, name: str) -> Column:
-        k = self.plain.names.index(name)
-        return self._column(self.low[k].item(), self.high[k].item(), self.plain[name], self.weighted[name])
+        k = self.moments.names.index(name)
+        return self._column(self.low[k].item(), self.high[k].item(), self.moments[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.plain)
+        return iter(self.moments)
 
     def __len__(self) -> int:
-        return len(self.plain)
+        return len(self.moments)
 
 
 def merge_columns(left: Mapping[str, Column], right: Mapping[str, Column], source: Schema) -> Mapping[str, Column]:

@@ -68,13 +68,13 @@ class Category:
         kept = levels if self.keeps_first else levels[1:]
         return [*(f"{title}.{level}" for level in kept), f"{title}.missing(NA)"]
 
-    def slots(self, column: pd.Series[Any], where: str) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """(input of every row, counted from the block's start, -1 = none: the first level, when it is not kept; missing)."""
+    def slots(self, column: pd.Series[Any], where: str) -> NDArray[np.int32]:
+        """Input of every row, counted from the block's start; -1 = none: the first level, when it is not kept."""
         _, known, codes = _places(self._index, column, where)
         missing = self.width - 1
         strange = missing - 1 if self.has_others else missing
         slot = np.where(known < 0, strange, known if self.keeps_first else known - 1)
-        return np.append(slot, missing).astype(np.int32)[codes], codes < 0
+        return np.append(slot, missing).astype(np.int32)[codes]
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,6 @@ class Code:
             return [f"{self.name}:{bit}" for bit in range(self.width)]
         return [f"{self.name}.Eigen" if self.scheme == "eigen" else self.name]
 
-    @classmethod
-    def from_json(cls, c: Mapping[str, Any]) -> Code:
-        """Of `asdict`, after JSON."""
-        if c["scheme"] not in AS_NUMBERS or not isinstance(c["is_standardized"], bool):
-            raise ValueError(f"levels of {c['name']!r} become numbers in an unknown way")
-        figures = (tuple(map(float, c[name])) for name in ("means", "deviations", "vector"))
-        means, deviations, vector = figures
-        return cls(str(c["name"]), tuple(c["levels"]), c["scheme"], means, deviations, c["is_standardized"], vector)
-
     @cached_property
     def table(self) -> NDArray[np.float32]:
         """(levels + 1, width): inputs of every level, and of a missing one."""
@@ -154,8 +145,8 @@ class Code:
             raw = (raw - np.array(self.means)) / [deviation or 1.0 for deviation in self.deviations]
         return raw.astype(np.float32)
 
-    def numbers(self, column: pd.Series[Any], where: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(inputs of every row (n, width), which are missing)."""
+    def numbers(self, column: pd.Series[Any], where: str) -> NDArray[np.float32]:
+        """(n, width): inputs of every row."""
         texts, known, codes = _places(self._index, column, where)
         table = self.table
         if self.scheme == "label_encoder" and (known < 0).any():
@@ -164,7 +155,8 @@ class Code:
             known[strange] = len(table) + np.arange(len(strange))
             more = self._scaled((len(self.levels) + np.arange(len(strange), dtype=np.float64))[:, None])
             table = np.concatenate([table, more])
-        return table[np.append(known, len(self.levels))[codes]], codes < 0
+        inputs: NDArray[np.float32] = table[np.append(known, len(self.levels))[codes]]
+        return inputs
 
 
 def _values(scheme: str, n: int, vector: Sequence[float]) -> NDArray[np.float64]:

@@ -20,25 +20,89 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Columns that a table may have: each takes about a kilobyte of names and figures before its weights are made.
+MAX_COLUMNS = 2**24
+
+
 def is_sparse(X: Any) -> bool:
     """Whether `X` is a matrix or array of SciPy (without importing it for those who do not use it)."""
-    return type(X).__module__.startswith("scipy.sparse")
+    return any(kind.__module__.startswith("scipy.sparse") for kind in type(X).__mro__)
+
+
+def check_n_columns(n: int, label: str) -> None:
+    """Refuse a table of more columns than names fit into memory, before any is made. Raises SchemaError."""
+    if n > MAX_COLUMNS:
+        raise SchemaError(
+            f"{label} has {n:,} columns, more than {MAX_COLUMNS:,}. Keep those that hold something, or hash them into fewer: "
+            f"sklearn.feature_extraction.FeatureHasher(n_features=2**20), say."
+        )
 
 
 def as_csr(X: Any, label: str) -> Any:
-    """The same in canonical CSR: ascending columns, none twice in a row. Raises SchemaError."""
+    """The same in canonical CSR, whose every index was checked: ascending columns, none twice in a row.
+
+    SciPy does not look at the indices that it is given; it reads and writes wherever they point to, and so do kernels.
+
+    Raises
+    ------
+    SchemaError
+        When it is no matrix of real numbers, has too many columns, or points beyond its shape.
+    """
     if X.ndim != 2:
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found a sparse array of shape {X.shape}."
         )
+    check_n_columns(X.shape[1], label)
     if X.dtype.kind not in "biuf":
         what = "Complex data not supported: " if X.dtype.kind == "c" else ""
         raise SchemaError(f"{what}{label} is a sparse matrix of {X.dtype}. Make it one of real numbers.")
-    csr = X.tocsr()
-    if not csr.has_canonical_format:
-        csr = csr.copy() if csr is X else csr
-        csr.sum_duplicates()
+    try:
+        checked = _checked(X.tocoo() if X.format == "dok" else X)
+        csr = _checked(checked.tocsr()) if X.format == "lil" else checked.tocsr()
+        if csr.dtype == np.float16:  # which SciPy stores, and does not calculate with
+            csr = csr.astype(np.float32)
+        if not csr.has_canonical_format:
+            csr = csr.copy() if np.may_share_memory(csr.data, X.data) else csr
+            csr.sum_duplicates()
+    except (AttributeError, IndexError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        raise SchemaError(
+            f"{label} is a sparse matrix of shape {X.shape} in format {X.format!r} that is not sound: {error}. "
+            f"Was it put together from arrays that do not belong together?"
+        ) from error
     return csr
+
+
+def _checked(X: Any) -> Any:
+    """A matrix over the same arrays, which were checked, and which knows nothing yet of their order. Raises ValueError."""
+    if X.format in {"csr", "csc", "bsr"}:
+        for name in ("indices", "indptr"):
+            _check_indices(getattr(X, name), name)
+        if (X.indptr[1:] < X.indptr[:-1]).any():  # SciPy trusts the last one
+            raise ValueError("indptr decreases")
+        fresh = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+        fresh.check_format(full_check=True)
+        return fresh
+    if X.format == "coo":
+        for name, places, n in zip(("row", "col"), (X.row, X.col), X.shape, strict=True):
+            _check_indices(places, name)
+            if len(places) != len(X.data):
+                raise ValueError(f"{len(places):,} entries of {name} for {len(X.data):,} of data")
+            if len(places) and not (places.min() >= 0 and places.max() < n):
+                raise ValueError(f"{name} holds {places.min()} to {places.max()}, beyond the shape")
+    elif X.format == "dia":
+        _check_indices(X.offsets, "offsets")
+        if X.data.ndim != 2 or len(X.offsets) != len(X.data):
+            raise ValueError(f"{len(X.offsets):,} offsets for diagonals of shape {X.data.shape}")
+    elif X.format == "lil" and [*map(len, X.rows)] != [*map(len, X.data)]:
+        raise ValueError("rows and data have entries in different numbers")
+    return X
+
+
+def _check_indices(indices: Any, name: str) -> None:
+    if not isinstance(indices, np.ndarray) or indices.ndim != 1 or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name} is not a one-dimensional array of whole numbers: {getattr(indices, 'dtype', type(indices))}"
+        )
 
 
 class Sums(NamedTuple):
@@ -53,14 +117,12 @@ class Sums(NamedTuple):
         """Both sets of rows together, as `Moments.merge`."""
         weight = self.weight + other.weight
         has_both = (self.n > 0) & (other.n > 0)
-        shift = np.where(has_both, other.mean - self.mean, 0.0)
         below = np.where(weight > 0, weight, 1.0)
-        return Sums(
-            self.n + other.n,
-            weight,
-            np.where(self.n > 0, self.mean + shift * other.weight / below, other.mean),
-            self.m2 + other.m2 + shift * shift * self.weight * other.weight / below,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64: seen in the result
+            shift = np.where(has_both, other.mean - self.mean, 0.0)
+            mean = np.where(self.n > 0, self.mean + shift * other.weight / below, other.mean)
+            m2 = self.m2 + other.m2 + shift * shift * self.weight * other.weight / below
+        return Sums(self.n + other.n, weight, mean, m2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +137,9 @@ class SparsePart:
     frame: pd.DataFrame  #: (n, roles)
 
     @classmethod
-    def of(cls, block: Any, names: Sequence[str], label: str, beside: pd.DataFrame | None = None) -> SparsePart:
-        """Of a block of rows; `beside` has as many."""
-        csr = as_csr(block, label)
-        return cls(csr, tuple(names), pd.DataFrame(index=range(csr.shape[0])) if beside is None else beside)
+    def of(cls, csr: Any, names: Sequence[str]) -> SparsePart:
+        """Rows of `as_csr` with nothing beside them."""
+        return cls(csr, tuple(names), pd.DataFrame(index=range(csr.shape[0])))
 
     def take(self, rows: slice | NDArray[np.int64]) -> SparsePart:
         """Some rows."""
@@ -122,11 +183,6 @@ class SparsePart:
         numbers, _, column = self._by_column
         columns, counts = np.unique(column[np.isinf(numbers)], return_counts=True)
         return {self.names[c]: int(n) for c, n in zip(columns, counts, strict=True)}
-
-    def n_missing(self) -> NDArray[np.int64]:
-        """Missing values of every column."""
-        numbers, _, column = self._by_column
-        return np.bincount(column[np.isnan(numbers)], minlength=len(self.names))
 
     def lacks(self, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which rows miss one of the marked columns."""
@@ -172,8 +228,8 @@ class SparsePart:
 
     def entries(
         self, slots: NDArray[np.int32], fill: NDArray[np.float64], factor: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Inputs that are not zero: (how many each row has, which, what they count), and which rows lack a number.
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+        """Inputs that are not zero: how many each row has, which, and what they count.
 
         slots (p,): input of every column, ascending, -1 = none; fill, factor (p,): what missing numbers become, and by which
         all are multiplied.
@@ -182,11 +238,8 @@ class SparsePart:
         column = csr.indices
         row = np.repeat(np.arange(len(self)), np.diff(csr.indptr))
         numbers = csr.data.astype(np.float64)
-        missing = np.isnan(numbers) & (slots[column] >= 0)
-        lacks = np.zeros(len(self), bool)
-        lacks[row[missing]] = True
-        numbers = np.where(missing, fill[column], numbers) * factor[column]
+        numbers = np.where(np.isnan(numbers), fill[column], numbers) * factor[column]
         with np.errstate(over="ignore"):
             values = numbers.astype(np.float32)
         kept = (slots[column] >= 0) & (values != 0)
-        return np.bincount(row[kept], minlength=len(self)).astype(np.int32), slots[column[kept]], values[kept], lacks
+        return np.bincount(row[kept], minlength=len(self)).astype(np.int32), slots[column[kept]], values[kept]

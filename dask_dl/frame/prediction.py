@@ -1,30 +1,29 @@
-"""Prediction over tables: lazy over Dask frames and arrays, the model once in the graph; slice by slice over local ones."""
+"""Prediction over tables: lazy over Dask frames and arrays, the predictor once in the graph; slice by slice over local ones."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from dask_dl.errors import SchemaError
+from dask_dl.errors import DaskDLError, SchemaError
+from dask_dl.frame.columns import as_numbers
+from dask_dl.frame.dask_frames import READING_ERRORS, matched, unreadable
 from dask_dl.frame.matrix import SparsePart
-from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE, matched, renamed
+from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    import pandas as pd
-
-
-def cut_to(X: Any, names: Iterable[str]) -> Any:
-    """The named columns of a Dask DataFrame, under text names: the only ones that need to be read."""
-    wanted = {old: str(old) for old in X.columns if str(old) in set(names)}
-    return renamed(X, wanted)
+    from dask_dl.frame.source import Source
 
 
-def over_slices(function: Callable[..., Any], table: pd.DataFrame | SparsePart, model: Any, offset: Any) -> list[Any]:
-    """`function(slice, model, offset)` of a local table, in memory for one slice beside the results."""
-    offsets = None if offset is None else np.asarray(offset)
+def over_slices(
+    function: Callable[..., Any], table: pd.DataFrame | SparsePart, predictor: Any, offset: Any
+) -> list[Any]:
+    """`function(slice, predictor, offset)` of a local table, in memory for one slice beside the results."""
+    offsets = as_numbers(offset) if isinstance(offset, pd.Series) else offset if offset is None else np.asarray(offset)
     if offsets is not None and len(offsets) != len(table):
         raise SchemaError(
             f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. They must be as many."
@@ -33,25 +32,25 @@ def over_slices(function: Callable[..., Any], table: pd.DataFrame | SparsePart, 
     for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
         part = table.take(rows) if isinstance(table, SparsePart) else table.iloc[rows]
-        answers.append(function(part, model, None if offsets is None else offsets[rows]))
+        answers.append(function(part, predictor, None if offsets is None else offsets[rows]))
     return answers
 
 
 def map_rows(
     function: Callable[..., Any],
     X: Any,
-    model: Any,
+    predictor: Any,
     offset: Any,
     meta: pd.Series[Any] | pd.DataFrame,
 ) -> Any:
-    """`function(partition, model, offset)` over the partitions of a Dask DataFrame, with its index and divisions.
+    """`function(partition, predictor, offset)` over the partitions of a Dask DataFrame, with its index and divisions.
 
     Parameters
     ----------
     function : callable
         Returns a Series or DataFrame with the index of its first argument.
     X : dask.dataframe.DataFrame
-    model : object
+    predictor : object
         Travels once, as a task of its own, and not with every partition.
     offset : dask.dataframe.Series or None
         Partitioned as `X`.
@@ -61,6 +60,30 @@ def map_rows(
     import dask
     import dask.dataframe as dd
 
-    shared = dask.delayed(model, pure=False, traverse=False)
+    shared = dask.delayed(predictor, pure=False, traverse=False)
     others = [] if offset is None else [matched(X, offset, OFFSET, "the table to predict")]
     return dd.map_partitions(function, X, shared, *others, meta=meta, align_dataframes=False, enforce_metadata=False)
+
+
+def map_partitions(function: Callable[..., Any], source: Source, shared: Any) -> list[Any]:
+    """`function(partition, k, shared)` of every partition, computed now: here or, for a lazy table, by Dask.
+
+    Parameters
+    ----------
+    function : callable
+        Returns what is small beside a partition.
+    source : Source
+    shared : object
+        Travels once, as a task of its own, and not with every partition.
+    """
+    if source.lazy is None:
+        return [function(source.read(k), k, shared) for k in range(source.n_partitions)]
+    import dask
+
+    once, work = dask.delayed(shared, pure=False, traverse=False), dask.delayed(function, pure=False)
+    try:
+        return list(dask.compute(*(work(part, k, once) for k, part in enumerate(source.lazy))))
+    except DaskDLError:
+        raise
+    except READING_ERRORS as error:
+        raise unreadable(error, source.label) from error

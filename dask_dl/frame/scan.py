@@ -5,27 +5,25 @@ The result is small and JSON.
 
 from __future__ import annotations
 
-import functools
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, as_numbers, kind_of
-from dask_dl.frame.figures import Column, Levels, ManyMoments, ManyNumbers, Moments, Numbers, merge_columns
-from dask_dl.frame.lacks import MOST_DOUBTS
+from dask_dl.frame.columns import check_unicode
+from dask_dl.frame.figures import Column, Levels, ManyNumbers, Moments, merge_columns
 from dask_dl.frame.matrix import SparsePart
-from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
-from dask_dl.frame.survey import moments_of, survey
-from dask_dl.frame.tally import Inquiry, Response, Tally, joined
+from dask_dl.frame.row_roles import MIN_RATIO, RowRoles, check_labels, counting_rows, where_of
+from dask_dl.frame.source import TARGET, WEIGHT, Schema, Source
+from dask_dl.frame.survey import check_figures, survey, too_large, without_sums
+from dask_dl.frame.tally import Inquiry, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pandas as pd
-    from numpy.typing import NDArray
 
 #: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
 FAN_IN = 16
@@ -35,19 +33,13 @@ MOST_CLASSES = 2**20
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a table found.
-
-    Where rows with a missing input are skipped, columns without use, which nobody knows before the end of the pass, are no
-    inputs: rows that lack nothing else are counted apart, by the columns that they lack.
-    """
+    """What one pass over a table found in the rows that train: see `frame.row_roles`."""
 
     rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
     columns: Mapping[str, Column]  #: every predictor, in the order of the table
-    tally: Tally  #: of the rows that train
-    #: of rows that train if these columns are no inputs; None: there were too many combinations of them
-    doubtful: Mapping[frozenset[str], Tally] | None = field(default_factory=dict)
-    all_targets: Moments = field(default_factory=Moments)  #: of rows that are skipped, too
-    is_weighted: bool = False
+    tally: Tally
+    #: every predictor in all rows with target and weight, where those that lack any predictor do not train in this pass
+    candidates: Mapping[str, Column] | None = None
     largest_partition: int = 0  #: bytes of the largest partition in memory
     n_entries: int = 0  #: numbers that are not 0, where only those are kept
     longest: int = 0  #: of a row
@@ -75,33 +67,17 @@ class Scan:
 
     @property
     def target(self) -> Moments:
-        """Of a numeric target; without weights of skipped rows too, as other means (section 2.5)."""
-        return self.tally.target if self.is_weighted else self.all_targets
+        """Of a numeric target."""
+        return self.tally.target
 
     @property
     def mean_weight(self) -> float:
         """Mean weight of the rows that train."""
         return self.tally.weight / self.tally.n
 
-    def moments(self, name: str) -> Moments:
-        """By which a numeric column is standardised: weighted ones leave out skipped rows, others do not (section 2.5)."""
-        column = self.columns[name]
-        assert isinstance(column, Numbers)
-        return self.tally.numbers.get(name, column.weighted)
-
-    def without(self, dropped: Iterable[str]) -> Scan:
-        """The same, these columns being no inputs: rows that lack only them train, all others that were in doubt do not."""
-        assert self.doubtful is not None
-        useless = frozenset(dropped)
-        tallies = (tally for lacks, tally in self.doubtful.items() if lacks <= useless)
-        tally = functools.reduce(Tally.merge, tallies, self.tally)
-        if isinstance(tally.numbers, ManyMoments):
-            tally = replace(tally, numbers=tally.numbers.one_by_one())
-        return replace(self, tally=tally, doubtful={})
-
     def to_json(self) -> dict[str, Any]:
         """The same as numbers, texts, lists and dicts."""
-        document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "doubtful"}
+        document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "candidates"}
         document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
         document["tally"] = asdict(self.tally) | {
             "classes": [[str(label), count] for label, count in self.classes.items()],
@@ -110,7 +86,6 @@ class Scan:
                 for name, levels in self.tally.levels.items()
             },
         }
-        document["all_targets"] = asdict(self.all_targets)
         return document
 
 
@@ -128,7 +103,8 @@ def scan(source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] 
     ------
     SchemaError
         Infinite numbers, objects that are neither texts nor numbers, kinds that differ between partitions, missing or
-        negative weights, missing offsets, a target that is missing everywhere or always the same, an empty table.
+        negative weights, missing offsets, texts that are not valid Unicode, an empty table. Rows that do not train may hold
+        anything.
     """
 
     def scans() -> Iterator[Scan]:
@@ -137,14 +113,20 @@ def scan(source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] 
             if progress is not None:
                 progress(k + 1, source.n_partitions)
 
-    return checked(merged(scans(), source.schema), source.label)
+    return checked(merged(scans(), source.schema), source.schema)
 
 
-def checked(found: Scan | None, label: str) -> Scan:
-    """The scan of a table that has rows. Raises SchemaError."""
+def checked(found: Scan | None, source: Schema) -> Scan:
+    """The scan of a table that has rows, and figures that a mean can be made of. Raises SchemaError."""
     if found is None or found.n_rows == 0:
-        raise SchemaError(f"{label} has no rows.")
-    return replace(found, columns=found.columns.one_by_one()) if isinstance(found.columns, ManyNumbers) else found
+        raise SchemaError(f"{source.label} has no rows.")
+    for name, low, high in without_sums(found.columns):
+        raise too_large(f"column {name!r} of {source.label}", low, high)
+    return replace(found, columns=_listed(found.columns), candidates=found.candidates and _listed(found.candidates))
+
+
+def _listed(columns: Mapping[str, Column]) -> Mapping[str, Column]:
+    return columns.one_by_one() if isinstance(columns, ManyNumbers) else columns
 
 
 def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
@@ -166,6 +148,11 @@ def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
     return total
 
 
+def check_names(source: Schema) -> None:
+    """Whether names of columns can be written to a file. Raises SchemaError."""
+    check_unicode([*source.predictors, *source.roles.values()], f"{source.label} has a column")
+
+
 def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
     """Whether there is something to learn: raises SchemaError when there is not."""
     target = source.roles.get(TARGET, "target")
@@ -173,32 +160,15 @@ def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
     if found.n_used == 0:
         needs = ["a value", *(["a weight above zero"] if WEIGHT in source.roles else [])]
         needs += ["no missing input, without which it is skipped (missing_values_handling)"] if inquiry.skips else []
-        gaps = sorted(found.columns.items(), key=lambda item: -item[1].n_missing)[: 5 if inquiry.skips else 0]
+        gaps = sorted((found.candidates or {}).items(), key=lambda item: -item[1].n_missing)[:5]
         most = ", ".join(f"{column!r} {figures.n_missing:,}" for column, figures in gaps if figures.n_missing)
         hint = f" Most are missing of {most}: drop such columns, or do not skip." if most else ""
         raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has {' and '.join(needs)}.{hint}")
+    check_weights(found, source.schema)
     if inquiry.task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
-        fraction = next((lab for lab in found.classes if isinstance(lab, float) and not lab.is_integer()), None)
-        if fraction is not None:
-            raise SchemaError(
-                f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
-                f"DeepLearningRegressor, or make it a text or category."
-            )
-        texts = [label for label in found.classes if isinstance(label, str)]
-        if texts and len(texts) < len(found.classes):
-            other = next(label for label in found.classes if not isinstance(label, str))
-            raise SchemaError(
-                f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
-                f"{type(other).__name__}. Convert it to one type, in all partitions."
-            )
-        odd = next((label for label in found.classes if not isinstance(label, (str, int, float))), None)
-        if odd is not None:
-            raise SchemaError(
-                f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
-                f"booleans."
-            )
+        check_label_types(found.classes, name)
         if len(found.classes) > MOST_CLASSES:
             raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MOST_CLASSES:,}. Is it a number?")
     elif not math.isfinite(found.target.m2):
@@ -207,77 +177,63 @@ def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
         raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
 
 
-def role_numbers(part: pd.DataFrame | SparsePart, source: Schema, role: str, k: int) -> NDArray[np.float64] | None:
-    """Weights or offsets of a partition: present, finite, weights not negative."""
-    name = source.roles.get(role)
-    if name is None:
-        return None
-    where = f"{role} of {source.label}" if name.startswith("__") else f"{role} {name!r} of {source.label}"
-    is_text = kind_of(part[name], where) == CATEGORY and part[name].notna().any()
-    if is_text or part[name].dtype.kind in "Mm":
-        raise SchemaError(f"{where} is not numeric: partition {k} holds {part[name].dtype}.")
-    values = as_numbers(part[name])
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
+def check_label_types(labels: Mapping[Any, int], name: str) -> None:
+    """Whether labels can be classes: raises SchemaError when they cannot."""
+    fraction = next((lab for lab in labels if isinstance(lab, float) and not lab.is_integer()), None)
+    if fraction is not None:
         raise SchemaError(
-            f"{where}: {bad:,} of {len(values):,} values in partition {k} are missing or infinite. Fill or drop those rows."
+            f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
+            f"DeepLearningRegressor, or make it a text or category."
         )
-    if role == WEIGHT and (values < 0).any():
+    texts = [label for label in labels if isinstance(label, str)]
+    if texts and len(texts) < len(labels):
+        other = next(label for label in labels if not isinstance(label, str))
         raise SchemaError(
-            f"{where}: partition {k} holds negative weights, the least {values.min():g}. Weights are 0 or more."
+            f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
+            f"{type(other).__name__}. Convert it to one type, in all partitions."
         )
-    return values
+    odd = next((label for label in labels if not isinstance(label, (str, int, float))), None)
+    if odd is not None:
+        raise SchemaError(
+            f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
+            f"booleans."
+        )
 
 
-def target_numbers(part: pd.DataFrame | SparsePart, source: Schema, k: int) -> NDArray[np.float64]:
-    """A numeric target, NaN where missing."""
-    column = part[source.roles[TARGET]]
-    where = _target_where(source)
-    if kind_of(column, where) == CATEGORY and column.notna().any():  # Dask makes texts of what an empty partition holds
-        raise SchemaError(f"{where} holds {column.dtype}, not numbers: use DeepLearningClassifier, or convert it.")
-    values = as_numbers(column)
-    if np.isinf(values).any():
-        raise SchemaError(f"{where}: partition {k} holds infinite values. Make them missing or drop those rows.")
-    return values
-
-
-def _target_where(source: Schema) -> str:
-    name = source.roles[TARGET]
-    return f"the target of {source.label}" if name.startswith("__") else f"target {name!r} of {source.label}"
+def check_weights(found: Scan, source: Schema) -> None:
+    """Whether the lightest row counts at all beside the others, in float32. Raises SchemaError."""
+    lightest, heaviest = found.tally.lightest, found.tally.heaviest
+    if lightest and heaviest and lightest.weight / found.mean_weight < MIN_RATIO:
+        raise SchemaError(
+            f"{where_of(source, WEIGHT)}: {heaviest.weight:g} in partition {heaviest.partition} and {lightest.weight:g} in "
+            f"partition {lightest.partition} are too far apart: the lighter row would count nothing. Clip the weights, or "
+            f"make those 0 that shall not count."
+        )
 
 
 def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inquiry: Inquiry) -> Scan:
     """What there is to know of partition k."""
-    weights = role_numbers(part, source, WEIGHT, k)
-    role_numbers(part, source, OFFSET, k)
-    used = np.ones(len(part), bool) if weights is None else weights > 0
-    labels, targets, all_targets = None, None, Moments()
-    if TARGET in source.roles and inquiry.task == "classification":
-        labels = part[source.roles[TARGET]]
-        kind_of(labels, _target_where(source))
-        used &= labels.notna().to_numpy()
-    elif TARGET in source.roles:
-        targets = target_numbers(part, source, k)
-        used &= ~np.isnan(targets)
-        (all_targets,) = Moments.of(np.where(used, targets, np.nan)[None], weights)
-    columns, coded, lacks, n_entries = survey(part, weights, source, k, inquiry)
-    response = Response(labels, targets, weights)
-    whole = [(frozenset[str](), np.arange(len(part)))]
-    lacking = lacks.groups() if lacks else whole
-    groups = {missing: rows[used[rows]] for missing, rows in lacking or [(frozenset(), np.zeros(0, np.int64))]}
-    tallies = {
-        missing: response.tally(rows, coded, by_label=inquiry.levels == "response") for missing, rows in groups.items()
-    }
-    if inquiry.skips and weights is not None:
-        moments = moments_of(part, columns, weights, groups)
-        tallies = {missing: replace(tally, numbers=moments[missing]) for missing, tally in tallies.items()}
+    counts = counting_rows(part, source, k)
+    trains = counts
+    if inquiry.skips:
+        trains = counting_rows(part, source, k, source.predictors if inquiry.inputs is None else inquiry.inputs)
+    roles = RowRoles.of(part, source, k, trains, is_class=inquiry.task == "classification")
+    columns, coded, n_entries = survey(part, roles.places, roles.weights, source, k, inquiry)
+    check_figures(columns, part, roles.places, source, k)
+    candidates = None
+    if inquiry.skips and inquiry.inputs is None:
+        others = np.flatnonzero(counts)
+        candidates = columns if len(others) == roles.n else survey(part, others, None, source, k, inquiry).columns
+    tally = Tally.of(roles, k, coded)
+    if roles.labels is not None:
+        check_labels(tally.classes, where_of(source, TARGET), k)
+    elif not math.isfinite(tally.target.m2) and roles.targets is not None:
+        raise too_large(where_of(source, TARGET), roles.targets.min(), roles.targets.max(), f" in partition {k}")
     return Scan(
         rows=(len(part),),
         columns=columns,
-        tally=tallies.pop(frozenset()),
-        doubtful=None if lacking is None else {missing: tally for missing, tally in tallies.items() if tally.n},
-        all_targets=all_targets,
-        is_weighted=weights is not None,
+        tally=tally,
+        candidates=candidates,
         largest_partition=part.nbytes
         if isinstance(part, SparsePart)
         else int(part.memory_usage(index=False, deep=True).sum()),
@@ -289,18 +245,16 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
     columns = merge_columns(left.columns, right.columns, source)
-    doubtful = None
-    if left.doubtful is not None and right.doubtful is not None:
-        doubtful = joined(left.doubtful, right.doubtful, Tally.merge)
-        doubtful = {m: tally for m, tally in doubtful.items() if all(columns[name].is_constant for name in m)}
-        doubtful = doubtful if len(doubtful) <= MOST_DOUBTS else None
+    candidates = None
+    if left.candidates is left.columns and right.candidates is right.columns:
+        candidates = columns
+    elif left.candidates is not None and right.candidates is not None:
+        candidates = merge_columns(left.candidates, right.candidates, source)
     return Scan(
         rows=left.rows + right.rows,
         columns=columns,
         tally=left.tally.merge(right.tally),
-        doubtful=doubtful,
-        all_targets=left.all_targets.merge(right.all_targets),
-        is_weighted=left.is_weighted,
+        candidates=candidates,
         largest_partition=max(left.largest_partition, right.largest_partition),
         n_entries=left.n_entries + right.n_entries,
         longest=max(left.longest, right.longest),

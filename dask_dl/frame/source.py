@@ -16,8 +16,11 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
-from dask_dl.errors import DaskDLError, ParameterError, SchemaError
+from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame import arrays, matrix
+from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
+from dask_dl.frame.interchange import as_column, as_table
+from dask_dl.frame.partition import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +48,7 @@ class Source:
     n_partitions: int
     read: Callable[[int], pd.DataFrame | matrix.SparsePart]  #: partition k, predictors and roles only
     is_named: bool = True  #: whether its columns had names; an array's are called x0, x1, ...
+    has_text_names: bool = True  #: whether all of them were texts
     lazy: Sequence[Any] | None = None  #: the partitions as Dask's Delayed; None: the table is in this process
     is_sparse: bool = False  #: whether its partitions are sparse matrices
 
@@ -64,16 +68,6 @@ class Source:
         return self.schema.label
 
 
-def is_dask_frame(X: Any) -> bool:
-    """Whether `X` is a Dask DataFrame (without importing Dask for those who do not use it)."""
-    return (
-        type(X).__module__.partition(".")[0] in {"dask", "dask_expr"}
-        and hasattr(X, "map_partitions")
-        and hasattr(X, "columns")
-        and X.ndim == 2
-    )
-
-
 def open_source(
     X: Any,
     target: Any = None,
@@ -87,7 +81,7 @@ def open_source(
 
     Parameters
     ----------
-    X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame or array-like of shape (n, p)
+    X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, table of another library or array-like of shape (n, p)
     target, weight, offset : str, int, aligned collection, or None
         The name or position of a column of `X`, which is then no predictor; or as many values as `X` has rows: a Dask Series
         with a Dask frame (same partitions), a Dask or NumPy array with a Dask Array, any one-dimensional array with a local
@@ -95,22 +89,23 @@ def open_source(
     label : str
         What errors call the table.
     keep : sequence of str, optional
-        The only columns that are predictors; by default all without another part.
+        The columns that are predictors, whatever else they are; by default all without another part.
 
     Raises
     ------
     SchemaError
-        When a column is missing, names repeat, or lengths differ.
+        When `X` is no table, a column is missing, names repeat, or lengths differ.
     """
     given = {TARGET: target, WEIGHT: weight, OFFSET: offset}
-    given = {role: value for role, value in given.items() if value is not None}
+    given = {role: as_column(value, f"the {role} of {label}") for role, value in given.items() if value is not None}
+    X = as_table(X, label)
     is_array, is_sparse = arrays.is_dask_array(X), matrix.is_sparse(X)
     if is_array:
         X = arrays.whole_rows(X, label)
-        frame, rename, is_sparse = X, _array_names(X.shape[1]), arrays.has_sparse_blocks(X)
+        frame, rename, is_sparse = X, _array_names(X.shape[1], label), arrays.has_sparse_blocks(X)
     elif is_sparse:
         frame = matrix.as_csr(X, label)
-        rename = _array_names(frame.shape[1])
+        rename = _array_names(frame.shape[1], label)
     else:
         frame, rename = (X, _text_names(X.columns, label)) if is_dask_frame(X) else _local_frame(X, label)
     names = list(rename.values())
@@ -127,13 +122,13 @@ def open_source(
             roles[role] = f"__{role}__"
             aligned[roles[role]] = value
     _each_role_its_own(roles, names, aligned)
-    eligible = set(names if keep is None else keep).difference(roles.values())
+    eligible = set(names).difference(roles.values()) if keep is None else set(keep)
     predictors = tuple(name for name in names if name in eligible)
     if not predictors:
         n = "" if is_array or is_dask_frame(X) else frame.shape[0]
         raise SchemaError(
             f"{label} has no column to learn from, 0 feature(s) (shape=({n}, 0)) while a minimum of 1 is required: its columns "
-            f"are {_listed(names) or 'none'}."
+            f"are {listed(names) or 'none'}."
         )
     used = {*predictors, *roles.values()}
     wanted = {old: new for old, new in rename.items() if new in used}
@@ -143,7 +138,9 @@ def open_source(
     elif is_sparse:
         cut = _matrix_slices
     n_partitions, read, lazy = cut(frame, wanted, aligned, label)
-    return Source(Schema(predictors, roles, label), n_partitions, read, hasattr(X, "columns"), lazy, is_sparse)
+    is_named = hasattr(X, "columns")
+    has_text_names = is_named and all(isinstance(name, str) for name in rename)
+    return Source(Schema(predictors, roles, label), n_partitions, read, is_named, has_text_names, lazy, is_sparse)
 
 
 def is_column(value: Any, labels: Mapping[Any, str]) -> bool:
@@ -178,12 +175,12 @@ def named(value: Any, labels: Mapping[Any, str], role: str, label: str) -> str:
     if any(map(_is_position, labels)) and list(labels) != list(range(len(labels))):
         raise SchemaError(
             f"{label} has columns that are named by numbers, and none is {value}, for the {role}: give the name of the column. "
-            f"Its columns are {_listed(names)}."
+            f"Its columns are {listed(names)}."
         )
     if not -len(names) <= value < len(names):
         raise SchemaError(
             f"{label} has {len(names)} columns, at the positions 0 to {len(names) - 1}, and none at {value} for the {role}. "
-            f"Its columns are {_listed(names)}."
+            f"Its columns are {listed(names)}."
         )
     return names[int(value)]
 
@@ -193,40 +190,18 @@ def labels_of(X: Any, label: str) -> dict[Any, str]:
     if hasattr(X, "columns"):
         return _text_names(X.columns, label)
     shape = np.shape(X)
-    return _array_names(shape[1]) if len(shape) == 2 else {}
+    return _array_names(shape[1], label) if len(shape) == 2 else {}
 
 
-def apart(X: Any, given: Mapping[str, Any], label: str) -> tuple[Any, dict[str, Any]]:
-    """A table, and the values of what plays a part beside it; columns of an array that do so are cut out of it.
-
-    Parameters
-    ----------
-    X : Dask or pandas DataFrame, Dask Array or array-like
-    given : mapping
-        Role -> name or position of a column, values, or None.
-    """
-    columns = {role: value for role, value in given.items() if value is not None}
-    labels = labels_of(X, label)
-    columns = {role: named(value, labels, role, label) for role, value in columns.items() if is_column(value, labels)}
-    if not columns:
-        return X, dict(given)
-    place = {name: k for k, name in enumerate(labels.values())}
-    if hasattr(X, "columns"):
-        keys = list(labels)
-        return X, {**given, **{role: X[keys[place[name]]] for role, name in columns.items()}}
-    table = X if hasattr(X, "ndim") else np.asarray(X, dtype=object)
-    values = {role: table[:, place[name]] for role, name in columns.items()}
-    rest = [k for name, k in place.items() if name not in columns.values()]
-    return table[:, rest], {**given, **values}
-
-
-def _array_names(n: int) -> dict[Any, str]:
+def _array_names(n: int, label: str) -> dict[Any, str]:
+    matrix.check_n_columns(n, label)
     return {k: f"x{k}" for k in range(n)}
 
 
 def _array_partitions(X: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
     beside = {name: _beside_array(values, X, name.strip("_"), label) for name, values in aligned.items()}
-    return _read_by_dask(arrays.partitions(X, wanted, beside, label), label)
+    partitions = arrays.partitions(X, wanted, beside, label)
+    return len(partitions), reader(partitions, label), partitions
 
 
 def _beside_array(values: Any, X: Any, role: str, label: str) -> Any:
@@ -259,14 +234,15 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
         )
-    return pd.DataFrame(array), _array_names(array.shape[1])
+    names = _array_names(array.shape[1], label)
+    return pd.DataFrame(array.astype(object), dtype=object) if array.dtype.kind in "OU" else pd.DataFrame(array), names
 
 
 def _text_names(columns: Any, label: str) -> dict[Any, str]:
     names = [str(name) for name in columns]
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
-        raise SchemaError(f"{label} has several columns named {_listed(repeated)}. Rename or drop all but one.")
+        raise SchemaError(f"{label} has several columns named {listed(repeated)}. Rename or drop all but one.")
     return dict(zip(columns, names, strict=True))
 
 
@@ -277,7 +253,7 @@ def _known(name: str, names: Sequence[str], role: str, label: str) -> str:
 
     near = difflib.get_close_matches(name, names, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
-    raise SchemaError(f"{label} has no column {name!r} for the {role}.{guess} Its columns are {_listed(names)}.")
+    raise SchemaError(f"{label} has no column {name!r} for the {role}.{guess} Its columns are {listed(names)}.")
 
 
 def _each_role_its_own(roles: Mapping[str, str], names: Sequence[str], aligned: Mapping[str, Any]) -> None:
@@ -286,12 +262,7 @@ def _each_role_its_own(roles: Mapping[str, str], names: Sequence[str], aligned: 
         raise ParameterError(f"target, weight and offset must be different columns; found {parts}.")
     taken = [name for name in aligned if name in names]
     if taken:
-        raise SchemaError(f"columns named {_listed(taken)} are reserved. Rename them.")
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+        raise SchemaError(f"columns named {listed(taken)} are reserved. Rename them.")
 
 
 #: How many partitions, how to read one here, and all of them for Dask to read.
@@ -305,9 +276,21 @@ def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mappi
     def read(k: int) -> pd.DataFrame:
         rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
         part = whole.iloc[rows].set_axis(list(wanted.values()), axis=1)
-        return part.assign(**{name: values[rows] for name, values in columns.items()}) if columns else part
+        return part.assign(**_slices(columns, rows, part.index)) if columns else part
 
     return max(1, -(-len(frame) // ROWS_PER_SLICE)), read, None
+
+
+def _slices(columns: Mapping[str, Any], rows: slice, index: pd.Index[Any]) -> dict[str, pd.Series[Any]]:
+    """Some rows of columns beside a table. Objects stay objects: pandas would make strings of texts that cannot be one."""
+    return {
+        name: pd.Series(values[rows], index, dtype=object if _may_be_texts(values.dtype) else None)
+        for name, values in columns.items()
+    }
+
+
+def _may_be_texts(dtype: Any) -> bool:
+    return pd.api.types.is_object_dtype(dtype) or dtype.kind == "U"
 
 
 def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
@@ -318,8 +301,9 @@ def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, An
     def read(k: int) -> matrix.SparsePart:
         rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
         part = csr[rows]
-        beside = pd.DataFrame({name: values[rows] for name, values in columns.items()}, index=range(part.shape[0]))
-        return matrix.SparsePart.of(part, tuple(wanted.values()), label, beside)
+        index = pd.RangeIndex(part.shape[0])
+        beside = pd.DataFrame(_slices(columns, rows, index), index=index)
+        return matrix.SparsePart(part, tuple(wanted.values()), beside)
 
     return max(1, -(-n // ROWS_PER_SLICE)), read, None
 
@@ -360,99 +344,8 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
 
 
 def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
-    frame = renamed(frame, wanted)
+    frame = by_name(frame, tuple(wanted.values()), label)
     if aligned:
-        frame = _joined(frame, aligned, label)
-    return _read_by_dask(frame.to_delayed(), label)
-
-
-def renamed(frame: Any, wanted: Mapping[Any, str]) -> Any:
-    """The wanted columns of a Dask DataFrame, under their texts."""
-    frame = frame[list(wanted)]
-    frame.columns = list(wanted.values())  # of labels of several levels, too
-    return frame
-
-
-def _read_by_dask(partitions: Sequence[Any], label: str) -> _Cut:
-    import dask
-
-    def read(k: int) -> pd.DataFrame:
-        try:
-            # What a cluster holds only its client can fetch; everything else is read here, by this thread.
-            has_client = dask.config.get("scheduler", None) in {"dask.distributed", "distributed"}
-            (part,) = dask.compute(partitions[k], scheduler=None if has_client else "synchronous")
-        except DaskDLError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            raise unreadable(error, f"partition {k} of {label}") from error
-        return part  # type: ignore[no-any-return]
-
-    return len(partitions), read, partitions
-
-
-def unreadable(error: Exception, what: str) -> SchemaError:
-    """What to say when reading, by Dask and the user's own functions, failed."""
-    return SchemaError(f"{what} cannot be read. {_remedy(error)}\n{error}")
-
-
-def _remedy(error: Exception) -> str:
-    if "Mismatched dtypes" in str(error):
-        return (
-            "It holds values that do not fit the type guessed from the first rows of the table: convert it to Parquet with "
-            "the right types, or name the column as categorical."
-        )
-    return "Do all files have the same columns, and does `.partitions` of the frame compute?"
-
-
-def matched(frame: Any, values: Any, role: str, label: str) -> Any:
-    """A Dask Series whose partition k belongs to partition k of a Dask frame."""
-    import dask.dataframe as dd
-
-    if isinstance(values, dd.DataFrame) and len(values.columns) == 1:
-        values = values[values.columns[0]]
-    if not isinstance(values, dd.Series):
-        raise SchemaError(
-            f"the {role} of a Dask DataFrame must be a Dask Series or the name of a column; found {type(values).__name__}. "
-            f"Put it into the frame and pass its name."
-        )
-    if values.npartitions == frame.npartitions and not (values.known_divisions and values.divisions != frame.divisions):
-        return values
-    if values.known_divisions and frame.known_divisions:
-        return values.repartition(divisions=frame.divisions, force=True)
-    raise SchemaError(
-        f"{label} has {frame.npartitions} partitions and its {role} {values.npartitions}, and their divisions are unknown, "
-        f"so rows cannot be matched. Put the {role} into the frame and pass its name."
-    )
-
-
-def _joined(frame: Any, aligned: Mapping[str, Any], label: str) -> Any:
-    """Partition k of every aligned Series beside partition k of the frame, checked row by row where it is read."""
-    import dask.dataframe as dd
-
-    series = [matched(frame, value, name.strip("_"), label) for name, value in aligned.items()]
-    meta = _beside(frame._meta, *(s._meta for s in series), names=tuple(aligned), label=label)  # noqa: SLF001  # Dask's name for it
-    return dd.map_partitions(
-        _beside,
-        frame,
-        *series,
-        names=tuple(aligned),
-        label=label,
-        meta=meta,
-        align_dataframes=False,
-        enforce_metadata=False,
-    )
-
-
-def _beside(part: pd.DataFrame, *columns: pd.Series, names: Sequence[str], label: str) -> pd.DataFrame:
-    for name, column in zip(names, columns, strict=True):
-        if len(column) != len(part):
-            raise SchemaError(
-                f"a partition of {label} has {len(part):,} rows and its {name.strip('_')} {len(column):,}. "
-                f"Put both into one frame and pass the column's name."
-            )
-        if not part.index.equals(column.index):
-            raise SchemaError(
-                f"a partition of {label} and its {name.strip('_')} have different indexes: are their rows in one order? "
-                f"Put both into one frame and pass the column's name."
-            )
-    return part.assign(**{name: column.array for name, column in zip(names, columns, strict=True)})
+        frame = joined(frame, aligned, label)
+    partitions = frame.to_delayed()
+    return len(partitions), reader(partitions, label), partitions

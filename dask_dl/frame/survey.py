@@ -1,4 +1,4 @@
-"""What there is to know of the columns of one partition: of a frame, and of a sparse matrix."""
+"""What there is to know of the columns of one partition, from the rows that count: of a frame, and of a sparse matrix."""
 
 from __future__ import annotations
 
@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, EXACT, NUMBER, as_levels, is_blurred, kinds_of, number_chunks
+from dask_dl.frame.columns import (
+    CATEGORY,
+    EXACT,
+    NUMBER,
+    as_levels,
+    as_numbers,
+    at,
+    check_unicode,
+    is_blurred,
+    kinds_of,
+    number_chunks,
+)
 from dask_dl.frame.figures import Column, Levels, ManyMoments, ManyNumbers, Moments, Nothing, Numbers
-from dask_dl.frame.lacks import Lacks
 from dask_dl.frame.matrix import SparsePart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
     from numpy.typing import NDArray
 
+    from dask_dl.frame.columns import Places
     from dask_dl.frame.source import Schema
     from dask_dl.frame.tally import Inquiry
 
@@ -31,123 +42,109 @@ class Survey(NamedTuple):
 
     columns: Mapping[str, Column]  #: every predictor
     coded: dict[str, Coded]  #: levels of every row, where they are asked for
-    lacks: Lacks | None  #: which rows lack what, where that is asked
     n_entries: NDArray[np.int64]  #: numbers of every row that are not 0, where only those are kept
 
 
 def survey(
-    part: pd.DataFrame | SparsePart, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
+    part: pd.DataFrame | SparsePart,
+    rows: Places,
+    weights: NDArray[np.float64] | None,
+    source: Schema,
+    k: int,
+    inquiry: Inquiry,
 ) -> Survey:
-    """Look at partition k. Raises SchemaError."""
+    """Look at some rows of partition k, and their weights. Raises SchemaError.
+
+    Infinite values go into the figures: `check_figures` refuses them where they matter.
+    """
     if isinstance(part, SparsePart) and not inquiry.sparse:
         raise SchemaError(
             f"{source.label}: partition {k} is a sparse matrix, which nobody said. Use sparse=True, or tell Dask: "
             f"meta=scipy.sparse.csr_matrix((0, 0))."
         )
     if isinstance(part, SparsePart):
-        return _of_matrix(part, weights, source, k, inquiry)
-    return _of_frame(part, weights, source, k, inquiry)
+        return _of_matrix(part if rows is None else part.take(rows), weights, k)
+    return _of_frame(part, rows, weights, source, k, inquiry)
 
 
 def _of_frame(
-    part: pd.DataFrame, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
+    part: pd.DataFrame,
+    rows: Places,
+    weights: NDArray[np.float64] | None,
+    source: Schema,
+    k: int,
+    inquiry: Inquiry,
 ) -> Survey:
+    n = len(part) if rows is None else len(rows)
     found: dict[str, Column] = {}
     coded: dict[str, Coded] = {}
-    lacks = Lacks(len(part), inquiry.inputs) if inquiry.skips else None
-    n_entries = np.zeros(len(part), np.int64)
-    kinds = kinds_of(part, source.predictors, source.label)
+    n_entries = np.zeros(n, np.int64)
+    kinds = kinds_of(part, source.predictors, source.label, rows)
     for name, kind in kinds.items():
         if kind == CATEGORY:
-            codes, texts, from_numbers = as_levels(part[name], f"column {name!r} of {source.label}")
-            counts = np.bincount(codes + 1, minlength=len(texts) + 1)
-            seen = {text: int(count) for text, count in zip(texts, counts[1:], strict=True) if count}
-            by_level: dict[str | None, tuple[float, float]] = {}
+            where = f"column {name!r} of {source.label}"
+            codes, texts, from_numbers = as_levels(at(part[name], rows), where)
+            check_unicode(texts, f"{where}: partition {k} holds the level")
+            n_missing, *counts = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
+            by_level: dict[str, float] = {}
             if inquiry.levels == "weight" and weights is not None:
-                n_counting = np.bincount((codes + 1)[weights > 0], minlength=len(texts) + 1).tolist()
-                sums = np.bincount(codes + 1, weights, len(texts) + 1).tolist()
-                known = zip([None, *texts], n_counting, sums, strict=True)
-                by_level = {text: (n, weight) for text, n, weight in known if n}
-            found[name] = Levels(int(counts[0]), seen, from_numbers, by_level, k) if seen else Nothing(len(part))
-            if lacks is not None:
-                lacks.note(name, codes < 0, may_be_useless=found[name].is_constant)
-            if inquiry.levels == "response" or (inquiry.levels and inquiry.skips):
+                sums = np.bincount(codes + 1, weights, len(texts) + 1)[1:].tolist()
+                by_level = dict(zip(texts, sums, strict=True))
+            seen = dict(zip(texts, counts, strict=True))
+            found[name] = Levels(n_missing, seen, from_numbers, by_level, k) if seen else Nothing(n)
+            if inquiry.levels == "response":
                 coded[name] = codes, texts
         elif kind != NUMBER:
-            found[name] = Nothing(len(part))
-            if lacks is not None:
-                lacks.note(name, np.ones(len(part), bool), may_be_useless=True)
+            found[name] = Nothing(n)
     numeric = [name for name, kind in kinds.items() if kind == NUMBER]
-    for place, values in number_chunks(part, numeric):
-        names = numeric[place]
-        counts = np.isinf(values).sum(axis=1)
-        _check_finite({names[c]: int(counts[c]) for c in np.flatnonzero(counts).tolist()}, source, k)
-        plain = Moments.of(values, None)
-        weighted = plain if weights is None else Moments.of(values, weights)
+    for place, values in number_chunks(part, numeric, rows):
         lows = np.fmin.reduce(values, axis=1, initial=np.nan).tolist()
         highs = np.fmax.reduce(values, axis=1, initial=np.nan).tolist()
-        for name, p, w, low, high, row in zip(names, plain, weighted, lows, highs, values, strict=True):
-            if not math.isfinite(p.m2):
-                raise _too_large(name, low, high, source, k)
-            blurred = high - low > EXACT and is_blurred(part[name], row)
-            found[name] = Numbers(len(part) - p.n, low, high, p, w, bool(blurred), k) if p.n else Nothing(len(part))
-            if lacks is not None:
-                lacks.note(name, np.isnan(row), may_be_useless=found[name].is_constant)
+        figures = zip(numeric[place], Moments.of(values, weights), lows, highs, values, strict=True)
+        for name, moments, low, high, row in figures:
+            spread = high - low
+            blurred = math.isfinite(spread) and spread > EXACT and is_blurred(at(part[name], rows), row)
+            found[name] = Numbers(n - moments.n, low, high, moments, bool(blurred), k) if moments.n else Nothing(n)
         if inquiry.sparse:
             n_entries += np.count_nonzero(values, axis=0)
-    return Survey({name: found[name] for name in source.predictors}, coded, lacks, n_entries)
+    return Survey({name: found[name] for name in source.predictors}, coded, n_entries)
 
 
-def _of_matrix(
-    part: SparsePart, weights: NDArray[np.float64] | None, source: Schema, k: int, inquiry: Inquiry
-) -> Survey:
-    _check_finite(part.infinite(), source, k)
-    plain = ManyMoments(part.names, part.sums(None))
-    weighted = plain if weights is None else ManyMoments(part.names, part.sums(weights))
+def _of_matrix(part: SparsePart, weights: NDArray[np.float64] | None, k: int) -> Survey:
     low, high = part.extremes()
-    for c in np.flatnonzero(~np.isfinite(plain.sums.m2)).tolist():
-        raise _too_large(part.names[c], low[c], high[c], source, k)
-    found = ManyNumbers(len(part), low, high, plain, weighted, k)
-    lacks = Lacks(len(part), inquiry.inputs) if inquiry.skips else None
-    if lacks is not None:
-        relevant, constant = lacks.matters(part.names), found.is_constant & (inquiry.inputs is None)
-        lacks.surely |= part.lacks(relevant & ~constant)
-        for c in np.flatnonzero(constant & (part.n_missing() > 0)).tolist():
-            lacks.note(part.names[c], part.lacks(np.arange(len(constant)) == c), may_be_useless=True)
-            if lacks.are_too_many:
-                break
-    return Survey(found, {}, lacks, np.asarray(np.diff(part.matrix.indptr), np.int64))
+    columns = ManyNumbers(len(part), low, high, ManyMoments(part.names, part.sums(weights)), k)
+    return Survey(columns, {}, np.asarray(np.diff(part.matrix.indptr), np.int64))
 
 
-def _check_finite(counts: Mapping[str, int], source: Schema, k: int) -> None:
-    for name, count in counts.items():
-        raise SchemaError(
-            f"column {name!r} of {source.label}: {count:,} infinite values in partition {k}. "
-            f"Make them missing (NaN) or clip them."
-        )
+def check_figures(
+    columns: Mapping[str, Column], part: pd.DataFrame | SparsePart, rows: Places, source: Schema, k: int
+) -> None:
+    """Whether numbers of partition k can be learned from: they are finite, and so are their sums. Raises SchemaError."""
+    for name, low, high in without_sums(columns):
+        where = f"column {name!r} of {source.label}"
+        if math.isinf(low) or math.isinf(high):
+            if isinstance(part, SparsePart):
+                n = (part if rows is None else part.take(rows)).infinite()[name]
+            else:
+                n = int(np.isinf(as_numbers(at(part[name], rows))).sum())
+            raise SchemaError(f"{where}: {n:,} infinite values in partition {k}. Make them missing (NaN) or clip them.")
+        raise too_large(where, low, high, f" in partition {k}")
 
 
-def _too_large(name: str, low: float, high: float, source: Schema, k: int) -> SchemaError:
+def without_sums(columns: Mapping[str, Column]) -> Iterable[tuple[str, float, float]]:
+    """Numeric columns, and their range, whose sum of squares is not finite."""
+    if isinstance(columns, ManyNumbers):
+        for c in np.flatnonzero(~np.isfinite(columns.moments.sums.m2)).tolist():
+            yield columns.moments.names[c], columns.low[c].item(), columns.high[c].item()
+    else:
+        for name, column in columns.items():
+            if isinstance(column, Numbers) and not math.isfinite(column.moments.m2):
+                yield name, column.minimum, column.maximum
+
+
+def too_large(where: str, low: float, high: float, there: str = "") -> SchemaError:
+    """What to say of numbers whose squares leave float64."""
     return SchemaError(
-        f"column {name!r} of {source.label}: values up to {max(abs(low), abs(high)):g} in partition {k} are too large for a "
-        f"mean. Make them missing (NaN) or scale them."
+        f"{where}: values up to {max(abs(low), abs(high)):g}{there} are too large for a mean. Make them missing (NaN) or scale "
+        f"them."
     )
-
-
-def moments_of(
-    part: pd.DataFrame | SparsePart,
-    columns: Mapping[str, Column],
-    weights: NDArray[np.float64],
-    groups: Mapping[frozenset[str], NDArray[np.int64]],
-) -> dict[frozenset[str], Mapping[str, Moments]]:
-    """Of the numeric columns, by weight, over groups of rows."""
-    if isinstance(part, SparsePart):
-        return {
-            missing: ManyMoments(part.names, part.take(rows).sums(weights[rows])) for missing, rows in groups.items()
-        }
-    names = [name for name, column in columns.items() if isinstance(column, Numbers)]
-    found: dict[frozenset[str], dict[str, Moments]] = {missing: {} for missing in groups}
-    for place, values in number_chunks(part, names):
-        for missing, rows in groups.items():
-            found[missing] |= dict(zip(names[place], Moments.of(values[:, rows], weights[rows]), strict=True))
-    return dict(found)

@@ -1,4 +1,4 @@
-"""What is counted of the rows that train, and which rows those are."""
+"""What is counted of the rows that train."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dask_dl.frame.figures import ManyMoments, Moments, added
+from dask_dl.frame.figures import Moments, added
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from dask_dl.frame.row_roles import RowRoles
 
 
 class Inquiry(NamedTuple):
@@ -25,48 +27,75 @@ class Inquiry(NamedTuple):
     skips: bool = False  #: whether rows with a missing input shall not train
     levels: str = ""  #: what to sum over the rows of every level that train: "response", "weight" or nothing
     sparse: bool = False  #: whether numbers are kept by their non-zeros
-    inputs: frozenset[str] | None = None  #: columns without which a row is skipped; None: those that prove to be of use
+    inputs: frozenset[str] | None = None  #: columns without which a row is skipped; None: all of them
 
 
 #: Sums over rows that train, for columns, their levels, and what is summed: the weight of a class, say.
 LevelSums = Mapping[str, Mapping[str, Mapping[Any, float]]]
 
 
+class Weighed(NamedTuple):
+    """A weight, and the partition that holds it."""
+
+    weight: float
+    partition: int
+
+
 @dataclass(frozen=True)
 class Tally:
-    """What is known of some rows that train: those with a target and a positive weight."""
+    """What is known of the rows that train."""
 
     n: int = 0
     weight: float = 0.0
     has_one_weight: bool = True  #: whether all weights are 1
+    lightest: Weighed | None = None  #: nothing without weights
+    heaviest: Weighed | None = None
     target: Moments = field(default_factory=Moments)  #: nothing for classes
     classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows; nothing for numbers
     is_binary: bool = True  #: whether a numeric target holds nothing but 0 and 1
     least_target: float | None = None  #: nothing for classes
-    numbers: Mapping[str, Moments] = field(default_factory=dict)  #: by weight, where rows are weighted and some skipped
-    #: as `Inquiry.levels` asks: weight by class, or n, weight, and sum of weight times target
+    #: as `Inquiry.levels` asks: weight by class, or weight, and sum of weight times target
     levels: LevelSums = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, roles: RowRoles, k: int, levels: Mapping[str, tuple[NDArray[np.intp], list[str]]]) -> Tally:
+        """Of rows of partition k; `levels` are those of every row, and texts, of columns whose response is asked for."""
+        n, weights = roles.n, roles.weights
+        classes: dict[Any, int] = {}
+        target, is_binary, least = Moments(), roles.targets is not None, None
+        if roles.labels is not None:
+            classes = count_labels(roles.labels)
+        elif roles.targets is not None:
+            (target,) = Moments.of(roles.targets[None], weights)
+            is_binary = bool(np.isin(roles.targets, (0, 1)).all())
+            least = float(roles.targets.min()) if n else None
+        by = np.ones(n) if weights is None else weights
+        lightest, heaviest = None, None
+        if weights is not None and n:
+            lightest, heaviest = Weighed(float(weights.min()), k), Weighed(float(weights.max()), k)
+        summed = {name: _response(codes, texts, by, roles) for name, (codes, texts) in levels.items()}
+        has_one_weight = bool((by == 1).all())
+        return cls(n, float(by.sum()), has_one_weight, lightest, heaviest, target, classes, is_binary, least, summed)
 
     def merge(self, other: Tally) -> Tally:
         """Both sets of rows together."""
-        leasts = [v for v in (self.least_target, other.least_target) if v is not None]
         return Tally(
             self.n + other.n,
             self.weight + other.weight,
             self.has_one_weight and other.has_one_weight,
+            min(present(self.lightest, other.lightest), default=None),
+            max(present(self.heaviest, other.heaviest), default=None),
             self.target.merge(other.target),
             added(self.classes, other.classes),
             self.is_binary and other.is_binary,
-            min(leasts, default=None),
-            _merged(self.numbers, other.numbers),
+            min(present(self.least_target, other.least_target), default=None),
             joined(self.levels, other.levels, functools.partial(joined, join=added)),
         )
 
 
-def _merged(left: Mapping[str, Moments], right: Mapping[str, Moments]) -> Mapping[str, Moments]:
-    if isinstance(left, ManyMoments) and isinstance(right, ManyMoments):
-        return left.merge(right)
-    return joined(left, right, Moments.merge)
+def present(*values: Any) -> list[Any]:
+    """Those that are not None."""
+    return [value for value in values if value is not None]
 
 
 def joined(left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[Any, Any], Any]) -> dict[Any, Any]:
@@ -77,68 +106,42 @@ def joined(left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[An
     return total
 
 
-class Response(NamedTuple):
-    """What the rows of a partition shall teach, and how much they count."""
+def _response(
+    codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], roles: RowRoles
+) -> dict[str, dict[Any, float]]:
+    """What every level teaches: the weight of each class in it, or its weight and its targets times weight."""
+    if roles.labels is not None:
+        return _by_label(codes, texts, weights, roles.labels)
+    targets = np.zeros(len(codes)) if roles.targets is None else roles.targets
+    occur, place = np.unique(codes, return_inverse=True)
+    sums = {
+        "weight": np.bincount(place, weights, len(occur)),
+        "sum": np.bincount(place, weights * targets, len(occur)),
+    }
+    return {
+        texts[code]: {key: float(values[k]) for key, values in sums.items()}
+        for k, code in enumerate(occur.tolist())
+        if code >= 0
+    }
 
-    labels: pd.Series[Any] | None
-    targets: NDArray[np.float64] | None
-    weights: NDArray[np.float64] | None
 
-    def tally(
-        self, rows: NDArray[np.int64], levels: Mapping[str, tuple[NDArray[np.intp], list[str]]], *, by_label: bool
-    ) -> Tally:
-        """Of some rows that train."""
-        weights = None if self.weights is None else self.weights[rows]
-        classes: dict[Any, int] = {}
-        target, is_binary, least = Moments(), self.targets is not None, None
-        if self.labels is not None:
-            counts = self.labels.iloc[rows].value_counts(sort=False)
-            classes = {label_of(value): int(count) for value, count in counts.items() if count}
-        elif self.targets is not None:
-            values = self.targets[rows]
-            (target,) = Moments.of(values[None], weights)
-            is_binary = bool(np.isin(values, (0, 1)).all())
-            least = float(values.min()) if len(values) else None
-        total = float(len(rows) if weights is None else weights.sum())
-        by = np.ones(len(rows)) if weights is None else weights
-        summed = {
-            name: self._by_label(codes[rows], texts, by, rows)
-            if by_label and self.labels is not None
-            else self._by_level(codes[rows], texts, by, rows)
-            for name, (codes, texts) in levels.items()
-        }
-        return Tally(len(rows), total, bool((by == 1).all()), target, classes, is_binary, least, {}, summed)
+def _by_label(
+    codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], labels: pd.Series[Any]
+) -> dict[str, dict[Any, float]]:
+    """Weight of every class in every level."""
+    label_codes, distinct = pd.factorize(labels)
+    pairs, place = np.unique(codes * len(distinct) + label_codes, return_inverse=True)
+    found: dict[str, dict[Any, float]] = {}
+    for pair, weight in zip(pairs.tolist(), np.bincount(place, weights).tolist(), strict=True):
+        if pair >= 0:  # else the level is missing
+            text, label = divmod(pair, len(distinct))
+            found.setdefault(texts[text], {})[label_of(distinct[label])] = weight
+    return found
 
-    def _by_level(
-        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.int64]
-    ) -> dict[str, dict[Any, float]]:
-        """Rows, their weights, and their targets times weight, of every level that occurs."""
-        targets = np.zeros(len(codes)) if self.targets is None else self.targets[rows]
-        occur, place = np.unique(codes, return_inverse=True)
-        sums = {
-            "n": np.bincount(place, minlength=len(occur)),
-            "weight": np.bincount(place, weights, len(occur)),
-            "sum": np.bincount(place, weights * targets, len(occur)),
-        }
-        return {
-            texts[code]: {key: float(values[k]) for key, values in sums.items()}
-            for k, code in enumerate(occur.tolist())
-            if code >= 0
-        }
 
-    def _by_label(
-        self, codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], rows: NDArray[np.int64]
-    ) -> dict[str, dict[Any, float]]:
-        """Weight of every class in every level."""
-        assert self.labels is not None
-        label_codes, labels = pd.factorize(self.labels.iloc[rows])
-        pairs, place = np.unique(codes * len(labels) + label_codes, return_inverse=True)
-        found: dict[str, dict[Any, float]] = {}
-        for pair, weight in zip(pairs.tolist(), np.bincount(place, weights).tolist(), strict=True):
-            if pair >= 0:  # else the level is missing
-                text, label = divmod(pair, len(labels))
-                found.setdefault(texts[text], {})[label_of(labels[label])] = weight
-        return found
+def count_labels(labels: pd.Series[Any]) -> dict[Any, int]:
+    """Rows of every label that occurs."""
+    return {label_of(value): int(n) for value, n in labels.value_counts(sort=False).items() if n}
 
 
 def label_of(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.distribution import MOST
-from dask_dl.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.scan import Scan
-
-#: Types of labels that can be saved: JSON holds them exactly.
-_LABEL_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -49,11 +44,12 @@ class Target:
         texts = any(isinstance(label, str) for label in self.classes)
         return np.array(self.classes, dtype=object if texts else None)
 
-    def encode(self, column: pd.Series[Any], numbers: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """Class index or standardised number of every row, NaN where missing or never seen."""
-        if numbers is not None:
+    def encode(self, labels: pd.Series[Any] | None, numbers: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Class index, NaN where never seen, or standardised number of every row."""
+        if labels is None:
+            assert numbers is not None
             return (numbers - self.shift) * self.factor
-        codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(column.astype(object)))
+        codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(labels.astype(object)))
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
 
     def decode(self, outputs: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -91,25 +87,6 @@ class Target:
             "link": self.link,
             "correction": list(self.correction),
         }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Target:
-        """`to_json` undone. A label that JSON wrote as 1 may have been 1.0: `types` tells."""
-        kinds = document["types"]
-        if not set(kinds) <= set(_LABEL_TYPES):
-            raise ArchiveError(f"labels of unknown type {kinds}")
-        only = _LABEL_TYPES[kinds[0]] if len(kinds) == 1 else None
-        classes = tuple(only(label) if only else label for label in document["classes"])
-        if len(set(classes)) < len(classes):
-            raise ArchiveError("labels repeat")
-        link = document.get("link", "identity")  # early files know no other
-        if link not in {"identity", "log"}:
-            raise ArchiveError(f"a target with the unknown link {link!r}")
-        numbers = float(document["shift"]), float(document["factor"]), bool(document["is_standardized"])
-        correction = tuple(map(float, document.get("correction", ())))
-        if correction and (len(correction) != len(classes) or not all(0 < c < math.inf for c in correction)):
-            raise ArchiveError("a correction of probabilities that does not fit the classes")
-        return cls(classes, *numbers, link, correction)
 
 
 def sorted_labels(classes: Mapping[Any, int]) -> list[Any]:

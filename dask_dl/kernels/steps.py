@@ -9,17 +9,27 @@ Arithmetic is float32. The roots are exact: golden's rule "exact root".
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dask_dl.jit import inlined
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
 PLAIN, MOMENTUM, ADADELTA = 0, 1, 2
 #: Vectors of optimizer state, each as long as the weights.
 N_STATES = {PLAIN: 0, MOMENTUM: 1, ADADELTA: 2}
+
+
+def kind_of(parameters: Mapping[str, Any]) -> int:
+    """Kind of the optimizer that parameters ask for."""
+    if parameters.get("adaptive_rate"):
+        return ADADELTA
+    return MOMENTUM if parameters.get("momentum_start") or parameters.get("momentum_stable") else PLAIN
 
 
 class Optimizer(NamedTuple):

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from dask_dl.kernels.layout import Topology
 
 #: Largest mean and deviation of a layer's weights, and of its biases, that are taken for learning.
 MOST = {"weights": 1e10, "biases": 1e5}
+#: Numbers that are checked together: float64 temporaries of a whole layer would weigh more than the network itself.
+CHUNK = 2**16
+
+
+def is_finite(values: NDArray[np.float32]) -> bool:
+    """Whether all numbers are finite."""
+    return all(np.isfinite(chunk).all() for chunk in _chunks(values))
 
 
 def instability(topology: Topology, flat: NDArray[np.float32]) -> str | None:
     """What is wrong with the first layer that is not finite or has exploded; None when all are sound."""
     for k, parts in enumerate(zip(*topology.unpack(flat), strict=True)):
         for name, values in zip(MOST, parts, strict=True):
-            n_bad = int(np.count_nonzero(~np.isfinite(values)))
+            n_bad = sum(int(np.count_nonzero(~np.isfinite(chunk))) for chunk in _chunks(values))
             if n_bad:
                 return f"{n_bad:,} of {values.size:,} {name} of layer {k + 1} are not finite"
-            mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+            mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in _chunks(values)) / max(1, values.size)
+            squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in _chunks(values, np.float64))
+            deviation = math.sqrt(squares / max(1, values.size))
             if abs(mean) > MOST[name] or deviation > MOST[name]:
                 return f"the {name} of layer {k + 1} have exploded: mean {mean:.3g}, deviation {deviation:.3g}"
     return None
+
+
+def _chunks(values: NDArray[np.float32], dtype: type[np.floating] = np.float32) -> Iterator[NDArray[np.floating]]:
+    """Runs of rows with about CHUNK numbers each."""
+    n_rows = max(1, CHUNK * len(values) // max(1, values.size))
+    for start in range(0, len(values), n_rows):
+        yield values[start : start + n_rows].astype(dtype, copy=False)

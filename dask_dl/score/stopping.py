@@ -35,7 +35,8 @@ def metric_of(stopping_metric: str | None, task: str) -> str:
 def value_of(record: Mapping[str, Any], metric: str, table: str) -> float:
     """A metric of `table`, "training" or "validation", in a scoring event; NaN where it was not measured."""
     column, power = COLUMNS[metric]
-    return float(record.get(f"{table}_{column}", math.nan)) ** power
+    value = float(record.get(f"{table}_{column}", math.nan))
+    return value * value if power == 2 else value  # ** would raise OverflowError
 
 
 def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bounded: bool) -> bool:

@@ -30,7 +30,10 @@ class Progress:
         """One line, now."""
         self._last = time.monotonic()
         if not self.quiet:
-            print(text, file=self._stream or sys.stdout, flush=True)
+            try:
+                print(text, file=self._stream or sys.stdout, flush=True)
+            except (OSError, ValueError):  # a full disk, a pipe or a file that was closed: no reason to end a training
+                self.quiet = True
 
     def reading(self, what: str) -> Any:
         """A callback for a pass over partitions: a line where it takes long."""

@@ -571,12 +571,16 @@ def test_declared_and_stored_arrays_must_agree(path):
         ({"bias": bias, "weights/0": weights | {"dtype": "int32"}}, "not stored as declared"),
         ({"bias": bias, "weights/0": weights | {"dtype": "float64"}}, "needs 48"),
         ({"bias": bias, "weights/0": weights | {"dtype": "object"}}, "never holds"),
-        ({"bias": bias, "weights/0": weights | {"dtype": ["f4"]}}, "never holds"),
-        ({"bias": bias, "weights/0": weights | {"shape": [-2, -3]}}, "valid digest"),
-        ({"bias": bias, "weights/0": weights | {"shape": [2.0, 3.0]}}, "valid digest"),
-        ({"bias": bias, "weights/0": {}}, "valid digest"),
-        ([], "valid digest"),
-        (None, "valid digest"),
+        ({"bias": bias, "weights/0": weights | {"dtype": ["f4"]}}, "Expected `str`, got `array`"),
+        ({"bias": bias, "weights/0": weights | {"shape": [-2, -3]}}, "Expected `int` >= 0"),
+        ({"bias": bias, "weights/0": weights | {"shape": [2.0, 3.0]}}, "Expected `int`, got `float`"),
+        ({"bias": bias, "weights/0": weights | {"shape": [True, 6]}}, "Expected `int`, got `bool`"),
+        ({"bias": bias, "weights/0": weights | {"shape": [1] * 33}}, "length <= 32"),
+        ({"bias": bias, "weights/0": weights | {"shape": [0, 1 << 31, 1 << 31]}}, "empty and yet too large"),
+        ({"bias": bias, "weights/0": weights | {"order": "F"}}, "unknown field `order`"),
+        ({"bias": bias, "weights/0": {}}, "missing required field `shape`"),
+        ([], "Expected `object`, got `array`"),
+        (None, "Expected `object`, got `null`"),
     ]:
         forge(path, arrays=arrays)
         assert message in refusal(path)
@@ -613,7 +617,7 @@ def test_arrays_must_be_described_as_they_are_written(path, change):
     entries["weights/0/zarr.json"] = json.dumps(json.loads(entries["weights/0/zarr.json"]) | change).encode()
     seal(path, entries.items())
     message = refusal(path)
-    assert "not stored as declared" in message or "valid digest" in message
+    assert "not stored as declared" in message
 
 
 def peak_of_refusal(path):
@@ -626,14 +630,22 @@ def peak_of_refusal(path):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("shape", [[1 << 30, 3], [1 << 62, 3], [1 << 200, 3]], ids=str)
-def test_huge_shape_is_refused_without_allocating(path, shape):
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ([1 << 30, 3], "has 24 bytes; its array needs"),
+        ([1 << 62, 3], "Expected `int` <= "),
+        ([1 << 200, 3], "Expected `int` <= "),
+    ],
+    ids=str,
+)
+def test_huge_shape_is_refused_without_allocating(path, shape, text):
     entries = entries_of(path)
     entries["weights/0/zarr.json"] = entries["weights/0/zarr.json"].replace(b"2,", str(shape[0]).encode() + b",")
     seal(path, entries.items())
     forge(path, arrays={"bias": {"shape": [2], "dtype": "float32"}, "weights/0": {"shape": shape, "dtype": "float32"}})
     message, peak = peak_of_refusal(path)
-    assert "has 24 bytes; its array needs" in message
+    assert text in message
     assert peak < 1e6
 
 

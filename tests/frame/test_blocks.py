@@ -224,7 +224,7 @@ def test_a_block_holds_four_bytes_for_every_number_and_every_category():
     frame = pd.DataFrame({f"x{k}": np.arange(n) % (k + 2) for k in range(17)})
     frame["many"] = [f"level {k % n_levels}" for k in range(n)]
     frame["few"] = ["a", "b"] * (n // 2)
-    frame = frame.assign(w=np.arange(n) % 3, o=0.5, y=np.arange(n))
+    frame = frame.assign(w=1 + np.arange(n) % 3, o=0.5, y=np.arange(n))
     for roles, n_roles in [
         ({"target": "y"}, 1),
         ({"target": "y", "weight": "w"}, 2),

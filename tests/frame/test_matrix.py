@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+
+import dask
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from dask_dl import DeepLearningRegressor
 from dask_dl.errors import SchemaError
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.figures import ManyMoments, ManyNumbers
@@ -48,16 +53,17 @@ def test_figures_are_those_of_the_table_written_out(case, weighted, skips):
         other = sparse_.columns[name]
         assert type(other) is type(column)
         assert other.n_missing == column.n_missing
-        if not hasattr(column, "plain"):
+        if not hasattr(column, "moments"):
             continue
         assert (other.minimum, other.maximum, other.is_constant) == (column.minimum, column.maximum, column.is_constant)
-        for a, b in ((other.plain, column.plain), (other.weighted, column.weighted)):
-            assert a.n == b.n
-            np.testing.assert_allclose([a.weight, a.mean, a.m2], [b.weight, b.mean, b.m2], rtol=1e-12, atol=1e-12)
-    assert sparse_.doubtful.keys() == dense.doubtful.keys()
-    dropped = [name for name, column in dense.columns.items() if column.is_constant]
-    a, b = sparse_.without(dropped), dense.without(dropped)
-    assert (a.n_used, a.tally.weight) == (b.n_used, pytest.approx(b.tally.weight))
+        a, b = other.moments, column.moments
+        assert a.n == b.n
+        np.testing.assert_allclose([a.weight, a.mean, a.m2], [b.weight, b.mean, b.m2], rtol=1e-12, atol=1e-12)
+    assert (sparse_.n_used, sparse_.tally.weight) == (dense.n_used, pytest.approx(dense.tally.weight))
+    if skips:
+        for name, column in dense.candidates.items():
+            assert sparse_.candidates[name].is_constant == column.is_constant
+            assert sparse_.candidates[name].n_missing == column.n_missing
 
 
 @exact
@@ -72,11 +78,10 @@ def test_inputs_are_those_of_the_table_written_out(case, standardize):
     if not kept:
         return
     dense = encoder.encode(frame, "the table")
-    other = encoder.encode(SparsePart.of(csr, frame.columns, "the table"), "the table")
+    other = encoder.encode(SparsePart.of(csr, frame.columns), "the table")
     for a, b in zip(dense.entries, other.entries, strict=True):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
-    np.testing.assert_array_equal(dense.lacks, other.lacks)
     assert encoder.n_dense == 0 and encoder.n_onehot == encoder.n_sparse == len(kept)
     assert (dense.entries.value != 0).all()
 
@@ -119,7 +124,141 @@ def test_a_scan_never_asks_for_one_column_after_another(monkeypatch):
     X.data[::9] = np.nan
     source = open_source(X, np.arange(50.0), np.ones(50))
     assert source.n_partitions == 3
-    found = scan(source, Inquiry("regression", skips=True, sparse=True)).without([])
+    found = scan(source, Inquiry("regression", skips=True, sparse=True))
     complete = ~np.isnan(X.toarray()).any(axis=1)
     assert found.n_used == complete.sum()
-    assert found.moments("x0").mean == pytest.approx(X.toarray()[complete, 0].mean())
+    assert found.columns["x0"].moments.mean == pytest.approx(X.toarray()[complete, 0].mean())
+
+
+# ---- what is not sound --------------------------------------------------------------------------------------------------
+
+SOUND = sparse.random_array((40, 12), density=0.3, format="csr", rng=1)
+SMALL = {"hidden": (2,), "epochs": 1, "random_state": 1, "n_jobs": 1}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return DeepLearningRegressor(**SMALL).fit(SOUND, np.arange(40.0))
+
+
+def forged(kind, **replaced):
+    """A matrix of which some arrays are replaced behind SciPy's back."""
+    X = SOUND.asformat(kind).copy()
+    for name, values in replaced.items():
+        setattr(X, name, values)
+    return X
+
+
+def put(name, place, value, kind="csr", dtype=None):
+    values = np.array(getattr(SOUND.asformat(kind), name), dtype)
+    values[place] = value
+    return forged(kind, **{name: values})
+
+
+def assert_refused(work, message=None):
+    with pytest.raises(SchemaError, match=message) as caught:
+        work()
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+FORGED = {
+    f"{kind}, {what}": make(kind)
+    for kind in ("csr", "csc", "bsr")
+    for what, make in {
+        "index too large": lambda kind: put("indices", 0, 10**6, kind),
+        "negative index": lambda kind: put("indices", 3, -5, kind),
+        "index of 64 bits": lambda kind: put("indices", 0, 2**40, kind, np.int64),
+        "unsigned index": lambda kind: put("indices", 0, 2**63, kind, np.uint64),
+        "indptr too large": lambda kind: put("indptr", 5, 10**6, kind),
+        "negative indptr": lambda kind: put("indptr", 5, -3, kind),
+        "indptr starts late": lambda kind: put("indptr", 0, 1, kind),
+        "last indptr too large": lambda kind: put("indptr", -1, 10**8, kind),
+        "last indptr negative": lambda kind: put("indptr", -1, -1, kind),
+        "indices of floats": lambda kind: put("indices", 0, 0, kind, float),
+        "fewer indices": lambda kind: forged(kind, indices=SOUND.asformat(kind).indices[:-3]),
+        "fewer numbers": lambda kind: forged(kind, data=SOUND.asformat(kind).data[:-3]),
+        "fewer rows": lambda kind: forged(kind, indptr=SOUND.asformat(kind).indptr[:-1]),
+        "texts": lambda kind: forged(kind, data=SOUND.asformat(kind).data.astype(str)),
+        "objects": lambda kind: forged(kind, data=SOUND.asformat(kind).data.astype(object)),
+    }.items()
+} | {
+    "csr, too few columns": sparse.csr_array((SOUND.data, SOUND.indices, SOUND.indptr), shape=(40, 5)),
+    "coo, row": put("row", 0, 10**6, "coo"),
+    "coo, column": put("col", 0, -1, "coo"),
+    "coo, fewer rows": forged("coo", row=SOUND.tocoo().row[:-1]),
+    "dia, fewer offsets": forged("dia", offsets=SOUND.todia().offsets[:-1]),
+}  # fmt: skip
+
+
+def with_long_row():
+    X = SOUND.tolil()
+    X.rows[0].append(3)
+    return X
+
+
+FORGED["lil, lists of two lengths"] = with_long_row()
+
+
+@pytest.mark.parametrize("X", FORGED.values(), ids=FORGED)
+def test_a_forged_matrix_is_refused_before_any_kernel(X, model):
+    y = np.arange(40.0)
+    assert_refused(lambda: DeepLearningRegressor(**SMALL).fit(X, y), "the training table")
+    assert_refused(lambda: DeepLearningRegressor(**SMALL).fit(SOUND, y, eval_set=(X, y)), "the validation table")
+    assert_refused(lambda: model.predict(X))
+    assert_refused(lambda: model.score(X, y))
+
+
+@pytest.mark.parametrize(
+    "block, message",
+    [
+        (put("indices", 0, 10**6), "block 1 of .* not sound"),
+        (SOUND[:, :5], "block 1 of .* has 5 columns, where the array says 12"),
+        (None, "block 1 of .* is None, not an array"),
+        ({}, "block 1 of .* is a dict, not an array"),
+        (np.ones(40), r"block 1 of .* of shape \(40,\), not an array of two dimensions"),
+        (np.ones((40, 12, 1)), "block 1 of .* not an array of two dimensions"),
+    ],
+    ids=["forged", "columns", "none", "dict", "vector", "cube"],
+)
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_odd_blocks_of_a_dask_array_are_refused(block, message, is_sparse, model):
+    meta = SOUND[:0, :0] if is_sparse else np.zeros((0, 0))
+    first = SOUND if is_sparse else SOUND.toarray()
+    blocks = (da.from_delayed(dask.delayed(lambda b=b: b)(), (40, 12), float, meta) for b in (first, block))
+    X, y = da.concatenate(list(blocks)), np.arange(80.0)
+    assert_refused(lambda: DeepLearningRegressor(**SMALL).fit(X, y), message)
+    assert_refused(model.predict(X).compute, message)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        sparse.csr_array((3, 2**31)),
+        sparse.coo_array((3, 2**40)),
+        sparse.dok_array((3, 2**31 - 1)),
+        da.zeros((3, 2**31), chunks=(3, 2**31)),
+        np.broadcast_to(0.0, (3, 2**31)),
+    ],
+    ids=["csr", "coo", "dok", "dask", "dense"],
+)
+def test_too_many_columns_are_refused_before_they_are_named(X):
+    # Their names alone would fill the memory of the machine that runs this.
+    assert_refused(lambda: DeepLearningRegressor(**SMALL).fit(X, np.arange(3.0)), "columns, more than 16,777,216")
+
+
+@pytest.mark.parametrize("kind", ["csc", "coo", "bsr", "lil", "dok", "dia"])
+def test_every_format_and_width_of_index_gives_the_same_model(kind, model):
+    y = np.arange(40.0)
+    for X in (SOUND.asformat(kind), sparse.csr_matrix(SOUND)):
+        other = DeepLearningRegressor(**SMALL).fit(X, y)
+        np.testing.assert_array_equal(other.predict(SOUND), model.predict(SOUND))
+        np.testing.assert_array_equal(model.predict(X), model.predict(SOUND))
+
+
+def test_the_matrix_that_is_given_stays_as_it_is():
+    parts = np.array([1.0, 2, 3]), np.array([5, 2, 2], np.int64), np.array([0, 3], np.int64)
+    X = sparse.csr_array(parts, shape=(1, 6))
+    X.has_canonical_format = True  # which is not so
+    csr = as_csr(X, "the table")
+    assert (csr.indices.tolist(), csr.data.tolist()) == ([2, 5], [5, 1])
+    assert (X.indices.tolist(), X.data.tolist()) == ([5, 2, 2], [1, 2, 3])

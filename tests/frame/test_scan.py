@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.encoder import usable_predictors
 from dask_dl.frame.figures import Levels, Moments, Nothing, Numbers
+from dask_dl.frame.inputs import settle
 from dask_dl.frame.scan import FAN_IN, check_target, merged, scan, scan_partition
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 from dask_dl.frame.tally import Inquiry
@@ -73,16 +73,15 @@ def test_moments_are_those_of_numpy_whatever_the_cut(n, seed, edges, shift, scal
 
     found = scan(source_of(*cut(frame, np.minimum(edges, n).tolist()), weight="w"), Inquiry("regression")).columns["x"]
 
-    for moments, w in [(found.plain, np.ones(n)), (found.weighted, weights)]:
-        used = (w > 0) & ~np.isnan(values)
-        mean, deviation = by_the_book(values, w)
-        assert moments.n == used.sum()
-        assert moments.weight == pytest.approx(w[used].sum(), rel=1e-14)
-        assert moments.mean == pytest.approx(mean, rel=1e-14, abs=1e-14 * scale)
-        # Beside 1e9, noise of 0.001 has four digits left in float64: the tolerance is that of the values themselves.
-        assert moments.deviation == pytest.approx(deviation, rel=1e-12, abs=1e-15 * abs(shift))
-    assert found.n_missing == np.isnan(values).sum()
-    assert (found.minimum, found.maximum) == (np.nanmin(values), np.nanmax(values))
+    used = (weights > 0) & ~np.isnan(values)
+    mean, deviation = by_the_book(values, weights)
+    assert found.moments.n == used.sum()
+    assert found.moments.weight == pytest.approx(weights[used].sum(), rel=1e-14)
+    assert found.moments.mean == pytest.approx(mean, rel=1e-14, abs=1e-14 * scale)
+    # Beside 1e9, noise of 0.001 has four digits left in float64: the tolerance is that of the values themselves.
+    assert found.moments.deviation == pytest.approx(deviation, rel=1e-12, abs=1e-15 * abs(shift))
+    assert found.n_missing == np.isnan(values[weights > 0]).sum()
+    assert (found.minimum, found.maximum) == (values[used].min(), values[used].max())
 
 
 def test_deviation_has_n_minus_1_below_and_weights_keep_it():
@@ -167,17 +166,17 @@ def test_one_partition_or_seven_give_the_same(frame):
             assert (dict(column.counts), column.ordered) == (dict(other.counts), other.ordered)
         else:
             assert (column.minimum, column.maximum) == (other.minimum, other.maximum)
-            for a, b in ((column.plain, other.plain), (column.weighted, other.weighted)):
-                assert (a.n, a.weight) == (b.n, b.weight)
-                assert a.mean == pytest.approx(b.mean, rel=1e-15)
-                assert a.deviation == pytest.approx(b.deviation, rel=2e-8)  # a mean of 1e9 is known to 1e-7
+            a, b = column.moments, other.moments
+            assert (a.n, a.weight) == (b.n, b.weight)
+            assert a.mean == pytest.approx(b.mean, rel=1e-15)
+            assert a.deviation == pytest.approx(b.deviation, rel=2e-8)  # a mean of 1e9 is known to 1e-7
 
 
 def test_partitions_are_merged_in_their_order(frame):
     parts = cut(frame, [10, 300, 301])
-    found = scan(source_of(*parts, target="y", weight="w"), Inquiry("classification")).columns["number"]
+    found = scan(source_of(*parts), Inquiry("classification")).columns["number"]
     each = [Moments.of(part["number"].to_numpy()[None], None)[0] for part in parts]
-    assert found.plain == each[0].merge(each[1]).merge(each[2].merge(each[3]))  # to the last bit
+    assert found.moments == each[0].merge(each[1]).merge(each[2].merge(each[3]))  # to the last bit
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 16, 17, 40, 257])
@@ -304,8 +303,8 @@ def test_a_number_is_the_same_level_in_every_dtype():
 def test_numbers_of_every_dtype(values, expected):
     found = scan_column(values)
     assert isinstance(found, Numbers)
-    assert (found.plain.n, found.n_missing) == (len(expected), len(values) - len(expected))
-    assert found.plain.mean == pytest.approx(np.mean(expected))
+    assert (found.moments.n, found.n_missing) == (len(expected), len(values) - len(expected))
+    assert found.moments.mean == pytest.approx(np.mean(expected))
 
 
 NOON = pd.Timestamp("2020-01-02 12:00")
@@ -334,7 +333,7 @@ MILLISECONDS = 1_577_966_400_000  # from 1970 to that noon in Greenwich
 )
 def test_dates_are_milliseconds_since_1970(values, expected):
     found = scan_column(values)
-    assert (found.plain.mean, found.n_missing) == (expected, 1)
+    assert (found.moments.mean, found.n_missing) == (expected, 1)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +401,7 @@ def test_columns_keep_the_order_of_the_table(frame):
 def test_many_columns_are_taken_in_chunks():
     values = np.random.default_rng(0).normal(size=(5, 150))
     found = scan(source_of(pd.DataFrame(values).rename(columns=str)), Inquiry("regression")).columns
-    assert [column.plain.mean for column in found.values()] == pytest.approx(values.mean(axis=0).tolist())
+    assert [column.moments.mean for column in found.values()] == pytest.approx(values.mean(axis=0).tolist())
 
 
 def test_a_kind_that_changes_is_an_error():
@@ -431,7 +430,7 @@ def test_rows_without_target_or_weight_are_not_used():
     found = scan(roles_table(y=[1.0, np.nan, 3, 5], w=[2.0, 3, 0, 4]), Inquiry("regression"))
     assert (found.n_rows, found.n_used, found.tally.weight, found.mean_weight) == (4, 2, 6, 3)
     assert (found.target.n, found.target.mean) == (2, (2 * 1 + 4 * 5) / 6)
-    assert found.columns["x"].weighted.weight == 9  # a row without target still tells about its columns
+    assert (found.columns["x"].moments.weight, found.columns["x"].maximum) == (6, 4)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +478,11 @@ def test_faults_of_the_roles_name_column_and_partition(columns, message):
         ("regression", {"y": np.nan}, "target 'y' of the table: none of 4 rows has a value and a weight above zero"),
         ("regression", {"w": 0.0}, "none of 4 rows"),
         ("regression", {"y": 0.1}, r"target 'y' is constant \(0.1\)"),
-        ("regression", {"y": [1, 2, 3, 1e300]}, "target 'y' holds values that are too large"),
+        (
+            "regression",
+            {"y": [1, 2, 3, 1e300]},
+            "target 'y' of the table: values up to 1e.300 in partition 1 are too large",
+        ),
         ("classification", {"y": "a"}, "target 'y' has one class only, 'a'"),
         ("classification", {"y": [1, 2, 3, 1.5]}, "target 'y' is continuous, for example 1.5"),
         ("classification", {"y": pd.to_datetime(["2020", "2021"] * 2)}, "labels of type Timestamp"),
@@ -501,8 +504,8 @@ def test_the_result_is_json(frame):
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert document["rows"] == [300, 400]
     assert document["columns"]["text"]["counts"] == found.columns["text"].counts
-    assert document["columns"]["number"]["plain"]["mean"] == found.columns["number"].plain.mean
-    assert document["columns"]["gone"] == {"n_missing": 700}
+    assert document["columns"]["number"]["moments"]["mean"] == found.columns["number"].moments.mean
+    assert document["columns"]["gone"] == {"n_missing": found.n_used}
     assert sorted(document["tally"]["classes"]) == [["no", found.classes["no"]], ["yes", found.classes["yes"]]]
 
 
@@ -522,28 +525,73 @@ def tables_with_gaps(draw):
 
 @exact
 @given(tables_with_gaps(), st.booleans(), st.booleans())
-def test_skipped_rows_are_those_that_lack_an_input(case, weighted, ignores):
-    # Which columns are inputs is known only at the end of the pass.
+def test_inputs_are_of_use_in_the_rows_that_train_and_these_lack_none(case, weighted, ignores):
+    # Which columns are inputs is known only at the end of the pass, and hangs on the rows that are skipped.
     table, edges = case
     roles = {"target": "y"} | ({"weight": "w"} if weighted else {})
     table = table if weighted else table.drop(columns="w")
-    found = scan(source_of(*cut(table, edges), **roles), Inquiry("regression", skips=True))
-    predictors, dropped = usable_predictors(found, ignore_const_cols=ignores)
-    found = found.without(dropped)
+
+    def settled(table, edges):
+        source = source_of(*cut(table, edges), **roles)
+        return settle(
+            lambda inquiry: scan(source, inquiry), Inquiry("regression", skips=True), ignore_const_cols=ignores
+        )
+
+    found, predictors, dropped, required = settled(table, edges)
     weights = table["w"] if weighted else pd.Series(1.0, index=table.index)
-    trains = table[predictors].notna().all(axis=1) & table["y"].notna() & (weights > 0)
+    trains = table["y"].notna() & (weights > 0) & table[list(required)].notna().all(axis=1)
+    assert required >= set(predictors) and set(predictors).isdisjoint(dropped)
     assert (found.n_used, found.tally.weight) == (trains.sum(), weights[trains].sum())
     assert found.tally.least_target == (table["y"][trains].min() if trains.any() else None)
     if not trains.any():
         return
-    here = trains if weighted else table["y"].notna()
-    mean = np.average(table["y"][here], weights=weights[here])
-    assert found.target.mean == pytest.approx(mean)
+    useful = {name for name in (*predictors, *dropped) if table[name][trains].nunique() > ignores}
+    assert set(predictors) == useful
+    assert found.target.mean == pytest.approx(np.average(table["y"][trains], weights=weights[trains]))
     for name in {"a", "b"}.intersection(predictors):
-        rows = trains if weighted else table[name].notna()
-        expected = np.average(table[name][rows], weights=weights[rows])
-        assert found.moments(name).mean == pytest.approx(expected)
-        assert found.moments(name).n == rows.sum()
+        values = table[name][trains]
+        assert found.columns[name].moments.n == found.n_used
+        assert found.columns[name].moments.mean == pytest.approx(np.average(values, weights=weights[trains]))
+
+    alone = settled(table[trains], [int(trains.iloc[:edge].sum()) for edge in edges])
+    assert alone.found.columns == found.columns and alone.found.tally == found.tally
+    assert alone.predictors == predictors
+
+
+def of_gaps(**columns):
+    """What is settled of a table in one partition, and how often it is scanned."""
+    table = pd.DataFrame(columns).astype(float)
+    inquiries = []
+
+    def scanned(inquiry):
+        inquiries.append(inquiry)
+        return scan(source_of(table, target="y"), inquiry)
+
+    return settle(scanned, Inquiry("regression", skips=True), ignore_const_cols=True), len(inquiries)
+
+
+def test_skipping_scans_once_more_only_where_useless_columns_have_gaps():
+    nan = np.nan
+    once, n = of_gaps(a=[1, 2, nan, 4], flat=[5, 5, 5, 5], y=[1, 2, 3, 4])
+    assert (once.predictors, once.found.n_used, n) == (["a"], 3, 1)
+    gone, n = of_gaps(a=[1, 2, nan, 4], gone=[nan] * 4, y=[1, 2, 3, 4])
+    assert (gone.predictors, gone.found.n_used, n) == (["a"], 3, 2)
+    # Without the first row, which lacks b, nothing is left to learn from a, whose gap then costs no row.
+    late, n = of_gaps(a=[9, 1, 1, nan], b=[nan, 1, 2, 3], y=[1, 2, 3, 4])
+    assert (late.predictors, late.dropped, late.found.n_used, n) == (["b"], ["a"], 3, 2)
+
+
+def test_columns_that_exclude_each_other_in_a_circle_end_with_the_fewer_rows():
+    # c varies only in a row that lacks d, d in one that lacks e, e in one that lacks c; x keeps something to learn from.
+    nan = np.nan
+    found, n = of_gaps(
+        x=[1, 2, 3, 4, 5],
+        c=[1, 1, 2, 1, nan],
+        d=[1, 1, nan, 2, 1],
+        e=[1, 1, 1, nan, 2],
+        y=[1, 2, 3, 4, 5],
+    )
+    assert (found.predictors, found.dropped, found.found.n_used, n) == (["x"], ["c", "d", "e"], 2, 2)
 
 
 def test_levels_are_limited(monkeypatch):

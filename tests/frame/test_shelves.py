@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import numpy as np
@@ -39,12 +40,12 @@ def shelf_of(kind, folder, segment=1000):
     return {"memory": InMemory, "disk": lambda: OnDisk(folder, segment, "rows"), "stream": FromSource}[kind]()
 
 
-def filled(shelf, lengths, keeping=None, **layout):
+def filled(shelf, lengths, keeping=None, first_of_all=0, **layout):
     """Blocks of these lengths on a shelf."""
     starts = np.cumsum([0, *lengths], dtype=np.int64)
     store = Blocks(starts, keeping or Keeping(), shelf)
     for k, n in enumerate(lengths):
-        rows = rows_of(n, first=int(starts[k]), **layout)
+        rows = rows_of(n, first=first_of_all + int(starts[k]), **layout)
         store.put(k, store.shelve(k, rows, lambda rows=rows: rows))
     return store
 
@@ -105,16 +106,81 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-@pytest.mark.parametrize(("harm", "text"), [("cut", "is damaged: "), ("remove", "cannot be read")])
-def test_a_damaged_file_is_told(tmp_path, harm, text):
-    store = filled(OnDisk(tmp_path, 500, "rows"), [50])
-    (file,) = tmp_path.iterdir()
-    if harm == "cut":
-        file.write_bytes(file.read_bytes()[:-100])
-    else:
+def flip(file, other):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 16
+    file.write_bytes(content)
+
+
+def swap(file, other):
+    content = file.read_bytes()
+    file.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def replace_by(make):
+    def harm(file, other):
         file.unlink()
-    with pytest.raises(StorageError, match=text):
-        store.fill(0, 0, store.buffer(50))
+        make(file)
+
+    return harm
+
+
+HARMS = {
+    "one bit": flip,
+    "zeros": lambda file, other: file.write_bytes(bytes(file.stat().st_size)),
+    "truncated": lambda file, other: file.write_bytes(file.read_bytes()[:-100]),
+    "emptied": lambda file, other: file.write_bytes(b""),
+    "grown": lambda file, other: file.write_bytes(file.read_bytes() + b"more"),
+    "swapped": swap,
+    "removed": lambda file, other: file.unlink(),
+    "a folder": replace_by(lambda file: file.mkdir()),
+    "a pipe": replace_by(os.mkfifo),
+    "a device": replace_by(lambda file: file.symlink_to("/dev/zero")),
+    "a loop of links": replace_by(lambda file: file.symlink_to(file)),
+}
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path, harm, sparse):
+    store = filled(OnDisk(tmp_path, 500, "rows"), [50, 50], sparse=sparse, weighted=True)
+    HARMS[harm](tmp_path / "rows-1.rows", tmp_path / "rows-0.rows")
+    del store.blocks[0]
+    text = r"rows-1\.rows on \S+ (is damaged|cannot be read): .* temporary-directory"
+    with pytest.raises(StorageError, match=text) as caught:
+        list(store.pieces(10))
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+@settings(derandomize=True, database=None, deadline=None, max_examples=60)
+@given(
+    segment=st.sampled_from([100, 700, 10**6]),
+    sparse=st.booleans(),
+    n_active=st.integers(0, 2),
+    where=st.floats(0, 1, exclude_max=True),
+    change=st.integers(1, 255),
+)
+def test_every_byte_of_a_file_is_guarded(tmp_path_factory, segment, sparse, n_active, where, change):
+    folder = tmp_path_factory.mktemp("blocks")
+    store = filled(OnDisk(folder, segment, "rows"), [37], sparse=sparse, n_active=n_active)
+    (file,) = folder.iterdir()
+    content = bytearray(file.read_bytes())
+    content[int(where * len(content))] ^= change
+    file.write_bytes(content)
+    with pytest.raises(StorageError, match="is damaged"):
+        list(store.pieces(10))
+
+
+def test_rows_of_another_training_are_not_taken_for_these(tmp_path):
+    """The same names and sizes in another folder, as of an earlier training on another version of the table."""
+    stores = []
+    for k in range(2):
+        (tmp_path / str(k)).mkdir()
+        stores.append(filled(OnDisk(tmp_path / str(k), 500, "rows"), [50], first_of_all=k))
+    (tmp_path / "1" / "rows-0.rows").replace(tmp_path / "0" / "rows-0.rows")
+    with pytest.raises(StorageError, match="rows 0 to 6 are not those that were written"):
+        list(stores[0].pieces(10))
 
 
 def test_two_tables_share_a_folder(tmp_path):
@@ -189,24 +255,32 @@ def print_of(rows):
     return store.fingerprint()
 
 
-def test_a_file_whose_rows_have_other_lengths_is_damaged(tmp_path):
-    store = filled(OnDisk(tmp_path, 10**6, "rows"), [50], sparse=True)
-    (file,) = tmp_path.iterdir()
-    content = bytearray(file.read_bytes())
-    at = 50 * 4 * (16 + 2 + 1)  # behind numbers, categories and targets
-    assert np.frombuffer(content, np.int32, 4, at).tolist() == [0, 1, 2, 3]
-    content[at] = 9
-    file.write_bytes(content)
-    with pytest.raises(StorageError, match="is damaged: its rows have other lengths"):
-        store.fill(0, 0, store.buffer(50, store.n_entries(0, 0, 50)))
+PARTS = ["dense", "active", "target", "weight", "offset", "length", "slot", "value"]
 
 
-def test_a_source_with_other_lengths_has_changed():
-    store, given_rows = Blocks(np.array([0, 20]), shelf=FromSource()), [rows_of(20, sparse=True)]
-    store.put(0, store.shelve(0, given_rows[0], lambda: given_rows[-1]))
-    given_rows.append(given_rows[0]._replace(entries=given_rows[0].entries.of(np.r_[1:20, 0])))
+@pytest.mark.parametrize("part", PARTS)
+def test_a_source_of_which_anything_has_changed_is_noticed(part):
+    before = rows_of(20, sparse=True, weighted=True, has_offset=True)
+    store, given_rows = Blocks(np.array([0, 20]), shelf=FromSource()), [before]
+    store.put(0, store.shelve(0, before, lambda: given_rows[-1]))
+    out = store.buffer(20, store.n_entries(0, 0, 20))
+    store.fill(0, 0, out)
+    assert_same(out, before)
+    changed = before.copy()
+    owner = changed.entries if part in {"length", "slot", "value"} else changed
+    getattr(owner, part)[[3, 8]] = getattr(owner, part)[[8, 3]] + (0 if part == "length" else 1)
+    given_rows.append(changed)
     with pytest.raises(SchemaError, match="other rows than when training began"):
-        store.fill(0, 0, store.buffer(20, store.n_entries(0, 0, 20)))
+        store.fill(0, 0, out)
+
+
+def test_where_entries_lie_in_their_pools_is_no_change_of_a_source():
+    before = rows_of(20, sparse=True)
+    store = Blocks(np.array([0, 20]), shelf=FromSource())
+    store.put(0, store.shelve(0, before, lambda: rows_of(40, first=0, sparse=True).cut(0, 20)))
+    out = store.buffer(20, store.n_entries(0, 0, 20))
+    store.fill(0, 0, out)
+    assert_same(out, before)
 
 
 @pytest.mark.parametrize("kind", ["memory", "disk", "stream"])

@@ -1,0 +1,163 @@
+"""`dask-dl train`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dask_dl import parameters
+from dask_dl.cli.options import add_cluster, add_parameters, add_table, cluster, csv_format, names
+from dask_dl.errors import ParameterError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_train(commands: Any) -> None:
+    """The command and its options."""
+    train = commands.add_parser(
+        "train", help="train a model on a table", description="Train a model on a table.", allow_abbrev=False
+    )
+    add_table(train)
+    train.add_argument(
+        "--target",
+        required=True,
+        metavar="NAME",
+        help="column to predict: texts make a classifier, numbers a regressor",
+    )
+    train.add_argument("--model", required=True, metavar="OUT", help="file to write the model to")
+    train.add_argument("--validation", metavar="DATA", help="table to score on while training")
+    train.add_argument("--weights", metavar="NAME", help="column of row weights")
+    train.add_argument("--offset", metavar="NAME", help="column of offsets (regression)")
+    train.add_argument("--columns", type=names, metavar="A,B", help="predictors; by default all other columns")
+    train.add_argument(
+        "--categorical",
+        type=names,
+        default=[],
+        metavar="A,B",
+        help="columns whose numbers are categories, the target too",
+    )
+    train.add_argument("--plot", metavar="FILE", help="write a picture of the history, for example history.png")
+    train.add_argument("--report", metavar="FILE", help="write a page of HTML on the model, for example report.html")
+    train.add_argument("--resume", action="store_true", help="go on from the newest state in --checkpoint-dir, if any")
+    train.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    add_cluster(train)
+    add_parameters(train)
+    train.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> None:
+
+    given = {name: value for name, value in vars(options).items() if name in parameters.constructor_defaults()}
+    parameters.validate(given | {"resume": options.resume}, task=None)
+    _check_writable(options.model, "--model")
+    if options.plot:
+        from dask_dl.show.plots import check_picture
+
+        check_picture(options.plot)
+        _check_writable(options.plot, "--plot")
+    if options.report:
+        if "://" in options.report:
+            raise ParameterError("--report: not available for URLs; name a local file.")
+        _check_writable(options.report, "--report")
+    with cluster(options) as client:
+        table, held = _open_tables(options, client)
+        _train_on(options, given | {"client": client}, table, held)
+
+
+def _open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
+    """(the training table, the validation table or None)."""
+    from dask_dl.cluster.capacity import partition_limit
+    from dask_dl.frame.column_choice import ColumnChoice
+    from dask_dl.frame.files import open_table
+
+    used = [name for name in (options.target, options.weights, options.offset) if name]
+    if ignored := [name for name in used if name in options.ignore]:
+        raise ParameterError(f"--ignore: {ignored} cannot be left out, as they are target, weights or offset.")
+    form, limit = csv_format(options), partition_limit(client)
+    choice = ColumnChoice(
+        None if options.columns is None else [*options.columns, *used],
+        ignore=options.ignore,
+        categorical=options.categorical,
+        target=options.target,
+    )
+    table = open_table(options.data, choice, form, limit)
+    if options.target not in table.columns:
+        raise ParameterError(
+            f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
+        )
+    if options.validation is None:
+        return table, None
+    optional = [options.weights] if options.weights else []
+    columns = [name for name in table.columns if name not in optional]
+    # What is a category here is one there, even if all of its values read as numbers.
+    choice = ColumnChoice(columns, optional, categorical=[name for name in columns if _is_category(table[name].dtype)])
+    return table, open_table(options.validation, choice, form, limit)
+
+
+def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any) -> None:
+    """Train, save, and say what came out."""
+    from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+
+    estimator: Any = DeepLearningClassifier if _is_class(table[options.target].dtype) else DeepLearningRegressor
+    model = estimator(**given, verbose=not options.quiet)
+    if not options.quiet:
+        print(
+            f"{'classes' if estimator is DeepLearningClassifier else 'numbers'} of {options.target!r} from {options.data}"
+        )
+    parts = {"sample_weight": options.weights, "offset": options.offset, "eval_set": held}
+    model.fit(table, options.target, **parts, resume=options.resume)
+    model.save(options.model)
+    if options.plot:
+        model.plot_history().figure.savefig(options.plot, dpi=120)
+    if options.report:
+        model.report(options.report)
+    if not options.quiet:
+        _print_summary(model)
+        written = {"model": options.model, "picture": options.plot, "report": options.report}
+        print(", ".join(f"{name}: {path}" for name, path in written.items() if path))
+    if model.stopped_by_ == "interrupted":
+        raise KeyboardInterrupt
+
+
+def _is_category(dtype: Any) -> bool:
+    import pandas as pd
+
+    return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
+
+
+def _is_class(dtype: Any) -> bool:
+    """Whether a target of this dtype is a label."""
+    import pandas as pd
+
+    return _is_category(dtype) or pd.api.types.is_bool_dtype(dtype)
+
+
+def _check_writable(path: str, option: str) -> None:
+    """What cannot be written is better known before the training than after it."""
+    if "://" in path:
+        return
+    target = Path(path)
+    if not target.name or target.is_dir() or (target.exists() and not target.is_file()):
+        raise ParameterError(f"{option}: {path!r} is not the name of a file.")
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise ParameterError(
+            f"{option}: nothing can be written to the folder {str(target.parent)!r}: {error}."
+        ) from error
+
+
+def _print_summary(model: Any) -> None:
+    last = model.history_.iloc[-1]
+    tables = [t for t in ("training", "validation") if any(name.startswith(f"{t}_r") for name in last.index)]
+    names = [
+        name.removeprefix("training_")
+        for name in last.index
+        if name.startswith("training_") and name != "training_speed"
+    ]
+    print(f"\n{'':22}" + "".join(f"{table:>14}" for table in tables))
+    for name in names:
+        print(f"{name:22}" + "".join(f"{last[f'{table}_{name}']:14.6g}" for table in tables))

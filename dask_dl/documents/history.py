@@ -1,0 +1,75 @@
+"""The JSON of scoring events and of confusion matrices."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from dask_dl.checkpoint.codec import Count, Document, Figure
+from dask_dl.score.metrics import MOST_CLASSES, NAMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TABLES = ("training", "validation")
+
+
+class EventDocument(Document):
+    """Counters of a scoring event; `Event` has metrics too."""
+
+    timestamp: datetime
+    duration: Figure
+    training_speed: Figure
+    epochs: Figure
+    iterations: Count
+    samples: Count
+    samples_per_iteration: Count | UnsetType = UNSET  #: early files know neither
+    communication: Figure | UnsetType = UNSET
+
+
+if TYPE_CHECKING:
+    Event = EventDocument
+else:  # with a column for every metric of both tables
+    _METRICS = dict.fromkeys(name for names in NAMES.values() for name in names)
+    _COLUMNS = [(f"{table}_{name}", Figure | UnsetType, UNSET) for table in TABLES for name in _METRICS]
+    Event = msgspec.defstruct("Event", _COLUMNS, bases=(EventDocument,), kw_only=True)
+Events = Annotated[tuple[Event, ...], Meta(min_length=1)]
+
+
+def records_of(events: Sequence[Event], task: str, *, has_validation: bool) -> list[dict[str, Any]]:
+    """Return the records of a history. Raises ValueError when they have other metrics than the task and its tables."""
+    tables = TABLES if has_validation else TABLES[:1]
+    metrics = [f"{table}_{name}" for table in tables for name in NAMES[task]]
+    records = []
+    for event in events:
+        given = {name: value for name in event.__struct_fields__ if (value := getattr(event, name)) is not UNSET}
+        counters = {name: given.pop(name) for name in EventDocument.__struct_fields__ if name in given}
+        if strange := given.keys() - set(metrics):
+            raise ValueError(f"a scoring event has {min(strange)!r}, which is not measured here")
+        if not 1970 <= event.timestamp.year < 2262:  # what pandas can count in nanoseconds
+            raise ValueError(f"a scoring event is of the year {event.timestamp.year}")
+        record = counters | {name: given.get(name) for name in metrics}
+        record = {name: _number(value) for name, value in record.items()}
+        records.append(record | {"timestamp": f"{event.timestamp:%Y-%m-%d %H:%M:%S}"})
+    return records
+
+
+def _number(value: Any) -> Any:
+    """Return a figure as a float, and anything else as it is."""
+    return math.nan if value is None else math.inf if value == "infinity" else value
+
+
+Matrix = tuple[tuple[Annotated[float, Meta(ge=0, le=1e300)], ...], ...]
+
+
+def check_confusion(confusion: Mapping[str, Matrix], n_classes: int, *, has_validation: bool) -> None:
+    """Refuse matrices of tables that were not scored, or not of a row and a column for each class. Raises ValueError."""
+    for table, matrix in confusion.items():
+        if table not in TABLES or (table == "validation" and not has_validation):
+            raise ValueError(f"there is a confusion matrix of {table[:60]!r}, a table that was not scored")
+        if n_classes > MOST_CLASSES or {n_classes} != {len(matrix), *map(len, matrix)}:
+            raise ValueError(f"the confusion matrix of the {table} table does not have {n_classes} rows and columns")

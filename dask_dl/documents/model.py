@@ -1,0 +1,48 @@
+"""The JSON of a model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from dask_dl.checkpoint.codec import Count, Document, Opaque, Remark
+from dask_dl.documents.encoder import EncoderDocument, check_columns
+from dask_dl.documents.history import Events, Matrix, check_confusion, records_of
+from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
+from dask_dl.documents.target import TargetDocument
+
+
+class ModelDocument(Document):
+    """Everything of a model beside its arrays. What early files do not know was not used then.
+
+    Parameters are not looked at: they may be those of another version, and no prediction needs them.
+    """
+
+    task: Task
+    encoder: EncoderDocument
+    target: TargetDocument
+    topology: TopologyDocument
+    requested: Opaque
+    effective: Opaque
+    history: Events
+    has_validation: bool
+    n_states: StateCount
+    n_seen: Count
+    n_rounds: Count
+    n_rows: Annotated[int, Meta(ge=1, le=2**53)]
+    feature_names: tuple[str, ...]
+    is_named: bool
+    offset_name: str | None
+    stopped_by: Remark | None = None
+    confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
+
+    def __post_init__(self) -> None:
+        check_network(self.task, self.encoder, self.target, self.topology)
+        check_columns(self.encoder, self.feature_names)
+        check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)
+        records_of(self.history, self.task, has_validation=self.has_validation)
+        if self.offset_name is not None and self.task == "classification":
+            raise ValueError("a classifier has no offsets")
+        if self.offset_name in self.feature_names:
+            raise ValueError("the column of offsets is a predictor")

@@ -1,0 +1,90 @@
+"""The JSON of a training checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from dask_dl.checkpoint.codec import Count, Document, Factor, Opaque, Remark, opened
+from dask_dl.documents.encoder import EncoderDocument, check_columns
+from dask_dl.documents.history import Events, Matrix, check_confusion, records_of
+from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
+from dask_dl.documents.target import TargetDocument
+from dask_dl.kernels.steps import N_STATES, kind_of
+from dask_dl.score.stopping import COLUMNS
+
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+#: A step halved so often is none.
+MAX_HALVINGS = 1000
+
+
+class IdentityDocument(Document):
+    """What a checkpoint and the training that goes on with it must have in common."""
+
+    columns: tuple[str, ...]
+    roles: dict[Literal["target", "weight", "offset"], str]
+    n_rows: Count
+    n_used: Count
+    n_validation: Count
+    encoder: EncoderDocument
+    target: TargetDocument
+    topology: TopologyDocument
+    settings: Opaque
+    balance: tuple[Annotated[float, Meta(ge=0, le=1e300)], ...] = ()  #: early files know no balance
+
+    def __post_init__(self) -> None:
+        check_columns(self.encoder, self.columns)
+        if not 1 <= self.n_used <= self.n_rows:
+            raise ValueError(f"{self.n_used:,} of {self.n_rows:,} rows have a target")
+        if self.balance and len(self.balance) != len(self.target.classes):
+            raise ValueError("visits per row are not as many as classes")
+
+
+class CourseDocument(Document):
+    """Counters, history and what is known of the best model."""
+
+    history: Events
+    has_validation: bool
+    metric: Literal[tuple(COLUMNS)]  # type: ignore[valid-type]  # the keys
+    confusion: dict[str, Matrix]
+    best_confusion: dict[str, Matrix]
+    n_seen: Count
+    n_rounds: Count
+    training_seconds: Seconds
+    seconds: Seconds
+    n_halvings: Annotated[int, Meta(ge=0, le=MAX_HALVINGS)]
+    stopped_by: Remark | None
+    best: tuple[Count, Count] | None
+    delta: Factor | None = None  #: early files know no huber loss
+
+    def __post_init__(self) -> None:
+        if self.n_seen and not self.training_seconds:
+            raise ValueError(f"{self.n_seen:,} rows were learned in no time")
+        if self.history[0].samples:
+            raise ValueError("the history does not begin with the first row")
+
+
+class TrainingDocument(Document):
+    """Everything of a training beside its arrays."""
+
+    task: Task
+    seed: Annotated[int, Meta(ge=0)]
+    n_states: StateCount
+    fingerprints: dict[str, tuple[int, ...]]
+    identity: IdentityDocument
+    course: CourseDocument
+
+    def __post_init__(self) -> None:
+        identity, course = self.identity, self.course
+        check_network(self.task, identity.encoder, identity.target, identity.topology)
+        for confusion in (course.confusion, course.best_confusion):
+            check_confusion(confusion, len(identity.target.classes), has_validation=course.has_validation)
+        records_of(course.history, self.task, has_validation=course.has_validation)
+        if course.has_validation != (identity.n_validation > 0):
+            raise ValueError("a validation table is there and was not scored, or the other way round")
+        settings = opened(identity.settings, "settings")
+        if self.n_states != N_STATES[kind_of(settings)]:
+            raise ValueError(
+                f"the optimizer has {N_STATES[kind_of(settings)]} vectors of state, and not {self.n_states}"
+            )

@@ -1,0 +1,142 @@
+"""Truth, prediction and weight of the rows of a table, read by the rules of training: what a score is computed from."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dask_dl.answers import check_n_features, check_offset, no_offset
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.frame.figures import added
+from dask_dl.frame.interchange import as_table
+from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.prediction import map_partitions
+from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
+from dask_dl.frame.scan import check_label_types
+from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
+from dask_dl.frame.tally import count_labels
+from dask_dl.predictor import best_class
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.columns import Places
+    from dask_dl.frame.source import Schema, Source
+    from dask_dl.model import Model
+    from dask_dl.predictor import Predictor
+
+LABEL = "the table to score"
+
+
+class ScoredRows(NamedTuple):
+    """Rows with a known truth and a positive weight, under the names of scikit-learn's metrics."""
+
+    y_true: NDArray[Any]  #: index of the class, -1 for a label that the model has never seen; or a number
+    y_pred: NDArray[Any]  #: the same of the prediction
+    sample_weight: NDArray[np.float64] | None
+
+
+def scored_rows(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> ScoredRows:
+    """Rows of a table that count in a score, from one pass over its partitions.
+
+    Parameters
+    ----------
+    model : Model
+    X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
+    y, weight, offset : str, int, aligned collection or None
+        As in `fit`; a column that plays a part beside a predictor's is both.
+    called : str
+        Name of the estimator, for errors.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        What `fit` would say of such values, and when no row has a known truth.
+    """
+    if y is None:
+        raise ParameterError(f"{called}.score requires y, but it is None: give the name of a column, or its values.")
+    source, names = _opened(model, X, y, weight, offset, called)
+    read = functools.partial(_of_partition, schema=source.schema, names=names)
+    rows, labels = zip(*map_partitions(read, source, model.predictor), strict=True)
+    y_true, y_pred = (np.concatenate(parts) for parts in zip(*(r[:2] for r in rows), strict=True))
+    where = where_of(source.schema, TARGET)
+    if model.target.classes:
+        _check_labels(functools.reduce(added, labels), model.target.classes, where)
+    if not len(y_true):
+        needs = " and a weight above zero" if WEIGHT in source.roles else ""
+        raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
+    weights = np.concatenate([r.sample_weight for r in rows]) if WEIGHT in source.roles else None
+    return ScoredRows(y_true, y_pred, weights)
+
+
+def _opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> tuple[Source, Sequence[str] | None]:
+    """The table with its roles; the names that its predictors had in training, None where they have them."""
+    X = as_table(X, LABEL)
+    labels = labels_of(X, LABEL)
+    is_named = model.is_named and hasattr(X, "columns")
+    if is_named:
+        model.missing_columns(list(labels.values()), LABEL)
+    check_offset(model, offset)
+    if model.offset_name is not None and offset is None:
+        offset = model.offset_name
+        if not offset or offset not in labels.values():
+            raise no_offset(offset, [])
+    source = open_source(X, y, weight, offset, label=LABEL, keep=model.encoder.columns if is_named else None)
+    if is_named and source.roles.get(OFFSET) in model.feature_names:
+        raise no_offset(source.roles[OFFSET], model.feature_names)
+    if not is_named:
+        check_n_features(model, len(source.predictors), called)
+    return source, None if is_named else model.feature_names
+
+
+def _of_partition(
+    part: Any, k: int, predictor: Predictor, *, schema: Schema, names: Sequence[str] | None
+) -> tuple[ScoredRows, Mapping[Any, int]]:
+    """The rows of partition k that count, and how many of them have each label."""
+    roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), is_class=bool(predictor.target.classes))
+    rows = _rows_of(part, roles.places)
+    rows = rows if names is None else _renamed(rows, schema.predictors, names)
+    outputs, target = predictor.outputs(rows, roles.offsets, LABEL), predictor.target
+    if roles.labels is not None:
+        truth = np.nan_to_num(target.encode(roles.labels, None), nan=-1).astype(np.intp)
+        return ScoredRows(truth, best_class(outputs), roles.weights), count_labels(roles.labels)
+    assert roles.targets is not None
+    return ScoredRows(roles.targets, target.decode(outputs[:, 0]), roles.weights), {}
+
+
+def _rows_of(part: Any, places: Places) -> Any:
+    """Some rows of a partition."""
+    if places is None:
+        return part
+    return part.take(places) if isinstance(part, SparsePart) else part.iloc[places]
+
+
+def _renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
+    """Predictors by their order, under the names of training."""
+    if isinstance(part, SparsePart):
+        return SparsePart(part.matrix, tuple(names), part.frame)
+    return part[list(predictors)].set_axis(list(names), axis=1)
+
+
+def _check_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) -> None:
+    """Labels must be of the type of the classes (SchemaError); those that the model has never seen are warned of."""
+    check_label_types(found, where)
+    known = set(classes)
+    strangers = {label: n for label, n in found.items() if label not in known}
+    if not strangers:
+        return
+    shown = ", ".join(map(repr, list(strangers)[:5]))
+    if not any(isinstance(label, str) == isinstance(classes[0], str) for label in strangers):
+        kinds = (type(next(iter(strangers))).__name__, type(classes[0]).__name__)
+        raise SchemaError(
+            f"{where} has labels of type {kinds[0]}, for example {shown}, and the model learned labels of type {kinds[1]}, for "
+            f"example {classes[0]!r}. Convert them to the type of `classes_`."
+        )
+    n, total = sum(strangers.values()), sum(found.values())
+    text = f"{where}: {n:,} of {total:,} rows have labels that the model has never seen, {shown}; they count as wrong."
+    warnings.warn(DaskDLWarning(text), stacklevel=4)

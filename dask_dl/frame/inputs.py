@@ -1,0 +1,79 @@
+"""Which columns are inputs, and, where rows that lack an input are skipped, which rows train.
+
+One hangs on the other: a column is an input when it is of use in the rows that train, and a row trains when it lacks no
+input. Rows and columns are settled in turn, from all rows with a target and a weight on, until both statements hold:
+
+    inputs 0 = columns of use in all rows with target and weight
+    rows 1   = those of them that lack none of inputs 0
+    inputs 1 = columns of use in rows 1, ...
+
+Mostly inputs 1 are inputs 0. Where columns and rows exclude each other in a circle, no choice makes both statements hold;
+then the fewer rows train, and what is of no use in them is no input. Either way the table without the rows that do not
+train gives the same inputs and loses no row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dask_dl.errors import DaskDLWarning
+from dask_dl.frame.figures import Nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dask_dl.frame.figures import Column
+    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.tally import Inquiry
+
+
+class Inputs(NamedTuple):
+    """Columns to learn from, and what is known of the rows that train."""
+
+    found: Scan
+    predictors: list[str]
+    dropped: list[str]
+    required: frozenset[str]  #: columns without which a row does not train
+
+
+def settle(scan: Callable[[Inquiry], Scan], inquiry: Inquiry, *, ignore_const_cols: bool) -> Inputs:
+    """Scan a table, and scan it again where columns that prove useless would cost rows. Raises SchemaError."""
+    found = scan(inquiry)
+    candidates = found.candidates
+    if candidates is None:
+        return Inputs(found, *usable_predictors(found.columns, ignore_const_cols=ignore_const_cols), frozenset())
+
+    def useful(columns: Mapping[str, Column]) -> frozenset[str]:
+        return frozenset(usable_predictors(columns, ignore_const_cols=ignore_const_cols)[0])
+
+    required, wanted, before = frozenset(candidates), useful(candidates), None
+    while True:
+        if any(candidates[name].n_missing for name in wanted ^ required):  # else the same rows train
+            if before and before[0] == wanted:
+                required, found = max((required, found), before, key=lambda one: len(one[0]))
+                break
+            before = required, found
+            found = scan(inquiry._replace(inputs=wanted))
+        required = wanted
+        wanted = useful(found.columns)
+        if wanted == required or not found.n_used:
+            break
+    return Inputs(found, *usable_predictors(found.columns, ignore_const_cols=ignore_const_cols), required)
+
+
+def usable_predictors(columns: Mapping[str, Column], *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
+    """(columns to learn from, columns dropped). Columns without any value are useless and always dropped (section 15.2)."""
+    kept: list[str] = []
+    dropped: list[str] = []
+    for name, column in columns.items():
+        useless = isinstance(column, Nothing) or (ignore_const_cols and column.is_constant)
+        (dropped if useless else kept).append(name)
+    return kept, dropped
+
+
+def dropped_warning(dropped: Sequence[str]) -> DaskDLWarning:
+    """What to tell about dropped columns."""
+    shown = ", ".join(repr(name) for name in dropped[:8]) + (
+        f" and {len(dropped) - 8} more" if len(dropped) > 8 else ""
+    )
+    return DaskDLWarning(f"dropped {len(dropped)} columns that are constant or empty: {shown}.")

@@ -1,0 +1,153 @@
+"""Which rows of a partition count, and what they shall teach.
+
+A row counts when it has a target and a positive weight, and, where rows are skipped, lacks no column that is required. No
+other row is looked at again: whatever it holds, it shapes no figure, and no check refuses it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame.columns import CATEGORY, Places, as_numbers, at, check_unicode, is_missing, kind_of
+from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+#: Positive weights: what is beyond loses digits, or leaves float64, in a sum of squares.
+MIN_WEIGHT, MAX_WEIGHT = 1e-100, 1e100
+#: Targets and offsets: the square of what is beyond leaves float32, in which the network computes.
+MAX_IN_NETWORK = float(np.sqrt(np.finfo(np.float32).max))
+#: Weights relative to their mean: what is less loses digits in float32.
+MIN_RATIO, MAX_RATIO = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
+
+class RowRoles(NamedTuple):
+    """What the rows of a partition that count shall teach, and how much they count."""
+
+    places: Places  #: of these rows in the partition
+    n: int  #: how many they are
+    labels: pd.Series[Any] | None
+    targets: NDArray[np.float64] | None
+    weights: NDArray[np.float64] | None
+    offsets: NDArray[np.float64] | None
+
+    @classmethod
+    def of(
+        cls, part: pd.DataFrame | SparsePart, schema: Schema, k: int, counts: NDArray[np.bool_], *, is_class: bool
+    ) -> RowRoles:
+        """Read the marked rows of partition k.
+
+        Raises
+        ------
+        SchemaError
+            A target or an offset that is infinite, missing, too large or of another kind than the task needs.
+        """
+        places = None if counts.all() else np.flatnonzero(counts)
+        labels, targets, weights, offsets = None, None, None, None
+        if TARGET in schema.roles and is_class:
+            labels = at(part[schema.roles[TARGET]], places)
+            kind_of(labels, where_of(schema, TARGET))
+        elif TARGET in schema.roles:
+            targets = _target_numbers(at(part[schema.roles[TARGET]], places), where_of(schema, TARGET), k)
+        if WEIGHT in schema.roles:
+            weights = _numbers(at(part[schema.roles[WEIGHT]], places), where_of(schema, WEIGHT), k)
+        if OFFSET in schema.roles:
+            column, where = at(part[schema.roles[OFFSET]], places), where_of(schema, OFFSET)
+            offsets = _numbers(column, where, k)
+            check_in_network(offsets, offsets, where, k)
+        return cls(places, int(np.count_nonzero(counts)), labels, targets, weights, offsets)
+
+
+def where_of(schema: Schema, role: str) -> str:
+    """What errors call the column that plays a part."""
+    name = schema.roles[role]
+    called = f"the {role}" if role == TARGET else role
+    return f"{called} of {schema.label}" if name.startswith("__") else f"{role} {name!r} of {schema.label}"
+
+
+def counting_rows(
+    part: pd.DataFrame | SparsePart, schema: Schema, k: int, required: Collection[str] = ()
+) -> NDArray[np.bool_]:
+    """Whether each row of partition k counts. Raises SchemaError where a weight is none."""
+    counts = np.ones(len(part), bool)
+    if TARGET in schema.roles:
+        counts &= ~is_missing(part[schema.roles[TARGET]])
+    if WEIGHT in schema.roles:
+        weights = at(part[schema.roles[WEIGHT]], None if counts.all() else np.flatnonzero(counts))
+        counts[counts] = _weights(weights, where_of(schema, WEIGHT), k) > 0
+    if required and isinstance(part, SparsePart):
+        counts &= ~part.lacks(np.fromiter((name in required for name in part.names), bool, len(part.names)))
+    else:
+        for name in required:
+            counts &= ~is_missing(part[name])
+    return counts
+
+
+def _numbers(column: pd.Series[Any], where: str, k: int) -> NDArray[np.float64]:
+    is_text = kind_of(column, where) == CATEGORY and column.notna().any()
+    if is_text or column.dtype.kind in "Mm":
+        raise SchemaError(f"{where} is not numeric: partition {k} holds {column.dtype}.")
+    values = as_numbers(column)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise SchemaError(
+            f"{where}: {bad:,} of {len(values):,} values in partition {k} are missing or infinite. Fill or drop those rows."
+        )
+    return values
+
+
+def _weights(column: pd.Series[Any], where: str, k: int) -> NDArray[np.float64]:
+    values = _numbers(column, where, k)
+    if (values < 0).any():
+        raise SchemaError(
+            f"{where}: partition {k} holds negative weights, the least {values.min():g}. Weights are 0 or more."
+        )
+    odd = values[(values > MAX_WEIGHT) | ((values > 0) & (values < MIN_WEIGHT))]
+    if odd.size:
+        raise SchemaError(
+            f"{where}: partition {k} holds a weight of {odd[0]:g}. Weights lie between {MIN_WEIGHT:g} and {MAX_WEIGHT:g}, or "
+            f"are 0: only their ratios count, so scale or clip them."
+        )
+    return values
+
+
+def check_in_network(raw: NDArray[np.float64], scaled: NDArray[np.float64], where: str, k: int) -> None:
+    """Whether the network can compute with targets or offsets of partition k, in its units. Raises SchemaError."""
+    beyond = np.flatnonzero(~(np.abs(scaled) <= MAX_IN_NETWORK))
+    if beyond.size:
+        raise SchemaError(
+            f"{where}: partition {k} holds {raw[beyond[0]]:g}, too large for the network, which computes in float32. Scale or "
+            f"clip it."
+        )
+
+
+def check_ratios(raw: NDArray[np.float64], ratios: NDArray[np.float64], where: str, k: int) -> None:
+    """Whether weights of partition k, relative to their mean in training, can be told in float32. Raises SchemaError."""
+    beyond = np.flatnonzero((ratios < MIN_RATIO) | (ratios > MAX_RATIO))
+    if beyond.size:
+        raise SchemaError(
+            f"{where}: partition {k} holds a weight of {raw[beyond[0]]:g}, {ratios[beyond[0]]:g} times the mean weight of "
+            f"training: too far from it. Clip it, make it 0 if the row shall not count, or give both tables one unit."
+        )
+
+
+def _target_numbers(column: pd.Series[Any], where: str, k: int) -> NDArray[np.float64]:
+    if kind_of(column, where) == CATEGORY and len(column):  # Dask makes texts of what an empty partition holds
+        raise SchemaError(f"{where} holds {column.dtype}, not numbers: use DeepLearningClassifier, or convert it.")
+    values = as_numbers(column)
+    if np.isinf(values).any():
+        raise SchemaError(f"{where}: partition {k} holds infinite values. Make them missing or drop those rows.")
+    return values
+
+
+def check_labels(labels: Collection[Any], where: str, k: int) -> None:
+    """Whether classes of partition k can be written to a file. Raises SchemaError."""
+    check_unicode([label for label in labels if isinstance(label, str)], f"{where}: partition {k} holds the label")

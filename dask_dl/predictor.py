@@ -1,0 +1,93 @@
+"""What a prediction needs of a model: the encoder, the network, and what its outputs mean. It travels to the workers once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.errors import SchemaError
+from dask_dl.node.replica import predict
+from dask_dl.state import Rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.target import Target
+    from dask_dl.kernels.layout import Topology
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network with its encoder and target: small beside a `Model`, which also holds optimizer state and history.
+
+    Prediction has two halves, so that the shape of an answer is known without one: `outputs` runs the network on a
+    partition, whose columns have text names; `labels`, `probabilities`, `numbers` and `table` say what they mean.
+    """
+
+    encoder: Encoder
+    target: Target
+    topology: Topology
+    flat: NDArray[np.float32]  #: weights and biases, as `topology` lays them out
+
+    def outputs(self, part: pd.DataFrame, offset: Any, label: str) -> NDArray[np.float32]:
+        """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""
+        present = set(part.columns)
+        absent = [name for name in self.encoder.columns if name not in present]
+        if absent:
+            # Of sparse tables what is not there is 0 (section 2.3).
+            zeros = {number.name for number in self.encoder.numbers} if self.encoder.is_sparse else set()
+            part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
+        dense, active, entries = self.encoder.encode(part, label)
+        nothing = np.zeros(0, np.float32)
+        shifts = (
+            nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
+        )
+        return self.target.probabilities(
+            predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts, entries=entries))
+        )
+
+    def labels(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
+        """The most probable class of every row, the first of equals, in its original type."""
+        return pd.Series(pd.Index(self.target.labels).take(best_class(outputs)), index=part.index, name="predict")
+
+    def probabilities(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.DataFrame:
+        """One column per class, named by it."""
+        return pd.DataFrame(outputs, index=part.index, columns=[str(label) for label in self.target.classes])
+
+    def numbers(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
+        """Predicted numbers, in the unit of the target."""
+        return pd.Series(self.target.decode(outputs[:, 0]), index=part.index, name="predict")
+
+    def table(self, part: pd.DataFrame, outputs: NDArray[np.float32], *, keep: Sequence[str] = ()) -> pd.DataFrame:
+        """Kept columns, `predict`, and for classes one probability each, side by side; every name once."""
+        columns: dict[str, Any] = {name: part[name] for name in keep}
+        if not self.target.classes:
+            return pd.DataFrame(columns | {"predict": self.numbers(part, outputs)}, index=part.index)
+        columns["predict"] = self.labels(part, outputs)
+        for label, values in zip(self.target.classes, outputs.T, strict=True):
+            # H2O puts a p before what reads as a whole number; here also before a name that is taken.
+            name = f"p{label}" if str(label).lstrip("-").isdecimal() else str(label)
+            while name in columns:
+                name = f"p{name}"
+            columns[name] = values
+        return pd.DataFrame(columns, index=part.index)
+
+
+def best_class(outputs: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Index of the most probable class of every row, the first of equals."""
+    return outputs.argmax(axis=1) if len(outputs) else np.zeros(0, np.intp)
+
+
+def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:
+    values = np.asarray(offset, np.float64)
+    if values.shape != (n,):
+        raise SchemaError(f"{label} has {n:,} rows and {values.size:,} offsets. They must be as many.")
+    if not np.isfinite(values).all():
+        raise SchemaError(f"{int((~np.isfinite(values)).sum()):,} offsets of {label} are missing or infinite.")
+    return values
