@@ -77,7 +77,7 @@ class Admission:
             if question.cancelled():
                 continue
             answer = question.exception() or question.result()
-            if isinstance(answer, (OSError, TimeoutError)):  # it died, or it hangs: no answer
+            if isinstance(answer, OSError):  # it died, or it hangs (TimeoutError): no answer
                 self.failed(worker, f"it does not say what is installed: {answer!r}")
             else:
                 found[worker] = answer

@@ -127,9 +127,7 @@ class Crew:
     def _prepare(self) -> None:
         """Give the training a place on every worker. Raises ClusterError."""
         error = within(PREPARING, lambda: self.client.register_plugin(Residence(self.job)))
-        if isinstance(
-            error, (OSError, TimeoutError)
-        ):  # a worker died meanwhile, or hangs: that shows when it has to work
+        if isinstance(error, OSError):  # a worker died meanwhile, or hangs (TimeoutError): its tasks will tell
             self._say(f"not all workers could be prepared: {error!r}")
         elif error is not None:
             raise ClusterError(f"the workers could not be prepared: {error!r}. Restart those that hang.") from error
