@@ -27,6 +27,7 @@ from distributed import Client, LocalCluster
 
 from dask_dl import DeepLearningClassifier
 from dask_dl.errors import DaskDLWarning
+from dask_dl.frame.shelves import checksum
 
 GIB = 2**30
 N_COLUMNS, N_LATENT, N_CLASSES = 512, 12, 8
@@ -134,6 +135,17 @@ def seconds_to(model, loss: float) -> float:
     return float(seconds[reached.index[0]]) if len(reached) else float("inf")
 
 
+def checksum_share(rows_per_second: float, n_workers: int) -> float:
+    """Percent of the time of a reading worker that goes into checksums of its segments, each of 2 MiB."""
+    views, n = [memoryview(np.random.default_rng(0).bytes(2**21))], 200
+    checksum(views)
+    began = time.thread_time()
+    for _ in range(n):
+        checksum(views)
+    per_byte = (time.thread_time() - began) / (n * 2**21)
+    return 100 * per_byte * ROW * rows_per_second / n_workers
+
+
 def main() -> int:
     parser = options(__doc__)
     parser.add_argument("--gib", type=float, help="of encoded rows (default: 12; 0.5 with --quick)")
@@ -220,6 +232,9 @@ def report(found, watches, n_table: int) -> None:
             figure(f"seconds to a validation logloss of {loss:.3f}, 1 worker", times["one"]),
             figure("the same, 2 workers", times["two"]),
             figure("no spill, no pause, no restart (1: all is well)", healthy, at_least=1),
+            figure(
+                "checksums of scratch, % of a worker's time", [checksum_share(s, 2) for s in speed["disk"]], at_most=3
+            ),
             figure("peak of a worker, MB", [w.peak / 1e6 for w, _ in watches], at_most=0.6 * GIB / 1e6),
             figure("bytes from the disk over those of the rows", [w.n_read / (n_table * ROW) for w in large]),
         ],

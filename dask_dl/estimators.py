@@ -316,7 +316,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             copy: Self = super().__sklearn_clone__()
         finally:
             self.client = client
-        copy.client, copy._strange = client, self._strange  # another of this class
+        copy.client, copy._strange = client, dict(self._strange)  # another of this class
         return copy
 
     def _given(self) -> dict[str, Any]:

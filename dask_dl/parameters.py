@@ -414,7 +414,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("averaging_momentum", _real(0, 1, "[)"), None, "yes", "all",
          "Outer momentum of the averages of several workers, 0 none; None: rises to 1 - 1/workers, at most 0.95."),
         ("worker_timeout", _AMOUNT, 60.0, "request", "all",
-         "Seconds to wait for a worker when a cluster has none, before training ends with the last good network."),
+         "Seconds to wait for a worker when a cluster has none, before training ends; 4 * 3600 where jobs queue for hours."),
         ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", "all",
          "Where encoded rows wait between epochs: in memory, on local disk, or nowhere (encoded anew each time)."),
         ("checkpoint_dir", _PATH, None, "request", "all",
@@ -641,6 +641,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
     for name, value in given.items():
         row = TABLE.get(name)
         if row is None:
+            wrong.add(name)
             mistakes.append(f"{_settings([name], given)}: no such parameter; {_near(name, [*TABLE]) or 'leave it out'}")
             continue
         if row.same_as in given:
@@ -653,7 +654,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
             mistakes.append(_joined(f"{_settings([name], given)}: {legal}", error))
 
     values = _with_defaults(read)
-    p = SimpleNamespace(**values, task=task, n_classes=n_classes)
+    p = SimpleNamespace(**{**given, **values, "task": task, "n_classes": n_classes})
     mistakes += [
         f"{_settings(rule.names, values)}: {rule.text}"
         for rule in CONFLICTS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from dask_dl import DeepLearningRegressor, memory
 from dask_dl.cluster import Twin
 from dask_dl.kernels.batches import buffer_size, marks_size
 from dask_dl.kernels.layout import Topology
+from dask_dl.node.stability import instability, is_finite
 
 RUN = """
 import re, sys
@@ -267,3 +269,79 @@ model = DeepLearningRegressor(hidden=(16,), epochs=0.5, n_jobs=1, verbose=True).
 status = open("/proc/self/status").read()
 print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
 """
+
+
+WIDE = """
+import dask.dataframe as dd
+table = dd.read_parquet(sys.argv[1])
+model, given = DeepLearningRegressor, {"hidden": (10,), "storage": sys.argv[2]}
+"""
+LARGE = """
+table = pd.DataFrame(random.standard_normal((300, 20)), columns=[f"c{i}" for i in range(20)])
+table["y"] = table["c0"]
+model, given = DeepLearningRegressor, {"hidden": (2000, 2000), "n_jobs": int(sys.argv[2])}
+"""
+MANY_CLASSES = """
+table = pd.DataFrame(random.standard_normal((12_000, 4)), columns=list("abcd"))
+table["y"] = [f"class {i % 1000}" for i in range(len(table))]
+model, given = DeepLearningClassifier, {"hidden": (8,), "epochs": 0.05, "n_jobs": 1}
+"""
+RUN_CASE = """
+import re, sys, warnings
+import numpy as np, pandas as pd
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+random = np.random.default_rng(0)
+CASE
+model(**{"epochs": 1, "random_state": 1, "verbose": True} | given).fit(table, "y")
+status = open("/proc/self/status").read()
+print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """Two files of 20,000 columns, where the columns weigh more than the rows."""
+    place = tmp_path_factory.mktemp("wide")
+    random = np.random.default_rng(0)
+    for k in range(2):
+        table = pd.DataFrame(random.standard_normal((100, 20_000), np.float32)).add_prefix("c")
+        table.assign(y=table["c0"] * 2.0).to_parquet(place / f"{k}.parquet")
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "given"),
+    [(WIDE, "memory"), (LARGE, "1"), (LARGE, "2"), (MANY_CLASSES, "")],
+    ids=["wide", "large", "large, two threads", "many classes"],
+)
+def test_real_peak_of_extremes_stays_below_the_printed_one(wide, case, given):
+    command = [sys.executable, "-c", RUN_CASE.replace("CASE", case), wide, given]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=250)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
+    printed, real = figures(line)[0][0], float(done.stdout.split("peak")[1])
+    assert real <= printed * 1.005, line
+    assert real > 0.5 * printed, line
+
+
+def test_checking_weights_makes_no_copies_of_them():
+    topology = Topology(0, 1000, (1000,), 1, "rectifier", "linear", ())
+    flat = np.zeros(topology.size, np.float32)
+    assert not instability(topology, flat)  # what is imported and cached by a first call
+    tracemalloc.start()
+    assert not instability(topology, flat) and is_finite(flat)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2.2 * flat.nbytes  # a layer as it is laid out in files, twice while it is put together
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize(("value", "text"), [(np.nan, "not finite"), (np.inf, "not finite"), (3e38, "exploded")])
+def test_checking_weights_in_chunks_leaves_none_out(place, value, text):
+    topology = Topology(0, 400, (400,), 1, "rectifier", "linear", ())
+    flat = np.zeros(topology.size, np.float32)
+    weights, biases = topology.unpack(flat)
+    weights[0].flat[place] = value
+    flat = topology.pack(weights, biases)
+    assert text in instability(topology, flat) and "layer 1" in instability(topology, flat)
+    assert is_finite(flat) == np.isfinite(value)

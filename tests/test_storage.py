@@ -249,6 +249,42 @@ def test_nothing_stays_on_the_disk_and_what_was_learned_is_kept(folder, monkeypa
         assert model.stopped_by_ == "failed"
 
 
+def flip_bits(files):
+    for path in files:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def exchange(files):
+    one, *_, other = files
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+@pytest.mark.parametrize("keeps_best", [True, False])
+@pytest.mark.parametrize("harm", [flip_bits, exchange])
+@pytest.mark.parametrize("which", ["training", "validation"])
+def test_scratch_that_was_changed_ends_a_training_with_what_it_had_learned(
+    folder, monkeypatch, which, harm, keeps_best
+):
+    small_windows(monkeypatch, 20_000)
+    table, held = (dd.from_pandas(t, npartitions=4) for t in (make_table(), make_table(1200, seed=1)))
+
+    def damage(record):
+        if record["iterations"] == 9:
+            harm(sorted(folder.rglob(f"{which}-*.rows")))
+
+    given = {"storage": "disk", "overwrite_with_best_model": keeps_best, "score_validation_samples": 0}
+    model = DeepLearningRegressor(**SETTINGS | given)
+    with pytest.raises(StorageError, match=rf"{which}-\d.rows on .* is damaged"):
+        model.fit(table, "y", eval_set=held, callbacks=[damage])
+    assert model.stopped_by_ == "failed" and model.model_.n_seen >= 9 * 700
+    assert model.score(make_table(), "y") > 0.5
+    assert left_in(folder) == []
+
+
 def test_a_source_that_changes_while_it_is_streamed_keeps_what_was_learned(folder, monkeypatch, tmp_path):
     small_windows(monkeypatch, 20_000)
     dd.from_pandas(make_table(), npartitions=6).to_parquet(tmp_path / "table")

@@ -18,7 +18,6 @@ import math
 import os
 import re
 import zipfile
-from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -198,8 +197,13 @@ def _check_names(arrays: Mapping[str, object]) -> None:
     for name in arrays:
         if not re.fullmatch(r"[\w-]+(/[\w-]+)*", name, re.ASCII):
             raise ArchiveError(f"Array name {name[:60]!r}: a name is words of letters, digits, _ and -, joined by /.")
-        if inside := arrays.keys() & {str(parent) for parent in PurePosixPath(name).parents}:
+        if inside := arrays.keys() & set(_parents(name)):
             raise ArchiveError(f"Array {name!r} cannot lie inside array {min(inside)!r}.")
+
+
+def _parents(name: str) -> list[str]:
+    """Groups that an array lies in, the root apart."""
+    return [name[:at] for at, letter in enumerate(name) if letter == "/"]
 
 
 def _producer() -> str:
@@ -358,7 +362,7 @@ def _decode(
         if spec.n_bytes
     }
     needed = {"zarr.json", *(f"{name}/zarr.json" for name in header.arrays), *chunks}
-    groups = {f"{parent}/zarr.json" for name in header.arrays for parent in PurePosixPath(name).parents}
+    groups = {f"{parent}/zarr.json" for name in header.arrays for parent in _parents(name)}
     if missing := needed - spans.keys():
         raise ArchiveError(f"{path}: {len(missing)} entries are missing, such as {min(missing)!r}.")
     if extra := spans.keys() - needed - groups:

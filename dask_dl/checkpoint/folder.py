@@ -53,9 +53,8 @@ class CheckpointFolder:
         if "://" in self.place:
             self._prepare_url()
             return
-        folder = Path(self.place)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = self._made()
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
@@ -65,6 +64,12 @@ class CheckpointFolder:
             with contextlib.suppress(OSError):
                 if time.time() - leftover.stat().st_mtime > ABANDONED:
                     leftover.unlink()
+
+    def _made(self) -> Path:
+        """The local folder, made anew where it has vanished."""
+        folder = Path(self.place)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def _prepare_url(self) -> None:
         """Write and remove an empty file. Raises ParameterError."""
@@ -87,7 +92,7 @@ class CheckpointFolder:
         """See that a checkpoint of so many bytes would fit. Raises OSError."""
         if "://" in self.place:
             return  # who stores what is behind a URL does not tell
-        free = shutil.disk_usage(self.place).free
+        free = shutil.disk_usage(self._made()).free
         if free < n_bytes:
             text = (
                 f"checkpoint_dir: {free:,} bytes are free, and a checkpoint takes {n_bytes:,}; make room or name another "
@@ -121,7 +126,7 @@ class CheckpointFolder:
         A folder that has vanished is made anew.
         """
         if "://" not in self.place:
-            Path(self.place).mkdir(parents=True, exist_ok=True)
+            self._made()
         numbers = self.numbers()
         path = self.path(numbers[-1] + 1 if numbers else 1)
         write_archive(path, arrays, document, kind=KIND)

@@ -13,8 +13,8 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED
 
 from dask_dl.errors import ArchiveError
 
-#: Entries of the largest archive: as many as a zip without the extension zip64 can count.
-MAX_ENTRIES = 2**16 - 2
+#: Entries of the largest archive: those of a training with more than six hundred layers.
+MAX_ENTRIES = 2**14
 #: Bytes of the largest archive, likewise: more than the largest network with all its states takes.
 MAX_BYTES = 2**32 - 2
 
@@ -60,6 +60,8 @@ def read_directory(file: IO[bytes], n_bytes: int, comment: int) -> dict[str, Spa
         raise ArchiveError("it is a zip64 archive, which is never written")
     if (disk, disk_of_directory, n_here, n_comment) != (0, 0, n, comment) or start + size != end:
         raise ArchiveError("its zip directory does not lie where its end says")
+    if n > MAX_ENTRIES:
+        raise ArchiveError(f"it has {n:,} entries, and more than {MAX_ENTRIES:,} are never written")
     file.seek(start)
     directory = file.read(size)
     spans: dict[str, Span] = {}

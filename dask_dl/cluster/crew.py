@@ -23,14 +23,7 @@ from dask_dl.cluster.residence import GoneError, Residence, name_of
 from dask_dl.cluster.spans import in_span
 from dask_dl.cluster.waiting import Reminder, within
 from dask_dl.cluster.work import POLL, STEP, Call, Work, is_lost
-from dask_dl.errors import (
-    ClusterError,
-    DaskDLError,
-    NoWorkersError,
-    ReplicasLostError,
-    SchemaError,
-    StorageError,
-)  # fmt: skip
+from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -123,6 +116,8 @@ class Crew:
 
         def have_answered(alive: Mapping[str, Member]) -> bool:
             self.admission.ask(alive)
+            if self.admission.is_asking and time.monotonic() < silent_until:
+                return False  # so that one error names all workers that are ruled out
             self.admission.judge(alive, strict=True)
             known = alive.keys() & self.admission.facts.keys()
             return bool(known) and (len(known) == len(alive) or time.monotonic() > silent_until)
@@ -134,7 +129,7 @@ class Crew:
         error = within(PREPARING, lambda: self.client.register_plugin(Residence(self.job)))
         if isinstance(
             error, (OSError, TimeoutError)
-        ):  # somebody died meanwhile, or hangs: that shows when it has to work
+        ):  # a worker died meanwhile, or hangs: that shows when it has to work
             self._say(f"not all workers could be prepared: {error!r}")
         elif error is not None:
             raise ClusterError(f"the workers could not be prepared: {error!r}. Restart those that hang.") from error
@@ -163,7 +158,8 @@ class Crew:
                     f"no worker could do the work for {self._timeout:g} s, though {len(alive)} were there.{reasons} Start "
                     f"others, or wait longer for them: worker_timeout."
                 )
-            remind(f"{what}: {len(alive)} are there, {len(self._joining)} of them compile the kernels.{reasons}")
+            n_compiling = f", {len(self._joining)} of them compile the kernels" if self._joining else ""
+            remind(f"{what} ({len(alive)} are there{n_compiling}).{reasons}")
             self._on_wait()
             if self._joining:
                 with contextlib.suppress(TimeoutError, CancelledError):
@@ -348,17 +344,16 @@ class Crew:
         """The network that no worker has: kept here, or handed over by closed workers. Raises ReplicasLostError."""
         if self.kept is None:
             workers = [worker for worker, version in self._departed.items() if version == self.version]
-            for left in self.inbox.collect(workers, self.members, self._on_wait):
+            for left in self.handed_over(workers):
                 if left.version == self.version and not left.n_rows:
                     self.kept = left.network
         if self.kept is None:
             raise ReplicasLostError("all workers that held the weights are gone.")
         return self.kept
 
-    def handed_over(self, workers: Iterable[str], version: int) -> dict[str, Handover]:
-        """What closed workers have learned since a version of the weights, and not averaged."""
-        found = self.inbox.collect(workers, self.members, self._on_wait)
-        return {left.worker: left for left in found if left.version == version and left.n_rows}
+    def handed_over(self, workers: Iterable[str]) -> list[Handover]:
+        """What closed workers have left."""
+        return self.inbox.collect(workers, self.members, self._on_wait)
 
     def take(self, given: Any, workers: Iterable[str], source: str) -> tuple[dict[str, Any], set[str]]:
         """Workers go on with a network, a future that lies on `source`; returns those that do, and those that were lost."""

@@ -426,21 +426,27 @@ class Cluster:
 
     def _handed_over(self, workers: Iterable[str]) -> dict[str, Contribution]:
         """What closed workers have learned in this round, by worker."""
-        found = self.crew.handed_over(workers, self._round)
-        for left in found.values():
-            self._say(f"worker {left.worker} was closed, and handed over {left.n_rows:,} rows that it had learned")
-        return {worker: Contribution(left.n_rows, left.network.vectors) for worker, left in found.items()}
+        found = {}
+        for left in self.crew.handed_over(workers):
+            if left.version == self._round and left.n_rows:
+                self._say(f"worker {left.worker} was closed, and handed over {left.n_rows:,} rows that it had learned")
+                found[left.worker] = Contribution(left.n_rows, left.network.vectors)
+        return found
 
     def _inherit(self) -> None:
-        """All workers were closed: others will go on from the average of what they have handed over."""
+        """All workers were closed: others will go on from what they have handed over, the average or their shares of it."""
         futures = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
         parts = self._trained | dict.fromkeys(futures, Contribution(0, ())) | self._handed_over(futures)
-        self._trained = {}
         mean = combined(list(parts.values()))
-        if mean.n_rows:
-            self.n_seen += mean.n_rows
-            agrees = self._moving_rate is not None and self._was_several
-            self._adopt(Given(mean.vectors, None, self.n_seen, self._n_halvings, agrees))
+        agrees = self._moving_rate is not None and self._was_several
+        given = Given(mean.vectors, None, self.n_seen + mean.n_rows, self._n_halvings, agrees)
+        if self.crew.version > self._round:  # that of the average
+            averages = [left.network for left in self.crew.handed_over(futures) if left.version == self.crew.version]
+            given = averages[0] if averages else given
+        self._trained = {}
+        if given.n_seen > self.n_seen:
+            self.n_seen = given.n_seen
+            self._adopt(given)
 
     def _adopt(self, given: Given) -> None:
         """Go on from a network that is here; the outer momentum begins anew."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Bytes of the networks of all workers that the scheduler may have to keep for the driver.
 MAX_BYTES = 2**30
 #: Seconds that a worker that is closed takes to end its round, and to send: a nanny kills it after four.
-ENDING, SENDING = 2.0, 2.0
+ENDING, SENDING = 1.5, 1.5
 #: Seconds that the driver waits for a handover once the worker is gone, and while it is being closed.
 ARRIVAL, CLOSING = 5.0, 60.0
 #: Seconds between two looks.

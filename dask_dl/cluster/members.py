@@ -97,7 +97,7 @@ class Members:
                 raise NoWorkersError(f"the cluster had no worker for {timeout:g} s ({self.client!r}). {self.advice()}")
             if on_poll is not None:
                 on_poll()
-            remind(f"a worker: the cluster has none. {self.advice()} The limit is worker_timeout={timeout:g} s")
+            remind(f"a worker: the cluster has none. {self.advice()} The limit is worker_timeout={timeout:g} s.")
             time.sleep(0.2)
         return self.alive
 

@@ -235,6 +235,7 @@ class Held(NamedTuple):
 
     address: str
     n_visits: dict[int, int]  #: block -> visits of an epoch to its rows
+    checksums: dict[int, int | None]  #: block -> checksum, where it is read again and again
 
 
 def encode(part: pd.DataFrame, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
@@ -282,7 +283,8 @@ def keep(
             if station is not home.station:
                 raise GoneError(f"{home.address} was taken for lost while it read.")
             station.put(wanted.table, shelved)
-    return Held(home.address, {k: block.n_visits for k, block in shelved.items()})
+    checksums = {k: store.shelf.checksum(block.handle) for k, block in shelved.items()}
+    return Held(home.address, {k: block.n_visits for k, block in shelved.items()}, checksums)
 
 
 def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 #: Name and id of the one span that the trainings on a cluster share.
 SPAN = "dask-dl-fit"
-#: Beginning of the keys of all tasks and data of a training.
+#: Beginning of the keys of all tasks of a training, and name of the data that its driver sends.
 PREFIX = "dask-dl-"
+SENT = "send"
 
 
 def in_span() -> AbstractContextManager[Any]:
@@ -29,9 +30,9 @@ def in_span() -> AbstractContextManager[Any]:
 
 
 def tidy(dask_scheduler: Any) -> None:
-    """Have the scheduler forget what trainings left in its spans: task groups without tasks, and spans of nothing but data.
+    """Have the scheduler forget what trainings left in its spans: task groups without tasks, and spans of sent data.
 
-    Data that a client sends belong to no span that it could choose: Dask makes a default one for them.
+    Data that a client sends are in a default span, which only Dask chooses. As they do not run, no heartbeat will ask for it.
     """
     spans = dask_scheduler.extensions.get("spans")
     if spans is None:
@@ -40,12 +41,8 @@ def tidy(dask_scheduler: Any) -> None:
         gone = {group for group in span.groups if dask_scheduler.task_groups.get(group.name) is not group}
         if span.name[-1] == SPAN:
             span.groups -= gone
-            span._metadata = None  # noqa: SLF001  # a list of the collections that were ever computed in it
-        elif (
-            span.name == ("default",)
-            and all(group.name.startswith(PREFIX) for group in span.groups)
-            and gone == span.groups
-        ):
+            span._metadata = None  # noqa: SLF001  # a list of all that was ever computed in it
+        elif {group.name for group in gone} == {PREFIX + SENT} and gone == span.groups and span.name == ("default",):
             del spans.spans[span.id]
             spans.root_spans.remove(span)
             spans.spans_search_by_name[span.name].remove(span)

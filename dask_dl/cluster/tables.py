@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from dask_dl.cluster.reading import Partitions, encoded, scanned
 from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
 from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
 from dask_dl.errors import NoWorkersError, SchemaError, StorageError
-from dask_dl.frame.blocks import encode_partition
+from dask_dl.frame.blocks import SAVE, encode_partition
 from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
 from dask_dl.frame.partition_size import largest_known
 from dask_dl.frame.scan import checked, scan
@@ -75,6 +76,8 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
                 whole = work.wait_anywhere(root, on_poll, explain)
             except NoWorkersError as error:
                 rest = [k for k in range(n_all) if k not in done]
+                if n_restarts := len(restarts.workers()):
+                    raise died_reading(members, source, rest, known_size(), n_restarts) from error
                 raise NoWorkersError(f"{error} They were to read {was_read(source, rest, known_size())}.") from error
             break
     assert whole is not None
@@ -115,6 +118,7 @@ class Table:
     ) -> None:
         self.name, self.spread, self.pieces = name, spread, pieces
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
+        self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
         self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
         self._crew, self._work, self._source, self._found, self._recipe = crew, crew.work, source, found, recipe
         self.keeping, self._storage = keeping, storage
@@ -182,23 +186,29 @@ class Table:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
         restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
         lost: set[tuple[str, int]] = set()
+        ended: Counter[int] = Counter()  # partition -> how often a worker that was to read it was ended for its memory
         for _ in self._work.attempts():
             missing = self.missing
             if not missing:
                 return
-            if len(ended := restarts.workers()) >= MAX_RESTARTS:
-                numbers = [k for worker, k in lost if worker in ended]
-                n_bytes = self._found.largest_partition
-                raise died_reading(members, self._source, numbers, n_bytes, len(ended))
+            n_most = max(ended.values(), default=0)
+            if n_most >= MAX_RESTARTS:
+                numbers = [k for k, n in ended.items() if n == n_most]
+                raise died_reading(members, self._source, numbers, self._found.largest_partition, n_most)
             try:
                 wanted = self.wanted(strengths())
             except NoWorkersError as error:
+                largest = self._found.largest_partition
+                if ended:  # and were not started again
+                    raise died_reading(members, self._source, ended, largest, ended.total()) from error
                 numbers = [k for _, k in lost] or [self.pieces[block].partition for block in missing]
-                what = was_read(self._source, numbers, self._found.largest_partition)
+                what = was_read(self._source, numbers, largest)
                 raise NoWorkersError(f"{error} They were to read {what}.") from error
             todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
             with contextlib.suppress(GoneError):
                 lost = self._read(todo, progress)
+                full = set(restarts.workers())
+                ended.update(k for worker, k in lost if worker in full)
 
     def _read(
         self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None
@@ -256,7 +266,13 @@ class Table:
         return next(waves, {}), next(waves, None) is None
 
     def settle(self, answer: Held) -> None:
-        """Note who holds blocks."""
+        """Note who holds blocks. Raises SchemaError when a streamed block is not the one that another worker had read."""
+        changed = [k for k, now in answer.checksums.items() if self._checksums.setdefault(k, now) != now]
+        if changed:
+            raise SchemaError(
+                f"partition {self.pieces[changed[0]].partition} of {self._source.label} holds other rows on {answer.address} "
+                f"than when training began. {SAVE}"
+            )
         self.held.setdefault(answer.address, set()).update(answer.n_visits)
         self.n_visits |= answer.n_visits
 

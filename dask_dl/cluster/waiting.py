@@ -32,7 +32,7 @@ class Reminder:
         now = time.monotonic()
         if now - self._last >= REMINDER:
             self._last = now
-            self._say(f"waiting for {what}, for {now - self._began:.0f} s so far")
+            self._say(f"waiting for {now - self._began:.0f} s for {what}")
 
 
 def within(seconds: float, work: Callable[[], Any]) -> Exception | None:

@@ -14,7 +14,7 @@ from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import residence
 from dask_dl.cluster.residence import GoneError
-from dask_dl.cluster.spans import PREFIX, tidy
+from dask_dl.cluster.spans import PREFIX, SENT, tidy
 from dask_dl.cluster.waiting import pause_after, within
 from dask_dl.errors import ClusterError, NoWorkersError
 
@@ -115,7 +115,7 @@ class Work:
         """A future of a value that is sent to a worker, or to any. Raises GoneError."""
         where = {"workers": [worker]} if worker else {}
         needed = [worker] if worker else []
-        key = self.key("send")
+        key = self.key(SENT)
         future = self.ask(lambda: self.client.scatter({key: value}, hash=False, **where), needed)[key]
         self._made.append(future)
         return future

@@ -23,6 +23,8 @@ RESTARTED = "worker-restart-memory"
 MAX_RESTARTS = 4
 #: Bytes of a partition that fits nearly everywhere, where nothing is known.
 DEFAULT_SIZE = 50_000_000
+#: Nobody should be told to make partitions of fewer bytes.
+MIN_SIZE = 4_000_000
 #: What can always be done.
 MORE_MEMORY = "give every worker more memory (memory_limit), or fewer threads"
 
@@ -83,8 +85,8 @@ def allowed(member: Member) -> str:
 
 def remedies(n_bytes: int) -> str:
     """What to do about partitions that are larger than this."""
-    if not n_bytes:
-        return f"No partition fits beside the imports: {MORE_MEMORY}."
+    if n_bytes < MIN_SIZE:
+        return f"Hardly anything fits beside the imports: {MORE_MEMORY}."
     most = f"{n_bytes / 1e6:.3g}MB"
     return (
         f"Make partitions of {most} in memory at most: dd.read_parquet(..., split_row_groups=True), "
@@ -135,7 +137,8 @@ def died_reading(
         How often Dask has said that it was because of their memory.
     """
     n_columns, may = len(source.predictors), ""
-    fits = [n_bytes // 2] if n_bytes else []  # less than what they died of, whatever the formula says
+    # Less than what they died of, whatever the formula says; where that was little it was the making of the partition.
+    fits = [n_bytes // 2] if n_bytes > 2 * MIN_SIZE else []
     limited = [member for member in members.values() if member.memory_limit]
     if limited:
         smallest = min(limited, key=lambda member: largest_partition(member, n_columns))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: Inputs are numbered in 32 bits.
 MAX_INPUTS = 2**31 - 1
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 #: A factor is 1 / deviation up to rounding.
 ROUNDING = 1e-12
 
@@ -45,7 +46,7 @@ class NumberDocument(Document):
             raise ValueError(
                 f"column {self.name!r} is multiplied by {self.factor}, and its deviation is {self.deviation}"
             )
-        if abs((self.fill - self.shift) * self.factor) > np.finfo(np.float32).max:
+        if abs((self.fill - self.shift) * self.factor) > FLOAT32_MAX:
             raise ValueError(f"the mean of column {self.name!r} is too large for the network")
 
 

@@ -28,7 +28,7 @@ Task = Literal["classification", "regression"]
 Size = Annotated[int, Meta(ge=0, le=MAX_INPUTS)]
 Units = Annotated[int, Meta(ge=1, le=MAX_INPUTS)]
 #: Hidden layers, at most: of more no archive could hold the weights.
-MAX_LAYERS = 2**14
+MAX_LAYERS = 2**11
 #: Vectors of optimizer state.
 StateCount = Annotated[int, Meta(ge=0, le=max(N_STATES.values()))]
 

@@ -13,6 +13,8 @@ from dask_dl.frame.target import Target
 
 #: Types of labels by the names that files have for them: JSON holds their values exactly.
 LABEL_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+#: Deviations between the mean of a target and 0; of more than 2**53, float64 would not tell the target from a constant.
+MAX_LOCATION = 1e30
 #: A probability times this is still a number of the network's precision.
 Correction = Annotated[float, Meta(ge=1e-30, le=1e30)]
 
@@ -37,6 +39,8 @@ class TargetDocument(Document):
             raise ValueError("labels are not finite")
         if not self.is_standardized and (self.shift, self.factor) != (0.0, 1.0):
             raise ValueError("a target that is not standardised has a mean or a deviation")
+        if abs(self.shift * self.factor) > MAX_LOCATION:
+            raise ValueError("the mean of the target is too far from 0 for its deviation")
         if self.is_standardized and (labels or self.link == "log"):
             raise ValueError("a standardised target has labels, or a logarithm")
         if len(labels) == 1 or (labels and self.link == "log"):

@@ -50,7 +50,7 @@ def is_missing(column: pd.Series[Any]) -> NDArray[np.bool_]:
     """Whether each value is missing: NaN counts, also where pandas tells it from NA (nullable and Arrow floats)."""
     missing = column.isna().to_numpy(bool)
     if isinstance(column.dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_float_dtype(column.dtype):
-        missing |= np.isnan(as_numbers(column))
+        return missing | np.isnan(as_numbers(column))  # not in place: pandas may give a view that is read-only
     return missing
 
 

@@ -225,7 +225,7 @@ def open_csv(
         for head, version in zip(heads, versions, strict=True):
             whole = Block(head.file, version, head.names, head.encoding, head.start, None)
             if _can_be_cut(whole):
-                blocks += _cut(whole, block_size, form.sep, pool)
+                blocks += _cut(whole, block_size, ord(form.sep), head.newline, pool)
             else:
                 _check_whole(whole, (head.ratio or 0) * (version[0] or 0) * growth, max_partition)
                 blocks.append(whole)
@@ -369,7 +369,7 @@ def _can_be_cut(block: Block) -> bool:
     return not block.file.is_packed and is_ascii_based(block.encoding) and block.version[0] is not None
 
 
-def _cut(whole: Block, block_size: int, sep: str, pool: ThreadPoolExecutor) -> Iterator[Block]:
+def _cut(whole: Block, block_size: int, sep: int, newline: int, pool: ThreadPoolExecutor) -> Iterator[Block]:
     """Blocks of a file, between ends of records."""
     n_bytes = whole.version[0] or 0
     if n_bytes - whole.start <= block_size:
@@ -379,7 +379,7 @@ def _cut(whole: Block, block_size: int, sep: str, pool: ThreadPoolExecutor) -> I
     def map_chunks(function: Any, values: Any) -> list[int]:
         return list(pool.map(function, values))
 
-    offsets = cut(whole.file.read, whole.start, n_bytes, block_size, ord(sep), map_chunks)
+    offsets = cut(whole.file.read, whole.start, n_bytes, block_size, sep, map_chunks, newline)
     for start, stop in itertools.pairwise(offsets):
         yield replace(whole, start=start, stop=stop)
 
@@ -399,4 +399,4 @@ def _undecodable(what: File | Block, encoding: str, error: UnicodeDecodeError) -
 
 
 def _unreadable(what: File | Block, sep: str, error: Exception) -> SchemaError:
-    return SchemaError(f"{what} cannot be read as CSV with separator {sep!r}: {str(error).strip(' .')}.")
+    return SchemaError(f"{what} cannot be read as CSV with separator {sep!r}: {str(error).strip().strip('.')}.")

@@ -24,7 +24,7 @@ CHUNK = 4 * 2**20
 #: Bytes in which the end of a record is looked for, at first.
 NEAR = 2**16
 
-QUOTE, NEWLINE = ord('"'), ord("\n")
+QUOTE, NEWLINE, CARRIAGE_RETURN = b'"\n\r'
 #: A map from state to state, as its images of the three states in base 3.
 _IMAGES = np.array([[f // 9, f // 3 % 3, f % 3] for f in range(27)], np.uint8)
 _IDENTITY = 0 * 9 + 1 * 3 + 2
@@ -42,7 +42,7 @@ def _quotes(data: NDArray[np.uint8], before: int, sep: int) -> tuple[NDArray[np.
     if not len(places):
         return places, np.empty(0, np.uint8)
     map_after = np.full(256, _AFTER_OTHER, np.uint8)
-    map_after[[sep, NEWLINE, ord("\r")]] = _AFTER_SEPARATOR
+    map_after[[sep, NEWLINE, CARRIAGE_RETURN]] = _AFTER_SEPARATOR
     map_after[QUOTE] = _AFTER_QUOTE
     preceding = data[places - 1]
     if places[0] == 0:
@@ -69,8 +69,19 @@ def effect(data: bytes, before: int, sep: int) -> int:
     return int(maps[0]) if len(maps) else _IDENTITY
 
 
-def record_ends(data: bytes, sep: int, before: int = NEWLINE, state: int = OUTSIDE) -> NDArray[np.intp]:
-    """Positions after the line breaks that end a record, of bytes that begin in a given state."""
+def record_ends(
+    data: bytes, sep: int, before: int = NEWLINE, state: int = OUTSIDE, newline: int = NEWLINE
+) -> NDArray[np.intp]:
+    """Positions after the line breaks that end a record.
+
+    Parameters
+    ----------
+    data : bytes
+    sep, newline : int
+        The separator's byte, and the one that ends a record.
+    before, state : int
+        The byte before `data`, and the automaton's state there.
+    """
     array = np.frombuffer(data, np.uint8)
     places, maps = _quotes(array, before, sep)
     step = 1
@@ -78,7 +89,7 @@ def record_ends(data: bytes, sep: int, before: int = NEWLINE, state: int = OUTSI
         maps = np.concatenate([maps[:step], _THEN[maps[:-step], maps[step:]]])
         step *= 2
     states = np.concatenate([[state], _IMAGES[maps, state]])
-    ends = np.flatnonzero(array == NEWLINE)
+    ends = np.flatnonzero(array == newline)
     is_end = states[np.searchsorted(places, ends)] != INSIDE
     found: NDArray[np.intp] = ends[is_end] + 1
     return found
@@ -91,6 +102,7 @@ def cut(
     block_size: int,
     sep: int,
     map_chunks: Callable[..., Sequence[int]],
+    newline: int = NEWLINE,
 ) -> list[int]:
     """Offsets from `start` to `stop` between which lie blocks of whole records, of about a given size.
 
@@ -102,8 +114,8 @@ def cut(
         Where the first record begins, and the last one ends.
     block_size : int
         Bytes of a block: up to one record more.
-    sep : int
-        The separator's byte.
+    sep, newline : int
+        The separator's byte, and the one that ends a record.
     map_chunks : callable
         `map`, or that of a pool of threads.
     """
@@ -120,18 +132,18 @@ def cut(
     offsets = [start]
     for wanted, state in list(zip(starts, states, strict=False))[per_block::per_block]:
         if wanted > offsets[-1]:
-            end = _next_record(read, wanted, stop, sep, state)
+            end = _next_record(read, wanted, stop, sep, state, newline)
             if end < stop:
                 offsets.append(end)
     return [*offsets, stop]
 
 
-def _next_record(read: Callable[[int, int], bytes], at: int, stop: int, sep: int, state: int) -> int:
+def _next_record(read: Callable[[int, int], bytes], at: int, stop: int, sep: int, state: int, newline: int) -> int:
     """Where the first record begins after an offset."""
     size = NEAR
     while True:
         data = read(at - 1, min(at + size, stop))
-        ends = record_ends(data[1:], sep, data[0], state)
+        ends = record_ends(data[1:], sep, data[0], state, newline)
         if len(ends):
             return at + int(ends[0])
         if at + size >= stop:

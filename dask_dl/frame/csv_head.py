@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.frame.csv_blocks import record_ends
+from dask_dl.frame.csv_blocks import CARRIAGE_RETURN, NEWLINE, record_ends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
 }
 #: Share of zero bytes from which text without a mark counts as UTF-16; almost all of them are in even, or in odd places.
-ZEROS, ONE_SIDE = 0.05, 0.95
+ZEROS, ONE_SIDE = 0.2, 0.95
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class Head:
     names: tuple[str, ...]  #: of all fields of a record
     n_columns: int  #: those with a name; further fields are empty, after a separator at the end of the lines
     start: int  #: offset of the first row: in the file, or in UTF-8 where the encoding is not based on ASCII
+    newline: int  #: the last byte of a record
     header: tuple[str, ...]  #: as written; () without
     sample: bytes  #: whole records from `start` on
     ratio: float | None  #: bytes of content per stored byte; None where all of it is in the sample
@@ -101,7 +102,8 @@ def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tupl
             return None
         encoding = _encoding(raw, form, file)
         data, encoding_of_data = as_ascii_bytes(raw, encoding, is_whole=is_whole)
-        ends = record_ends(data, ord(form.sep)).tolist()
+        newline = CARRIAGE_RETURN if b"\n" not in data and b"\r" in data else NEWLINE
+        ends = record_ends(data, ord(form.sep), newline=newline).tolist()
         if is_whole and (not ends or ends[-1] < len(data)):
             ends.append(len(data))
         bounds = zip([0, *ends], ends, strict=False)
@@ -130,7 +132,7 @@ def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tupl
             f"header, or separators without quotes, in its rows?"
         )
     sample = data[start : ends[-1]]
-    return Head(file, encoding, (*names, *spare), len(names), mark + start, header, sample, ratio)
+    return Head(file, encoding, (*names, *spare), len(names), mark + start, newline, header, sample, ratio)
 
 
 @functools.cache

@@ -91,7 +91,6 @@ def as_table(X: Any, label: str) -> Any:
         raise SchemaError(f"{label} is {kind_of(X)}, not a table. {remedy}")
     if isinstance(X, (list, tuple)):
         _refuse_tables(X, label)
-    if not hasattr(type(X), "shape"):
         try:
             np.shape(X)
         except ValueError as error:

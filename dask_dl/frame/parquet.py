@@ -31,8 +31,6 @@ MAX_PARTITION = 2**27
 #: Bytes of a value in a frame; of others those of a string's offset, and its characters.
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
 OFFSET = 8
-#: Dates as moments, and no index.
-TO_PANDAS = {"ignore_metadata": True, "date_as_object": False}
 #: What Hive calls the folder of missing values.
 MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
 
@@ -93,28 +91,51 @@ class ParquetReader:
     def _names(self) -> list[str]:
         return [*self.types, *(KEPT + name for name in self.kept)]
 
+    def _key(self, text: str, categories: Sequence[Any], n: int, name: str) -> pd.Series[Any]:
+        """A column that stands in the names of folders: a category, or as it is where it is kept."""
+        key: Any = None if text == MISSING_KEY else int(text) if isinstance(categories[0], int) else text
+        if name not in self.types:
+            return pd.Series([key] * n, dtype="Int64" if isinstance(categories[0], int) else "str")
+        values = pd.Series(pd.Categorical([key] * n, categories))
+        return _strings(values, name) if name in self.categorical else values
+
     def _frame(self, table: Any, keys: Mapping[str, str], names: Sequence[str]) -> pd.DataFrame:
-        plain, others = {}, {}
+        read, kept, others = {}, {}, {}
         for name in names:
             column = name.removeprefix(KEPT)
             if column in self.keys:
-                key = None if keys[column] == MISSING_KEY else type(self.keys[column][0])(keys[column])
-                values = pd.Series(pd.Categorical([key], self.keys[column])).repeat(len(table)).reset_index(drop=True)
-                others[name] = _strings(values, name) if name in self.categorical else values
+                others[name] = self._key(keys[column], self.keys[column], len(table), name)
             elif name in self.categorical:
                 values = _decoded(table[column]).to_pandas(types_mapper=pd.ArrowDtype)
                 others[name] = _strings(values, name)
             elif name in self.types:
-                plain[name] = _cast(table[column], self.types[name])
+                read[name] = _cast(table[column], self.types[name])
             else:
-                others[name] = _cast(_decoded(table[column]), self.kept[column]).to_pandas(types_mapper=pd.ArrowDtype)
-        frame = pa.table(plain).to_pandas(types_mapper=_pandas_type, **TO_PANDAS) if plain else pd.DataFrame()
-        return (pd.concat([frame, pd.DataFrame(others)], axis=1) if others else frame)[[*names]]
+                kept[name] = _cast(_decoded(table[column]), self.kept[column])
+        parts = [_pandas(read, _pandas_type), _pandas(kept, _exact_dtype), pd.DataFrame(others)]
+        parts = [part for part in parts if len(part.columns)] or parts[:1]
+        return (pd.concat(parts, axis=1) if len(parts) > 1 else parts[0])[[*names]]
+
+
+def _pandas(columns: Mapping[str, Any], types_mapper: Any) -> pd.DataFrame:
+    frame: pd.DataFrame = pa.table(columns).to_pandas(
+        types_mapper=types_mapper, ignore_metadata=True, date_as_object=False
+    )
+    return frame
 
 
 def _pandas_type(kind: Any) -> Any:
     """The dtype of a type that would become Python objects otherwise; None: as PyArrow has it."""
     return pd.ArrowDtype(kind) if pa.types.is_decimal(kind) else None
+
+
+def _exact_dtype(kind: Any) -> Any:
+    """The dtype that holds the values of a type beside missing ones; None: as PyArrow has it."""
+    if pa.types.is_integer(kind):
+        return pd.api.types.pandas_dtype(str(kind).replace("i", "I").replace("uI", "UI"))
+    if pa.types.is_boolean(kind):
+        return pd.BooleanDtype()
+    return pd.ArrowDtype(kind) if pa.types.is_date(kind) or pa.types.is_time(kind) else None
 
 
 def _strings(column: pd.Series[Any], name: str) -> pd.Series[Any]:
@@ -158,7 +179,7 @@ def open_parquet(
     reader = ParquetReader(
         {name: None if name in categorical else common.get(name) for name in wanted},
         categorical,
-        {name: _value_type(common.get(name)) for name in choice.keep},
+        {name: _kept_type(name, common.get(name)) for name in choice.keep},
         keys,
     )
     room = min(MAX_PARTITION, max_partition // 2)
@@ -242,6 +263,20 @@ def _common_type(types: Sequence[Any]) -> Any:
 
 def _value_type(kind: Any) -> Any:
     return kind.value_type if kind is not None and pa.types.is_dictionary(kind) else kind
+
+
+def _kept_type(name: str, kind: Any) -> Any:
+    """The type in which a column is handed on: one that pandas reads back from a file."""
+    kind = _value_type(kind)
+    if kind is None or not (
+        pa.types.is_nested(kind) or pa.types.is_decimal(kind) or pa.types.is_fixed_size_binary(kind)
+    ):
+        return kind
+    if pa.types.is_nested(kind):
+        raise SchemaError(
+            f"column {name!r} of type {kind} cannot be kept: pandas would not read it back. Leave it out of --keep."
+        )
+    return pa.string() if pa.types.is_decimal(kind) else pa.binary()
 
 
 def _parts(footer: Footer, names: Sequence[str], room: int, max_partition: int) -> Iterator[RowGroups]:

@@ -45,6 +45,9 @@ class Shelf(Protocol):
         The pools of `out` have room for their entries, and for nothing else.
         """
 
+    def checksum(self, handle: Any) -> int | None:
+        """Checksum of a block that is read from its source again and again; None for one that is kept."""
+
     def drop(self, handle: Any) -> None:
         """Forget a block."""
 
@@ -69,6 +72,9 @@ class InMemory:
     def read(self, handle: Rows, lo: int, out: Rows) -> None:
         """A copy."""
         copied(handle.cut(lo, lo + out.n), out)
+
+    def checksum(self, handle: Rows) -> None:
+        """There is none."""
 
     def drop(self, handle: Rows) -> None:
         """The caller lets go of it."""
@@ -119,7 +125,7 @@ class OnDisk:
             with path.open("wb") as out:
                 for lo, hi in itertools.pairwise(edges):
                     views = _bytes(rows.cut(lo, hi).compact())
-                    checksums.append(_checksum(views))
+                    checksums.append(checksum(views))
                     out.writelines(views)
                 size = out.tell()
         except OSError as error:
@@ -167,9 +173,12 @@ class OnDisk:
             raise _damaged(handle, f"cannot be read: {error}") from error
         if size != handle.size or n_read != sum(map(len, views)):
             raise _damaged(handle, f"is damaged: it has {size:,} bytes and was written with {handle.size:,}")
-        if _checksum(views) != handle.checksums[k]:
+        if checksum(views) != handle.checksums[k]:
             raise _damaged(handle, f"is damaged: its rows {lo:,} to {lo + out.n:,} are not those that were written")
         np.copyto(out.entries.begin, begins(out.entries.length))
+
+    def checksum(self, handle: File) -> None:
+        """One for each segment, compared when it is read."""
 
     def drop(self, handle: File) -> None:
         """Remove the file."""
@@ -199,7 +208,7 @@ class FromSource:
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> Again:
         """How to get them again, and what they were."""
         assert again is not None, "storage has seen that the source can be read again"
-        return Again(again, _checksum(_bytes(rows.compact())), rows.entries.n)
+        return Again(again, checksum(_bytes(rows.compact())), rows.entries.n)
 
     def n_together(self, handle: Again, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """All: to read some is to read the partition."""
@@ -221,12 +230,16 @@ class FromSource:
                     f"a partition could be read when training began, and cannot be now: {error!r}. Keep the source as it is, "
                     f"or use storage='disk'."
                 ) from error
-            if _checksum(_bytes(rows)) != handle.checksum:
+            if checksum(_bytes(rows)) != handle.checksum:
                 raise SchemaError(
                     "a partition holds other rows than when training began. Save a random or changing source to Parquet first, "
                     "or use storage='disk'."
                 )
             copied(rows.cut(lo, lo + out.n), out)
+
+    def checksum(self, handle: Again) -> int:
+        """Checksum of the rows when they were first read."""
+        return handle.checksum
 
     def drop(self, handle: Again) -> None:
         """There is nothing."""
@@ -240,7 +253,7 @@ def _damaged(file: File, what: str) -> StorageError:
     )
 
 
-def _checksum(parts: list[memoryview]) -> int:
+def checksum(parts: list[memoryview]) -> int:
     """CRC-32C of parts that lie one after another, with the processor's own instruction: about as fast as memory."""
     value = 0
     for part in parts:

@@ -235,7 +235,7 @@ def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
             f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
         )
     names = _array_names(array.shape[1], label)
-    return pd.DataFrame(array), names
+    return pd.DataFrame(array.astype(object), dtype=object) if array.dtype.kind in "OU" else pd.DataFrame(array), names
 
 
 def _text_names(columns: Any, label: str) -> dict[Any, str]:
@@ -276,9 +276,21 @@ def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mappi
     def read(k: int) -> pd.DataFrame:
         rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
         part = whole.iloc[rows].set_axis(list(wanted.values()), axis=1)
-        return part.assign(**{name: values[rows] for name, values in columns.items()}) if columns else part
+        return part.assign(**_slices(columns, rows, part.index)) if columns else part
 
     return max(1, -(-len(frame) // ROWS_PER_SLICE)), read, None
+
+
+def _slices(columns: Mapping[str, Any], rows: slice, index: pd.Index[Any]) -> dict[str, pd.Series[Any]]:
+    """Some rows of columns beside a table. Objects stay objects: pandas would make strings of texts that cannot be one."""
+    return {
+        name: pd.Series(values[rows], index, dtype=object if _may_be_texts(values.dtype) else None)
+        for name, values in columns.items()
+    }
+
+
+def _may_be_texts(dtype: Any) -> bool:
+    return pd.api.types.is_object_dtype(dtype) or dtype.kind == "U"
 
 
 def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
@@ -289,7 +301,8 @@ def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, An
     def read(k: int) -> matrix.SparsePart:
         rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
         part = csr[rows]
-        beside = pd.DataFrame({name: values[rows] for name, values in columns.items()}, index=range(part.shape[0]))
+        index = pd.RangeIndex(part.shape[0])
+        beside = pd.DataFrame(_slices(columns, rows, index), index=index)
         return matrix.SparsePart(part, tuple(wanted.values()), beside)
 
     return max(1, -(-n // ROWS_PER_SLICE)), read, None

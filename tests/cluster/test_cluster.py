@@ -179,8 +179,6 @@ async def test_the_dashboard_tells_the_story(c, s, a, b):
     await DeepLearningRegressor(**rounds(1000)).fit(parted(make_table()), "y")
     names = {"scan", "scan-merge", "encode", "compile", "take", "train", "average", "receive", "score", "give"}
     assert {f"dask-dl-{name}" for name in names} <= set(s.task_prefixes)
-    spans = [span for span in s.extensions["spans"].spans.values() if span.name == ("dask-dl-fit",)]
-    assert len(spans) == 1 and spans[0].all_durations
 
 
 # ---- clients ------------------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ async def test_what_is_waited_for_is_said_and_a_worker_that_comes_is_used(c, s, 
         await asyncio.sleep(0.01)
     assert s.adaptive_target() == 1
     out = ""
-    while out.count("waiting for a worker: the cluster has none") < 2:
+    while out.count(" s for a worker: the cluster has none.") < 2:
         out += capsys.readouterr().out
         await asyncio.sleep(0.1)
     async with Worker(s.address, nthreads=1):

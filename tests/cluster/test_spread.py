@@ -171,6 +171,54 @@ async def test_a_disk_that_is_full_when_blocks_are_rebuilt_keeps_what_was_learne
     await nothing_left(s, b)
 
 
+@pytest.mark.parametrize("table", ["training", "validation"])
+@two_workers
+async def test_scratch_of_a_worker_that_was_changed_ends_a_training_with_what_it_had_learned(c, s, a, b, table):
+    def damage(record):
+        if record["iterations"] == 5:
+            for path in files(b):
+                if path.name.startswith(table):
+                    path.write_bytes(bytes(path.stat().st_size))
+
+    given = rounds(500) | {"epochs": 100, "storage": "disk", "score_training_samples": 300}
+    model = DeepLearningRegressor(**given)
+    least, most = storage.LEAST_WINDOW, storage.MOST_WINDOW
+    storage.LEAST_WINDOW = storage.MOST_WINDOW = 20_000
+    try:
+        with pytest.raises(StorageError, match=rf"{table}-\d+.rows on .* is damaged: .* temporary-directory"):
+            await model.fit(parted(make_table()), "y", eval_set=parted(make_table(300, seed=1)), callbacks=[damage])
+    finally:
+        storage.LEAST_WINDOW, storage.MOST_WINDOW = least, most
+    assert model.stopped_by_ == "failed" and model.model_.n_seen > 5 * 500
+    if table == "training":  # what both had learned in the round before they came to the damage counts, and was scored
+        assert model.history_["samples"].iloc[-1] == model.model_.n_seen
+    assert not files(a, b)
+    await nothing_left(s, a, b)
+
+
+@two_workers
+async def test_streamed_blocks_that_another_worker_reads_are_those_of_the_first(c, s, a, b):
+    with tempfile.TemporaryDirectory() as place:
+        loop, table = asyncio.get_running_loop(), Path(place) / "table"
+        await asyncio.to_thread(parted(make_table(), 6).to_parquet, table, compute_kwargs={"scheduler": "sync"})
+
+        def leave(record):
+            if record["iterations"] == 5:  # the only window was read: nobody but the heir reads these again
+                (home,) = residences(b)
+                for k in home.station.tables["training"].numbers:
+                    path = table / f"part.{k}.parquet"
+                    frame = pd.read_parquet(path)
+                    frame.assign(a=frame["a"].to_numpy()[::-1]).to_parquet(path)
+                asyncio.run_coroutine_threadsafe(b.close(), loop).result(30)
+
+        given = rounds(500) | {"epochs": 100, "force_load_balance": False}  # a block is a partition
+        model = DeepLearningRegressor(**given, storage="stream")
+        with pytest.raises(SchemaError, match=r"partition \d of .* holds other rows on tcp://"):
+            await model.fit(dd.read_parquet(table), "y", callbacks=[leave])
+    assert model.stopped_by_ == "failed" and model.model_.n_seen >= 5 * 500
+    await nothing_left(s, a)
+
+
 @two_workers
 async def test_blocks_on_disk_move_to_a_worker_that_joins(c, s, a, b, monkeypatch):
     monkeypatch.setattr(crew, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does

@@ -41,7 +41,7 @@ def source_of(parts, predictors, roles):
         if not isinstance(part, tuple):
             return part
         matrix, beside = part
-        return SparsePart.of(matrix, predictors, "the table", beside)
+        return SparsePart(matrix, predictors, beside)
 
     return Source(Schema(predictors, roles, "the table"), len(parts), read)
 
