@@ -54,7 +54,7 @@ def answers(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str],
         model.missing_columns(names, LABEL)
         offset = _offset_of(model, X, offset, names)
         used = {*model.encoder.columns, *keep}
-        X = by_name(X, [name for name in names if name in used], LABEL)
+        X = by_name(X, [name for name in names if name in used], LABEL, is_alone=offset is None)
         return map_rows(respond, X, predictor, offset, answer(predictor, X._meta, _nothing(model)))  # noqa: SLF001  # Dask's name
     if is_sparse(X):
         check_n_features(model, X.shape[1], called)

@@ -25,7 +25,7 @@ def is_dask_frame(X: Any) -> bool:
     )
 
 
-def by_name(frame: Any, names: Sequence[str], label: str) -> Any:
+def by_name(frame: Any, names: Sequence[str], label: str, *, is_alone: bool = True) -> Any:
     """The named columns of a Dask DataFrame, found by name in every partition; see `partition.selected`.
 
     Parameters
@@ -36,13 +36,12 @@ def by_name(frame: Any, names: Sequence[str], label: str) -> Any:
         Texts of its columns.
     label : str
         What errors call the table.
+    is_alone : bool
+        Whether no Series will stand beside it.
     """
     frame = _unprojected(frame)
     labels = {str(column): column for column in frame.columns}
-    sizes = {str(column): _size(dtype) for column, dtype in frame.dtypes.items()}
-    if 2 * sum(sizes[name] for name in names) < sum(sizes.values()) and _reads_less(frame):
-        # Where a partition lacks one of these columns Dask fails in words of its own. That is worth it where at least half
-        # of what is read would be of no use.
+    if _dask_chooses(frame, names, is_alone=is_alone):
         frame = frame[[labels[name] for name in names]]
     return frame.map_partitions(
         selected,
@@ -51,6 +50,20 @@ def by_name(frame: Any, names: Sequence[str], label: str) -> Any:
         meta=selected(frame._meta, names, label),  # noqa: SLF001  # Dask's name for an empty partition
         enforce_metadata=False,
     )
+
+
+def _dask_chooses(frame: Any, names: Sequence[str], *, is_alone: bool) -> bool:
+    """Whether Dask shall choose the columns, and read no others. Where a partition lacks one, it fails in words of its own.
+
+    Partitions of Parquet follow from the columns that are read: all that is taken of a frame has to be chosen in one way.
+    What stands beside a frame is read together with it if Dask chooses both. Otherwise it is worth it where at least half
+    of what is read would be of no use.
+    """
+    if any(kind.__name__ == "ReadParquet" for part in frame.expr.walk() for kind in type(part).__mro__):
+        return True
+    sizes = {str(column): _size(dtype) for column, dtype in frame.dtypes.items()}
+    is_worth_it = 2 * sum(sizes[name] for name in names) < sum(sizes.values())
+    return _reads_less(frame) and (is_worth_it or not is_alone)
 
 
 def column_by_name(series: Any, label: str) -> Any:

@@ -344,7 +344,7 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
 
 
 def _dask_partitions(frame: Any, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
-    frame = by_name(frame, tuple(wanted.values()), label)
+    frame = by_name(frame, tuple(wanted.values()), label, is_alone=not aligned)
     if aligned:
         frame = joined(frame, aligned, label)
     partitions = frame.to_delayed()

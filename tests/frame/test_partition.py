@@ -211,6 +211,30 @@ def test_what_dask_reads_less_for_and_cannot_read_names_partition_and_column(tmp
     refused(lambda: [source.read(k) for k in range(source.n_partitions)], "training table cannot be read(.|\n)*pay")
 
 
+@pytest.mark.parametrize("n_columns", [1, 9, 10])
+def test_what_is_taken_of_parquet_stays_in_the_same_partitions(tmp_path, n_columns):
+    # Dask puts files together where few of their columns are read.
+    table = pd.DataFrame(np.random.default_rng(0).normal(size=(N, 10)), columns=list("abcdefghij"))
+    table = table.assign(y=table["a"], w=1.0, town="Rome")
+    for k in range(12):
+        table.iloc[5 * k : 5 * k + 5].to_parquet(tmp_path / f"{k:02}.parquet", index=False)
+    frame, X = dd.read_parquet(tmp_path), list(table.columns[:n_columns])
+    expected = DeepLearningRegressor(**SMALL).fit(table[X], table["y"], offset=table["w"])
+    model = DeepLearningRegressor(**SMALL).fit(
+        frame[X],
+        frame["y"],
+        sample_weight=2 * frame["w"],
+        offset=frame["w"],
+        eval_set=(frame[X], frame["y"], None, frame["w"]),
+    )
+    np.testing.assert_allclose(model.coefs_[0], expected.coefs_[0], rtol=1e-5, atol=1e-7)
+    predicted = expected.predict(table[X], offset=table["w"])
+    lazy = expected.predict(frame, offset=frame["w"])
+    np.testing.assert_allclose(lazy.compute(), predicted)
+    np.testing.assert_allclose((frame["y"] - lazy).compute(), table["y"] - predicted)
+    np.testing.assert_allclose(frame[["y"]].assign(predicted=lazy).compute()["predicted"], predicted)
+
+
 def test_partitions_of_other_libraries_are_tables_too():
     part = pa.Table.from_pandas(MIDDLE[TABLE.columns[::-1]], preserve_index=False)
     source = open_source(around(part)[PREDICTORS])
