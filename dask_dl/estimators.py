@@ -533,7 +533,19 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         return _arrays(self._predict(X, None, Predictor.probabilities))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Accuracy of `predict`; `y` and `sample_weight` may be columns of `X`. Rows without a label do not count."""
+        """Accuracy of `predict`. Rows without a label do not count; labels never seen in training count as wrong (warned).
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            As in `predict`.
+        y : str, int, or aligned collection of n values
+            Labels, of any type that `fit` takes.
+        sample_weight : str, int or aligned collection, optional
+            0 or more; rows of weight 0 do not count.
+        offset : None
+            Classifiers have no offsets.
+        """
         from sklearn.metrics import accuracy_score
 
         return float(accuracy_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
@@ -574,9 +586,18 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         return _arrays(self._predict(X, offset, Predictor.numbers))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Coefficient of determination of `predict`; `y`, `sample_weight` and `offset` may be columns of `X`.
+        """Coefficient of determination (R2) of `predict`. Rows without a target do not count.
 
-        Rows without a target do not count.
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            As in `predict`.
+        y : str, int, or aligned collection of n values
+            Targets, of any type that `fit` takes.
+        sample_weight : str, int or aligned collection, optional
+            0 or more; rows of weight 0 do not count.
+        offset : str, int, aligned collection or None
+            As in `predict`.
         """
         from sklearn.metrics import r2_score
 

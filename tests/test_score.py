@@ -242,7 +242,7 @@ def test_every_partition_is_read_once(regressor):
 
 def test_on_the_workers_of_an_active_client(regressor, classifiers):
     frame = dd.from_pandas(X.assign(y=NUMBERS, label=WORDS, w=WEIGHTS), npartitions=3)
-    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None):
+    with Client(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"):
         assert regressor.score(frame, "y", "w") == pytest.approx(regressor.score(X, NUMBERS, WEIGHTS), abs=1e-12)
         assert classifiers["str"].score(frame.persist(), "label") == classifiers["str"].score(X, WORDS)
         with pytest.raises(SchemaError, match="labels of type str"):
