@@ -99,7 +99,7 @@ class Admission:
     @property
     def is_asking(self) -> bool:
         """Whether an answer is awaited."""
-        return bool(self._asked)
+        return not all(question.done() for question in self._asked.values())
 
     def refuse(self, worker: str, why: str) -> None:
         """Leave a worker out for good; said once for each host and reason."""
