@@ -139,6 +139,116 @@ def test_whole_numbers_are_kept_exactly(folder, tmp_path):
     assert pd.read_parquet(tmp_path / "out")["id"].tolist() == ids.tolist()
 
 
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory):
+    """A table of codes that read as numbers, and a model of it."""
+    place = tmp_path_factory.mktemp("codes")
+    random = np.random.default_rng(0)
+    codes = {"zip": ["02134", "2134", "10001"], "version": ["3.1", "3.10"], "big": [str(2**60), str(2**60 + 1)]}
+    table = pd.DataFrame({name: random.choice(values, 120) for name, values in codes.items()})
+    table["x"] = random.normal(size=120)
+    table["label"] = np.where(table["zip"] == "02134", "01", "1")
+    table.to_csv(place / "t.csv", index=False)
+    arguments = ["--categorical", "zip,version,big,label", "--validation", place / "t.csv", *SMALL, "--quiet"]
+    assert run("train", place / "t.csv", "--target", "label", *arguments, "--model", place / "model.zip") == 0
+    return place, table
+
+
+def test_codes_stay_apart_in_levels_and_classes(coded):
+    place, table = coded
+    model = load(place / "model.zip")
+    levels = {category.name: set(category.levels) for category in model.encoder_.categories}
+    assert levels == {name: set(table[name]) for name in ("zip", "version", "big", "label") if name != "label"}
+    assert model.classes_.tolist() == ["01", "1"]
+    assert "validation_logloss" in model.history_
+
+
+def test_prediction_reads_categories_as_the_model_knows_them(coded, tmp_path):
+    place, table = coded
+    keep = ["zip", "version", "big", "x", "label"]
+    # In this part every zip is a number without leading zeros.
+    part = table[table["zip"] != "02134"].reset_index(drop=True)
+    part.to_csv(tmp_path / "part.csv", index=False)
+    arguments = ["--output", tmp_path / "out", "--keep", ",".join(keep), "--quiet"]
+    assert run("predict", place / "model.zip", tmp_path / "part.csv", *arguments) == 0
+    found = pd.read_parquet(tmp_path / "out")
+    assert found["predict"].tolist() == load(place / "model.zip").predict(part).tolist()
+    assert found["version"].tolist() == part["version"].tolist()
+    assert found["big"].tolist() == part["big"].tolist()
+    assert found["zip"].tolist() == [int(text) for text in part["zip"]]  # as numbers they are the same
+    assert found["x"].tolist() == part["x"].tolist()
+
+
+def test_kept_values_further_down_decide_how_all_are_written(coded, tmp_path, monkeypatch):
+    place, table = coded
+    monkeypatch.setattr("dask_dl.frame.csv.SAMPLE", 256)
+    ids = [*range(1, 120), "007"]
+    table.assign(id=ids).to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["--output", tmp_path / "out", "--keep", "id", "--quiet"]
+    assert run("predict", place / "model.zip", tmp_path / "t.csv", *arguments) == 0
+    assert pd.read_parquet(tmp_path / "out")["id"].tolist() == [str(value) for value in ids]
+    assert {path.name for path in tmp_path.iterdir()} == {"t.csv", "out"}
+
+
+def test_a_class_that_is_called_as_a_kept_column_has_another_name(folder, tmp_path, capsys):
+    model = tmp_path / "model.zip"
+    run("train", folder / "all.csv", "--target", "label", "--columns", "a", *SMALL, "--model", model, "--quiet")
+    pd.read_csv(folder / "all.csv").rename(columns={"code": "down"}).to_csv(tmp_path / "t.csv", index=False)
+    arguments = ["predict", model, tmp_path / "t.csv", "--output", tmp_path / "out", "--quiet"]
+    assert run(*arguments, "--keep", "down") == 0
+    assert [*pd.read_parquet(tmp_path / "out")] == ["down", "predict", "pdown", "up"]
+    assert run(*arguments, "--keep", "predict", "--overwrite") == 1
+    assert "'predict' is the name of the answer" in capsys.readouterr().err
+
+
+def test_options_of_csv_files(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"a": random.normal(size=60), "note": "x", "b": random.normal(size=60)})
+    table["y"] = table["a"] + table["b"]
+    table.to_csv(tmp_path / "t.csv", index=False, header=False, sep="\t", decimal=",")
+    table.to_csv(tmp_path / "held.csv", index=False, header=False, sep="\t", decimal=",")
+    model, out = tmp_path / "model.zip", tmp_path / "out"
+    form = ["--no-header", "--names", "a,note,b,y", "--sep", r"\t", "--decimal", ",", "--ignore", "note", "--quiet"]
+    held = ["--validation", tmp_path / "held.csv"]
+    assert run("train", tmp_path / "t.csv", "--target", "y", *form, *held, *SMALL, "--model", model) == 0
+    assert load(model).encoder_.columns == ("a", "b")
+    assert run("predict", model, tmp_path / "t.csv", *form, "--output", out) == 0
+    np.testing.assert_allclose(pd.read_parquet(out)["predict"], load(model).predict(table[["a", "b"]]), rtol=1e-6)
+    assert run("train", tmp_path / "t.csv", "--target", "y", "--ignore", "y", "--model", model) == 1
+    assert "--ignore: ['y'] cannot be left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_files_with_other_columns_are_named_by_every_command(folder, tmp_path, capsys, kind):
+    table = pd.read_csv(folder / "all.csv")[["a", "code", "price"]]
+    (tmp_path / "t").mkdir()
+    for k, part in enumerate((table, table.rename(columns={"a": "b"}))):
+        getattr(part, f"to_{kind}")(tmp_path / "t" / f"{k}.{kind}", index=False)
+    good, model = tmp_path / "t" / f"0.{kind}", tmp_path / "model.zip"
+    train = ["--target", "price", *SMALL, "--model", model, "--quiet"]
+    assert run("train", good, *train) == 0
+    for command in (
+        ["train", tmp_path / "t", *train],
+        ["train", good, *train, "--validation", tmp_path / "t"],
+        ["predict", model, tmp_path / "t", "--output", tmp_path / "out"],
+    ):
+        assert run(*command) == 1
+        assert f"1.{kind} lacks 'a'" in capsys.readouterr().err
+    assert run("train", tmp_path / "t", *train, "--columns", "w") == 0
+
+
+def test_paths_are_cut_to_what_a_worker_can_read(folder, tmp_path, capsys, monkeypatch):
+    # The command line asks with the client that trains; a row group of some kilobytes is then too large.
+    asked = []
+    monkeypatch.setattr("dask_dl.cluster.capacity.partition_limit", lambda client: asked.append(client) or 2000)
+    arguments = ["--target", "price", *SMALL, "--model", tmp_path / "model.zip", "--quiet"]
+    assert run("train", folder / "parts", *arguments) == 1
+    message = capsys.readouterr().err
+    assert "row group 0 of" in message and "0.parquet takes about" in message and "row_group_size=" in message
+    assert run("train", folder / "all.csv", *arguments, "--validation", folder / "all.csv") == 0
+    assert asked == [None, None]
+
+
 def test_a_misspelled_option_is_told_the_right_one(capsys):
     with pytest.raises(SystemExit):
         run("train", "all.csv", "--target", "label", "--model", "m", "--hiden", "8")

@@ -189,7 +189,7 @@ def _fields(record: bytes, encoding: str, sep: str, known: dict[bytes, tuple[str
     """The fields of a record."""
     if record not in known:
         row = pd.read_csv(
-            io.BytesIO(record), header=None, sep=sep, encoding=encoding, dtype="str", keep_default_na=False
+            io.BytesIO(record), header=None, sep=sep, encoding=encoding, dtype="str", keep_default_na=False, nrows=1
         )
         known[record] = tuple(row.iloc[0])
     return known[record]

@@ -95,7 +95,9 @@ class ParquetReader:
         """A column that stands in the names of folders: a category, or as it is where it is kept."""
         key: Any = None if text == MISSING_KEY else int(text) if isinstance(categories[0], int) else text
         if name not in self.types:
-            return pd.Series([key] * n, dtype="Int64" if isinstance(categories[0], int) else "str")
+            dtype: Any = "Int64" if isinstance(categories[0], int) else "str"
+            kept: pd.Series[Any] = pd.Series([key] * n, dtype=dtype)
+            return kept
         values = pd.Series(pd.Categorical([key] * n, categories))
         return _strings(values, name) if name in self.categorical else values
 
