@@ -18,8 +18,8 @@ COMPILER = 100 * 2**20
 #: Bytes at work per byte of a partition in memory: the file's pages and columns, of which PyArrow's allocator keeps what it
 #: once had, the frame built from them, and one part of it encoded. Measured where it is most: numbers that do not compress.
 READING = 6.5
-#: Bytes of a partition that every process is trusted with, however small it is.
-MIN_PARTITION = 2**24
+#: Bytes of the largest partition that fits, as a frame: at least, and those to which files are cut at most.
+MIN_PARTITION, MAX_PARTITION = 2**24, 2**27
 #: The least that takes, of any table: its columns as they come from the file, a part of the frame beside them.
 READING_AT_LEAST = 1.5
 #: The least that a worker's imports take.
@@ -102,19 +102,6 @@ class Memory:
         }
 
 
-def max_partition(available: int, n_threads: int) -> int:
-    """Bytes of the largest partition, as a frame, that each thread of a process can read at the same time.
-
-    Parameters
-    ----------
-    available : int
-        Bytes that the process may use.
-    n_threads : int
-        Threads that read.
-    """
-    return max(MIN_PARTITION, int((available - IMPORTS) / (READING * n_threads)))
-
-
 def rows_of_slice(bytes_per_row: int, batch: int) -> int:
     """Rows that are gathered at a time: about SLICE bytes, in whole mini-batches."""
     return max(1, SLICE // bytes_per_row // batch) * batch
@@ -151,6 +138,24 @@ def largest_partition(limit: int, n_readers: int = 1, n_columns: int = 0) -> int
     """
     free = limit - IMPORTS - COLUMN_READ * n_columns * n_readers
     return max(0, int(max((free - CHUNKS) / READING, free / (READING + 6)) / n_readers))
+
+
+class PartitionLimits(NamedTuple):
+    """Bytes that a partition may take as a pandas frame."""
+
+    fits: int  #: where every thread reads one, by the formula
+    max: int  #: what no measurement leaves room for, even if it is the only one
+
+    @property
+    def target(self) -> int:
+        """Bytes to which files are cut."""
+        return min(MAX_PARTITION, self.fits // 2)
+
+
+def partition_limits(limit: int, n_readers: int) -> PartitionLimits:
+    """Limits of the partitions of a process that may take so many bytes in all, and reads so many at a time."""
+    fits = max(MIN_PARTITION, largest_partition(limit, n_readers))
+    return PartitionLimits(fits, max(fits, int((limit - IMPORTS_AT_LEAST) / READING_AT_LEAST)))
 
 
 def surely_too_large(n_bytes: int, limit: int) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dask_dl import __version__, load, parameters
+from dask_dl import __version__, load, memory, parameters
 from dask_dl.cli import NO_OPTION, main
 
 SMALL = ["--hidden", "6,4", "--epochs", "2", "--random-state", "1"]
@@ -240,7 +240,10 @@ def test_files_with_other_columns_are_named_by_every_command(folder, tmp_path, c
 def test_paths_are_cut_to_what_a_worker_can_read(folder, tmp_path, capsys, monkeypatch):
     # The command line asks with the client that trains; a row group of some kilobytes is then too large.
     asked = []
-    monkeypatch.setattr("dask_dl.cluster.capacity.partition_limit", lambda client: asked.append(client) or 2000)
+    limits = memory.PartitionLimits(2000, 2000)
+    monkeypatch.setattr(
+        "dask_dl.cluster.worker_memory.partition_limits", lambda client, n_readers: asked.append(client) or limits
+    )
     arguments = ["--target", "price", *SMALL, "--model", tmp_path / "model.zip", "--quiet"]
     assert run("train", folder / "parts", *arguments) == 1
     message = capsys.readouterr().err

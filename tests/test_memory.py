@@ -7,7 +7,11 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
+import dask
+import distributed  # noqa: F401  # its defaults are in Dask's configuration then
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +19,7 @@ from node.problems import optimizer, replica, threads
 
 from dask_dl import DeepLearningRegressor, memory
 from dask_dl.cluster import Twin
+from dask_dl.cluster.worker_memory import partition_limits
 from dask_dl.kernels.batches import buffer_size, marks_size
 from dask_dl.kernels.layout import Topology
 from dask_dl.node.stability import instability, is_finite
@@ -143,6 +148,34 @@ def test_the_largest_partition_is_the_one_whose_reading_reaches_the_limit(limit,
 
     assert peak(n) <= limit < peak(n + 10)
     assert not memory.surely_too_large(n, limit)
+
+
+def test_files_are_cut_to_half_of_what_fits_and_refused_only_when_hopeless():
+    few, many = memory.partition_limits(2**30, 1), memory.partition_limits(2**30, 4)
+    assert few.fits == memory.largest_partition(2**30) and few.target == few.fits // 2
+    assert many.fits < few.fits < few.max == many.max
+    assert memory.surely_too_large(few.max + 1, 2**30) and not memory.surely_too_large(few.max - 1, 2**30)
+    assert memory.partition_limits(2**40, 1).target == memory.MAX_PARTITION
+    # However small a worker is, a partition of the least size is let through, and the worker warned of.
+    assert memory.partition_limits(0, 1) == (memory.MIN_PARTITION, memory.MIN_PARTITION)
+
+
+def test_limits_of_partitions_are_those_of_the_smallest_worker():
+    def worker(limit, n_threads):
+        return {"memory_limit": limit, "nthreads": n_threads, "host": "h", "last_seen": 1.0, "status": "running"}
+
+    class Client:
+        scheduler = SimpleNamespace(identity=None)
+        workers: ClassVar = {"a": worker(2**32, 1), "b": worker(2**31, 4)}
+
+        def sync(self, *_, **__):
+            return {"workers": self.workers}
+
+    share = dask.config.get("distributed.worker.memory.terminate")
+    small, large = (memory.partition_limits(int(share * n), t) for n, t in ((2**31, 4), (2**32, 1)))
+    assert partition_limits(Client()) == (small.fits, large.max)
+    Client.workers = {"a": worker(0, 1)}  # without a limit: as this process
+    assert partition_limits(Client(), 3) == partition_limits(None, 3)
 
 
 def test_nothing_fits_where_the_imports_do_not():

@@ -61,7 +61,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _answers(model: Any, options: argparse.Namespace, keep_as_strings: list[str]) -> Any:
     """The kept columns and the predictions, as a lazy Dask DataFrame."""
-    from dask_dl.cluster.capacity import partition_limit
+    from dask_dl.cluster.worker_memory import partition_limits
     from dask_dl.frame.column_choice import KEPT, ColumnChoice
     from dask_dl.frame.files import open_table
 
@@ -74,7 +74,7 @@ def _answers(model: Any, options: argparse.Namespace, keep_as_strings: list[str]
         keep=options.keep,
         keep_as_strings=keep_as_strings,
     )
-    table = open_table(options.data, choice, csv_format(options), partition_limit(None))
+    table = open_table(options.data, choice, csv_format(options), partition_limits(None))
     answers = model.predict_table(table, keep=[KEPT + name for name in options.keep])
     names: list[str] = []
     for column in answers.columns:

@@ -6,10 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.system
 
 from dask_dl import memory
-from dask_dl.cluster.machine import memory_budget, of_machine, of_worker, unusable
+from dask_dl.cluster.machine import of_machine, of_worker, unusable
 from dask_dl.cluster.place import Portion
 from dask_dl.cluster.reading import Partitions
 from dask_dl.storage import Budget
@@ -99,16 +98,3 @@ def too_small(members: Mapping[str, Member], peak: int) -> str | None:
         f"which Dask lets it use {pause:.0%}: up to {memory.size(peak)} may be needed. Raise their memory limit, use more "
         f"workers, or smaller partitions."
     )
-
-
-def partition_limit(client: Any) -> int:
-    """Bytes that a partition may take as a frame, where every thread of the smallest worker, or of this process, reads one."""
-    if client is None:
-        return memory.max_partition(memory_budget()[0], dask.system.CPU_COUNT)
-    workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"].values()
-    limits = [
-        memory.max_partition(of_worker(int(worker["memory_limit"]))[0], int(worker["nthreads"]))
-        for worker in workers
-        if worker.get("memory_limit")
-    ]
-    return min(limits, default=memory.max_partition(memory_budget()[0], dask.system.CPU_COUNT))

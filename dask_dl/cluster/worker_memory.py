@@ -6,8 +6,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import dask
+from dask.system import CPU_COUNT
 
 from dask_dl import memory
+from dask_dl.cluster.machine import memory_budget
+from dask_dl.cluster.members import Members
 from dask_dl.errors import DaskDLWarning, WorkerMemoryError
 from dask_dl.frame.partition_size import largest_known
 
@@ -67,6 +70,22 @@ def check_partitions(members: Mapping[str, Member], source: Source) -> None:
 def largest_partition(member: Member, n_columns: int) -> int:
     """Bytes of the largest partition, as a pandas frame, that a worker can read with every thread."""
     return memory.largest_partition(_usable(member), member.n_threads, n_columns)
+
+
+def partition_limits(client: Any, n_readers: int | None = None) -> memory.PartitionLimits:
+    """Limits of the partitions that the workers of a client can read, or this process.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+    n_readers : int, optional
+        Partitions that this process reads at a time; by default one for each thread that Dask would start.
+    """
+    members = {} if client is None else Members(client, lambda _: None).look()
+    limits = [memory.partition_limits(_usable(one), one.n_threads) for one in members.values() if one.memory_limit]
+    if limits:
+        return memory.PartitionLimits(min(one.fits for one in limits), max(one.max for one in limits))
+    return memory.partition_limits(memory_budget()[0], n_readers or CPU_COUNT)
 
 
 def _usable(member: Member) -> int:

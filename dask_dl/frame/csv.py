@@ -29,13 +29,14 @@ from dask_dl.frame.csv_head import (
     warn_of_data_in_header,
     warn_of_decimal_commas,
 )
-from dask_dl.memory import size
+from dask_dl.frame.partition_size import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dask_dl.frame.column_choice import ColumnChoice
     from dask_dl.frame.paths import File
+    from dask_dl.memory import PartitionLimits
 
 #: Bytes and rows of the first file from which types are guessed, and bytes of each of the other ones.
 SAMPLE, SAMPLE_ROWS, SMALL_SAMPLE = 4 * 2**20, 100_000, 2**16
@@ -192,7 +193,7 @@ def parse(
 
 
 def open_csv(
-    path: str, files: Sequence[File], form: CsvFormat, choice: ColumnChoice, max_partition: int
+    path: str, files: Sequence[File], form: CsvFormat, choice: ColumnChoice, limits: PartitionLimits
 ) -> tuple[CsvReader, list[Block]]:
     """A reader and the blocks that it reads: see `files.open_table`."""
     _check_packing(files)
@@ -219,7 +220,7 @@ def open_csv(
         texts = [name for name, kind in reader.kinds.items() if kind == "str" and name not in choice.categorical]
         warn_of_decimal_commas(first.file, frame, texts)
         growth = _growth(first, frame, [*wanted, *choice.keep])
-        block_size = int(np.clip(max_partition / 2 / growth, MIN_BLOCK, MAX_BLOCK))
+        block_size = int(np.clip(limits.target / growth, MIN_BLOCK, MAX_BLOCK))
         versions = list(pool.map(lambda head: head.file.version(), heads))
         blocks: list[Block] = []
         for head, version in zip(heads, versions, strict=True):
@@ -227,7 +228,7 @@ def open_csv(
             if _can_be_cut(whole):
                 blocks += _cut(whole, block_size, ord(form.sep), head.newline, pool)
             else:
-                _check_whole(whole, (head.ratio or 0) * (version[0] or 0) * growth, max_partition)
+                _check_whole(whole, (head.ratio or 0) * (version[0] or 0) * growth, limits)
                 blocks.append(whole)
     return reader, blocks
 
@@ -384,14 +385,14 @@ def _cut(whole: Block, block_size: int, sep: int, newline: int, pool: ThreadPool
         yield replace(whole, start=start, stop=stop)
 
 
-def _check_whole(block: Block, n_bytes: float, max_partition: int) -> None:
-    if n_bytes > max_partition:
-        why = "packed" if block.file.is_packed else f"in {block.encoding}"
-        raise SchemaError(
-            f"{block.file} takes about {size(n_bytes)} in memory and cannot be read in parts, as it is {why}; there is room "
-            f"for {size(max_partition)} at a time. {'Unpack it' if block.file.is_packed else 'Convert it to UTF-8'}, split it "
-            f"into several files, convert it to Parquet, or allow more memory (fewer threads, a higher memory limit)."
-        )
+def _check_whole(block: Block, n_bytes: float, limits: PartitionLimits) -> None:
+    why, remedy = ("packed", "Unpack it") if block.file.is_packed else (f"in {block.encoding}", "Convert it to UTF-8")
+    check_size(
+        f"{block.file}, which cannot be read in parts as it is {why},",
+        n_bytes,
+        limits,
+        f"{remedy}, split it into several files, or convert it to Parquet",
+    )
 
 
 def _undecodable(what: File | Block, encoding: str, error: UnicodeDecodeError) -> SchemaError:

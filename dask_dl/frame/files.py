@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from dask_dl.errors import SchemaError
@@ -11,13 +10,17 @@ from dask_dl.frame.csv import open_csv
 from dask_dl.frame.csv_head import CsvFormat
 from dask_dl.frame.parquet import open_parquet
 from dask_dl.frame.paths import is_parquet, list_files
+from dask_dl.memory import MAX_PARTITION, PartitionLimits
+
+#: Where nothing is known of those who read.
+UNLIMITED = PartitionLimits(2 * MAX_PARTITION, 2**62)
 
 
 def open_table(
     path: str,
     choice: ColumnChoice | None = None,
     form: CsvFormat | None = None,
-    max_partition: int = sys.maxsize,
+    limits: PartitionLimits = UNLIMITED,
 ) -> Any:
     """A Dask DataFrame of the files at a path.
 
@@ -32,15 +35,15 @@ def open_table(
         The columns to read; by default all.
     form : CsvFormat, optional
         How CSV files are written.
-    max_partition : int
-        Bytes that a partition may take as a frame. Files are cut into partitions of at most half of that.
+    limits : PartitionLimits
+        Bytes that a partition may take as a frame. Files are cut to half of what fits, and at most 128 MiB.
 
     Raises
     ------
     FileNotFoundError
     SchemaError
         When files of both kinds or none are found, they differ in their columns, a column is missing, a URL is of no use, or
-        what cannot be cut is larger than `max_partition`.
+        what cannot be cut is surely too large.
     """
     import dask
     import dask.dataframe as dd
@@ -48,9 +51,9 @@ def open_table(
     choice = choice or ColumnChoice()
     files = list_files(path)
     reader, parts = (
-        open_parquet(path, files, choice, max_partition)
+        open_parquet(path, files, choice, limits)
         if is_parquet(files[0])
-        else open_csv(path, files, form or CsvFormat(), choice, max_partition)
+        else open_csv(path, files, form or CsvFormat(), choice, limits)
     )
     meta = reader.meta
     if meta.columns.empty:

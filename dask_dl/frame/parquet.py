@@ -17,17 +17,16 @@ import pyarrow as pa
 from dask_dl.errors import SchemaError
 from dask_dl.frame.column_choice import KEPT
 from dask_dl.frame.columns import as_levels
-from dask_dl.memory import size
+from dask_dl.frame.partition_size import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dask_dl.frame.column_choice import ColumnChoice
     from dask_dl.frame.paths import File
+    from dask_dl.memory import PartitionLimits
 
 N_THREADS = 8
-#: Bytes of a partition as a frame, at most, where row groups are smaller.
-MAX_PARTITION = 2**27
 #: Bytes of a value in a frame; of others those of a string's offset, and its characters.
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
 OFFSET = 8
@@ -167,7 +166,7 @@ def _opened(file: File) -> Iterator[Any]:
 
 
 def open_parquet(
-    path: str, files: Sequence[File], choice: ColumnChoice, max_partition: int
+    path: str, files: Sequence[File], choice: ColumnChoice, limits: PartitionLimits
 ) -> tuple[ParquetReader, list[RowGroups]]:
     """A reader and the row groups that it reads: see `files.open_table`."""
     with ThreadPoolExecutor(N_THREADS) as pool:
@@ -184,8 +183,7 @@ def open_parquet(
         {name: _kept_type(name, common.get(name)) for name in choice.keep},
         keys,
     )
-    room = min(MAX_PARTITION, max_partition // 2)
-    groups = [part for footer in footers for part in _parts(footer, stored, room, max_partition)]
+    groups = [part for footer in footers for part in _parts(footer, stored, limits)]
     return reader, groups or [RowGroups(footers[0].file, footers[0].version, (), 0, footers[0].keys)]
 
 
@@ -281,19 +279,22 @@ def _kept_type(name: str, kind: Any) -> Any:
     return pa.string() if pa.types.is_decimal(kind) else pa.binary()
 
 
-def _parts(footer: Footer, names: Sequence[str], room: int, max_partition: int) -> Iterator[RowGroups]:
-    """Neighbouring row groups that have room together; raises SchemaError if one has none by itself."""
+def _parts(footer: Footer, names: Sequence[str], limits: PartitionLimits) -> Iterator[RowGroups]:
+    """Neighbouring row groups that are together no larger than the target, or single ones."""
     width = sum(footer.widths[name] for name in names)
+    if footer.n_rows:
+        k, n = max(enumerate(footer.n_rows), key=lambda group: group[1])
+        n_fit = max(1, int(limits.target / max(width, 1)))
+        check_size(
+            f"row group {k} of {footer.file}, of {n:,} rows,",
+            n * width,
+            limits,
+            f"Write the file anew with smaller row groups (to_parquet(..., row_group_size={n_fit})), read fewer columns",
+        )
     numbers: list[int] = []
     rows = 0
     for k, n in enumerate(footer.n_rows):
-        if n * width > max_partition:
-            raise SchemaError(
-                f"row group {k} of {footer.file} takes about {size(n * width)} in memory, {n:,} rows, and there is room for "
-                f"{size(max_partition)} at a time. Write the file anew with smaller row groups (to_parquet(..., row_group_size="
-                f"{max(1, int(room / width)):,})), read fewer columns, or allow more memory (fewer threads, a higher limit)."
-            )
-        if numbers and (rows + n) * width > room:
+        if numbers and (rows + n) * width > limits.target:
             yield RowGroups(footer.file, footer.version, tuple(numbers), rows, footer.keys)
             numbers, rows = [], 0
         if n:

@@ -7,15 +7,20 @@ what their columns take. No row is read. Of CSV files, and of what a function of
 from __future__ import annotations
 
 import contextlib
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from dask_dl.errors import DaskDLWarning, SchemaError
 from dask_dl.frame import matrix
+from dask_dl.memory import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from dask_dl.memory import PartitionLimits
 
 #: Partitions that are looked at, spread over the table: each may cost the reading of a file's metadata.
 N_LOOKED_AT = 8
@@ -26,6 +31,33 @@ class PartitionSize(NamedTuple):
 
     partition: int
     n_bytes: int
+
+
+def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) -> None:
+    """Compare with the limits what will be a partition, and cannot be cut any further.
+
+    Parameters
+    ----------
+    what : str
+        What it is, for the user.
+    n_bytes : float
+        Its bytes as a frame.
+    limits : PartitionLimits
+    remedy : str
+        What to do about it; more memory is always one.
+
+    Warns when it may not fit. Raises SchemaError when it surely does not.
+    """
+    if n_bytes <= limits.fits:
+        return
+    room, verb = (limits.max, "is too large") if n_bytes > limits.max else (limits.fits, "may be too large")
+    text = (
+        f"{what} takes about {size(n_bytes)} in memory, which {verb}: there is room for {size(room)}. {remedy}, or allow more "
+        f"memory (a higher memory limit, fewer threads)."
+    )
+    if n_bytes > limits.max:
+        raise SchemaError(text)
+    warnings.warn(DaskDLWarning(text), stacklevel=2)
 
 
 def largest_known(lazy: Sequence[Any]) -> PartitionSize | None:

@@ -19,6 +19,7 @@ from dask_dl.frame.column_choice import KEPT, ColumnChoice
 from dask_dl.frame.csv import LossyNumbers
 from dask_dl.frame.csv_head import CsvFormat
 from dask_dl.frame.files import open_table
+from dask_dl.memory import PartitionLimits
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def here(tmp_path, monkeypatch):
 
 
 def table_of(path, limit=2**30, form=None, **choice):
-    return open_table(str(path), ColumnChoice(**choice), form, limit)
+    return open_table(str(path), ColumnChoice(**choice), form, PartitionLimits(limit, limit))
 
 
 def rows(path, **kwargs):
@@ -303,8 +304,11 @@ def test_what_cannot_be_cut_and_is_too_large_is_named(here, monkeypatch):
     frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=10_000)})
     frame.to_csv("t.csv.gz", index=False)
     frame.to_csv("wide.csv", index=False, encoding="utf-16")
-    for path, remedy in (("t.csv.gz", "packed.*Unpack it"), ("wide.csv", "in utf-16.*Convert it to UTF-8")):
-        with pytest.raises(SchemaError, match=rf"{path} takes about .*kB.*cannot be read in parts, as it is {remedy}"):
+    for path, remedy in (
+        ("t.csv.gz", "packed, takes about .* Unpack it"),
+        ("wide.csv", "in utf-16, takes about .* Convert it to UTF-8"),
+    ):
+        with pytest.raises(SchemaError, match=rf"{path}, which cannot be read in parts as it is {remedy}"):
             table_of(path, limit=2**16)
         assert table_of(path).npartitions == 1
 

@@ -23,6 +23,7 @@ from dask_dl.frame.files import open_table
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import open_source
 from dask_dl.frame.tally import Inquiry
+from dask_dl.memory import PartitionLimits
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def here(tmp_path, monkeypatch):
 
 def opened(path, *, sep=",", encoding=None, decimal=".", header=True, names=(), limit=2**30, **choice):
     form = CsvFormat(sep, encoding, decimal, header, names)
-    return open_table(str(path), ColumnChoice(**choice), form, limit)
+    return open_table(str(path), ColumnChoice(**choice), form, PartitionLimits(limit, limit))
 
 
 def content(path, **kwargs):

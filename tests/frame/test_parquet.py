@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dask_dl.errors import SchemaError
+from dask_dl.errors import DaskDLWarning, SchemaError
 from dask_dl.frame.column_choice import KEPT, ColumnChoice
 from dask_dl.frame.files import open_table
+from dask_dl.memory import PartitionLimits
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def here(tmp_path, monkeypatch):
 
 
 def table_of(path, limit=2**30, **choice):
-    return open_table(str(path), ColumnChoice(**choice), max_partition=limit)
+    return open_table(str(path), ColumnChoice(**choice), limits=PartitionLimits(limit, limit))
 
 
 def rows(path, **kwargs):
@@ -144,15 +145,17 @@ def test_row_groups_share_partitions_as_far_as_there_is_room(here):
     assert table_of("t.parquet", limit=2 * 64_000, columns=["a"]).npartitions == 2  # a quarter as wide
     with pytest.raises(
         SchemaError,
-        match=r"row group 0 of t.parquet takes about 32 kB in memory, 1,000 rows, and there is room for 20 kB",
+        match=r"row group 0 of t.parquet, of 1,000 rows, takes about 32 kB .*: there is room for 20 kB.*row_group_size=312",
     ):
         table_of("t.parquet", limit=20_000)
+    with pytest.warns(DaskDLWarning, match=r"which may be too large: there is room for 20 kB"):
+        assert open_table("t.parquet", limits=PartitionLimits(20_000, 10**6)).npartitions == 10
 
 
 def test_strings_count_by_their_length_not_by_that_of_their_codes(here):
     pd.DataFrame({"s": ["x" * 1000, "y" * 1000] * 500}).to_parquet("t.parquet")
     assert (here / "t.parquet").stat().st_size < 20_000
-    with pytest.raises(SchemaError, match=r"row group 0 of t.parquet takes about 1.01 MB"):
+    with pytest.raises(SchemaError, match=r"row group 0 of t.parquet, of 1,000 rows, takes about 1.01 MB"):
         table_of("t.parquet", limit=500_000)
 
 
