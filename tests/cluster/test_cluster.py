@@ -171,7 +171,7 @@ async def test_only_small_results_travel_to_the_driver(c, s, a, b):
     sizes = {name: max(size for other, size in fetched if other == name) for name, _ in fetched}
     assert sizes["give"] > 3 * 4 * 40_000  # the network, for a copy now and then
     assert sizes["score"] < 3000 and sizes["receive"] < 3000 and "train" not in sizes and "average" not in sizes
-    assert sum(name == "give" for name, _ in fetched) < 0.2 * sum(name == "score" for name, _ in fetched)
+    assert sum(name == "give" for name, _ in fetched) < 0.5 * sum(name == "score" for name, _ in fetched)  # by time
 
 
 @two_workers
