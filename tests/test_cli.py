@@ -247,7 +247,12 @@ def test_paths_are_cut_to_what_a_worker_can_read(folder, tmp_path, capsys, monke
     arguments = ["--target", "price", *SMALL, "--model", tmp_path / "model.zip", "--quiet"]
     assert run("train", folder / "parts", *arguments) == 1
     message = capsys.readouterr().err
-    assert "row group 0 of" in message and "0.parquet" in message and "takes about" in message and "row_group_size=" in message
+    assert (
+        "row group 0 of" in message
+        and "0.parquet" in message
+        and "takes about" in message
+        and "row_group_size=" in message
+    )
     assert run("train", folder / "all.csv", *arguments, "--validation", folder / "all.csv") == 0
     assert asked == [None, None]
 

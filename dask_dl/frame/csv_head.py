@@ -127,6 +127,8 @@ def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tupl
     n_fields = max(len(names), len(rows[0]) if rows else 0)
     spare = tuple(f"__field_{k}__" for k in range(len(names), n_fields))
     if any(rows[0][len(names) :] if rows else ()):
+        if len(header) == 1:  # its row may hold decimal commas
+            _check_separator(file, header[0], [form.sep.join(rows[0])], form.sep)
         raise SchemaError(
             f"{file} has {len(names)} columns in its header and {n_fields} in the first row after it. Are row names without a "
             f"header, or separators without quotes, in its rows?"

@@ -319,3 +319,9 @@ def test_a_changed_file_makes_other_tasks(here):
     assert table_of(path).__dask_keys__() == before
     written(path, "a\n22\n")
     assert table_of(path).__dask_keys__() != before
+
+
+def test_another_separator_is_suggested_where_rows_hold_decimal_commas(tmp_path):
+    (tmp_path / "t.csv").write_text("a;b;y\n1;0,5;2\n2;1,5;3\n")
+    with pytest.raises(SchemaError, match=r"t.csv has one column, 'a;b;y'.*--sep ';'"):
+        open_table(str(tmp_path / "t.csv"))
