@@ -153,14 +153,14 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         checkpoint_interval: float = 60.0,
         on_interrupt: str = "return",
     ) -> None:
-        given = dict(locals())
-        for name in inspect.signature(type(self).__init__).parameters.keys() - {"self"}:
-            setattr(self, name, given[name])
+        for name, value in dict(locals()).items():
+            if name != "self":
+                setattr(self, name, value)
 
     @classmethod
     def _unjudged(cls, given: Mapping[str, Any]) -> Self:
         """Return an estimator with parameters that are not judged before `fit`: a file may have those of another version."""
-        known = inspect.signature(cls.__init__).parameters
+        known = cls._get_param_names()
         estimator = cls(**{name: value for name, value in given.items() if name in known})
         estimator._strange = {name: value for name, value in given.items() if name not in known}
         return estimator
@@ -606,7 +606,7 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
 
     model = Model.load(path)
     kind = DeepLearningClassifier if model.task == "classification" else DeepLearningRegressor
-    estimator = kind._unjudged(model.requested)  # noqa: SLF001  # its own constructor, in a way
+    estimator = kind._unjudged({**model.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
     estimator.model_ = model
     estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
     return estimator

@@ -376,6 +376,18 @@ def test_a_parameter_that_this_version_does_not_know_is_kept_aside_until_fit(mod
     assert load(model_file).fit(table[["a", "b", "y"]], "y").n_iter_ > 0  # without it everything is as it was
 
 
+@pytest.mark.parametrize("name", ["self", "model_", "predict", "__class__", "_strange", ""])
+def test_no_name_of_a_parameter_takes_the_place_of_anything(model_file, tmp_path, name):
+    model = load(with_parameter(model_file, tmp_path / "odd.zip", name, "taken"))
+    assert set(model.predict(make_table())) <= {"p", "q"} and type(model) is DeepLearningClassifier
+    with pytest.raises(ParameterError, match="no such parameter"):
+        model.fit(make_table()[["a", "b", "y"]], "y")
+
+
+def test_a_client_of_a_file_is_none(model_file, tmp_path):
+    assert load(with_parameter(model_file, tmp_path / "odd.zip", "client", "tcp://there:8786")).client is None
+
+
 @pytest.mark.parametrize(("name", "value"), [("rho", 2.0), ("hidden", "wide"), ("activation", None), ("epochs", [1])])
 def test_values_that_are_not_legal_today_are_judged_by_fit(model_file, tmp_path, name, value):
     model = load(with_parameter(model_file, tmp_path / "odd.zip", name, value))

@@ -99,8 +99,10 @@ class CodeDocument(Document):
         n_numbers = len(self.levels) if self.scheme == "eigen" else 0
         if (len(self.means), len(self.deviations), len(self.vector)) != (width, width, n_numbers):
             raise ValueError(f"column {self.name!r} does not have a mean and a deviation for each of its inputs")
-        with np.errstate(over="ignore"):
-            if not np.isfinite(Code(**asdict(self)).table).all():
+        ends = {"binary": (0, 1), "label_encoder": (0, len(self.levels) - 1), "eigen": self.vector}[self.scheme]
+        for mean, deviation in zip(self.means, self.deviations, strict=True):
+            shift, scale = (mean, deviation or 1.0) if self.is_standardized else (0.0, 1.0)
+            if any(abs(number - shift) > FLOAT32_MAX * scale for number in (min(ends), max(ends), mean)):
                 raise ValueError(f"numbers for the levels of column {self.name!r} are too large for the network")
 
 
