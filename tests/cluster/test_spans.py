@@ -51,7 +51,7 @@ async def settled(count, at_most, seconds=15):
     while True:
         gc.collect()
         found = count()
-        if all(found[name] <= at_most[name] for name in found) or time.monotonic() > deadline:
+        if all(found[name] <= limit for name, limit in at_most.items()) or time.monotonic() > deadline:
             return found
         await asyncio.sleep(0.2)
 
@@ -65,6 +65,7 @@ async def test_many_trainings_leave_what_one_leaves(c, s, a, b):
     for _ in range(2):  # the second for names of tasks and metrics that only some trainings need
         await fit()
     await asyncio.sleep(1.2)  # a heartbeat
+    await settled(lambda: left(s, c, [a, b]), {"tasks": 0, "futures": 0})
     await c.run_on_scheduler(tidy)
     once = left(s, c, [a, b])
     assert once["spans"] == 1 and once["tasks"] == once["task groups of spans"] == once["futures"] == 0
