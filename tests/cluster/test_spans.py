@@ -60,19 +60,19 @@ async def settled(count, at_most, seconds=15):
 async def test_many_trainings_leave_what_one_leaves(c, s, a, b):
     async def fit():
         await DeepLearningRegressor(**SHORT).fit(parted(make_table(200)), "y", eval_set=parted(make_table(50)))
-        await c.run_on_scheduler(tidy)  # what a client has just released is forgotten a moment later
+
+    def rest():
+        tidy(s)  # what a client has just released is forgotten a moment later
+        return left(s, c, [a, b])
 
     for _ in range(2):  # the second for names of tasks and metrics that only some trainings need
         await fit()
     await asyncio.sleep(1.2)  # a heartbeat
-    await settled(lambda: left(s, c, [a, b]), {"tasks": 0, "futures": 0})
-    await c.run_on_scheduler(tidy)
-    once = left(s, c, [a, b])
+    once = await settled(rest, {"tasks": 0, "futures": 0, "task groups of spans": 0})
     assert once["spans"] == 1 and once["tasks"] == once["task groups of spans"] == once["futures"] == 0
     for _ in range(3):
         await fit()
-    await c.run_on_scheduler(tidy)
-    often = await settled(lambda: left(s, c, [a, b]), once)
+    often = await settled(rest, once)
     # A name or metric that the first trainings by chance did not need is none per training.
     growth = {name: often[name] - once[name] for name in once if often[name] > once[name]}
     assert growth.keys() <= {"names of tasks", "metrics of spans", "metrics of workers"}
