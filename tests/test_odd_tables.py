@@ -351,7 +351,7 @@ SHAPES = {
     ),
     "a column that one partition lacks": Odd(
         lambda: partitions(table(), table().drop(columns="a")),
-        says="partition 1 of the training table cannot be read. Do all files have the same columns",
+        says="partition 1 of the training table lacks the column 'a'",
     ),
     "X and y of other partitions": Odd(lambda: lazy(table()[["a", "t"]]), lambda: lazy(table(), 5)["y"]),
     "X and y of other partitions, unknown": Odd(
