@@ -270,7 +270,7 @@ def backward_batch(
             if opt.max_w2 < np.inf:
                 limit_weights(opt, layer, n_onehot, width, channel, sums, dense.weights, table.weights, spare, lo, hi)
             has_means = layer[MEANS] >= 0
-            means = span(dense.weights, layer[MEANS] + lo if has_means else 0, m if has_means else 0)
+            means = span(dense.weights, layer[MEANS] + lo if has_means else 0, hi - lo if has_means else 0)
             backward_biases(
                 opt, step, layer[BIASES] + c0, m, n_inputs, span(sums, c0, c1 - c0), means, with_biases,
                 span(squares, c0, c1 - c0),

@@ -300,10 +300,12 @@ def backward_level(opt, step, slot, width, slopes, part, squares, lo, hi):
     if opt.kind == ADADELTA:
         penalty, sums = penalty_of(opt, part), span(squares, lo, n)
         penalised = has_penalty(penalty)
-        w, c, _, _ = state_span(opt, part, start, n, a)
-        for j in range(n):
-            g = gradient(a[j], ONE, w[j], c[j], penalty, opt.fast_mode) if penalised else a[j]
-            sums[j] += g * g
+        for at in range(0, n, LANE):
+            lane, total = span(a, at, LANE), span(sums, at, LANE)
+            w, c, _, _ = state_span(opt, part, start + at, LANE, lane)
+            for j in range(LANE):
+                g = gradient(lane[j], ONE, w[j], c[j], penalty, opt.fast_mode) if penalised else lane[j]
+                total[j] += g * g
     update_vector(opt, step, part, start, a, n)
 
 
@@ -351,20 +353,23 @@ def backward_biases(opt, step, start, n, n_inputs, deltas, means, part, squares)
                 if not (opt.fast_mode and deltas[j] == ZERO):
                     part.weights[start + j] -= step.rate * beta * (means[j] - wanted)
         return
-    w, c, s0, s1 = state_span(opt, part, start, n, deltas)
     rho, epsilon, scale = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.scale)
     penalty = penalty_of(opt, part)
-    for j in range(n):
-        if opt.fast_mode and deltas[j] == ZERO:
-            continue
-        q = squares[j] / np.float32(n_inputs)
-        s0[j] = rho * s0[j] + (ONE - rho) * q
-        ratio = (s1[j] + epsilon) / (s0[j] + epsilon)
-        s1[j] = rho * s1[j] + (ONE - rho) * (ratio * q)
-        rate = scale * np.sqrt(ratio)
-        w[j] -= rate * gradient(deltas[j], ONE, w[j], c[j], penalty, opt.fast_mode)
-        if has_means:
-            w[j] -= rate * beta * (means[j] - wanted)
+    for at in range(0, n, LANE):  # a lane at a time, as in `update_vector`
+        lane, sums = span(deltas, at, LANE), span(squares, at, LANE)
+        there = span(means, at, LANE) if has_means else lane
+        w, c, s0, s1 = state_span(opt, part, start + at, LANE, lane)
+        for j in range(LANE):
+            if at + j >= n or (opt.fast_mode and lane[j] == ZERO):
+                continue
+            q = sums[j] / np.float32(n_inputs)
+            s0[j] = rho * s0[j] + (ONE - rho) * q
+            ratio = (s1[j] + epsilon) / (s0[j] + epsilon)
+            s1[j] = rho * s1[j] + (ONE - rho) * (ratio * q)
+            rate = scale * np.sqrt(ratio)
+            w[j] -= rate * gradient(lane[j], ONE, w[j], c[j], penalty, opt.fast_mode)
+            if has_means:
+                w[j] -= rate * beta * (there[j] - wanted)
 
 
 @kernel

@@ -195,7 +195,7 @@ def backward(
             m = min(hi, layer[N_OUT]) - lo
             if m > 0:
                 has_means = layer[MEANS] >= 0
-                means = span(dense.weights, layer[MEANS] + lo if has_means else 0, m if has_means else 0)
+                means = span(dense.weights, layer[MEANS] + lo if has_means else 0, hi - lo if has_means else 0)
                 backward_biases(
                     opt, step, layer[BIASES] + first + lo, m, n_inputs, span(mine, first + lo, hi - lo), means,
                     with_biases, span(squares, first + lo, hi - lo),
