@@ -15,7 +15,7 @@ from dask_dl.frame.interchange import as_table
 from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.prediction import map_partitions
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
-from dask_dl.frame.scan import check_label_types
+from dask_dl.frame.scan import unseen_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
 from dask_dl.frame.tally import count_labels
 from dask_dl.predictor import best_class
@@ -125,18 +125,10 @@ def _renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
 
 def _check_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) -> None:
     """Labels must be of the type of the classes (SchemaError); those that the model has never seen are warned of."""
-    check_label_types(found, where)
-    known = set(classes)
-    strangers = {label: n for label, n in found.items() if label not in known}
+    strangers = unseen_labels(found, classes, where)
     if not strangers:
         return
     shown = ", ".join(map(repr, list(strangers)[:5]))
-    if not any(isinstance(label, str) == isinstance(classes[0], str) for label in strangers):
-        kinds = (type(next(iter(strangers))).__name__, type(classes[0]).__name__)
-        raise SchemaError(
-            f"{where} has labels of type {kinds[0]}, for example {shown}, and the model learned labels of type {kinds[1]}, for "
-            f"example {classes[0]!r}. Convert them to the type of `classes_`."
-        )
     n, total = sum(strangers.values()), sum(found.values())
     text = f"{where}: {n:,} of {total:,} rows have labels that the model has never seen, {shown}; they count as wrong."
     warnings.warn(DaskDLWarning(text), stacklevel=4)

@@ -22,8 +22,9 @@ from dask_dl.frame.blocks import Keeping, Recipe
 from dask_dl.frame.columns import blurred_warning
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import dropped_warning, settle
-from dask_dl.frame.scan import Scan, check_names, check_target
-from dask_dl.frame.source import OFFSET, WEIGHT, Source
+from dask_dl.frame.row_roles import where_of
+from dask_dl.frame.scan import Scan, check_target, unseen_labels
+from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source
 from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import Target
 from dask_dl.kernels.batches import buffer_size, train_batches
@@ -184,7 +185,6 @@ def _understood(
     here: Place,
 ) -> _Problem:
     """Read the tables once, and decide what their columns and the parameters make of the network."""
-    check_names(source.schema)
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     encoding = Encoding(
         "one_hot_internal" if requested["categorical_encoding"] == "auto" else requested["categorical_encoding"],
@@ -255,7 +255,7 @@ def _understood(
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     tables = {"training": (source, found)}
     if validation is not None:
-        scanned = _scan_validation(validation, encoder, task, progress, here)
+        scanned = _scan_validation(validation, encoder, target, task, progress, here)
         _check_range(scanned, validation, distribution)
         tables["validation"] = validation, scanned
     identity = Identity(
@@ -457,7 +457,9 @@ def _counts(found: Scan, target: Target) -> list[int]:
     return [found.classes[label] for label in target.classes]
 
 
-def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: Progress, here: Place) -> Scan:
+def _scan_validation(
+    validation: Source, encoder: Encoder, target: Target, task: str, progress: Progress, here: Place
+) -> Scan:
     missing = encoder.match(validation.predictors, validation.label)
     if missing:
         raise SchemaError(
@@ -465,7 +467,10 @@ def _scan_validation(validation: Source, encoder: Encoder, task: str, progress: 
         )
     found = here.scan(validation, Inquiry(task, sparse=encoder.is_sparse), progress.reading("scan validation"))
     if found.n_used == 0:
-        raise SchemaError(f"{validation.label} has no row with a target.")
+        needs = " and a weight above zero" if WEIGHT in validation.roles else ""
+        raise SchemaError(f"{validation.label} has no row with a target{needs}.")
+    if target.classes:
+        unseen_labels(found.classes, target.classes, where_of(validation.schema, TARGET))
     return found
 
 

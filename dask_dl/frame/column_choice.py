@@ -66,13 +66,13 @@ def _check_alike(path: str, layouts: Sequence[tuple[File, Sequence[str]]], neede
     (usual, _), *others = Counter(map(frozenset, sets)).most_common()
     if not others:
         return
-    model = next(file for (file, _), names in zip(layouts, sets, strict=True) if names == usual)
+    model, known = next(layout for layout, names in zip(layouts, sets, strict=True) if names == usual)
     different = []
     for (file, names), found in zip(layouts, sets, strict=True):
         if found != usual:
             lacks = sorted(usual - found)
             has = [name for name in names if name in needed - usual] or (
-                [name for name in names if name not in {*needed, *usual}] if lacks else []
+                [name for name in names if name not in {*needed, *known}] if lacks else []
             )
             parts = [f"lacks {_listed(lacks)}"] if lacks else []
             parts += [f"has {_listed(has)}{' instead' if lacks else ' besides'}"] if has else []

@@ -8,7 +8,7 @@ import io
 import re
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -199,17 +199,18 @@ def _fields(record: bytes, encoding: str, sep: str, known: dict[bytes, tuple[str
 
 def _names(file: File, form: CsvFormat, header: Sequence[str], row: Sequence[str]) -> tuple[str, ...]:
     """Names of the columns: those given, those of the header, or x0, x1, ..."""
+    fields = header or row
+    if len(fields) == 1 != len(form.names):
+        _check_separator(file, fields[0], row, form.sep)
     if form.names:
-        n = len(header or row)
+        n = len(fields)
         if len(form.names) != n and len(form.names) != len(row):
             raise SchemaError(
-                f"{len(form.names)} names are given (--names), and {file} has {n} columns: {[*(header or row)][:12]}."
+                f"{len(form.names)} names are given (--names), and {file} has {n} columns: {[*fields][:12]}."
             )
         return tuple(form.names)
     if not form.has_header:
         return tuple(f"x{k}" for k in range(len(row)))
-    if len(header) == 1:
-        _check_separator(file, header[0], row, form.sep)
     names: dict[str, None] = {}
     for k, field in enumerate(header):  # as pandas names them
         name, n = field or f"Unnamed: {k}", 0
@@ -261,7 +262,9 @@ def warn_of_data_in_header(head: Head, sample: pd.DataFrame) -> None:
         )
 
 
-_DECIMAL_COMMA = r"\s*[-+]?\d+,\d+\s*"
+#: With and without separators of thousands.
+_WHOLE = r"\s*[-+]?(?:\d+|\d{1,3}(?P<thousands>[.' ])\d{3}(?:(?P=thousands)\d{3})*)"
+_DECIMAL_COMMA = rf"{_WHOLE}(?P<fraction>,\d+)?\s*"
 
 
 def warn_of_decimal_commas(file: File, sample: pd.DataFrame, texts: Sequence[str]) -> None:
@@ -274,18 +277,21 @@ def warn_of_decimal_commas(file: File, sample: pd.DataFrame, texts: Sequence[str
     texts : sequence of str
         The columns of strings that nobody called categorical.
     """
-
-    def looks_so(column: pd.Series[Any]) -> bool:
-        values = column.dropna().astype("str")
-        return len(values) > 0 and bool(values.str.fullmatch(_DECIMAL_COMMA).mean() > 0.5)
-
-    found = [name for name in texts if looks_so(sample[name])]
+    found, examples, has_thousands = [], [], False
+    for name in texts:
+        values = sample[name].dropna().iloc[:10_000].astype("str")
+        matches = [match for match in map(re.compile(_DECIMAL_COMMA).fullmatch, values) if match]
+        fractions = [match for match in matches if match["fraction"]]
+        if fractions and 2 * len(matches) > len(values):
+            found.append(name)
+            examples.append(fractions[0][0])
+            has_thousands |= any(match["thousands"] for match in matches)
     if found:
-        example = sample[found[0]].dropna().iloc[0]
         warnings.warn(
             DaskDLWarning(
-                f"columns of {file} look like numbers with a decimal comma, for example {example!r} in {found[0]!r}: "
-                f"{', '.join(map(repr, found[:8]))}. They are read as strings; if they are numbers, add --decimal ,"
+                f"columns of {file} look like numbers with a decimal comma, for example {examples[0]!r} in {found[0]!r}: "
+                f"{', '.join(map(repr, found[:8]))}. They are read as strings; if they are numbers, "
+                f"{'write them without separators of thousands and ' if has_thousands else ''}add --decimal ,"
             ),
             stacklevel=2,
         )

@@ -172,4 +172,9 @@ def _remedy(error: Exception) -> str:
             "It holds values that do not fit the type guessed from the first rows of the table: convert it to Parquet with "
             "the right types, or name the column as categorical."
         )
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"It holds the text {str(error.object)[:80]!r}, which is not valid Unicode (half of a surrogate pair): decode the "
+            f"source anew, or repair it with text.encode('utf-8', 'replace').decode()."
+        )
     return "Do all files have the same columns, and does `.partitions` of the frame compute?"

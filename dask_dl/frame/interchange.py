@@ -25,6 +25,8 @@ REMEDIES = {
     "dask.dataframe.dask_expr._collection.Index": "Make it a Dask DataFrame with X.to_frame().",
     "distributed.client.Future": "Pass X.result(), or make a Dask DataFrame of futures: dask.dataframe.from_delayed([X]).",
     "polars.lazyframe.frame.LazyFrame": "Pass X.collect().",
+    "pyarrow._dataset.Dataset": "Pass X.to_table(), or read its files with dask.dataframe.read_parquet.",
+    "pyarrow._dataset.Scanner": "Pass X.to_table().",
     "builtins.dict": "Make it a frame: pandas.DataFrame(X).",
     "builtins.set": "Make it a list or a frame.",
     "builtins.generator": "Make it a list or a frame.",
@@ -39,6 +41,7 @@ REMEDIES_OF_LISTS = {
     "distributed.client.Future": "Make them one Dask DataFrame: dask.dataframe.from_delayed(X).",
     "dask.dataframe.dask_expr._collection.DataFrame": "Put them together: dask.dataframe.concat(X).",
     "dask.array.core.Array": "Put them together: dask.array.concatenate(X).",
+    "polars.lazyframe.frame.LazyFrame": "Put them together: polars.concat(X).collect().",
     "builtins.dict": "Make it a frame: pandas.DataFrame(X).",
     "builtins.str": "Read them first, with dask.dataframe.read_parquet or read_csv.",
 }
@@ -111,13 +114,15 @@ def _refuse_tables(X: Sequence[Any], label: str) -> None:
 
 
 def as_column(values: Any, what: str) -> Any:
-    """`values`, or what they hold as pandas when they are a column of another library, or a table of one.
+    """`values`, or what they hold as pandas when they are a column of another library, a table of one, or masked.
 
     Raises
     ------
     SchemaError
         When they only stand for values, as a Delayed does; `what` is what errors call them.
     """
+    if isinstance(values, np.ma.MaskedArray) and 0 < values.ndim < 3:  # NumPy would forget what is masked
+        return pd.Series(values) if values.ndim == 1 else pd.DataFrame(values)
     if not is_foreign_table(values):
         remedy = _by_type(values, REMEDIES_OF_COLUMNS)
         if remedy:
@@ -174,7 +179,15 @@ def _plain(column: Any) -> Any:
     if pa.types.is_run_end_encoded(kind):
         return _plain(pa.chunked_array([pc.run_end_decode(c) for c in column.chunks], kind.value_type))
     wanted = _simple_type(kind)
-    return column if wanted == kind else column.cast(wanted)
+    column = column if wanted == kind else column.cast(wanted)
+    if pa.types.is_dictionary(kind) and not all(_holds_each_once(chunk.dictionary) for chunk in column.chunks):
+        return column.cast(wanted.value_type).dictionary_encode()
+    return column
+
+
+def _holds_each_once(values: Any) -> bool:
+    """Whether the values of a dictionary can be categories: Arrow allows nulls and repeated ones, pandas does not."""
+    return not values.null_count and len(values.unique()) == len(values)
 
 
 def _simple_type(kind: Any) -> Any:

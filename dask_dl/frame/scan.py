@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import check_unicode
 from dask_dl.frame.figures import Column, Levels, ManyNumbers, Moments, merge_columns
 from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.row_roles import MIN_RATIO, RowRoles, check_labels, counting_rows, where_of
@@ -21,7 +20,7 @@ from dask_dl.frame.survey import check_figures, survey, too_large, without_sums
 from dask_dl.frame.tally import Inquiry, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -148,11 +147,6 @@ def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
     return total
 
 
-def check_names(source: Schema) -> None:
-    """Whether names of columns can be written to a file. Raises SchemaError."""
-    check_unicode([*source.predictors, *source.roles.values()], f"{source.label} has a column")
-
-
 def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
     """Whether there is something to learn: raises SchemaError when there is not."""
     target = source.roles.get(TARGET, "target")
@@ -198,6 +192,20 @@ def check_label_types(labels: Mapping[Any, int], name: str) -> None:
             f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
             f"booleans."
         )
+
+
+def unseen_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) -> dict[Any, int]:
+    """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type than the classes."""
+    check_label_types(found, where)
+    known = set(classes)
+    unseen = {label: n for label, n in found.items() if label not in known}
+    if unseen and not any(isinstance(label, str) == isinstance(classes[0], str) for label in unseen):
+        shown, kind = ", ".join(map(repr, list(unseen)[:5])), type(next(iter(unseen))).__name__
+        raise SchemaError(
+            f"{where} has labels of type {kind}, for example {shown}, and the model learned labels of type "
+            f"{type(classes[0]).__name__}, for example {classes[0]!r}. Convert them to the type of `classes_`."
+        )
+    return unseen
 
 
 def check_weights(found: Scan, source: Schema) -> None:

@@ -18,6 +18,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame import arrays, matrix
+from dask_dl.frame.columns import check_unicode
 from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
 from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.partition import listed
@@ -131,6 +132,7 @@ def open_source(
             f"are {listed(names) or 'none'}."
         )
     used = {*predictors, *roles.values()}
+    check_unicode(list(used), f"{label} has a column")
     wanted = {old: new for old, new in rename.items() if new in used}
     cut: Callable[[Any, Mapping[Any, str], Mapping[str, Any], str], _Cut] = _local_slices
     if is_array or is_dask_frame(X):
@@ -215,7 +217,7 @@ def _beside_array(values: Any, X: Any, role: str, label: str) -> Any:
 def local_table(X: Any, label: str) -> pd.DataFrame:
     """`X` as a pandas frame with text names, uncopied where that is possible."""
     frame, rename = _local_frame(X, label)
-    return frame.set_axis(list(rename.values()), axis=1)
+    return frame.set_axis(pd.Index(rename.values(), dtype=object), axis=1)  # of which one may be no valid Unicode
 
 
 def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:

@@ -38,6 +38,11 @@ def test_files_that_differ_are_named_with_their_columns(changed, message):
         resolve(**changed)
 
 
+def test_a_column_that_the_other_files_have_stands_in_for_none():
+    with pytest.raises(SchemaError, match=r"Unlike 0: 2 lacks 'b'\. Give them"):
+        resolve(ColumnChoice(columns=[], optional=["a", "b"]), **{"2": "a y"})
+
+
 def test_only_columns_that_are_read_have_to_be_everywhere():
     assert resolve(ColumnChoice(columns=["a", "y"]), **{"1": "a c y"}) == ["a", "y"]
     assert resolve(ColumnChoice(ignore=["b", "c"]), **{"1": "a c y"}) == ["a", "y"]

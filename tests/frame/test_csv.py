@@ -248,8 +248,38 @@ def test_one_column_suggests_another_separator(here, sep, shown):
     assert rows(path, form=CsvFormat(sep)).to_dict("list") == {"a": [1], "b": [2], "y": [3]}
 
 
+def test_one_column_without_a_header_suggests_another_separator(here):
+    path = written(here / "t.csv", "1;2;3\n4;5;6\n")
+    for names in ((), ("a", "b", "y")):
+        with pytest.raises(SchemaError, match=r"has one column, '1;2;3'.*Add --sep ';'"):
+            rows(path, form=CsvFormat(has_header=False, names=names))
+    assert rows(path, form=CsvFormat(has_header=False, names=("a",)))["a"].tolist() == ["1;2;3", "4;5;6"]
+
+
 def test_one_column_may_hold_separators_of_other_files(here):
     assert rows(written(here / "t.csv", "a;b\n1\n"))["a;b"].tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    "values, example, remedy",
+    [
+        (["10", "12", "9,5", "7"], "9,5", "add --decimal ,"),  # few have a fraction
+        (["1.234,5", "12.345.678,25"], "1.234,5", "without separators of thousands and add --decimal ,"),
+        (["1'234,5", "8"], "1'234,5", "without separators of thousands and add --decimal ,"),
+    ],
+)
+def test_decimal_commas_among_other_numbers_are_pointed_out(here, values, example, remedy):
+    path = written(here / "t.csv", "a;s\n" + "".join(f"{value};x\n" for value in values))
+    with pytest.warns(DaskDLWarning, match=rf"decimal comma, for example '?\"?{example}.* in 'a': 'a'.*{remedy}"):
+        table_of(path, form=CsvFormat(";"))
+
+
+@pytest.mark.parametrize("values", ["1.234 5.678", "a,b c,5", "2024-01-01 1,2,3", "10 1,5,2"])
+def test_other_texts_are_no_numbers_with_a_decimal_comma(here, values):
+    path = written(here / "t.csv", "a;s\n" + "".join(f"{value};x\n" for value in ["x", *values.split()]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table_of(path, form=CsvFormat(";"))
 
 
 def test_numbers_with_a_decimal_comma(here):

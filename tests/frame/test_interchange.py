@@ -15,8 +15,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset
 import pytest
 from scipy import sparse
+from sklearn.exceptions import DataConversionWarning
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import SchemaError
@@ -188,6 +190,42 @@ def test_types_keep_their_meaning(values, kind):
     assert held.isna().tolist() == [False, True]
 
 
+@pytest.mark.parametrize("values", [["Rome", "Rome"], ["Rome", None], pa.array(["Oslo", "Oslo"], pa.string_view())])
+def test_dictionaries_may_repeat_values_and_hold_nulls(values):
+    codes = [0, 1, None, 1] * 3
+    column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(values))
+    found = to_pandas(pa.table({"town": column}))["town"]
+    assert isinstance(found.dtype, pd.CategoricalDtype)
+    assert found.astype(object).where(found.notna(), None).tolist() == column.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "make", [np.asarray, lambda X: da.from_array(np.asarray(X), chunks=(15, 1))], ids=["numpy", "dask"]
+)
+def test_what_is_masked_is_missing(make):
+    random = np.random.default_rng(0)
+    x, gone = random.normal(size=N), np.arange(N) % 4 == 1
+    X, y = np.c_[x, x**2], np.ma.masked_array(np.where(gone, 1e6, x), mask=gone)
+    for target in (y, y[:, None]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataConversionWarning)
+            model = DeepLearningRegressor(**SMALL).fit(make(X), target, eval_set=(make(X), target))
+            score = model.score(make(X), target)
+        assert model.model_.target.shift == pytest.approx(x[~gone].mean())
+        assert score == pytest.approx(model.score(X[~gone], x[~gone]))
+    with pytest.raises(SchemaError, match=r"weight of the training table: .* missing or infinite"):
+        DeepLearningRegressor(**SMALL).fit(make(X), x, sample_weight=y)
+    model = DeepLearningRegressor(**SMALL).fit(make(X), x, offset=x)
+    with pytest.raises(SchemaError, match="offsets of the table to predict are missing or infinite"):
+        np.asarray(model.predict(make(X), offset=y))
+
+
+def test_a_column_to_ignore_may_be_called_anything(regressor):
+    table = TABLE.copy()
+    table.columns = pd.Index(["\ud800" if name == "label" else name for name in table.columns], dtype=object)
+    assert np.array_equal(regressor.predict(table), regressor.predict(TABLE))
+
+
 def test_whole_numbers_beside_nulls_stay_whole():
     assert to_pandas(pl.Series([2**60 + 1, None]))[0] == 2**60 + 1
 
@@ -236,6 +274,8 @@ NO_TABLE = {
     "batches": (arrow(LOCAL).to_batches(), "into one table"),
     "matrices": ([sparse.eye_array(3).tocsr()] * 2, "scipy.sparse.vstack"),
     "lazy polars": (polars(LOCAL).lazy(), r"collect\(\)"),
+    "lazy polars, several": ([polars(LOCAL).lazy()] * 2, r"polars.concat\(X\).collect"),
+    "Arrow data set": (pyarrow.dataset.dataset(arrow(LOCAL)), r"to_table\(\)"),
     "bag": (db.from_sequence([{"a": 1}], npartitions=1), "to_dataframe"),
     "dask series": (dd.from_pandas(LOCAL, npartitions=1)["age"], "to_frame"),
     "polars series": (pl.Series([1.0]), "one column"),

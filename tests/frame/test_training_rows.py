@@ -18,8 +18,8 @@ from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import settle
 from dask_dl.frame.matrix import SparsePart
-from dask_dl.frame.scan import Scan, check_names, check_target, scan
-from dask_dl.frame.source import Schema, Source
+from dask_dl.frame.scan import Scan, check_target, scan
+from dask_dl.frame.source import Schema, Source, open_source
 from dask_dl.frame.target import Target
 
 SCHEMES = ["one_hot_internal", "enum_limited", "sort_by_response", "binary", "label_encoder", "eigen"]
@@ -238,5 +238,7 @@ def test_half_a_surrogate_pair_is_found_by_the_scan():
         SchemaError, match=r"target 'y' of the table: partition 1 holds the label 'v\\udc00', which is not"
     ):
         prepared(labels, ("c",), {"target": "y"}, "classification", Encoding())
-    with pytest.raises(SchemaError, match=r"the table has a column '\\ud83d', which is not valid Unicode"):
-        check_names(Schema(("a", "\ud83d"), {}, "the table"))
+    named = pd.DataFrame([[1, 2]], columns=pd.Index(["a", "\ud83d"], dtype=object))
+    for target in ("a", "\ud83d"):
+        with pytest.raises(SchemaError, match=r"the table has a column '\\ud83d', which is not valid Unicode"):
+            open_source(named, target, label="the table")

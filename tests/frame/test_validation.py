@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -109,6 +111,7 @@ def test_other_forms_are_refused_in_a_sentence_that_says_the_form(eval_set):
         ((XV["a"], HELD["y"]), "the validation table must have two dimensions"),
         ((XV.iloc[:0], HELD["y"][:0]), "the validation table has no rows"),
         ((HELD, "z"), "the validation table has no column 'z' for the target"),
+        ((XV, HELD["y"], HELD["w"] * 0), "the validation table has no row with a target and a weight above zero"),
     ],
 )
 def test_validation_is_checked_as_strictly_as_training(eval_set, message):
@@ -147,6 +150,25 @@ def test_an_array_of_other_columns_is_refused(make):
         fit((make(wide), HELD["y"].to_numpy()), X=X.to_numpy(), y=TABLE["y"].to_numpy())
     with pytest.raises(SchemaError, match="1 features"):
         fit((make(wide[:, :1]), HELD["y"].to_numpy()), X=X.to_numpy(), y=TABLE["y"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    "label, message",
+    [
+        (0.5, "of the validation table is continuous, for example 0.5"),
+        (Decimal(1), "of the validation table has labels of type Decimal"),
+        (pd.Timestamp(0), "of the validation table has labels of type Timestamp"),
+        (
+            "1",
+            "of the validation table has labels of type str, for example '1', and the model learned labels of type int",
+        ),
+    ],
+)
+def test_labels_are_of_the_type_of_the_classes(label, message):
+    labels = [0, 1] * (N // 2)
+    for held in ([label] * N, [0, label] * (N // 2)) if isinstance(label, float) else ([label] * N,):
+        with pytest.raises(SchemaError, match=message):
+            DeepLearningClassifier(**SMALL).fit(X, labels, eval_set=(XV, held))
 
 
 def test_labels_that_training_never_saw_alone_are_refused():
