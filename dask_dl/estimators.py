@@ -467,6 +467,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         import pandas as pd
 
         from dask_dl.frame.arrays import is_dask_array
+        from dask_dl.frame.columns import check_unicode
         from dask_dl.frame.interchange import as_table
         from dask_dl.predictor import Predictor
 
@@ -476,6 +477,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         unknown = [name for name in keep if name not in names]
         if unknown:
             raise SchemaError(f"keep: there are no columns {unknown}; there are {names[:30]}.")
+        check_unicode(keep, "keep: there is a column")
         if "predict" in keep:
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):

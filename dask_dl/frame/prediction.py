@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import DaskDLError, SchemaError
+from dask_dl.errors import DaskDLError, SchemaError, WorkerMemoryError
 from dask_dl.frame.columns import as_numbers
 from dask_dl.frame.dask_frames import READING_ERRORS, matched, unreadable
 from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
+from dask_dl.memory import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +80,7 @@ def map_partitions(function: Callable[..., Any], source: Source, shared: Any) ->
     if source.lazy is None:
         return [function(source.read(k), k, shared) for k in range(source.n_partitions)]
     import dask
+    from distributed.scheduler import KilledWorker
 
     once, work = dask.delayed(shared, pure=False, traverse=False), dask.delayed(function, pure=False)
     try:
@@ -87,3 +89,18 @@ def map_partitions(function: Callable[..., Any], source: Source, shared: Any) ->
         raise
     except READING_ERRORS as error:
         raise unreadable(error, source.label) from error
+    except KilledWorker as error:
+        raise _died_reading(error, source.label) from error
+
+
+def _died_reading(error: Any, label: str) -> WorkerMemoryError:
+    """What to raise when Dask gave up since workers died again and again."""
+    key, limit = error.task, getattr(error.last_worker, "memory_limit", 0)
+    what = f"partition {key[-1]} of {label}" if isinstance(key, tuple) and isinstance(key[-1], int) else label
+    may = f", the last one of which had {size(limit)} of memory" if limit else ""
+    return WorkerMemoryError(
+        f"workers died again and again while they read {what}{may}. Dask does not say why, and mostly it is their memory: see "
+        "their logs. Make smaller partitions: dd.read_parquet(..., split_row_groups=True), "
+        "dd.read_csv(..., blocksize='64MB'), rechunk() of a Dask Array, or repartition(partition_size='64MB') before a table "
+        "is saved."
+    )

@@ -224,6 +224,8 @@ def test_a_column_to_ignore_may_be_called_anything(regressor):
     table = TABLE.copy()
     table.columns = pd.Index(["\ud800" if name == "label" else name for name in table.columns], dtype=object)
     assert np.array_equal(regressor.predict(table), regressor.predict(TABLE))
+    with pytest.raises(SchemaError, match=r"keep: there is a column '\\ud800', which is not valid Unicode"):
+        regressor.predict_table(table, keep=["\ud800"])
 
 
 def test_whole_numbers_beside_nulls_stay_whole():

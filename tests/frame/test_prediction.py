@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import cloudpickle
 import dask
@@ -12,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from dask.dataframe.utils import assert_eq
+from distributed.scheduler import KilledWorker
 
 import dask_dl.predictor
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError, WorkerMemoryError
 from dask_dl.frame import prediction
+from dask_dl.frame.source import open_source
 from dask_dl.predictor import Predictor
 
 N = 60
@@ -527,3 +530,14 @@ def test_scores_of_every_kind_of_table(numbers):
         model.score(whole, 5)
     with pytest.raises(SchemaError, match="the table to score has no column 'z' for the target"):
         named.score(frame, "z")
+
+
+def test_workers_that_died_while_they_scored_are_an_error_with_a_remedy(monkeypatch):
+    def compute(*_):
+        raise KilledWorker(("read", 3), SimpleNamespace(memory_limit=10**9, address="tcp://there:1"), 2)
+
+    table = dd.from_pandas(pd.DataFrame({"a": [1.0, 2.0], "y": [1.0, 2.0]}), npartitions=2)
+    source = open_source(table, "y", label="the table to score")
+    monkeypatch.setattr(dask, "compute", compute)
+    with pytest.raises(WorkerMemoryError, match=r"partition 3 of the table to score, .* had 1 GB of .*repartition\("):
+        prediction.map_partitions(len, source, None)
