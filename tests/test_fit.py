@@ -874,7 +874,7 @@ def test_persisted_frames_train_while_a_client_is_active(table):
     frame = dd.from_pandas(table, npartitions=2)
     alone = fitted(frame, epochs=1)
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         Client(cluster),
     ):
         held = frame.persist()
