@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEPT = 3
 KIND = "training"
-_NAME = re.compile(r"checkpoint-(\d{8})\.zip")
+_NAME = re.compile(r"checkpoint-(\d{8,18})\.zip")
 #: Seconds after which a half-written file is taken for that of a process that was killed.
 ABANDONED = 3600.0
 
@@ -141,15 +141,18 @@ class CheckpointFolder:
         Parameters
         ----------
         read : callable
-            Reads the file of a path, and raises ArchiveError when it is not what it should be. By default a checkpoint is
-            its path, arrays and document.
+            Reads the file of a path, and raises ArchiveError when it is not what it should be, or OSError. By default a
+            checkpoint is its path, arrays and document.
         """
         damaged = []
         for number in reversed(self.numbers()):
             path = self.path(number)
             try:
                 found = read(path)
-            except (ArchiveError, FileNotFoundError) as error:
+            except (
+                ArchiveError,
+                OSError,
+            ) as error:  # a bad sector and a lack of rights cost no more than a damaged file
                 damaged.append(f"{path}: {error}")
                 continue
             for text in damaged:
