@@ -142,6 +142,13 @@ def test_a_checkpoint_that_the_system_cannot_read_is_passed_over(table, tmp_path
         assert folder.newest()[0] == folder.path(whole)
 
 
+def test_checkpoints_stay_in_their_folder_when_the_working_folder_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = CheckpointFolder("kept")
+    monkeypatch.chdir("/")
+    assert Path(folder.write({}, {})).parent == tmp_path / "kept"
+
+
 def test_numbers_of_checkpoints_may_outgrow_their_digits(tmp_path):
     (tmp_path / "checkpoint-99999999.zip").touch()
     folder = CheckpointFolder(str(tmp_path))

@@ -42,11 +42,12 @@ class CheckpointFolder:
     Parameters
     ----------
     place : str
-        Folder; it is made when it is not there.
+        Folder; it is made when it is not there, and stays the same when the working folder changes.
     """
 
     def __init__(self, place: str) -> None:
-        self.place = place.rstrip("/") or place
+        place = place.rstrip("/") or place
+        self.place = place if "://" in place else str(Path(place).absolute())
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written, before work starts. Raises OSError, ParameterError."""
