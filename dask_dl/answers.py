@@ -57,8 +57,9 @@ def answers(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str],
         X = by_name(X, [name for name in names if name in used], LABEL, is_alone=offset is None)
         return map_rows(respond, X, predictor, offset, answer(predictor, X._meta, _nothing(model)))  # noqa: SLF001  # Dask's name
     if is_sparse(X):
-        check_n_features(model, X.shape[1], called)
-        matrix = SparsePart.of(as_csr(X, LABEL), model.feature_names)
+        csr = as_csr(X, LABEL)
+        check_n_features(model, csr.shape[1], called)
+        matrix = SparsePart.of(csr, model.feature_names)
         return over_slices(respond, matrix, predictor, _offset_of(model, matrix, offset, []))
     table = local_table(X, LABEL)
     if not (model.is_named and hasattr(X, "columns")):

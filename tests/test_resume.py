@@ -133,6 +133,29 @@ def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(table, tmp_path)
         fit(table, tmp_path, resume=True)
 
 
+def test_a_checkpoint_that_the_system_cannot_read_is_passed_over(table, tmp_path):
+    fit(table, tmp_path, until=4)
+    folder = CheckpointFolder(str(tmp_path))
+    whole, last = folder.numbers()[-1], folder.numbers()[-1] + 1
+    Path(folder.path(last)).symlink_to(folder.path(last))  # which nobody can follow, whatever their rights
+    with pytest.warns(DaskDLWarning, match=rf"passed over: .*{last}.zip.* Going on from .*{whole}.zip"):
+        assert folder.newest()[0] == folder.path(whole)
+
+
+def test_checkpoints_stay_in_their_folder_when_the_working_folder_changes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = CheckpointFolder("kept")
+    monkeypatch.chdir("/")
+    assert Path(folder.write({}, {})).parent == tmp_path / "kept"
+
+
+def test_numbers_of_checkpoints_may_outgrow_their_digits(tmp_path):
+    (tmp_path / "checkpoint-99999999.zip").touch()
+    folder = CheckpointFolder(str(tmp_path))
+    assert folder.write({}, {"n": 1}) == folder.path(10**8)
+    assert folder.numbers()[-1] == 10**8 and folder.newest()[2] == {"n": 1}
+
+
 @pytest.mark.parametrize(
     ("change", "given", "message"),
     [

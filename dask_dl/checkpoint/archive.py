@@ -45,6 +45,8 @@ _N_HEX = 64  # digits of a SHA-256
 _DTYPES = ("bool", *(f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 #: Dimensions of an array, at most.
 MAX_DIMENSIONS = 32
+#: Letters of an array's name, at most: every group that it lies in repeats the beginning.
+MAX_NAME = 255
 #: Bytes that describe one array, at most.
 MAX_METADATA = 4096
 
@@ -195,6 +197,8 @@ def _check_json(value: object, where: str) -> None:
 def _check_names(arrays: Mapping[str, object]) -> None:
     """Refuse names of arrays that are no paths within the archive, or inside each other. Raises ArchiveError."""
     for name in arrays:
+        if len(name) > MAX_NAME:
+            raise ArchiveError(f"Array name {name[:60]!r}: it has {len(name):,} letters, more than {MAX_NAME}.")
         if not re.fullmatch(r"[\w-]+(/[\w-]+)*", name, re.ASCII):
             raise ArchiveError(f"Array name {name[:60]!r}: a name is words of letters, digits, _ and -, joined by /.")
         if inside := arrays.keys() & set(_parents(name)):

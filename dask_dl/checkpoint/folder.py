@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEPT = 3
 KIND = "training"
-_NAME = re.compile(r"checkpoint-(\d{8})\.zip")
+_NAME = re.compile(r"checkpoint-(\d{8,18})\.zip")
 #: Seconds after which a half-written file is taken for that of a process that was killed.
 ABANDONED = 3600.0
 
@@ -42,11 +42,12 @@ class CheckpointFolder:
     Parameters
     ----------
     place : str
-        Folder; it is made when it is not there.
+        Folder; it is made when it is not there, and stays the same when the working folder changes.
     """
 
     def __init__(self, place: str) -> None:
-        self.place = place.rstrip("/") or place
+        place = place.rstrip("/") or place
+        self.place = place if "://" in place else str(Path(place).absolute())
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written, before work starts. Raises OSError, ParameterError."""
@@ -141,15 +142,18 @@ class CheckpointFolder:
         Parameters
         ----------
         read : callable
-            Reads the file of a path, and raises ArchiveError when it is not what it should be. By default a checkpoint is
-            its path, arrays and document.
+            Reads the file of a path, and raises ArchiveError when it is not what it should be, or OSError. By default a
+            checkpoint is its path, arrays and document.
         """
         damaged = []
         for number in reversed(self.numbers()):
             path = self.path(number)
             try:
                 found = read(path)
-            except (ArchiveError, FileNotFoundError) as error:
+            except (
+                ArchiveError,
+                OSError,
+            ) as error:  # a bad sector and a lack of rights cost no more than a damaged file
                 damaged.append(f"{path}: {error}")
                 continue
             for text in damaged:

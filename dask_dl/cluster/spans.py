@@ -34,6 +34,13 @@ def tidy(dask_scheduler: Any) -> None:
 
     Data that a client sends are in a default span, which only Dask chooses. As they do not run, no heartbeat will ask for it.
     """
+    # Dask keeps the last hundred computations for its dashboard, each with all of its groups.
+    for computation in dask_scheduler.computations:
+        computation.groups -= {
+            group
+            for group in computation.groups
+            if group.name.startswith(PREFIX) and dask_scheduler.task_groups.get(group.name) is not group
+        }
     spans = dask_scheduler.extensions.get("spans")
     if spans is None:
         return

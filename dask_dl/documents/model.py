@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from dask_dl.checkpoint.codec import Count, Document, Opaque, Remark
+from dask_dl.checkpoint.codec import Count, Document, Opaque, Remark, check_weight
 from dask_dl.documents.encoder import EncoderDocument, check_columns
 from dask_dl.documents.history import Events, Matrix, check_confusion, records_of
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
@@ -38,6 +38,8 @@ class ModelDocument(Document):
     confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
 
     def __post_init__(self) -> None:
+        check_weight(self.requested, "requested")
+        check_weight(self.effective, "effective")
         check_network(self.task, self.encoder, self.target, self.topology)
         check_columns(self.encoder, self.feature_names)
         check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)

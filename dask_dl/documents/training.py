@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from dask_dl.checkpoint.codec import Count, Document, Factor, Opaque, Remark, opened
+from dask_dl.checkpoint.codec import Count, Document, Factor, Opaque, Remark, check_weight, opened
 from dask_dl.documents.encoder import EncoderDocument, check_columns
 from dask_dl.documents.history import Events, Matrix, check_confusion, records_of
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
@@ -34,6 +34,7 @@ class IdentityDocument(Document):
     balance: tuple[Annotated[float, Meta(ge=0, le=1e300)], ...] = ()  #: early files know no balance
 
     def __post_init__(self) -> None:
+        check_weight(self.settings, "settings")
         check_columns(self.encoder, self.columns)
         if not 1 <= self.n_used <= self.n_rows:
             raise ValueError(f"{self.n_used:,} of {self.n_rows:,} rows have a target")

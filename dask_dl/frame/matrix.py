@@ -48,6 +48,18 @@ def as_csr(X: Any, label: str) -> Any:
     SchemaError
         When it is no matrix of real numbers, has too many columns, or points beyond its shape.
     """
+    try:
+        return _as_csr(X, label)
+    except SchemaError:
+        raise
+    except (AttributeError, IndexError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        raise SchemaError(
+            f"{label} is a sparse matrix of shape {X.shape} in format {X.format!r} that is not sound: {error}. "
+            f"Was it put together from arrays that do not belong together?"
+        ) from error
+
+
+def _as_csr(X: Any, label: str) -> Any:
     if X.ndim != 2:
         raise SchemaError(
             f"{label} must have two dimensions, rows and columns; found a sparse array of shape {X.shape}."
@@ -56,30 +68,28 @@ def as_csr(X: Any, label: str) -> Any:
     if X.dtype.kind not in "biuf":
         what = "Complex data not supported: " if X.dtype.kind == "c" else ""
         raise SchemaError(f"{what}{label} is a sparse matrix of {X.dtype}. Make it one of real numbers.")
-    try:
-        checked = _checked(X.tocoo() if X.format == "dok" else X)
-        csr = _checked(checked.tocsr()) if X.format == "lil" else checked.tocsr()
-        if csr.dtype == np.float16:  # which SciPy stores, and does not calculate with
-            csr = csr.astype(np.float32)
-        if not csr.has_canonical_format:
-            csr = csr.copy() if np.may_share_memory(csr.data, X.data) else csr
-            csr.sum_duplicates()
-    except (AttributeError, IndexError, MemoryError, OverflowError, TypeError, ValueError) as error:
-        raise SchemaError(
-            f"{label} is a sparse matrix of shape {X.shape} in format {X.format!r} that is not sound: {error}. "
-            f"Was it put together from arrays that do not belong together?"
-        ) from error
+    checked = _checked(X.tocoo() if X.format == "dok" else X)
+    csr = checked if X.format == "csr" else _checked(checked.tocsr())
+    if csr.dtype == np.float16:  # which SciPy stores, and does not calculate with
+        csr = csr.astype(np.float32)
+    if not csr.has_canonical_format:
+        csr = csr.copy() if np.may_share_memory(csr.data, X.data) else csr
+        csr.sum_duplicates()
     return csr
 
 
 def _checked(X: Any) -> Any:
     """A matrix over the same arrays, which were checked, and which knows nothing yet of their order. Raises ValueError."""
+    from scipy import sparse  # imported by then: X is of it
+
     if X.format in {"csr", "csc", "bsr"}:
         for name in ("indices", "indptr"):
             _check_indices(getattr(X, name), name)
         if (X.indptr[1:] < X.indptr[:-1]).any():  # SciPy trusts the last one
             raise ValueError("indptr decreases")
-        fresh = type(X)((X.data, X.indices, X.indptr), shape=X.shape)
+        # SciPy's own: a subclass may check and convert in another way.
+        kind = {"csr": sparse.csr_array, "csc": sparse.csc_array, "bsr": sparse.bsr_array}[X.format]
+        fresh = kind((X.data, X.indices, X.indptr), shape=X.shape)
         fresh.check_format(full_check=True)
         return fresh
     if X.format == "coo":

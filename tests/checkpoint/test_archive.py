@@ -231,7 +231,9 @@ def test_only_plain_numbers_are_written(tmp_path, array):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["", "/", "/a", "a/", "a//b", "../a", "a/..", ".", "a b", "zarr.json", "é", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "/", "/a", "a/", "a//b", "../a", "a/..", ".", "a b", "zarr.json", "é", "a\n", "a/" * 200 + "a"]
+)
 def test_only_plain_names_are_written(tmp_path, name):
     with pytest.raises(ArchiveError, match="name"):
         write_archive(tmp_path / "a", {name: WEIGHTS}, {}, kind="k")
@@ -551,13 +553,24 @@ def test_undeclared_entries_are_refused_and_never_extracted(path, name):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/../b", ""])
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/../b", "", "a/" * 200 + "a"])
 def test_declared_hostile_names_are_refused(path, name):
     spec = {"shape": [2, 3], "dtype": "float32"}
     entries = {key.replace("weights/0", name): content for key, content in entries_of(path).items()}
     seal(path, entries.items())
     forge(path, arrays={name: spec, "bias": {"shape": [2], "dtype": "float32"}})
     refusal(path)
+
+
+def test_a_name_of_many_groups_is_refused_before_they_are_listed(path):
+    """Names of the groups that it lies in take the square of its length."""
+    forge(path, arrays={"a/" * 4000 + "a": {"shape": [0], "dtype": "float32"}})
+    tracemalloc.start()
+    try:
+        assert "letters, more than 255" in refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 4e6  # they would take 32 MB
+    finally:
+        tracemalloc.stop()
 
 
 def test_declared_and_stored_arrays_must_agree(path):

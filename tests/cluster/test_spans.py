@@ -80,6 +80,19 @@ async def test_many_trainings_leave_what_one_leaves(c, s, a, b):
 
 
 @two_workers
+async def test_the_history_of_computations_keeps_no_task_groups_of_trainings(c, s, a, b):
+    def kept():
+        tidy(s)
+        groups = {group.name for computation in s.computations for group in computation.groups}
+        return {"ours": sum(name.startswith("dask-dl-") for name in groups), "others": len(groups)}
+
+    await DeepLearningRegressor(**SHORT).fit(parted(make_table(200)), "y")
+    await settled(lambda: {"tasks": len(s.tasks)}, {"tasks": 0})
+    found = kept()
+    assert found["ours"] == 0 < found["others"]
+
+
+@two_workers
 async def test_a_driver_is_not_kept(c, s, a, b):
     crews = []
     inner = Crew.__enter__

@@ -180,6 +180,7 @@ FORGED = {
         "fewer rows": lambda kind: forged(kind, indptr=SOUND.asformat(kind).indptr[:-1]),
         "texts": lambda kind: forged(kind, data=SOUND.asformat(kind).data.astype(str)),
         "objects": lambda kind: forged(kind, data=SOUND.asformat(kind).data.astype(object)),
+        "a list": lambda kind: forged(kind, data=SOUND.asformat(kind).data.tolist()),
     }.items()
 } | {
     "csr, too few columns": sparse.csr_array((SOUND.data, SOUND.indices, SOUND.indptr), shape=(40, 5)),
@@ -197,6 +198,34 @@ def with_long_row():
 
 
 FORGED["lil, lists of two lengths"] = with_long_row()
+
+
+def unchecked(kind):
+    """A matrix of a class of its own that checks nothing, and hands out indices beyond its shape."""
+
+    class Unchecked(kind):
+        def check_format(self, full_check=True):
+            pass
+
+        def tocsr(self, copy=False):
+            X = sparse.csr_array(SOUND)
+            X.indices = X.indices + 10**6
+            return X
+
+    return Unchecked(SOUND.copy())
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_array, sparse.csc_array, sparse.bsr_matrix])
+def test_a_subclass_is_checked_as_its_base_is(kind, model):
+    X = unchecked(kind)
+    np.testing.assert_allclose(model.predict(X), model.predict(SOUND))
+    X.indices[0] = 10**6
+    assert_refused(lambda: model.predict(X), "not sound")
+
+
+@pytest.mark.parametrize("kind", [sparse.coo_array, sparse.dia_array])
+def test_what_another_format_becomes_is_checked(kind, model):
+    assert_refused(lambda: model.predict(unchecked(kind)), "not sound")
 
 
 @pytest.mark.parametrize("X", FORGED.values(), ids=FORGED)
