@@ -150,10 +150,7 @@ class CheckpointFolder:
             path = self.path(number)
             try:
                 found = read(path)
-            except (
-                ArchiveError,
-                OSError,
-            ) as error:  # a bad sector and a lack of rights cost no more than a damaged file
+            except (ArchiveError, OSError) as error:  # a bad sector costs no more than a damaged file
                 damaged.append(f"{path}: {error}")
                 continue
             for text in damaged:
