@@ -514,3 +514,15 @@ def test_what_is_read_is_no_more_than_the_file(model_file, tmp_path):
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
         assert peak < 16 * len(raw) + 2e6, seed
+
+
+def test_a_deep_model_that_would_answer_nothing_but_nan_is_refused(tmp_path):
+    table = make_table()[["a", "b", "y"]]
+    model = DeepLearningClassifier(**SETTINGS | {"hidden": (4,) * 8, "epochs": 0.1}).fit(table, "y")
+    model.save(tmp_path / "sound.zip")
+    load(tmp_path / "sound.zip")
+    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), len(model.model_.flat))
+    model.model_.flat[:] = np.where(model.model_.flat == 0, 0, 9e4 * signs)
+    model.save(tmp_path / "forged.zip")
+    with pytest.raises(ArchiveError, match="beyond float32"):
+        load(tmp_path / "forged.zip")

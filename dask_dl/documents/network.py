@@ -13,7 +13,7 @@ from dask_dl.documents.encoder import MAX_INPUTS
 from dask_dl.errors import ArchiveError
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.steps import ADADELTA, N_STATES
-from dask_dl.node.stability import instability
+from dask_dl.node.stability import instability, overflows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -104,6 +104,8 @@ def vectors_of(
     unsound = instability(topology, vectors[0])
     if unsound:
         raise ArchiveError(f"{where}: {names[0]}: {unsound}.")
+    if overflows(topology, vectors[0]):
+        raise ArchiveError(f"{where}: {names[0]}: answers to inputs of ordinary size are beyond float32.")
     # ADADELTA's are means of squares.
     if len(vectors) - 1 == N_STATES[ADADELTA] and min(state.min() for state in vectors[1:]) < 0:
         raise ArchiveError(f"{where}: {names[1]} or {names[2]} holds negative means of squares.")

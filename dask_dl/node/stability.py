@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dask_dl.node.replica import predict
+from dask_dl.state import Rows, padded
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 MOST = {"weights": 1e10, "biases": 1e5}
 #: Numbers that are checked together: float64 temporaries of a whole layer would weigh more than the network itself.
 CHUNK = 2**16
+#: Rows, and active one-hot inputs of each, that a network is tried with.
+N_TRIED, N_ACTIVE = 32, 8
 
 
 def is_finite(values: NDArray[np.float32]) -> bool:
@@ -38,6 +43,28 @@ def instability(topology: Topology, flat: NDArray[np.float32]) -> str | None:
             if abs(mean) > MOST[name] or deviation > MOST[name]:
                 return f"the {name} of layer {k + 1} have exploded: mean {mean:.3g}, deviation {deviation:.3g}"
     return None
+
+
+def overflows(topology: Topology, flat: NDArray[np.float32]) -> bool:
+    """Whether a network whose layers are sound, one by one, answers inputs of ordinary size with what float32 cannot hold.
+
+    Sums of absolute weights bound the answers of nearly every network; rows are tried where that bound is beyond float32.
+    """
+    bound = largest = 1.0
+    for weights, biases in zip(*topology.unpack(flat), strict=True):
+        bound *= max(float(np.abs(chunk).sum(axis=1, dtype=np.float64).max()) for chunk in _chunks(weights))
+        bound += float(np.abs(biases).max())
+        largest = max(largest, bound)
+        bound = min(bound, 1.0) if topology.activation == "tanh" else bound
+    if largest < float(np.finfo(np.float32).max):
+        return False
+    random, nothing = np.random.default_rng(0), np.zeros(0, np.float32)
+    dense = np.zeros((N_TRIED, padded(topology.n_dense)), np.float32)
+    dense[:, : topology.n_dense] = random.normal(size=(N_TRIED, topology.n_dense))
+    active = random.integers(
+        max(1, topology.n_onehot), size=(N_TRIED, min(N_ACTIVE, topology.n_onehot)), dtype=np.int32
+    )
+    return not is_finite(predict(topology, flat, Rows(dense, active, nothing, nothing, nothing)))
 
 
 def _chunks(values: NDArray[np.float32], dtype: type[np.floating] = np.float32) -> Iterator[NDArray[np.floating]]:
