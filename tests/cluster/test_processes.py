@@ -231,10 +231,10 @@ def test_time_is_up_while_there_is_no_worker(cluster, client, folder):
             cluster.scale(0)
 
     began = time.monotonic()
-    model = DeepLearningRegressor(**KEEPING | {"max_runtime_secs": 8.0, "worker_timeout": 12.0}, client=client)
+    model = DeepLearningRegressor(**KEEPING | {"max_runtime_secs": 18.0, "worker_timeout": 16.0}, client=client)
     with pytest.raises(NoWorkersError):
         model.fit(read(folder), "y", callbacks=[watch])
-    assert time.monotonic() - began < 40
+    assert time.monotonic() - began < 60
     assert_good(model, folder)
 
 
