@@ -1,4 +1,4 @@
-"""Parquet files as a lazy Dask frame: columns by name, of one type in all files, a few row groups at a time."""
+"""Parquet files as a lazy Dask frame: columns by name, of one type in all files, some row groups or a part of one at a time."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ import pyarrow as pa
 from dask_dl.errors import SchemaError
 from dask_dl.frame.column_choice import KEPT
 from dask_dl.frame.columns import as_levels
-from dask_dl.frame.partition_size import check_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dask_dl.frame.column_choice import ColumnChoice
     from dask_dl.frame.paths import File
@@ -30,6 +29,8 @@ N_THREADS = 8
 #: Bytes of a value in a frame; of others those of a string's offset, and its characters.
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
 OFFSET = 8
+#: Rows, and bytes as they are stored, that are read at a time from a row group that is cut.
+BATCH_ROWS, BUFFER = 2**16, 2**20
 #: What Hive calls the folder of missing values.
 MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
 
@@ -48,13 +49,24 @@ class Footer:
 
 @dataclass(frozen=True)
 class RowGroups:
-    """Some row groups of a Parquet file."""
+    """Some row groups of a Parquet file, or a part of one."""
 
     file: File
     version: tuple[int | None, int]  #: so that a changed file makes other tasks
     numbers: tuple[int, ...]
     n_rows: int
     keys: Mapping[str, str]
+    start: int | None = None  #: first row of a part; None: all rows
+
+    def read(self, columns: Sequence[str]) -> Any:
+        """An Arrow table. Rows before a part are read too, a batch at a time, since values have no places in the file."""
+        if self.start is None:
+            with _opened(self.file) as parquet:
+                return parquet.read_row_groups(self.numbers, columns=columns, use_threads=False)
+        with _opened(self.file, buffer_size=BUFFER) as parquet:
+            size = min(BATCH_ROWS, self.n_rows)
+            batches = parquet.iter_batches(size, self.numbers, columns=columns, use_threads=False)
+            return pa.Table.from_batches(_some_rows(batches, self.start, self.start + self.n_rows))
 
 
 @dataclass(frozen=True)
@@ -81,9 +93,7 @@ class ParquetReader:
         names = self._names() if columns is None else [*columns]
         stored = {name.removeprefix(KEPT) for name in names} - self.keys.keys()
         try:
-            with _opened(groups.file) as parquet:
-                table = parquet.read_row_groups(groups.numbers, columns=sorted(stored), use_threads=False)
-            return self._frame(table, groups.keys, names)
+            return self._frame(groups.read(sorted(stored)), groups.keys, names)
         except pa.ArrowException as error:
             raise SchemaError(f"{groups.file} cannot be read as Parquet: {str(error).strip(' .')}.") from error
 
@@ -158,11 +168,23 @@ def _cast(column: Any, kind: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(file: File) -> Iterator[Any]:
+def _opened(file: File, buffer_size: int = 0) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    with file.open() as stored, pq.ParquetFile(stored) as parquet:
+    with file.open() as stored, pq.ParquetFile(stored, buffer_size=buffer_size) as parquet:
         yield parquet
+
+
+def _some_rows(batches: Iterable[Any], start: int, stop: int) -> Iterator[Any]:
+    """Rows [start, stop) of record batches."""
+    at = 0
+    for batch in batches:
+        lo, hi = max(start - at, 0), min(stop - at, len(batch))
+        if lo < hi:
+            yield batch.slice(lo, hi - lo)
+        at += len(batch)
+        if at >= stop:
+            return
 
 
 def open_parquet(
@@ -280,24 +302,20 @@ def _kept_type(name: str, kind: Any) -> Any:
 
 
 def _parts(footer: Footer, names: Sequence[str], limits: PartitionLimits) -> Iterator[RowGroups]:
-    """Neighbouring row groups that are together no larger than the target, or single ones."""
+    """Neighbouring row groups that are together no larger than the target, or parts of one that does not fit."""
     width = sum(footer.widths[name] for name in names)
-    if footer.n_rows:
-        k, n = max(enumerate(footer.n_rows), key=lambda group: group[1])
-        n_fit = max(1, int(limits.target / max(width, 1)))
-        check_size(
-            f"row group {k} of {footer.file}, of {n:,} rows,",
-            n * width,
-            limits,
-            f"Write the file anew with smaller row groups (to_parquet(..., row_group_size={n_fit})), read fewer columns",
-        )
     numbers: list[int] = []
     rows = 0
     for k, n in enumerate(footer.n_rows):
-        if numbers and (rows + n) * width > limits.target:
+        fits = n * width <= limits.fits
+        if numbers and (not fits or (rows + n) * width > limits.target):
             yield RowGroups(footer.file, footer.version, tuple(numbers), rows, footer.keys)
             numbers, rows = [], 0
-        if n:
+        if not fits:
+            most = max(1, int(limits.target / width))
+            for start in range(0, n, most):
+                yield RowGroups(footer.file, footer.version, (k,), min(most, n - start), footer.keys, start)
+        elif n:
             numbers.append(k)
             rows += n
     if numbers:
