@@ -63,7 +63,8 @@ class RowGroups:
         if self.start is None:
             with _opened(self.file) as parquet:
                 return parquet.read_row_groups(self.numbers, columns=columns, use_threads=False)
-        with _opened(self.file, buffer_size=BUFFER) as parquet:
+        # Otherwise Arrow holds whole columns of the row group as they are stored.
+        with _opened(self.file, buffer_size=BUFFER, pre_buffer=False) as parquet:
             size = min(BATCH_ROWS, self.n_rows)
             batches = parquet.iter_batches(size, self.numbers, columns=columns, use_threads=False)
             return pa.Table.from_batches(_some_rows(batches, self.start, self.start + self.n_rows))
@@ -168,10 +169,10 @@ def _cast(column: Any, kind: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(file: File, buffer_size: int = 0) -> Iterator[Any]:
+def _opened(file: File, **given: Any) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    with file.open() as stored, pq.ParquetFile(stored, buffer_size=buffer_size) as parquet:
+    with file.open() as stored, pq.ParquetFile(stored, **given) as parquet:
         yield parquet
 
 

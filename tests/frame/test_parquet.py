@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 from decimal import Decimal
 
 import numpy as np
@@ -14,6 +15,8 @@ import pytest
 from dask_dl.errors import SchemaError
 from dask_dl.frame.column_choice import KEPT, ColumnChoice
 from dask_dl.frame.files import open_table
+from dask_dl.frame.parquet import BUFFER
+from dask_dl.frame.paths import File
 from dask_dl.memory import PartitionLimits
 
 
@@ -158,6 +161,24 @@ def test_row_groups_that_do_not_fit_are_cut(here, monkeypatch):
         cut, whole = (table_of("t.parquet", limit=limit, **given) for limit in (9_000, 2**30))
         assert cut.npartitions > 2 and whole.npartitions == 1
         pd.testing.assert_frame_equal(cut.compute().reset_index(drop=True), whole.compute().reset_index(drop=True))
+
+
+def test_a_part_of_a_row_group_is_read_in_pieces(here, monkeypatch):
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=1_000_000)})
+    frame.to_parquet("t.parquet", row_group_size=len(frame))  # 8 MB
+    sizes = []
+
+    class Counting(io.FileIO):
+        def read(self, n=-1):
+            sizes.append(n)
+            return super().read(n)
+
+    monkeypatch.setattr(File, "open", lambda self: Counting(here / "t.parquet"))
+    assert len(table_of("t.parquet", limit=2**20).partitions[5].compute()) == 2**16
+    assert 0 < max(sizes) < 3 * BUFFER
+    sizes.clear()
+    assert len(table_of("t.parquet").compute()) == len(frame)
+    assert max(sizes) > 6 * BUFFER
 
 
 def test_strings_count_by_their_length_not_by_that_of_their_codes(here):
