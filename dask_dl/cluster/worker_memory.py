@@ -12,7 +12,7 @@ from dask_dl import memory
 from dask_dl.cluster.machine import memory_budget
 from dask_dl.cluster.members import Members
 from dask_dl.errors import DaskDLWarning, WorkerMemoryError
-from dask_dl.frame.partition_size import largest_known
+from dask_dl.frame.partition_size import DEFAULT_SIZE, MIN_SIZE, MORE_MEMORY, largest_known, remedies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 RESTARTED = "worker-restart-memory"
 #: So many such restarts while a table is read end the reading, as Dask gives a task up after so many workers died of it.
 MAX_RESTARTS = 4
-#: Bytes of a partition that fits nearly everywhere, where nothing is known.
-DEFAULT_SIZE = 50_000_000
-#: Nobody should be told to make partitions of fewer bytes.
-MIN_SIZE = 4_000_000
-#: What can always be done.
-MORE_MEMORY = "give every worker more memory (memory_limit), or fewer threads"
 
 
 def check_partitions(members: Mapping[str, Member], source: Source) -> None:
@@ -100,18 +94,6 @@ def _share() -> float:
 def allowed(member: Member) -> str:
     """How much memory a worker may take, in words."""
     return f"{memory.size(_usable(member))} ({_share():.0%} of its memory limit of {memory.size(member.memory_limit)})"
-
-
-def remedies(n_bytes: int) -> str:
-    """What to do about partitions that are larger than this."""
-    if n_bytes < MIN_SIZE:
-        return f"Hardly anything fits beside the imports: {MORE_MEMORY}."
-    most = f"{n_bytes / 1e6:.3g}MB"
-    return (
-        f"Make partitions of {most} in memory at most: dd.read_parquet(..., split_row_groups=True), "
-        f"dd.read_csv(..., blocksize='{most}'), rechunk() of a Dask Array, or repartition(partition_size='{most}') before a "
-        f"table is saved. Or {MORE_MEMORY}."
-    )
 
 
 class Restarts:

@@ -63,7 +63,7 @@ class RowGroups:
         if self.start is None:
             with _opened(self.file) as parquet:
                 return parquet.read_row_groups(self.numbers, columns=columns, use_threads=False)
-        # Otherwise Arrow holds whole columns of the row group as they are stored.
+        # With the defaults Arrow would hold whole columns of the row group as they are stored.
         with _opened(self.file, buffer_size=BUFFER, pre_buffer=False) as parquet:
             size = min(BATCH_ROWS, self.n_rows)
             batches = parquet.iter_batches(size, self.numbers, columns=columns, use_threads=False)
@@ -313,9 +313,9 @@ def _parts(footer: Footer, names: Sequence[str], limits: PartitionLimits) -> Ite
             yield RowGroups(footer.file, footer.version, tuple(numbers), rows, footer.keys)
             numbers, rows = [], 0
         if not fits:
-            most = max(1, int(limits.target / width))
-            for start in range(0, n, most):
-                yield RowGroups(footer.file, footer.version, (k,), min(most, n - start), footer.keys, start)
+            max_rows = max(1, int(limits.target / width))
+            for start in range(0, n, max_rows):
+                yield RowGroups(footer.file, footer.version, (k,), min(max_rows, n - start), footer.keys, start)
         elif n:
             numbers.append(k)
             rows += n

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 #: Partitions that are looked at, spread over the table: each may cost the reading of a file's metadata.
 N_LOOKED_AT = 8
+#: Bytes of a partition that fits nearly everywhere, where nothing is known.
+DEFAULT_SIZE = 50_000_000
+#: Nobody should be told to make partitions of fewer bytes.
+MIN_SIZE = 4_000_000
+#: What can always be done.
+MORE_MEMORY = "give every worker more memory (memory_limit), or fewer threads"
 
 
 class PartitionSize(NamedTuple):
@@ -58,6 +64,18 @@ def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) 
     if n_bytes > limits.max:
         raise SchemaError(text)
     warnings.warn(DaskDLWarning(text), stacklevel=2)
+
+
+def remedies(n_bytes: int) -> str:
+    """What to do about partitions that are larger than this."""
+    if n_bytes < MIN_SIZE:
+        return f"Hardly anything fits beside the imports: {MORE_MEMORY}."
+    most = f"{n_bytes / 1e6:.3g}MB"
+    return (
+        f"Make partitions of {most} in memory at most: dd.read_parquet(..., split_row_groups=True), "
+        f"dd.read_csv(..., blocksize='{most}'), rechunk() of a Dask Array, or repartition(partition_size='{most}') before a "
+        f"table is saved. Or {MORE_MEMORY}."
+    )
 
 
 def largest_known(lazy: Sequence[Any]) -> PartitionSize | None:

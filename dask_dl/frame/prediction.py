@@ -11,6 +11,7 @@ from dask_dl.errors import DaskDLError, SchemaError, WorkerMemoryError
 from dask_dl.frame.columns import as_numbers
 from dask_dl.frame.dask_frames import READING_ERRORS, matched, unreadable
 from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.partition_size import DEFAULT_SIZE, remedies
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
 from dask_dl.memory import size
 
@@ -100,7 +101,5 @@ def _died_reading(error: Any, label: str) -> WorkerMemoryError:
     may = f", the last one of which had {size(limit)} of memory" if limit else ""
     return WorkerMemoryError(
         f"workers died again and again while they read {what}{may}. Dask does not say why, and mostly it is their memory: see "
-        "their logs. Make smaller partitions: dd.read_parquet(..., split_row_groups=True), "
-        "dd.read_csv(..., blocksize='64MB'), rechunk() of a Dask Array, or repartition(partition_size='64MB') before a table "
-        "is saved."
+        f"their logs. {remedies(DEFAULT_SIZE)}"
     )

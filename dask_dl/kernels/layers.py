@@ -283,7 +283,8 @@ def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squ
 def update_vector(opt, step, part, start, a, n):
     """One optimizer step on n weights whose slopes are `a`, a lane at a time.
 
-    Where a vector is cut between threads must not decide which of a loop's variants a number meets.
+    Where a vector is cut between threads must not decide which of a loop's variants a number meets: its body in vector
+    registers and its remainder may fuse other products into multiply-adds.
     """
     penalty = penalty_of(opt, part)
     for at in range(0, n, LANE):
@@ -300,7 +301,7 @@ def backward_level(opt, step, slot, width, slopes, part, squares, lo, hi):
     if opt.kind == ADADELTA:
         penalty, sums = penalty_of(opt, part), span(squares, lo, n)
         penalised = has_penalty(penalty)
-        for at in range(0, n, LANE):
+        for at in range(0, n, LANE):  # as in `update_vector`
             lane, total = span(a, at, LANE), span(sums, at, LANE)
             w, c, _, _ = state_span(opt, part, start + at, LANE, lane)
             for j in range(LANE):

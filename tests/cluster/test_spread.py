@@ -140,10 +140,9 @@ async def test_a_full_disk_is_told_and_leaves_nothing(c, s, a, b):
 
     OnDisk.put = full
     try:
+        # The first worker is left out, and nobody could replace the last one.
         with (
-            pytest.warns(
-                DaskDLWarning, match="is not used, .*the disk is full"
-            ),  # the first; nobody is left to replace the last
+            pytest.warns(DaskDLWarning, match="is not used, .*the disk is full"),
             pytest.raises(StorageError, match="the disk is full"),
         ):
             await DeepLearningRegressor(**PLAIN, storage="disk").fit(parted(make_table()), "y")
