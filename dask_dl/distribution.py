@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -18,6 +19,8 @@ MOST = 1e19
 LEAST = np.finfo(np.float64).tiny
 #: Distributions of which a mean is the exponential of the network's sum, and the least target that each allows.
 LOG_LINKS = {"poisson": 0.0, "tweedie": 0.0, "gamma": 1 / MOST}
+#: Distributions of which the best constant is a quantile: the median, but for `quantile` itself.
+QUANTILES = {"laplace", "quantile", "huber"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Distribution:
     def link(self) -> str:
         """`log` or `identity`."""
         return "log" if self.name in LOG_LINKS else "identity"
+
+    @property
+    def power(self) -> float:
+        """Of the mean, that the variance is proportional to; of a log link only."""
+        return {"poisson": 1.0, "gamma": 2.0, "tweedie": self.shape}[self.name]
 
     def forbids(self, least: float | None, mean: float) -> str | None:
         """What is wrong with a target of this least value and this mean, if anything."""
@@ -65,47 +73,36 @@ class Distribution:
             return float(metrics.mean_absolute_error(truth, predicted, sample_weight=weights))
         if self.name == "quantile":
             return float(metrics.mean_pinball_loss(truth, predicted, sample_weight=weights, alpha=self.shape))
-        power = {"poisson": 1.0, "gamma": 2.0, "tweedie": self.shape}[self.name]
         means = np.maximum(predicted, LEAST)
-        return float(metrics.mean_tweedie_deviance(truth, means, sample_weight=weights, power=power))
-
-
-#: Residuals that are kept one by one; of more, neighbours become one.
-MOST_RESIDUALS = 2**16
+        return float(metrics.mean_tweedie_deviance(truth, means, sample_weight=weights, power=self.power))
 
 
 @dataclass(frozen=True)
-class Residuals:
-    """Absolute residuals of some rows, ascending, from which huber's quantile and deviance follow.
+class Quantiles:
+    """Some weighted numbers, ascending, from which quantiles follow; they merge in any order.
 
-    Beyond MOST_RESIDUALS they are thinned out, neighbours in pairs: then the quantile's rank is off by 2**-16 at most for
-    each time that they were.
+    Beyond `MOST` they are thinned out, neighbours in pairs: then the rank of a quantile is off by 1 / MOST at most for each
+    time that they were.
     """
 
     values: NDArray[np.float64]
     weights: NDArray[np.float64]
+    MOST: ClassVar[int] = 2**12
 
     @classmethod
-    def of(
-        cls, truth: NDArray[np.float64], predicted: NDArray[np.float64], weights: NDArray[np.floating] | None
-    ) -> Residuals:
-        """Of rows."""
-        values = np.abs(truth - predicted)
-        return cls._sorted(values, np.ones(len(values)) if weights is None else weights.astype(np.float64))
-
-    @classmethod
-    def _sorted(cls, values: NDArray[np.float64], weights: NDArray[np.float64]) -> Residuals:
+    def of(cls, values: NDArray[np.float64], weights: NDArray[np.floating] | None) -> Self:
+        """Of numbers in any order."""
         order = np.argsort(values, kind="stable")
-        values, weights = values[order], weights[order]
-        while len(values) > MOST_RESIDUALS:
+        values, w = values[order], np.ones(len(values)) if weights is None else weights[order].astype(np.float64)
+        while len(values) > cls.MOST:
             edges = np.arange(0, len(values), 2)
-            total = np.add.reduceat(weights, edges)
-            values, weights = np.add.reduceat(values * weights, edges) / total, total
-        return cls(values, weights)
+            total = np.add.reduceat(w, edges)
+            values, w = np.add.reduceat(values * w, edges) / total, total
+        return cls(values, w)
 
-    def merge(self, other: Residuals) -> Residuals:
-        """Of both sets of rows."""
-        return self._sorted(np.concatenate([self.values, other.values]), np.concatenate([self.weights, other.weights]))
+    def merge(self, other: Self) -> Self:
+        """Of both sets of numbers."""
+        return self.of(np.concatenate([self.values, other.values]), np.concatenate([self.weights, other.weights]))
 
     def quantile(self, q: float) -> float:
         """The q quantile: linear between ranks where all weights are equal, else of the weighted distribution itself."""
@@ -113,8 +110,64 @@ class Residuals:
             return float(np.quantile(self.values, q))
         return float(np.quantile(self.values, q, weights=self.weights, method="inverted_cdf"))
 
+
+class Residuals(Quantiles):
+    """Absolute residuals of some rows, from which huber's quantile and deviance follow."""
+
+    MOST: ClassVar[int] = 2**16
+
     def deviance(self, alpha: float) -> float:
         """Mean huber deviance: squared residuals up to their `alpha` quantile, beyond it linear."""
         delta = self.quantile(alpha)
         r = self.values
         return float(np.average(np.where(r <= delta, r * r, (2 * r - delta) * delta), weights=self.weights))
+
+
+@dataclass(frozen=True)
+class Intercept:
+    """The model without inputs: sums over rows from which the constant with the least deviance follows.
+
+    For the deviances of a log link, with means exp(b + offset), it is in closed form (set the derivative by b to 0):
+    exp(b) = sum(w y exp((1 - p) offset)) / sum(w exp((2 - p) offset)) for power p, which is 1 for poisson and 2 for gamma.
+    """
+
+    distribution: Distribution
+    above: float = 0.0  #: of a log link: the sum above the line, or of weights times targets less offsets
+    below: float = 0.0  #: ... and the one below, or of weights
+    quantiles: Quantiles | None = None  #: of targets less offsets, where the constant is one of them
+
+    @classmethod
+    def of(
+        cls,
+        distribution: Distribution,
+        targets: NDArray[np.float64],
+        offsets: NDArray[np.float64] | None,
+        weights: NDArray[np.float64] | None,
+    ) -> Intercept:
+        """Of rows; offsets in units of the network's sum."""
+        w = np.ones(len(targets)) if weights is None else weights
+        o = np.zeros(1) if offsets is None else offsets
+        if distribution.link == "log":
+            power = distribution.power
+            with np.errstate(over="ignore", invalid="ignore"):  # `value` looks at the result
+                above, below = (w * targets * np.exp((1 - power) * o)).sum(), (w * np.exp((2 - power) * o)).sum()
+            return cls(distribution, float(above), float(below))
+        if distribution.name in QUANTILES:
+            return cls(distribution, quantiles=Quantiles.of(targets - o, w))
+        return cls(distribution, float((w * (targets - o)).sum()), float(w.sum()))
+
+    def merge(self, other: Intercept) -> Intercept:
+        """Of both sets of rows."""
+        quantiles = self.quantiles and other.quantiles and self.quantiles.merge(other.quantiles)
+        return Intercept(self.distribution, self.above + other.above, self.below + other.below, quantiles)
+
+    @property
+    def value(self) -> float:
+        """The constant: a logarithm where the link is one, else in the target's unit. Raises nothing: 0 where there is none."""
+        if self.quantiles is not None:
+            return self.quantiles.quantile(self.distribution.shape if self.distribution.name == "quantile" else 0.5)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = float(np.float64(self.above) / np.float64(self.below))
+        if self.distribution.link == "log":
+            ratio = math.log(ratio) if 0 < ratio < math.inf else 0.0
+        return ratio if math.isfinite(ratio) else 0.0

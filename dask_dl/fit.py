@@ -196,6 +196,8 @@ def _understood(
     )
     skips = requested["missing_values_handling"] == "skip"
     inquiry = encoding.inquiry(task, skips=skips, is_weighted=WEIGHT in source.roles)
+    if task == "regression":
+        inquiry = inquiry._replace(distribution=Distribution.of(parameters.effective(requested, task=task)))
 
     def scan(inquiry: Inquiry) -> Scan:
         if inquiry.inputs is not None:
@@ -342,7 +344,7 @@ def _begin(problem: _Problem, saved: Saved | None, progress: Progress, here: Pla
     else:
         course = Course(History(problem.task, "validation" in problem.tables, metric=metric))
         course.history.start()
-        flat = _start(topology, effective, problem.seed)
+        flat = _start(problem)
     unsound = instability(topology, flat)
     if unsound:
         raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
@@ -522,10 +524,11 @@ def _optimizer(e: Mapping[str, Any]) -> Optimizer:
     )
 
 
-def _start(topology: Topology, e: Mapping[str, Any], seed: int) -> NDArray[np.float32]:
-    """Start values: the user's (inputs x units a layer, as `coefs_`) where given, else drawn."""
-    weights = initial_weights(topology, e["initial_weight_distribution"], e["initial_weight_scale"], seed)
-    biases = initial_biases(topology)
+def _start(problem: _Problem) -> NDArray[np.float32]:
+    """Start values: the user's (inputs x units a layer, as `coefs_`) where given, else drawn, with the output at the data."""
+    topology, e, intercept = problem.topology, problem.effective, problem.found.tally.intercept
+    weights = initial_weights(topology, e["initial_weight_distribution"], e["initial_weight_scale"], problem.seed)
+    biases = initial_biases(topology, problem.target.sum_of(intercept.value) if intercept else 0.0)
     for name, drawn, shapes in (
         ("initial_weights", weights, [(n_in, n_out) for n_out, n_in in topology.shapes]),
         ("initial_biases", biases, [(n,) for n, _ in topology.shapes]),

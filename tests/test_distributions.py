@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
+import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.cluster import Twin
-from dask_dl.distribution import MOST_RESIDUALS, Distribution, Residuals
+from dask_dl.distribution import QUANTILES, Distribution, Intercept, Residuals
 from dask_dl.errors import SchemaError
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
@@ -174,16 +179,60 @@ def test_a_delta_of_zero_does_not_stop_learning():
 def test_residuals_merge_and_stay_few():
     random = np.random.default_rng(0)
     values, weights = random.exponential(size=300_000), random.random(300_000)
-    parts = [Residuals.of(values[i::7], np.zeros(len(values[i::7])), weights[i::7]) for i in range(7)]
+    parts = [Residuals.of(values[i::7], weights[i::7]) for i in range(7)]
     merged = parts[0]
     for part in parts[1:]:
         merged = merged.merge(part)
-    assert len(merged.values) <= MOST_RESIDUALS
+    assert len(merged.values) <= Residuals.MOST
     for weights_, expected in (([1, 1, 98], (10, 30, 30, 30)), ([98, 1, 1], (10, 10, 10, 30))):
-        few = Residuals.of(np.array([10.0, 20.0, 30.0]), np.zeros(3), np.array(weights_, float))
+        few = Residuals.of(np.array([10.0, 20.0, 30.0]), np.array(weights_, float))
         assert tuple(few.quantile(q) for q in (0.0, 0.5, 0.9, 1.0)) == expected  # a row of weight k is k rows
     exact = np.sort(values)[np.searchsorted(np.cumsum(weights[np.argsort(values)]), 0.9 * weights.sum())]
     assert merged.quantile(0.9) == pytest.approx(exact, rel=1e-3)
-    few = Residuals.of(values[:100], np.zeros(100), None)
+    few = Residuals.of(values[:100], None)
     for q in (0.0, 0.13, 0.5, 1.0):
         assert few.quantile(q) == pytest.approx(np.quantile(values[:100], q))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("has_offset", [False, True])
+@hypothesis.given(cuts=st.lists(st.integers(0, 300), max_size=3), seed=st.integers(0, 9))
+def test_the_intercept_is_the_best_constant_however_the_rows_are_cut(name, has_offset, cuts, seed):
+    distribution = Distribution(name, SHAPES[name][1] if name in SHAPES else 0.0)
+    random = np.random.default_rng(seed)
+    y, weights = make_table(name, 300, seed)["y"].to_numpy(), random.integers(1, 4, 300).astype(float)
+    offsets = random.normal(2.0, 0.7, 300) if has_offset else None
+    parts = [
+        Intercept.of(distribution, y[a:b], None if offsets is None else offsets[a:b], weights[a:b])
+        for a, b in itertools.pairwise([0, *sorted(cuts), 300])
+    ]
+    constant = functools.reduce(Intercept.merge, parts).value
+
+    def loss(b):
+        sums = b + (np.zeros(300) if offsets is None else offsets)
+        means = np.exp(sums) if distribution.link == "log" else sums
+        of = "laplace" if name == "huber" else name  # where it turns linear is not known before training
+        return Distribution(of, distribution.shape).deviance(y, means, weights)
+
+    for step in (-0.05, 0.05):
+        assert loss(constant) < loss(constant + step) + 1e-12
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_network_that_saw_no_row_answers_with_the_best_constant(name, standardize):
+    table = make_table(name)
+    model = DeepLearningRegressor(**given(name, epochs=0, standardize=standardize)).fit(table, "y")
+    y = table["y"]
+    expected = y.quantile({"quantile": 0.8}.get(name, 0.5)) if name in QUANTILES else y.mean()
+    np.testing.assert_allclose(model.predict(table[["a", "b", "c"]]), expected, rtol=2e-3)
+
+
+def test_a_network_that_saw_no_row_takes_exposure_and_weights_into_account():
+    random = np.random.default_rng(0)
+    exposure = random.uniform(1, 500, 1000)
+    table = pd.DataFrame({"a": random.normal(size=1000), "y": random.poisson(0.1 * exposure).astype(float)})
+    table["o"], table["w"] = np.log(exposure), random.integers(0, 3, 1000).astype(float)
+    model = DeepLearningRegressor(**given("poisson", epochs=0))
+    predicted = model.fit(table, "y", offset="o", sample_weight="w").predict(table)
+    np.testing.assert_allclose(predicted, exposure * (table.w @ table.y) / (table.w @ exposure), rtol=1e-4)

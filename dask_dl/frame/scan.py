@@ -78,7 +78,7 @@ class Scan:
         """The same as numbers, texts, lists and dicts."""
         document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "candidates"}
         document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
-        document["tally"] = asdict(self.tally) | {
+        document["tally"] = asdict(replace(self.tally, intercept=None)) | {
             "classes": [[str(label), count] for label, count in self.classes.items()],
             "levels": {
                 name: {level: [[str(key), value] for key, value in sums.items()] for level, sums in levels.items()}
@@ -232,7 +232,7 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inqu
     if inquiry.skips and inquiry.inputs is None:
         others = np.flatnonzero(counts)
         candidates = columns if len(others) == roles.n else survey(part, others, None, source, k, inquiry).columns
-    tally = Tally.of(roles, k, coded)
+    tally = Tally.of(roles, k, coded, inquiry.distribution)
     if roles.labels is not None:
         check_labels(tally.classes, where_of(source, TARGET), k)
     elif not math.isfinite(tally.target.m2) and roles.targets is not None:

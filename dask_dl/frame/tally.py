@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from dask_dl.distribution import Intercept
 from dask_dl.frame.figures import Moments, added
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.distribution import Distribution
     from dask_dl.frame.row_roles import RowRoles
 
 
@@ -28,6 +30,7 @@ class Inquiry(NamedTuple):
     levels: str = ""  #: what to sum over the rows of every level that train: "response", "weight" or nothing
     sparse: bool = False  #: whether numbers are kept by their non-zeros
     inputs: frozenset[str] | None = None  #: columns without which a row is skipped; None: all of them
+    distribution: Distribution | None = None  #: of a numeric target, of which the best constant is asked for
 
 
 #: Sums over rows that train, for columns, their levels, and what is summed: the weight of a class, say.
@@ -56,9 +59,16 @@ class Tally:
     least_target: float | None = None  #: nothing for classes
     #: as `Inquiry.levels` asks: weight by class, or weight, and sum of weight times target
     levels: LevelSums = field(default_factory=dict)
+    intercept: Intercept | None = None  #: as `Inquiry.distribution` asks
 
     @classmethod
-    def of(cls, roles: RowRoles, k: int, levels: Mapping[str, tuple[NDArray[np.intp], list[str]]]) -> Tally:
+    def of(
+        cls,
+        roles: RowRoles,
+        k: int,
+        levels: Mapping[str, tuple[NDArray[np.intp], list[str]]],
+        distribution: Distribution | None = None,
+    ) -> Tally:
         """Of rows of partition k; `levels` are those of every row, and texts, of columns whose response is asked for."""
         n, weights = roles.n, roles.weights
         classes: dict[Any, int] = {}
@@ -75,7 +85,12 @@ class Tally:
             lightest, heaviest = Weighed(float(weights.min()), k), Weighed(float(weights.max()), k)
         summed = {name: _response(codes, texts, by, roles) for name, (codes, texts) in levels.items()}
         has_one_weight = bool((by == 1).all())
-        return cls(n, float(by.sum()), has_one_weight, lightest, heaviest, target, classes, is_binary, least, summed)
+        intercept = None
+        if distribution is not None and roles.targets is not None:
+            intercept = Intercept.of(distribution, roles.targets, roles.offsets, weights)
+        return cls(
+            n, float(by.sum()), has_one_weight, lightest, heaviest, target, classes, is_binary, least, summed, intercept
+        )
 
     def merge(self, other: Tally) -> Tally:
         """Both sets of rows together."""
@@ -90,6 +105,7 @@ class Tally:
             self.is_binary and other.is_binary,
             min(present(self.least_target, other.least_target), default=None),
             joined(self.levels, other.levels, functools.partial(joined, join=added)),
+            self.intercept and other.intercept and self.intercept.merge(other.intercept),
         )
 
 

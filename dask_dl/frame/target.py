@@ -71,6 +71,10 @@ class Target:
         """Encoded targets in their unit: `encode` undone."""
         return targets.astype(np.float64) / self.factor + self.shift
 
+    def sum_of(self, constant: float) -> float:
+        """The network's sum that answers with a constant: a logarithm where the link is one, else in the target's unit."""
+        return (constant - self.shift) * self.factor
+
     def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Offsets in the units of the output's pre-activation: f = z / factor + shift + offset - shift."""
         return (values - self.shift) * self.factor

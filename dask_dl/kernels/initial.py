@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def initial_weights(topology: Topology, distribution: str, scale: float, seed: int) -> list[NDArray[np.float32]]:
     """Random weights, (units, inputs) a layer, each from a generator of its own.
 
-    uniform_adaptive draws from +-sqrt(6 / (inputs + units)), four times as wide before a softmax (Glorot, Bengio 2010,
-    equation 16), both channels of maxout alike; uniform from +-scale; normal with standard deviation scale.
+    uniform_adaptive draws hidden layers from +-sqrt(6 / (inputs + units)) (Glorot, Bengio 2010, equation 16), both channels
+    of maxout alike, and leaves the output layer at 0, so that the first predictions are those of the biases; uniform draws
+    all layers from +-scale; normal with standard deviation scale.
     """
     weights = []
     for k, (n_out, n_in) in enumerate(topology.shapes):
@@ -26,16 +27,16 @@ def initial_weights(topology: Topology, distribution: str, scale: float, seed: i
             continue
         reach = scale
         if distribution == "uniform_adaptive":
-            is_softmax = k == len(topology.hidden) and topology.output == "softmax"
-            reach = np.sqrt(6 / (n_in + topology.units[k])) * (4 if is_softmax else 1)
+            reach = np.sqrt(6 / (n_in + topology.units[k])) if k < len(topology.hidden) else 0.0
         weights.append(random.uniform(-reach, reach, (n_out, n_in)).astype(np.float32))
     return weights
 
 
-def initial_biases(topology: Topology) -> list[NDArray[np.float32]]:
-    """Rectifier, maxout: 0.5 in the first hidden layer and 1 in the others, so that units start alive; else 0."""
+def initial_biases(topology: Topology, output: float = 0.0) -> list[NDArray[np.float32]]:
+    """Rectifier, maxout: 0.5 in the first hidden layer and 1 in the others, so that units start alive; tanh: 0."""
     biases = [np.zeros(n, np.float32) for n, _ in topology.shapes]
     if topology.activation != "tanh":
         for k in range(len(topology.hidden)):
             biases[k][:] = 0.5 if k == 0 else 1.0
+    biases[-1][:] = output
     return biases

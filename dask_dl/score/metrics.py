@@ -120,6 +120,6 @@ def regression(
         "mae": float(mean_absolute_error(truth, predicted, sample_weight=weights)),
     }
     if distribution.name == "huber":
-        residuals = Residuals.of(truth, predicted, weights)
+        residuals = Residuals.of(np.abs(truth - predicted), weights)
         return replace(_measured(truth, weights, means), residuals=residuals, alpha=distribution.shape)
     return _measured(truth, weights, means | {"deviance": distribution.deviance(truth, predicted, weights)})

@@ -123,6 +123,8 @@ def expanded(topology, rows):
 
 def start_values(topology, seed=3):
     weights = initial_weights(topology, "uniform_adaptive", 1.0, seed)
+    # With an output layer at 0 no hidden layer would have a gradient.
+    weights[-1] = initial_weights(topology, "normal", 0.3, seed)[-1]
     biases = [b + np.float32(0.1) for b in initial_biases(topology)]
     return weights, biases
 

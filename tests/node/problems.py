@@ -81,7 +81,10 @@ def problem(name, folder=None, activation="rectifier", **more):
 
 
 def replica(topology, settings, parallelism, seed=0):
-    flat = topology.pack(initial_weights(topology, "uniform_adaptive", 1.0, seed), initial_biases(topology))
+    weights = initial_weights(topology, "uniform_adaptive", 1.0, seed)
+    # With an output layer at 0 the first row would leave the hidden layers as they are.
+    weights[-1] = initial_weights(topology, "normal", 0.1, seed)[-1]
+    flat = topology.pack(weights, initial_biases(topology))
     objective = Objective(CROSS_ENTROPY if topology.output == "softmax" else GAUSSIAN)
     return Replica(topology, settings, objective, flat, parallelism=parallelism)
 

@@ -31,7 +31,7 @@ def test_tanh_keeps_what_a_layer_passes_on_small():
 
 def test_a_deep_network_is_tried_where_the_bound_says_nothing():
     topology = Topology(0, 100, (200,) * 40, 1, "rectifier", "linear")
-    weights = initial_weights(topology, "uniform_adaptive", 1.0, 1)
+    weights = initial_weights(topology, "uniform", 0.1, 1)
     sums = np.prod([np.abs(w).sum(axis=1, dtype=np.float64).max() for w in weights])
     assert sums > np.finfo(np.float32).max
     assert not overflows(topology, topology.pack(weights, initial_biases(topology)))
