@@ -123,7 +123,7 @@ def measured(case: Case, folder: Path, n_rounds: int) -> Found:
         "random_state": 1,
         "train_samples_per_iteration": case.n,
         "epochs": (WARM + n_rounds) * case.n / N_ROWS,
-        "score_interval": 1e9,
+        "score_duty_cycle": 0.0,
         "score_training_samples": 10,
     }
     with workers(case.n, processes=case.processes) as client, timed_rounds(times):

@@ -42,7 +42,7 @@ from dask_dl.plan import Plan
 from dask_dl.resume import Identity, Keeper, Saved, open_folder
 from dask_dl.rounds import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.score.history import History, Pace
-from dask_dl.score.stopping import metric_of, reason_to_stop
+from dask_dl.score.stopping import metric_of, reason_to_stop, stride_of
 from dask_dl.storage import Decision, decide
 
 if TYPE_CHECKING:
@@ -408,14 +408,15 @@ def _rounds(
         n_copies=here.n_copies,
         share=effective["target_ratio_comm_to_comp"],
         batch=effective["mini_batch_size"],
+        is_local=here.is_local,
     )
-    limit = effective["max_runtime_secs"]
+    limit, stride = effective["max_runtime_secs"], stride_of(effective, here.n_rows)
     rounds = Rounds(
         here,
         plan,
         course,
         score,
-        lambda: reason_to_stop(history, effective),
+        lambda: reason_to_stop(history, effective, stride),
         progress,
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
@@ -428,7 +429,7 @@ def _rounds(
     if course.stopped_by in BROKEN_OFF or (course.stopped_by == EPOCHS and course.n_seen < plan.n_total):
         course.stopped_by = None
     elif course.stopped_by != EPOCHS:
-        course.stopped_by = reason_to_stop(history, effective)  # by the parameters of now
+        course.stopped_by = reason_to_stop(history, effective, stride)  # by the parameters of now
     return rounds
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dask_dl.score.history import EVENTS
+
 if TYPE_CHECKING:
     from dask_dl.score.history import Pace
 
 #: Seconds of work in a round whose size is automatic ...
 SECONDS_PER_ROUND = 1.0
-#: ... and the least number of such rounds in a training.
-FEWEST_ROUNDS = 10
+#: ... and the least number of such rounds in a training: events fall between rounds, which take some 30 ms on a cluster.
+FEWEST_ROUNDS, FEWEST_REMOTE = EVENTS, 10
 #: Averages in an epoch, at least: one for every replica, within these limits. Fewer learn less (docs/cluster.md).
 AVERAGES_PER_EPOCH = (4, 8)
 #: ... and of every replica in a training, at least.
@@ -39,6 +41,7 @@ class Plan:
     n_replicas: int = 1
     share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
     batch: int = 1  #: rows of a mini-batch: automatic rounds of one replica end where one ends
+    fewest: int = FEWEST_ROUNDS  #: automatic rounds
     _wanted: float = field(
         default=0.0, init=False
     )  #: rows of the next automatic round, before limits; 0: nothing is known
@@ -57,6 +60,7 @@ class Plan:
         n_copies: int = 1,
         share: float = 0.05,
         batch: int = 1,
+        is_local: bool = True,
     ) -> Plan:
         """From the parameters: `per_iteration` 0 is an epoch, -1 all rows of every replica, -2 is automatic."""
         n_total = round(epochs * n_epoch)
@@ -69,20 +73,21 @@ class Plan:
             fewest, enough = AVERAGES_PER_EPOCH
             n_averages = min(max(n_replicas, fewest), enough)
             most = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
-        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share, batch)
+        fewest_rounds = FEWEST_ROUNDS if is_local else FEWEST_REMOTE
+        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share, batch, fewest_rounds)
 
     def rows(self, n_seen: int) -> int:
         """Rows of the round that begins after `n_seen`.
 
         An automatic one takes about SECONDS_PER_ROUND of one replica, by the speed of the round before; of several, so long
         that averaging takes `share` of the time. It is at most an epoch, less where replicas are averaged, and at most the
-        share of the training that leaves FEWEST_ROUNDS.
+        share of the training that leaves `fewest` rounds.
         """
         rest = self.n_total - n_seen
         if self.fixed is not None:
             return min(self.fixed, rest)
         wanted = self._wanted or self.first
-        n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS))
+        n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // self.fewest))
         if self.n_replicas > 1:
             return min(n, rest)
         # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import re
 import signal
 import time
@@ -118,7 +119,7 @@ def test_a_round_trains_then_averages_and_the_last_one_is_cut():
 
 
 def test_the_end_is_always_scored():
-    plan = Plan(40, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False, started=1e12), fixed=10)
+    plan = Plan(40, 10, Pace(0.0, duty_cycle=0.0, each_iteration=False), fixed=10)
     assert scored(recorded(Recorder(), plan)) == [(4, 40, 10)]
 
 
@@ -149,7 +150,7 @@ def test_a_reason_to_stop_ends_the_loop():
 
 def test_time_is_up_between_two_rows_and_the_end_is_scored():
     trainer = Recorder()
-    plan = Plan(100, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False, started=1e12), fixed=10)
+    plan = Plan(100, 10, Pace(0.0, duty_cycle=0.0, each_iteration=False), fixed=10)
     course = recorded(trainer, plan, deadline=0.0)
     assert (course.stopped_by, course.n_seen) == ("max_runtime_secs", 10)
     assert scored(course) == [(1, 10, 10)]
@@ -295,9 +296,16 @@ def test_divergence_without_end_is_an_error_with_sound_weights():
 # ---- what ends a training -----------------------------------------------------------------------------------------------
 
 
+class Once(Pace):
+    """Only the first round is due."""
+
+    def is_due(self, now):
+        return self.started == -math.inf
+
+
 def rarely(n_total, per_round=10):
     """Rounds of which only the first is scored, and the last if the training comes to its end."""
-    return Plan(n_total, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False), fixed=per_round)
+    return Plan(n_total, 10, Once(0.0, 1.0, each_iteration=False), fixed=per_round)
 
 
 class Ended(Recorder):
@@ -461,6 +469,32 @@ def test_pace_follows_interval_and_duty_cycle(since, took, due):
     assert not Pace(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0)
 
 
+@pytest.mark.parametrize(("since", "took", "due"), [(0.9, 0.0, False), (1.1, 0.0, True), (1.1, 0.12, False)])
+def test_pace_of_a_short_training_is_a_fortieth_of_it(since, took, due):
+    pace = Pace(5.0, 0.1, each_iteration=False, expected=40.0, started=100.0, took=took)
+    assert pace.is_due(100.0 + since) is due
+
+
+class Slow(Recorder):
+    """Each of its rounds takes a twentieth of a second."""
+
+    def train(self, n, on_rows=None):
+        time.sleep(0.05)
+        super().train(n, on_rows)
+
+
+@pytest.mark.parametrize(("limit", "low", "high"), [(math.inf, 1.0, 4.0), (0.8, 0.0, 0.8)])
+def test_the_loop_knows_how_long_all_of_it_will_take(limit, low, high):
+    plan = Plan(200, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False), fixed=10)
+    recorded(Slow(), plan, deadline=time.monotonic() + limit)
+    assert low <= plan.pace.expected <= high
+
+
+def test_a_short_training_is_scored_often_where_that_costs_little(table):
+    history = fitted(table, epochs=40, score_training_samples=10, score_duty_cycle=1.0).history_
+    assert 10 <= len(history) <= 45
+
+
 def automatic(n_total, n_epoch, **more):
     return Plan.of(
         n_total / n_epoch, n_epoch, -2, Pace(0.0, 0.0, each_iteration=True), n_weights=10**6, n_threads=2, **more
@@ -475,18 +509,18 @@ def test_automatic_rounds_take_about_a_second():
     plan.took(20_000, 4.0, 4.0)
     assert plan.rows(20_200) == 5_000
     plan.took(5_000, 0.0, 0.0)  # a clock may stand still
-    assert plan.rows(25_200) == 10**6
+    assert plan.rows(25_200) == 10**7 // 40
 
 
-@pytest.mark.parametrize(("n_total", "n_epoch", "most"), [(10**7, 10**4, 10**4), (10**5, 10**6, 10**4), (7, 10, 1)])
-def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_total, n_epoch, most):
+@pytest.mark.parametrize(("n_total", "n_epoch", "most"), [(10**7, 10**4, 10**4), (10**5, 10**6, 2500), (7, 10, 1)])
+def test_automatic_rounds_are_at_most_an_epoch_and_a_fortieth_of_the_training(n_total, n_epoch, most):
     plan, n_seen, n_rounds = automatic(n_total, n_epoch), 0, 0
     while n_seen < n_total:
         n = plan.rows(n_seen)
         assert 1 <= n <= most
         plan.took(n, 1e-9, 1e-9)
         n_seen, n_rounds = n_seen + n, n_rounds + 1
-    assert n_seen == n_total and n_rounds >= min(10, n_total)
+    assert n_seen == n_total and n_rounds >= min(40, n_total)
 
 
 def tuned(plan, seconds_of_averaging, rows_per_second, n_rounds=40):
@@ -504,7 +538,15 @@ def tuned(plan, seconds_of_averaging, rows_per_second, n_rounds=40):
 def of_several(n_epoch=10**7, share=0.05, epochs=1000, n_replicas=4, per_iteration=-2):
     pace = Pace(interval=1e9, duty_cycle=1.0, each_iteration=False)
     return Plan.of(
-        epochs, n_epoch, per_iteration, pace, n_weights=10**6, n_threads=4, n_replicas=n_replicas, share=share
+        epochs,
+        n_epoch,
+        per_iteration,
+        pace,
+        n_weights=10**6,
+        n_threads=4,
+        n_replicas=n_replicas,
+        share=share,
+        is_local=False,
     )
 
 
@@ -562,8 +604,9 @@ def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
 @pytest.mark.parametrize(
     ("given", "samples"),
     [
-        ({"epochs": 3}, list(range(0, 151, 15))),  # a tiny table: ten rounds
-        ({"epochs": 20}, list(range(0, 1001, 50))),  # a round is at most an epoch
+        ({"epochs": 3}, list(range(0, 151, 3))),  # a tiny table: 150 // 40 rows a round
+        ({"epochs": 20}, list(range(0, 1001, 25))),
+        ({"epochs": 200}, list(range(0, 10_001, 50))),  # a round is at most an epoch
         ({"epochs": 3, "train_samples_per_iteration": 0}, [0, 50, 100, 150]),
         ({"epochs": 3, "train_samples_per_iteration": -1}, [0, 50, 100, 150]),
         ({"epochs": 1, "train_samples_per_iteration": 20}, [0, 20, 40, 50]),

@@ -122,17 +122,26 @@ class History:
         return frame.assign(timestamp=pd.to_datetime(frame["timestamp"]))
 
 
+#: Events that a training is to have where the duty cycle allows: enough for a curve, and for early stopping.
+EVENTS = 40
+
+
 @dataclass
 class Pace:
-    """When to score: not too often, and never at more than a share of the time (section 7.2)."""
+    """When to score: EVENTS times in a training or every few seconds, and never at more than a share of the time.
 
-    interval: float  #: seconds between the starts of two events
+    Section 7.2 knows the interval alone, which was made for slow programs: trainings may be over when it has passed.
+    """
+
+    interval: float  #: seconds between the starts of two events, at most
     duty_cycle: float  #: the last event may have taken at most this share of the time since its start
     each_iteration: bool
+    expected: float = math.inf  #: seconds that all rounds will take, as far as is known
     started: float = -math.inf  #: clock at the start of the last event
     took: float = 0.0  #: seconds of the last event
 
     def is_due(self, now: float) -> bool:
         """Whether to score after this iteration."""
         since = now - self.started
-        return self.each_iteration or (since > self.interval and self.took / since < self.duty_cycle)
+        is_time = since > min(self.interval, self.expected / EVENTS)
+        return self.each_iteration or (is_time and self.took / since < self.duty_cycle)

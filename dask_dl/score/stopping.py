@@ -73,12 +73,36 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bou
     return least / reference >= 1 - tolerance
 
 
-def reason_to_stop(history: History, e: Mapping[str, Any]) -> str | None:
+#: Rows between two values that early stopping compares: an epoch, within these limits. A short epoch says little, and of a
+#: long one a part says enough.
+MIN_STRIDE, MAX_STRIDE = 5_000, 1_000_000
+
+
+def stride_of(e: Mapping[str, Any], n_epoch: int) -> int:
+    """Rows that lie between two values of early stopping at least; 0 where every event counts by itself."""
+    return 0 if e["score_each_iteration"] else min(max(n_epoch, MIN_STRIDE), MAX_STRIDE)
+
+
+def values_of(history: History, metric: str, stride: int) -> list[float]:
+    """Values for `has_converged`: means of the metric over consecutive events, each over `stride` rows of training at least.
+
+    So it depends on rows, and not on how often somebody scored, when a training has learned enough.
+    """
+    means, values, since = [math.nan], [], 0
+    for record in history.records[1:]:
+        values.append(value_of(record, metric, history.table))
+        if record["samples"] - since >= stride:
+            means.append(float(np.mean(values)))
+            values, since = [], record["samples"]
+    return means
+
+
+def reason_to_stop(history: History, e: Mapping[str, Any], stride: int = 0) -> str | None:
     """Why the newest event ends the training, in words; None when it does not.
 
-    `e`: effective parameters. The metric is of the validation table if there is one; `classification_stop` and
-    `regression_stop` look at the training table. The latter is relative to the variance of the target, so that it does not
-    depend on its unit (H2O: squared target units).
+    `e`: effective parameters; `stride` as of `values_of`. The metric is of the validation table if there is one;
+    `classification_stop` and `regression_stop` look at the training table. The latter is relative to the variance of the
+    target, so that it does not depend on its unit (H2O: squared target units).
     """
     record = history.records[-1]
     if history.task == "classification":
@@ -90,7 +114,8 @@ def reason_to_stop(history: History, e: Mapping[str, Any]) -> str | None:
         if unexplained <= e["regression_stop"]:
             return f"regression_stop: the squared error is {unexplained:.3g} of the target's variance"
     metric = metric_of(e["stopping_metric"], history.task)
-    values = [value_of(event, metric, history.table) for event in history.records]
+    values = values_of(history, metric, stride)
     if has_converged(values, e["stopping_rounds"], e["stopping_tolerance"], bounded=metric not in UNBOUNDED):
-        return f"stopping_rounds: {metric} has not improved over {e['stopping_rounds']} scorings"
+        means = f"means of scorings, {stride:,} rows or more each" if stride else "scorings"
+        return f"stopping_rounds: {metric} has not improved over {e['stopping_rounds']} {means}"
     return None

@@ -117,7 +117,7 @@ class Several(Twin):
 
 def reached(place, train, test, of="logloss", **given):
     settings = {"hidden": (50, 50), "random_state": 1, "n_jobs": 1, "stopping_rounds": 0, "classification_stop": -1}
-    settings |= {"overwrite_with_best_model": False, "score_interval": 1e9}
+    settings |= {"overwrite_with_best_model": False, "score_duty_cycle": 0.0}
     requested = parameters.validate(settings | given, task="classification")
     model, failure = fit_model(
         open_source(train, "y"), open_source(test, "y"), requested, "classification", Progress(quiet=True), place=place

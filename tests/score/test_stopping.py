@@ -10,7 +10,7 @@ import pytest
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.score.history import History
-from dask_dl.score.stopping import COLUMNS, has_converged, reason_to_stop
+from dask_dl.score.stopping import COLUMNS, has_converged, reason_to_stop, stride_of, values_of
 
 NAN = math.nan
 
@@ -48,14 +48,14 @@ def test_metrics_that_may_be_negative():
     assert not has_converged([NAN, -2.0, -1.0], 1, 0.0, bounded=False)
 
 
-def history_of(task, column, values, *, has_validation=False, **others):
+def history_of(task, column, values, *, has_validation=False, every=1, **others):
     history = History(task, has_validation)
     history.start()
     for k, value in enumerate(values):
         measured = {"classification_error": 0.5, "r2": 0.5} | others
         watched = measured | {column: value}
         history.add(
-            seconds=k, speed=1.0, epochs=k, iterations=k + 1, samples=k, samples_per_iteration=1,
+            seconds=k, speed=1.0, epochs=k, iterations=k + 1, samples=k * every, samples_per_iteration=1,
             training=measured if has_validation else watched, validation=watched,
         )  # fmt: skip
     return history
@@ -75,6 +75,38 @@ def test_every_metric_stops_in_its_direction(metric, has_validation):
     assert reason_to_stop(history_of(task, column, falling, has_validation=has_validation), e) is None
     reason = reason_to_stop(history_of(task, column, rising, has_validation=has_validation), e)
     assert reason == f"stopping_rounds: {metric} has not improved over 2 scorings"
+
+
+def test_more_scorings_make_no_earlier_end():
+    random = np.random.default_rng(0)
+    noisy = (0.5 + np.exp(-np.arange(400) / 80) + random.normal(0, 0.02, 400)).tolist()  # events a row apart
+    e = NEVER | {"stopping_rounds": 2, "stopping_tolerance": 0.0, "stopping_metric": "auto"}
+
+    def end(stride, every):
+        for n in range(every, 400, every):
+            history = history_of("regression", "deviance", noisy[:n:every], every=every)
+            if reason_to_stop(history, e, stride):
+                return n
+        return math.inf
+
+    assert end(0, 1) < 50  # every event by itself: noise ends the training
+    assert min(end(50, 1), end(50, 5), end(50, 25)) >= 250
+    assert end(50, 1) >= end(50, 50) - 50
+
+
+def test_values_are_means_over_rows_and_those_under_way_wait():
+    history = history_of("regression", "deviance", [1.0, 3.0, 5.0, 7.0, 9.0, 11.0], every=10)  # at 0, 10, ... rows
+    np.testing.assert_equal(values_of(history, "deviance", 0), [NAN, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0])
+    np.testing.assert_equal(values_of(history, "deviance", 20), [NAN, 3.0, 8.0])
+    np.testing.assert_equal(values_of(history, "deviance", 10**6), [NAN])
+    history.records[2]["training_deviance"] = NAN
+    np.testing.assert_equal(values_of(history, "deviance", 20), [NAN, NAN, 8.0])
+
+
+@pytest.mark.parametrize(("n_epoch", "stride"), [(150, 5_000), (26_000, 26_000), (10**9, 10**6)])
+def test_the_stride_is_an_epoch_within_limits(n_epoch, stride):
+    assert stride_of({"score_each_iteration": False}, n_epoch) == stride
+    assert stride_of({"score_each_iteration": True}, n_epoch) == 0
 
 
 def test_classification_stop_looks_at_the_training_table():
