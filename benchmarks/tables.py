@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from common import ALL_EPOCHS, options, print_machine, print_table, real_tables
+from real import adult, airlines, covtype, housing
 from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
@@ -45,32 +46,6 @@ class Table:
     read: Callable[[Path], tuple[pd.DataFrame, str]]  #: folder -> (rows, name of the target)
     targets: tuple[Target, ...]
     h2o_seconds: float | None  #: quoted
-
-
-def covtype(folder: Path) -> tuple[pd.DataFrame, str]:
-    rows = named(pd.read_csv(folder / "covtype_20k.csv", header=None))
-    return rows.astype({"c54": str}), "c54"
-
-
-def housing(folder: Path) -> tuple[pd.DataFrame, str]:
-    rows = pd.read_csv(folder / "cal_housing.csv")
-    return rows.assign(medianHouseValue=rows["medianHouseValue"] / 1e5), "medianHouseValue"
-
-
-def airlines(folder: Path) -> tuple[pd.DataFrame, str]:
-    categories = ["Origin", "Dest", "UniqueCarrier", "Month", "DayofMonth", "DayOfWeek"]
-    columns = [*categories, "Distance", "CRSDepTime", "IsDepDelayed"]  # others are known only after the flight
-    rows = pd.read_csv(folder / "airlines_2k.zip", encoding="latin-1", low_memory=False, usecols=columns)[columns]
-    return rows.astype(dict.fromkeys(categories, "category")), "IsDepDelayed"
-
-
-def adult(folder: Path) -> tuple[pd.DataFrame, str]:
-    rows = pd.read_csv(folder / "adult.csv.gz", sep=" ", header=None, na_values="?", encoding="latin-1")
-    return named(rows), f"c{rows.shape[1] - 1}"
-
-
-def named(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.set_axis([f"c{k}" for k in range(rows.shape[1])], axis=1)
 
 
 TABLES = {
