@@ -38,7 +38,7 @@ from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, overshoots
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.node.stability import instability
-from dask_dl.plan import Plan
+from dask_dl.plan import Plan, total_rows
 from dask_dl.resume import Identity, Keeper, Saved, open_folder
 from dask_dl.rounds import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.score.history import History, Pace
@@ -401,14 +401,13 @@ def _rounds(
         effective["epochs"],
         here.n_rows,
         effective["train_samples_per_iteration"],
-        Pace(effective["score_interval"], effective["score_duty_cycle"], effective["score_each_iteration"]),
+        _pace(problem, here.n_rows),
         n_weights=problem.topology.size,
         n_threads=here.n_threads,
         n_replicas=here.n_replicas,
         n_copies=here.n_copies,
         share=effective["target_ratio_comm_to_comp"],
         batch=effective["mini_batch_size"],
-        is_local=here.is_local,
     )
     limit, stride = effective["max_runtime_secs"], stride_of(effective, here.n_rows)
     rounds = Rounds(
@@ -431,6 +430,16 @@ def _rounds(
     elif course.stopped_by != EPOCHS:
         course.stopped_by = reason_to_stop(history, effective, stride)  # by the parameters of now
     return rounds
+
+
+def _pace(problem: _Problem, n_epoch: int) -> Pace:
+    """When to score, by what an event costs beside the training."""
+    e, topology, found = problem.effective, problem.topology, problem.found
+    n_active = len(problem.encoder.categories) + found.n_entries / found.n_rows
+    samples = [(e[f"score_{name}_samples"], scanned.n_used) for name, (_, scanned) in problem.tables.items()]
+    n_scored = sum(min(n or most, most) for n, most in samples)
+    n_weights = topology.dense_size + n_active * topology.units[0]
+    return Pace.of(e, total_rows(e["epochs"], n_epoch), n_weights, n_scored, len(samples))
 
 
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.

@@ -342,7 +342,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("elastic_averaging_regularization", _AMOUNT, 1e-3, "yes", "all", "Pull of the consensus on each network."),
     )),
     ("Scoring, stopping and output", "constructor", (
-        ("score_interval", _AMOUNT, 5.0, "yes", "all", "Least time, in seconds, between the starts of two scorings."),
+        ("score_interval", _AMOUNT, 5.0, "yes", "all", "Seconds between the starts of two scorings, at most: short trainings are scored up to forty times."),
         ("score_duty_cycle", _SHARE, 0.1, "yes", "all", "Largest share of time for scoring; 0 scores only at the end."),
         ("score_each_iteration", _FLAG, False, "ignored", "all", "Score after every iteration, whatever the time."),
         ("score_training_samples", _COUNT, 10_000, "yes", "all", "Training rows, drawn once, to score on; 0 is all."),
@@ -354,7 +354,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("regression_stop", _real(also=(-1,)), 1e-6, "yes", "all",
          "Stop when the mean squared error on training rows is at most this share of the target's variance; -1 never."),
         ("stopping_rounds", _COUNT, 5, "yes", "all",
-         "k: stop when the metric, averaged over k scorings, has not improved over k scorings; 0 never."),
+         "k: stop when the metric has not improved over k values, each the mean of an epoch's scorings; 0 never."),
         ("stopping_metric", _METRIC, "auto", "yes",
          ("deviance", "logloss", "mse", "rmse", "mae", "misclassification"),
          "Metric of early stopping and of the best model; auto is logloss, deviance, or for autoencoders mse."),

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dask_dl.score.history import EVENTS
-
 if TYPE_CHECKING:
     from dask_dl.score.history import Pace
 
 #: Seconds of work in a round whose size is automatic ...
 SECONDS_PER_ROUND = 1.0
-#: ... and the least number of such rounds in a training: events fall between rounds, which take some 30 ms on a cluster.
-FEWEST_ROUNDS, FEWEST_REMOTE = EVENTS, 10
+#: ... and the least number of such rounds in a training.
+FEWEST_ROUNDS = 10
 #: Averages in an epoch, at least: one for every replica, within these limits. Fewer learn less (docs/cluster.md).
 AVERAGES_PER_EPOCH = (4, 8)
 #: ... and of every replica in a training, at least.
@@ -26,6 +24,11 @@ SHORTEST_ROUND = 0.05
 STEP, DEADBAND = 2.0, (0.8, 1.2)
 #: Weights that a thread trains in a second, at least: sizes the first round, before anything is measured.
 SLOWEST = 1e8
+
+
+def total_rows(epochs: float, n_epoch: int) -> int:
+    """Rows to visit in all: one at least, unless none are asked for."""
+    return max(round(epochs * n_epoch), int(epochs > 0))
 
 
 @dataclass
@@ -41,7 +44,6 @@ class Plan:
     n_replicas: int = 1
     share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
     batch: int = 1  #: rows of a mini-batch: automatic rounds of one replica end where one ends
-    fewest: int = FEWEST_ROUNDS  #: automatic rounds
     _wanted: float = field(
         default=0.0, init=False
     )  #: rows of the next automatic round, before limits; 0: nothing is known
@@ -60,12 +62,9 @@ class Plan:
         n_copies: int = 1,
         share: float = 0.05,
         batch: int = 1,
-        is_local: bool = True,
     ) -> Plan:
         """From the parameters: `per_iteration` 0 is an epoch, -1 all rows of every replica, -2 is automatic."""
-        n_total = round(epochs * n_epoch)
-        if epochs > 0:
-            n_total = max(1, n_total)
+        n_total = total_rows(epochs, n_epoch)
         fixed = {0: n_epoch, -1: n_epoch * n_copies, -2: None}.get(per_iteration, per_iteration)
         first = max(1, int(SLOWEST * n_threads / n_weights))
         most = n_epoch
@@ -73,25 +72,24 @@ class Plan:
             fewest, enough = AVERAGES_PER_EPOCH
             n_averages = min(max(n_replicas, fewest), enough)
             most = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
-        fewest_rounds = FEWEST_ROUNDS if is_local else FEWEST_REMOTE
-        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share, batch, fewest_rounds)
+        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share, batch)
 
     def rows(self, n_seen: int) -> int:
         """Rows of the round that begins after `n_seen`.
 
         An automatic one takes about SECONDS_PER_ROUND of one replica, by the speed of the round before; of several, so long
         that averaging takes `share` of the time. It is at most an epoch, less where replicas are averaged, and at most the
-        share of the training that leaves `fewest` rounds.
+        share of the training that leaves FEWEST_ROUNDS. Of one replica it ends where an event is due.
         """
         rest = self.n_total - n_seen
         if self.fixed is not None:
             return min(self.fixed, rest)
         wanted = self._wanted or self.first
-        n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // self.fewest))
+        n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS))
         if self.n_replicas > 1:
             return min(n, rest)
         # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.
-        epoch, place = divmod(n_seen + n, self.n_epoch)
+        epoch, place = divmod(n_seen + min(n, self.pace.rest(n_seen)), self.n_epoch)
         place = min(-(-place // self.batch) * self.batch, self.n_epoch)
         return min(epoch * self.n_epoch + place - n_seen, rest)
 

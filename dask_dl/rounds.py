@@ -240,10 +240,8 @@ class Rounds:
         now, reason = time.monotonic(), self._pending
         if reason is None and course.n_seen >= self.plan.n_total:
             reason = EPOCHS
-        if course.n_seen:
-            whole = course.training_seconds * self.plan.n_total / course.n_seen
-            self.plan.pace.expected = min(whole, course.training_seconds + self.deadline - now)
-        if reason not in {INTERRUPTED, TERMINATED} and (reason or self.plan.pace.is_due(now)):
+        is_due = self.plan.pace.is_due(now, course.n_seen, course.history.records[-1]["samples"])
+        if reason not in {INTERRUPTED, TERMINATED} and (reason or is_due):
             reason = self._event(now) or reason
         course.stopped_by = self._halt or reason
         if self.save is not None and not course.stopped_by and time.monotonic() - self._saved_at > self.save_interval:

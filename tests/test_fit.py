@@ -299,7 +299,7 @@ def test_divergence_without_end_is_an_error_with_sound_weights():
 class Once(Pace):
     """Only the first round is due."""
 
-    def is_due(self, now):
+    def is_due(self, now, n_seen, n_last):
         return self.started == -math.inf
 
 
@@ -463,36 +463,61 @@ def test_where_warnings_are_errors_the_network_is_kept_all_the_same():
     [(4.9, 0.0, False), (5.1, 0.0, True), (6.0, 0.5, True), (6.0, 0.61, False), (60.0, 6.1, False)],
 )
 def test_pace_follows_interval_and_duty_cycle(since, took, due):
-    assert Pace(5.0, 0.1, each_iteration=False, started=100.0, took=took).is_due(100.0 + since) is due
-    assert Pace(5.0, 0.1, each_iteration=True, started=100.0, took=took).is_due(100.0 + since)
-    assert Pace(5.0, 0.1, each_iteration=False).is_due(0.0)  # the first iteration
-    assert not Pace(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0)
+    assert Pace(5.0, 0.1, each_iteration=False, started=100.0, took=took).is_due(100.0 + since, 10, 10) is due
+    assert Pace(5.0, 0.1, each_iteration=True, started=100.0, took=took).is_due(100.0 + since, 10, 10)
+    assert Pace(5.0, 0.1, each_iteration=False).is_due(0.0, 10, 0)  # the first iteration
+    assert not Pace(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0, 10, 10)
 
 
-@pytest.mark.parametrize(("since", "took", "due"), [(0.9, 0.0, False), (1.1, 0.0, True), (1.1, 0.12, False)])
-def test_pace_of_a_short_training_is_a_fortieth_of_it(since, took, due):
-    pace = Pace(5.0, 0.1, each_iteration=False, expected=40.0, started=100.0, took=took)
-    assert pace.is_due(100.0 + since) is due
+def test_pace_meets_its_marks_whatever_the_clock_says():
+    pace = Pace(5.0, 0.1, each_iteration=False, every=100, started=10.0, took=0.01)
+    assert pace.is_due(10.1, 100, 99) and pace.is_due(10.1, 350, 100)
+    assert not pace.is_due(14.9, 199, 100) and pace.is_due(15.1, 199, 100)
+    assert pace.is_due(10.02, 200, 100)
+    slow = Pace(5.0, 0.1, each_iteration=False, every=100, started=10.0, took=0.3)
+    assert slow.is_due(11.1, 200, 100)
+    assert not slow.is_due(10.9, 200, 100)  # a third of the time: more than three times its share
+    assert [pace.rest(n) for n in (0, 1, 99, 100)] == [100, 99, 1, 100]
 
 
-class Slow(Recorder):
-    """Each of its rounds takes a twentieth of a second."""
-
-    def train(self, n, on_rows=None):
-        time.sleep(0.05)
-        super().train(n, on_rows)
+def paced(n_total=10**6, n_weights=5e4, n_scored=10_000, **given):
+    e = {"score_interval": 5.0, "score_duty_cycle": 0.1, "score_each_iteration": False, "mini_batch_size": 1}
+    return Pace.of(e | {"max_runtime_secs": 0.0} | given, n_total, n_weights, n_scored, 1)
 
 
-@pytest.mark.parametrize(("limit", "low", "high"), [(math.inf, 1.0, 4.0), (0.8, 0.0, 0.8)])
-def test_the_loop_knows_how_long_all_of_it_will_take(limit, low, high):
-    plan = Plan(200, 10, Pace(interval=1e9, duty_cycle=1.0, each_iteration=False), fixed=10)
-    recorded(Slow(), plan, deadline=time.monotonic() + limit)
-    assert low <= plan.pace.expected <= high
+def test_events_are_so_many_that_they_take_their_share():
+    assert paced().every == 10**6 // 40
+    few = paced(n_total=10**5)
+    assert few.every == 10**5 // 5  # 2 s of training; 0.038 s an event
+    assert paced(n_total=10**5, mini_batch_size=32).every == 10**5 // 2
+    assert paced(n_total=1500, n_scored=150).every == -(-1500 // 18)  # a tenth of a second is free
+    assert paced(n_total=7, n_scored=7).every == 1
+    assert paced(score_duty_cycle=0.0).every > 10**9
+    assert [paced(max_runtime_secs=limit).interval for limit in (0.0, 20.0, 1e6)] == [5.0, 0.5, 5.0]
 
 
-def test_a_short_training_is_scored_often_where_that_costs_little(table):
-    history = fitted(table, epochs=40, score_training_samples=10, score_duty_cycle=1.0).history_
-    assert 10 <= len(history) <= 45
+@pytest.mark.parametrize("batch", [1, 32])
+def test_rounds_of_one_replica_end_where_an_event_is_due(batch):
+    pace = Pace(5.0, 0.1, each_iteration=False, every=700)
+    plan = Plan.of(100, 1000, -2, pace, n_weights=10**6, n_threads=1, batch=batch)
+    ends, n_seen = [], 0
+    for seconds in [0.5, 0.01, 3.0] * 200:
+        n = plan.rows(n_seen)
+        plan.took(n, seconds * n / 300, seconds)
+        n_seen += n
+        ends.append(n_seen)
+    assert ends[-1] > 20_000
+    for mark in range(700, 20_000, 700):
+        epoch, place = divmod(mark, 1000)
+        assert min(epoch * 1000 + -(-place // batch) * batch, (epoch + 1) * 1000) in ends
+
+
+def test_trainings_on_one_thread_keep_the_same_network_every_time(table):
+    given = {"hidden": (4,), "epochs": 30, "stopping_rounds": 0, "n_jobs": 1, "random_state": 3}
+    one, two = (DeepLearningRegressor(**given).fit(table, "y") for _ in range(2))
+    assert 10 < len(one.history_) < 45
+    assert one.history_["samples"].tolist() == two.history_["samples"].tolist()
+    np.testing.assert_array_equal(one.model_.flat, two.model_.flat)
 
 
 def automatic(n_total, n_epoch, **more):
@@ -509,18 +534,18 @@ def test_automatic_rounds_take_about_a_second():
     plan.took(20_000, 4.0, 4.0)
     assert plan.rows(20_200) == 5_000
     plan.took(5_000, 0.0, 0.0)  # a clock may stand still
-    assert plan.rows(25_200) == 10**7 // 40
+    assert plan.rows(25_200) == 10**6
 
 
-@pytest.mark.parametrize(("n_total", "n_epoch", "most"), [(10**7, 10**4, 10**4), (10**5, 10**6, 2500), (7, 10, 1)])
-def test_automatic_rounds_are_at_most_an_epoch_and_a_fortieth_of_the_training(n_total, n_epoch, most):
+@pytest.mark.parametrize(("n_total", "n_epoch", "most"), [(10**7, 10**4, 10**4), (10**5, 10**6, 10**4), (7, 10, 1)])
+def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_total, n_epoch, most):
     plan, n_seen, n_rounds = automatic(n_total, n_epoch), 0, 0
     while n_seen < n_total:
         n = plan.rows(n_seen)
         assert 1 <= n <= most
         plan.took(n, 1e-9, 1e-9)
         n_seen, n_rounds = n_seen + n, n_rounds + 1
-    assert n_seen == n_total and n_rounds >= min(40, n_total)
+    assert n_seen == n_total and n_rounds >= min(10, n_total)
 
 
 def tuned(plan, seconds_of_averaging, rows_per_second, n_rounds=40):
@@ -546,7 +571,6 @@ def of_several(n_epoch=10**7, share=0.05, epochs=1000, n_replicas=4, per_iterati
         n_threads=4,
         n_replicas=n_replicas,
         share=share,
-        is_local=False,
     )
 
 
@@ -604,9 +628,8 @@ def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
 @pytest.mark.parametrize(
     ("given", "samples"),
     [
-        ({"epochs": 3}, list(range(0, 151, 3))),  # a tiny table: 150 // 40 rows a round
-        ({"epochs": 20}, list(range(0, 1001, 25))),
-        ({"epochs": 200}, list(range(0, 10_001, 50))),  # a round is at most an epoch
+        ({"epochs": 3}, list(range(0, 151, 15))),  # a tiny table: ten rounds
+        ({"epochs": 20}, list(range(0, 1001, 50))),  # a round is at most an epoch
         ({"epochs": 3, "train_samples_per_iteration": 0}, [0, 50, 100, 150]),
         ({"epochs": 3, "train_samples_per_iteration": -1}, [0, 50, 100, 150]),
         ({"epochs": 1, "train_samples_per_iteration": 20}, [0, 20, 40, 50]),

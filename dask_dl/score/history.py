@@ -122,26 +122,68 @@ class History:
         return frame.assign(timestamp=pd.to_datetime(frame["timestamp"]))
 
 
-#: Events that a training is to have where the duty cycle allows: enough for a curve, and for early stopping.
+#: Events that a training has where the duty cycle allows: enough for a curve, and for early stopping.
 EVENTS = 40
+#: Seconds that all events of a training may take, whatever their share: a short one has points to plot, too.
+FREE_SECONDS = 0.1
+#: What is taken for granted before anything is measured: weights that a thread trains in a second, row by row and in
+#: mini-batches, and scores; and seconds that a table takes beside.
+TRAINED, TRAINED_IN_BATCHES, SCORED, SECONDS_PER_TABLE = 2.5e9, 8e9, 15e9, 0.005
+#: An event falls out only where the last one took so many times its share of the time, and so many seconds: what is scored,
+#: and so which network is kept, shall not hang on the clock.
+SLACK, MIN_SECONDS = 3.0, 0.25
 
 
 @dataclass
 class Pace:
-    """When to score: EVENTS times in a training or every few seconds, and never at more than a share of the time.
+    """When to score: EVENTS times in a training, at rows known beforehand, and by the clock where that is sooner.
 
-    Section 7.2 knows the interval alone, which was made for slow programs: trainings may be over when it has passed.
+    The rows do not depend on the clock, so that trainings of which it asks nothing keep the same network every time. By the
+    clock it is as in section 7.2, which was made for slow programs: trainings may be over when five seconds have passed.
     """
 
     interval: float  #: seconds between the starts of two events, at most
     duty_cycle: float  #: the last event may have taken at most this share of the time since its start
     each_iteration: bool
-    expected: float = math.inf  #: seconds that all rounds will take, as far as is known
+    every: int = 2**63  #: rows between two events, at most
     started: float = -math.inf  #: clock at the start of the last event
     took: float = 0.0  #: seconds of the last event
 
-    def is_due(self, now: float) -> bool:
-        """Whether to score after this iteration."""
+    @classmethod
+    def of(cls, e: Mapping[str, Any], n_total: int, n_weights: float, n_scored: int, n_tables: int) -> Pace:
+        """Pace of a training.
+
+        Parameters
+        ----------
+        e : mapping
+            Effective parameters.
+        n_total : int
+            Rows to visit in all.
+        n_weights : float
+            Weights that a row meets.
+        n_scored, n_tables : int
+            Rows that are scored at an event, of so many tables.
+        """
+        speed = TRAINED if e["mini_batch_size"] == 1 else TRAINED_IN_BATCHES
+        event = n_scored * n_weights / SCORED + n_tables * SECONDS_PER_TABLE
+        affordable = int(max(e["score_duty_cycle"] * n_total * n_weights / speed, FREE_SECONDS) / event)
+        every = -(-n_total // min(max(affordable, 1), EVENTS))
+        if e["score_each_iteration"] or not e["score_duty_cycle"]:
+            every = cls.every
+        interval, limit = e["score_interval"], e["max_runtime_secs"]
+        interval = min(interval, limit / EVENTS) if limit else interval
+        return cls(interval, e["score_duty_cycle"], e["score_each_iteration"], max(every, 1))
+
+    def is_due(self, now: float, n_seen: int, n_last: int) -> bool:
+        """Whether to score after the iteration that ends at `n_seen` rows, the last event having been at `n_last`."""
+        if self.each_iteration:
+            return True
         since = now - self.started
-        is_time = since > min(self.interval, self.expected / EVENTS)
-        return self.each_iteration or (is_time and self.took / since < self.duty_cycle)
+        share = self.took / since
+        if n_seen // self.every > n_last // self.every and (self.took < MIN_SECONDS or share < SLACK * self.duty_cycle):
+            return True
+        return since > self.interval and share < self.duty_cycle
+
+    def rest(self, n_seen: int) -> int:
+        """Rows from `n_seen` to where the next event is due."""
+        return self.every - n_seen % self.every
