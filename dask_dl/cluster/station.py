@@ -6,7 +6,6 @@ that can be built again, from the source's partitions and from the weights of an
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +166,8 @@ class Station:
 
     def compile(self, setup: Setup) -> None:
         """Get the kernels ready, so that no round waits for the compiler, and what scores, whose first use takes a second."""
-        importlib.import_module("sklearn.metrics")
+        import sklearn.metrics  # noqa: F401  # `measure` imports it where it needs it
+
         topology, empty = setup.topology, np.zeros(0, np.float32)
         flat = aligned_zeros(topology.size)
         replica = self.replica or Replica(topology, setup.optimizer, setup.objective, flat)
