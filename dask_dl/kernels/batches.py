@@ -1,4 +1,4 @@
-"""Mini-batches: the mean slope of some rows makes one update.
+"""Mini-batches: the slopes of some rows, divided by the size of a full batch, make one update.
 
 A layer's units are shared among the threads of a crew as for single rows, by whole lanes; every number is summed in the same
 order whoever owns its unit, so that the bits do not depend on the number of threads.
@@ -317,6 +317,8 @@ def train_batches(
     all_numbers = flattened(rows.dense)
     weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
     own = crew.rank * LINE
+    # Of a full batch, also where fewer rows are left: else those would count more than others, and one row as much as a batch.
+    share_of_row = ONE / np.float32(size)
     loss = 0.0
     turn = 0
     while True:
@@ -348,7 +350,6 @@ def train_batches(
             block = forward_batch(
                 network, b, inputs, start, slots, values, edges, table.weights, dense.weights, crew, masks, total, size
             )
-            share_of_row = ONE / np.float32(b)
             for i in range(b):
                 answer, deltas = span(spare, 0, width_out), span(out, i * width_out, width_out)
                 sums_of_row = span(crew.acts[0], size * block + i * width_out, width_out)

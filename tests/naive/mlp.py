@@ -51,8 +51,9 @@ Chosen, since no golden case tells:
 * The penalties act once per update, whatever its rows weigh (5.2).
 
 Mini-batches are not H2O's [Q2], so here they are defined: one update for ``batch`` rows, all of them read at the weights
-from before it. The slope of a weight is the sum of the rows' slopes, each times its row's weight, divided by the number
-of rows; the penalties are added once. Rows of weight 0 are gone before batches form, and the last batch may be smaller.
+from before it. The slope of a weight is the sum of the rows' slopes, each times its row's weight, divided by ``batch``; the
+penalties are added once. Rows of weight 0 are gone before batches form, and the last batch may have fewer rows, which count
+no more than others.
 Rate and momentum follow the rows learned before the batch. In fast mode a unit rests when its slope is 0 in every row,
 and a weight when its mean slope is 0; a bias whose slopes merely cancel is learned. ADADELTA's rule for biases reads the
 squares of the mean slopes.
@@ -714,7 +715,7 @@ def train(
             n_settable = n_columns if layer == 0 and n_columns is not None else inputs.shape[1]
             n_mean = min(inputs.shape[1], 8 * n_settable)
             center_of_layer = center_weights[layer], center_biases[layer]
-            of_layer = np.array([of_row[layer] for of_row in deltas])
+            of_layer = np.array([of_row[layer] for of_row in deltas]) / batch
             _learn_layer(layer, of_layer, inputs, n_mean, weights, biases, center_of_layer, state, r)
         state.n_seen += len(passes)
     return weights, biases, state
@@ -765,7 +766,7 @@ def _learn_layer(
 
         sum_of_squares = np.float64(0.0)
         for i in range(n_inputs):
-            of_loss = sum(delta * a for delta, a in zip(of_rows, inputs[:, i], strict=True)) / n_rows
+            of_loss = sum(delta * a for delta, a in zip(of_rows, inputs[:, i], strict=True))
             if r.fast_mode and of_loss == 0.0:
                 continue
             place = unit, i, channel
@@ -785,7 +786,7 @@ def _learn_layer(
         incoming = weights[unit, :, channel]
         incoming *= max_w2_factor(incoming, r.max_w2)
 
-        slope = sum(of_rows) / n_rows + penalty_slope(biases[at], center_biases[at], l1=l1, l2=l2, pull=pull)
+        slope = sum(of_rows) + penalty_slope(biases[at], center_biases[at], l1=l1, l2=l2, pull=pull)
         if r.optimizer == "adadelta":
             X, G = of_biases(state.bias_updates[layer]), of_biases(state.bias_gradients[layer])
             bias_rate, X[at], G[at] = adadelta_rate(sum_of_squares / n_mean, X[at], G[at], rho=rho, epsilon=epsilon)
