@@ -388,7 +388,6 @@ def _rounds(
             training=found["training"],
             validation=found.get("validation", {}),
         )
-        progress.scored(history)
 
     def save(course: Course, network: Snapshot) -> None:
         assert keeper is not None
@@ -419,6 +418,7 @@ def _rounds(
         progress,
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
+        may_stop_early=effective["stopping_rounds"] > 0,
         save=save if keeper else None,
         save_place=effective["checkpoint_dir"] or "",
         save_interval=effective["checkpoint_interval"],
