@@ -97,7 +97,9 @@ class Progress:
         if n:
             self._clock.read(now, self._done)
         if now - self._last > PATIENCE:
-            self.say(f"  ... {min(1.0, self._done / max(1, self._total)):6.1%} of {self._total:,} rows{self._speed_and_time(now)}")
+            self.say(
+                f"  ... {min(1.0, self._done / max(1, self._total)):6.1%} of {self._total:,} rows{self._speed_and_time(now)}"
+            )
 
     def went_back(self, done: int) -> None:
         """Training goes on from an earlier network, of so many rows."""
@@ -127,12 +129,16 @@ class Progress:
         best = history.best
         assert best is not None, "else none could be kept"
         losses = ", ".join(f"{name} {value:.6g}" for name, value in _losses(history, best).items())
-        self.say(f"{history.records[-1]['epochs']:8.2f}  back to the best network, of {best['epochs']:.2f} epochs: {losses}")
+        self.say(
+            f"{history.records[-1]['epochs']:8.2f}  back to the best network, of {best['epochs']:.2f} epochs: {losses}"
+        )
 
     def _print_header(self, history: History, losses: list[str]) -> None:
         self._has_header = True
         columns = [*losses, f"best {history.metric}"]
-        self.say(f"a line for each scoring; * marks the best network so far, by {history.metric} of {history.table} rows")
+        self.say(
+            f"a line for each scoring; * marks the best network so far, by {history.metric} of {history.table} rows"
+        )
         self.say(f"{'epochs':>8} {'rows/s':>9} " + " ".join(f"{c:>15}" for c in columns) + f" {self._left}")
 
     @property
