@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dask_dl.score.history import History
 
-#: The axis is logarithmic where the largest loss is so many times the smallest, outliers aside.
-LOG_RATIO = 10.0
+#: The axis is logarithmic where the largest loss is more than so many times the smallest, outliers aside, and less than ...
+LOG_RATIOS = 10.0, 1e100
 #: Outliers are events above the others which, shown, would leave the others less than this share of the picture ...
 FLATTENED = 0.25
 #: ... and they are at most this share of all events, but one may always be one: the first is measured after a few rows.
@@ -76,18 +76,18 @@ def range_of(losses: Iterable[Sequence[float]]) -> tuple[float, float, bool] | N
         return None
     low, tops = min(map(min, events)), sorted(map(max, events), reverse=True)
     high = _without_outliers(low, tops)
-    is_log = 0 < low * LOG_RATIO < high
+    is_log = LOG_RATIOS[0] * low < high < LOG_RATIOS[1] * low
     if is_log:
-        high = math.exp(_without_outliers(math.log(low), [math.log(top) for top in tops]))
+        high = _without_outliers(low, tops, math.log)
     return (low, high, is_log) if low < high else None
 
 
-def _without_outliers(low: float, tops: Sequence[float]) -> float:
+def _without_outliers(low: float, tops: Sequence[float], scale: Callable[[float], float] = float) -> float:
     """The greatest of the losses, which descend, that does not flatten the others."""
     high = tops[0]
     n_outliers = max(1, int(MAX_OUTLIERS * len(tops))) if len(tops) > 2 else 0
     for top in tops[1 : 1 + n_outliers]:
-        if 0 < top - low < FLATTENED * (high - low):
+        if 0 < scale(top) - scale(low) < FLATTENED * (scale(high) - scale(low)):
             high = top
     return high
 
