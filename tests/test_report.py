@@ -156,7 +156,7 @@ def test_the_picture_takes_its_colors_from_the_page(model):
     svg = text[text.index("<svg") : text.index("</svg>")]
     colors = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg))
     variables = {f"var(--dask-dl-{name})" for name in ("training", "validation", "sheet")}
-    assert {"currentColor", *variables} <= colors and colors - variables <= {"currentColor", "none", "#cccccc"}
+    assert {"currentColor", *variables} <= colors and colors - variables <= {"currentColor", "none", "#808080"}
     assert "<style" not in svg and not re.search(r' id="\w+_\d', svg)  # rules and names would be the whole page's
     assert all(f"{name}:" in text for name in ("--dask-dl-training", "--dask-dl-validation", "--dask-dl-sheet"))
 

@@ -34,6 +34,7 @@ def history_svg(history: History) -> str:
         **dict.fromkeys(INKED, INK),
         "axes.prop_cycle": f"cycler('color', ['{TRAINING}', '{VALIDATION}'])",
         "legend.facecolor": SHEET,
+        "legend.edgecolor": "gray",
         "svg.fonttype": "none",
         "svg.hashsalt": repr(history.records),  # ids that are equal for equal pictures, and for no others in a notebook
     }
@@ -50,7 +51,7 @@ def history_svg(history: History) -> str:
 def _inlined(svg: str) -> str:
     """Make a part of a page of a document: without header, namespaces, rules for all the page, and names of its groups."""
     svg = svg[svg.index("<svg") :]
-    for what in (r' xmlns(:\w+)?="[^"]*"', r"<style.*?</style>", r"<!--.*?-->", r' id="\w+_\d+"'):
+    for what in (r' xmlns(:\w+)?="[^"]*"', r"<style.*?</style>", r"<!--.*?-->", r' id="[^"]*_[^"]*"'):
         svg = re.sub(what, "", svg, flags=re.DOTALL)
     for color, of_page in OF_PAGE.items():
         svg = svg.replace(color, of_page)
