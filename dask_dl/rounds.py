@@ -96,7 +96,11 @@ class Rounds:
         moment it is the caller's, as KeyboardInterrupt.
         """
         self.progress.begin_training(
-            self.plan.n_total, self.course.n_seen, deadline=self.deadline, may_stop_early=self.may_stop_early
+            self.plan.n_total,
+            self.course.n_seen,
+            deadline=self.deadline,
+            may_stop_early=self.may_stop_early,
+            first_is_small=self.plan.fixed is None,
         )
         is_done = self.course.stopped_by is not None
         with self._listening():

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 #: Seconds without a line after which one is due.
 PATIENCE = 5.0
-#: Seconds that the first round takes at most when its size is automatic: it is small, and slow for its size.
-FIRST_ROUND = 2.0
 
 
 @dataclass
@@ -51,7 +49,7 @@ class Progress:
         self._done = 0
         self._total = 0
         self._deadline = math.inf
-        self._may_stop_early = False
+        self._may_stop_early = self._first_is_small = False
         self._clock = _Clock(self._last, 0)
         self._has_header = False
 
@@ -74,7 +72,13 @@ class Progress:
         return on_partition
 
     def begin_training(
-        self, total: int, done: int = 0, *, deadline: float = math.inf, may_stop_early: bool = False
+        self,
+        total: int,
+        done: int = 0,
+        *,
+        deadline: float = math.inf,
+        may_stop_early: bool = False,
+        first_is_small: bool = False,
     ) -> None:
         """Start the clock: kernels are compiled.
 
@@ -86,8 +90,11 @@ class Progress:
             When training ends at the latest, by `time.monotonic`.
         may_stop_early : bool
             Whether it may end before all rows were visited, when it no longer improves.
+        first_is_small : bool
+            Whether the first round, which is scored, is much smaller than the others, and slow for its size.
         """
-        self._total, self._done, self._deadline, self._may_stop_early = total, done, deadline, may_stop_early
+        self._total, self._done, self._deadline = total, done, deadline
+        self._may_stop_early, self._first_is_small = may_stop_early, first_is_small
         self._clock = _Clock(time.monotonic(), done)
 
     def trained(self, n: int) -> None:
@@ -114,8 +121,8 @@ class Progress:
         losses = _losses(history, record)
         if not self._has_header:
             self._print_header(history, list(losses))
-            if now - self._clock.began < FIRST_ROUND:
-                self._clock = _Clock(now, self._done)  # what follows is measured without that round
+            if self._first_is_small:
+                self._clock = _Clock(now, self._done)  # what follows is measured without it
         left = 0.0 if is_last else self._seconds_left(now)
         shown = [*losses.values(), history.score_of(best) if best else math.nan]
         self.say(
