@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.cluster.twin import Twin
 from dask_dl.score.history import History
 from dask_dl.show.progress import Progress, duration
 
@@ -212,6 +213,25 @@ def test_every_end_is_at_zero(table, capsys, why):
         kind = DeepLearningRegressor
     model = kind(hidden=(3,), verbose=True, random_state=1, score_each_iteration=True, **given)
     assert re.search(r" 0 s( \*)?$", lines_of(capsys, model, table, **more)[-1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "may_stop_early", "first_is_small", "ends"),
+    [
+        ({}, True, True, False),
+        ({"stopping_rounds": 0, "max_runtime_secs": 1e6}, False, True, True),
+        ({"train_samples_per_iteration": 100}, True, False, False),
+    ],
+)
+def test_the_clock_starts_when_kernels_are_compiled(table, monkeypatch, settings, may_stop_early, first_is_small, ends):
+    called = mock.Mock()
+    monkeypatch.setattr(Twin, "compile", lambda _: called.compile())
+    monkeypatch.setattr(Progress, "begin_training", lambda _, *rows, **more: called.begin_training(*rows, **more))
+    DeepLearningRegressor(hidden=(3,), epochs=2, **settings).fit(table, "y")
+    (first, _, _), (second, rows, more) = called.mock_calls
+    assert (first, second, rows) == ("compile", "begin_training", (800, 0))
+    assert math.isfinite(more.pop("deadline")) == ends
+    assert more == {"may_stop_early": may_stop_early, "first_is_small": first_is_small}
 
 
 def test_a_callback_that_raises_hides_no_line(table, capsys):
