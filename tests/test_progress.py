@@ -211,7 +211,8 @@ def test_every_end_is_at_zero(table, capsys, why):
         kind, table = DeepLearningClassifier, table.assign(y=np.where(table["y"] > 0, "u", "v"))
     else:
         kind = DeepLearningRegressor
-    model = kind(hidden=(3,), verbose=True, random_state=1, score_each_iteration=True, **given)
+    given = {"score_each_iteration": True, "overwrite_with_best_model": False, **given}
+    model = kind(hidden=(3,), verbose=True, random_state=1, **given)
     assert re.search(r" 0 s( \*)?$", lines_of(capsys, model, table, **more)[-1])
 
 
