@@ -97,6 +97,12 @@ def test_a_first_round_that_is_like_the_others_says_how_long_the_others_take():
     assert training.left == "3 min 00 s"
 
 
+def test_a_small_first_round_promises_nothing():
+    training = Training(4000, first_is_small=True)
+    training.round(200, 60.0, parts=2)
+    assert training.lines == ["  ...   2.5% of 4,000 rows", "  ...   5.0% of 4,000 rows"]
+
+
 def test_rows_that_nobody_counted_yet_promise_nothing():
     training = Training(4000)
     training.round(0, 60.0, parts=3)

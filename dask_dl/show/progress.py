@@ -95,13 +95,14 @@ class Progress:
         """
         self._total, self._done, self._deadline = total, done, deadline
         self._may_stop_early, self._first_is_small = may_stop_early, first_is_small
-        self._clock = _Clock(time.monotonic(), done)
+        self._last = time.monotonic()
+        self._clock = _Clock(self._last, done)
 
     def trained(self, n: int) -> None:
         """Rows visited since the last call."""
         now = time.monotonic()
         self._done += n
-        if n:
+        if n and (self._has_header or not self._first_is_small):
             self._clock.read(now, self._done)
         if now - self._last > PATIENCE:
             self.say(
