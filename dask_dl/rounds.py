@@ -100,7 +100,7 @@ class Rounds:
             self.course.n_seen,
             deadline=self.deadline,
             may_stop_early=self.may_stop_early,
-            first_is_small=self.plan.fixed is None,
+            n_first=self.plan.rows(self.course.n_seen) if self.plan.fixed is None else 0,
         )
         is_done = self.course.stopped_by is not None
         with self._listening():

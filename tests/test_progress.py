@@ -78,7 +78,7 @@ class Training:
     done=st.integers(0, 10**6),
 )
 def test_the_time_left_is_that_of_the_rounds_after_the_first(first, seconds, scoring, n_rounds, done):
-    training = Training(done + 10 + 1000 * n_rounds, done=done, first_is_small=True)
+    training = Training(done + 10 + 1000 * n_rounds, done=done, n_first=10)
     training.round(10, first)
     training.score(seconds=0.05)
     assert training.left == "?"  # nothing can be said after ten rows
@@ -98,9 +98,11 @@ def test_a_first_round_that_is_like_the_others_says_how_long_the_others_take():
 
 
 def test_a_small_first_round_promises_nothing():
-    training = Training(4000, first_is_small=True)
+    training = Training(4000, n_first=200)
     training.round(200, 60.0, parts=2)
     assert training.lines == ["  ...   2.5% of 4,000 rows", "  ...   5.0% of 4,000 rows"]
+    training.round(1000, 100.0)  # it may not be scored
+    assert training.lines[-1] == "  ...  30.0% of 4,000 rows, 10 rows/s, 4 min 40 s left"
 
 
 def test_rows_that_nobody_counted_yet_promise_nothing():
@@ -122,7 +124,7 @@ def test_between_two_counts_of_rows_the_time_left_goes_down():
 
 @pytest.mark.parametrize("done", [0, 500])
 def test_the_deadline_may_come_before_the_last_row(done):
-    training = Training(done + 100_000, done=done, limit=30.0, first_is_small=True)
+    training = Training(done + 100_000, done=done, limit=30.0, n_first=10)
     training.round(10, 0.1)
     training.score()
     assert training.left == "30 s"  # of the rows nothing is known yet
@@ -238,7 +240,8 @@ def test_the_clock_starts_when_kernels_are_compiled(table, monkeypatch, settings
     (first, _, _), (second, rows, more) = called.mock_calls
     assert (first, second, rows) == ("compile", "begin_training", (800, 0))
     assert math.isfinite(more.pop("deadline")) == ends
-    assert more == {"may_stop_early": may_stop_early, "first_is_small": first_is_small}
+    assert (0 < more.pop("n_first") < 800) == first_is_small
+    assert more == {"may_stop_early": may_stop_early}
 
 
 def test_a_callback_that_raises_hides_no_line(table, capsys):

@@ -49,7 +49,8 @@ class Progress:
         self._done = 0
         self._total = 0
         self._deadline = math.inf
-        self._may_stop_early = self._first_is_small = False
+        self._may_stop_early = False
+        self._measured_from = 0
         self._clock = _Clock(self._last, 0)
         self._has_header = False
 
@@ -78,7 +79,7 @@ class Progress:
         *,
         deadline: float = math.inf,
         may_stop_early: bool = False,
-        first_is_small: bool = False,
+        n_first: int = 0,
     ) -> None:
         """Start the clock: kernels are compiled.
 
@@ -90,20 +91,19 @@ class Progress:
             When training ends at the latest, by `time.monotonic`.
         may_stop_early : bool
             Whether it may end before all rows were visited, when it no longer improves.
-        first_is_small : bool
-            Whether the first round, which is scored, is much smaller than the others, and slow for its size.
+        n_first : int
+            Rows of a first round that is much smaller than the others, and slow for its size; 0 where there is none.
         """
         self._total, self._done, self._deadline = total, done, deadline
-        self._may_stop_early, self._first_is_small = may_stop_early, first_is_small
+        self._may_stop_early, self._measured_from = may_stop_early, done + n_first
         self._last = time.monotonic()
         self._clock = _Clock(self._last, done)
 
     def trained(self, n: int) -> None:
         """Rows visited since the last call."""
         now = time.monotonic()
-        self._done += n
-        if n and (self._has_header or not self._first_is_small):
-            self._clock.read(now, self._done)
+        if n:
+            self._count(now, self._done + n)
         if now - self._last > PATIENCE:
             self.say(
                 f"  ... {min(1.0, self._done / max(1, self._total)):6.1%} of {self._total:,} rows{self._speed_and_time(now)}"
@@ -117,13 +117,10 @@ class Progress:
     def scored(self, history: History, *, is_last: bool = False) -> None:
         """Print the newest scoring event; after the last one no time is left."""
         now, record, best = time.monotonic(), history.records[-1], history.best
-        self._done = record["samples"]
-        self._clock.read(now, self._done)
+        self._count(now, record["samples"])
         losses = _losses(history, record)
         if not self._has_header:
             self._print_header(history, list(losses))
-            if self._first_is_small:
-                self._clock = _Clock(now, self._done)  # what follows is measured without it
         left = 0.0 if is_last else self._seconds_left(now)
         shown = [*losses.values(), history.score_of(best) if best else math.nan]
         self.say(
@@ -140,6 +137,14 @@ class Progress:
         self.say(
             f"{history.records[-1]['epochs']:8.2f}  back to the best network, of {best['epochs']:.2f} epochs: {losses}"
         )
+
+    def _count(self, now: float, done: int) -> None:
+        """Note that so many rows are trained; the clock starts anew until the first round, and its scoring, are over."""
+        self._done = done
+        if done > self._measured_from:
+            self._clock.read(now, done)
+        else:
+            self._clock = _Clock(now, done)
 
     def _print_header(self, history: History, losses: list[str]) -> None:
         self._has_header = True
