@@ -424,6 +424,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         bundle: dict[str, str] = super()._repr_mimebundle_(**more)
         return bundle
 
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        """The same, for what does not ask for bundles; a property, as scikit-learn's is."""
+        show: Callable[[], str] = self._fitted.html if self.__sklearn_is_fitted__() else super()._repr_html_
+        return show
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file, whole or not at all.
 

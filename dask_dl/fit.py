@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl import jit, memory, parameters
+from dask_dl.cluster.environment import versions
 from dask_dl.cluster.station import Setup
 from dask_dl.cluster.twin import Twin
 from dask_dl.course import Course, Snapshot
@@ -107,7 +108,7 @@ def fit_model(
         if saved:
             saved.check(problem.identity)
             problem.encoder, problem.target = saved.encoder, saved.target  # to the last bit
-        _load(problem, progress, here, has_folder=folder is not None)
+        table_rows = _load(problem, progress, here, has_folder=folder is not None)
         course, start = _begin(problem, saved, progress, here)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if saved:
@@ -142,6 +143,8 @@ def fit_model(
         offset_name=_offset_name(source),
         stopped_by=course.stopped_by,
         confusion=course.confusion,
+        table_rows=table_rows,
+        versions=versions(),
     )
     return model, course.failure
 
@@ -300,8 +303,11 @@ def _seed(asked: int | None, saved: Saved | None) -> int:
     return int(np.random.SeedSequence().generate_state(1)[0]) if asked is None else asked
 
 
-def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: bool) -> None:
-    """Decide where the rows shall be, say what it will take, and read the tables a second time."""
+def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: bool) -> dict[str, tuple[int, int]]:
+    """Decide where the rows shall be, say what it will take, and read the tables a second time.
+
+    Returns the rows of each table, and how many of them train or are scored.
+    """
     topology, found, effective = problem.topology, problem.found, problem.effective
     progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
     storage, need, why = _decided(problem, here)
@@ -312,6 +318,7 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
     if text:
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     say_threads(progress, topology, problem.threads)
+    table_rows = {}
     for name, (source, scanned) in problem.tables.items():
         required = problem.required if name == "training" else frozenset[str]()
         recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, required=required)
@@ -325,6 +332,9 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
             raise ParameterError(
                 "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
             )
+        # What is loaded of the training table are visits, which balancing makes more or fewer than rows.
+        table_rows[name] = scanned.n_rows, scanned.n_used if name == "training" else n_used
+    return table_rows
 
 
 def say_threads(progress: Progress, topology: Topology, threads: Parallelism) -> None:
@@ -388,7 +398,6 @@ def _rounds(
             training=found["training"],
             validation=found.get("validation", {}),
         )
-        progress.scored(history)
 
     def save(course: Course, network: Snapshot) -> None:
         assert keeper is not None
@@ -419,6 +428,7 @@ def _rounds(
         progress,
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
+        may_stop_early=effective["stopping_rounds"] > 0,
         save=save if keeper else None,
         save_place=effective["checkpoint_dir"] or "",
         save_interval=effective["checkpoint_interval"],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.checkpoint.codec import opened
 from dask_dl.checkpoint.plain import plain, unplain
@@ -18,6 +20,7 @@ from dask_dl.errors import DaskDLWarning
 from dask_dl.predictor import Predictor
 from dask_dl.score.history import History
 from dask_dl.score.stopping import COLUMNS, metric_of
+from dask_dl.show.progress import duration
 from dask_dl.show.report import fragment
 
 if TYPE_CHECKING:
@@ -53,6 +56,9 @@ class Model:
     stopped_by: str | None = None  #: why training ended, in words
     confusion: Mapping[str, Any] = field(default_factory=dict)  #: (K, K) rows by class and answer, of each scored table
     offset_name: str | None = None  #: column of offsets, "" when they came beside the table, None when there were none
+    # Early files know neither.
+    table_rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)  #: in each table; trained on or scored
+    versions: Mapping[str, str] = field(default_factory=dict)  #: of the packages that trained it
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
@@ -73,20 +79,6 @@ class Model:
 
     def html(self) -> str:
         """What there is to know of the model, as a fragment of HTML."""
-        best = self.history.best
-        facts = {
-            "task": f"{self.task}, {self.effective.get('distribution')}",
-            "rows of an epoch": self.n_rows,
-            "network": f"{self.topology.n_inputs:,} inputs, hidden {list(self.topology.hidden)} "
-            f"{self.topology.activation}, {self.topology.n_outputs:,} outputs: "
-            f"{self.topology.n_parameters:,} weights and biases",
-            "trained": f"{self.n_seen / self.n_rows:.2f} epochs in {self.n_rounds:,} rounds",
-            "ended by": self.stopped_by or "",
-        }
-        if best is not None:
-            facts[f"best {self.history.metric}"] = (
-                f"{self.history.score_of(best):.6g} on {self.history.table} rows, round {best['iterations']:,}"
-            )
         levelled: tuple[Category | Code, ...] = (*self.encoder.categories, *self.encoder.codes)
         columns = [
             *((c.name, "category", f"{len(c.levels):,} levels: {', '.join(c.levels[:6])}") for c in levelled),
@@ -95,9 +87,52 @@ class Model:
                 for n in self.encoder.numbers
             ),
         ]
-        settings = {name: value for name, value in self.effective.items() if name not in _START_VALUES}
-        title = f"dask_dl {self.task} model"
-        return fragment(title, facts, self.history, columns, settings, self.target.classes, self.confusion)
+        title, defaults = f"dask_dl {self.task} model", self._defaults_of_changed()
+        settings = [
+            (name, value, parameters.show(defaults[name]) if name in defaults else "")
+            for name, value in self.effective.items()
+            if name not in _START_VALUES
+        ]
+        return fragment(title, self._facts(), self.history, columns, settings, self.target.classes, self.confusion)
+
+    def _defaults_of_changed(self) -> dict[str, Any]:
+        """Defaults of the parameters for which another value was asked."""
+        return {
+            name: parameters.TABLE[name].default
+            for name, value in self.requested.items()
+            if name in parameters.TABLE and not parameters.TABLE[name].is_default(value)
+        }
+
+    def _facts(self) -> dict[str, str]:
+        """Lines on the network and its training, without what an early file does not know."""
+        best, last = self.history.best, self.history.records[-1]
+        changed = [
+            f"{name}={'<arrays>' if name in _START_VALUES else parameters.show(self.requested[name])}"
+            for name in self._defaults_of_changed()
+        ]
+        facts = {"task": f"{self.task}, {self.effective.get('distribution')}"}
+        for table, (n_rows, n_used) in self.table_rows.items():
+            use = "trained on" if table == "training" else "scored"
+            facts[f"{table} table"] = f"{n_rows:,} rows" + (f", {n_used:,} of them {use}" if n_used < n_rows else "")
+        facts |= {
+            "rows of an epoch": f"{self.n_rows:,}",
+            "network": f"{self.topology.n_inputs:,} inputs, hidden {list(self.topology.hidden)} "
+            f"{self.topology.activation}, {self.topology.n_outputs:,} outputs: "
+            f"{self.topology.n_parameters:,} weights and biases",
+            "changed parameters": ", ".join(changed) or "none",
+            "trained": f"{self.n_seen / self.n_rows:.2f} epochs in {self.n_rounds:,} rounds",
+            "ended by": self.stopped_by or "",
+            "date": str(last["timestamp"]),
+        }
+        if math.isfinite(last["duration"]):
+            facts["duration"] = duration(last["duration"])
+        if best is not None:
+            facts[f"best {self.history.metric}"] = (
+                f"{self.history.score_of(best):.6g} on {self.history.table} rows, round {best['iterations']:,}"
+            )
+        if self.versions:
+            facts["versions"] = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return facts
 
     # ---- saving -----------------------------------------------------------------------------------------------------
 
@@ -130,6 +165,8 @@ class Model:
             "offset_name": self.offset_name,
             "stopped_by": self.stopped_by,
             "confusion": self.confusion,
+            "table_rows": plain(dict(self.table_rows)),
+            "versions": dict(self.versions),
         }
         write_archive(path, arrays, document, kind="model")
 
@@ -169,6 +206,8 @@ class Model:
             offset_name=document.offset_name,
             stopped_by=document.stopped_by,
             confusion=document.confusion,
+            table_rows=document.table_rows,
+            versions=document.versions,
         )
 
 

@@ -66,6 +66,7 @@ class Rounds:
     progress: Progress
     keeps_best: bool = True
     deadline: float = math.inf  #: of `time.monotonic`
+    may_stop_early: bool = False  #: whether `judge` looks for a loss that no longer improves
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = ()
     save: Callable[[Course, Snapshot], None] | None = None  #: writes a checkpoint, and may fail
     save_place: str = ""  #: folder or URL of the checkpoints
@@ -94,7 +95,13 @@ class Rounds:
         The first Ctrl-C ends the training, wherever it is. A second one ends the scoring of the last network; at any other
         moment it is the caller's, as KeyboardInterrupt.
         """
-        self.progress.begin_training(self.plan.n_total, self.course.n_seen)
+        self.progress.begin_training(
+            self.plan.n_total,
+            self.course.n_seen,
+            deadline=self.deadline,
+            may_stop_early=self.may_stop_early,
+            n_first=self.plan.rows(self.course.n_seen) if self.plan.fixed is None else 0,
+        )
         is_done = self.course.stopped_by is not None
         with self._listening():
             while self.course.stopped_by is None:
@@ -203,6 +210,7 @@ class Rounds:
             if is_copy:
                 self._return_to(last)
             self._measure()
+            self.progress.scored(history, is_last=True)
         except (Exception, KeyboardInterrupt, Halt) as error:  # noqa: BLE001  # a lost worker, a damaged file, a second Ctrl-C
             self.progress.say(f"the last network could not be scored: {error!r}")
 
@@ -279,6 +287,8 @@ class Rounds:
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit too is raised by `fit`, when what was learned is safe
             course.failure, reason = error, "callback"
+        finally:
+            self.progress.scored(history, is_last=reason is not None)
         return reason
 
     def _keep_best(self, last: Snapshot) -> None:
@@ -303,7 +313,7 @@ class Rounds:
             samples=course.n_seen,
         )
         course.confusion = course.best_confusion
-        self.progress.scored(history)
+        self.progress.kept_best(history)
 
     # ---- going back -------------------------------------------------------------------------------------------------
 
@@ -335,6 +345,7 @@ class Rounds:
         course = self.course
         course.n_seen, course.n_rounds = good.n_seen, good.n_rounds
         course.history.cut(good.n_seen)
+        self.progress.went_back(good.n_seen)
 
     def _return_to(self, good: Snapshot) -> None:
         """Go on from a copy."""

@@ -45,8 +45,8 @@ ROOMS = {
     "show": ("errors score state", "draws the history"),
     "predictor": ("errors frame kernels node state", "what a prediction needs of a model, and sends to workers"),
     "model": (
-        "checkpoint documents errors frame kernels predictor score show state",
-        "the fitted value: is saved and shown, and predicts; never trains",
+        "checkpoint documents errors frame kernels parameters predictor score show state",
+        "the fitted value: is saved and shown, with what differs from the defaults, and predicts; never trains",
     ),
     # On top: what puts the rooms together
     "plan": ("score", "portions of a training: numbers in, numbers out"),

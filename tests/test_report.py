@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import pytest
 
+import dask_dl
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.cli import main
+from dask_dl.errors import DaskDLWarning
+from dask_dl.show.progress import duration
+
+DATA = Path(__file__).parent / "data"
 
 
 class Reader(HTMLParser):
-    """Cells and pictures of a page; every tag must be closed."""
+    """Rows, cells and headings of a page; every tag must be closed."""
 
     VOID = frozenset({"meta", "img", "br"})
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.cells, self.images, self.text = [], [], [], []
+        self.open, self.cells, self.text, self.rows = [], [], [], []
+        self.tags, self.changed, self.headings = set(), [], []
         self.feed(text)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
-        if tag == "img":
-            self.images.append(dict(attributes)["src"])
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+            self.changed.append(dict(attributes).get("class") == "changed")
         if tag not in self.VOID:
             self.open.append(tag)
         if tag in {"td", "th"}:
             self.cells.append("")
+            self.rows[-1].append("")
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -41,6 +53,13 @@ class Reader(HTMLParser):
         self.text.append(data)
         if self.open and self.open[-1] in {"td", "th"}:
             self.cells[-1] += data
+            self.rows[-1][-1] += data
+        if self.open and self.open[-1] in {"h1", "h2", "summary"}:
+            self.headings.append(data)
+
+    def row(self, name):
+        """The cells after the one of that name."""
+        return next(cells for first, *cells in self.rows if first == name)
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +80,9 @@ def model(table):
 def test_the_page_has_everything_in_one_file(model, tmp_path):
     model.report(tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert text.startswith("<!doctype html>") and "http" not in re.sub(r"data:image/png;base64,[^\"]*", "", text)
+    assert text.startswith("<!doctype html>") and "http" not in text
     page = Reader(text)
-    assert len(page.images) == 1 and page.images[0].startswith("data:image/png;base64,iVBOR")
+    assert "svg" in page.tags and not page.tags & {"img", "script", "link"}
     assert "a <b> & c" in page.cells and "<r>" in page.cells  # escaped: read as text
     for words in ("classification, multinomial", "3.00 epochs", "epochs", "best logloss", "rmse", "u, v", "rectifier"):
         assert any(words in cell for cell in page.cells), words
@@ -81,6 +100,90 @@ def test_the_confusion_matrix_is_that_of_the_scored_rows(model, table):
     assert np.sum(model.model_.confusion["training"]) == 300
 
 
+def test_the_figures_come_first(model):
+    found = Reader(model.model_.html()).headings
+    assert found == [
+        "dask_dl classification model", "Metrics", "History", "Network and training", "Confusion, training rows",
+        "Confusion, validation rows", "Columns", "Parameters",
+    ]  # fmt: skip
+
+
+def test_facts_of_the_training(model):
+    page, last = Reader(model.model_.html()), model.history_.iloc[-1]
+    assert page.row("training table") == ["300 rows"] and page.row("validation table") == ["100 rows"]
+    assert page.row("date") == [f"{last['timestamp']:%Y-%m-%d %H:%M:%S}"]
+    assert page.row("duration") == [duration(last["duration"])]
+    assert page.row("ended by") == ["epochs"]
+    for version in (f"dask_dl {dask_dl.__version__}", f"numpy {np.__version__}", f"python {platform.python_version()}"):
+        assert version in page.row("versions")[0].split(", ")
+
+
+def test_rows_that_do_not_count_are_told_apart(table):
+    holes = table.assign(y=table["y"].where(np.arange(300) >= 20), w=np.repeat([0.0, 1.0], 150))
+    held = table.head(50).assign(w=1.0, y=["never seen", *table["y"][:49]])
+    with pytest.warns(DaskDLWarning, match="1 rows of the validation table"):
+        model = DeepLearningClassifier(hidden=(3,), epochs=1).fit(holes, "y", sample_weight="w", eval_set=held)
+    page = Reader(model.model_.html())
+    assert page.row("training table") == ["300 rows, 150 of them trained on"]
+    assert page.row("validation table") == ["50 rows, 49 of them scored"]
+    balanced = DeepLearningClassifier(hidden=(3,), epochs=1, balance_classes=True, max_after_balance_size=3.0)
+    page = Reader(balanced.fit(table, "y").model_.html())
+    assert page.row("training table") == ["300 rows"] and page.row("rows of an epoch") != ["300"]
+
+
+def test_parameters_that_were_changed_are_marked(table):
+    given = {"hidden": (8,), "epochs": 3, "rho": 0.99, "random_state": 1, "initial_biases": [None, np.zeros(3)]}
+    page = Reader(DeepLearningClassifier(**given).fit(table, "y").model_.html())
+    marked = {name: cells for is_changed, (name, *cells) in zip(page.changed, page.rows, strict=True) if is_changed}
+    assert marked == {"hidden": ["(8,)", "(200, 200)"], "epochs": ["3.0", "10.0"], "random_state": ["1", "None"]}
+    assert page.row("rho") == ["0.99", ""] and page.row("loss") == ["cross_entropy", ""]  # automatic is not asked for
+    facts = page.row("changed parameters")[0]
+    assert facts == "hidden=(8,), initial_biases=<arrays>, epochs=3.0, random_state=1"
+    page = Reader(DeepLearningClassifier().fit(table.head(30), "y").model_.html())
+    assert page.row("changed parameters") == ["none"] and not any(page.changed)
+
+
+@pytest.mark.parametrize("name", ["1-classifier", "1-regressor", "2-balanced", "2-hashed"])
+def test_what_an_early_file_does_not_know_is_left_out(name):
+    page = Reader(load(DATA / f"format-{name}.zip").model_.html())
+    first = [row[0] for row in page.rows]
+    assert not {"training table", "validation table", "versions"} & set(first)
+    assert {"date", "duration", "network"} <= set(first)
+
+
+def test_the_picture_takes_its_colors_from_the_page(model):
+    text = model.model_.html()
+    svg = text[text.index("<svg") : text.index("</svg>")]
+    colors = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg))
+    variables = {f"var(--dask-dl-{name})" for name in ("training", "validation", "sheet")}
+    assert {"currentColor", *variables} <= colors and colors - variables <= {"currentColor", "none", "#808080"}
+    assert "<style" not in svg and not re.search(r' id="\w+_\d', svg)  # rules and names would be the whole page's
+    assert all(f"{name}:" in text for name in ("--dask-dl-training", "--dask-dl-validation", "--dask-dl-sheet"))
+
+
+def test_a_style_of_the_user_does_not_reach_the_page(model, monkeypatch):
+    plain, style = model.model_.html(), dict(matplotlib.rcParams)
+    with matplotlib.style.context("dark_background"):
+        assert model.model_.html() == plain
+    assert dict(matplotlib.rcParams) == style
+
+
+def test_two_pictures_in_a_notebook_have_no_name_in_common(model, table):
+    other = DeepLearningClassifier(hidden=(3,), epochs=1).fit(table, "y").model_.html()
+    first, second = (set(re.findall(r' id="([^"]+)"', text)) for text in (model.model_.html(), other))
+    assert first and second and not first & second
+
+
+def test_texts_of_the_user_stay_texts():
+    hostile = "</td><script>alert(1)</script><b a='\">&amp;"
+    table = pd.DataFrame({hostile: list("uvw") * 20, "x": [hostile, "b", hostile] * 20, "y": [hostile, "q", "r"] * 20})
+    model = DeepLearningClassifier(hidden=(3,), epochs=1).fit(table, "y")
+    text = model._repr_mimebundle_()["text/html"]
+    page = Reader(text)
+    assert not page.tags & {"script", "b"} and "<script" not in text
+    assert page.cells.count(hostile) >= 2  # a column and a class
+
+
 def test_numbers_have_no_confusion(table, tmp_path):
     model = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table[["p", "q", "kind"]], "p")
     assert model.model_.confusion == {}
@@ -91,10 +194,11 @@ def test_numbers_have_no_confusion(table, tmp_path):
 
 def test_a_notebook_shows_the_page_of_a_fitted_estimator(model):
     bundle = model._repr_mimebundle_()
-    assert bundle["text/plain"] == repr(model)
+    assert bundle["text/plain"] == repr(model) and bundle["text/html"] == model._repr_html_()
     Reader(bundle["text/html"])
     assert "Confusion, training rows" in bundle["text/html"]
-    assert "dask-dl" not in DeepLearningClassifier()._repr_mimebundle_().get("text/html", "")  # scikit-learn's own
+    fresh = DeepLearningClassifier()  # scikit-learn's own
+    assert "dask-dl" not in fresh._repr_mimebundle_().get("text/html", "") + fresh._repr_html_()
 
 
 def test_a_model_that_was_loaded_has_the_same_page(model, tmp_path):
@@ -104,7 +208,7 @@ def test_a_model_that_was_loaded_has_the_same_page(model, tmp_path):
 
 def test_without_matplotlib_the_page_says_what_is_missing(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert 'pip install "dask_dl[plots]"' in model.model_.html() or "pip install" in model.model_.html()
+    assert 'pip install "dask_dl[plots]"' in model.model_.html()
     Reader(model.model_.html())
 
 

@@ -39,13 +39,17 @@ def describe(dask_worker: Any = None) -> dict[str, Any]:
 
 
 @functools.cache
+def versions() -> Mapping[str, str]:
+    """Versions of Python, of this package and of those that it needs, in this process."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in (OWN, *PACKAGES)}
+
+
+@functools.cache
 def installed() -> Mapping[str, Any]:
     """What has to be the same, or had better be, in all processes."""
-    versions = {name: _version(name) for name in (OWN, *PACKAGES)}
     package = Path(__file__).parents[1]
     return {
-        "python": platform.python_version(),
-        **versions,
+        **versions(),
         "sources": sources(package),
         "processor": jit.processor(),
     }

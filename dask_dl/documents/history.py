@@ -63,13 +63,18 @@ def _number(value: Any) -> Any:
     return math.nan if value is None else math.inf if value == "infinity" else value
 
 
+def check_table(table: str, what: str, *, has_validation: bool) -> None:
+    """Refuse what belongs to a table that was not scored. Raises ValueError."""
+    if table not in TABLES or (table == "validation" and not has_validation):
+        raise ValueError(f"there is {what} of {table[:60]!r}, a table that was not scored")
+
+
 Matrix = tuple[tuple[Annotated[float, Meta(ge=0, le=1e300)], ...], ...]
 
 
 def check_confusion(confusion: Mapping[str, Matrix], n_classes: int, *, has_validation: bool) -> None:
     """Refuse matrices of tables that were not scored, or not of a row and a column for each class. Raises ValueError."""
     for table, matrix in confusion.items():
-        if table not in TABLES or (table == "validation" and not has_validation):
-            raise ValueError(f"there is a confusion matrix of {table[:60]!r}, a table that was not scored")
+        check_table(table, "a confusion matrix", has_validation=has_validation)
         if n_classes > MOST_CLASSES or {n_classes} != {len(matrix), *map(len, matrix)}:
             raise ValueError(f"the confusion matrix of the {table} table does not have {n_classes} rows and columns")

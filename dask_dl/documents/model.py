@@ -8,9 +8,12 @@ from msgspec import Meta
 
 from dask_dl.checkpoint.codec import Count, Document, Opaque, Remark, check_weight
 from dask_dl.documents.encoder import EncoderDocument, check_columns
-from dask_dl.documents.history import Events, Matrix, check_confusion, records_of
+from dask_dl.documents.history import Events, Matrix, check_confusion, check_table, records_of
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
+
+#: A package, or its version.
+Name = Annotated[str, Meta(max_length=200)]
 
 
 class ModelDocument(Document):
@@ -36,6 +39,8 @@ class ModelDocument(Document):
     offset_name: str | None
     stopped_by: Remark | None = None
     confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
+    table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012
+    versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}  # noqa: RUF012
 
     def __post_init__(self) -> None:
         check_weight(self.requested, "requested")
@@ -44,6 +49,10 @@ class ModelDocument(Document):
         check_columns(self.encoder, self.feature_names)
         check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)
         records_of(self.history, self.task, has_validation=self.has_validation)
+        for table, (n_rows, n_used) in self.table_rows.items():
+            check_table(table, "a number of rows", has_validation=self.has_validation)
+            if not 1 <= n_used <= n_rows:
+                raise ValueError(f"{n_used:,} of {n_rows:,} rows of the {table} table were used")
         if self.offset_name is not None and self.task == "classification":
             raise ValueError("a classifier has no offsets")
         if self.offset_name in self.feature_names:

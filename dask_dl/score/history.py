@@ -96,9 +96,18 @@ class History:
             self._compare(record)
 
     @property
-    def loss_column(self) -> str:
-        """The column watched as "the loss": of the validation table when there is one."""
-        return f"{self.table}_{LOSS[self.task]}"
+    def repeats_best(self) -> bool:
+        """Whether the newest event is the best one again, as `repeat_best` adds it: no network was measured for it."""
+        last, best = self.records[-1], self.best
+        if best is None or last is best:
+            return False
+        measured = [name for name in best if name.startswith(("training_", "validation_"))]
+        return all(repr(last[name]) == repr(best[name]) for name in measured)  # NaN is NaN again
+
+    @property
+    def loss(self) -> str:
+        """The metric that training minimises, as columns name it after the table."""
+        return LOSS[self.task]
 
     @property
     def table(self) -> str:

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dask_dl.score.history import History
 
 #: Seconds without a line after which one is due.
 PATIENCE = 5.0
+
+
+@dataclass
+class _Clock:
+    """Rows trained from one moment to another; the speed between them counts scoring, averaging and saving too."""
+
+    began: float  #: by `time.monotonic`
+    done: int  #: rows that were trained before
+    now: float = field(init=False)  #: when rows were counted last ...
+    n: int = field(default=0, init=False)  #: ... and how many since it began
+
+    def __post_init__(self) -> None:
+        self.now = self.began
+
+    def read(self, now: float, done: int) -> None:
+        """Note that so many rows are trained by now."""
+        self.now, self.n = now, done - self.done
+
+    @property
+    def speed(self) -> float:
+        """Rows per second; 0 while nothing is known."""
+        return self.n / (self.now - self.began) if self.n > 0 and self.now > self.began else 0.0
 
 
 class Progress:
@@ -22,8 +48,10 @@ class Progress:
         self._last = time.monotonic()
         self._done = 0
         self._total = 0
-        self._before = 0
-        self._training_since = 0.0
+        self._deadline = math.inf
+        self._may_stop_early = False
+        self._measured_from = 0
+        self._clock = _Clock(self._last, 0)
         self._has_header = False
 
     def say(self, text: str) -> None:
@@ -44,45 +72,111 @@ class Progress:
 
         return on_partition
 
-    def begin_training(self, total: int, done: int = 0) -> None:
-        """Rows to be visited in all, and those that were visited before."""
-        self._total, self._done, self._before, self._training_since = total, done, done, time.monotonic()
+    def begin_training(
+        self,
+        total: int,
+        done: int = 0,
+        *,
+        deadline: float = math.inf,
+        may_stop_early: bool = False,
+        n_first: int = 0,
+    ) -> None:
+        """Start the clock: kernels are compiled.
+
+        Parameters
+        ----------
+        total, done : int
+            Rows to be visited in all, and those that were visited before.
+        deadline : float
+            When training ends at the latest, by `time.monotonic`.
+        may_stop_early : bool
+            Whether it may end before all rows were visited, when it no longer improves.
+        n_first : int
+            Rows of a first round that is much smaller than the others, and slow for its size; 0 where there is none.
+        """
+        self._total, self._done, self._deadline = total, done, deadline
+        self._may_stop_early, self._measured_from = may_stop_early, done + n_first
+        self._last = time.monotonic()
+        self._clock = _Clock(self._last, done)
 
     def trained(self, n: int) -> None:
         """Rows visited since the last call."""
-        self._done += n
-        if time.monotonic() - self._last > PATIENCE:
-            share = self._done / max(1, self._total)
+        now = time.monotonic()
+        if n:
+            self._count(now, self._done + n)
+        if now - self._last > PATIENCE:
             self.say(
-                f"  ... {share:6.1%} of {self._total:,} rows, {self._speed():,.0f} rows/s, {self._time_left()} left"
+                f"  ... {min(1.0, self._done / max(1, self._total)):6.1%} of {self._total:,} rows{self._speed_and_time(now)}"
             )
 
-    def scored(self, history: History) -> None:
-        """The newest scoring event."""
-        record, best, column = history.records[-1], history.best, history.loss_column
-        loss = column.removeprefix("validation_").removeprefix("training_")
+    def went_back(self, done: int) -> None:
+        """Training goes on from an earlier network, of so many rows."""
+        self._clock = _Clock(time.monotonic(), done)
+        self._done = done
+
+    def scored(self, history: History, *, is_last: bool = False) -> None:
+        """Print the newest scoring event; after the last one no time is left."""
+        now, record, best = time.monotonic(), history.records[-1], history.best
+        self._count(now, record["samples"])
+        losses = _losses(history, record)
         if not self._has_header:
-            columns = [
-                f"train {loss}",
-                *([f"valid {loss}"] if history.has_validation else []),
-                f"best {history.metric}",
-            ]
-            self.say(f"{'epochs':>8} {'rows/s':>9} " + " ".join(f"{c:>15}" for c in columns) + f" {'time left':>10}")
-            self._has_header = True
-        losses = [record[f"training_{loss}"], *([record[f"validation_{loss}"]] if history.has_validation else [])]
-        shown = [*losses, history.score_of(best) if best else float("nan")]
-        mark = " *" if best is record else ""
+            self._print_header(history, list(losses))
+        left = 0.0 if is_last else self._seconds_left(now)
+        shown = [*losses.values(), history.score_of(best) if best else math.nan]
         self.say(
             f"{record['epochs']:8.2f} {record['training_speed']:9,.0f} "
             + " ".join(f"{value:15.6g}" for value in shown)
-            + f" {self._time_left():>10}{mark}"
+            + f" {'?' if left is None else duration(left):>{len(self._left)}}{' *' if best is record else ''}"
         )
 
-    def _speed(self) -> float:
-        return (self._done - self._before) / max(1e-9, time.monotonic() - self._training_since)
+    def kept_best(self, history: History) -> None:
+        """Say that the network of the best event is the one that is kept."""
+        best = history.best
+        assert best is not None, "else none could be kept"
+        losses = ", ".join(f"{name} {value:.6g}" for name, value in _losses(history, best).items())
+        self.say(
+            f"{history.records[-1]['epochs']:8.2f}  back to the best network, of {best['epochs']:.2f} epochs: {losses}"
+        )
 
-    def _time_left(self) -> str:
-        return duration((self._total - self._done) / max(1e-9, self._speed())) if self._done > self._before else "?"
+    def _count(self, now: float, done: int) -> None:
+        """Note that so many rows are trained; the clock starts anew until the first round, and its scoring, are over."""
+        self._done = done
+        if done > self._measured_from:
+            self._clock.read(now, done)
+        else:
+            self._clock = _Clock(now, done)
+
+    def _print_header(self, history: History, losses: list[str]) -> None:
+        self._has_header = True
+        columns = [*losses, f"best {history.metric}"]
+        self.say(
+            f"a line for each scoring; * marks the best network so far, by {history.metric} of {history.table} rows"
+        )
+        self.say(f"{'epochs':>8} {'rows/s':>9} " + " ".join(f"{c:>15}" for c in columns) + f" {self._left}")
+
+    @property
+    def _left(self) -> str:
+        return "time left, at most" if self._may_stop_early else f"{'time left':>10}"
+
+    def _speed_and_time(self, now: float) -> str:
+        """Speed and time left, as far as they are known."""
+        speed, left = self._clock.speed, self._seconds_left(now)
+        return (f", {speed:,.0f} rows/s" if speed else "") + (
+            "" if left is None else f", {'at most ' if self._may_stop_early else ''}{duration(left)} left"
+        )
+
+    def _seconds_left(self, now: float) -> float | None:
+        """Seconds until all rows were visited, or until the deadline; None while neither is known."""
+        rest, speed = max(0, self._total - self._done), self._clock.speed
+        end = self._clock.now + (rest / speed if speed else math.inf) if rest else now
+        end = min(end, self._deadline)
+        return max(0.0, end - now) if end < math.inf else None
+
+
+def _losses(history: History, record: Mapping[str, Any]) -> dict[str, float]:
+    """The loss of each table in a scoring event, by the heading of its column."""
+    tables = {"train": "training"} | ({"valid": "validation"} if history.has_validation else {})
+    return {f"{word} {history.loss}": record[f"{table}_{history.loss}"] for word, table in tables.items()}
 
 
 def duration(seconds: float) -> str:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import math
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.score.metrics import MOST_CLASSES
+from dask_dl.show.inline_svg import history_svg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dask_dl.score.history import History
 
 #: Columns of the table that are described one by one.
 MOST_COLUMNS = 40
 
-STYLE = """
-.dask-dl { font: 14px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62em; padding: 0.5em 1em; }
-.dask-dl h1 { font-size: 1.4em; margin: 0.3em 0; } .dask-dl h2 { font-size: 1.05em; margin: 1.4em 0 0.4em; }
-.dask-dl table { border-collapse: collapse; } .dask-dl img { max-width: 100%; }
-.dask-dl th, .dask-dl td { padding: 0.15em 0.8em 0.15em 0; text-align: left; border-bottom: 1px solid #e4e4e4; }
-.dask-dl td { vertical-align: top; }
-.dask-dl td.n, .dask-dl th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.dask-dl details { margin-top: 1em; } .dask-dl summary { cursor: pointer; }
+#: Themes that JupyterLab, VS Code, Sphinx and Colab write into their pages. Without one the browser's preference holds.
+LIGHT = (
+    '[data-jp-theme-light="true"], .vscode-light, .vscode-high-contrast-light, [data-theme="light"], [theme="light"]'
+)
+DARK = '[data-jp-theme-light="false"], .vscode-dark, .vscode-high-contrast, [data-theme="dark"], [theme="dark"]'
+
+STYLE = f"""
+.dask-dl {{ color-scheme: light dark; --dask-dl-training: #2a7fc0; --dask-dl-validation: #d9660f;
+  --dask-dl-ink: var(--jp-content-font-color1, var(--vscode-editor-foreground, CanvasText));
+  --dask-dl-sheet: var(--jp-layout-color0, var(--vscode-editor-background, Canvas));
+  font: 14px/1.45 system-ui, sans-serif; color: var(--dask-dl-ink); background: var(--dask-dl-sheet);
+  max-width: 62em; padding: 0.5em 1em; }}
+:is({DARK}) .dask-dl {{ color-scheme: dark; }}
+:is({LIGHT}) .dask-dl {{ color-scheme: light; }}
+.dask-dl h1 {{ font-size: 1.4em; margin: 0.3em 0; }} .dask-dl h2 {{ font-size: 1.05em; margin: 1.4em 0 0.4em; }}
+.dask-dl table {{ border-collapse: collapse; color: inherit; }}
+.dask-dl th, .dask-dl td {{ padding: 0.15em 0.8em 0.15em 0; text-align: left; border-bottom: 1px solid #8886; }}
+.dask-dl td {{ vertical-align: top; }} .dask-dl tr.changed td {{ font-weight: bold; }}
+.dask-dl td.n, .dask-dl th.n {{ text-align: right; font-variant-numeric: tabular-nums; }}
+.dask-dl details {{ margin-top: 1em; }} .dask-dl summary {{ cursor: pointer; }}
+.dask-dl svg {{ max-width: 100%; height: auto; }} .dask-dl svg * {{ stroke-linejoin: round; stroke-linecap: butt; }}
 """
 
 
@@ -33,7 +45,7 @@ def page(title: str, body: str) -> str:
     """A whole document around `body`; it needs nothing else."""
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        f"<body>\n{body}\n</body>\n</html>\n"
+        f"<style>:root {{ color-scheme: light dark; }}</style>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
@@ -42,7 +54,7 @@ def fragment(
     facts: Mapping[str, Any],
     history: History,
     columns: Sequence[Sequence[Any]],
-    settings: Mapping[str, Any],
+    settings: Iterable[tuple[str, Any, str]],
     classes: Sequence[str],
     confusion: Mapping[str, Sequence[Sequence[float]]],
 ) -> str:
@@ -52,12 +64,12 @@ def fragment(
     ----------
     title : str
     facts : mapping
-        Lines at the head.
+        Lines on the network and its training.
     history : History
     columns : sequence
         A line for every column: name, kind, and words on what it holds.
-    settings : mapping
-        Parameters in effect.
+    settings : iterable
+        A line for every parameter: name, value in effect, and the default where another value was asked for, else "".
     classes : sequence of str
         Labels, in the order of `confusion`; empty for numbers.
     confusion : mapping
@@ -66,11 +78,12 @@ def fragment(
     parts = [
         f"<style>{STYLE}</style>",
         f"<h1>{html.escape(title)}</h1>",
-        _table([], facts.items()),
-        "<h2>History</h2>",
-        picture(history),
-        "<h2>Metrics at the last scoring</h2>",
+        "<h2>Metrics</h2>",
         _metrics(history),
+        "<h2>History</h2>",
+        history_svg(history),
+        "<h2>Network and training</h2>",
+        _table([], facts.items()),
     ]
     for name, matrix in confusion.items():
         parts += [f"<h2>Confusion, {name} rows</h2>", _confusion(classes, matrix)]
@@ -80,26 +93,8 @@ def fragment(
     if len(columns) > MOST_COLUMNS:
         described.append((f"and {len(columns) - MOST_COLUMNS:,} more", "", ""))
     parts += [_details("Columns", _table(["column", "kind", "values"], described))]
-    parts += [_details("Parameters in effect", _table([], settings.items()))]
+    parts += [_details("Parameters", _settings(settings))]
     return f'<div class="dask-dl">{"".join(parts)}</div>'
-
-
-def picture(history: History) -> str:
-    """Loss against epochs as an image in the page; a sentence without matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        return '<p>The picture needs matplotlib: pip install "dask_dl[plots]".</p>'
-    from dask_dl.show.plots import plot_history
-
-    figure = Figure(figsize=(7, 3.6), layout="constrained")  # not pyplot's: nothing is left open in a notebook
-    FigureCanvasAgg(figure)
-    plot_history(history, figure.subplots())
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    data = base64.b64encode(file.getvalue()).decode("ascii")
-    return f'<img alt="loss against epochs" src="data:image/png;base64,{data}">'
 
 
 def _metrics(history: History) -> str:
@@ -115,26 +110,48 @@ def _confusion(classes: Sequence[str], matrix: Sequence[Sequence[float]]) -> str
         total = sum(row)
         right = row[len(rows)]
         rows.append((label, *row, f"{1 - right / total:.1%}" if total else ""))
-    return _table(["actual \\ predicted", *classes, "error"], rows)
+    return _table(["actual \\ predicted", *map(str, classes), "error"], rows)
+
+
+def _settings(settings: Iterable[tuple[str, Any, str]]) -> str:
+    head = ["parameter", "in effect", "default, if changed"]
+    rows = [(name, value if isinstance(value, dict) else str(value), default) for name, value, default in settings]
+    return _table(head, rows, is_marked=lambda row: row[-1] != "")
 
 
 def _details(title: str, body: str) -> str:
     return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = []
+def _table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    is_marked: Callable[[Sequence[Any]], bool] = lambda _: False,
+) -> str:
+    """Rows of cells under headings, which stand above numbers as numbers do."""
+    rows, lines = list(rows), []
     if head:
-        lines.append("<tr>" + "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head) + "</tr>")
-    lines += ["<tr>" + "".join(_cell(cell) for cell in row) + "</tr>" for row in rows]
+        kinds = map(_kind, rows[0] if rows else head)
+        cells = (f"<th{kind}>{html.escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    for row in rows:
+        mark = ' class="changed"' if is_marked(row) else ""
+        lines.append(f"<tr{mark}>{''.join(map(_cell, row))}</tr>")
     return f"<table>{''.join(lines)}</table>"
+
+
+def _kind(value: Any) -> str:
+    """The attribute of a cell that holds a number."""
+    return ' class="n"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
-        return f"<td>{'<br>'.join(html.escape(f'{key}: {item}') for key, item in value.items())}</td>"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"<td>{html.escape(str(value))}</td>"
-    if isinstance(value, float) and not (value.is_integer() and abs(value) < 1e15):
-        return f'<td class="n">{"" if math.isnan(value) else f"{value:.6g}"}</td>'
-    return f'<td class="n">{int(value):,}</td>'
+        text = "<br>".join(html.escape(f"{key}: {item}") for key, item in value.items())
+    elif not _kind(value):
+        text = html.escape(str(value))
+    elif isinstance(value, float) and not (value.is_integer() and abs(value) < 1e15):
+        text = "" if math.isnan(value) else f"{value:.6g}"
+    else:
+        text = f"{int(value):,}"
+    return f"<td{_kind(value)}>{text}</td>"
