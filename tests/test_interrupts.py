@@ -20,7 +20,13 @@ from dask_dl.errors import Aborted, DaskDLWarning, DivergedError, ParameterError
 from dask_dl.show.progress import Progress
 
 #: Scored after the first round, and at the end.
-RARELY = {"score_each_iteration": False, "score_duty_cycle": 0.0, "n_jobs": 1, "train_samples_per_iteration": 300}
+RARELY = {"score_each_iteration": False, "score_interval": 1e9, "n_jobs": 1, "train_samples_per_iteration": 300}
+
+
+@pytest.fixture(autouse=True)
+def _marks_are_rare(monkeypatch):
+    """With RARELY only the first round is scored, and the end."""
+    monkeypatch.setattr("dask_dl.score.history.EVENTS", 1)
 
 
 @pytest.fixture(scope="module")
