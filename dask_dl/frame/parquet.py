@@ -147,7 +147,9 @@ def _exact_dtype(kind: Any) -> Any:
         return pd.api.types.pandas_dtype(str(kind).replace("i", "I").replace("uI", "UI"))
     if pa.types.is_boolean(kind):
         return pd.BooleanDtype()
-    return pd.ArrowDtype(kind) if pa.types.is_date(kind) or pa.types.is_time(kind) else None
+    # Of what would become objects, the type would be lost where a partition has no value.
+    is_object = pa.types.is_nested(kind) or pa.types.is_decimal(kind) or "binary" in str(kind)
+    return pd.ArrowDtype(kind) if is_object or pa.types.is_date(kind) or pa.types.is_time(kind) else None
 
 
 def _strings(column: pd.Series[Any], name: str) -> pd.Series[Any]:
