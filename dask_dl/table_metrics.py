@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.distribution import Distribution
-from dask_dl.errors import DaskDLWarning
-from dask_dl.frame.row_roles import RowRoles, counting_rows
-from dask_dl.frame.source import Schema
+from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
+from dask_dl.frame.source import TARGET, Schema
 from dask_dl.score import metrics
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class TableMetrics:
     def __init__(self, model: Model, roles: Mapping[str, str], label: str) -> None:
         self._model = model
         self._schema = Schema((), roles, label)
+        self._distribution = Distribution.of(model.effective)
         self._n_partitions = 0
         self._total: Measured | None = None
         self.n_rows = 0  #: rows that were measured
@@ -68,7 +69,13 @@ class TableMetrics:
             weights = None if roles.weights is None else roles.weights[known]
             self._merge(codes[known].astype(np.int64), answers[counts][known], weights)
         else:
+            self._check_range(roles.targets)
             self._merge(roles.targets, answers[counts], roles.weights)
+
+    def _check_range(self, truth: Any) -> None:
+        wrong = self._distribution.forbids(truth.min(), truth.mean()) if len(truth) else None
+        if wrong is not None:
+            raise SchemaError(f"{where_of(self._schema, TARGET)} {wrong}")
 
     def _merge(self, truth: Any, answers: Any, weights: Any) -> None:
         if not len(truth):
@@ -76,7 +83,7 @@ class TableMetrics:
         if self._model.target.classes:
             found = metrics.classification(truth, answers, weights)
         else:
-            found = metrics.regression(truth, answers, weights, Distribution.of(self._model.effective))
+            found = metrics.regression(truth, answers, weights, self._distribution)
         self.n_rows += len(truth)
         self._total = found if self._total is None else self._total.merge(found)
 

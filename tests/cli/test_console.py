@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def closed():
     """A text stream into a pipe that nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w", encoding="utf-8") as stream:
+    with os.fdopen(writing, "w", encoding="utf-8") as stream:
         yield stream
 
 
@@ -59,7 +60,7 @@ def test_a_closed_pipe_ends_no_prediction(table, tmp_path, monkeypatch, closed):
 
 
 def test_a_full_disk_behind_standard_output_ends_no_training(table, tmp_path, monkeypatch, capsys):
-    with open("/dev/full", "w", encoding="utf-8") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert main(arguments(table, tmp_path / "m.zip")) == 0
         monkeypatch.undo()
