@@ -108,6 +108,30 @@ def test_mistakes_are_told_in_one_line_and_nothing_is_written(
     assert {p.name for p in tmp_path.iterdir()} == {"all.csv"}
 
 
+@pytest.mark.parametrize("place", ["model.zip", "memory://kept/model.zip"])
+def test_a_model_is_not_replaced_unless_told(folder, tmp_path, monkeypatch, capsys, place):
+    monkeypatch.chdir(tmp_path)
+    there = fsspec.filesystem("memory")
+    common = ["train", folder / "all.csv", "--target", "label", *SMALL, "--quiet", "--model", place]
+    try:
+        assert run(*common) == 0
+        with fsspec.open(place) as file:
+            first = file.read()
+        for options in ([], ["--checkpoint-dir", "state", "--resume"]):
+            with monkeypatch.context() as patch:
+                patch.setattr("dask_dl.cli.train._open_tables", lambda *_: pytest.fail("work was begun"))
+                assert run(*common, *options) == 1
+            assert f"--model: {place} exists; name another file, or add --overwrite" in capsys.readouterr().err
+        with fsspec.open(place) as file:
+            assert file.read() == first
+        assert run(*common, "--epochs", "3", "--overwrite") == 0
+        assert load(place).history_["epochs"].iloc[-1] == 3
+        assert not Path("state").exists()
+    finally:
+        if there.exists("/kept"):
+            there.rm("/kept", recursive=True)
+
+
 def test_predictions_do_not_overwrite_unless_told(folder, tmp_path, capsys):
     model, out = tmp_path / "model.zip", tmp_path / "out"
     run("train", folder / "all.csv", "--target", "label", *SMALL, "--model", model, "--quiet")

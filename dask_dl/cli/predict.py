@@ -90,6 +90,7 @@ def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], 
     parts = computed_partitions(
         answers, client, label=options.data, timeout=parameters.TABLE["worker_timeout"].default, say=progress.say
     )
+    progress.say(f"predicting {options.data} by {options.model}: {answers.npartitions:,} partitions")
     start, n_rows, columns = time.monotonic(), 0, []
     with predictions_file(options.output, "--output") as write:
         for part in _told(parts, answers.npartitions, progress):
