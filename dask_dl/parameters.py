@@ -357,7 +357,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
     )),
     ("Scoring, stopping and output", "constructor", (
         ("score_interval", _AMOUNT, 5.0, "yes", "all",
-         "Seconds between the starts of two scorings, at most: short trainings are scored up to forty times."),
+         "Seconds between the starts of two scorings, at most; short trainings are scored up to forty times."),
         ("score_duty_cycle", _SHARE, 0.1, "yes", "all", "Largest share of time for scoring; 0 scores only at the end."),
         ("score_each_iteration", _FLAG, False, "ignored", "all", "Score after every iteration, whatever the time."),
         ("score_training_samples", _COUNT, 10_000, "yes", "all", "Training rows, drawn once, to score on; 0 is all."),

@@ -125,7 +125,7 @@ def test_a_model_is_not_replaced_unless_told(folder, tmp_path, monkeypatch, caps
         with fsspec.open(place) as file:
             assert file.read() == first
         assert run(*common, "--epochs", "3", "--overwrite") == 0
-        assert load(place).history_["epochs"].iloc[-1] == 3
+        assert load(place).parameters_["epochs"] == 3
         assert not Path("state").exists()
     finally:
         if there.exists("/kept"):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def check_file(path: str, option: str, *, overwrite: bool, read: Sequence[str]) -> None:
+def check_file(path: str, option: str, *, overwrite: bool, others: Sequence[str]) -> None:
     """Whether a file can be written to a path or URL.
 
     Parameters
@@ -23,8 +23,8 @@ def check_file(path: str, option: str, *, overwrite: bool, read: Sequence[str]) 
         What names it, for errors.
     overwrite : bool
         Whether a file that exists may be replaced.
-    read : sequence of str
-        Paths and URLs that the command reads, and must not replace.
+    others : sequence of str
+        Paths, globs and URLs of what the command reads or writes besides, and must not replace.
 
     Raises
     ------
@@ -33,9 +33,9 @@ def check_file(path: str, option: str, *, overwrite: bool, read: Sequence[str]) 
     there, place = filesystem_of(path, option)
     if is_local(there):
         _check_writable(Path(place), option)
-    for name in read:
+    for name in others:
         if _is_one_of(there, place, name, option):
-            raise ParameterError(f"{option}: {path} is read as {name}. Name another file.")
+            raise ParameterError(f"{option}: {path} is {name}, another file of this command. Name a third one.")
     if not overwrite and exists(there, place, path, option):
         raise ParameterError(f"{option}: {path} exists; name another file, or add --overwrite.")
 

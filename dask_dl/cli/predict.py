@@ -27,7 +27,7 @@ Examples:
 #: Seconds between two lines of progress.
 INTERVAL = 5.0
 #: Columns of a table beside those of the model and those that are kept.
-TRUTH, WEIGHT = "__truth__", "__weight__"
+TRUTH, WEIGHTS = "__truth__", "__weights__"
 
 
 def add_predict(commands: Any) -> None:
@@ -79,13 +79,14 @@ def _predict(options: argparse.Namespace) -> None:
 def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], client: Any, progress: Any) -> None:
     """Write the predictions and say what came out."""
     from dask_dl.cluster.partition_stream import computed_partitions
+    from dask_dl.frame.source import TARGET, WEIGHT
     from dask_dl.table_metrics import TableMetrics
 
     table = _open_table(model, options, keep_as_strings, client)
     target = options.target or model.model_.target_name
-    roles = {role: column for role, column in (("target", TRUTH), ("weight", WEIGHT)) if column in table.columns}
+    roles = {role: column for role, column in ((TARGET, TRUTH), (WEIGHT, WEIGHTS)) if column in table.columns}
     where = f"{target!r} of {options.data}"
-    metrics = TableMetrics(model.model_, roles, where) if "target" in roles else None
+    metrics = TableMetrics(model.model_, roles, where) if TARGET in roles else None
     answers = _answers(model, table, options)
     parts = computed_partitions(
         answers, client, label=options.data, timeout=parameters.TABLE["worker_timeout"].default, say=progress.say
@@ -129,7 +130,10 @@ def _open_table(model: Any, options: argparse.Namespace, keep_as_strings: list[s
         keep_as_strings=keep_as_strings,
     )
     table = open_table(options.data, choice, csv_format(options), partition_limits(client))
-    used = {TRUTH: target, WEIGHT: options.weights}
+    if fitted.offset_name is not None and offset not in table.columns:
+        found = f"{options.data} has no column {offset!r}" if offset else "they stood beside its table"
+        raise ParameterError(f"--offset: the model was trained with offsets, and {found}; name their column of DATA.")
+    used = {TRUTH: target, WEIGHTS: options.weights}
     return table.assign(**{role: table[name] for role, name in used.items() if name in table.columns})
 
 
@@ -137,7 +141,7 @@ def _answers(model: Any, table: Any, options: argparse.Namespace) -> Any:
     """Kept columns, target and weights, and the predictions, as a lazy Dask DataFrame."""
     from dask_dl.frame.column_choice import KEPT
 
-    beside = [role for role in (TRUTH, WEIGHT) if role in table.columns]
+    beside = [role for role in (TRUTH, WEIGHTS) if role in table.columns]
     return model.predict_table(table, offset=options.offset, keep=[*(KEPT + name for name in options.keep), *beside])
 
 

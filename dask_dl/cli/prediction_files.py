@@ -29,12 +29,24 @@ def is_csv(path: str) -> bool:
 
 
 def check_predictions(path: str, option: str, *, overwrite: bool, read: Sequence[str]) -> None:
-    """Whether predictions can be written to a path or URL; parameters as those of `outputs.check_file`.
+    """Whether predictions can be written to a path or URL.
 
-    A folder is replaced only if it holds nothing but earlier predictions.
+    Parameters
+    ----------
+    path : str
+    option : str
+        What names it, for errors.
+    overwrite : bool
+        Whether what exists may be replaced: a file, or a folder of nothing but earlier predictions.
+    read : sequence of str
+        Paths, globs and URLs that the command reads.
+
+    Raises
+    ------
+    ParameterError
     """
     if is_csv(path):
-        check_file(path, option, overwrite=overwrite, read=read)
+        check_file(path, option, overwrite=overwrite, others=read)
         return
     if PurePosixPath(path).suffix.lower() in OTHERS:
         raise ParameterError(f"{option}: {path} names neither a .csv or .csv.gz file nor a folder for Parquet.")

@@ -72,19 +72,19 @@ def _train(options: argparse.Namespace) -> None:
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """What cannot be written is better known before the training than after it."""
-    read = [name for name in (options.data, options.validation) if name]
-    check_file(options.model, "--model", overwrite=options.overwrite, read=read)
-    others = {"--plot": options.plot, "--report": options.report}
-    for option, path in others.items():
-        if not path:
-            continue
-        if option == "--report" and "://" in path:
-            raise ParameterError("--report: not available for URLs; name a local file.")
-        if option == "--plot":
-            from dask_dl.show.plots import check_picture
+    others = [name for name in (options.data, options.validation) if name]
+    check_file(options.model, "--model", overwrite=options.overwrite, others=others)
+    others.append(options.model)
+    if options.plot:
+        from dask_dl.show.plots import check_picture
 
-            check_picture(path)
-        check_file(path, option, overwrite=True, read=[*read, options.model])
+        check_picture(options.plot)
+        check_file(options.plot, "--plot", overwrite=True, others=others)
+        others.append(options.plot)
+    if options.report:
+        if "://" in options.report:
+            raise ParameterError("--report: not available for URLs; name a local file.")
+        check_file(options.report, "--report", overwrite=True, others=others)
 
 
 def _open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:

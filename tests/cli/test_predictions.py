@@ -160,11 +160,14 @@ def test_what_is_read_is_not_replaced(place, tmp_path, capsys):
     (tmp_path / "t.csv").write_bytes((place / "t.csv").read_bytes())
     for data in (tmp_path / "t.csv", tmp_path / "*.csv", f"file://{tmp_path}/t.csv"):
         assert predict(place / "price.zip", data, "--output", tmp_path / "t.csv", "--overwrite") == 1
-        assert "is read as" in capsys.readouterr().err
+        assert "another file of this command" in capsys.readouterr().err
     for option in ("--model", "--report"):
         arguments = ["train", tmp_path / "t.csv", "--target", "price", "--model", tmp_path / "m", "--overwrite"]
         assert main([*map(str, arguments), option, str(tmp_path / "t.csv")]) == 1
-        assert f"{option}: {tmp_path / 't.csv'} is read as" in capsys.readouterr().err
+        assert f"{option}: {tmp_path / 't.csv'} is {tmp_path / 't.csv'}, another" in capsys.readouterr().err
+    both = ["--plot", tmp_path / "h.svg", "--report", tmp_path / "h.svg"]
+    assert main([*map(str, (*arguments, *both))]) == 1
+    assert "--report: " in capsys.readouterr().err
     assert (tmp_path / "t.csv").read_bytes() == (place / "t.csv").read_bytes()
 
 
