@@ -141,6 +141,7 @@ def fit_model(
         feature_names=source.predictors,
         is_named=source.is_named,
         offset_name=_offset_name(source),
+        target_name=_target_name(source),
         stopped_by=course.stopped_by,
         confusion=course.confusion,
         table_rows=table_rows,
@@ -636,6 +637,11 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         largest_block=blocks[0] * row,
         fixed=e["reproducible"],
     )
+
+
+def _target_name(source: Source) -> str | None:
+    name = source.roles[TARGET]
+    return None if name == f"__{TARGET}__" else name
 
 
 def _offset_name(source: Source) -> str | None:

@@ -56,9 +56,10 @@ class Model:
     stopped_by: str | None = None  #: why training ended, in words
     confusion: Mapping[str, Any] = field(default_factory=dict)  #: (K, K) rows by class and answer, of each scored table
     offset_name: str | None = None  #: column of offsets, "" when they came beside the table, None when there were none
-    # Early files know neither.
+    # Early files know none of these.
     table_rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)  #: in each table; trained on or scored
     versions: Mapping[str, str] = field(default_factory=dict)  #: of the packages that trained it
+    target_name: str | None = None  #: column of the target, None when it came beside the table
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
@@ -163,6 +164,7 @@ class Model:
             "feature_names": list(self.feature_names),
             "is_named": self.is_named,
             "offset_name": self.offset_name,
+            "target_name": self.target_name,
             "stopped_by": self.stopped_by,
             "confusion": self.confusion,
             "table_rows": plain(dict(self.table_rows)),
@@ -204,6 +206,7 @@ class Model:
             feature_names=document.feature_names,
             is_named=document.is_named,
             offset_name=document.offset_name,
+            target_name=document.target_name,
             stopped_by=document.stopped_by,
             confusion=document.confusion,
             table_rows=document.table_rows,

@@ -13,6 +13,7 @@ import math
 import numbers
 import operator
 import os
+import re
 import reprlib
 import sys
 import textwrap
@@ -188,6 +189,16 @@ class Parameter:
         return f"{self.kind.text} or None" if self.default is None else self.kind.text
 
     @property
+    def brief(self) -> str:
+        """The first clause of the meaning: one line where there is little room."""
+        return re.split(r"[.;](?: |$)", self.doc, maxsplit=1)[0]
+
+    @property
+    def has_effect(self) -> bool:
+        """Whether anything follows from a value other than the default today."""
+        return bool(self.available) and self.name not in INERT
+
+    @property
     def today(self) -> str:
         """The available values in words."""
         return "all" if self.available == "all" else ", ".join(map(show, (self.default, *self.available)))
@@ -215,6 +226,9 @@ def _equal(value: Any, known: Any) -> bool:
     # Frames and arrays answer == with a table: only plain values are compared by it.
     return value is known or (isinstance(value, (int, float, str, tuple)) and bool(value == known))
 
+
+#: Parameters that are accepted for the sake of H2O's scripts, and change nothing today.
+INERT: Final = frozenset({"col_major", "diagnostics", "variable_importances", "export_weights_and_biases"})
 
 RESTART: Final[Mapping[str, str]] = {
     "yes": "may change, and the new value takes effect",
@@ -259,11 +273,11 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("hidden", _list_of(_int(1)), (200, 200), "equal", "all",
          "Units of each hidden layer, input side first. An empty list makes a linear model."),
         ("activation", _ACTIVATION, "rectifier", "no", "all",
-         "Function of the hidden units: tanh, max(0, x), or the larger of two sums (maxout); with or without dropout."),
+         "Activation of the hidden units; rectifier is max(0, x), maxout the larger of two sums; with or without dropout."),
         ("initial_weight_distribution", _STARTS, "uniform_adaptive", "yes", "all",
          "Distribution of the starting weights; uniform_adaptive sets its width by the sizes of the layers it joins."),
         ("initial_weight_scale", _AMOUNT, 1.0, "yes", "all",
-         "Half-width (uniform) or standard deviation (normal) of the starting weights."),
+         "Half-width (uniform) or standard deviation (normal) of starting weights."),
         ("initial_weights", _arrays(2), None, "yes", "all",
          "Starting weights as in `coefs_`, (inputs, units) for each layer; an entry None leaves that layer random."),
         ("initial_biases", _arrays(1), None, "yes", "all",
@@ -275,15 +289,15 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("use_all_factor_levels", _FLAG, True, "no", "all",
          "Give every level of a category an input; False leaves out the first. Missing values have one in any case."),
         ("standardize", _FLAG, True, "no", "all",
-         "Bring numeric inputs and a numeric target to mean 0 and variance 1. Predictions keep the original unit."),
+         "Bring numbers, the target too, to mean 0 and variance 1. Predictions keep the original unit."),
         ("missing_values_handling", _choice("mean_imputation", "skip"), "mean_imputation", "yes", "all",
-         "Missing inputs: take the training mean (numbers) or the missing level (categories), or skip the row."),
+         "Fill in missing inputs, or skip the row; numbers become the training mean, categories the missing level."),
         ("max_categorical_features", _int(1), 2**31 - 1, "no", "all",
          "Largest number of inputs for all categories together; beyond it levels share inputs by hashing."),
         ("categorical_encoding", _ENCODING, "auto", "equal", "all",
          "How categories become inputs; auto is one_hot_internal: an input per level, one for missing and unseen."),
         ("ignore_const_cols", _FLAG, True, "no", "all", "Leave out columns with a single value: they teach nothing."),
-        ("sparse", _FLAG, False, "no", "all", "Take numeric inputs for mostly zero: they are scaled, but not centred."),
+        ("sparse", _FLAG, False, "no", "all", "Treat numeric inputs as mostly zero; they are scaled, but not centred."),
         ("col_major", _FLAG, False, "no", "all",  # True is not awaited but refused for good, in CONFLICTS
          "Obsolete storage order; only False is legal."),
     )),
@@ -294,19 +308,19 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
          "Distribution of the target; auto is bernoulli or multinomial for classes, for numbers the one of the loss."),
         ("quantile_alpha", _SHARE, 0.5, "no", "all", "The quantile that the quantile loss estimates; 0.5 is the median."),
         ("tweedie_power", _real(1, 2, "()"), 1.5, "no", "all",
-         "Variance power of the tweedie distribution: towards 1 it resembles poisson, towards 2 gamma."),
+         "Variance power of the tweedie distribution; towards 1 it resembles poisson, towards 2 gamma."),
         ("huber_alpha", _SHARE, 0.9, "no", "all",
-         "Quantile of the absolute residuals at which the huber loss turns from quadratic to linear."),
+         "Quantile of absolute residuals beyond which the huber loss is linear; below, it is quadratic."),
     )),
     ("Optimiser", "constructor", (
         ("epochs", _AMOUNT, 10.0, "yes", "all",
          "Passes over the training rows, fractions included; 0 only scores the starting network."),
         ("train_samples_per_iteration", _int(1, also=(-2, -1, 0)), -2, "yes", "all",
-         "Rows trained by all workers before each average: 0 an epoch, -1 all that the workers hold, -2 automatic."),
+         "Rows trained by all workers before each average; 0 an epoch, -1 all that the workers hold, -2 automatic."),
         ("target_ratio_comm_to_comp", _real(ends="()"), 0.05, "yes", "all",
-         "Communication per computing time aimed at by the automatic train_samples_per_iteration, on several workers."),
+         "Communication per computing time to aim at, on several workers; for the automatic train_samples_per_iteration."),
         ("adaptive_rate", _FLAG, True, "no", "all",
-         "ADADELTA: a step of its own for every weight, governed by rho and epsilon. False: SGD by rate and momentum."),
+         "ADADELTA: learning rates per weight, by rho and epsilon. False: SGD by rate and momentum."),
         ("rho", _real(0, 1), 0.99, "no", "all",
          "ADADELTA: memory of its running means of squared slopes and steps; nearer 1 remembers longer."),
         ("epsilon", _AMOUNT, 1e-8, "no", "all", "ADADELTA: added under the root; sets the size of the first steps."),
@@ -316,13 +330,13 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("rate_decay", _AMOUNT, 1.0, "no", "all", "SGD: factor on the rate from layer to layer, input side first."),
         ("momentum_start", _real(0, 1), 0.0, "no", "all", "SGD: momentum at the first row."),
         ("momentum_ramp", _AMOUNT, 1e6, "no", "all",
-         "SGD: rows over which momentum goes from momentum_start to momentum_stable; 0 is at once."),
+         "SGD: rows over which momentum goes from its start to momentum_stable; 0 is at once."),
         ("momentum_stable", _real(0, 1), 0.0, "no", "all", "SGD: momentum after the ramp."),
         ("nesterov_accelerated_gradient", _FLAG, True, "no", "all",
-         "SGD: with momentum, look ahead along the velocity (Nesterov); False is the classical heavy ball."),
+         "SGD: with momentum, look ahead (Nesterov); False is the classical heavy ball."),
         ("mini_batch_size", _int(1), 1, "yes", "all", "Rows whose mean slope makes an update."),
         ("fast_mode", _FLAG, True, "yes", "all",
-         "Skip weights whose input or unit is silent for a row, and with them their penalties and running means."),
+         "Skip weights whose input or unit is silent for a row; and with them their penalties and running means."),
     )),
     ("Regularisation", "constructor", (
         ("input_dropout_ratio", _real(0, 1), 0.0, "yes", "all",
@@ -337,13 +351,13 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
          "Sparse autoencoder: the mean activation that hidden units are drawn to."),
         ("sparsity_beta", _AMOUNT, 0.0, "no", (), "Sparse autoencoder: strength of the pull to average_activation."),
         ("elastic_averaging", _FLAG, False, "yes", "all",
-         "Each worker keeps its own network, drawn to a consensus, instead of starting each iteration at the average."),
+         "Each worker keeps its own network, drawn to a consensus; without it, each iteration starts at the average."),
         ("elastic_averaging_moving_rate", _real(0, 1, "(]"), 0.9, "yes", "all", "Share of new averages in the consensus."),
         ("elastic_averaging_regularization", _AMOUNT, 1e-3, "yes", "all", "Pull of the consensus on each network."),
     )),
     ("Scoring, stopping and output", "constructor", (
         ("score_interval", _AMOUNT, 5.0, "yes", "all",
-         "Seconds between the starts of two scorings, at most: short trainings are scored up to forty times."),
+         "Seconds between the starts of two scorings, at most; short trainings are scored up to forty times."),
         ("score_duty_cycle", _SHARE, 0.1, "yes", "all", "Largest share of time for scoring; 0 scores only at the end."),
         ("score_each_iteration", _FLAG, False, "ignored", "all", "Score after every iteration, whatever the time."),
         ("score_training_samples", _COUNT, 10_000, "yes", "all", "Training rows, drawn once, to score on; 0 is all."),
@@ -353,15 +367,15 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("classification_stop", _real(also=(-1,)), 0.0, "yes", "all",
          "Stop when the classification error on training rows is at most this; -1 never."),
         ("regression_stop", _real(also=(-1,)), 1e-6, "yes", "all",
-         "Stop when the mean squared error on training rows is at most this share of the target's variance; -1 never."),
+         "Stop at this mean squared error on training rows, per target variance; -1 never."),
         ("stopping_rounds", _COUNT, 5, "yes", "all",
-         "k: stop when the metric has not improved over k values, each the mean of an epoch's scorings; 0 never."),
+         "k: stop when the metric has not improved over k values; each is the mean of an epoch's scorings; 0 never."),
         ("stopping_metric", _METRIC, "auto", "yes",
          ("deviance", "logloss", "mse", "rmse", "mae", "misclassification"),
          "Metric of early stopping and of the best model; auto is logloss, deviance, or for autoencoders mse."),
         ("stopping_tolerance", _real(0, 1), 0.0, "yes", "all", "Relative improvement that counts as none."),
         ("overwrite_with_best_model", _FLAG, True, "yes", "all",
-         "Return the network of the best scoring instead of the last one."),
+         "Return the network of the best scoring, not the last one."),
         ("max_runtime_secs", _AMOUNT, 0.0, "request", "all",
          "Longest time, in seconds, from the call of fit to the end of training; 0 is no limit."),
         ("auc_type", _AUC, "auto", "ignored", (),
@@ -394,20 +408,20 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
     )),
     ("Parallel work", "constructor", (
         ("force_load_balance", _FLAG, True, "yes", "all",
-         "Cut partitions into blocks where several workers would not get rows alike."),
+         "Cut partitions where workers would not get rows alike."),
         ("replicate_training_data", _FLAG, False, "yes", "all", "Every worker holds and trains all rows, not a share."),
         ("single_node_mode", _FLAG, False, "yes", "all",
          "Train on one worker only, which holds all rows; with replicate_training_data."),
         ("shuffle_training_data", _FLAG, True, "yes", "all",
          "Visit rows in a fresh random order every epoch. False keeps the stored order: bad if it is sorted."),
         ("reproducible", _FLAG, False, "yes", "all",
-         "Same data, parameters and random_state: same weights, bit for bit. Takes longer."),
+         "Same weights, bit for bit, from the same random_state; with the same data and parameters. Takes longer."),
         ("random_state", _SEED, None, "yes", "all",
          "Seed of the starting weights, of the order of rows and of every draw; None or -1 draws one.", _no_seed),
         ("n_jobs", _int(1, also=(-1,)), None, "request", "all",
          "Threads per process, at most; None and -1 are as many as it may use cores, or as a Dask worker has threads."),
         ("parallelism", _choice("auto", "staleness", "team"), "auto", "request", "all",
-         "Threads train rows of their own and exchange what they learn (staleness), or share every row (team: exact)."),
+         "How threads work together; staleness: on rows of their own, exchanging what they learn; team: on every row (exact)."),
         ("exchange_interval", _number(_to_int, 1, 64, "[]", ()), None, "request", "all",
          "Rows that a thread trains between two exchanges; None: 64, SGD 16, over the other threads; mini-batches 2 or 1."),
         ("client", _object("dask.distributed.Client"), None, "request", "all",
@@ -415,9 +429,9 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("averaging_momentum", _real(0, 1, "[)"), None, "yes", "all",
          "Outer momentum of the averages of several workers, 0 none; None: rises to 1 - 1/workers, at most 0.95."),
         ("worker_timeout", _AMOUNT, 60.0, "request", "all",
-         "Seconds to wait for a worker when a cluster has none, before training ends; 4 * 3600 where jobs queue for hours."),
+         "Seconds to wait for a worker when a cluster has none; then training ends; 4 * 3600 where jobs queue for hours."),
         ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", "all",
-         "Where encoded rows wait between epochs: in memory, on local disk, or nowhere (encoded anew each time)."),
+         "Where encoded rows wait between epochs; in memory, on local disk, or nowhere (encoded anew each time)."),
         ("checkpoint_dir", _PATH, None, "request", "all",
          "Folder or URL where the state of training is saved as it goes; the last three are kept.", os.fspath),
         ("checkpoint_interval", _AMOUNT, 60.0, "request", "all", "Least time, in seconds, between two such states."),

@@ -176,6 +176,7 @@ MODELS = {
     "an event of the other task": (put("history", 0, "training_mae", value=0.5), "not measured here"),
     "a metric that is a word": (put("history", 1, "training_rmse", value="low"), "training_rmse"),
     "an offset of a classifier": (put("offset_name", value="o"), "no offsets"),
+    "a target that is a predictor": (lambda a, d: d.update(target_name=d["feature_names"][0]), "target is a predictor"),
     "a confusion of another size": (put("confusion", "training", value=[[1.0]]), "2 rows and columns"),
     "a ragged confusion": (put("confusion", "training", value=[[1.0, 2.0], [1.0]]), "2 rows and columns"),
     "a negative confusion": (put("confusion", "training", value=[[1.0, 2.0], [1.0, -1.0]]), ">= 0"),

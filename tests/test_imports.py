@@ -65,13 +65,20 @@ ROOMS = {
         "answers errors frame model predictor",
         "a model's answers beside the truth, of tables of every kind",
     ),
+    "table_metrics": (
+        "distribution errors frame model score",
+        "a score needs the model's target, and the truth of a table",
+    ),
     "estimators": (
         "answers cluster errors evaluation fit frame model parameters predictor show",
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
-    "cli": ("__init__ cluster demo errors estimators frame parameters show", "arguments in, files out"),
+    "cli": (
+        "__init__ checkpoint cluster demo errors estimators frame parameters show table_metrics",
+        "arguments in, files out",
+    ),
 }
 
 #: package: (the rooms that may import it, why no other).

@@ -228,7 +228,7 @@ def test_many_columns_are_cut(tmp_path):
 
 def test_the_command_line_writes_a_report(table, tmp_path, capsys):
     table.rename(columns={"<r>": "r"}).to_parquet(tmp_path / "t.parquet")
-    given = ["--target", "y", "--model", str(tmp_path / "m.zip"), "--hidden", "4", "--epochs", "1"]
+    given = ["--target", "y", "--model", str(tmp_path / "m.zip"), "--hidden", "4", "--epochs", "1", "--overwrite"]
     assert main(["train", str(tmp_path / "t.parquet"), *given, "--report", str(tmp_path / "r.html")]) == 0
     assert f"report: {tmp_path / 'r.html'}" in capsys.readouterr().out
     Reader((tmp_path / "r.html").read_text(encoding="utf-8"))

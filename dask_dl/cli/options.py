@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dask_dl import parameters
 from dask_dl.errors import ParameterError
 
-#: Constructor parameters that a command line cannot hold, or that have an option of another name.
-NO_OPTION = {
-    "verbose",
-    "quiet_mode",
-    "client",
-    "on_interrupt",
-    "custom_metric_func",
-    "pretrained_autoencoder",
-    "initial_weights",
-    "initial_biases",
-}
+if TYPE_CHECKING:
+    import argparse
 
 
 def add_table(command: argparse.ArgumentParser) -> None:
     """Options that say which files are read, and how."""
     command.add_argument("data", metavar="DATA", help="Parquet or CSV file, folder, glob or URL")
-    command.add_argument(
+    group = command.add_argument_group("Reading DATA")
+    group.add_argument(
         "--ignore", type=names, default=[], metavar="A,B", help="columns to leave out, also where files differ in them"
     )
-    group = command.add_argument_group("CSV files")
-    group.add_argument("--sep", default=",", help=r"separator, for example ';' or '\t' (default: comma)")
-    group.add_argument("--decimal", default=".", help="decimal point, for example ',' (default: point)")
+    group.add_argument("--sep", default=",", help=r"separator of CSV, for example ';' or '\t' (default: comma)")
+    group.add_argument("--decimal", default=".", help="decimal point of CSV, for example ',' (default: point)")
+    group.add_argument("--encoding", help="encoding of CSV, for example latin-1 (default: utf-8 or utf-16)")
     group.add_argument(
-        "--encoding", help="encoding, for example latin-1 (default: utf-8, or utf-16 where files look like it)"
-    )
-    group.add_argument(
-        "--no-header", action="store_true", help="the first line is a row; columns are x0, x1, ..., or those of --names"
+        "--no-header", action="store_true", help="the first line is a row; columns are x0, x1, ..., or --names"
     )
     group.add_argument(
         "--names", type=names, default=[], metavar="A,B", help="names of all columns, in place of those in the header"
@@ -49,21 +36,33 @@ def csv_format(options: argparse.Namespace) -> Any:
     return CsvFormat(sep, options.encoding, options.decimal, not options.no_header, tuple(options.names))
 
 
+def add_verbosity(command: Any) -> None:
+    """Options that say how much is printed."""
+    group = command.add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    group.add_argument("--verbose", dest="quiet", action="store_false", help="print progress and results (the default)")
+
+
 def add_cluster(command: argparse.ArgumentParser) -> None:
-    """Options that say where to train."""
-    group = command.add_argument_group("Cluster")
+    """Options that say where the work is done."""
+    group = command.add_argument_group("Cluster (without these, the work is done in this process)")
     where = group.add_mutually_exclusive_group()
-    where.add_argument(
-        "--scheduler", metavar="ADDRESS", help="train on the Dask cluster of this scheduler, tcp://host:8786"
-    )
-    where.add_argument("--workers", type=int, metavar="N", help="train in N processes of this machine")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="address of a Dask scheduler, such as tcp://host:8786")
+    where.add_argument("--scheduler-file", metavar="FILE", help="file that `dask scheduler --scheduler-file` wrote")
+    where.add_argument("--workers", type=int, metavar="N", help="start N processes on this machine")
     group.add_argument("--threads", type=int, metavar="T", help="threads of each of the --workers (default: 1)")
     group.add_argument("--memory-limit", metavar="S", help="memory of each of the --workers, for example 4GiB")
+    group.add_argument("--tls-ca-file", metavar="FILE", help="certificate of the authority, for tls:// (PEM)")
+    group.add_argument("--tls-cert", metavar="FILE", help="certificate of this client, for tls:// (PEM)")
+    group.add_argument("--tls-key", metavar="FILE", help="its private key (PEM; default: in the file of --tls-cert)")
 
 
 def cluster(options: argparse.Namespace) -> Any:
     """A context of the client that the options ask for, or of None."""
-    from dask_dl.cluster.clients import made_client
+    from contextlib import nullcontext
+
+    from dask_dl.cluster.clients import address_in, connected, local_cluster
+    from dask_dl.cluster.tls import TlsFiles
 
     for name in ("workers", "threads"):
         value = getattr(options, name)
@@ -73,43 +72,19 @@ def cluster(options: argparse.Namespace) -> Any:
         raise ParameterError(
             "--threads and --memory-limit are of the --workers that are started here; add --workers N."
         )
-    return made_client(options.scheduler, options.workers, options.threads, options.memory_limit)
-
-
-def add_parameters(command: argparse.ArgumentParser) -> None:
-    """An option per constructor parameter, from the table."""
-    groups: dict[str, Any] = {}
-    for name, row in parameters.TABLE.items():
-        if row.place != "constructor" or name in NO_OPTION:
-            continue
-        if row.group not in groups:
-            groups[row.group] = command.add_argument_group(row.group)
-        group = groups[row.group]
-        text = f"{row.doc} (default: {parameters.show(row.default)})".replace("%", "%%")
-        option = "--" + name.replace("_", "-")
-        kind = row.kind.text
-        if kind == "bool":
-            group.add_argument(
-                option, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
-            )
-            continue
-        word = kind.split()[0] if kind[0] != "{" else "word"
-        read = {"int": int, "float": float, "list": _numbers}.get(word, str)
-        group.add_argument(option, dest=name, type=read, metavar=word.upper(), default=argparse.SUPPRESS, help=text)
+    tls = TlsFiles(options.tls_ca_file, options.tls_cert, options.tls_key)
+    address = options.scheduler
+    if options.scheduler_file is not None:
+        address = address_in(options.scheduler_file)
+    if address is not None:
+        return connected(address, tls.security(address))
+    if any(tls):
+        raise ParameterError("--tls-ca-file, --tls-cert and --tls-key are for a --scheduler at tls://; leave them out.")
+    if options.workers is None:
+        return nullcontext()
+    return local_cluster(options.workers, options.threads or 1, options.memory_limit)
 
 
 def names(text: str) -> list[str]:
     """A list such as age,pay."""
     return [name for name in text.split(",") if name]
-
-
-def _numbers(text: str) -> list[float]:
-    """A list such as 200,200 or 0.2,0.5."""
-    try:
-        return _read_numbers(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 200,200") from None
-
-
-def _read_numbers(text: str) -> list[float]:
-    return [float(part) if "." in part or "e" in part else int(part) for part in names(text)]

@@ -2,104 +2,185 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from dask_dl.cli.options import add_table, csv_format, names
-from dask_dl.errors import ParameterError
+from dask_dl import parameters
+from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, csv_format, names
+from dask_dl.cli.prediction_files import check_predictions, predictions_file
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+    import pandas as pd
+
+    from dask_dl.table_metrics import TableMetrics
+
+EXAMPLES = """\
+Examples:
+  dask-dl predict delayed.zip flights.parquet --output answers.parquet --keep flight_id
+  dask-dl predict price.zip 'houses/*.csv' --output prices.csv.gz --workers 4
+"""
+#: Seconds between two lines of progress.
+INTERVAL = 5.0
+#: Columns of a table beside those of the model and those that are kept.
+TRUTH, WEIGHTS = "__truth__", "__weights__"
 
 
 def add_predict(commands: Any) -> None:
     """The command and its options."""
     predict = commands.add_parser(
-        "predict", help="predict a table with a model", description="Predict a table with a model."
+        "predict",
+        help="predict a table with a model",
+        usage="dask-dl predict MODEL DATA --output OUT [options]   (dask-dl predict --help lists them)",
+        description="Predict a table with a model, and measure the predictions where the table has the target.",
+        epilog=EXAMPLES,
+        required={"output": "--output OUT"},
     )
-    predict.add_argument("model", metavar="MODEL", help="file that train wrote")
+    predict.add_argument("model", metavar="MODEL", help="file or URL that train wrote")
     add_table(predict)
-    predict.add_argument("--output", required=True, metavar="OUT", help="Parquet folder to write")
-    predict.add_argument(
-        "--keep", type=names, default=[], metavar="A,B", help="columns to write beside the predictions"
+    group = predict.add_argument_group("What is written")
+    group.add_argument("--output", metavar="OUT", help="file .csv or .csv.gz, or folder of Parquet files; or a URL")
+    group.add_argument("--keep", type=names, default=[], metavar="A,B", help="columns to write beside the predictions")
+    group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add_verbosity(group)
+    group = predict.add_argument_group("What is measured")
+    group.add_argument(
+        "--target", metavar="NAME", help="column of the target (default: as in training, if it is there)"
     )
-    predict.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    predict.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
-    predict.set_defaults(run=_predict)
+    group.add_argument("--weights", metavar="NAME", help="column of row weights in the metrics")
+    group.add_argument("--offset", metavar="NAME", help="column of offsets (default: as in training)")
+    add_cluster(predict)
+    predict.set_defaults(run=_predict, command=predict)
 
 
 def _predict(options: argparse.Namespace) -> None:
     from dask_dl import load
     from dask_dl.frame.csv import LossyNumbers
+    from dask_dl.show.progress import Progress
 
-    if "://" in options.output:
-        raise ParameterError("--output: not available yet for URLs; name a local folder.")
     if "predict" in options.keep:
         raise ParameterError("--keep: 'predict' is the name of the answer. Rename that column of the table first.")
-    out = Path(options.output)
-    _check_replaceable(out, options)
-    model = load(options.model)
-    unfinished = out.with_name(f".{out.name}.unfinished")
+    check_predictions(options.output, "--output", overwrite=options.overwrite, read=[options.data, options.model])
+    model, progress = load(options.model), Progress(quiet=options.quiet)
     keep_as_strings: list[str] = []
-    while True:
-        answers = _answers(model, options, keep_as_strings)
-        shutil.rmtree(unfinished, ignore_errors=True)
-        try:
-            answers.to_parquet(str(unfinished), write_index=False)
-            if out.exists():
-                shutil.rmtree(out)
-            unfinished.rename(out)
-            break
-        except LossyNumbers as found:  # further down than the first rows
-            keep_as_strings.append(found.column)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    if not options.quiet:
-        print(f"predictions: {out} ({', '.join(map(str, answers.columns))})")
+    with cluster(options) as client:
+        while True:
+            try:
+                _write(model, options, keep_as_strings, client, progress)
+                break
+            except LossyNumbers as found:  # further down than the first rows
+                keep_as_strings.append(found.column)
 
 
-def _answers(model: Any, options: argparse.Namespace, keep_as_strings: list[str]) -> Any:
-    """The kept columns and the predictions, as a lazy Dask DataFrame."""
+def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], client: Any, progress: Any) -> None:
+    """Write the predictions and say what came out."""
+    from dask_dl.cluster.partition_stream import computed_partitions
+    from dask_dl.frame.source import TARGET, WEIGHT
+    from dask_dl.table_metrics import TableMetrics
+
+    table = _open_table(model, options, keep_as_strings, client)
+    target = options.target or model.model_.target_name
+    roles = {role: column for role, column in ((TARGET, TRUTH), (WEIGHT, WEIGHTS)) if column in table.columns}
+    where = f"{target!r} of {options.data}"
+    metrics = TableMetrics(model.model_, roles, where) if TARGET in roles else None
+    answers = _answers(model, table, options)
+    parts = computed_partitions(
+        answers, client, label=options.data, timeout=parameters.TABLE["worker_timeout"].default, say=progress.say
+    )
+    progress.say(f"predicting {options.data} by {options.model}: {answers.npartitions:,} partitions")
+    start, n_rows, columns = time.monotonic(), 0, []
+    with predictions_file(options.output, "--output") as write:
+        for part in _told(parts, answers.npartitions, progress):
+            if metrics is not None and not _measure(model, metrics, part):
+                metrics = None
+            answer = _named(part.drop(columns=list(roles.values())))
+            write(answer)
+            n_rows, columns = n_rows + len(part), list(answer.columns)
+    progress.say(f"predictions: {options.output} ({', '.join(columns)})")
+    progress.say(f"{n_rows:,} rows in {time.monotonic() - start:.1f} s")
+    found = {} if metrics is None else metrics.result()
+    if metrics is not None and found:
+        progress.say(f"\nmetrics of {metrics.n_rows:,} rows by {where}")
+        for name, value in found.items():
+            progress.say(f"{name:22}{value:14.6g}")
+
+
+def _open_table(model: Any, options: argparse.Namespace, keep_as_strings: list[str], client: Any) -> Any:
+    """The files as a lazy table: columns of the model, those to keep, target and weights."""
     from dask_dl.cluster.worker_memory import partition_limits
-    from dask_dl.frame.column_choice import KEPT, ColumnChoice
+    from dask_dl.frame.column_choice import ColumnChoice
     from dask_dl.frame.files import open_table
 
-    encoder = model.encoder_
+    fitted, encoder = model.model_, model.encoder_
+    offset = options.offset or fitted.offset_name
+    categories = [category.name for category in (*encoder.categories, *encoder.codes)]
+    target = options.target or fitted.target_name
+    if target and isinstance(next(iter(fitted.target.classes), None), str):
+        categories.append(target)  # 02134 is no number there either
     choice = ColumnChoice(
-        columns=[],
-        optional=encoder.columns,
+        columns=[name for name in (options.target, options.weights, options.offset) if name],
+        optional=[*encoder.columns, *(name for name in (target, offset) if name)],
         ignore=options.ignore,
-        categorical=[category.name for category in (*encoder.categories, *encoder.codes)],
+        categorical=categories,
         keep=options.keep,
         keep_as_strings=keep_as_strings,
     )
-    table = open_table(options.data, choice, csv_format(options), partition_limits(None))
-    answers = model.predict_table(table, keep=[KEPT + name for name in options.keep])
+    table = open_table(options.data, choice, csv_format(options), partition_limits(client))
+    if fitted.offset_name is not None and offset not in table.columns:
+        found = f"{options.data} has no column {offset!r}" if offset else "they stood beside its table"
+        raise ParameterError(f"--offset: the model was trained with offsets, and {found}; name their column of DATA.")
+    used = {TRUTH: target, WEIGHTS: options.weights}
+    return table.assign(**{role: table[name] for role, name in used.items() if name in table.columns})
+
+
+def _answers(model: Any, table: Any, options: argparse.Namespace) -> Any:
+    """Kept columns, target and weights, and the predictions, as a lazy Dask DataFrame."""
+    from dask_dl.frame.column_choice import KEPT
+
+    beside = [role for role in (TRUTH, WEIGHTS) if role in table.columns]
+    return model.predict_table(table, offset=options.offset, keep=[*(KEPT + name for name in options.keep), *beside])
+
+
+def _told(parts: Iterator[pd.DataFrame], n: int, progress: Any) -> Iterator[pd.DataFrame]:
+    """The partitions; a line now and then."""
+    from dask_dl.show.progress import duration
+
+    start = last = time.monotonic()
+    n_rows = 0
+    for k, part in enumerate(parts, 1):
+        yield part
+        n_rows += len(part)
+        now = time.monotonic()
+        if k < n and now - last > INTERVAL:
+            last, speed = now, n_rows / (now - start)
+            left = duration((now - start) * (n - k) / k)
+            progress.say(f"  ... {k:,} of {n:,} partitions, {n_rows:,} rows, {speed:,.0f} rows/s, {left} left")
+
+
+def _measure(model: Any, metrics: TableMetrics, part: pd.DataFrame) -> bool:
+    """Measure a partition; whether its targets are such that they can be compared. Predictions are written in any case."""
+    classes = model.model_.target.classes
+    answers = part.iloc[:, -len(classes) :] if classes else part["predict"]
+    try:
+        metrics.add(part, answers.to_numpy())
+    except SchemaError as error:
+        warnings.warn(DaskDLWarning(f"no metrics: {error}"), stacklevel=2)
+        return False
+    return True
+
+
+def _named(part: pd.DataFrame) -> pd.DataFrame:
+    """The columns under the names that they get in the file."""
+    from dask_dl.frame.column_choice import KEPT
+
     names: list[str] = []
-    for column in answers.columns:
+    for column in part.columns:
         name = str(column).removeprefix(KEPT)
         while name in names:  # the probability of a class that is called as a kept column
             name = f"p{name}"
         names.append(name)
-    answers.columns = names
-    return answers
-
-
-def _check_replaceable(out: Path, options: argparse.Namespace) -> None:
-    """An existing OUT is replaced on request only, and only if it holds nothing but earlier predictions."""
-    if not out.name:
-        raise ParameterError(f"--output: {options.output!r} is not the name of a folder.")
-    if not out.exists():
-        return
-    if not options.overwrite:
-        raise ParameterError(f"--output: {out} exists; name another folder, or add --overwrite.")
-    here = out.resolve()
-    for name in (options.data, options.model):
-        if "://" in name and not name.startswith("file://"):
-            continue
-        place = Path(name.removeprefix("file://")).resolve()
-        if here == place or here in place.parents or place in here.parents:
-            raise ParameterError(f"--output: {out} holds or is part of {name}, which is read. Name another folder.")
-    if not out.is_dir() or any(not file.name.endswith(".parquet") for file in out.iterdir()):
-        raise ParameterError(f"--output: {out} holds other things than predictions. Name another folder.")
+    return part.set_axis(names, axis=1)

@@ -2,68 +2,89 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
-from dask_dl.cli.options import add_cluster, add_parameters, add_table, cluster, csv_format, names
+from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, csv_format, names
+from dask_dl.cli.outputs import check_file
+from dask_dl.cli.parameter_options import NO_OPTION, add_parameters, option_of
 from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
     import argparse
 
 
+EXAMPLES = """\
+Examples:
+  dask-dl train flights.parquet --target delayed --validation later.parquet --model delayed.zip
+  dask-dl train houses.csv --target price --hidden 50,50 --epochs 20 --workers 4 --model price.zip
+"""
+
+
 def add_train(commands: Any) -> None:
     """The command and its options."""
     train = commands.add_parser(
-        "train", help="train a model on a table", description="Train a model on a table.", allow_abbrev=False
+        "train",
+        help="train a model on a table",
+        usage="dask-dl train DATA --target NAME --model OUT [options]   (dask-dl train --help lists them)",
+        description="Train a model on a table.",
+        epilog=EXAMPLES,
+        answers={option_of(name): answer for name, answer in NO_OPTION.items()},
+        required={"target": "--target NAME", "model": "--model OUT"},
     )
-    add_table(train)
-    train.add_argument(
-        "--target",
-        required=True,
-        metavar="NAME",
-        help="column to predict: texts make a classifier, numbers a regressor",
+    group = train.add_argument_group("What is learned")
+    group.add_argument(
+        "--target", metavar="NAME", help="column to predict: strings make a classifier, numbers a regressor"
     )
-    train.add_argument("--model", required=True, metavar="OUT", help="file to write the model to")
-    train.add_argument("--validation", metavar="DATA", help="table to score on while training")
-    train.add_argument("--weights", metavar="NAME", help="column of row weights")
-    train.add_argument("--offset", metavar="NAME", help="column of offsets (regression)")
-    train.add_argument("--columns", type=names, metavar="A,B", help="predictors; by default all other columns")
-    train.add_argument(
+    group.add_argument("--columns", type=names, metavar="A,B", help="predictors (default: all other columns)")
+    group.add_argument(
         "--categorical",
         type=names,
         default=[],
         metavar="A,B",
-        help="columns whose numbers are categories, the target too",
+        help="columns whose numbers are categories, --target too",
     )
-    train.add_argument("--plot", metavar="FILE", help="write a picture of the history, for example history.png")
-    train.add_argument("--report", metavar="FILE", help="write a page of HTML on the model, for example report.html")
-    train.add_argument("--resume", action="store_true", help="go on from the newest state in --checkpoint-dir, if any")
-    train.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    group.add_argument("--weights", metavar="NAME", help="column of row weights")
+    group.add_argument("--offset", metavar="NAME", help="column of offsets (regression)")
+    group.add_argument("--validation", metavar="DATA", help="table to score on while training")
+    add_table(train)
+    group = train.add_argument_group("What is written")
+    group.add_argument("--model", metavar="OUT", help="file or URL to write the model to")
+    group.add_argument("--overwrite", action="store_true", help="replace the model if it exists")
+    group.add_argument("--plot", metavar="FILE", help="picture of the history, for example history.png")
+    group.add_argument("--report", metavar="FILE", help="page of HTML on the model, for example report.html")
+    group.add_argument("--resume", action="store_true", help="go on from the newest state in --checkpoint-dir, if any")
+    add_verbosity(group)
     add_cluster(train)
     add_parameters(train)
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_train, command=train)
 
 
 def _train(options: argparse.Namespace) -> None:
-
     given = {name: value for name, value in vars(options).items() if name in parameters.constructor_defaults()}
     parameters.validate(given | {"resume": options.resume}, task=None)
-    _check_writable(options.model, "--model")
+    _check_outputs(options)
+    with cluster(options) as client:
+        table, held = _open_tables(options, client)
+        _train_on(options, given | {"client": client}, table, held)
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """What cannot be written is better known before the training than after it."""
+    others = [name for name in (options.data, options.validation) if name]
+    check_file(options.model, "--model", overwrite=options.overwrite, others=others)
+    others.append(options.model)
     if options.plot:
         from dask_dl.show.plots import check_picture
 
         check_picture(options.plot)
-        _check_writable(options.plot, "--plot")
+        check_file(options.plot, "--plot", overwrite=True, others=others)
+        others.append(options.plot)
     if options.report:
         if "://" in options.report:
             raise ParameterError("--report: not available for URLs; name a local file.")
-        _check_writable(options.report, "--report")
-    with cluster(options) as client:
-        table, held = _open_tables(options, client)
-        _train_on(options, given | {"client": client}, table, held)
+        check_file(options.report, "--report", overwrite=True, others=others)
 
 
 def _open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
@@ -100,6 +121,7 @@ def _open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
 def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any) -> None:
     """Train, save, and say what came out."""
     from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+    from dask_dl.checkpoint.whole_file import replaced
 
     estimator: Any = DeepLearningClassifier if _is_class(table[options.target].dtype) else DeepLearningRegressor
     model = estimator(**given, verbose=not options.quiet)
@@ -111,7 +133,8 @@ def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, he
     model.fit(table, options.target, **parts, resume=options.resume)
     model.save(options.model)
     if options.plot:
-        model.plot_history().figure.savefig(options.plot, dpi=120)
+        with replaced(options.plot) as file:
+            model.plot_history().figure.savefig(file, format=PurePath(options.plot).suffix[1:], dpi=120)
     if options.report:
         model.report(options.report)
     if not options.quiet:
@@ -133,22 +156,6 @@ def _is_class(dtype: Any) -> bool:
     import pandas as pd
 
     return _is_category(dtype) or pd.api.types.is_bool_dtype(dtype)
-
-
-def _check_writable(path: str, option: str) -> None:
-    """What cannot be written is better known before the training than after it."""
-    if "://" in path:
-        return
-    target = Path(path)
-    if not target.name or target.is_dir() or (target.exists() and not target.is_file()):
-        raise ParameterError(f"{option}: {path!r} is not the name of a file.")
-    try:
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise ParameterError(
-            f"{option}: nothing can be written to the folder {str(target.parent)!r}: {error}."
-        ) from error
 
 
 def _print_summary(model: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import ClusterError
@@ -62,26 +64,41 @@ def worker_limit() -> int:
         return 0
 
 
+def address_in(path: str) -> str:
+    """Address of the scheduler that wrote a file. Raises ClusterError."""
+    try:
+        # distributed would wait, without end, for a file that is not there.
+        return str(json.loads(Path(path).read_text(encoding="utf-8"))["address"])
+    except OSError as error:
+        raise ClusterError(
+            f"--scheduler-file: {path} cannot be read: {error.strerror}. Is the scheduler up?"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ClusterError(
+            f"--scheduler-file: {path} holds no address of a scheduler; `dask scheduler --scheduler-file` writes such a file."
+        ) from error
+
+
 @contextlib.contextmanager
-def made_client(
-    scheduler: str | None, n_workers: int | None, n_threads: int | None, memory_limit: str | None
-) -> Iterator[Any]:
-    """A client of a running cluster, or of one that is started here and ended with it; None when nothing is asked for."""
-    if scheduler is None and n_workers is None:
-        yield None
-        return
+def connected(address: str, security: Any = None) -> Iterator[Any]:
+    """A client of a running cluster."""
+    from distributed import Client
+
+    try:
+        client = Client(address, security=security)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(f"--scheduler {address}: cannot be reached: {error}") from error
+    with client:
+        yield client
+
+
+@contextlib.contextmanager
+def local_cluster(n_workers: int, n_threads: int, memory_limit: str | None) -> Iterator[Any]:
+    """A client of a cluster of processes that is started here, and ended with it."""
     from dask.utils import parse_bytes
     from distributed import Client, LocalCluster
 
-    if scheduler is not None:
-        try:
-            client = Client(scheduler)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterError(f"--scheduler {scheduler}: cannot be reached: {error}") from error
-        with client:
-            yield client
-        return
-    settings: dict[str, Any] = {"n_workers": n_workers, "threads_per_worker": n_threads or 1}
+    settings: dict[str, Any] = {"n_workers": n_workers, "threads_per_worker": n_threads}
     if memory_limit is not None:
         try:
             settings["memory_limit"] = memory_limit if memory_limit == "auto" else parse_bytes(memory_limit)

@@ -37,6 +37,7 @@ class ModelDocument(Document):
     feature_names: tuple[str, ...]
     is_named: bool
     offset_name: str | None
+    target_name: str | None = None
     stopped_by: Remark | None = None
     confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
     table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012
@@ -57,3 +58,5 @@ class ModelDocument(Document):
             raise ValueError("a classifier has no offsets")
         if self.offset_name in self.feature_names:
             raise ValueError("the column of offsets is a predictor")
+        if self.target_name in self.feature_names:
+            raise ValueError("the column of the target is a predictor")

@@ -147,7 +147,9 @@ def _exact_dtype(kind: Any) -> Any:
         return pd.api.types.pandas_dtype(str(kind).replace("i", "I").replace("uI", "UI"))
     if pa.types.is_boolean(kind):
         return pd.BooleanDtype()
-    return pd.ArrowDtype(kind) if pa.types.is_date(kind) or pa.types.is_time(kind) else None
+    # Bytes would become objects, of which a partition without a value does not tell the type.
+    tests = (pa.types.is_date, pa.types.is_time, pa.types.is_binary, pa.types.is_large_binary)
+    return pd.ArrowDtype(kind) if any(test(kind) for test in tests) else None
 
 
 def _strings(column: pd.Series[Any], name: str) -> pd.Series[Any]:

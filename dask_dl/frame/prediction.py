@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
 from dask_dl.memory import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from dask_dl.frame.source import Source
 
@@ -81,17 +82,25 @@ def map_partitions(function: Callable[..., Any], source: Source, shared: Any) ->
     if source.lazy is None:
         return [function(source.read(k), k, shared) for k in range(source.n_partitions)]
     import dask
-    from distributed.scheduler import KilledWorker
 
     once, work = dask.delayed(shared, pure=False, traverse=False), dask.delayed(function, pure=False)
-    try:
+    with reading(source.label):
         return list(dask.compute(*(work(part, k, once) for k, part in enumerate(source.lazy))))
+
+
+@contextlib.contextmanager
+def reading(label: str) -> Iterator[None]:
+    """Say what could not be read where Dask, in the body, fails to compute partitions of a table."""
+    from distributed.scheduler import KilledWorker
+
+    try:
+        yield
     except DaskDLError:
         raise
     except READING_ERRORS as error:
-        raise unreadable(error, source.label) from error
+        raise unreadable(error, label) from error
     except KilledWorker as error:
-        raise _died_reading(error, source.label) from error
+        raise _died_reading(error, label) from error
 
 
 def _died_reading(error: Any, label: str) -> WorkerMemoryError:

@@ -314,7 +314,8 @@ def test_a_killed_driver_goes_on_with_another_number_of_workers(folder, tmp_path
     newest = CheckpointFolder(str(state)).newest()
     reached = math.ceil(newest[2]["course"]["n_seen"] / 20_000)  # it may have come far before it was killed
     for n, epochs in ((1, reached + 8), (3, reached + 12)):
-        arguments = command(folder, model, "--epochs", str(epochs), "--workers", str(n), "--resume", *given)
+        more = ["--workers", str(n), "--resume", "--overwrite"]
+        arguments = command(folder, model, "--epochs", str(epochs), *more, *given)
         done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         assert "going on from" in done.stdout

@@ -1,0 +1,81 @@
+"""An option for each parameter of the constructors, from the table of parameters."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from dask_dl import parameters
+from dask_dl.cli.options import names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dask_dl.parameters import Parameter
+
+_PYTHON_ONLY = "it takes a Python object; train from Python"
+#: Constructor parameters that are no options, and what to do instead.
+NO_OPTION: Mapping[str, str] = {
+    "verbose": "",  # an option of every command
+    "quiet_mode": "--quiet leaves out the progress",
+    "client": "--scheduler, --scheduler-file and --workers say where to work",
+    "on_interrupt": "Ctrl-C ends the training, and the best model so far is saved",
+    "custom_metric_func": _PYTHON_ONLY,
+    "pretrained_autoencoder": _PYTHON_ONLY,
+    "initial_weights": _PYTHON_ONLY,
+    "initial_biases": _PYTHON_ONLY,
+}
+
+
+def add_parameters(command: argparse.ArgumentParser) -> None:
+    """An option for each constructor parameter, in the groups of the table; shown in the help if it has an effect."""
+    groups: dict[str, Any] = {}
+    for name, row in parameters.TABLE.items():
+        if row.place != "constructor" or name in NO_OPTION:
+            continue
+        if row.group not in groups:
+            groups[row.group] = command.add_argument_group(row.group)
+        _add(groups[row.group], row)
+
+
+def option_of(name: str) -> str:
+    """The option of a parameter."""
+    return "--" + name.replace("_", "-")
+
+
+def _add(group: Any, row: Parameter) -> None:
+    option = option_of(row.name)
+    shared: dict[str, Any] = {"dest": row.name, "default": argparse.SUPPRESS}
+    default = f"(default: {_typed(row.default)})"
+    brief = row.brief.replace("%", "%%")
+    kind = row.kind.text
+    if kind == "bool":
+        text = f"{brief} {default}" if row.has_effect else argparse.SUPPRESS
+        group.add_argument(option, action=argparse.BooleanOptionalAction, help=text, **shared)
+        return
+    if kind[0] == "{":
+        words = [word.strip('"') for word in kind[1:-1].split(", ")]
+        value = "{" + ",".join(word for word in words if row.is_available(word)) + "}"
+    else:
+        first, _, rest = kind.removeprefix("list of ").partition(" ")
+        value = f"{first.upper()}{',...' if kind.startswith('list') else ''} {rest}".strip()
+    read = {"int": int, "float": float, "list": _numbers}.get(kind.split()[0], str)
+    text = brief if row.has_effect else argparse.SUPPRESS
+    group.add_argument(option, type=read, metavar=f"{value} {default}", help=text, **shared)
+
+
+def _typed(value: Any) -> str:
+    """A default as it is typed."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _numbers(text: str) -> list[float]:
+    """A list such as 200,200 or 0.2,0.5."""
+    try:
+        return [float(part) if "." in part or "e" in part else int(part) for part in names(text)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 200,200") from None

@@ -1,0 +1,65 @@
+"""The parser of a command: errors in two lines, help on two lines an option."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake with what is wrong and one line of usage.
+
+    Parameters
+    ----------
+    answers : mapping
+        Options that people try and that do not exist: what to do instead.
+    required : mapping
+        Names in the namespace of options that must be given, and the options. They are checked after unknown options are
+        refused: a misspelled one is then not called missing.
+    given : dict
+        As for argparse.
+    """
+
+    def __init__(
+        self, *, answers: Mapping[str, str] | None = None, required: Mapping[str, str] | None = None, **given: Any
+    ) -> None:
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _Formatter, **given})
+        self._answers, self._required = answers or {}, required or {}
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(2, f"dask-dl: {message}\n{self.usage_line()}\n")
+
+    def usage_line(self) -> str:
+        """How the command is called, on one line."""
+        return f"usage: {self.usage}" if self.usage else " ".join(self.format_usage().split())
+
+    def check(self, options: argparse.Namespace, unknown: Sequence[str]) -> None:
+        """Refuse unknown arguments and missing options."""
+        if unknown:
+            self.error(self._about(unknown))
+        missing = [option for name, option in self._required.items() if getattr(options, name) is None]
+        if missing:
+            self.error(f"missing: {', '.join(missing)}")
+
+    def _about(self, unknown: Sequence[str]) -> str:
+        """What to say of unknown arguments."""
+        name = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
+        if name in self._answers:
+            return f"{name} is no option: {self._answers[name]}"
+        shown = [action for action in self._actions if action.help is not argparse.SUPPRESS]
+        known = [option for action in shown for option in action.option_strings]
+        close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"unknown arguments: {' '.join(unknown)}{hint}"
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """An option on one line, its meaning on the next."""
+
+    def __init__(self, prog: str, **given: Any) -> None:
+        super().__init__(prog, **{**given, "max_help_position": 6})
