@@ -442,11 +442,11 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
-    def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
-        """`answer(predictor, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
+    def _predict(self, X: Any, offset: Any, answer: Any) -> Any:
+        """`answer(predictor, outputs)` of every row: lazy over Dask collections, an array otherwise."""
         from dask_dl.answers import answers
 
-        return answers(self._fitted, X, offset, answer, keep, type(self).__name__)
+        return answers(self._fitted, X, offset, answer, type(self).__name__)
 
     def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
         """Truth, prediction and weight of the rows of a table that count in a score."""
@@ -470,12 +470,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             The kept columns; `predict`; for classes one probability column each, named by the class, with a `p` before
             what reads as a whole number.
         """
-        import pandas as pd
-
+        from dask_dl.answers import table_of_answers
         from dask_dl.frame.arrays import is_dask_array
         from dask_dl.frame.columns import check_unicode
         from dask_dl.frame.interchange import as_table
-        from dask_dl.predictor import Predictor
 
         X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
@@ -488,8 +486,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        answers = self._predict(X, offset, functools.partial(Predictor.table, keep=tuple(keep)), keep)
-        return pd.concat(answers) if isinstance(answers, list) else answers
+        return table_of_answers(self._fitted, X, offset, keep, type(self).__name__)
 
 
 class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[misc]
@@ -526,7 +523,7 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         """
         from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Predictor.labels))
+        return self._predict(X, offset, Predictor.labels)
 
     def predict_proba(self, X: Any) -> Any:
         """Probability of every class: float32, one column per class, in the order of `classes_`.
@@ -538,7 +535,7 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         """
         from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, None, Predictor.probabilities))
+        return self._predict(X, None, Predictor.probabilities)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Accuracy of `predict`. Rows without a label do not count; labels never seen in training count as wrong (warned).
@@ -591,7 +588,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         """
         from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Predictor.numbers))
+        return self._predict(X, offset, Predictor.numbers)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination (R2) of `predict`. Rows without a target do not count.
@@ -653,11 +650,6 @@ async def _awaitable(work: Callable[..., Any]) -> Any:
         cancelled.set()
         await asyncio.wait([running])
         raise
-
-
-def _arrays(answers: Any) -> Any:
-    """Answers for slices of a local table as one NumPy array; a lazy answer as it is."""
-    return np.concatenate([np.asarray(a) for a in answers]) if isinstance(answers, list) else answers
 
 
 def _write_docstrings() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Model:
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def predictor(self) -> Predictor:
         """What a prediction needs of it."""
         return Predictor(self.encoder, self.target, self.topology, self.flat)

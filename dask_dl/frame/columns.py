@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.frame.dense import DensePart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,17 +47,24 @@ def at(column: pd.Series[Any], rows: Places) -> pd.Series[Any]:
     return column if rows is None else column.iloc[rows]
 
 
+def is_extension(column: pd.Series[Any]) -> bool:
+    """Whether a column is held by an array of pandas' own, and not by NumPy's."""
+    return isinstance(column.dtype, pd.api.extensions.ExtensionDtype)
+
+
 def is_missing(column: pd.Series[Any]) -> NDArray[np.bool_]:
     """Whether each value is missing: NaN counts, also where pandas tells it from NA (nullable and Arrow floats)."""
     missing = column.isna().to_numpy(bool)
-    if isinstance(column.dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_float_dtype(column.dtype):
+    if is_extension(column) and pd.api.types.is_float_dtype(column.dtype):
         return missing | np.isnan(as_numbers(column))  # not in place: pandas may give a view that is read-only
     return missing
 
 
-def kinds_of(part: pd.DataFrame, names: Sequence[str], label: str, rows: Places = None) -> dict[str, str]:
+def kinds_of(part: pd.DataFrame | DensePart, names: Sequence[str], label: str, rows: Places = None) -> dict[str, str]:
     """Kind of every named column of a partition: NUMBER, CATEGORY or UNKNOWN; objects are looked at in these rows."""
-    dtypes = dict(zip(part.columns, part.dtypes, strict=True))
+    if isinstance(part, DensePart):
+        return dict.fromkeys(names, NUMBER)
+    dtypes = dict(zip(part.columns.tolist(), part.dtypes, strict=True))
     kinds = {}
     for name in names:
         where = f"column {name!r} of {label}"
@@ -140,20 +148,36 @@ NUMBERS_PER_CHUNK = 2**20
 
 
 def number_chunks(
-    part: pd.DataFrame, names: Sequence[str], rows: Places = None
+    part: pd.DataFrame | DensePart, names: Sequence[str], rows: Places = None
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Numeric columns as (columns of the chunk, rows) float64, NaN where missing, with their places in `names`."""
     size = max(1, NUMBERS_PER_CHUNK // max(1, len(part)))
+    place = {name: k for k, name in enumerate(names_of(part))}
     for start in range(0, len(names), size):
-        chunk = names[start : start + size]
-        columns = part[list(chunk)] if rows is None else part[list(chunk)].iloc[rows]
-        if all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in columns.dtypes):
-            values = np.array(columns.to_numpy(np.float64).T, order="C")
-        else:
-            values = np.empty((len(chunk), len(columns)))
-            for row, name in zip(values, chunk, strict=True):
-                row[:] = as_numbers(columns[name])
-        yield slice(start, start + len(chunk)), values
+        places = [place[name] for name in names[start : start + size]]
+        yield slice(start, start + len(places)), _numbers(part, places, rows)
+
+
+def names_of(part: Any) -> Sequence[str]:
+    """Names of the columns of a partition; a list of them takes pandas a tenth of the time that going through them takes."""
+    names: Sequence[str] = part.columns.tolist() if isinstance(part, pd.DataFrame) else part.columns
+    return names
+
+
+def _numbers(part: pd.DataFrame | DensePart, places: list[int], rows: Places) -> NDArray[np.float64]:
+    """(columns, rows) of the numeric columns at `places`."""
+    if isinstance(part, DensePart):
+        array = part.array if rows is None else part.array[rows]
+        with np.errstate(over="ignore"):  # of long doubles, as in `as_numbers`
+            return np.array(array[:, places].T, np.float64, order="C")
+    columns = part if places == list(range(part.shape[1])) else part.take(places, axis=1)
+    columns = columns if rows is None else columns.iloc[rows]
+    if all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in columns.dtypes):
+        return np.array(columns.to_numpy(np.float64).T, order="C")
+    values = np.empty(columns.shape[::-1])
+    for row, (_, column) in zip(values, columns.items(), strict=True):
+        row[:] = as_numbers(column)
+    return values
 
 
 def as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
@@ -258,12 +282,15 @@ def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], lis
     Only values that occur are levels: categories without a row have no say.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.cat.remove_unused_categories()
-        codes: Any = column.cat.codes.to_numpy().astype(np.intp)
-        values: Any = column.cat.categories
+        held: Any = column.array
+        present, codes = np.unique(held.codes, return_inverse=True)
+        if present.size and present[0] < 0:
+            present, codes = present[1:], codes - 1
+        values: Any = held.categories.array[present]
     else:
         try:
-            codes, values = pd.factorize(column)
+            # What a Series holds: of that pandas makes no index.
+            codes, values = pd.factorize(column.array if is_extension(column) else column.to_numpy())
         except TypeError as error:  # lists, dicts
             raise SchemaError(f"{where} holds {error}. Convert it to texts.") from error
     texts = [_text(value, where) for value in values]
