@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import threading
 import warnings
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -34,19 +33,21 @@ if TYPE_CHECKING:
 TERMINATED = 143
 
 
-def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that answers a misspelled parameter with the one that was perhaps meant; its signature stays."""
-    known = inspect.signature(init).parameters
+Method = TypeVar("Method", bound="Callable[..., Any]")
 
-    @functools.wraps(init)
-    def checked(self: Any, **given: Any) -> None:
-        unknown = {name: value for name, value in given.items() if name not in known}
-        if unknown:
-            parameters.validate(unknown, task=None)
-            raise ParameterError(f"{', '.join(unknown)}: no parameters of the constructor; see fit.")
-        init(self, **given)
 
-    return checked
+def _known_names_only(place: Literal["constructor", "fit"]) -> Callable[[Method], Method]:
+    """Decorator that answers a keyword that a method does not take with what to write instead; its signature stays."""
+
+    def decorated(method: Method) -> Method:
+        @functools.wraps(method)
+        def checked(self: Any, *args: Any, **given: Any) -> Any:
+            parameters.check_names({name: given[name] for name in given if name not in {"X", "y"}}, place)
+            return method(self, *args, **given)
+
+        return cast("Method", checked)
+
+    return decorated
 
 
 class _DeepLearning(BaseEstimator):  # type: ignore[misc]
@@ -58,11 +59,11 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     #: Parameters of a loaded model that this version does not know: `fit` names them.
     _strange: Mapping[str, Any] = MappingProxyType({})
 
-    @_known_names_only
+    @_known_names_only("constructor")
     def __init__(
         self,
         *,
-        hidden: Sequence[int] = (200, 200),
+        hidden: Sequence[int] | int = (200, 200),
         activation: str = "rectifier",
         initial_weight_distribution: str = "uniform_adaptive",
         initial_weight_scale: float = 1.0,
@@ -127,7 +128,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         variable_importances: bool = True,
         export_weights_and_biases: bool = False,
         quiet_mode: bool = False,
-        verbose: bool = False,
+        verbose: bool | int = False,
         nfolds: int = 0,
         fold_assignment: str = "auto",
         keep_cross_validation_models: bool = True,
@@ -141,7 +142,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         single_node_mode: bool = False,
         shuffle_training_data: bool = True,
         reproducible: bool = False,
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | np.random.Generator | None = None,
         n_jobs: int | None = None,
         parallelism: str = "auto",
         exchange_interval: int | None = None,
@@ -157,6 +158,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             if name != "self":
                 setattr(self, name, value)
 
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters, as in scikit-learn; a name that is none is answered with what to write instead."""
+        parameters.check_names(params, "constructor")
+        estimator: Self = super().set_params(**params)
+        return estimator
+
     @classmethod
     def _unjudged(cls, given: Mapping[str, Any]) -> Self:
         """Return an estimator with parameters that are not judged before `fit`: a file may have those of another version."""
@@ -167,6 +174,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
+    @_known_names_only("fit")
     def fit(
         self,
         X: Any,
@@ -267,7 +275,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         source = open_source(X, y, weight, offset)
         validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
-        progress = Progress(quiet=not self.verbose or self.quiet_mode)
+        progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         place = None
         if client is not None:
             from dask_dl.cluster.driver import Cluster
@@ -385,6 +393,19 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         return None if history.best is None else history.score_of(history.best)
 
     @property
+    def metrics_(self) -> pd.DataFrame:
+        """Metrics of the network at its last scoring: a row each, a column for each table that was scored.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `training` (the rows of `score_training_samples`) and, with an eval_set, `validation`; rows `rmse`,
+            `logloss`, `r2` and `classification_error` of a classifier, `rmse`, `deviance`, `mae` and `r2` of a regressor.
+            Where the best network was put back, they are its own.
+        """
+        return self._fitted.history.last_metrics()
+
+    @property
     def stopped_by_(self) -> str | None:
         """Why training ended: "epochs", a stopping parameter, "callback", "interrupted", ..."""
         return self._fitted.stopped_by
@@ -498,7 +519,7 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
     ----------
     classes_ : ndarray
         Labels, sorted, in their original type.
-    history_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+    history_, metrics_, confusion_matrix_, coefs_, intercepts_, n_iter_, parameters_, encoder_
         See the properties.
     n_features_in_, feature_names_in_
         As in scikit-learn.
@@ -525,6 +546,20 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
 
         return self._predict(X, offset, Predictor.labels)
 
+    @property
+    def confusion_matrix_(self) -> pd.DataFrame | None:
+        """Rows by class (down) and prediction (across) at the last scoring, in the order of `classes_`.
+
+        Of the validation table if there was an eval_set, else of the scored training rows: the name of the frame's index
+        says which, "actual (validation)" or "actual (training)".
+
+        Returns
+        -------
+        pandas.DataFrame or None
+            (K, K) numbers of rows, or sums of their weights. None for more than 50 classes.
+        """
+        return self._fitted.confusion_matrix()
+
     def predict_proba(self, X: Any) -> Any:
         """Probability of every class: float32, one column per class, in the order of `classes_`.
 
@@ -536,6 +571,18 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         from dask_dl.predictor import Predictor
 
         return self._predict(X, None, Predictor.probabilities)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Natural logarithm of `predict_proba`, in the same form; minus infinity where a probability is 0.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
+            float32; the frame's columns are named by the classes.
+        """
+        from dask_dl.predictor import Predictor
+
+        return self._predict(X, None, Predictor.log_probabilities)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Accuracy of `predict`. Rows without a label do not count; labels never seen in training count as wrong (warned).
@@ -563,7 +610,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
 
     Attributes
     ----------
-    history_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+    history_, metrics_, coefs_, intercepts_, n_iter_, parameters_, encoder_
         See the properties.
     n_features_in_, feature_names_in_
         As in scikit-learn.

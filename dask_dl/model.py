@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
@@ -75,6 +76,19 @@ class Model:
             text = f"{label} lacks {len(missing)} columns of training, taken as missing: {missing[:20]}."
             warnings.warn(DaskDLWarning(text), stacklevel=4)
         return missing
+
+    def confusion_matrix(self) -> pd.DataFrame | None:
+        """(K, K) rows by class and prediction, of the table that is watched; None where it was not kept."""
+        found = self.confusion.get(self.history.table)
+        if found is None:
+            return None
+        counts, labels = np.asarray(found, np.float64), self.target.labels
+        whole = counts.astype(np.int64)
+        return pd.DataFrame(
+            whole if (whole == counts).all() else counts,
+            index=pd.Index(labels, name=f"actual ({self.history.table})"),
+            columns=pd.Index(labels, name="predicted"),
+        )
 
     # ---- showing ----------------------------------------------------------------------------------------------------
 
