@@ -148,7 +148,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "median": 'there is none; "mean_imputation" takes the mean',
     },
     "categorical_encoding": {
-        **dict.fromkeys(("onehot", "onehotencoder", "onehotexplicit", "dummy", "dummies"), "one_hot_internal"),
+        **dict.fromkeys(("onehot", "one-hot", "onehotencoder", "onehotexplicit", "dummy", "dummies"), "one_hot_internal"),
         **dict.fromkeys(("label", "ordinal", "ordinalencoder", "integer", "enum"), "label_encoder"),
         **dict.fromkeys(("target", "targetencoder", "mean"), "sort_by_response"),
         "hash": "write max_categorical_features with the number of inputs: beyond it levels share inputs by hashing",
@@ -293,7 +293,7 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
      _write("seconds", checkpoint_interval=VALUE)),
 
     # Where it trains
-    (("n_threads nthread num_threads num_thread n_thread thread_count threads n_cores num_cores n_cpus jobs num_jobs "
+    (("n_threads nthread num_threads num_thread thread_count threads n_cores num_cores n_cpus jobs num_jobs "
      "num_workers workers n_workers"),
      _write("threads of a process; for processes and machines there is client", n_jobs=VALUE)),
     ("cluster dask_client scheduler scheduler_address address", _write("a dask.distributed.Client", client=...)),
@@ -305,7 +305,7 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
      "max_samples max_delta_step num_parallel_tree base_score monotone_constraints monotonic_cst interaction_constraints "
      "interaction_cst sampling_method multi_strategy min_rows sample_rate col_sample_rate oob_score bootstrap"),
      _OF_TREES),
-    ("cv n_folds num_folds kfold n_splits", _nothing("use sklearn.model_selection.cross_val_score(model, X, y, cv=5)")),
+    ("cv num_folds kfold n_splits", _nothing("use sklearn.model_selection.cross_val_score(model, X, y, cv=5)")),
 
     # Arguments of fit
     ("weight weights weights_column sample_weights case_weights instance_weight row_weights w",
