@@ -8,7 +8,7 @@ import threading
 import warnings
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -33,21 +33,15 @@ if TYPE_CHECKING:
 TERMINATED = 143
 
 
-Method = TypeVar("Method", bound="Callable[..., Any]")
+def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that answers a name that is none with what to write instead; its signature stays."""
 
+    @functools.wraps(init)
+    def checked(self: Any, **given: Any) -> None:
+        parameters.check_names(given, "constructor")
+        init(self, **given)
 
-def _known_names_only(place: Literal["constructor", "fit"]) -> Callable[[Method], Method]:
-    """Decorator that answers a keyword that a method does not take with what to write instead; its signature stays."""
-
-    def decorated(method: Method) -> Method:
-        @functools.wraps(method)
-        def checked(self: Any, *args: Any, **given: Any) -> Any:
-            parameters.check_names({name: given[name] for name in given if name not in {"X", "y"}}, place)
-            return method(self, *args, **given)
-
-        return cast("Method", checked)
-
-    return decorated
+    return checked
 
 
 class _DeepLearning(BaseEstimator):  # type: ignore[misc]
@@ -59,7 +53,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     #: Parameters of a loaded model that this version does not know: `fit` names them.
     _strange: Mapping[str, Any] = MappingProxyType({})
 
-    @_known_names_only("constructor")
+    @_known_names_only
     def __init__(
         self,
         *,
@@ -174,7 +168,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
-    @_known_names_only("fit")
     def fit(
         self,
         X: Any,
@@ -187,6 +180,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         callbacks: Sequence[Callable[[Mapping[str, Any]], object]] | None = None,
         checkpoint: Any = None,
         resume: bool = False,
+        **unknown: Any,
     ) -> Any:
         """Train on a table.
 
@@ -211,6 +205,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         resume : bool
             Go on from the newest checkpoint in `checkpoint_dir`, as after a crash: same table, same parameters, as many threads
             as there are now. Without any checkpoint training starts from the beginning.
+
+        **unknown
+            Refused: the error says what to write instead, as for parameters of the constructor.
 
         Returns
         -------
@@ -239,6 +236,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         """
         from dask_dl.cluster.clients import find_client
 
+        parameters.check_names(unknown, "fit")
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
         requested = parameters.validate(self._given() | call, task=self._task)
@@ -556,7 +554,8 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         Returns
         -------
         pandas.DataFrame or None
-            (K, K) numbers of rows, or sums of their weights. None for more than 50 classes.
+            (K, K) numbers of rows; where rows have weights their sums, in units of the mean weight in training. None for more
+            than 50 classes.
         """
         return self._fitted.confusion_matrix()
 

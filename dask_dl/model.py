@@ -74,7 +74,7 @@ class Model:
         missing = self.encoder.match(names, label)
         if missing:
             text = f"{label} lacks {len(missing)} columns of training, taken as missing: {missing[:20]}."
-            warnings.warn(DaskDLWarning(text), stacklevel=4)
+            warnings.warn(DaskDLWarning(text), stacklevel=6)
         return missing
 
     def confusion_matrix(self) -> pd.DataFrame | None:

@@ -264,7 +264,10 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"rho": 1}, "rho=1: must be float in [0, 1) (default 0.99)"),
         ({"nfolds": 1}, "nfolds=1: must be int >= 2 or 0 (default 0)"),
         ({"stopping_rounds": 2.0}, "stopping_rounds=2.0: must be int >= 0 (default 5); write 2"),
-        ({"hidden": {20}}, "hidden=<set>: must be list of int >= 1 (default (200, 200)); even one value goes in a list"),
+        (
+            {"hidden": {20}},
+            "hidden=<set>: must be list of int >= 1 (default (200, 200)); even one value goes in a list",
+        ),
         ({"hidden": [20, 1.5]}, "hidden=[20, 1.5]: must be list of int >= 1 (default (200, 200)); entry 1 is 1.5"),
         ({"hidden": [2.0]}, "hidden=[2.0]: must be list of int >= 1 (default (200, 200)); entry 0 is 2.0; write 2"),
         ({"hidden": "20"}, 'hidden="20": must be list of int >= 1 (default (200, 200))'),

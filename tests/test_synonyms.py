@@ -41,7 +41,9 @@ def table():
 
 
 def test_a_name_has_one_meaning():
-    named = Counter(fold(name) for synonym in {s.names: s for s in SYNONYMS.values()}.values() for name in synonym.names)
+    named = Counter(
+        fold(name) for synonym in {s.names: s for s in SYNONYMS.values()}.values() for name in synonym.names
+    )
     assert [name for name, n in named.items() if n > 1] == []
     assert set(named) == set(SYNONYMS)
     taken = {fold(name) for name, row in TABLE.items() if row.place in ("constructor", "fit")}
@@ -69,14 +71,18 @@ def test_advice_names_parameters_and_says_something(synonym):
 
 
 VALUES = st.one_of(
-    st.sampled_from([None, True, False, 0, 1, 5, 32, 0.1, 1e-4, "adam", "auto", "mse", "accuracy", "balanced", (64, 32), [8]]),
+    st.sampled_from(
+        [None, True, False, 0, 1, 5, 32, 0.1, 1e-4, "adam", "auto", "mse", "accuracy", "balanced", (64, 32), [8]]
+    ),
     st.integers(-3, 10**6),
     st.floats(allow_nan=False),
 )
 SETTING = re.compile(r'(\w+)=("[^"]*"|\([^)]*\)|\[[^\]]*\]|[^\s,]+)')
 
 
-@given(name=st.sampled_from(sorted(SYNONYMS)), value=VALUES, place=st.sampled_from(["constructor", "set_params", "fit"]))
+@given(
+    name=st.sampled_from(sorted(SYNONYMS)), value=VALUES, place=st.sampled_from(["constructor", "set_params", "fit"])
+)
 def test_what_is_advised_can_be_written(name, value, place):
     call = {
         "constructor": DeepLearningClassifier,
@@ -253,7 +259,13 @@ def test_generators_go_through_pickle_and_cross_validation(make, table):
 
 @pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
 def test_a_training_that_goes_on_keeps_its_seed(make, table, tmp_path):
-    given = {"hidden": (4,), "n_jobs": 1, "checkpoint_dir": str(tmp_path), "checkpoint_interval": 0.0, "stopping_rounds": 0}
+    given = {
+        "hidden": (4,),
+        "n_jobs": 1,
+        "checkpoint_dir": str(tmp_path),
+        "checkpoint_interval": 0.0,
+        "stopping_rounds": 0,
+    }
     generator = make(3)
     seed = DeepLearningClassifier(**given, epochs=1, random_state=generator).fit(*table).parameters_["random_state"]
     later = DeepLearningClassifier(**given, epochs=2, random_state=generator).fit(*table, resume=True)

@@ -40,7 +40,9 @@ def models(numbers):
 
 
 def outputs(model, X):
-    return [getattr(model, name)(X) for name in ("predict", "predict_proba", "predict_log_proba") if hasattr(model, name)]
+    return [
+        getattr(model, name)(X) for name in ("predict", "predict_proba", "predict_log_proba") if hasattr(model, name)
+    ]
 
 
 DTYPES = ["f2", "f4", "f8", "longdouble", "i1", "u2", "i8", "u8", "?"]
@@ -53,7 +55,9 @@ ARRAYS = st.sampled_from(DTYPES).flatmap(
 )
 
 
-@given(array=ARRAYS, kind=st.sampled_from(["numbers", "levels", "codes", "sparse", "regressor"]), form=st.integers(0, 3))
+@given(
+    array=ARRAYS, kind=st.sampled_from(["numbers", "levels", "codes", "sparse", "regressor"]), form=st.integers(0, 3)
+)
 @settings(deadline=None)
 def test_an_array_is_predicted_as_its_frame(models, array, kind, form):
     array = [array, np.asfortranarray(array), array[::-1], np.repeat(array, 2, axis=1)[:, ::2]][form]
