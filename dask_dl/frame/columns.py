@@ -47,15 +47,10 @@ def at(column: pd.Series[Any], rows: Places) -> pd.Series[Any]:
     return column if rows is None else column.iloc[rows]
 
 
-def is_extension(column: pd.Series[Any]) -> bool:
-    """Whether a column is held by an array of pandas' own, and not by NumPy's."""
-    return isinstance(column.dtype, pd.api.extensions.ExtensionDtype)
-
-
 def is_missing(column: pd.Series[Any]) -> NDArray[np.bool_]:
     """Whether each value is missing: NaN counts, also where pandas tells it from NA (nullable and Arrow floats)."""
     missing = column.isna().to_numpy(bool)
-    if is_extension(column) and pd.api.types.is_float_dtype(column.dtype):
+    if isinstance(column.dtype, pd.api.extensions.ExtensionDtype) and pd.api.types.is_float_dtype(column.dtype):
         return missing | np.isnan(as_numbers(column))  # not in place: pandas may give a view that is read-only
     return missing
 
@@ -281,18 +276,10 @@ def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], lis
 
     Only values that occur are levels: categories without a row have no say.
     """
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        held: Any = column.array
-        present, codes = np.unique(held.codes, return_inverse=True)
-        if present.size and present[0] < 0:
-            present, codes = present[1:], codes - 1
-        values: Any = held.categories.array[present]
-    else:
-        try:
-            # What a Series holds: of that pandas makes no index.
-            codes, values = pd.factorize(column.array if is_extension(column) else column.to_numpy())
-        except TypeError as error:  # lists, dicts
-            raise SchemaError(f"{where} holds {error}. Convert it to texts.") from error
+    try:
+        codes, values = _few_values(column) if len(column) <= FEW_ROWS else _distinct_values(column)
+    except TypeError as error:  # lists, dicts
+        raise SchemaError(f"{where} holds {error}. Convert it to texts.") from error
     texts = [_text(value, where) for value in values]
     from_numbers = all(not isinstance(value, str) for value in values)
     distinct = dict.fromkeys(texts)
@@ -300,6 +287,33 @@ def as_levels(column: pd.Series[Any], where: str) -> tuple[NDArray[np.intp], lis
         place = {text: k for k, text in enumerate(distinct)}
         codes = np.append(np.array([place[text] for text in texts], np.intp), -1)[codes]
     return codes, list(distinct), from_numbers
+
+
+#: Rows of which each is looked at by itself: pandas takes as long to begin with a column.
+FEW_ROWS = 16
+
+
+def _few_values(column: pd.Series[Any]) -> tuple[NDArray[np.intp], list[Any]]:
+    """(codes, values): the place of every row's value, -1 where missing; the values, repeated ones too."""
+    held: Any = column.array
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        present = held.codes >= 0
+        values = [held.categories[code] for code in held.codes[present].tolist()]
+    else:
+        present = ~pd.isna(held)
+        values = [value for value, is_there in zip(held.tolist(), present, strict=True) if is_there]
+    return np.where(present, np.cumsum(present) - 1, -1), values
+
+
+def _distinct_values(column: pd.Series[Any]) -> tuple[NDArray[np.intp], Any]:
+    """The same with every value once."""
+    held: Any = column.array
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.factorize(column)
+    present, codes = np.unique(held.codes, return_inverse=True)
+    if present.size and present[0] < 0:
+        present, codes = present[1:], codes - 1
+    return codes, held.categories.array[present]
 
 
 def check_unicode(texts: Sequence[str], what: str) -> None:
