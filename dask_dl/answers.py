@@ -74,10 +74,9 @@ def table_of_answers(model: Model, X: Any, offset: Any, keep: Sequence[str], cal
     return pd.concat(_of_local(model, X, offset, answer, called))
 
 
-def _values(predictor: Predictor, part: Any, outputs: Any, *, answer: Any) -> NDArray[Any]:  # noqa: ARG001  # as `Predictor.table`
-    """`answer` of a partition."""
-    values: NDArray[Any] = answer(predictor, outputs)
-    return values
+def _values(predictor: Predictor, _part: Any, outputs: Any, *, answer: Any) -> Any:
+    """`answer` of a partition, as it is."""
+    return answer(predictor, outputs)
 
 
 def _framed(predictor: Predictor, part: Any, outputs: Any, *, answer: Any) -> pd.Series[Any] | pd.DataFrame:

@@ -205,7 +205,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         resume : bool
             Go on from the newest checkpoint in `checkpoint_dir`, as after a crash: same table, same parameters, as many threads
             as there are now. Without any checkpoint training starts from the beginning.
-
         **unknown
             Refused: the error says what to write instead, as for parameters of the constructor.
 
@@ -336,7 +335,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         if has_names:
             self.feature_names_in_ = np.array(names, dtype=object)
         if self._task == "classification":
-            self.classes_ = self.model_.target.labels
+            self.classes_ = self.model_.target.labels.copy()
 
     # ---- what was learned -------------------------------------------------------------------------------------------
 
