@@ -712,11 +712,13 @@ def _instead(name: str, value: Any, place: Place | None = None) -> str:
     if name in TABLE and TABLE[name].place in _PLACES:
         shown = _adopted(name, VALUE, value)
         return f"not a parameter of {_PLACES[place or 'fit']}; write {name}={shown} in {_PLACES[TABLE[name].place]}"
-    synonym = SYNONYMS.get(fold(name)) or SYNONYMS.get(fold(name.rpartition("__")[2]))
+    word = fold(name.rpartition("__")[2] or name)  # optimizer__lr: of parts of other libraries
+    synonym = SYNONYMS.get(word)
     if synonym:
         return f"no such parameter; {_advised(synonym.advice_for(_plain(value)), value, place)}"
     known = {fold(word): word for word, row in TABLE.items() if row.place in _PLACES}
-    near = difflib.get_close_matches(fold(name), [*known, *SYNONYMS], n=1)
+    near = difflib.get_close_matches(word, [*known, *SYNONYMS], n=1, cutoff=0.8)
+    near = near or difflib.get_close_matches(word, known, n=1)
     if near and near[0] not in known:
         synonym = SYNONYMS[near[0]]
         known_name = next(name for name in synonym.names if fold(name) == near[0])
@@ -726,7 +728,7 @@ def _instead(name: str, value: Any, place: Place | None = None) -> str:
         other = TABLE[known[near[0]]].place
         where = f" of {_PLACES[other]}" if place not in (None, other) else ""
         return f'no such parameter; did you mean "{known[near[0]]}"{where}?'
-    far = difflib.get_close_matches(fold(name), known, n=1, cutoff=0)
+    far = difflib.get_close_matches(word, known, n=1, cutoff=0)
     return f'no such parameter; the nearest is "{known[far[0]]}"; if it is not meant, leave it out'
 
 

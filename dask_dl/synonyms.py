@@ -176,16 +176,16 @@ _COLUMN = "the name of a column of X, or its values"
 _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     # Network
     (("hidden_layer_sizes hidden_layers hidden_units hidden_dims hidden_dim hidden_size hidden_sizes n_hidden num_hidden "
-     "layers layer_sizes layer_units units neurons n_units n_neurons architecture"), _write(hidden=VALUE)),
+     "layers layer_sizes layer_units units neurons n_units num_units n_neurons architecture"), _write(hidden=VALUE)),
     ("n_layers num_layers n_hidden_layers num_hidden_layers depth",
      _nothing("hidden has a number for every hidden layer: (200, 200) are two layers of 200 units")),
     ("activation_function activations act act_fn nonlinearity hidden_activation", _write(activation=VALUE)),
     ("out_activation output_activation last_activation final_activation link",
      _nothing("it follows the task and the distribution")),
     ("kernel_initializer initializer weight_init init weights_init init_method", _write(initial_weight_distribution=VALUE)),
-    ("coefs_init", _write("a matrix (inputs, units) for every layer", initial_weights=...)),
-    ("biases bias_init intercepts_init", _write("a vector (units,) for every layer", initial_biases=...)),
-    ("use_bias fit_intercept bias intercept", _nothing("units have biases in any case")),
+    ("coefs_init coef_init", _write("a matrix (inputs, units) for every layer", initial_weights=...)),
+    ("biases bias_init intercepts_init intercept_init", _write("a vector (units,) for every layer", initial_biases=...)),
+    ("use_bias fit_intercept bias intercept intercept_scaling bias_initializer", _nothing("units have biases in any case")),
     (("input_dim input_shape n_features n_features_in in_features num_features n_inputs output_dim out_features n_outputs "
      "num_class num_classes n_classes classes feature_name feature_names feature_types"), _OF_DATA),
 
@@ -220,6 +220,8 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     (("weight_decay reg_lambda lambda lambda_l2 reg_l2 l2_reg l2_regularization l2_penalty l2_leaf_reg kernel_regularizer "
      "regularization reg ridge"), _write("a penalty per row on half the squares", l2=VALUE)),
     ("reg_alpha lambda_l1 reg_l1 l1_reg l1_regularization l1_penalty lasso", _write("a penalty per row", l1=VALUE)),
+    ("C", _nothing("it is the inverse of a penalty: l2 is the penalty, 1e-5 for instance")),
+    ("bias_regularizer activity_regularizer bias_constraint", _nothing("l1 and l2 hold for weights and biases alike")),
     ("penalty l1_ratio", _nothing("l1 and l2 are the strengths of both penalties"),
      {"l1": _write(l1=1e-5), "l2": _write(l2=1e-5)}),
     ("dropout dropout_rate dropout_p dropout_ratio hidden_dropout hidden_dropout_ratio p_dropout dropouts",
@@ -228,6 +230,8 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     ("max_norm kernel_constraint", _write("the square of the norm", max_w2=Given(power=2))),
     ("clipnorm clipvalue grad_clip gradient_clip gradient_clip_val clip_grad_norm global_clipnorm",
      _nothing("max_w2 limits the weights of a unit instead, max_w2=10 for instance")),
+    ("use_ema ema_momentum average", _nothing("overwrite_with_best_model=True, the default, keeps the best network")),
+    ("module model estimator network", _nothing("hidden and activation describe the network")),
     ("batch_norm batch_normalization use_bn layer_norm normalization residual", _nothing("there is no such layer")),
 
     # Data
@@ -242,6 +246,7 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
 
     # Objective
     ("criterion loss_function loss_fn", _write(loss=VALUE)),
+    ("obj feval", _nothing("the loss follows distribution and loss")),
     ("objective application family distribution_family", _write(distribution=VALUE),
      dict.fromkeys((*_ENTROPIES, "binary", "multiclass", "binary:logistic", "multi:softmax", "multi:softprob", "entropy"),
                    _nothing("a classifier takes cross entropy"))),
@@ -279,6 +284,8 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
      _nothing("score_interval has the seconds between two scorings, 5 by default, of which verbose=True prints each")),
     ("time_limit timeout time_budget max_time max_runtime max_train_time train_time_limit",
      _write("seconds", max_runtime_secs=VALUE)),
+    ("evals_result history", _nothing("history_ has every scoring")),
+    ("loss_weights weighted_metrics", _nothing("sample_weight counts in the loss and in all metrics")),
     ("importance_type", _nothing("there is one kind of importances")),
 
     # Going on
@@ -303,7 +310,8 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
      "min_child_samples min_samples_leaf min_samples_split min_data_in_leaf min_split_gain gamma subsample subsample_freq "
      "colsample_bytree colsample_bylevel colsample_bynode bagging_fraction bagging_freq feature_fraction max_features "
      "max_samples max_delta_step num_parallel_tree base_score monotone_constraints monotonic_cst interaction_constraints "
-     "interaction_cst sampling_method multi_strategy min_rows sample_rate col_sample_rate oob_score bootstrap"),
+     "interaction_cst sampling_method multi_strategy min_rows sample_rate col_sample_rate oob_score bootstrap "
+     "min_weight_fraction_leaf min_impurity_decrease ccp_alpha subsample_for_bin data_sample_strategy feature_weights"),
      _OF_TREES),
     ("cv num_folds kfold n_splits", _nothing("use sklearn.model_selection.cross_val_score(model, X, y, cv=5)")),
 
@@ -314,13 +322,16 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
      _write(_COLUMN + "; of an exposure its logarithm", offset=VALUE)),
     ("fold_column groups group fold", _nothing("folds are not available yet; sklearn.model_selection has cross_val_score")),
     ("validation_frame", _write("a frame with the same columns", eval_set=...)),
-    ("training_frame train_data train_set training_data train dataset data train_dataset df",
+    ("training_frame train_data train_set training_data train dtrain dataset data train_dataset df",
      _nothing("give the table to fit: fit(X, y)")),
     ("target label labels response response_column target_column y label_column",
      _nothing("give the target to fit: fit(X, y), as values or as the name of a column of X")),
     ("x ignored_columns ignore_columns drop_columns exclude features feature_columns columns predictors",
      _nothing("give fit the columns to learn from: fit(X[columns], y)")),
     ("callback", _write("a list of callables", callbacks=...)),
+    (("dual precompute positive selection maximize mode first_metric_only validate_parameters jit_compile run_eagerly compile "
+      "use_caching torch_load_kwargs compile_kwargs iterator_train iterator_valid params kwargs"),
+     _nothing("nothing here depends on it")),
     ("check_input copy copy_X X_train y_train", _nothing("fit(X, y) takes the table as it is")),
     ("model_id model_name name max_confusion_matrix_size", _nothing("nothing depends on it; save(path) names a model")),
     ("autoencoder", _nothing("autoencoders are not available yet"),

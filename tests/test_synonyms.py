@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
@@ -83,6 +83,7 @@ SETTING = re.compile(r'(\w+)=("[^"]*"|\([^)]*\)|\[[^\]]*\]|[^\s,]+)')
 @given(
     name=st.sampled_from(sorted(SYNONYMS)), value=VALUES, place=st.sampled_from(["constructor", "set_params", "fit"])
 )
+@settings(deadline=None)
 def test_what_is_advised_can_be_written(name, value, place):
     call = {
         "constructor": DeepLearningClassifier,
