@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import threading
 import warnings
@@ -35,10 +36,11 @@ TERMINATED = 143
 
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
     """A constructor that answers a name that is none with what to write instead; its signature stays."""
+    known = inspect.signature(init).parameters
 
     @functools.wraps(init)
     def checked(self: Any, **given: Any) -> None:
-        parameters.check_names(given, "constructor")
+        parameters.refuse_names({name: value for name, value in given.items() if name not in known}, "constructor")
         init(self, **given)
 
     return checked
@@ -154,7 +156,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     def set_params(self, **params: Any) -> Self:
         """Change parameters, as in scikit-learn; a name that is none is answered with what to write instead."""
-        parameters.check_names(params, "constructor")
+        known = self._get_param_names()
+        parameters.refuse_names({name: value for name, value in params.items() if name not in known}, "constructor")
         estimator: Self = super().set_params(**params)
         return estimator
 
@@ -235,7 +238,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         """
         from dask_dl.cluster.clients import find_client
 
-        parameters.check_names(unknown, "fit")
+        parameters.refuse_names(unknown, "fit")
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
         requested = parameters.validate(self._given() | call, task=self._task)

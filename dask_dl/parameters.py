@@ -691,10 +691,9 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
     return {name: value for name, value in values.items() if name in read or TABLE[name].place == "constructor"}
 
 
-def check_names(given: Mapping[str, Any], place: Literal["constructor", "fit"]) -> None:
-    """Refuse names that the constructor, or fit, does not take, and say what to write instead. Raises ParameterError."""
-    unknown = [name for name in given if name not in TABLE or TABLE[name].place != place]
-    _refuse([f"{_settings([name], given)}: {_instead(name, given[name], place)}" for name in unknown])
+def refuse_names(unknown: Mapping[str, Any], place: Literal["constructor", "fit"]) -> None:
+    """Refuse names that the constructor, or fit, does not take, if any, and say what to write. Raises ParameterError."""
+    _refuse([f"{_settings([name], unknown)}: {_instead(name, value, place)}" for name, value in unknown.items()])
 
 
 def _refuse(mistakes: Sequence[str]) -> None:
