@@ -12,22 +12,27 @@ from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.arrays import aligned, is_dask_array, map_blocks, whole_rows
 from dask_dl.frame.columns import as_numbers
 from dask_dl.frame.dask_frames import by_name, is_dask_frame
+from dask_dl.frame.dense import DensePart, is_numeric_array
 from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.matrix import SparsePart, as_csr, is_sparse
 from dask_dl.frame.prediction import map_rows, over_slices
-from dask_dl.frame.source import is_column, labels_of, local_table, named
+from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
+from dask_dl.predictor import Predictor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from dask_dl.model import Model
-    from dask_dl.predictor import Predictor
 
 LABEL = "the table to predict"
 
 
-def answers(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str], called: str) -> Any:
-    """`answer(predictor, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise.
+def answers(
+    model: Model, X: Any, offset: Any, answer: Callable[[Predictor, NDArray[np.float32]], NDArray[Any]], called: str
+) -> Any:
+    """`answer(predictor, outputs)` of every row: lazy over Dask collections, with the index of a frame; else an array.
 
     Parameters
     ----------
@@ -35,38 +40,79 @@ def answers(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str],
     X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
     offset : str, int, aligned collection or None
     answer : callable
-        Of the predictor, a partition and the network's outputs for it.
-    keep : sequence of str
-        Columns of a frame that the answer needs beside the predictors.
+        Makes an array of the network's outputs: a method of `Predictor`.
     called : str
         Name of the estimator, for errors.
     """
-    respond, predictor = functools.partial(_respond, answer=answer), model.predictor
     X, offset = as_table(X, LABEL), as_column(offset, "the offset")
     if is_dask_array(X):
         return _of_array(model, X, offset, answer, called)
     if is_dask_frame(X):
-        if not model.is_named:
-            raise SchemaError(
-                "the model was trained on an array without column names; pass an array, or train on a frame."
-            )
-        names = list(labels_of(X, LABEL).values())
-        model.missing_columns(names, LABEL)
-        offset = _offset_of(model, X, offset, names)
-        used = {*model.encoder.columns, *keep}
-        X = by_name(X, [name for name in names if name in used], LABEL, is_alone=offset is None)
-        return map_rows(respond, X, predictor, offset, answer(predictor, X._meta, _nothing(model)))  # noqa: SLF001  # Dask's name
+        return _of_frame(model, X, offset, functools.partial(_framed, answer=answer))
+    parts = _of_local(model, X, offset, functools.partial(_values, answer=answer), called)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def table_of_answers(model: Model, X: Any, offset: Any, keep: Sequence[str], called: str) -> Any:
+    """`Predictor.table` of every row: lazy over a Dask DataFrame, else at once.
+
+    Parameters
+    ----------
+    model : Model
+    X : Dask or pandas DataFrame, sparse matrix or array-like
+        No Dask Array.
+    offset : str, int, aligned collection or None
+    keep : sequence of str
+        Columns of `X` to put before the predictions.
+    called : str
+        Name of the estimator, for errors.
+    """
+    X, offset = as_table(X, LABEL), as_column(offset, "the offset")
+    answer = functools.partial(Predictor.table, keep=tuple(keep))
+    if is_dask_frame(X):
+        return _of_frame(model, X, offset, answer, keep)
+    return pd.concat(_of_local(model, X, offset, answer, called))
+
+
+def _values(predictor: Predictor, _part: Any, outputs: Any, *, answer: Any) -> Any:
+    """`answer` of a partition, as it is."""
+    return answer(predictor, outputs)
+
+
+def _framed(predictor: Predictor, part: Any, outputs: Any, *, answer: Any) -> pd.Series[Any] | pd.DataFrame:
+    """`answer` of a partition, with its index."""
+    return predictor.framed(answer(predictor, outputs), part.index)
+
+
+def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
+    """`answer(predictor, part, outputs)` of every partition of a Dask DataFrame, lazily."""
+    if not model.is_named:
+        raise SchemaError("the model was trained on an array without column names; pass an array, or train on a frame.")
+    names = list(labels_of(X, LABEL).values())
+    model.missing_columns(names, LABEL)
+    offset = _offset_of(model, X, offset, names)
+    used = {*model.encoder.columns, *keep}
+    X = by_name(X, [name for name in names if name in used], LABEL, is_alone=offset is None)
+    meta = answer(model.predictor, X._meta, _nothing(model))  # noqa: SLF001  # Dask's name
+    return map_rows(functools.partial(_respond, answer=answer), X, model.predictor, offset, meta)
+
+
+def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> list[Any]:
+    """`answer(predictor, part, outputs)` of every slice of a table in this process."""
+    respond = functools.partial(_respond, answer=answer)
     if is_sparse(X):
-        csr = as_csr(X, LABEL)
-        check_n_features(model, csr.shape[1], called)
-        matrix = SparsePart.of(csr, model.feature_names)
-        return over_slices(respond, matrix, predictor, _offset_of(model, matrix, offset, []))
-    table = local_table(X, LABEL)
-    if not (model.is_named and hasattr(X, "columns")):
-        check_n_features(model, table.shape[1], called)
-        table = table.set_axis(list(model.feature_names), axis=1)
-    model.missing_columns(list(table.columns), LABEL)
-    return over_slices(respond, table, predictor, _offset_of(model, table, offset, list(table.columns)))
+        X = as_csr(X, LABEL)
+    elif not is_numeric_array(X):
+        table = local_table(X, LABEL)
+        if model.is_named and hasattr(X, "columns"):
+            names = table.columns.tolist()
+            model.missing_columns(names, LABEL)
+            return over_slices(respond, table, model.predictor, _offset_of(model, table, offset, names))
+        X = table
+    check_two_dimensions(X, X.shape, LABEL)
+    check_n_features(model, X.shape[1], called)
+    part = _named(X, model.feature_names)
+    return over_slices(respond, part, model.predictor, _offset_of(model, part, offset, model.feature_names))
 
 
 def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> Any:
@@ -78,9 +124,8 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
         offset = as_numbers(offset) if isinstance(offset, pd.Series) else offset
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
     names, predictor = model.feature_names, model.predictor
-    empty = np.asarray(answer(predictor, _unnamed(np.zeros((0, X.shape[1]), X.dtype), names), _nothing(model)))
-    respond = functools.partial(_respond_block, names=names, answer=answer)
-    return map_blocks(respond, X, predictor, offset, empty, LABEL)
+    respond = functools.partial(_respond_block, names=names, answer=functools.partial(_values, answer=answer))
+    return map_blocks(respond, X, predictor, offset, answer(predictor, _nothing(model)), LABEL)
 
 
 def _nothing(model: Model) -> Any:
@@ -136,11 +181,13 @@ def _respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any
 
 def _respond_block(block: Any, offset: Any = None, *, predictor: Predictor, names: Sequence[str], answer: Any) -> Any:
     """What a worker does with a block of an array."""
-    return np.asarray(_respond(_unnamed(block, names), predictor, offset, answer=answer))
+    return _respond(_named(block, names), predictor, offset, answer=answer)
 
 
-def _unnamed(block: Any, names: Sequence[str]) -> pd.DataFrame | SparsePart:
-    """Columns of an array under the names of training, in its order."""
-    if is_sparse(block):
-        return SparsePart.of(block, names)
-    return pd.DataFrame(block, columns=list(names))
+def _named(table: Any, names: Sequence[str]) -> pd.DataFrame | SparsePart | DensePart:
+    """Columns of an array, or of a frame whose names do not count, under the names of training, in its order."""
+    if is_sparse(table):
+        return SparsePart.of(table, names)
+    if is_numeric_array(table):
+        return DensePart.of(table, names)
+    return pd.DataFrame(table).set_axis(list(names), axis=1)

@@ -35,15 +35,12 @@ TERMINATED = 143
 
 
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor that answers a misspelled parameter with the one that was perhaps meant; its signature stays."""
+    """A constructor that answers a name that is none with what to write instead; its signature stays."""
     known = inspect.signature(init).parameters
 
     @functools.wraps(init)
     def checked(self: Any, **given: Any) -> None:
-        unknown = {name: value for name, value in given.items() if name not in known}
-        if unknown:
-            parameters.validate(unknown, task=None)
-            raise ParameterError(f"{', '.join(unknown)}: no parameters of the constructor; see fit.")
+        parameters.refuse_names({name: value for name, value in given.items() if name not in known}, "constructor")
         init(self, **given)
 
     return checked
@@ -62,7 +59,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         *,
-        hidden: Sequence[int] = (200, 200),
+        hidden: Sequence[int] | int = (200, 200),
         activation: str = "rectifier",
         initial_weight_distribution: str = "uniform_adaptive",
         initial_weight_scale: float = 1.0,
@@ -127,7 +124,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         variable_importances: bool = True,
         export_weights_and_biases: bool = False,
         quiet_mode: bool = False,
-        verbose: bool = False,
+        verbose: bool | int = False,
         nfolds: int = 0,
         fold_assignment: str = "auto",
         keep_cross_validation_models: bool = True,
@@ -141,7 +138,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         single_node_mode: bool = False,
         shuffle_training_data: bool = True,
         reproducible: bool = False,
-        random_state: int | None = None,
+        random_state: int | np.random.RandomState | np.random.Generator | None = None,
         n_jobs: int | None = None,
         parallelism: str = "auto",
         exchange_interval: int | None = None,
@@ -156,6 +153,13 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         for name, value in dict(locals()).items():
             if name != "self":
                 setattr(self, name, value)
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters, as in scikit-learn; a name that is none is answered with what to write instead."""
+        known = self._get_param_names()
+        parameters.refuse_names({name: value for name, value in params.items() if name not in known}, "constructor")
+        estimator: Self = super().set_params(**params)
+        return estimator
 
     @classmethod
     def _unjudged(cls, given: Mapping[str, Any]) -> Self:
@@ -179,6 +183,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         callbacks: Sequence[Callable[[Mapping[str, Any]], object]] | None = None,
         checkpoint: Any = None,
         resume: bool = False,
+        **unknown: Any,
     ) -> Any:
         """Train on a table.
 
@@ -203,6 +208,8 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         resume : bool
             Go on from the newest checkpoint in `checkpoint_dir`, as after a crash: same table, same parameters, as many threads
             as there are now. Without any checkpoint training starts from the beginning.
+        **unknown
+            Refused: the error says what to write instead, as for parameters of the constructor.
 
         Returns
         -------
@@ -231,6 +238,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         """
         from dask_dl.cluster.clients import find_client
 
+        parameters.refuse_names(unknown, "fit")
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
         requested = parameters.validate(self._given() | call, task=self._task)
@@ -267,7 +275,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
         source = open_source(X, y, weight, offset)
         validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
-        progress = Progress(quiet=not self.verbose or self.quiet_mode)
+        progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         place = None
         if client is not None:
             from dask_dl.cluster.driver import Cluster
@@ -330,7 +338,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         if has_names:
             self.feature_names_in_ = np.array(names, dtype=object)
         if self._task == "classification":
-            self.classes_ = self.model_.target.labels
+            self.classes_ = self.model_.target.labels.copy()
 
     # ---- what was learned -------------------------------------------------------------------------------------------
 
@@ -383,6 +391,19 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         """`stopping_metric` at the best scoring event, of the validation table if there is one; lower is better."""
         history = self._fitted.history
         return None if history.best is None else history.score_of(history.best)
+
+    @property
+    def metrics_(self) -> pd.DataFrame:
+        """Metrics of the network at its last scoring: a row each, a column for each table that was scored.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `training` (the rows of `score_training_samples`) and, with an eval_set, `validation`; rows `rmse`,
+            `logloss`, `r2` and `classification_error` of a classifier, `rmse`, `deviance`, `mae` and `r2` of a regressor.
+            Where the best network was put back, they are its own.
+        """
+        return self._fitted.history.last_metrics()
 
     @property
     def stopped_by_(self) -> str | None:
@@ -442,11 +463,11 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
-    def _predict(self, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
-        """`answer(predictor, part, outputs)` of every partition: lazy over Dask collections, a list over slices otherwise."""
+    def _predict(self, X: Any, offset: Any, answer: Any) -> Any:
+        """`answer(predictor, outputs)` of every row: lazy over Dask collections, an array otherwise."""
         from dask_dl.answers import answers
 
-        return answers(self._fitted, X, offset, answer, keep, type(self).__name__)
+        return answers(self._fitted, X, offset, answer, type(self).__name__)
 
     def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
         """Truth, prediction and weight of the rows of a table that count in a score."""
@@ -470,12 +491,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             The kept columns; `predict`; for classes one probability column each, named by the class, with a `p` before
             what reads as a whole number.
         """
-        import pandas as pd
-
+        from dask_dl.answers import table_of_answers
         from dask_dl.frame.arrays import is_dask_array
         from dask_dl.frame.columns import check_unicode
         from dask_dl.frame.interchange import as_table
-        from dask_dl.predictor import Predictor
 
         X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
@@ -488,8 +507,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        answers = self._predict(X, offset, functools.partial(Predictor.table, keep=tuple(keep)), keep)
-        return pd.concat(answers) if isinstance(answers, list) else answers
+        return table_of_answers(self._fitted, X, offset, keep, type(self).__name__)
 
 
 class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[misc]
@@ -501,7 +519,7 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
     ----------
     classes_ : ndarray
         Labels, sorted, in their original type.
-    history_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+    history_, metrics_, confusion_matrix_, coefs_, intercepts_, n_iter_, parameters_, encoder_
         See the properties.
     n_features_in_, feature_names_in_
         As in scikit-learn.
@@ -526,7 +544,22 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         """
         from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Predictor.labels))
+        return self._predict(X, offset, Predictor.labels)
+
+    @property
+    def confusion_matrix_(self) -> pd.DataFrame | None:
+        """Rows by class (down) and prediction (across) at the last scoring, in the order of `classes_`.
+
+        Of the validation table if there was an eval_set, else of the scored training rows: the name of the frame's index
+        says which, "actual (validation)" or "actual (training)".
+
+        Returns
+        -------
+        pandas.DataFrame or None
+            (K, K) numbers of rows; where rows have weights their sums, in units of the mean weight in training. None for more
+            than 50 classes.
+        """
+        return self._fitted.confusion_matrix()
 
     def predict_proba(self, X: Any) -> Any:
         """Probability of every class: float32, one column per class, in the order of `classes_`.
@@ -538,7 +571,19 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         """
         from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, None, Predictor.probabilities))
+        return self._predict(X, None, Predictor.probabilities)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Natural logarithm of `predict_proba`, in the same form; minus infinity where a probability is 0.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
+            float32; the frame's columns are named by the classes.
+        """
+        from dask_dl.predictor import Predictor
+
+        return self._predict(X, None, Predictor.log_probabilities)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Accuracy of `predict`. Rows without a label do not count; labels never seen in training count as wrong (warned).
@@ -566,7 +611,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
 
     Attributes
     ----------
-    history_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+    history_, metrics_, coefs_, intercepts_, n_iter_, parameters_, encoder_
         See the properties.
     n_features_in_, feature_names_in_
         As in scikit-learn.
@@ -591,7 +636,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         """
         from dask_dl.predictor import Predictor
 
-        return _arrays(self._predict(X, offset, Predictor.numbers))
+        return self._predict(X, offset, Predictor.numbers)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination (R2) of `predict`. Rows without a target do not count.
@@ -653,11 +698,6 @@ async def _awaitable(work: Callable[..., Any]) -> Any:
         cancelled.set()
         await asyncio.wait([running])
         raise
-
-
-def _arrays(answers: Any) -> Any:
-    """Answers for slices of a local table as one NumPy array; a lazy answer as it is."""
-    return np.concatenate([np.asarray(a) for a in answers]) if isinstance(answers, list) else answers
 
 
 def _write_docstrings() -> None:

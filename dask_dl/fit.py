@@ -101,6 +101,8 @@ def fit_model(
         warnings.warn(DaskDLWarning(text), stacklevel=4)
     with place or Twin() as here:
         seed = _seed(requested["random_state"], saved)
+        if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
+            requested = {**requested, "random_state": seed}
         problem = _understood(source, validation, requested, task, seed, progress, here)
         if folder:
             n_states, keeps_best = N_STATES[problem.optimizer.kind], requested["overwrite_with_best_model"]
@@ -293,15 +295,20 @@ def _understood(
     )
 
 
-def _seed(asked: int | None, saved: Saved | None) -> int:
+def _seed(asked: int | np.random.RandomState | np.random.Generator | None, saved: Saved | None) -> int:
     """The seed of this training: asked for, of the training that broke off, or drawn."""
-    if saved and asked not in {None, saved.seed}:
+    if saved and isinstance(asked, int) and asked != saved.seed:
         raise ParameterError(
             f"random_state={asked}, but {saved.path} is of a training with {saved.seed}. Leave it as it was."
         )
     if saved:
         return saved.seed
-    return int(np.random.SeedSequence().generate_state(1)[0]) if asked is None else asked
+    if asked is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(asked, int):
+        return asked
+    draw = asked.integers if isinstance(asked, np.random.Generator) else asked.randint
+    return int(draw(2**31 - 1))  # as much as scikit-learn draws
 
 
 def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: bool) -> dict[str, tuple[int, int]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
@@ -63,7 +65,7 @@ class Model:
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def predictor(self) -> Predictor:
         """What a prediction needs of it."""
         return Predictor(self.encoder, self.target, self.topology, self.flat)
@@ -73,8 +75,21 @@ class Model:
         missing = self.encoder.match(names, label)
         if missing:
             text = f"{label} lacks {len(missing)} columns of training, taken as missing: {missing[:20]}."
-            warnings.warn(DaskDLWarning(text), stacklevel=4)
+            warnings.warn(DaskDLWarning(text), stacklevel=6)
         return missing
+
+    def confusion_matrix(self) -> pd.DataFrame | None:
+        """(K, K) rows by class and prediction, of the table that is watched; None where it was not kept."""
+        found = self.confusion.get(self.history.table)
+        if found is None:
+            return None
+        counts, labels = np.asarray(found, np.float64), self.target.labels
+        whole = counts.astype(np.int64)
+        return pd.DataFrame(
+            whole if (whole == counts).all() else counts,
+            index=pd.Index(labels, name=f"actual ({self.history.table})"),
+            columns=pd.Index(labels, name="predicted"),
+        )
 
     # ---- showing ----------------------------------------------------------------------------------------------------
 

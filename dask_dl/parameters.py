@@ -2,8 +2,8 @@
 Every parameter in one table: name, allowed values, default, what a restart may change, what has an effect, meaning.
 
 Validation, the effective values, docs/parameters.md, the estimators' docstrings and the command line are derived from
-`TABLE`, `CONFLICTS` and `NO_EFFECT`; no default and no range is written anywhere else. Imports only the standard
-library, and at once.
+`TABLE`, `CONFLICTS` and `NO_EFFECT`; no default and no range is written anywhere else. What to answer to the names of
+other libraries is in `synonyms`. Imports only the standard library, and at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dask_dl.errors import ParameterError
+from dask_dl.synonyms import SYNONYMS, VALUE, WORDS, Advice, Given, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,13 +58,9 @@ def show(value: Any) -> str:
 
 
 def _near(word: str, known: Iterable[str]) -> str:
-    folded = {_fold(k): k for k in known}
-    close = difflib.get_close_matches(_fold(word), folded, n=1)
+    folded = {fold(k): k for k in known}
+    close = difflib.get_close_matches(fold(word), folded, n=1)
     return f'did you mean "{folded[close[0]]}"?' if close else ""
-
-
-def _fold(word: str) -> str:
-    return word.replace("_", "").casefold()
 
 
 def _flag(value: Any) -> Any:
@@ -115,7 +112,7 @@ def _choice(*words: str) -> Kind:
     def read(value: Any) -> str:
         value = _plain(value)
         _require(isinstance(value, str))
-        same = [word for word in words if _fold(word) == _fold(value)]
+        same = [word for word in words if fold(word) == fold(value)]
         _require(same, _near(value, words))
         return same[0]
 
@@ -123,11 +120,13 @@ def _choice(*words: str) -> Kind:
 
 
 def _list_of(item: Kind) -> Kind:
-    """List, tuple or array of values of one kind; becomes a tuple."""
+    """List, tuple or array of values of one kind, or one number; becomes a tuple."""
 
     def read(value: Any) -> tuple[Any, ...]:
         value = _plain(value)
-        _require(isinstance(value, (list, tuple)), "even one value goes in a list")
+        if isinstance(value, numbers.Number):
+            return (item.read(value),)
+        _require(isinstance(value, (list, tuple)), "" if isinstance(value, str) else "even one value goes in a list")
         items = []
         for i, v in enumerate(value):
             try:
@@ -151,6 +150,26 @@ def _object(text: str, test: Callable[[Any], object] = lambda _: True) -> Kind:
         return value
 
     return Kind(text, read)
+
+
+def _is_generator(value: Any) -> bool:
+    """Whether `value` is a RandomState or Generator of NumPy, without importing NumPy."""
+    kinds = {kind.__name__ for kind in type(value).__mro__ if kind.__module__.startswith("numpy.random")}
+    return bool(kinds & {"RandomState", "Generator"})
+
+
+def _seed() -> Kind:
+    """Whole numbers from 0, -1, and generators, of which a seed is drawn where it is needed."""
+    number = _int(0, also=(-1,))
+    return Kind(
+        f"{number.text}, or NumPy's RandomState or Generator", lambda v: v if _is_generator(v) else number.read(v)
+    )
+
+
+def _is_above_zero(value: Any) -> bool:
+    """A flag, or a level of which 0 and below are False: as scikit-learn and Keras have it."""
+    value = _plain(value)
+    return value if isinstance(value, bool) else bool(_to_int(value) > 0)
 
 
 def _arrays(ndim: int) -> Kind:
@@ -240,8 +259,8 @@ RESTART: Final[Mapping[str, str]] = {
 }
 
 # fmt: off
-_FLAG, _SHARE, _AMOUNT = Kind("bool", _flag), _real(0, 1, "[]"), _real()
-_COUNT, _SEED = _int(0), _int(0, also=(-1,))
+_FLAG, _LEVEL, _SHARE, _AMOUNT = Kind("bool", _flag), Kind("bool or int", _is_above_zero), _real(0, 1, "[]"), _real()
+_COUNT, _GROUPS, _SEED = _int(0), _int(0, also=(-1,)), _seed()
 _FRAME, _COLUMN, _COLUMNS = _object("frame"), _object("column name"), _list_of(_object("column names"))
 _VECTOR = _object("name or position of a column, or collection aligned with X")
 _PATH = _object("path or URL", lambda v: isinstance(v, (str, os.PathLike)) and os.fspath(v))
@@ -259,8 +278,8 @@ _METRIC = _choice(*_OF_ANYTHING, "deviance", *_OF_CLASSES)
 _FLOAT32_MAX: Final = 3.4028234663852886e38
 
 
-def _no_seed(value: int) -> int | None:
-    return None if value == -1 else value
+def _no_seed(value: Any) -> Any:
+    return None if isinstance(value, int) and value == -1 else value
 
 
 def _no_limit(value: float) -> float:
@@ -271,7 +290,7 @@ def _no_limit(value: float) -> float:
 _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
     ("Network and initial state", "constructor", (
         ("hidden", _list_of(_int(1)), (200, 200), "equal", "all",
-         "Units of each hidden layer, input side first. An empty list makes a linear model."),
+         "Units of each hidden layer, input side first; a number is one layer. An empty list makes a linear model."),
         ("activation", _ACTIVATION, "rectifier", "no", "all",
          "Activation of the hidden units; rectifier is max(0, x), maxout the larger of two sums; with or without dropout."),
         ("initial_weight_distribution", _STARTS, "uniform_adaptive", "yes", "all",
@@ -380,7 +399,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
          "Longest time, in seconds, from the call of fit to the end of training; 0 is no limit."),
         ("auc_type", _AUC, "auto", "ignored", (),
          "Area under the curve with several classes: mean over each against the rest, or over pairs; auto is none."),
-        ("gainslift_bins", _SEED, -1, "ignored", (), "Groups of the gains and lift table; -1 is automatic, 0 none."),
+        ("gainslift_bins", _GROUPS, -1, "ignored", (), "Groups of the gains and lift table; -1 is automatic, 0 none."),
         ("custom_metric_func", _object("callable", callable), None, "ignored", (), "The user's own metric."),
         ("diagnostics", _FLAG, True, "yes", "all", "Obsolete: the layer summary is always made."),
         ("variable_importances", _FLAG, True, "yes", "all",
@@ -388,7 +407,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("export_weights_and_biases", _FLAG, False, "yes", "all",
          "Needed for weights(i) and biases(i) of the H2O face; `coefs_` is there in any case. No effect yet."),
         ("quiet_mode", _FLAG, False, "yes", "all", "Write less to the log."),
-        ("verbose", _FLAG, False, "request", "all", "Print a line at every scoring."),
+        ("verbose", _LEVEL, False, "request", "all", "Print a line at every scoring; a number above 0 does, as True."),
     )),
     ("Cross-validation", "constructor", (
         ("nfolds", _int(2, also=(0,)), 0, "n/a", (), "Number of folds; 0 is no cross-validation."),
@@ -417,7 +436,8 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("reproducible", _FLAG, False, "yes", "all",
          "Same weights, bit for bit, from the same random_state; with the same data and parameters. Takes longer."),
         ("random_state", _SEED, None, "yes", "all",
-         "Seed of the starting weights, of the order of rows and of every draw; None or -1 draws one.", _no_seed),
+         "Seed of the starting weights, of the order of rows and of every draw; None or -1 draws one, a generator gives one.",
+         _no_seed),
         ("n_jobs", _int(1, also=(-1,)), None, "request", "all",
          "Threads per process, at most; None and -1 are as many as it may use cores, or as a Dask worker has threads."),
         ("parallelism", _choice("auto", "staleness", "team"), "auto", "request", "all",
@@ -657,7 +677,7 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
         row = TABLE.get(name)
         if row is None:
             wrong.add(name)
-            mistakes.append(f"{_settings([name], given)}: no such parameter; {_near(name, [*TABLE]) or 'leave it out'}")
+            mistakes.append(f"{_settings([name], given)}: {_instead(name, value)}")
             continue
         if row.same_as in given:
             mistakes.append(f"{_settings([name, row.same_as], given)}: two names of one thing; leave out one of them")
@@ -666,7 +686,8 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
         except (ValueError, OverflowError) as error:
             wrong.add(row.same_as or name)
             legal = f"must be {row.allowed} (default {show(row.default)})"
-            mistakes.append(_joined(f"{_settings([name], given)}: {legal}", error))
+            word = _foreign_word(name, value)
+            mistakes.append(_joined(f"{_settings([name], given)}: {legal}", ValueError(word) if word else error))
 
     values = _with_defaults(read)
     p = SimpleNamespace(**{**given, **values, "task": task, "n_classes": n_classes})
@@ -680,10 +701,75 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
         for name, value in values.items()
         if name not in wrong and not TABLE[name].is_available(value)
     ]
+    _refuse(mistakes)
+    return {name: value for name, value in values.items() if name in read or TABLE[name].place == "constructor"}
+
+
+def refuse_names(unknown: Mapping[str, Any], place: Literal["constructor", "fit"]) -> None:
+    """Refuse names that the constructor, or fit, does not take, if any, and say what to write. Raises ParameterError."""
+    _refuse([f"{_settings([name], unknown)}: {_instead(name, value, place)}" for name, value in unknown.items()])
+
+
+def _refuse(mistakes: Sequence[str]) -> None:
     if mistakes:
         title = f"{len(mistakes)} mistake{'s' * (len(mistakes) > 1)} in the parameters:"
         raise ParameterError("\n".join([title, *(f"  {i}. {line}" for i, line in enumerate(mistakes, 1))]))
-    return {name: value for name, value in values.items() if name in read or TABLE[name].place == "constructor"}
+
+
+#: Where a parameter belongs, in words.
+_PLACES: Final = {"constructor": "the constructor", "fit": "fit"}
+
+
+def _instead(name: str, value: Any, place: Place | None = None) -> str:
+    """What a name is taken for that is no parameter of a place, and what to write instead."""
+    if name in TABLE and TABLE[name].place in _PLACES:
+        shown = _adopted(name, VALUE, value)
+        return f"not a parameter of {_PLACES[place or 'fit']}; write {name}={shown} in {_PLACES[TABLE[name].place]}"
+    word = fold(name.rpartition("__")[2] or name)  # optimizer__lr: of parts of other libraries
+    synonym = SYNONYMS.get(word)
+    if synonym:
+        return f"no such parameter; {_advised(synonym.advice_for(_plain(value)), value, place)}"
+    known = {fold(word): word for word, row in TABLE.items() if row.place in _PLACES}
+    near = difflib.get_close_matches(word, [*known, *SYNONYMS], n=1, cutoff=0.8)
+    near = near or difflib.get_close_matches(word, known, n=1)
+    if near and near[0] not in known:
+        synonym = SYNONYMS[near[0]]
+        known_name = next(name for name in synonym.names if fold(name) == near[0])
+        advice = _advised(synonym.advice_for(_plain(value)), value, place)
+        return f'no such parameter; if "{known_name}" is meant, {advice}'
+    if near:
+        other = TABLE[known[near[0]]].place
+        where = f" of {_PLACES[other]}" if place not in (None, other) else ""
+        return f'no such parameter; did you mean "{known[near[0]]}"{where}?'
+    far = difflib.get_close_matches(word, known, n=1, cutoff=0)
+    return f'no such parameter; the nearest is "{known[far[0]]}"; if it is not meant, leave it out'
+
+
+def _advised(advice: Advice, value: Any, place: Place | None) -> str:
+    """Return an advice in words, with the value that was given."""
+    homes = {TABLE[name].place for name in advice.write}
+    where = "".join(f" in {_PLACES[home]}" for home in homes if place not in (None, home))
+    return advice.text({name: _adopted(name, wanted, value) for name, wanted in advice.write.items()}, where)
+
+
+def _adopted(name: str, wanted: Any, value: Any) -> str:
+    """What a parameter is to be set to; dots where that has to be found by the user."""
+    row = TABLE[name]
+    if isinstance(wanted, Given):
+        wanted = wanted.of(_plain(value))
+        if isinstance(wanted, str):
+            wanted = WORDS.get(name, {}).get(fold(wanted), wanted)
+    try:
+        shown = show(wanted) if row.is_available(row.read(wanted)) else f"... (today {row.today})"
+    except (ValueError, OverflowError):
+        return f"... ({row.allowed})"
+    return "..." if shown.startswith("<") else shown
+
+
+def _foreign_word(name: str, value: Any) -> str:
+    """What to write instead of a word of another library, if that is known."""
+    word = WORDS.get(name, {}).get(fold(value), "") if isinstance(value, str) else ""
+    return word if " " in word or not word else f"write {show(word)}"
 
 
 def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | None = None) -> dict[str, Any]:
@@ -779,6 +865,17 @@ def document() -> str:
         for row in (TABLE[name] for name, *_ in rows):
             cells = (f"`{row.name}`", row.allowed, f"`{show(row.default)}`", row.doc, row.today, row.restart)
             lines += [f"| {' | '.join(cells)} |"]
+    lines += ["", "## Names of other libraries", ""]
+    lines += [
+        "Names that are no parameter here are refused, and answered with what to write; `v` is the value given.",
+        "",
+    ]
+    lines += ["| Name | Write |", "|---|---|"]
+    for synonym in {synonym.names: synonym for synonym in SYNONYMS.values()}.values():
+        write = synonym.advice.write
+        values = {name: str(value) if isinstance(value, Given) else show(value) for name, value in write.items()}
+        text = synonym.advice.text({name: "..." if value[0] == "<" else value for name, value in values.items()})
+        lines += [f"| {', '.join(f'`{name}`' for name in synonym.names)} | {text} |"]
     for title, rules in (("What does not go together", CONFLICTS), ("What has no effect by itself", NO_EFFECT)):
         lines += ["", f"## {title}", ""]
         lines += [f"- {', '.join(f'`{name}`' for name in rule.names)}: {rule.text}" for rule in rules]

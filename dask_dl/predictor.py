@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.columns import names_of
 from dask_dl.node.replica import predict
 from dask_dl.state import Rows
 
@@ -27,7 +28,7 @@ class Predictor:
     """A network with its encoder and target: small beside a `Model`, which also holds optimizer state and history.
 
     Prediction has two halves, so that the shape of an answer is known without one: `outputs` runs the network on a
-    partition, whose columns have text names; `labels`, `probabilities`, `numbers` and `table` say what they mean.
+    partition, whose columns have text names; the other methods say what the outputs mean.
     """
 
     encoder: Encoder
@@ -35,9 +36,9 @@ class Predictor:
     topology: Topology
     flat: NDArray[np.float32]  #: weights and biases, as `topology` lays them out
 
-    def outputs(self, part: pd.DataFrame, offset: Any, label: str) -> NDArray[np.float32]:
+    def outputs(self, part: Any, offset: Any, label: str) -> NDArray[np.float32]:
         """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""
-        present = set(part.columns)
+        present = set(names_of(part))
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
             # Of sparse tables what is not there is 0 (section 2.3).
@@ -52,24 +53,38 @@ class Predictor:
             predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts, entries=entries))
         )
 
-    def labels(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
+    def labels(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         """The most probable class of every row, the first of equals, in its original type."""
-        return pd.Series(pd.Index(self.target.labels).take(best_class(outputs)), index=part.index, name="predict")
+        labels: NDArray[Any] = self.target.labels[best_class(outputs)]
+        return labels
 
-    def probabilities(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.DataFrame:
-        """One column per class, named by it."""
-        return pd.DataFrame(outputs, index=part.index, columns=[str(label) for label in self.target.classes])
+    def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, K), in the order of the classes."""
+        return outputs
 
-    def numbers(self, part: pd.DataFrame, outputs: NDArray[np.float32]) -> pd.Series[Any]:
+    def log_probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Natural logarithms of `probabilities`; minus infinity where one is 0."""
+        with np.errstate(divide="ignore"):
+            logarithms: NDArray[np.float32] = np.log(outputs)
+        return logarithms
+
+    def numbers(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predicted numbers, in the unit of the target."""
-        return pd.Series(self.target.decode(outputs[:, 0]), index=part.index, name="predict")
+        return self.target.decode(outputs[:, 0])
+
+    def framed(self, values: NDArray[Any], index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
+        """One value per row as a Series; one per row and class as a frame, whose columns are named by the classes."""
+        if values.ndim == 1:
+            dtype = pd.Index(self.target.labels).dtype if self.target.classes else None  # of no rows, too
+            return pd.Series(values, index=index, name="predict", dtype=dtype)
+        return pd.DataFrame(values, index=index, columns=[str(label) for label in self.target.classes])
 
     def table(self, part: pd.DataFrame, outputs: NDArray[np.float32], *, keep: Sequence[str] = ()) -> pd.DataFrame:
         """Kept columns, `predict`, and for classes one probability each, side by side; every name once."""
         columns: dict[str, Any] = {name: part[name] for name in keep}
         if not self.target.classes:
-            return pd.DataFrame(columns | {"predict": self.numbers(part, outputs)}, index=part.index)
-        columns["predict"] = self.labels(part, outputs)
+            return pd.DataFrame(columns | {"predict": self.numbers(outputs)}, index=part.index)
+        columns["predict"] = self.framed(self.labels(outputs), part.index)
         for label, values in zip(self.target.classes, outputs.T, strict=True):
             # H2O puts a p before what reads as a whole number; here also before a name that is taken.
             name = f"p{label}" if str(label).lstrip("-").isdecimal() else str(label)

@@ -417,10 +417,10 @@ def test_wrong_parameters_come_before_anything_is_read(no_training):
 
 
 def test_unknown_parameters_get_the_near_name():
-    with pytest.raises(ParameterError, match='epoch=3: no such parameter; did you mean "epochs"'):
-        DeepLearningRegressor(epoch=3)
-    with pytest.raises(ValueError, match="epoch"):
-        DeepLearningRegressor().set_params(epoch=3)
+    with pytest.raises(ParameterError, match='epohcs=3: no such parameter; did you mean "epochs"'):
+        DeepLearningRegressor(epohcs=3)
+    with pytest.raises(ValueError, match="epochs"):
+        DeepLearningRegressor().set_params(epohcs=3)
 
 
 # ---- the command line ---------------------------------------------------------------------------------------------------

@@ -343,6 +343,7 @@ def renamed(monkeypatch, old, new):
     """Let a parameter have another name, as if a later version had renamed it."""
     table = {new if name == old else name: row for name, row in parameters.TABLE.items()}
     monkeypatch.setattr(parameters, "TABLE", table)
+    monkeypatch.setattr(parameters, "SYNONYMS", {})  # which lead to names of this version
 
 
 @pytest.mark.parametrize("name", FORMATS)

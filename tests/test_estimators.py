@@ -69,7 +69,9 @@ def test_constructor_is_the_table_of_parameters(kind):
     assert all(p.kind is p.KEYWORD_ONLY for p in signature.parameters.values())
     with pytest.raises(ParameterError, match='did you mean "hidden"'):
         kind(hiden=(3,))
-    with pytest.raises(ParameterError, match="eval_set: no parameters of the constructor; see fit"):
+    with pytest.raises(
+        ParameterError, match="eval_set=None: not a parameter of the constructor; write eval_set=None in fit"
+    ):
         kind(eval_set=None)
     assert all(f"{name} : " in kind.__doc__ for name in parameters.constructor_defaults())
     arguments = [name for name, row in parameters.TABLE.items() if row.place == "fit"]

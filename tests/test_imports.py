@@ -24,7 +24,8 @@ ROOMS = {
     "memory": ("", "numbers in, bytes out"),
     "distribution": ("", "what is known of a target's distribution, for whoever learns, measures or predicts it"),
     "storage": ("errors memory", "a choice by numbers of bytes"),
-    "parameters": ("errors", "a wrong parameter is an error"),
+    "synonyms": ("", "names of other libraries, as data"),
+    "parameters": ("errors synonyms", "a wrong parameter is an error, and names the right one"),
     "state": ("errors", "values that rooms pass to each other, so that they need not know each other"),
     # The user's table becomes blocks of numbers
     "frame": ("distribution errors memory parameters state", "knows tables, and nothing of networks"),

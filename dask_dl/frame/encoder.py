@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.frame.dense import DensePart
     from dask_dl.frame.scan import Scan
 
 
@@ -106,7 +107,7 @@ class Encoder:
         hashing = Hashing(most, encoding.seed & 0xFFFFFFFF) if hashes else None
         return cls(tuple(categories), tuple(numbers), tuple(codes), hashing, encoding.sparse)
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Predictors, categorical ones first."""
         return (*(c.name for c in self.categories), *(n.name for n in self.numbers), *(c.name for c in self.codes))
@@ -155,7 +156,7 @@ class Encoder:
         sparse = ENTRY * (n_entries + hashed) + 12 if self.n_sparse else 0
         return 4 * (padded(self.n_dense) + n_active) + sparse
 
-    def encode(self, part: pd.DataFrame | SparsePart, label: str, rows: Places = None) -> Encoded:
+    def encode(self, part: pd.DataFrame | SparsePart | DensePart, label: str, rows: Places = None) -> Encoded:
         """Inputs of every row of `part`; where `rows` says which are of interest, no other is looked at, and it gets zeros.
 
         Raises
@@ -177,6 +178,7 @@ class Encoder:
                 faults.append(str(error))
             else:
                 active[here, k] = np.where(slots >= 0, slots + self.starts[k], -1)
+        names = [number.name for number in self.numbers]
         first = 0 if self.is_sparse else len(self.numbers)
         for code in self.codes:
             try:
@@ -186,7 +188,6 @@ class Encoder:
             else:
                 dense[here, first : first + code.width] = inputs
             first += code.width
-        names = [number.name for number in self.numbers]
         faults += [
             f"column {name!r} of {label} was a number in training and is now {part[name].dtype}. Convert it."
             for name, kind in kinds_of(part, names, label, rows).items()

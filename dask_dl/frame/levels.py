@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from dask_dl.frame.columns import as_levels
 from dask_dl.frame.figures import Moments
@@ -16,6 +15,7 @@ from dask_dl.frame.figures import Moments
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
 #: enum_limited keeps so many levels of a column that has more.
@@ -25,11 +25,11 @@ AS_NUMBERS = ("label_encoder", "binary", "eigen")
 
 
 def _places(
-    levels: pd.Index[Any], column: pd.Series[Any], where: str
+    levels: Mapping[str, int], column: pd.Series[Any], where: str
 ) -> tuple[list[str], NDArray[np.intp], NDArray[np.intp]]:
     """(values; the level of each of them, -1 unknown; the value of every row, -1 missing)."""
     codes, texts, _ = as_levels(column, where)
-    return texts, levels.get_indexer(pd.Index(texts, dtype=object)), codes
+    return texts, np.array([levels.get(text, -1) for text in texts], np.intp), codes
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Category:
     has_others: bool = False  #: whether levels that are not listed share an input; else they are as if missing
 
     @cached_property
-    def _index(self) -> pd.Index[Any]:
-        return pd.Index(self.levels, dtype=object)
+    def _index(self) -> Mapping[str, int]:
+        return {level: k for k, level in enumerate(self.levels)}
 
     @property
     def n_levels(self) -> int:
@@ -119,8 +119,8 @@ class Code:
         return cls(name, tuple(levels), scheme, tuple(means.tolist()), deviations, standardize, vector)
 
     @cached_property
-    def _index(self) -> pd.Index[Any]:
-        return pd.Index(self.levels, dtype=object)
+    def _index(self) -> Mapping[str, int]:
+        return {level: k for k, level in enumerate(self.levels)}
 
     @property
     def width(self) -> int:

@@ -11,7 +11,6 @@ import pandas as pd
 from dask_dl.errors import DaskDLError, SchemaError, WorkerMemoryError
 from dask_dl.frame.columns import as_numbers
 from dask_dl.frame.dask_frames import READING_ERRORS, matched, unreadable
-from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.partition_size import DEFAULT_SIZE, remedies
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
 from dask_dl.memory import size
@@ -19,11 +18,13 @@ from dask_dl.memory import size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dask_dl.frame.dense import DensePart
+    from dask_dl.frame.matrix import SparsePart
     from dask_dl.frame.source import Source
 
 
 def over_slices(
-    function: Callable[..., Any], table: pd.DataFrame | SparsePart, predictor: Any, offset: Any
+    function: Callable[..., Any], table: pd.DataFrame | SparsePart | DensePart, predictor: Any, offset: Any
 ) -> list[Any]:
     """`function(slice, predictor, offset)` of a local table, in memory for one slice beside the results."""
     offsets = as_numbers(offset) if isinstance(offset, pd.Series) else offset if offset is None else np.asarray(offset)
@@ -31,10 +32,12 @@ def over_slices(
         raise SchemaError(
             f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. They must be as many."
         )
+    if len(table) <= ROWS_PER_SLICE:
+        return [function(table, predictor, offsets)]
     answers = []
-    for start in range(0, max(1, len(table)), ROWS_PER_SLICE):
+    for start in range(0, len(table), ROWS_PER_SLICE):
         rows = slice(start, start + ROWS_PER_SLICE)
-        part = table.take(rows) if isinstance(table, SparsePart) else table.iloc[rows]
+        part = table.iloc[rows] if isinstance(table, pd.DataFrame) else table.take(rows)
         answers.append(function(part, predictor, None if offsets is None else offsets[rows]))
     return answers
 

@@ -217,35 +217,40 @@ def _beside_array(values: Any, X: Any, role: str, label: str) -> Any:
 def local_table(X: Any, label: str) -> pd.DataFrame:
     """`X` as a pandas frame with text names, uncopied where that is possible."""
     frame, rename = _local_frame(X, label)
+    if all(type(old) is str for old in rename):
+        return frame
     return frame.set_axis(pd.Index(rename.values(), dtype=object), axis=1)  # of which one may be no valid Unicode
 
 
 def _local_frame(X: Any, label: str) -> tuple[pd.DataFrame, dict[Any, str]]:
     if isinstance(X, pd.DataFrame):
         return X, _text_names(X.columns, label)
-    kind = f"{type(X).__module__}.{type(X).__name__}"
     array = X if isinstance(X, np.ndarray) else np.asarray(X)  # a masked array keeps its mask: pandas knows it
     if array.dtype.kind == "U" and not isinstance(X, np.ndarray):
         array = np.asarray(X, dtype=object)  # numbers beside texts in a list of lists stay numbers
-    if array.ndim != 2:
-        hint = (
-            " Reshape your data: one row with X.reshape(1, -1), one column with X.reshape(-1, 1)."
-            if array.ndim == 1
-            else ""
-        )
-        raise SchemaError(
-            f"{label} must have two dimensions, rows and columns; found {kind} of shape {array.shape}.{hint}"
-        )
+    check_two_dimensions(X, array.shape, label)
     names = _array_names(array.shape[1], label)
     return pd.DataFrame(array.astype(object), dtype=object) if array.dtype.kind in "OU" else pd.DataFrame(array), names
 
 
+def check_two_dimensions(X: Any, shape: tuple[int, ...], label: str) -> None:
+    """Refuse what is not rows of columns, by its shape as an array. Raises SchemaError."""
+    if len(shape) != 2:
+        kind = f"{type(X).__module__}.{type(X).__name__}"
+        hint = " Reshape your data: one row with X.reshape(1, -1), one column with X.reshape(-1, 1)."
+        raise SchemaError(
+            f"{label} must have two dimensions, rows and columns; found {kind} of shape {shape}."
+            f"{hint if len(shape) == 1 else ''}"
+        )
+
+
 def _text_names(columns: Any, label: str) -> dict[Any, str]:
-    names = [str(name) for name in columns]
+    labels = columns.tolist() if isinstance(columns, pd.Index) else columns
+    names = [str(name) for name in labels]
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if repeated:
         raise SchemaError(f"{label} has several columns named {listed(repeated)}. Rename or drop all but one.")
-    return dict(zip(columns, names, strict=True))
+    return dict(zip(labels, names, strict=True))
 
 
 def _known(name: str, names: Sequence[str], role: str, label: str) -> str:

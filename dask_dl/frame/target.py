@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Target:
             return cls(link=link)
         return cls((), found.target.mean, 1 / (found.target.deviation or 1.0), is_standardized=True)
 
-    @property
+    @cached_property
     def labels(self) -> NDArray[Any]:
         """The classes as an array: numbers and booleans by their type, texts as objects."""
         texts = any(isinstance(label, str) for label in self.classes)

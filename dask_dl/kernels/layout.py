@@ -132,7 +132,7 @@ class Topology:
         """Length of the flat vector, padding included."""
         return self.onehot_size + self.dense_size
 
-    @property
+    @cached_property
     def buffers(self) -> tuple[int, int, int]:
         """float32 numbers of all layers' activations; lanes of units, and inputs, of the widest layer with hidden inputs."""
         padded_units = [padded(n) for n in self.units]

@@ -295,17 +295,17 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
     out = np.empty((rows.n, topology.n_outputs), np.float32)
     table, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]
     control = np.zeros(4 * LINE, np.int64)
-    edges = np.linspace(0, rows.n, n_threads + 1).astype(int)
-    most = most_active(rows, ROWS_TO_PREDICT)
+    size = min(ROWS_TO_PREDICT, max(rows.n, 2))  # buffers of a batch, where there are several rows or one
+    most = most_active(rows, size)
 
     def work(rank: int) -> None:
-        crew = crew_of(topology, 1, control, batch=ROWS_TO_PREDICT)[0]
-        marks, values = np.empty(most + ROWS_TO_PREDICT + 1, np.int32), np.empty(most, np.float32)
+        crew = crew_of(topology, 1, control, batch=size)[0]
+        marks, values = np.empty(most + size + 1, np.int32), np.empty(most, np.float32)
         with flushed():
-            for lo, hi in kernel_calls(int(edges[rank]), int(edges[rank + 1])):
+            for lo, hi in kernel_calls(rows.n * rank // n_threads, rows.n * (rank + 1) // n_threads):
                 if control[STOP] or control[ABORT]:
                     return
-                predict_batches(rows, lo, hi, topology.network, table, dense, crew, ROWS_TO_PREDICT, marks, values, out)
+                predict_batches(rows, lo, hi, topology.network, table, dense, crew, size, marks, values, out)
 
     if n_threads == 1:  # here: a task of Dask has its thread
         work(0)

@@ -123,6 +123,15 @@ class History:
         if not math.isnan(score) and (self.best is None or score < self.score_of(self.best)):
             self.best = record
 
+    def last_metrics(self) -> pd.DataFrame:
+        """Metrics of the last event: a row each, a column for each table."""
+        import pandas as pd
+
+        last, names = self.records[-1], NAMES[self.task]
+        tables = ["training", "validation"] if self.has_validation else ["training"]
+        values = {table: [last[f"{table}_{name}"] for name in names] for table in tables}
+        return pd.DataFrame(values, index=pd.Index(names, name="metric"), dtype=float)
+
     def to_pandas(self) -> pd.DataFrame:
         """One row per event."""
         import pandas as pd

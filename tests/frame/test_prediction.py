@@ -111,6 +111,22 @@ def test_probabilities_are_float32_columns_named_by_class(classifiers, table, fr
     np.testing.assert_allclose(local.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", LABELS)
+def test_logarithms_of_probabilities(classifiers, table, frame, kind):
+    model = classifiers[kind]
+    lazy, local = model.predict_log_proba(frame), model.predict_log_proba(table)
+    assert list(lazy.columns) == [str(label) for label in model.classes_]
+    assert set(lazy.dtypes) == set(lazy.compute().dtypes) == {local.dtype} == {np.dtype(np.float32)}
+    assert_eq(lazy, expected(local, table, columns=lazy.columns))
+    np.testing.assert_array_equal(local, np.log(model.predict_proba(table)))
+
+
+def test_the_logarithm_of_nothing_is_infinite_without_a_warning(table):
+    model = DeepLearningClassifier(**SMALL).fit(table[["b"]], np.resize(["no", "yes"], N))
+    sure = model.predict_log_proba(table[["b"]].assign(b=1e30))
+    assert (np.isneginf(sure) | (sure == 0)).all()
+
+
 def test_numbers_are_float64_in_the_unit_of_the_target(regressor, table, frame):
     lazy, local = regressor.predict(frame), regressor.predict(table)
     assert lazy.dtype == local.dtype == np.float64
