@@ -89,7 +89,7 @@ TRAIN = ["train", "t.csv", "--target", "y", "--model", "m"]
     ("arguments", "message"),
     [
         ([*TRAIN, "--hiden", "8"], "unknown arguments: --hiden 8; did you mean --hidden?"),
-        ([*TRAIN, "--hidden_dropout_ratio=0.1"], "did you mean --hidden-dropout-ratios?"),
+        ([*TRAIN, "--hidden_dropout_ratoi=0.1"], "did you mean --hidden-dropout-ratios?"),
         ([*TRAIN, "--verbos"], "did you mean --verbose?"),
         ([*TRAIN, "--sheduler", "tcp://a:1"], "did you mean --scheduler?"),
         ([*TRAIN, "--client", "tcp://a:1"], "--client is no option: --scheduler, --scheduler-file and --workers say"),
