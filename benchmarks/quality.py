@@ -2,7 +2,7 @@
 
 Everything is at its defaults but for epochs, size of batches and number of threads; the MLP has the same hidden layers, adam
 and batches of 32. Logloss of classes; of numbers the squared error as a share of the test rows' variance. Epochs are fixed,
-or at most 30 with a validation table, early stopping and the best network kept: the MLP's by the loss after each epoch, with
+or at most 100 with a validation table, early stopping and the best network kept: the MLP's by the loss after each epoch, with
 a patience of ten. All have the same split (`real.py`). The constant is what a model without inputs predicts.
 """
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 HIDDEN = (200, 200)
 BATCH = 32
-FIXED, STOPPED, PATIENCE = (1, 3, 10), 30, 10
+FIXED, STOPPED, PATIENCE = (1, 3, 10), 100, 10
 #: Ours, by name: size of batches and threads.
 WAYS = {"rows": (1, 1), "rows, 2 threads": (1, 2), "batches": (BATCH, 1), "batches, 2 threads": (BATCH, 2)}
 
