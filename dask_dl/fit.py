@@ -556,7 +556,9 @@ def _start(problem: _Problem) -> NDArray[np.float32]:
     """Start values: the user's (inputs x units a layer, as `coefs_`) where given, else drawn, with the output at the data."""
     topology, e, intercept = problem.topology, problem.effective, problem.found.tally.intercept
     weights = initial_weights(topology, e["initial_weight_distribution"], e["initial_weight_scale"], problem.seed)
-    biases = initial_biases(topology, problem.target.sum_of(intercept.value) if intercept else 0.0)
+    has_offset = OFFSET in problem.tables["training"][0].roles
+    start = problem.target.sum_of(intercept.value, has_offset=has_offset) if intercept else 0.0
+    biases = initial_biases(topology, start)
     for name, drawn, shapes in (
         ("initial_weights", weights, [(n_in, n_out) for n_out, n_in in topology.shapes]),
         ("initial_biases", biases, [(n,) for n, _ in topology.shapes]),

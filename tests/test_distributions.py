@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.cluster import Twin
-from dask_dl.distribution import QUANTILES, Distribution, Intercept, Residuals
+from dask_dl.distribution import LOG_LINKS, QUANTILES, Distribution, Intercept, Residuals
 from dask_dl.errors import SchemaError
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
@@ -236,3 +236,24 @@ def test_a_network_that_saw_no_row_takes_exposure_and_weights_into_account():
     model = DeepLearningRegressor(**given("poisson", epochs=0))
     predicted = model.fit(table, "y", offset="o", sample_weight="w").predict(table)
     np.testing.assert_allclose(predicted, exposure * (table.w @ table.y) / (table.w @ exposure), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_network_that_saw_no_row_answers_with_the_best_constant_above_the_offset(name, standardize):
+    table = make_table(name)
+    table["o"] = np.random.default_rng(1).normal(8.0, 0.5, len(table))
+    table["y"] = table["y"] * np.exp(table["o"]) if name in LOG_LINKS else table["y"] + table["o"]
+    model = DeepLearningRegressor(**given(name, epochs=0, standardize=standardize))
+    predicted = model.fit(table, "y", offset="o").predict(table)
+    constants = np.log(predicted) - table["o"] if name in LOG_LINKS else predicted - table["o"]
+    distribution = Distribution(name, SHAPES[name][1] if name in SHAPES else 0.0)
+    expected = Intercept.of(distribution, table["y"].to_numpy(), table["o"].to_numpy(), None).value
+    np.testing.assert_allclose(constants, expected, rtol=1e-4, atol=2e-3)
+
+
+def test_a_target_of_large_unit_that_is_not_standardized_is_learned_from_its_mean():
+    table = make_table("gaussian")
+    table["y"] = 2e6 + 1e3 * table["y"]
+    model = DeepLearningRegressor(**given("gaussian", epochs=1, standardize=False)).fit(table, "y")
+    assert np.sqrt(np.mean((model.predict(table) - table["y"]) ** 2)) < 1.05 * table["y"].std()

@@ -72,9 +72,12 @@ class Target:
         """Encoded targets in their unit: `encode` undone."""
         return targets.astype(np.float64) / self.factor + self.shift
 
-    def sum_of(self, constant: float) -> float:
-        """The network's sum that answers with a constant: a logarithm where the link is one, else in the target's unit."""
-        return (constant - self.shift) * self.factor
+    def sum_of(self, constant: float, *, has_offset: bool) -> float:
+        """Output of the network that predicts a constant, or a constant above the offset.
+
+        The constant is a logarithm where the link is one, else in the target's unit. An offset holds the target's mean.
+        """
+        return (constant if has_offset else constant - self.shift) * self.factor
 
     def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Offsets in the units of the output's pre-activation: f = z / factor + shift + offset - shift."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Largest mean and deviation of a layer's weights, and of its biases, that are taken for learning.
 MOST = {"weights": 1e10, "biases": 1e5}
+#: ... and of the bias of a linear output: it is in the unit of the target or the offset, however large those are.
+MAX_OUTPUT_BIAS = 1e19
 #: Numbers that are checked together: float64 temporaries of a whole layer would weigh more than the network itself.
 CHUNK = 2**16
 #: Rows, and active one-hot inputs of each, that a network is tried with.
@@ -40,7 +42,9 @@ def instability(topology: Topology, flat: NDArray[np.float32]) -> str | None:
             mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in _chunks(values)) / max(1, values.size)
             squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in _chunks(values, np.float64))
             deviation = math.sqrt(squares / max(1, values.size))
-            if abs(mean) > MOST[name] or deviation > MOST[name]:
+            is_output_bias = name == "biases" and k == len(topology.hidden) and topology.output == "linear"
+            limit = MAX_OUTPUT_BIAS if is_output_bias else MOST[name]
+            if abs(mean) > limit or deviation > limit:
                 return f"the {name} of layer {k + 1} have exploded: mean {mean:.3g}, deviation {deviation:.3g}"
     return None
 

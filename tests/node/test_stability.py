@@ -35,3 +35,12 @@ def test_a_deep_network_is_tried_where_the_bound_says_nothing():
     sums = np.prod([np.abs(w).sum(axis=1, dtype=np.float64).max() for w in weights])
     assert sums > np.finfo(np.float32).max
     assert not overflows(topology, topology.pack(weights, initial_biases(topology)))
+
+
+@pytest.mark.parametrize(("output", "is_sound"), [("linear", True), ("softmax", False)])
+def test_the_bias_of_a_linear_output_may_be_as_large_as_targets(output, is_sound):
+    topology = Topology(0, 3, (4,), 1 if output == "linear" else 3, "rectifier", output)
+    weights, biases = initial_weights(topology, "uniform_adaptive", 1.0, 1), initial_biases(topology, 2e6)
+    assert (instability(topology, topology.pack(weights, biases)) is None) is is_sound
+    biases[0][:] = 2e6
+    assert "biases of layer 1 have exploded" in instability(topology, topology.pack(weights, biases))
