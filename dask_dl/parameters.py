@@ -353,7 +353,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("momentum_stable", _real(0, 1), 0.0, "no", "all", "SGD: momentum after the ramp."),
         ("nesterov_accelerated_gradient", _FLAG, True, "no", "all",
          "SGD: with momentum, look ahead (Nesterov); False is the classical heavy ball."),
-        ("mini_batch_size", _int(1), 1, "yes", "all", "Rows whose mean slope makes an update."),
+        ("mini_batch_size", _int(1), 1, "yes", "all", "Rows per update: the sum of their gradients is divided by it."),
         ("fast_mode", _FLAG, True, "yes", "all",
          "Skip weights whose input or unit is silent for a row; and with them their penalties and running means."),
     )),
