@@ -94,9 +94,8 @@ def test_what_is_advised_can_be_written(name, value, place):
     text = line.partition("no such parameter; ")[2]
     assert text.startswith(("write ", "leave it out; "))
     if text.startswith("write "):
-        for parameter, shown in SETTING.findall(text.partition(" (")[0]):  # before the note
-            if shown != "...":
-                validate({parameter: ast.literal_eval(shown)}, task=None)
+        settings = SETTING.findall(text.partition(" (")[0])  # before the note
+        validate({parameter: ast.literal_eval(shown) for parameter, shown in settings if shown != "..."}, task=None)
 
 
 # ---- the answers ----------------------------------------------------------------------------------------------------
