@@ -119,7 +119,7 @@ def _open_table(model: Any, options: argparse.Namespace, keep_as_strings: list[s
     offset = options.offset or fitted.offset_name
     categories = [category.name for category in (*encoder.categories, *encoder.codes)]
     target = options.target or fitted.target_name
-    if target and isinstance(next(iter(fitted.target.classes), None), str):
+    if target and target not in encoder.columns and isinstance(next(iter(fitted.target.classes), None), str):
         categories.append(target)  # 02134 is no number there either
     choice = ColumnChoice(
         columns=[name for name in (options.target, options.weights, options.offset) if name],

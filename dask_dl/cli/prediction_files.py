@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     #: Takes the next partition.
     Write = Callable[[pd.DataFrame], None]
 
+#: Names of the files in a folder of predictions; other writers of Parquet call theirs otherwise.
+PART, IS_PART = "part.{:06}.parquet", re.compile(r"part\.\d{6,}\.parquet")
 #: Suffixes of files that are not written: their names would lead to a folder of Parquet files.
 OTHERS = {".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".feather", ".zip", ".gz", ".bz2", ".xz", ".zst"}
 
@@ -63,7 +66,8 @@ def check_predictions(path: str, option: str, *, overwrite: bool, read: Sequence
         source = _full(other, files)
         if type(there) is type(other) and (here == source or here in source.parents or source in here.parents):
             raise ParameterError(f"{option}: {path} holds or is part of {name}, which is read. Name another folder.")
-    if not there.isdir(place) or any(not file.endswith(".parquet") for file in there.ls(place, detail=False)):
+    names = [PurePosixPath(file).name for file in there.ls(place, detail=False)]
+    if not there.isdir(place) or not all(map(IS_PART.fullmatch, names)):
         raise ParameterError(f"{option}: {path} holds other things than predictions. Name another folder.")
 
 
@@ -122,7 +126,7 @@ def _parquet_folder(path: str, option: str) -> Iterator[Write]:
         nonlocal schema, n
         if schema is None:
             schema = _schema(part)
-        with there.open(f"{unfinished}/part.{n:06}.parquet", "wb") as file:
+        with there.open(f"{unfinished}/{PART.format(n)}", "wb") as file:
             pq.write_table(pa.Table.from_pandas(part, schema, preserve_index=False), file)
         n += 1
 

@@ -219,6 +219,22 @@ def test_metrics_are_those_of_a_validation_table(place, tmp_path, capsys, distri
         assert found[name] == pytest.approx(value, rel=1e-4), name
 
 
+def test_a_folder_of_other_parquet_files_is_never_replaced(place, tmp_path, capsys):
+    table = make_table(20)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    folder = tmp_path / "months"
+    for name in ("january.parquet", "part.0.parquet"):
+        folder.mkdir()
+        table.to_parquet(folder / name)
+        assert predict(place / "price.zip", tmp_path / "t.csv", "--output", folder, "--overwrite") == 1
+        assert "holds other things than predictions" in capsys.readouterr().err
+        pd.testing.assert_frame_equal(pd.read_parquet(folder / name), table)
+        (folder / name).unlink()
+        folder.rmdir()
+    for _ in range(2):
+        assert predict(place / "price.zip", tmp_path / "t.csv", "--output", folder, "--overwrite") == 0
+
+
 def test_rows_without_a_known_target_are_predicted_and_not_measured(place, tmp_path, capsys):
     table = make_table(100)
     table.loc[:9, "label"] = None
@@ -252,6 +268,14 @@ def test_targets_that_a_distribution_forbids_cost_no_prediction(tmp_path, capsys
     captured = capsys.readouterr()
     assert "metrics of" not in captured.out and "distribution 'gamma' allows no zero" in captured.err
     assert len(pd.read_csv(tmp_path / "o.csv")) == 50
+
+
+def test_a_predictor_named_as_the_target_of_classes_costs_no_prediction(place, tmp_path, capsys):
+    make_table(40).to_csv(tmp_path / "t.csv", index=False)
+    assert predict(place / "label.zip", tmp_path / "t.csv", "--output", tmp_path / "o.csv", "--target", "a") == 0
+    captured = capsys.readouterr()
+    assert "metrics of" not in captured.out and "40 rows of 'a' of" in captured.err
+    assert len(pd.read_csv(tmp_path / "o.csv")) == 40
 
 
 def test_the_target_is_found_by_its_name_or_as_it_is_said(place, tmp_path, capsys):
