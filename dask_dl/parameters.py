@@ -745,15 +745,6 @@ def _instead(name: str, value: Any, place: Place | None = None) -> str:
     return f'no such parameter; the nearest is "{known[far[0]]}"; if it is not meant, leave it out'
 
 
-def advised(name: str, value: Any) -> tuple[dict[str, str], str] | None:
-    """What to write for a name of another library: parameters with their values as text, and a note; None for other names."""
-    synonym = SYNONYMS.get(fold(name))
-    if synonym is None:
-        return None
-    advice = synonym.advice_for(_plain(value))
-    return {name: _adopted(name, wanted, value) for name, wanted in advice.write.items()}, advice.note
-
-
 def _advised(advice: Advice, value: Any, place: Place | None) -> str:
     """Return an advice in words, with the value that was given."""
     homes = {TABLE[name].place for name in advice.write}

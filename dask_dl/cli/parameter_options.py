@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
@@ -63,33 +62,6 @@ def _add(group: Any, row: Parameter) -> None:
     read = {"int": int, "float": float, "list": _numbers}.get(kind.split()[0], str)
     text = brief if row.has_effect else argparse.SUPPRESS
     group.add_argument(option, type=read, metavar=f"{value} {default}", help=text, **shared)
-
-
-def answer(option: str, value: str) -> str | None:
-    """What to say of an option that people know from elsewhere and that does not exist here; None of others."""
-    name = option.removeprefix("--").replace("-", "_")
-    if name in NO_OPTION:
-        return NO_OPTION[name]
-    try:
-        given = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        given = value
-    found = parameters.advised(name, given)
-    if found is None:
-        return None
-    written, note = found
-    options = [_as_typed(name, text) for name, text in written.items() if name not in NO_OPTION]
-    if not options:
-        return note or None
-    return f"write {' '.join(options)}{f' ({note})' if note else ''}"
-
-
-def _as_typed(name: str, shown: str) -> str:
-    """An option with a value that Python shows so."""
-    option = option_of(name)
-    if shown in {"True", "False"}:
-        return option if shown == "True" else option.replace("--", "--no-", 1)
-    return f"{option} {shown.strip('()').rstrip(',').replace(', ', ',').strip(chr(34))}"
 
 
 def _typed(value: Any) -> str:

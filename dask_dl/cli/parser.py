@@ -7,7 +7,7 @@ import difflib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,8 +15,8 @@ class Parser(argparse.ArgumentParser):
 
     Parameters
     ----------
-    answer : callable
-        Told an option that does not exist, and its value: what to do instead, or None.
+    answers : mapping
+        Options that people try and that do not exist: what to do instead.
     required : mapping
         Names in the namespace of options that must be given, and the options. They are checked after unknown options are
         refused: a misspelled one is then not called missing.
@@ -25,14 +25,10 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self,
-        *,
-        answer: Callable[[str, str], str | None] = lambda _option, _value: None,
-        required: Mapping[str, str] | None = None,
-        **given: Any,
+        self, *, answers: Mapping[str, str] | None = None, required: Mapping[str, str] | None = None, **given: Any
     ) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": _Formatter, **given})
-        self._answer, self._required = answer, required or {}
+        self._answers, self._required = answers or {}, required or {}
 
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
@@ -52,11 +48,9 @@ class Parser(argparse.ArgumentParser):
 
     def _about(self, unknown: Sequence[str]) -> str:
         """What to say of unknown arguments."""
-        place = next((k for k, word in enumerate(unknown) if word.startswith("-")), 0)
-        name, _, value = unknown[place].partition("=")
-        answer = self._answer(name, value or "".join(unknown[place + 1 : place + 2]))
-        if answer:
-            return f"{name} is no option: {answer}"
+        name = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
+        if name in self._answers:
+            return f"{name} is no option: {self._answers[name]}"
         shown = [action for action in self._actions if action.help is not argparse.SUPPRESS]
         known = [option for action in shown for option in action.option_strings]
         close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
