@@ -130,6 +130,8 @@ def test_what_is_advised_can_be_written(name, value, place):
         ({"solver": "adam"}, "leave it out; ADADELTA"),
         ({"optimizer": "SGD"}, "write adaptive_rate=False"),
         ({"optimizer": object()}, "leave it out; ADADELTA"),
+        ({"silent": True}, "write verbose=False"),
+        ({"quiet": False}, "write verbose=True"),
         ({"momentum": 0.9}, "write momentum_start=0.9, with momentum_stable=0.9 and adaptive_rate=False"),
         ({"dropout": 0.2}, 'write hidden_dropout_ratios=(0.2, 0.2), with activation="rectifier_with_dropout"'),
         ({"max_norm": 3}, "write max_w2=9.0"),

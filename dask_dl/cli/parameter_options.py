@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
 from dask_dl.cli.options import names
+from dask_dl.synonyms import SYNONYMS, VALUE, Given, fold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,25 @@ NO_OPTION: Mapping[str, str] = {
     "initial_weights": _PYTHON_ONLY,
     "initial_biases": _PYTHON_ONLY,
 }
+#: What arguments of `fit` in other libraries are called here.
+_OF_FIT: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("y", "label", "response", "response_column", "target_column", "label_column"), "write --target NAME"
+    ),
+    **dict.fromkeys(("x", "features", "feature_columns", "predictors"), "write --columns A,B"),
+    **dict.fromkeys(("ignored_columns", "ignore_columns", "drop_columns", "exclude"), "write --ignore A,B"),
+    **dict.fromkeys(("name", "column_names"), "write --names A,B"),
+    **dict.fromkeys(("categorical_feature", "categorical_features", "cat_features"), "write --categorical A,B"),
+}
+#: Options that are written instead of parameters of `fit`, and of those in `NO_OPTION`.
+OTHER_OPTIONS: Mapping[str, str] = {
+    "verbose": "--verbose or --quiet",
+    "client": "--scheduler ADDRESS",
+    "eval_set": "--validation DATA",
+    "sample_weight": "--weights NAME",
+    "offset": "--offset NAME",
+}
+_FLAGS: Mapping[str, bool | None] = {"": True, "true": True, "1": True, "false": False, "0": False, "none": None}
 
 
 def add_parameters(command: argparse.ArgumentParser) -> None:
@@ -41,6 +61,42 @@ def add_parameters(command: argparse.ArgumentParser) -> None:
 def option_of(name: str) -> str:
     """The option of a parameter."""
     return "--" + name.replace("_", "-")
+
+
+def instead_of(option: str, value: str) -> str:
+    """What to write instead of an option that does not exist, "" where that is not known; `value` is "" for none."""
+    name = option.removeprefix("--").replace("-", "_")
+    synonym = SYNONYMS.get(fold(name))
+    known = NO_OPTION.get(name) or _OF_FIT.get(name)
+    if known or synonym is None:
+        return known or ""
+    advice = synonym.advice_for(_FLAGS.get(value.lower(), value))
+    if not advice.write:  # notes on calls are for Python
+        return "" if "fit" in advice.note or "(X" in advice.note else f"leave it out; {advice.note}"
+    words = [_as_typed(parameter, wanted, value) for parameter, wanted in advice.write.items()]
+    return f"write {' '.join(words)}" if all(words) else ""
+
+
+def _as_typed(name: str, wanted: Any, value: str) -> str:
+    """The option that gives a parameter its value, as `synonyms` has it; "" where there is none."""
+    row = parameters.TABLE[name]
+    if name in OTHER_OPTIONS:
+        return OTHER_OPTIONS[name]
+    if row.place != "constructor" or name in NO_OPTION:
+        return ""
+    if row.kind.text == "bool":
+        is_on = _FLAGS.get(value.lower(), True) if isinstance(wanted, Given) else wanted
+        return option_of(name if is_on else f"no_{name}")
+    if isinstance(wanted, Given):
+        wanted = wanted.of(value if wanted == VALUE else _number(value))
+    return f"{option_of(name)} {'...' if wanted in (..., '') else _typed(wanted)}"
+
+
+def _number(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def _add(group: Any, row: Parameter) -> None:

@@ -7,7 +7,7 @@ import difflib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,8 +15,8 @@ class Parser(argparse.ArgumentParser):
 
     Parameters
     ----------
-    answers : mapping
-        Options that people try and that do not exist: what to do instead.
+    answer : callable
+        Called with the name and the value of an option that does not exist: what to do instead, "" if that is not known.
     required : mapping
         Names in the namespace of options that must be given, and the options. They are checked after unknown options are
         refused: a misspelled one is then not called missing.
@@ -25,10 +25,14 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(
-        self, *, answers: Mapping[str, str] | None = None, required: Mapping[str, str] | None = None, **given: Any
+        self,
+        *,
+        answer: Callable[[str, str], str] = lambda *_: "",
+        required: Mapping[str, str] | None = None,
+        **given: Any,
     ) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": _Formatter, **given})
-        self._answers, self._required = answers or {}, required or {}
+        self._answer, self._required = answer, required or {}
 
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
@@ -48,9 +52,13 @@ class Parser(argparse.ArgumentParser):
 
     def _about(self, unknown: Sequence[str]) -> str:
         """What to say of unknown arguments."""
-        name = next((word for word in unknown if word.startswith("-")), unknown[0]).partition("=")[0]
-        if name in self._answers:
-            return f"{name} is no option: {self._answers[name]}"
+        place = next((k for k, word in enumerate(unknown) if word.startswith("-")), 0)
+        name, has_value, value = unknown[place].partition("=")
+        if not has_value:
+            value = next((word for word in unknown[place + 1 : place + 2] if not word.startswith("--")), "")
+        answer = self._answer(name, value)
+        if answer:
+            return f"{name} is no option: {answer}"
         shown = [action for action in self._actions if action.help is not argparse.SUPPRESS]
         known = [option for action in shown for option in action.option_strings]
         close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)

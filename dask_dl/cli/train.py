@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl import parameters
 from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, csv_format, names
 from dask_dl.cli.outputs import check_file
-from dask_dl.cli.parameter_options import NO_OPTION, add_parameters, option_of
+from dask_dl.cli.parameter_options import add_parameters, instead_of
 from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def add_train(commands: Any) -> None:
         usage="dask-dl train DATA --target NAME --model OUT [options]   (dask-dl train --help lists them)",
         description="Train a model on a table.",
         epilog=EXAMPLES,
-        answers={option_of(name): answer for name, answer in NO_OPTION.items()},
+        answer=instead_of,
         required={"target": "--target NAME", "model": "--model OUT"},
     )
     group = train.add_argument_group("What is learned")
