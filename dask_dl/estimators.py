@@ -447,7 +447,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     @property
     def _repr_html_(self) -> Callable[[], str]:
-        """The same, for what does not ask for bundles; a property, as scikit-learn's is."""
+        """HTML for notebooks that do not ask for `_repr_mimebundle_`; a property, as in scikit-learn."""
         show: Callable[[], str] = self._fitted.html if self.__sklearn_is_fitted__() else super()._repr_html_
         return show
 

@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dask_dl.errors import ParameterError
-from dask_dl.synonyms import SYNONYMS, VALUE, WORDS, Advice, Given, fold
+from dask_dl.synonyms import SYNONYMS, VALUE, WORDS, Advice, GivenValue, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -755,7 +755,7 @@ def _advised(advice: Advice, value: Any, place: Place | None) -> str:
 def _adopted(name: str, wanted: Any, value: Any) -> str:
     """What a parameter is to be set to; dots where that has to be found by the user."""
     row = TABLE[name]
-    if isinstance(wanted, Given):
+    if isinstance(wanted, GivenValue):
         wanted = wanted.of(_plain(value))
         if isinstance(wanted, str):
             wanted = WORDS.get(name, {}).get(fold(wanted), wanted)
@@ -873,7 +873,7 @@ def document() -> str:
     lines += ["| Name | Write |", "|---|---|"]
     for synonym in {synonym.names: synonym for synonym in SYNONYMS.values()}.values():
         write = synonym.advice.write
-        values = {name: str(value) if isinstance(value, Given) else show(value) for name, value in write.items()}
+        values = {name: str(value) if isinstance(value, GivenValue) else show(value) for name, value in write.items()}
         text = synonym.advice.text({name: "..." if value[0] == "<" else value for name, value in values.items()})
         lines += [f"| {', '.join(f'`{name}`' for name in synonym.names)} | {text} |"]
     for title, rules in (("What does not go together", CONFLICTS), ("What has no effect by itself", NO_EFFECT)):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class Given(NamedTuple):
+class GivenValue(NamedTuple):
     """The value that was given, where a parameter takes it: `factor * value ** power` of a number, other values as they are."""
 
     factor: float = 1.0
@@ -34,14 +34,16 @@ class Given(NamedTuple):
         return number if self.times == 1 else f"({', '.join([number] * self.times)})"
 
 
-VALUE: Final = Given()
+VALUE: Final = GivenValue()
 
 
 @dataclass(frozen=True)
 class Advice:
     """What to write instead of a name: parameters with their values, and a note on them; without any, leave it out."""
 
-    write: Mapping[str, Any] = field(default_factory=dict)  #: parameter -> value; `Given` is made of the value given
+    write: Mapping[str, Any] = field(
+        default_factory=dict
+    )  #: parameter -> value; `GivenValue` is made of the value given
     note: str = ""
 
     def text(self, values: Mapping[str, str], where: str = "") -> str:
@@ -219,7 +221,7 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
 
     # Regularisation
     ("alpha", _write("if it is scikit-learn's, which is divided by the rows of a batch, 200; XGBoost's is l1",
-                     l2=Given(1 / 200))),
+                     l2=GivenValue(1 / 200))),
     (("weight_decay reg_lambda lambda lambda_l2 reg_l2 l2_reg l2_regularization l2_penalty l2_leaf_reg kernel_regularizer "
      "regularization reg ridge"), _write("a penalty per row on half the squares", l2=VALUE)),
     ("reg_alpha lambda_l1 reg_l1 l1_reg l1_regularization l1_penalty lasso", _write("a penalty per row", l1=VALUE)),
@@ -228,9 +230,9 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     ("penalty l1_ratio", _nothing("l1 and l2 are the strengths of both penalties"),
      {"l1": _write(l1=1e-5), "l2": _write(l2=1e-5)}),
     ("dropout dropout_rate dropout_p dropout_ratio hidden_dropout hidden_dropout_ratio p_dropout dropouts",
-     _write("a ratio for every hidden layer", hidden_dropout_ratios=Given(times=2), activation="rectifier_with_dropout")),
+     _write("a ratio for every hidden layer", hidden_dropout_ratios=GivenValue(times=2), activation="rectifier_with_dropout")),
     ("input_dropout input_dropout_rate", _write(input_dropout_ratio=VALUE)),
-    ("max_norm kernel_constraint", _write("the square of the norm", max_w2=Given(power=2))),
+    ("max_norm kernel_constraint", _write("the square of the norm", max_w2=GivenValue(power=2))),
     ("clipnorm clipvalue grad_clip gradient_clip gradient_clip_val clip_grad_norm global_clipnorm",
      _nothing("max_w2 limits the weights of a unit instead, max_w2=10 for instance")),
     ("use_ema ema_momentum average", _nothing("overwrite_with_best_model=True, the default, keeps the best network")),

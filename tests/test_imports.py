@@ -77,7 +77,7 @@ ROOMS = {
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": (
-        "__init__ checkpoint cluster demo errors estimators frame parameters show table_metrics",
+        "__init__ checkpoint cluster demo errors estimators frame parameters show synonyms table_metrics",
         "arguments in, files out",
     ),
 }

@@ -18,7 +18,7 @@ from sklearn.model_selection import cross_val_score
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import ParameterError
 from dask_dl.parameters import TABLE, validate
-from dask_dl.synonyms import SYNONYMS, WORDS, Given, fold
+from dask_dl.synonyms import SYNONYMS, WORDS, GivenValue, fold
 
 SMALL = {"hidden": (4,), "epochs": 1, "n_jobs": 1}
 
@@ -67,7 +67,7 @@ def test_advice_names_parameters_and_says_something(synonym):
         assert advice.write or advice.note
         for name, value in advice.write.items():
             assert TABLE[name].place in ("constructor", "fit")
-            assert isinstance(value, Given) or value is ... or TABLE[name].is_available(TABLE[name].read(value))
+            assert isinstance(value, GivenValue) or value is ... or TABLE[name].is_available(TABLE[name].read(value))
 
 
 VALUES = st.one_of(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
 from dask_dl.cli.options import names
-from dask_dl.synonyms import SYNONYMS, VALUE, Given, fold
+from dask_dl.synonyms import SYNONYMS, VALUE, GivenValue, fold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,9 +85,9 @@ def _as_typed(name: str, wanted: Any, value: str) -> str:
     if row.place != "constructor" or name in NO_OPTION:
         return ""
     if row.kind.text == "bool":
-        is_on = _FLAGS.get(value.lower(), True) if isinstance(wanted, Given) else wanted
+        is_on = _FLAGS.get(value.lower(), True) if isinstance(wanted, GivenValue) else wanted
         return option_of(name if is_on else f"no_{name}")
-    if isinstance(wanted, Given):
+    if isinstance(wanted, GivenValue):
         wanted = wanted.of(value if wanted == VALUE else _number(value))
     return f"{option_of(name)} {'...' if wanted in (..., '') else _typed(wanted)}"
 

@@ -306,7 +306,7 @@ def _few_values(column: pd.Series[Any]) -> tuple[NDArray[np.intp], list[Any]]:
 
 
 def _distinct_values(column: pd.Series[Any]) -> tuple[NDArray[np.intp], Any]:
-    """The same with every value once."""
+    """(codes, values) as `_few_values` returns them, each value once."""
     held: Any = column.array
     if not isinstance(column.dtype, pd.CategoricalDtype):
         return pd.factorize(column)

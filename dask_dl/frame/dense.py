@@ -51,5 +51,5 @@ class DensePart:
 
     @property
     def index(self) -> pd.Index[Any]:
-        """Of the rows."""
+        """Index of the rows: their numbers."""
         return pd.RangeIndex(len(self.array))
