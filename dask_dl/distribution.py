@@ -79,7 +79,7 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Some weighted numbers, ascending, from which quantiles follow; they merge in any order.
+    """Some weighted numbers, ascending, from which quantiles follow; they merge as a tree of pairs of equal size.
 
     Beyond `MOST` they are thinned out, neighbours in pairs: then the rank of a quantile is off by 1 / MOST at most for each
     time that they were.
@@ -91,7 +91,7 @@ class Quantiles:
 
     @classmethod
     def of(cls, values: NDArray[np.float64], weights: NDArray[np.floating] | None) -> Self:
-        """Of numbers in any order."""
+        """Sort and thin out numbers, with their weights."""
         order = np.argsort(values, kind="stable")
         values, w = values[order], np.ones(len(values)) if weights is None else weights[order].astype(np.float64)
         while len(values) > cls.MOST:
@@ -101,7 +101,7 @@ class Quantiles:
         return cls(values, w)
 
     def merge(self, other: Self) -> Self:
-        """Of both sets of numbers."""
+        """Join both sets of numbers."""
         return self.of(np.concatenate([self.values, other.values]), np.concatenate([self.weights, other.weights]))
 
     def quantile(self, q: float) -> float:
@@ -132,8 +132,8 @@ class Intercept:
     """
 
     distribution: Distribution
-    above: float = 0.0  #: of a log link: the sum above the line, or of weights times targets less offsets
-    below: float = 0.0  #: ... and the one below, or of weights
+    numerator: float = 0.0  #: of the mean target less offset; of a log link the logarithm of the sum above the line
+    denominator: float = 0.0  #: the weights' sum; of a log link the logarithm of the sum below the line
     quantiles: Quantiles | None = None  #: of targets less offsets, where the constant is one of them
 
     @classmethod
@@ -144,30 +144,32 @@ class Intercept:
         offsets: NDArray[np.float64] | None,
         weights: NDArray[np.float64] | None,
     ) -> Intercept:
-        """Of rows; offsets in units of the network's sum."""
+        """Sum over rows; offsets are in units of the network's sum."""
         w = np.ones(len(targets)) if weights is None else weights
         o = np.zeros(1) if offsets is None else offsets
         if distribution.link == "log":
             power = distribution.power
-            with np.errstate(over="ignore", invalid="ignore"):  # `value` looks at the result
-                above, below = (w * targets * np.exp((1 - power) * o)).sum(), (w * np.exp((2 - power) * o)).sum()
-            return cls(distribution, float(above), float(below))
+            with np.errstate(divide="ignore", invalid="ignore"):  # targets of 0; of less, which are refused
+                numerator = np.logaddexp.reduce(np.log(w * targets) + (1 - power) * o)
+            denominator = np.logaddexp.reduce(np.log(w) + (2 - power) * o)
+            return cls(distribution, float(numerator), float(denominator))
         if distribution.name in QUANTILES:
             return cls(distribution, quantiles=Quantiles.of(targets - o, w))
         return cls(distribution, float((w * (targets - o)).sum()), float(w.sum()))
 
     def merge(self, other: Intercept) -> Intercept:
-        """Of both sets of rows."""
+        """Sum over both sets of rows."""
         quantiles = self.quantiles and other.quantiles and self.quantiles.merge(other.quantiles)
-        return Intercept(self.distribution, self.above + other.above, self.below + other.below, quantiles)
+        add = np.logaddexp if self.distribution.link == "log" else np.add
+        numerator, denominator = add(self.numerator, other.numerator), add(self.denominator, other.denominator)
+        return Intercept(self.distribution, float(numerator), float(denominator), quantiles)
 
     @property
     def value(self) -> float:
-        """The constant: a logarithm where the link is one, else in the target's unit. Raises nothing: 0 where there is none."""
+        """The constant: a logarithm where the link is one, else in the target's unit; 0 where all targets or weights are 0."""
         if self.quantiles is not None:
             return self.quantiles.quantile(self.distribution.shape if self.distribution.name == "quantile" else 0.5)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = float(np.float64(self.above) / np.float64(self.below))
         if self.distribution.link == "log":
-            ratio = math.log(ratio) if 0 < ratio < math.inf else 0.0
-        return ratio if math.isfinite(ratio) else 0.0
+            difference = self.numerator - self.denominator
+            return difference if math.isfinite(difference) else 0.0
+        return self.numerator / self.denominator if self.denominator else 0.0

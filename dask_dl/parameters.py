@@ -376,7 +376,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
     )),
     ("Scoring, stopping and output", "constructor", (
         ("score_interval", _AMOUNT, 5.0, "yes", "all",
-         "Seconds between the starts of two scorings, at most; short trainings are scored up to forty times."),
+         "Seconds after which the network is scored again; short trainings are scored sooner, up to forty times."),
         ("score_duty_cycle", _SHARE, 0.1, "yes", "all", "Largest share of time for scoring; 0 scores only at the end."),
         ("score_each_iteration", _FLAG, False, "ignored", "all", "Score after every iteration, whatever the time."),
         ("score_training_samples", _COUNT, 10_000, "yes", "all", "Training rows, drawn once, to score on; 0 is all."),
@@ -447,7 +447,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("client", _object("dask.distributed.Client"), None, "request", "all",
          "Cluster to train on; None is that of the active client, or this process where there is none."),
         ("averaging_momentum", _real(0, 1, "[)"), None, "yes", "all",
-         "Outer momentum of the averages of several workers, 0 none; None: rises to 1 - 1/workers, at most 0.95."),
+         "Outer momentum of the averages of n workers, 0 none; None: rises to (n - 1) / (n + 1), at most 0.95."),
         ("worker_timeout", _AMOUNT, 60.0, "request", "all",
          "Seconds to wait for a worker when a cluster has none; then training ends; 4 * 3600 where jobs queue for hours."),
         ("storage", _choice("auto", "memory", "disk", "stream"), "auto", "request", "all",
@@ -762,7 +762,7 @@ def _adopted(name: str, wanted: Any, value: Any) -> str:
     try:
         shown = show(wanted) if row.is_available(row.read(wanted)) else f"... (today {row.today})"
     except (ValueError, OverflowError):
-        return f"... ({row.allowed})"
+        return f"... ({row.allowed if row.today == 'all' else row.today})"
     return "..." if shown.startswith("<") else shown
 
 

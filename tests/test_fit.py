@@ -487,10 +487,11 @@ def paced(n_total=10**6, n_weights=5e4, n_scored=10_000, **given):
 
 def test_events_are_so_many_that_they_take_their_share():
     assert paced().every == 10**6 // 40
-    few = paced(n_total=10**5)
-    assert few.every == 10**5 // 5  # 2 s of training; 0.038 s an event
-    assert paced(n_total=10**5, mini_batch_size=32).every == 10**5 // 2
-    assert paced(n_total=1500, n_scored=150).every == -(-1500 // 18)  # a tenth of a second is free
+    few = paced(n_total=2 * 10**5)
+    assert few.every == 2 * 10**5 // 10  # 4.2 s of training; 0.038 s an event
+    assert paced(n_total=10**5, mini_batch_size=32).every == 10**5 // 5  # a fifth of a second is free
+    assert paced(n_total=1500, n_scored=150).every == -(-1500 // 36)
+    assert paced(n_total=4 * 10**6, n_weights=100, n_scored=3 * 10**6).every == 4 * 10**6 // 16  # rows cost time, too
     assert paced(n_total=7, n_scored=7).every == 1
     assert paced(score_duty_cycle=0.0).every > 10**9
     assert [paced(max_runtime_secs=limit).interval for limit in (0.0, 20.0, 1e6)] == [5.0, 0.5, 5.0]

@@ -68,9 +68,10 @@ MOST = 0.95
 
 
 def momentum_of(n_replicas: int, n_averages: int) -> float:
-    """Outer momentum of so many replicas, after so many averages: 1 - 1/replicas, approached from 0.
+    """Outer momentum of so many replicas, after so many averages: (n - 1) / (n + 1), approached from 0.
 
-    The steps that momentum adds to one then sum up to as many as there are replicas. It rises as k / (k + 1), because the first
-    averages go far and in directions of their own. The figures behind it are in docs/cluster.md.
+    The steps that momentum adds to one then sum up to half of n + 1 of them: to as many as there are replicas is too far for
+    tables of which each sees little. It rises as k / (k + 1), because the first averages go far and in directions of their own.
+    The figures behind it are in docs/cluster.md.
     """
-    return min(1 - 1 / max(1, n_replicas), MOST, n_averages / (n_averages + 1))
+    return min((n_replicas - 1) / (n_replicas + 1), MOST, n_averages / (n_averages + 1))

@@ -50,7 +50,7 @@ class Optimizer(NamedTuple):
     fast_mode: bool
     scale: float = 1.0  #: factor on every step: halved when a training diverges
     pull: float = 0.0  #: of the consensus, where weights have one: `layers.Part.center`
-    batch: int = 1  #: rows whose mean slope makes a step
+    batch: int = 1  #: rows whose slopes, divided by as many, make a step
     max_w2: float = np.inf  #: limit on the sum of squares of a unit's incoming weights
     input_kept: float = 1.0  #: share of the inputs that a row keeps
     average_activation: float = 0.0  #: that the biases of hidden units are drawn to ...

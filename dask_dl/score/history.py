@@ -143,10 +143,10 @@ class History:
 #: Events that a training has where the duty cycle allows: enough for a curve, and for early stopping.
 EVENTS = 40
 #: Seconds that all events of a training may take, whatever their share: a short one has points to plot, too.
-FREE_SECONDS = 0.1
+FREE_SECONDS = 0.2
 #: What is taken for granted before anything is measured: weights that a thread trains in a second, row by row and in
-#: mini-batches, and scores; and seconds that a table takes beside.
-TRAINED, TRAINED_IN_BATCHES, SCORED, SECONDS_PER_TABLE = 2.5e9, 8e9, 15e9, 0.005
+#: mini-batches, and scores; and seconds that a row that trains, and a table that is scored, take beside.
+TRAINED, TRAINED_IN_BATCHES, SCORED, SECONDS_PER_ROW, SECONDS_PER_TABLE = 2.5e9, 8e9, 15e9, 1e-6, 0.005
 #: An event falls out only where the last one took so many times its share of the time, and so many seconds: what is scored,
 #: and so which network is kept, shall not hang on the clock.
 SLACK, MIN_SECONDS = 3.0, 0.25
@@ -184,7 +184,8 @@ class Pace:
         """
         speed = TRAINED if e["mini_batch_size"] == 1 else TRAINED_IN_BATCHES
         event = n_scored * n_weights / SCORED + n_tables * SECONDS_PER_TABLE
-        affordable = int(max(e["score_duty_cycle"] * n_total * n_weights / speed, FREE_SECONDS) / event)
+        training = n_total * (n_weights / speed + SECONDS_PER_ROW)
+        affordable = int(max(e["score_duty_cycle"] * training, FREE_SECONDS) / event)
         every = -(-n_total // min(max(affordable, 1), EVENTS))
         if e["score_each_iteration"] or not e["score_duty_cycle"]:
             every = cls.every

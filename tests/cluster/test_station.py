@@ -55,7 +55,7 @@ def test_outer_momentum_follows_its_equations():
 
 
 @pytest.mark.parametrize(
-    ("n", "k", "expected"), [(1, 9, 0), (2, 0, 0), (2, 9, 0.5), (8, 1, 0.5), (8, 99, 0.875), (100, 99, 0.95)]
+    ("n", "k", "expected"), [(1, 9, 0), (2, 0, 0), (2, 9, 1 / 3), (8, 1, 0.5), (8, 99, 7 / 9), (100, 99, 0.95)]
 )
 def test_momentum_follows_the_number_of_replicas(n, k, expected):
     assert momentum_of(n, k) == pytest.approx(expected)

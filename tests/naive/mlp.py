@@ -55,8 +55,8 @@ from before it. The slope of a weight is the sum of the rows' slopes, each times
 penalties are added once. Rows of weight 0 are gone before batches form, and the last batch may have fewer rows, which count
 no more than others.
 Rate and momentum follow the rows learned before the batch. In fast mode a unit rests when its slope is 0 in every row,
-and a weight when its mean slope is 0; a bias whose slopes merely cancel is learned. ADADELTA's rule for biases reads the
-squares of the mean slopes.
+and a weight when that slope is 0; a bias whose slopes merely cancel is learned. ADADELTA's rule for biases reads the
+squares of these slopes.
 """
 
 from __future__ import annotations
