@@ -36,6 +36,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
+        message = message.replace("ignored explicit argument", "takes no value, but was given")
         self.exit(2, f"dask-dl: {message}\n{self.usage_line()}\n")
 
     def usage_line(self) -> str:

@@ -91,6 +91,7 @@ TRAIN = ["train", "t.csv", "--target", "y", "--model", "m"]
         ([*TRAIN, "--hiden", "8"], "unknown arguments: --hiden 8; did you mean --hidden?"),
         ([*TRAIN, "--hidden_layer=9"], "did you mean --hidden?"),
         ([*TRAIN, "--l1_norm=0.1"], "did you mean --l1?"),
+        ([*TRAIN, "--verbose=2"], "argument --verbose: takes no value, but was given '2'"),
         ([*TRAIN, "--verbos"], "did you mean --verbose?"),
         ([*TRAIN, "--seed", "1"], "--seed is no option: write --random-state 1"),
         ([*TRAIN, "--lr=0.1"], "--lr is no option: write --rate 0.1 --no-adaptive-rate"),
