@@ -152,15 +152,15 @@ def rounds(table, per_epoch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits", pytest.param("covtype", marks=pytest.mark.data)])
-def test_eight_replicas_learn_as_much_from_the_same_rows(name, request):
-    """Means of six seeds, which scatter by 10 %."""
+@pytest.mark.parametrize(("name", "more"), [("digits", 1.4), pytest.param("covtype", 1.15, marks=pytest.mark.data)])
+def test_eight_replicas_learn_as_much_from_the_same_rows(name, more, request):
+    """Means of six seeds, which scatter by 10 %; of the 1,400 digits each replica sees 22 between two averages."""
     train, test = digits() if name == "digits" else covtype(request.getfixturevalue("data_folder"))
     one, eight, plain = (
         np.mean([reached(place(), train, test, random_state=seed, epochs=10, **rounds(train, 8)) for seed in range(6)])
         for place in (Twin, lambda: Several(8), lambda: Several(8, momentum=0.0))
     )
-    assert eight < 1.15 * one, (eight, one)
+    assert eight < more * one, (eight, one)
     assert eight < 0.95 * plain, (eight, plain)  # without momentum the bound would not hold
 
 
