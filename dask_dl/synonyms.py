@@ -7,6 +7,7 @@ these tables: they only answer, so that a script never means something else than
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -69,11 +70,15 @@ class Synonym:
 
     names: Sequence[str]
     advice: Advice
-    by_value: Mapping[Any, Advice] = field(default_factory=dict)  #: flags and words, in lower case without underscores
+    by_value: Mapping[Any, Advice] = field(
+        default_factory=dict
+    )  #: flags, also for 0, and words, in lower case without underscores; "nan"
 
     def advice_for(self, value: Any) -> Advice:
         """Return what to answer to a value."""
         key = fold(value) if isinstance(value, str) else value
+        if isinstance(key, (int, float)):
+            key = "nan" if math.isnan(key) else (key if key else False)
         plain = key is None or isinstance(key, (str, bool))
         return self.by_value.get(key, self.advice) if plain else self.advice
 
@@ -230,7 +235,8 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     ("penalty l1_ratio", _nothing("l1 and l2 are the strengths of both penalties"),
      {"l1": _write(l1=1e-5), "l2": _write(l2=1e-5)}),
     ("dropout dropout_rate dropout_p dropout_ratio hidden_dropout hidden_dropout_ratio p_dropout dropouts",
-     _write("a ratio for every hidden layer", hidden_dropout_ratios=GivenValue(times=2), activation="rectifier_with_dropout")),
+     _write("a ratio for every hidden layer", hidden_dropout_ratios=GivenValue(times=2), activation="rectifier_with_dropout"),
+     {False: _nothing("there is none by default")}),
     ("input_dropout input_dropout_rate", _write(input_dropout_ratio=VALUE)),
     ("max_norm kernel_constraint", _write("the square of the norm", max_w2=GivenValue(power=2))),
     ("clipnorm clipvalue grad_clip gradient_clip gradient_clip_val clip_grad_norm global_clipnorm",
@@ -242,7 +248,7 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     # Data
     ("standardise normalize normalise scale scaling scaler preprocessing", _write(standardize=VALUE)),
     ("missing missing_values nan_mode use_missing imputer imputation na_handling nan_handling handle_missing na_action",
-     _write(missing_values_handling=VALUE)),
+     _write(missing_values_handling=VALUE), {"nan": _nothing("NaN, None and NaT are missing values")}),
     ("categorical_feature categorical_features cat_features cat_cols categorical categorical_columns",
      _nothing('strings and categoricals are categories: X.astype({"column": "category"})')),
     ("enable_categorical", _nothing("strings and categoricals are categories in any case")),

@@ -106,6 +106,8 @@ def test_what_is_advised_can_be_written(name, value, place):
     [
         ({"seed": 7}, "write random_state=7"),
         ({"hidden_layer_sizes": (100,)}, "write hidden=(100,)"),
+        ({"dropout": 0.0}, "leave it out; there is none by default"),
+        ({"missing": float("nan")}, "leave it out; NaN, None and NaT are missing values"),
         ({"hidden_dims": [64, 32]}, "write hidden=[64, 32]"),
         ({"learning_rate": 0.1}, "write rate=0.1, with adaptive_rate=False"),
         ({"eta": np.float64(0.25)}, "write rate=0.25, with adaptive_rate=False"),
