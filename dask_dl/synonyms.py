@@ -78,7 +78,7 @@ class Synonym:
         """Return what to answer to a value."""
         key = fold(value) if isinstance(value, str) else value
         if isinstance(key, (int, float)):
-            key = "nan" if math.isnan(key) else (key if key else False)
+            key = "nan" if math.isnan(key) else key or False  # 0 is a flag, too
         plain = key is None or isinstance(key, (str, bool))
         return self.by_value.get(key, self.advice) if plain else self.advice
 
