@@ -567,9 +567,18 @@ def test_last_batch_may_be_smaller_and_rates_follow_the_rows_before_the_batch():
     for first, n_seen in [(0, 0), (2, 2), (4, 4)]:
         assert state is None or state.n_seen == n_seen
         piece = rows[first : first + 2]
-        *pieces, state = mlp.train(X, y, piece, *pieces, batch=7, sample_weight=weight, state=state, **kind)
+        *pieces, state = mlp.train(X, y, piece, *pieces, batch=2, sample_weight=weight, state=state, **kind)
     assert_same(whole, pieces)
     assert whole[2].n_seen == 5
+
+
+@pytest.mark.parametrize("optimizer", [{}, SGD])
+def test_a_row_that_is_left_over_counts_as_it_would_in_a_full_batch(optimizer):
+    weights, biases, X, y, weight, kind = batch_problem()
+    kind |= {"l1": 0.01, **optimizer}
+    left_over = mlp.train(X, y, [3], weights, biases, batch=4, sample_weight=weight, **kind)
+    a_quarter = mlp.train(X, y, [3], weights, biases, sample_weight=weight / 4, **kind)
+    assert_same(left_over, a_quarter, rtol=1e-13)
 
 
 def test_rows_of_weight_zero_take_no_place_in_a_batch():
