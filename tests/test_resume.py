@@ -370,7 +370,7 @@ def test_an_interrupt_on_the_command_line_saves_the_model(tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert load(tmp_path / "m.zip").stopped_by_ == "interrupted"
-    process = started([*arguments, "--resume"], "going on from")
+    process = started([*arguments, "--resume", "--overwrite"], "going on from")
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) in {143, -15}  # -15: before training began again
     process.stdout.close()
