@@ -40,8 +40,8 @@ class ModelDocument(Document):
     target_name: str | None = None
     stopped_by: Remark | None = None
     confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
-    table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012
-    versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}  # noqa: RUF012
+    table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012  # as above
+    versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}  # noqa: RUF012  # as above
 
     def __post_init__(self) -> None:
         check_weight(self.requested, "requested")
