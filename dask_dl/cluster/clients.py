@@ -83,8 +83,10 @@ def address_in(path: str) -> str:
 def connected(address: str, security: Any = None) -> Iterator[Any]:
     """A client of a running cluster."""
     from distributed import Client
+    from distributed.comm import get_address_host
 
     try:
+        get_address_host(address)  # a client whose address has a wrong form would stay the default client of Dask
         client = Client(address, security=security)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(f"--scheduler {address}: cannot be reached: {error}") from error

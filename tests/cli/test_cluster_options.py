@@ -10,7 +10,7 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import LocalCluster, Security
+from distributed import Client, LocalCluster, Security
 
 from dask_dl import load
 from dask_dl.cli import main
@@ -99,6 +99,7 @@ def test_mistakes_in_a_table_arrive_from_the_workers(place, tmp_path, cluster, c
         (["--tls-cert", "c", "--tls-key", "k"], "are for a --scheduler at tls://"),
         (["--workers", "1", "--tls-key", "k"], "are for a --scheduler at tls://"),
         (["--scheduler", "http://host"], "--scheduler http://host: cannot be reached"),
+        (["--scheduler", "tcp://host"], "--scheduler tcp://host: cannot be reached: missing port"),
         (["--scheduler", "tcp://localhost:1"], "--scheduler tcp://localhost:1: cannot be reached"),
         (["--scheduler-file", "no.json"], "--scheduler-file: no.json cannot be read: No such file"),
         (["--scheduler-file", "text"], "--scheduler-file: text holds no address"),
@@ -119,6 +120,9 @@ def test_what_is_wrong_with_a_scheduler_is_one_line(place, tmp_path, monkeypatch
     assert err.startswith("dask-dl: ") and message in err and "Traceback" not in err
     assert len([line for line in err.splitlines() if not line.startswith("usage:")]) == 1
     assert not (tmp_path / "out.csv").exists()
+    assert dask.config.get("scheduler", None) is None
+    with pytest.raises(ValueError, match="No clients found"):
+        Client.current()
 
 
 def test_certificates_of_the_configuration_are_used():

@@ -70,13 +70,17 @@ async def test_many_trainings_leave_what_one_leaves(c, s, a, b):
     await asyncio.sleep(1.2)  # a heartbeat
     once = await settled(rest, {"tasks": 0, "futures": 0, "task groups of spans": 0})
     assert once["spans"] == 1 and once["tasks"] == once["task groups of spans"] == once["futures"] == 0
-    for _ in range(3):
-        await fit()
-    often = await settled(rest, once)
-    # A name or metric that the first trainings by chance did not need is none per training.
-    growth = {name: often[name] - once[name] for name in once if often[name] > once[name]}
-    assert growth.keys() <= {"names of tasks", "metrics of spans", "metrics of workers"}
-    assert all(n < 4 for n in growth.values()), growth
+    grown = {"anything"}
+    for _ in range(5):
+        for _ in range(3):
+            await fit()
+        often = await settled(rest, once)
+        grown, once = {name for name in once if often[name] > once[name]}, often
+        if not grown:
+            break
+        # Names and metrics that earlier trainings by chance did not need are few: some three trainings add none.
+        assert grown <= {"names of tasks", "metrics of spans", "metrics of workers"}
+    assert not grown, once
 
 
 @two_workers
