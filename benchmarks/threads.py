@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SETTINGS = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, 0.0, 0.0, True)
-H2O = 1300  #: rows/s of H2O 3.46 on MNIST [200, 200] with two threads: quoted, measured on another machine
 NEVER, HOGWILD, STALENESS, LOCKS, TEAM = (
     "never exchange", "plain Hogwild", "staleness", "staleness, locks", "team",
 )  # fmt: skip
@@ -269,10 +268,6 @@ def main() -> None:
         for way, (rival, least) in case.targets.items():
             times = found[way.strip()][0] / found[rival][0]
             print(f"{way.strip()} / {rival}: {times:.2f}, target >= {least}: {'yes' if times >= least else 'NO'}")
-        if case is chosen[0]:
-            print(
-                f"H2O with two threads, quoted: {H2O:,} rows/s; staleness is {found[STALENESS][0] / H2O:.0f} times that"
-            )
     if arguments.picture:
         case = chosen[0]
         counts = sorted({1, 2, 4, os.cpu_count() or 1})

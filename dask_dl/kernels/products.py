@@ -19,9 +19,9 @@ from dask_dl.jit import FASTMATH, kernel
 from dask_dl.state import LANE
 
 #: Numbers of a vector register, and the shape of a block of them: with AVX-512 there are 32 registers, else 16 (or as much
-#: room in twice as many, on Arm). ROWS x VECTORS (`combine`) and ROWS x UNITS (`add_dots`) sums stay in registers.
+#: room in twice as many, on Arm). ROWS x VECTORS (`combine`) and DOT_ROWS x UNITS (`add_dots`) sums stay in registers.
 _HAS_512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
-WIDTH, ROWS, VECTORS, UNITS = (16, 6, 4, 4) if _HAS_512 else (8, 4, 2, 2)
+WIDTH, ROWS, VECTORS, DOT_ROWS, UNITS = (16, 6, 4, 6, 4) if _HAS_512 else (8, 4, 2, 3, 4)
 
 _LONG, _FLOAT = ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, WIDTH)
@@ -166,7 +166,7 @@ def _dotting(n_rows, n_units):
 _combine_block, _combine_rows = _combining(ROWS, VECTORS), _combining(ROWS, LANE // WIDTH)
 _combine_vectors, _combine_one = _combining(1, VECTORS), _combining(1, LANE // WIDTH)
 _dot_block, _dot_rows, _dot_units, _dot_one = (
-    _dotting(ROWS, UNITS), _dotting(ROWS, 1), _dotting(1, UNITS), _dotting(1, 1),
+    _dotting(DOT_ROWS, UNITS), _dotting(DOT_ROWS, 1), _dotting(1, UNITS), _dotting(1, 1),
 )  # fmt: skip
 
 
@@ -203,12 +203,12 @@ def add_dots(out, o, ldo, n_rows, rows, a, lda, n_units, weights, w, ldw, n):
     while u < n_units:
         is_block = u + UNITS <= n_units
         r = 0
-        while r + ROWS <= n_rows:
+        while r + DOT_ROWS <= n_rows:
             if is_block:
                 _dot_block(out, o + r * ldo + u, ldo, rows, a + r * lda, lda, weights, w + u * ldw, ldw, n)
             else:
                 _dot_rows(out, o + r * ldo + u, ldo, rows, a + r * lda, lda, weights, w + u * ldw, ldw, n)
-            r += ROWS
+            r += DOT_ROWS
         while r < n_rows:
             if is_block:
                 _dot_units(out, o + r * ldo + u, ldo, rows, a + r * lda, lda, weights, w + u * ldw, ldw, n)
