@@ -177,7 +177,7 @@ _BALANCED = _write("or give sample_weight to fit, a weight for every row", balan
 _NO_STOPPING = _write(stopping_rounds=0)
 _SPLIT = _write("split the table first, with sklearn.model_selection.train_test_split", eval_set=...)
 _ROUNDS = _write(
-    "means over an epoch, of small tables over 5,000 rows; of the validation rows, with eval_set in fit",
+    "means over an epoch, of small tables over 1,000 rows; of the validation rows, with eval_set in fit",
     stopping_rounds=VALUE,
 )
 _COLUMN = "the name of a column of X, or its values"

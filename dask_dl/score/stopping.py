@@ -75,7 +75,7 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bou
 
 #: Rows between two values that early stopping compares: an epoch, within these limits. A short epoch says little, and of a
 #: long one a part says enough.
-MIN_STRIDE, MAX_STRIDE = 5_000, 1_000_000
+MIN_STRIDE, MAX_STRIDE = 1_000, 1_000_000
 
 
 def stride_of(e: Mapping[str, Any], n_epoch: int) -> int:
