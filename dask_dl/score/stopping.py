@@ -83,13 +83,14 @@ def stride_of(e: Mapping[str, Any], n_epoch: int) -> int:
     return 0 if e["score_each_iteration"] else min(max(n_epoch, MIN_STRIDE), MAX_STRIDE)
 
 
-def values_of(history: History, metric: str, stride: int) -> list[float]:
+def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> list[float]:
     """Values for `has_converged`: means of the metric over consecutive events, each over `stride` rows of training at least.
 
-    So it depends on rows, and not on how often somebody scored, when a training has learned enough.
+    So frequent scorings end no training sooner. Of values that are single events the last `n_last` may do, for the sake of
+    trainings with thousands of them; 0: all.
     """
     means, values, since = [math.nan], [], 0
-    for record in history.records[1:]:
+    for record in history.records[1:] if stride or not n_last else history.records[1:][-n_last:]:
         values.append(value_of(record, metric, history.table))
         if record["samples"] - since >= stride:
             means.append(sum(values) / len(values))
@@ -113,9 +114,11 @@ def reason_to_stop(history: History, e: Mapping[str, Any], stride: int = 0) -> s
         unexplained = 1 - record["training_r2"]
         if unexplained <= e["regression_stop"]:
             return f"regression_stop: the squared error is {unexplained:.3g} of the target's variance"
-    metric = metric_of(e["stopping_metric"], history.task)
-    values = values_of(history, metric, stride)
-    if has_converged(values, e["stopping_rounds"], e["stopping_tolerance"], bounded=metric not in UNBOUNDED):
+    metric, rounds = metric_of(e["stopping_metric"], history.task), e["stopping_rounds"]
+    if rounds == 0:
+        return None
+    values = values_of(history, metric, stride, 2 * rounds)
+    if has_converged(values, rounds, e["stopping_tolerance"], bounded=metric not in UNBOUNDED):
         means = f"means of scorings, {stride:,} rows or more each" if stride else "scorings"
-        return f"stopping_rounds: {metric} has not improved over {e['stopping_rounds']} {means}"
+        return f"stopping_rounds: {metric} has not improved over {rounds} {means}"
     return None

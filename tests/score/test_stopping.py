@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.score import stopping
 from dask_dl.score.history import History
 from dask_dl.score.stopping import COLUMNS, has_converged, reason_to_stop, stride_of, values_of
 
@@ -101,6 +102,19 @@ def test_values_are_means_over_rows_and_those_under_way_wait():
     np.testing.assert_equal(values_of(history, "deviance", 10**6), [NAN])
     history.records[2]["training_deviance"] = NAN
     np.testing.assert_equal(values_of(history, "deviance", 20), [NAN, NAN, 8.0])
+
+
+@pytest.mark.parametrize("rounds", [0, 3])
+def test_single_events_are_judged_by_the_last_ones_alone(rounds, monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(stopping, "value_of", lambda record, *_: looked_at.append(1) or record["training_deviance"])
+    e = NEVER | {"stopping_rounds": rounds, "stopping_tolerance": 0.0, "stopping_metric": "auto"}
+    history = history_of("regression", "deviance", np.linspace(2, 1, 500))
+    assert reason_to_stop(history, e) is None
+    assert len(looked_at) == 2 * rounds
+    for record in history.records[-3:]:
+        record["training_deviance"] = 5.0
+    assert (reason_to_stop(history, e) is None) is (rounds == 0)
 
 
 @pytest.mark.parametrize(("n_epoch", "stride"), [(150, 1_000), (26_000, 26_000), (10**9, 10**6)])
