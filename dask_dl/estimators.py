@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import MappingProxyType
@@ -236,6 +237,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         best one; a second one skips that scoring, or aborts. With on_interrupt="raise" KeyboardInterrupt is raised then.
         `stopped_by_` says why training ended.
         """
+        began = time.monotonic()  # before tables are opened, and what is imported for it the first time
         from dask_dl.cluster.clients import find_client
 
         parameters.refuse_names(unknown, "fit")
@@ -250,7 +252,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             )
         client = find_client(self.client)
         work = functools.partial(
-            self._fit, requested, client, X, y, sample_weight, offset, eval_set, tuple(callbacks or ()), resume
+            self._fit, requested, client, X, y, sample_weight, offset, eval_set, tuple(callbacks or ()), resume, began
         )
         return _awaitable(work) if client is not None and client.asynchronous else work()
 
@@ -265,6 +267,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         eval_set: Any,
         callbacks: tuple[Callable[[Mapping[str, Any]], object], ...],
         resume: bool,
+        began: float,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Self:
         """Train, on any thread but that of an asynchronous client."""
@@ -294,7 +297,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             )
         model, failure = fit_model(
             source, validation, requested, self._task, progress,
-            place=place, callbacks=callbacks, resume=resume, cancelled=cancelled,
+            place=place, callbacks=callbacks, resume=resume, cancelled=cancelled, began=began,
         )  # fmt: skip
         if failure is not None and model.n_seen == 0:
             raise failure  # nothing was learned: an earlier model stays

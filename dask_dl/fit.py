@@ -66,6 +66,7 @@ def fit_model(
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
     resume: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
+    began: float | None = None,
 ) -> tuple[Model, BaseException | None]:
     """Train a network on a table.
 
@@ -87,6 +88,8 @@ def fit_model(
         Whether to go on from the newest checkpoint in `checkpoint_dir`, if there is one.
     cancelled : callable
         Asked ten times a second while rounds are trained; True ends the training as Ctrl-C does.
+    began : float, optional
+        When the time of `max_runtime_secs` begins, by `time.monotonic`: by default now.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def fit_model(
     failure : BaseException or None
         Why training could not go on: it diverged, no worker was left, or a callback raised.
     """
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     folder, saved = open_folder(requested["checkpoint_dir"], resume=resume)
     for text in parameters.warnings_for(requested):
         warnings.warn(DaskDLWarning(text), stacklevel=4)

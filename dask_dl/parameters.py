@@ -126,7 +126,8 @@ def _list_of(item: Kind) -> Kind:
         value = _plain(value)
         if isinstance(value, numbers.Number):
             return (item.read(value),)
-        _require(isinstance(value, (list, tuple)), "" if isinstance(value, str) else "even one value goes in a list")
+        hint = "" if value is None or isinstance(value, str) else "even one value goes in a list"
+        _require(isinstance(value, (list, tuple)), hint)
         items = []
         for i, v in enumerate(value):
             try:

@@ -176,6 +176,7 @@ _HARDWARE = _nothing("it trains on the cores of this machine, or of a Dask clust
 _BALANCED = _write("or give sample_weight to fit, a weight for every row", balance_classes=True)
 _NO_STOPPING = _write(stopping_rounds=0)
 _SPLIT = _write("split the table first, with sklearn.model_selection.train_test_split", eval_set=...)
+_STOPPING = _write("it is on by default; eval_set in fit makes it go by validation rows", stopping_rounds=5)
 _ROUNDS = _write(
     "means over an epoch, of small tables over 1,000 rows; of the validation rows, with eval_set in fit",
     stopping_rounds=VALUE,
@@ -273,8 +274,7 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
 
     # Stopping, scoring, output
     ("early_stopping use_early_stopping do_early_stopping early_stop",
-     _write("it is on by default; eval_set in fit makes it go by validation rows", stopping_rounds=5),
-     {False: _NO_STOPPING, None: _NO_STOPPING}),
+     _ROUNDS, {True: _STOPPING, "auto": _STOPPING, False: _NO_STOPPING, None: _NO_STOPPING}),
     ("n_iter_no_change early_stopping_rounds early_stopping_round patience early_stopping_patience od_wait",
      _ROUNDS, {None: _NO_STOPPING, False: _NO_STOPPING}),
     ("tol tolerance min_delta early_stopping_min_delta early_stopping_threshold",

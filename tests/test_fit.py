@@ -148,6 +148,20 @@ def test_a_reason_to_stop_ends_the_loop():
     assert (course.stopped_by, course.n_seen) == ("enough", 30)
 
 
+def test_time_is_counted_from_the_call_of_fit(monkeypatch):
+    def opened_slowly(*given):
+        time.sleep(1.1)
+        return open_source(*given)
+
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    model = DeepLearningRegressor(
+        hidden=(3,), epochs=1e6, stopping_rounds=0, regression_stop=-1, max_runtime_secs=1, n_jobs=1
+    )
+    monkeypatch.setattr("dask_dl.frame.source.open_source", opened_slowly)
+    model.fit(X, X[:, 0])
+    assert model.stopped_by_ == "max_runtime_secs" and model.n_iter_ <= 1
+
+
 def test_time_is_up_between_two_rows_and_the_end_is_scored():
     trainer = Recorder()
     plan = Plan(100, 10, Pace(0.0, duty_cycle=0.0, each_iteration=False), fixed=10)

@@ -268,6 +268,7 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
             {"hidden": {20}},
             "hidden=<set>: must be list of int >= 1 (default (200, 200)); even one value goes in a list",
         ),
+        ({"hidden": None}, "hidden=None: must be list of int >= 1 (default (200, 200))"),
         ({"hidden": [20, 1.5]}, "hidden=[20, 1.5]: must be list of int >= 1 (default (200, 200)); entry 1 is 1.5"),
         ({"hidden": [2.0]}, "hidden=[2.0]: must be list of int >= 1 (default (200, 200)); entry 0 is 2.0; write 2"),
         ({"hidden": "20"}, 'hidden="20": must be list of int >= 1 (default (200, 200))'),

@@ -117,6 +117,8 @@ def test_what_is_advised_can_be_written(name, value, place):
         ({"n_epochs": 20}, "write epochs=20"),
         ({"early_stopping": True}, "write stopping_rounds=5"),
         ({"early_stopping": False}, "write stopping_rounds=0"),
+        ({"early_stopping": "auto"}, "write stopping_rounds=5"),
+        ({"early_stopping": 20}, "write stopping_rounds=20"),  # LightGBM's is a number
         ({"n_iter_no_change": 5}, "write stopping_rounds=5"),
         ({"early_stopping_rounds": 10}, "write stopping_rounds=10"),
         ({"patience": 3}, "write stopping_rounds=3"),

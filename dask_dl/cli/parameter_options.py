@@ -67,6 +67,9 @@ def instead_of(option: str, value: str) -> str:
     """What to write instead of an option that does not exist, "" where that is not known; `value` is "" for none."""
     name = option.removeprefix("--").replace("-", "_")
     synonym = SYNONYMS.get(fold(name))
+    if synonym is None and name.startswith("no_"):  # as flags are written here
+        name, value = name.removeprefix("no_"), "false"
+        synonym = SYNONYMS.get(fold(name))
     known = NO_OPTION.get(name) or _OF_FIT.get(name)
     if known or synonym is None:
         return known or ""
@@ -113,7 +116,8 @@ def _add(group: Any, row: Parameter) -> None:
         words = [word.strip('"') for word in kind[1:-1].split(", ")]
         value = "{" + ",".join(word for word in words if row.is_available(word)) + "}"
     else:
-        first, _, rest = kind.removeprefix("list of ").partition(" ")
+        typed, _, _ = kind.partition(", or ")  # what follows are objects of Python
+        first, _, rest = typed.removeprefix("list of ").partition(" ")
         value = f"{first.upper()}{',...' if kind.startswith('list') else ''} {rest}".strip()
     read = {"int": int, "float": float, "list": _numbers}.get(kind.split()[0], str)
     text = brief if row.has_effect else argparse.SUPPRESS

@@ -67,6 +67,7 @@ def test_groups_words_defaults_and_examples_are_shown(shown):
     assert "--missing-values-handling {mean_imputation,skip} (default: mean_imputation)" in text
     assert "--hidden INT,... >= 1 (default: 200,200)" in text
     assert "--rho FLOAT in [0, 1) (default: 0.99)" in text
+    assert "--random-state INT >= 0 or -1 (default: none)" in text  # no generator of NumPy's can be typed
     assert "lift_top_group" not in text  # a word of stopping_metric that is not available yet
     for command in ("train", "predict"):
         assert shown(command).partition("Examples:\n")[2].count(f"  dask-dl {command} ") == 2
@@ -98,6 +99,9 @@ TRAIN = ["train", "t.csv", "--target", "y", "--model", "m"]
         ([*TRAIN, "--alpha", "1e-4"], "write --l2 5e-07"),
         ([*TRAIN, "--dropout", "0.5"], "write --hidden-dropout-ratios 0.5,0.5 --activation rectifier_with_dropout"),
         ([*TRAIN, "--early-stopping"], "write --stopping-rounds 5"),
+        ([*TRAIN, "--no-early-stopping"], "--no-early-stopping is no option: write --stopping-rounds 0"),
+        ([*TRAIN, "--no-shuffle"], "write --no-shuffle-training-data"),
+        ([*TRAIN, "--no-standardise"], "write --no-standardize"),
         ([*TRAIN, "--optimizer", "sgd"], "write --no-adaptive-rate"),
         ([*TRAIN, "--shuffle", "false"], "write --no-shuffle-training-data"),
         ([*TRAIN, "--batch-size"], "write --mini-batch-size ..."),
