@@ -21,6 +21,7 @@ from dask_dl.course import Course
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
+from dask_dl.frame.validation import open_validation
 from dask_dl.node import replica
 from dask_dl.plan import Plan
 from dask_dl.rounds import Halt, Rounds
@@ -151,13 +152,13 @@ def test_a_reason_to_stop_ends_the_loop():
 def test_time_is_counted_from_the_call_of_fit(monkeypatch):
     def opened_slowly(*given):
         time.sleep(1.1)
-        return open_source(*given)
+        return open_validation(*given)
 
     X = np.random.default_rng(0).normal(size=(100, 3))
     model = DeepLearningRegressor(
         hidden=(3,), epochs=1e6, stopping_rounds=0, regression_stop=-1, max_runtime_secs=1, n_jobs=1
     )
-    monkeypatch.setattr("dask_dl.frame.source.open_source", opened_slowly)
+    monkeypatch.setattr("dask_dl.frame.validation.open_validation", opened_slowly)
     model.fit(X, X[:, 0])
     assert model.stopped_by_ == "max_runtime_secs" and model.n_iter_ <= 1
 
