@@ -460,7 +460,8 @@ def _pace(problem: _Problem, n_epoch: int) -> Pace:
     samples = [(e[f"score_{name}_samples"], scanned.n_used) for name, (_, scanned) in problem.tables.items()]
     n_scored = sum(min(n or most, most) for n, most in samples)
     n_weights = topology.dense_size + n_active * topology.units[0]
-    return Pace.of(e, total_rows(e["epochs"], n_epoch), n_weights, n_scored, len(samples))
+    stride = stride_of(e, n_epoch) if e["stopping_rounds"] else 0
+    return Pace.of(e, total_rows(e["epochs"], n_epoch), n_weights, n_scored, len(samples), stride)
 
 
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.

@@ -164,11 +164,14 @@ class Pace:
     duty_cycle: float  #: the last event may have taken at most this share of the time since its start
     each_iteration: bool
     every: int = 2**63  #: rows between two events, at most
+    stride: int = 2**63  #: the same, early in a training: rows of a value of early stopping
     started: float = -math.inf  #: clock at the start of the last event
     took: float = 0.0  #: seconds of the last event
 
     @classmethod
-    def of(cls, e: Mapping[str, Any], n_total: int, n_weights: float, n_scored: int, n_tables: int) -> Pace:
+    def of(
+        cls, e: Mapping[str, Any], n_total: int, n_weights: float, n_scored: int, n_tables: int, stride: int = 0
+    ) -> Pace:
         """Pace of a training.
 
         Parameters
@@ -181,17 +184,30 @@ class Pace:
             Weights that a row meets.
         n_scored, n_tables : int
             Rows that are scored at an event, of so many tables.
+        stride : int
+            Rows of a value of early stopping, 0 where there is none.
         """
         speed = TRAINED if e["mini_batch_size"] == 1 else TRAINED_IN_BATCHES
         event = n_scored * n_weights / SCORED + n_tables * SECONDS_PER_TABLE
-        training = n_total * (n_weights / speed + SECONDS_PER_ROW)
-        affordable = int(max(e["score_duty_cycle"] * training, FREE_SECONDS) / event)
+        row = n_weights / speed + SECONDS_PER_ROW
+        affordable = int(max(e["score_duty_cycle"] * n_total * row, FREE_SECONDS) / event)
         every = -(-n_total // min(max(affordable, 1), EVENTS))
         if e["score_each_iteration"] or not e["score_duty_cycle"]:
             every = cls.every
+        if every == cls.every or not stride or event > max(SLACK * e["score_duty_cycle"] * stride * row, FREE_SECONDS / 10):
+            stride = cls.stride
         interval, limit = e["score_interval"], e["max_runtime_secs"]
         interval = min(interval, limit / EVENTS) if limit else interval
-        return cls(interval, e["score_duty_cycle"], e["score_each_iteration"], max(every, 1))
+        return cls(interval, e["score_duty_cycle"], e["score_each_iteration"], max(every, 1), stride)
+
+    def due_after(self, n: int) -> int:
+        """Rows at which the next event is due after `n`.
+
+        Early stopping needs a value every `stride` rows, whatever was asked for; later in a training they may be rarer, a
+        tenth of what was trained apart.
+        """
+        apart = self.stride << max(0, (n // (10 * self.stride)).bit_length() - 1)
+        return min(every - n % every + n for every in (self.every, apart))
 
     def is_due(self, now: float, n_seen: int, n_last: int) -> bool:
         """Whether to score after the iteration that ends at `n_seen` rows, the last event having been at `n_last`."""
@@ -199,10 +215,10 @@ class Pace:
             return True
         since = now - self.started
         share = self.took / since
-        if n_seen // self.every > n_last // self.every and (self.took < MIN_SECONDS or share < SLACK * self.duty_cycle):
+        if n_seen >= self.due_after(n_last) and (self.took < MIN_SECONDS or share < SLACK * self.duty_cycle):
             return True
         return since > self.interval and share < self.duty_cycle
 
     def rest(self, n_seen: int) -> int:
         """Rows from `n_seen` to where the next event is due."""
-        return self.every - n_seen % self.every
+        return self.due_after(n_seen) - n_seen
