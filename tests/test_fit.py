@@ -495,9 +495,30 @@ def test_pace_meets_its_marks_whatever_the_clock_says():
     assert [pace.rest(n) for n in (0, 1, 99, 100)] == [100, 99, 1, 100]
 
 
-def paced(n_total=10**6, n_weights=5e4, n_scored=10_000, **given):
+def paced(n_total=10**6, n_weights=5e4, n_scored=10_000, stride=0, **given):
     e = {"score_interval": 5.0, "score_duty_cycle": 0.1, "score_each_iteration": False, "mini_batch_size": 1}
-    return Pace.of(e | {"max_runtime_secs": 0.0} | given, n_total, n_weights, n_scored, 1)
+    return Pace.of(e | {"max_runtime_secs": 0.0} | given, n_total, n_weights, n_scored, 1, stride)
+
+
+@pytest.mark.parametrize("n_total", [10**5, 10**6, 10**8])
+def test_early_stopping_has_a_value_every_stride_early_on_whatever_was_asked_for(n_total):
+    pace = paced(n_total, 1e4, n_scored=100, stride=1000)
+    events = [0]
+    while events[-1] < n_total:
+        assert pace.rest(events[-1]) == pace.due_after(events[-1]) - events[-1]
+        events.append(pace.due_after(events[-1]))
+    assert all(b - a <= max(1000, a / 10) for a, b in itertools.pairwise(events))
+    assert set(range(pace.every, n_total, pace.every)) <= set(events)
+    assert len(events) < 220
+
+
+def test_values_for_early_stopping_are_left_out_where_scoring_is_dear():
+    asked = {"n_total": 10**7, "n_weights": 1e4}
+    assert paced(**asked, n_scored=100, stride=1000).stride == 1000
+    assert paced(**asked, n_scored=10**5, stride=1000).stride > 10**9
+    assert paced(**asked, n_scored=10**5, stride=10**6).stride == 10**6
+    assert paced(**asked, n_scored=100, stride=1000, score_duty_cycle=0.0).stride > 10**9
+    assert paced(**asked, n_scored=100, stride=1000, score_each_iteration=True).stride > 10**9
 
 
 def test_events_are_so_many_that_they_take_their_share():

@@ -164,7 +164,7 @@ class Pace:
     duty_cycle: float  #: the last event may have taken at most this share of the time since its start
     each_iteration: bool
     every: int = 2**63  #: rows between two events, at most
-    stride: int = 2**63  #: the same, early in a training: rows of a value of early stopping
+    stride: int = 2**63  #: the same early in a training: rows of a value of early stopping
     started: float = -math.inf  #: clock at the start of the last event
     took: float = 0.0  #: seconds of the last event
 
@@ -192,9 +192,10 @@ class Pace:
         row = n_weights / speed + SECONDS_PER_ROW
         affordable = int(max(e["score_duty_cycle"] * n_total * row, FREE_SECONDS) / event)
         every = -(-n_total // min(max(affordable, 1), EVENTS))
+        dear = event > max(SLACK * e["score_duty_cycle"] * stride * row, FREE_SECONDS / 10)
         if e["score_each_iteration"] or not e["score_duty_cycle"]:
-            every = cls.every
-        if every == cls.every or not stride or event > max(SLACK * e["score_duty_cycle"] * stride * row, FREE_SECONDS / 10):
+            every = stride = cls.every
+        elif dear or not stride:
             stride = cls.stride
         interval, limit = e["score_interval"], e["max_runtime_secs"]
         interval = min(interval, limit / EVENTS) if limit else interval
