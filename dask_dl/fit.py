@@ -216,7 +216,10 @@ def _understood(
     found, predictors, dropped, required = settle(scan, inquiry, ignore_const_cols=requested["ignore_const_cols"])
     check_target(found, source, inquiry)
     if found.tally.is_binary:
-        text = "the target holds only 0 and 1 and is learned as a number; for classes use a classifier, or make it a category."
+        text = (
+            "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
+            "category (on the command line with --categorical)."
+        )
         warnings.warn(DaskDLWarning(text), stacklevel=5)
     n_classes = len(found.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)

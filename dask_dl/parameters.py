@@ -533,7 +533,7 @@ def _out_of_reach(p: Any) -> bool:
 
 CONFLICTS: Final[Sequence[Rule]] = (
     Rule(("distribution",), lambda p: p.task and p.distribution not in _FAMILIES_OF[p.task],
-         "bernoulli and multinomial are for classes, the others for numbers; use auto"),
+         "bernoulli and multinomial are for classes, the others for numbers; use auto, or make the target a category"),
     Rule(("distribution",), lambda p: p.distribution == "bernoulli" and (p.n_classes or 2) > 2,
          "bernoulli is for two classes; use auto or multinomial"),
     Rule(("loss",), lambda p: p.task == "classification" and p.loss in ("huber", "absolute", "quantile"),

@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         try:
             options.run(options)
         except (DaskDLError, OSError) as error:
-            print(f"dask-dl: {error}", file=sys.stderr)
+            print(f"dask-dl: {_text(error)}", file=sys.stderr)
             if isinstance(error, ParameterError):  # of options, and not of tables or files
                 print(command.usage_line(), file=sys.stderr)
             return 1
@@ -51,6 +51,13 @@ def _run(arguments: Sequence[str] | None) -> int:
             print("dask-dl: interrupted", file=sys.stderr)
             return 130
     return 0
+
+
+def _text(error: Exception) -> str:
+    """The message of an error: what the system says of a file begins with the file, and has no number."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:

@@ -156,6 +156,11 @@ def test_a_failed_prediction_leaves_the_file_that_was_there(place, tmp_path, man
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_model_that_is_not_there_is_named_first(place, tmp_path, capsys):
+    assert predict(tmp_path / "none.zip", place / "t.csv", "--output", tmp_path / "o.csv") == 1
+    assert capsys.readouterr().err == f"dask-dl: {tmp_path / 'none.zip'}: No such file or directory\n"
+
+
 def test_what_is_read_is_not_replaced(place, tmp_path, capsys):
     (tmp_path / "t.csv").write_bytes((place / "t.csv").read_bytes())
     for data in (tmp_path / "t.csv", tmp_path / "*.csv", f"file://{tmp_path}/t.csv"):
