@@ -28,7 +28,7 @@ from distributed import wait
 from rounds import N_INPUTS, N_ROWS, PARTS, STAGES, Case, Found, measured, refused, size_of, workers
 from scipy.optimize import nnls
 
-from dask_dl.cluster.driver import FAN
+from dask_dl.cluster.dask_backend import FAN
 from dask_dl.errors import DaskDLWarning
 
 ROUNDS = {0.1: 60, 1.0: 30, 16.0: 8}  #: million weights -> rounds that count
@@ -103,12 +103,12 @@ def models_down(n: int) -> list[int]:
     return generations
 
 
-def far(n: int, millions: float, link: float, found: Found, least: np.ndarray, most: np.ndarray) -> list[float]:
+def far(n: int, millions: float, link: float, found: Found, minimum: np.ndarray, maximum: np.ndarray) -> list[float]:
     """Seconds of a round of n workers on machines of their own: scheduler (least, most), transfer, arithmetic."""
     levels = models_up(n)
     moved = sum(levels) - len(levels) + sum(models_down(n))
     arithmetic = found.cpu["average"] * sum(levels) / FAN + found.cpu["receive"]
-    scheduler = [float(np.dot(terms(n), fit)) / 1000 for fit in (least, most)]
+    scheduler = [float(np.dot(terms(n), fit)) / 1000 for fit in (minimum, maximum)]
     return [*scheduler, moved * size_of(millions) / link, arithmetic / 1000]
 
 
@@ -224,20 +224,20 @@ def main() -> None:
         ["weights, million", "of", "a", "b", "c", "largest error"],
         [(f"{size:g}", what, *(f"{x:.2f}" for x in fit), f"{e:.0%}") for (size, what), (fit, e) in fits.items()],
     )
-    least, most = (fits[min(rounds), what][0] for what in ("scheduler", "round"))
+    minimum, maximum = (fits[min(rounds), what][0] for what in ("scheduler", "round"))
     # What the last workers' messages take is hidden while the first compute: two tasks for each are the least.
-    least[2] = max(least[2], 2 * median(processor for _, processor in nothing["one submit each"]))
+    minimum[2] = max(minimum[2], 2 * median(processor for _, processor in nothing["one submit each"]))
     rows, lines = [], {}
     for millions in rounds:
         base = found.get(Case(millions, processes=False, n=FAN))
         for name, link in LINKS.items() if base else ():
             for n in FAR:
-                low, high, transfer, arithmetic = far(n, millions, link, base, least, most)
+                low, high, transfer, arithmetic = far(n, millions, link, base, minimum, maximum)
                 cells = [f"{low:.1f} to {high:.1f}", f"{transfer:.2f}", f"{arithmetic:.2f}"]
                 both = f"{low + transfer + arithmetic:.1f} to {high + transfer + arithmetic:.1f}"
                 rows.append((f"{millions:g}", name, f"{n:,}", *cells, both))
             lines[millions, name] = {
-                n: sum(far(n, millions, link, base, least, most)[i] for i in (0, 2, 3))
+                n: sum(far(n, millions, link, base, minimum, maximum)[i] for i in (0, 2, 3))
                 for n in (8, 16, 32, 64, 128, 256, 512, 1000)
             }
     print("\nExtrapolated, seconds:\n")

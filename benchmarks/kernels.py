@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
-from dask_dl.kernels.steps import ADADELTA, Optimizer
+from dask_dl.kernels.optimizers import ADADELTA, Optimizer
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import choose
 from dask_dl.node.replica import NOTHING, Replica, predict
@@ -203,14 +203,14 @@ class InJax:
             logs = jax.nn.log_softmax(x)
             return -logs[y] if self.batch == 1 else -jnp.take_along_axis(logs, y[:, None], 1).mean()
 
-        def adadelta(w, slope, squares, steps):
-            squares = RHO * squares + (1 - RHO) * (slope * slope)
+        def adadelta(w, gradient, squares, steps):
+            squares = RHO * squares + (1 - RHO) * (gradient * gradient)
             ratio = (steps + EPSILON) / (squares + EPSILON)
-            return w - jnp.sqrt(ratio) * slope, squares, RHO * steps + (1 - RHO) * (ratio * (slope * slope))
+            return w - jnp.sqrt(ratio) * gradient, squares, RHO * steps + (1 - RHO) * (ratio * (gradient * gradient))
 
         def step(state, rows):
-            lost, slopes = jax.value_and_grad(loss)(state[0], *rows)
-            updated = jax.tree.map(adadelta, state[0], slopes, *state[1:])
+            lost, gradients = jax.value_and_grad(loss)(state[0], *rows)
+            updated = jax.tree.map(adadelta, state[0], gradients, *state[1:])
             return jax.tree.transpose(jax.tree.structure(state[0]), jax.tree.structure((0, 0, 0)), updated), lost
 
         self.epoch = jax.jit(lambda state, X, y: jax.lax.scan(step, state, (X, y)), donate_argnums=0)
@@ -258,13 +258,13 @@ class InTorch:
                 x = functional.linear(x, w, b)  # noqa: PLW2901  # layer after layer
                 if k < last:
                     x = x.relu()  # noqa: PLW2901  # as above
-            slopes = self.torch.autograd.grad(functional.cross_entropy(x, y), self.all)
+            gradients = self.torch.autograd.grad(functional.cross_entropy(x, y), self.all)
             with self.torch.no_grad():
-                self.update(slopes)
+                self.update(gradients)
 
-    def update(self, slopes: Sequence[Any]) -> None:
-        for part, slope in zip(self.all, slopes, strict=True):
-            part.grad = slope
+    def update(self, gradients: Sequence[Any]) -> None:
+        for part, gradient in zip(self.all, gradients, strict=True):
+            part.grad = gradient
         self.optimizer.step()
 
     def probabilities(self, X: Floats) -> Floats:
@@ -278,21 +278,21 @@ class InTorchUpdate(InTorch):
         super().__init__(case, n_inputs, threads)
         self.squares, self.steps = ([self.torch.zeros_like(part) for part in self.all] for _ in range(2))
 
-    def update(self, slopes: Sequence[Any]) -> None:
+    def update(self, gradients: Sequence[Any]) -> None:
         torch = self.torch
         torch._foreach_mul_(self.squares, RHO)  # the functions of torch.optim
-        torch._foreach_addcmul_(self.squares, slopes, slopes, 1 - RHO)
+        torch._foreach_addcmul_(self.squares, gradients, gradients, 1 - RHO)
         steps = torch._foreach_add(self.steps, EPSILON)  # noqa: SLF001  # as torch.optim does
         torch._foreach_div_(steps, torch._foreach_add(self.squares, EPSILON))  # noqa: SLF001  # as above
         torch._foreach_sqrt_(steps)
-        torch._foreach_mul_(steps, slopes)
+        torch._foreach_mul_(steps, gradients)
         torch._foreach_mul_(self.steps, RHO)
         torch._foreach_addcmul_(self.steps, steps, steps, 1 - RHO)
         torch._foreach_sub_(self.all, steps)
 
 
 class InTorchByHand:
-    """The slopes written out, and all weights in one vector: what is left of PyTorch is its arithmetic."""
+    """The gradients written out, and all weights in one vector: what is left of PyTorch is its arithmetic."""
 
     def __init__(self, case: Case, n_inputs: int, threads: int) -> None:
         import torch
@@ -301,7 +301,7 @@ class InTorchByHand:
         self.torch, self.batch, self.threads = torch, case.batch, threads
         start = case.start(n_inputs)
         self.flat = torch.cat([torch.from_numpy(part).reshape(-1) for layer in start for part in layer])
-        self.slopes, self.squares, self.steps, self.step, self.rest = (torch.zeros_like(self.flat) for _ in range(5))
+        self.gradients, self.squares, self.steps, self.step, self.rest = (torch.zeros_like(self.flat) for _ in range(5))
         sizes = [part.size for layer in start for part in layer]
         shapes = [part.shape for layer in start for part in layer]
 
@@ -309,7 +309,7 @@ class InTorchByHand:
             parts = [part.view(shape) for part, shape in zip(vector.split(sizes), shapes, strict=True)]
             return list(zip(parts[::2], parts[1::2], strict=True))
 
-        self.layers, self.layer_slopes = views(self.flat), views(self.slopes)
+        self.layers, self.layer_gradients = views(self.flat), views(self.gradients)
 
     def prepared(self, rows: Table, epoch: int) -> tuple[Any, Any]:  # noqa: ARG002  # only dropout asks
         ones = self.torch.from_numpy(np.eye(N_CLASSES, dtype=np.float32)[rows.y])
@@ -326,19 +326,19 @@ class InTorchByHand:
                     inputs.append(out.relu_() if k < last else out)
                 delta = inputs.pop().softmax(1).sub_(y).div_(self.batch)
                 for k in range(last, -1, -1):
-                    w_slopes, b_slopes = self.layer_slopes[k]
-                    torch.mm(delta.t(), inputs[k], out=w_slopes)
-                    torch.sum(delta, 0, out=b_slopes)
+                    w_gradients, b_gradients = self.layer_gradients[k]
+                    torch.mm(delta.t(), inputs[k], out=w_gradients)
+                    torch.sum(delta, 0, out=b_gradients)
                     if k > 0:
                         delta = torch.mm(delta, self.layers[k][0]).mul_(inputs[k] > 0)
                 self.update()
 
     def update(self) -> None:
         torch, step, rest = self.torch, self.step, self.rest
-        self.squares.mul_(RHO).addcmul_(self.slopes, self.slopes, value=1 - RHO)
+        self.squares.mul_(RHO).addcmul_(self.gradients, self.gradients, value=1 - RHO)
         torch.add(self.steps, EPSILON, out=step)
         torch.add(self.squares, EPSILON, out=rest)
-        step.div_(rest).sqrt_().mul_(self.slopes)
+        step.div_(rest).sqrt_().mul_(self.gradients)
         self.steps.mul_(RHO).addcmul_(step, step, value=1 - RHO)
         self.flat.sub_(step)
 

@@ -27,7 +27,7 @@ from distributed import Client, LocalCluster
 
 from dask_dl import DeepLearningClassifier
 from dask_dl.errors import DaskDLWarning
-from dask_dl.frame.shelves import checksum
+from dask_dl.frame.block_store import checksum
 
 GIB = 2**30
 N_COLUMNS, N_LATENT, N_CLASSES = 512, 12, 8

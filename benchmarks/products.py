@@ -14,7 +14,7 @@ from rows import update_speed
 from threadpoolctl import threadpool_limits
 
 from dask_dl.jit import kernel
-from dask_dl.kernels.products import add_dots, combine
+from dask_dl.kernels.gemm import add_dots, combine
 from dask_dl.state import aligned_zeros, padded
 
 #: Inputs and units of a layer.
@@ -36,8 +36,8 @@ def errors(n, out, deltas, weights, batch, units, stride, width):
 
 
 @kernel
-def slopes(n, out, deltas, rows, batch, units, stride, width):
-    """Slopes of the weights: out (units, stride) = deltas' rows."""
+def gradients(n, out, deltas, rows, batch, units, stride, width):
+    """Gradients of the weights: out (units, stride) = deltas' rows."""
     for _ in range(n):
         combine(out, 0, stride, deltas, 0, 1, width, units, rows, 0, stride, batch, stride)
 
@@ -104,7 +104,7 @@ def main() -> None:
                 cases = (
                     ("forward", forward, (aligned_zeros(batch * width), a, w), (A, W.T)),
                     ("errors", errors, (aligned_zeros(batch * stride), d, w), (D, W)),
-                    ("slopes", slopes, (aligned_zeros(units * stride), d, a), (D.T, A)),
+                    ("gradients", gradients, (aligned_zeros(units * stride), d, a), (D.T, A)),
                 )
                 for name, ours, given, (left, right) in cases:
                     work = 2e-9 * batch * units * n_in

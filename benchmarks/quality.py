@@ -110,13 +110,13 @@ def mlp(problem: Problem, epochs: int, seed: int) -> float:
     else:
         model, mean, deviation = MLPRegressor(**common), y.mean(), y.std()
         y = (y - mean) / deviation
-    best, least, since = model, np.inf, 0
+    best, minimum, since = model, np.inf, 0
     for _ in range(epochs):
         model.partial_fit(encoded, y, **({"classes": problem.classes} if problem.is_class else {}))
         if len(X_valid):
             answer = predict(model, prepare.transform(X_valid))
             loss = problem.loss(answer if problem.is_class else answer * deviation + mean, problem.split.valid)
-            best, least, since = (copy.deepcopy(model), loss, 0) if loss < least else (best, least, since + 1)
+            best, minimum, since = (copy.deepcopy(model), loss, 0) if loss < minimum else (best, minimum, since + 1)
             if since >= PATIENCE:
                 break
     answer = predict(best, prepare.transform(X_test))

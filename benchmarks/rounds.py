@@ -16,7 +16,7 @@ from common import ALL_EPOCHS
 from distributed import Client, LocalCluster, get_task_stream
 
 from dask_dl import DeepLearningRegressor
-from dask_dl.cluster.driver import FAN, Cluster
+from dask_dl.cluster.dask_backend import FAN, DaskBackend
 from dask_dl.kernels.layout import Topology
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ N_INPUTS, N_ROWS = 10, 1024  #: of the table; the workers hold equal shares of i
 N_VECTORS = 3  #: weights, and two of ADADELTA's state
 UNITS = {0.1: 304, 1.0: 992, 16.0: 3984}  #: million weights -> units in each of two hidden layers
 WARM = 3  #: rounds before the first that counts: outer momentum begins with the second average
-MOST = 14e9  #: bytes of a case, however much memory there is
+MAX = 14e9  #: bytes of a case, however much memory there is
 PARTS = ("arithmetic", "transfer", "scheduler")
 STAGES = ("train", "average", "receive")
 
@@ -98,7 +98,7 @@ def one_clock(dask_worker) -> None:
 @contextlib.contextmanager
 def timed_rounds(times: list[list[float]]):
     """Note begin and end of every round inside the `with`."""
-    train, average = Cluster.train, Cluster.average
+    train, average = DaskBackend.train, DaskBackend.average
 
     def timed_train(cluster, n, on_rows=None):
         times.append([time.time(), inf])
@@ -108,11 +108,11 @@ def timed_rounds(times: list[list[float]]):
         average(cluster)
         times[-1][1] = min(times[-1][1], time.time())
 
-    Cluster.train, Cluster.average = timed_train, timed_average
+    DaskBackend.train, DaskBackend.average = timed_train, timed_average
     try:
         yield
     finally:
-        Cluster.train, Cluster.average = train, average
+        DaskBackend.train, DaskBackend.average = train, average
 
 
 def measured(case: Case, folder: Path, n_rounds: int) -> Found:
@@ -219,6 +219,6 @@ def need_of(case: Case) -> float:
 def refused(case: Case) -> str | None:
     """Why a case is left out, if it is."""
     need, free = need_of(case), psutil.virtual_memory().available
-    if need > min(MOST, 0.8 * free):
-        return f"{need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free, {MOST / 1e9:.0f} GB at most"
+    if need > min(MAX, 0.8 * free):
+        return f"{need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free, {MAX / 1e9:.0f} GB at most"
     return None

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from dask_dl import DeepLearningClassifier
 from dask_dl.demo import make_digits
 from dask_dl.kernels.denormals import flushed
-from dask_dl.kernels.steps import ONE, ZERO, Penalty, adadelta
+from dask_dl.kernels.optimizers import ONE, ZERO, Penalty, adadelta
 from dask_dl.state import aligned_zeros, padded
 
 if TYPE_CHECKING:

@@ -39,17 +39,17 @@ FIRST_FIT = """
 import json, time
 import numpy as np
 from dask_dl import DeepLearningClassifier
-from dask_dl.cluster.twin import Twin
+from dask_dl.cluster.local import LocalBackend
 
 compiling = []
-compile_kernels = Twin.compile
+compile_kernels = LocalBackend.compile
 
 def timed(trainer):
     began = time.perf_counter()
     compile_kernels(trainer)
     compiling.append(time.perf_counter() - began)
 
-Twin.compile = timed
+LocalBackend.compile = timed
 X = np.random.default_rng(0).standard_normal((100, 4))
 calls = []
 for _ in range(2):

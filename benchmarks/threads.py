@@ -18,13 +18,13 @@ import numpy as np
 from common import options, print_machine, print_table
 from rows import read_digits, standardised
 
-from dask_dl.kernels.crew import DONE, NEXT
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import BIASES, N_OUT, STRIDE, WEIGHTS, Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
 from dask_dl.kernels.network import exchange, train_rows
-from dask_dl.kernels.steps import ADADELTA, Optimizer
+from dask_dl.kernels.optimizers import ADADELTA, Optimizer
+from dask_dl.kernels.team import DONE, NEXT
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, rows_between
 from dask_dl.node.replica import NOTHING, Replica, predict
@@ -112,10 +112,10 @@ def ways(topology: Topology, n: int) -> dict[str, tuple[Replica, Callable[[Repli
         return replica(topology, Parallelism(way, n, rows_between(SETTINGS, n), "benchmark"))
 
     never, hogwild, locked = made("staleness"), made("staleness"), made("staleness")
-    never.hands = [hand._replace(shared=NOTHING, base=NOTHING) for hand in never.hands]
-    hogwild.hands = [
-        hand._replace(dense=hogwild._dense, shared=NOTHING, base=NOTHING)  # noqa: SLF001  # a rival built of our parts
-        for hand in hogwild.hands
+    never.contexts = [context._replace(shared=NOTHING, base=NOTHING) for context in never.contexts]
+    hogwild.contexts = [
+        context._replace(dense=hogwild._dense, shared=NOTHING, base=NOTHING)  # noqa: SLF001  # a rival built of our parts
+        for context in hogwild.contexts
     ]
     return {
         NEVER: (never, Replica.train),
@@ -141,9 +141,9 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
     queue, taking = iter(range(0, rows.n, interval)), threading.Lock()
 
     def work(rank: int) -> None:
-        hand = trained.hands[rank]
+        context = trained.contexts[rank]
         control = np.zeros_like(trained.control)
-        crew = hand.crew._replace(control=control)
+        team = context.team._replace(control=control)
         trained.refresh(rank)
         slots, values = np.zeros(rows.active.shape[1], np.int32), np.zeros(rows.active.shape[1], np.float32)
         with flushed():
@@ -155,17 +155,20 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
                 control[NEXT] = lo
                 train_rows(
                     rows, min(lo + interval, rows.n), network, trained.objective, SETTINGS, trained.n_seen,
-                    trained._table, hand.dense, crew, interval, NOTHING, NOTHING, 0, slots, values, hand.scratch,  # noqa: SLF001  # as above
+                    trained._table, context.dense, team, interval, NOTHING, NOTHING, 0, slots, values, context.scratch,  # noqa: SLF001  # as above
                 )  # fmt: skip
                 for k in range(len(slices)):
                     part = (k + rank) % len(slices)
                     with locks[part]:
                         exchange(
-                            hand.shared[slices[part]], hand.dense.weights[slices[part]], hand.base[slices[part]], 0
+                            context.shared[slices[part]],
+                            context.dense.weights[slices[part]],
+                            context.base[slices[part]],
+                            0,
                         )
                 trained.control[DONE] += control[DONE]
 
-    run_threads(len(trained.hands), work, trained.control)
+    run_threads(len(trained.contexts), work, trained.control)
     trained.n_seen += rows.n
 
 
@@ -265,9 +268,9 @@ def main() -> None:
             [(name, f"{speed:,.0f}", f"{speed / alone:.2f}", f"{lost:.4f}" if name != NEVER else "")
              for name, (speed, lost) in found.items()],
         )  # fmt: skip
-        for way, (rival, least) in case.targets.items():
+        for way, (rival, minimum) in case.targets.items():
             times = found[way.strip()][0] / found[rival][0]
-            print(f"{way.strip()} / {rival}: {times:.2f}, target >= {least}: {'yes' if times >= least else 'NO'}")
+            print(f"{way.strip()} / {rival}: {times:.2f}, target >= {minimum}: {'yes' if times >= minimum else 'NO'}")
     if arguments.picture:
         case = chosen[0]
         counts = sorted({1, 2, 4, os.cpu_count() or 1})

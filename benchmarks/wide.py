@@ -16,7 +16,7 @@ from common import FIGURE, figure, options, print_machine, print_table
 from dask_dl.kernels.initial import initial_biases
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
-from dask_dl.kernels.steps import ADADELTA, Optimizer
+from dask_dl.kernels.optimizers import ADADELTA, Optimizer
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, rows_between
 from dask_dl.node.replica import NOTHING, Replica

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: The largest mean that a log link gives.
-MOST = 1e19
+MAX = 1e19
 #: The least mean that a deviance is computed for: it divides by it, and takes its logarithm.
-LEAST = np.finfo(np.float64).tiny
+MIN = np.finfo(np.float64).tiny
 #: Distributions of which a mean is the exponential of the network's sum, and the least target that each allows.
-LOG_LINKS = {"poisson": 0.0, "tweedie": 0.0, "gamma": 1 / MOST}
+LOG_LINKS = {"poisson": 0.0, "tweedie": 0.0, "gamma": 1 / MAX}
 #: Distributions of which the best constant is a quantile: the median, but for `quantile` itself.
 QUANTILES = {"laplace", "quantile", "huber"}
 
@@ -47,16 +47,16 @@ class Distribution:
         """Of the mean, that the variance is proportional to; of a log link only."""
         return {"poisson": 1.0, "gamma": 2.0, "tweedie": self.shape}[self.name]
 
-    def forbids(self, least: float | None, mean: float) -> str | None:
+    def forbids(self, minimum: float | None, mean: float) -> str | None:
         """What is wrong with a target of this least value and this mean, if anything."""
-        if least is None or self.name not in LOG_LINKS:
+        if minimum is None or self.name not in LOG_LINKS:
             return None
-        if mean > MOST:
-            return f"has a mean of {mean:g}; distribution {self.name!r} allows none above {MOST:g}. Divide it."
-        if least >= LOG_LINKS[self.name]:
+        if mean > MAX:
+            return f"has a mean of {mean:g}; distribution {self.name!r} allows none above {MAX:g}. Divide it."
+        if minimum >= LOG_LINKS[self.name]:
             return None
-        what = f"is as low as {least:g}; distribution {self.name!r} allows no"
-        if least > 0:
+        what = f"is as low as {minimum:g}; distribution {self.name!r} allows no"
+        if minimum > 0:
             return f"{what} values below {LOG_LINKS[self.name]:g}. Multiply it, or use another distribution."
         zero = "zero or " if self.name == "gamma" else ""
         return f"{what} {zero}negative values. Leave these rows out, or use another distribution."
@@ -73,7 +73,7 @@ class Distribution:
             return float(metrics.mean_absolute_error(truth, predicted, sample_weight=weights))
         if self.name == "quantile":
             return float(metrics.mean_pinball_loss(truth, predicted, sample_weight=weights, alpha=self.shape))
-        means = np.maximum(predicted, LEAST)
+        means = np.maximum(predicted, MIN)
         return float(metrics.mean_tweedie_deviance(truth, means, sample_weight=weights, power=self.power))
 
 
@@ -81,20 +81,20 @@ class Distribution:
 class Quantiles:
     """Some weighted numbers, ascending, from which quantiles follow; they merge as a tree of pairs of equal size.
 
-    Beyond `MOST` they are thinned out, neighbours in pairs: then the rank of a quantile is off by 1 / MOST at most for each
+    Beyond `MAX` they are thinned out, neighbours in pairs: then the rank of a quantile is off by 1 / MAX at most for each
     time that they were.
     """
 
     values: NDArray[np.float64]
     weights: NDArray[np.float64]
-    MOST: ClassVar[int] = 2**12
+    MAX: ClassVar[int] = 2**12
 
     @classmethod
     def of(cls, values: NDArray[np.float64], weights: NDArray[np.floating] | None) -> Self:
         """Sort and thin out numbers, with their weights."""
         order = np.argsort(values, kind="stable")
         values, w = values[order], np.ones(len(values)) if weights is None else weights[order].astype(np.float64)
-        while len(values) > cls.MOST:
+        while len(values) > cls.MAX:
             edges = np.arange(0, len(values), 2)
             total = np.add.reduceat(w, edges)
             values, w = np.add.reduceat(values * w, edges) / total, total
@@ -114,7 +114,7 @@ class Quantiles:
 class Residuals(Quantiles):
     """Absolute residuals of some rows, from which huber's quantile and deviance follow."""
 
-    MOST: ClassVar[int] = 2**16
+    MAX: ClassVar[int] = 2**16
 
     def deviance(self, alpha: float) -> float:
         """Mean huber deviance: squared residuals up to their `alpha` quantile, beyond it linear."""

@@ -281,15 +281,15 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         place = None
         if client is not None:
-            from dask_dl.cluster.driver import Cluster
+            from dask_dl.cluster.dask_backend import DaskBackend
 
             replicates = requested["replicate_training_data"] and not requested["reproducible"]
-            place = Cluster(
+            place = DaskBackend(
                 client,
                 momentum=requested["averaging_momentum"],
                 moving_rate=requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None,
                 timeout=requested["worker_timeout"],
-                spread="shared" if not replicates else "single" if requested["single_node_mode"] else "replicated",
+                placement="sharded" if not replicates else "single" if requested["single_node_mode"] else "replicated",
                 balances=requested["force_load_balance"],
                 by_clock=not requested["reproducible"],
                 say=progress.say,
@@ -468,9 +468,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     def _predict(self, X: Any, offset: Any, answer: Any) -> Any:
         """`answer(predictor, outputs)` of every row: lazy over Dask collections, an array otherwise."""
-        from dask_dl.answers import answers
+        from dask_dl.predict import predict_rows
 
-        return answers(self._fitted, X, offset, answer, type(self).__name__)
+        return predict_rows(self._fitted, X, offset, answer, type(self).__name__)
 
     def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
         """Truth, prediction and weight of the rows of a table that count in a score."""
@@ -494,10 +494,10 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             The kept columns; `predict`; for classes one probability column each, named by the class, with a `p` before
             what reads as a whole number.
         """
-        from dask_dl.answers import table_of_answers
         from dask_dl.frame.arrays import is_dask_array
-        from dask_dl.frame.columns import check_unicode
+        from dask_dl.frame.dtypes import check_unicode
         from dask_dl.frame.interchange import as_table
+        from dask_dl.predict import table_of_predictions
 
         X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
@@ -510,7 +510,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        return table_of_answers(self._fitted, X, offset, keep, type(self).__name__)
+        return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__)
 
 
 class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[misc]

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dask_dl.answers import check_n_features, check_offset, no_offset
 from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
-from dask_dl.frame.figures import added
+from dask_dl.frame.column_stats import added
 from dask_dl.frame.interchange import as_table
-from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.prediction import map_partitions
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
+from dask_dl.frame.row_stats import count_labels
 from dask_dl.frame.scan import unseen_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
-from dask_dl.frame.tally import count_labels
+from dask_dl.frame.sparse import SparsePart
+from dask_dl.predict import check_n_features, check_offset, no_offset
 from dask_dl.predictor import best_class
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.frame.columns import Places
+    from dask_dl.frame.dtypes import Places
     from dask_dl.frame.source import Schema, Source
     from dask_dl.model import Model
     from dask_dl.predictor import Predictor

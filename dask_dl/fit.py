@@ -1,4 +1,4 @@
-"""From a table to a model: scan, encode, then rounds. It alone knows all rooms."""
+"""From a table to a model: scan, encode, then rounds. It alone imports all packages."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ import numpy as np
 
 from dask_dl import jit, memory, parameters
 from dask_dl.cluster.environment import versions
-from dask_dl.cluster.station import Setup
-from dask_dl.cluster.twin import Twin
-from dask_dl.course import Course, Snapshot
+from dask_dl.cluster.local import LocalBackend
+from dask_dl.cluster.shard import Setup
 from dask_dl.distribution import Distribution
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.frame.balance import Balance
-from dask_dl.frame.blocks import Keeping, Recipe
-from dask_dl.frame.columns import blurred_warning
+from dask_dl.frame.blocks import BlockOptions, Recipe
+from dask_dl.frame.dtypes import blurred_warning
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import dropped_warning, settle
 from dask_dl.frame.row_roles import where_of
+from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_target, unseen_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source
-from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import Target
 from dask_dl.kernels.batches import buffer_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.kernels.network import train_rows
-from dask_dl.kernels.steps import N_STATES, Optimizer, kind_of
+from dask_dl.kernels.optimizers import N_STATES, Optimizer, kind_of
 from dask_dl.model import Model
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, overshoots
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.node.stability import instability
-from dask_dl.plan import Plan, total_rows
-from dask_dl.resume import Identity, Keeper, Saved, open_folder
+from dask_dl.resume import Checkpoint, CheckpointWriter, TrainingFingerprint, open_folder
 from dask_dl.rounds import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
-from dask_dl.score.history import History, Pace
+from dask_dl.schedule import RoundSchedule, total_rows
+from dask_dl.score.history import History, ScoringSchedule
 from dask_dl.score.stopping import metric_of, reason_to_stop, stride_of
 from dask_dl.storage import Decision, decide
+from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.place import Place
+    from dask_dl.cluster.backend import Backend
     from dask_dl.show.progress import Progress
 
 
@@ -62,7 +62,7 @@ def fit_model(
     task: parameters.Task,
     progress: Progress,
     *,
-    place: Place | None = None,
+    place: Backend | None = None,
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
     resume: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
@@ -80,7 +80,7 @@ def fit_model(
         What the target is.
     progress : Progress
         Told of everything that takes time.
-    place : Place, optional
+    place : Backend, optional
         Where to train: by default in this process.
     callbacks : sequence of callable
         Called with the record of every scoring event; True stops the training.
@@ -99,37 +99,37 @@ def fit_model(
         Why training could not go on: it diverged, no worker was left, or a callback raised.
     """
     began = time.monotonic() if began is None else began
-    folder, saved = open_folder(requested["checkpoint_dir"], resume=resume)
+    folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=resume)
     for text in parameters.warnings_for(requested):
         warnings.warn(DaskDLWarning(text), stacklevel=4)
-    with place or Twin() as here:
-        seed = _seed(requested["random_state"], saved)
+    with place or LocalBackend() as here:
+        seed = _seed(requested["random_state"], checkpoint)
         if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
             requested = {**requested, "random_state": seed}
         problem = _understood(source, validation, requested, task, seed, progress, here)
         if folder:
             n_states, keeps_best = N_STATES[problem.optimizer.kind], requested["overwrite_with_best_model"]
-            folder.check_room(Keeper.size(problem.topology, n_states, keeps_best=keeps_best))
-        if saved:
-            saved.check(problem.identity)
-            problem.encoder, problem.target = saved.encoder, saved.target  # to the last bit
+            folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=keeps_best))
+        if checkpoint:
+            checkpoint.check(problem.fingerprint)
+            problem.encoder, problem.target = checkpoint.encoder, checkpoint.target  # to the last bit
         table_rows = _load(problem, progress, here, has_folder=folder is not None)
-        course, start = _begin(problem, saved, progress, here)
+        state, start = _begin(problem, checkpoint, progress, here)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
-        if saved:
-            saved.check_rows(prints)
-        if resume and not saved:
+        if checkpoint:
+            checkpoint.check_rows(prints)
+        if resume and not checkpoint:
             place_of_state = requested["checkpoint_dir"]
             progress.say(f"resume: there is no checkpoint in {place_of_state} yet, starting from the beginning")
-        keeper = Keeper(folder, problem.identity, task, problem.seed, began, prints) if folder else None
-        rounds = _rounds(problem, course, keeper, began, progress, here)
+        writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints) if folder else None
+        rounds = _rounds(problem, state, writer, began, progress, here)
         rounds.callbacks, rounds.cancelled, rounds.good = callbacks, cancelled, start
         with one_blas_thread():
             here.compile()
             rounds.run()
         assert rounds.final is not None
         final, effective = rounds.final, problem.effective | here.report() | {"client": None}
-    progress.say(f"ended: {course.stopped_by}")
+    progress.say(f"ended: {state.stopped_by}")
     model = Model(
         task=task,
         encoder=problem.encoder,
@@ -139,7 +139,7 @@ def fit_model(
         states=final.states,
         requested=dict(requested) | {"client": None},  # a model knows nothing of where it was trained
         effective=effective,
-        history=course.history,
+        history=state.history,
         n_seen=final.n_seen,
         n_rounds=final.n_rounds,
         n_rows=here.n_rows,
@@ -147,12 +147,12 @@ def fit_model(
         is_named=source.is_named,
         offset_name=_offset_name(source),
         target_name=_target_name(source),
-        stopped_by=course.stopped_by,
-        confusion=course.confusion,
+        stopped_by=state.stopped_by,
+        confusion=state.confusion,
         table_rows=table_rows,
         versions=versions(),
     )
-    return model, course.failure
+    return model, state.failure
 
 
 @dataclass
@@ -171,7 +171,7 @@ class _Problem:
     effective: dict[str, Any]
     seed: int
     threads: Parallelism
-    identity: Identity
+    fingerprint: TrainingFingerprint
 
     @property
     def kernel(self) -> Any:
@@ -191,7 +191,7 @@ def _understood(
     task: parameters.Task,
     seed: int,
     progress: Progress,
-    here: Place,
+    here: Backend,
 ) -> _Problem:
     """Read the tables once, and decide what their columns and the parameters make of the network."""
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
@@ -204,18 +204,18 @@ def _understood(
         requested["sparse"] or source.is_sparse,
     )
     skips = requested["missing_values_handling"] == "skip"
-    inquiry = encoding.inquiry(task, skips=skips, is_weighted=WEIGHT in source.roles)
+    request = encoding.request(task, skips=skips, is_weighted=WEIGHT in source.roles)
     if task == "regression":
-        inquiry = inquiry._replace(distribution=Distribution.of(parameters.effective(requested, task=task)))
+        request = request._replace(distribution=Distribution.of(parameters.effective(requested, task=task)))
 
-    def scan(inquiry: Inquiry) -> Scan:
-        if inquiry.inputs is not None:
+    def scan(request: ScanRequest) -> Scan:
+        if request.inputs is not None:
             progress.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
-        return here.scan(source, inquiry, progress.reading("scan"))
+        return here.scan(source, request, progress.reading("scan"))
 
-    found, predictors, dropped, required = settle(scan, inquiry, ignore_const_cols=requested["ignore_const_cols"])
-    check_target(found, source, inquiry)
-    if found.tally.is_binary:
+    found, predictors, dropped, required = settle(scan, request, ignore_const_cols=requested["ignore_const_cols"])
+    check_target(found, source, request)
+    if found.row_stats.is_binary:
         text = (
             "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
             "category (on the command line with --categorical)."
@@ -256,13 +256,13 @@ def _understood(
         output="softmax" if target.classes else "linear",
         dropout=effective["hidden_dropout_ratios"] if any(effective["hidden_dropout_ratios"]) else (),
     )
-    if topology.n_parameters > MOST_PARAMETERS:
+    if topology.n_parameters > MAX_PARAMETERS:
         raise ParameterError(
             f"hidden={effective['hidden']} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
-            f"more than {MOST_PARAMETERS:,}. Use fewer units, or fewer inputs: max_categorical_features limits those of levels."
+            f"more than {MAX_PARAMETERS:,}. Use fewer units, or fewer inputs: max_categorical_features limits those of levels."
         )
-    n_least = balance.n_least(_counts(found, target)) if balance else found.n_used
-    effective["mini_batch_size"] = min(effective["mini_batch_size"], n_least)
+    n_min = balance.n_min(_counts(found, target)) if balance else found.n_used
+    effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
     optimizer = _optimizer(effective)
     threads = here.choose(topology, optimizer, found.n_used, effective)
     for text in overshoots(threads, optimizer):
@@ -272,7 +272,7 @@ def _understood(
         scanned = _scan_validation(validation, encoder, target, task, progress, here)
         _check_range(scanned, validation, distribution)
         tables["validation"] = validation, scanned
-    identity = Identity(
+    fingerprint = TrainingFingerprint(
         source.predictors,
         dict(source.roles),
         found.n_rows,
@@ -281,7 +281,7 @@ def _understood(
         encoder,
         target,
         topology,
-        Identity.settings_of(requested),
+        TrainingFingerprint.settings_of(requested),
         balance.ratios if balance else (),
     )
     return _Problem(
@@ -297,18 +297,18 @@ def _understood(
         effective,
         seed,
         threads,
-        identity,
+        fingerprint,
     )
 
 
-def _seed(asked: int | np.random.RandomState | np.random.Generator | None, saved: Saved | None) -> int:
+def _seed(asked: int | np.random.RandomState | np.random.Generator | None, checkpoint: Checkpoint | None) -> int:
     """The seed of this training: asked for, of the training that broke off, or drawn."""
-    if saved and isinstance(asked, int) and asked != saved.seed:
+    if checkpoint and isinstance(asked, int) and asked != checkpoint.seed:
         raise ParameterError(
-            f"random_state={asked}, but {saved.path} is of a training with {saved.seed}. Leave it as it was."
+            f"random_state={asked}, but {checkpoint.path} is of a training with {checkpoint.seed}. Leave it as it was."
         )
-    if saved:
-        return saved.seed
+    if checkpoint:
+        return checkpoint.seed
     if asked is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(asked, int):
@@ -317,7 +317,7 @@ def _seed(asked: int | np.random.RandomState | np.random.Generator | None, saved
     return int(draw(2**31 - 1))  # as much as scikit-learn draws
 
 
-def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: bool) -> dict[str, tuple[int, int]]:
+def _load(problem: _Problem, progress: Progress, here: Backend, *, has_folder: bool) -> dict[str, tuple[int, int]]:
     """Decide where the rows shall be, say what it will take, and read the tables a second time.
 
     Returns the rows of each table, and how many of them train or are scored.
@@ -338,8 +338,8 @@ def _load(problem: _Problem, progress: Progress, here: Place, *, has_folder: boo
         recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, required=required)
         n_sample = effective[f"score_{name}_samples"]
         balance = problem.balance if name == "training" else None
-        keeping = Keeping(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
-        n_used = here.load(name, source, scanned, recipe, keeping, storage, progress.reading("encode"))
+        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
+        n_used = here.load(name, source, scanned, recipe, options, storage, progress.reading("encode"))
         if name == "validation":
             _check_validation(n_used, scanned, source)
         elif n_used == 0:
@@ -357,17 +357,19 @@ def say_threads(progress: Progress, topology: Topology, threads: Parallelism) ->
         progress.say(f"{layer}: {way}")
 
 
-def _begin(problem: _Problem, saved: Saved | None, progress: Progress, here: Place) -> tuple[Course, Snapshot | None]:
+def _begin(
+    problem: _Problem, checkpoint: Checkpoint | None, progress: Progress, here: Backend
+) -> tuple[TrainingState, Snapshot | None]:
     """The network as it starts, or as it was saved; and a copy of it, where others train."""
     topology, effective = problem.topology, problem.effective
     metric = metric_of(effective["stopping_metric"], problem.task)
     states: list[NDArray[np.float32]] = []
-    if saved:
-        course, flat, states = saved.course(metric), saved.flat, saved.states
-        progress.say(f"going on from {saved.path}: {course.n_seen:,} rows, {course.n_rounds:,} rounds")
+    if checkpoint:
+        state, flat, states = checkpoint.state(metric), checkpoint.flat, checkpoint.states
+        progress.say(f"going on from {checkpoint.path}: {state.n_seen:,} rows, {state.n_rounds:,} rounds")
     else:
-        course = Course(History(problem.task, "validation" in problem.tables, metric=metric))
-        course.history.start()
+        state = TrainingState(History(problem.task, "validation" in problem.tables, metric=metric))
+        state.history.start()
         flat = _start(problem)
     unsound = instability(topology, flat)
     if unsound:
@@ -381,46 +383,51 @@ def _begin(problem: _Problem, saved: Saved | None, progress: Progress, here: Pla
         problem.seed,
         effective["shuffle_training_data"],
     )
-    here.delta = course.delta
-    here.start(setup, flat, states, course.n_seen, course.n_halvings, lambda now: say_threads(progress, topology, now))
-    copy = None if here.is_local else Snapshot(flat, tuple(states), course.n_seen, course.n_rounds)
-    return course, copy
+    here.delta = state.delta
+    here.start(setup, flat, states, state.n_seen, state.n_halvings, lambda now: say_threads(progress, topology, now))
+    copy = None if here.is_local else Snapshot(flat, tuple(states), state.n_seen, state.n_rounds)
+    return state, copy
 
 
 def _rounds(
-    problem: _Problem, course: Course, keeper: Keeper | None, began: float, progress: Progress, here: Place
+    problem: _Problem,
+    state: TrainingState,
+    writer: CheckpointWriter | None,
+    began: float,
+    progress: Progress,
+    here: Backend,
 ) -> Rounds:
     """The loop, with what it needs to score, to judge and to save."""
-    effective, history = problem.effective, course.history
+    effective, history = problem.effective, state.history
 
-    def score(course: Course, n: int, communication: float) -> None:
+    def score(state: TrainingState, n: int, communication: float) -> None:
         measured = {name: here.measure(name) for name in problem.tables}
-        course.confusion = {name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None}
+        state.confusion = {name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None}
         found = {name: m.metrics() for name, m in measured.items()}
         residuals = measured["training"].residuals
         if residuals is not None:
             delta = residuals.quantile(problem.distribution.shape) * problem.target.factor
-            course.delta = here.delta = max(delta, LEAST_DELTA)
+            state.delta = here.delta = max(delta, MIN_DELTA)
         history.add(
-            seconds=course.seconds + time.monotonic() - began,
-            speed=course.n_seen / course.training_seconds if course.n_seen else 0.0,
-            epochs=course.n_seen / here.n_rows,
-            iterations=course.n_rounds,
-            samples=course.n_seen,
+            seconds=state.seconds + time.monotonic() - began,
+            speed=state.n_seen / state.training_seconds if state.n_seen else 0.0,
+            epochs=state.n_seen / here.n_rows,
+            iterations=state.n_rounds,
+            samples=state.n_seen,
             samples_per_iteration=n,
             communication=communication,
             training=found["training"],
             validation=found.get("validation", {}),
         )
 
-    def save(course: Course, network: Snapshot) -> None:
-        assert keeper is not None
-        progress.say(f"checkpoint: {keeper.save(course, network.flat, network.states)}")
+    def save(state: TrainingState, network: Snapshot) -> None:
+        assert writer is not None
+        progress.say(f"checkpoint: {writer.save(state, network.flat, network.states)}")
 
     if not jit.is_cached(problem.kernel):
         kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
         progress.say(f"compiling the kernels, {kept} (about 20 s) ...")
-    plan = Plan.of(
+    schedule = RoundSchedule.of(
         effective["epochs"],
         here.n_rows,
         effective["train_samples_per_iteration"],
@@ -435,51 +442,51 @@ def _rounds(
     limit, stride = effective["max_runtime_secs"], stride_of(effective, here.n_rows)
     rounds = Rounds(
         here,
-        plan,
-        course,
+        schedule,
+        state,
         score,
         lambda: reason_to_stop(history, effective, stride),
         progress,
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
         may_stop_early=effective["stopping_rounds"] > 0,
-        save=save if keeper else None,
+        save=save if writer else None,
         save_place=effective["checkpoint_dir"] or "",
         save_interval=effective["checkpoint_interval"],
     )
-    if course.best is None and effective["overwrite_with_best_model"]:
+    if state.best is None and effective["overwrite_with_best_model"]:
         history.best = None  # its network was not kept
-    if course.stopped_by in BROKEN_OFF or (course.stopped_by == EPOCHS and course.n_seen < plan.n_total):
-        course.stopped_by = None
-    elif course.stopped_by != EPOCHS:
-        course.stopped_by = reason_to_stop(history, effective, stride)  # by the parameters of now
+    if state.stopped_by in BROKEN_OFF or (state.stopped_by == EPOCHS and state.n_seen < schedule.n_total):
+        state.stopped_by = None
+    elif state.stopped_by != EPOCHS:
+        state.stopped_by = reason_to_stop(history, effective, stride)  # by the parameters of now
     return rounds
 
 
-def _pace(problem: _Problem, n_epoch: int) -> Pace:
+def _pace(problem: _Problem, n_epoch: int) -> ScoringSchedule:
     """When to score, by what an event costs beside the training."""
     e, topology, found = problem.effective, problem.topology, problem.found
     n_active = len(problem.encoder.categories) + found.n_entries / found.n_rows
     samples = [(e[f"score_{name}_samples"], scanned.n_used) for name, (_, scanned) in problem.tables.items()]
-    n_scored = sum(min(n or most, most) for n, most in samples)
+    n_scored = sum(min(n or maximum, maximum) for n, maximum in samples)
     n_weights = topology.dense_size + n_active * topology.units[0]
     stride = stride_of(e, n_epoch) if e["stopping_rounds"] else 0
-    return Pace.of(e, total_rows(e["epochs"], n_epoch), n_weights, n_scored, len(samples), stride)
+    return ScoringSchedule.of(e, total_rows(e["epochs"], n_epoch), n_weights, n_scored, len(samples), stride)
 
 
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.
 BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, NO_WORKERS, FAILED, "callback"}
 
 #: Huber's loss turns linear at this share of the target's deviation at least: at 0 it would teach nothing.
-LEAST_DELTA = 1e-4
+MIN_DELTA = 1e-4
 
 #: A network may have as many weights and biases as in H2O (specification, section 1.8).
-MOST_PARAMETERS = 100_000_000
+MAX_PARAMETERS = 100_000_000
 
 
 def _balance(found: Scan, target: Target, e: Mapping[str, Any]) -> Balance:
     """How often rows of every class are visited. Raises ParameterError."""
-    if not found.tally.has_one_weight:
+    if not found.row_stats.has_one_weight:
         raise ParameterError(
             "balance_classes=True: rows have weights other than 0 and 1. Leave them out, or multiply those of every class by a "
             "factor instead."
@@ -495,14 +502,14 @@ def _counts(found: Scan, target: Target) -> list[int]:
 
 
 def _scan_validation(
-    validation: Source, encoder: Encoder, target: Target, task: str, progress: Progress, here: Place
+    validation: Source, encoder: Encoder, target: Target, task: str, progress: Progress, here: Backend
 ) -> Scan:
     missing = encoder.match(validation.predictors, validation.label)
     if missing:
         raise SchemaError(
             f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
         )
-    found = here.scan(validation, Inquiry(task, sparse=encoder.is_sparse), progress.reading("scan validation"))
+    found = here.scan(validation, ScanRequest(task, sparse=encoder.is_sparse), progress.reading("scan validation"))
     if found.n_used == 0:
         needs = " and a weight above zero" if WEIGHT in validation.roles else ""
         raise SchemaError(f"{validation.label} has no row with a target{needs}.")
@@ -524,7 +531,7 @@ def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
 
 def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:
     """Whether the distribution allows these targets. Raises SchemaError."""
-    wrong = distribution.forbids(found.tally.least_target, found.target.mean)
+    wrong = distribution.forbids(found.row_stats.min_target, found.target.mean)
     if wrong is not None:
         raise SchemaError(f"the target of {source.label} {wrong}")
 
@@ -561,7 +568,7 @@ def _optimizer(e: Mapping[str, Any]) -> Optimizer:
 
 def _start(problem: _Problem) -> NDArray[np.float32]:
     """Start values: the user's (inputs x units a layer, as `coefs_`) where given, else drawn, with the output at the data."""
-    topology, e, intercept = problem.topology, problem.effective, problem.found.tally.intercept
+    topology, e, intercept = problem.topology, problem.effective, problem.found.row_stats.intercept
     weights = initial_weights(topology, e["initial_weight_distribution"], e["initial_weight_scale"], problem.seed)
     has_offset = OFFSET in problem.tables["training"][0].roles
     start = problem.target.sum_of(intercept.value, has_offset=has_offset) if intercept else 0.0
@@ -585,45 +592,45 @@ def _start(problem: _Problem) -> NDArray[np.float32]:
     return topology.pack(weights, biases)
 
 
-def _decided(problem: _Problem, here: Place) -> Decision:
+def _decided(problem: _Problem, here: Backend) -> Decision:
     """Where the rows shall be, and the memory of the process with most of them."""
     e, topology, threads, found = problem.effective, problem.topology, problem.threads, problem.found
     source, validation = problem.tables["training"][0], problem.tables.get("validation")
-    portion = here.portion(found, validation[1] if validation else None)
+    workload = here.workload(found, validation[1] if validation else None)
     n_validation = validation[1].n_rows if validation else 0
-    blocks = portion.largest_blocks
+    blocks = workload.largest_blocks
     # With sparse inputs a mean.
     row = math.ceil(problem.encoder.bytes_per_row(found.n_entries / found.n_rows)) + 4 * (2 + (OFFSET in source.roles))
     samples = [(e["score_training_samples"], found.n_used), (e["score_validation_samples"], n_validation)]
-    drawn = [n for n, most in samples if 0 < n < most]
+    drawn = [n for n, maximum in samples if 0 < n < maximum]
 
     def n_scored(storage: memory.Storage) -> int:
         """Rows that are scored at a time: a sample, or all; where those are not in memory, a slice or a block of them."""
         piece = None if storage.mode == "memory" else max(memory.SLICE // row, *blocks)
-        whole = [most if piece is None else min(most, piece) for n, most in samples if not 0 < n < most]
-        return int(portion.share * max(drawn + whole))
+        whole = [maximum if piece is None else min(maximum, piece) for n, maximum in samples if not 0 < n < maximum]
+        return int(workload.share * max(drawn + whole))
 
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
-    n_bytes = (portion.n_rows + portion.n_validation) * row
+    n_bytes = (workload.n_rows + workload.n_validation) * row
     n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
     # Of an array, or of a table that is here, no file describes the columns.
     n_columns = len(found.columns) if source.lazy is not None and source.is_named else 0
 
     def n_readers(storage: memory.Storage) -> int:
         """Partitions read at a time; the thread that reads ahead has memory of its own, which others do not share."""
-        return portion.n_readers + (storage.mode == "stream")
+        return workload.n_readers + (storage.mode == "stream")
 
     need = partial(
         memory.estimate,
-        n_rows=portion.n_rows,
+        n_rows=workload.n_rows,
         visits_per_row=problem.balance.n_visits(_counts(found, problem.target)) / found.n_rows
         if problem.balance
         else 1.0,
         n_columns=len(found.columns),
         planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,
-        n_validation=portion.n_validation,
-        n_samples=round(portion.share * sum(drawn)),
+        n_validation=workload.n_validation,
+        n_samples=round(workload.share * sum(drawn)),
         bytes_per_row=row,
         n_weights=topology.size,
         n_dense=topology.dense_size,
@@ -633,7 +640,7 @@ def _decided(problem: _Problem, here: Place) -> Decision:
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
         # A checkpoint is written from copies, and what is written is laid out in memory first.
-        n_kept=portion.n_kept or (1 + e["overwrite_with_best_model"]) * (3 if e["checkpoint_dir"] else 1),
+        n_kept=workload.n_kept or (1 + e["overwrite_with_best_model"]) * (3 if e["checkpoint_dir"] else 1),
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(problem.kernel),
         largest_block=blocks[0],

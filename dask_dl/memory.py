@@ -52,7 +52,7 @@ class Storage(NamedTuple):
 
     mode: str  #: "memory", "disk" or "stream"
     window: int = 0  #: bytes of rows that are shuffled together, where they are not in memory, in each of two buffers
-    most_rows: int | None = None  #: that a process may come to hold when rows move; None: any number
+    max_rows: int | None = None  #: that a process may come to hold when rows move; None: any number
 
 
 IN_MEMORY = Storage("memory")
@@ -245,8 +245,8 @@ def estimate(
     if storage.mode == "memory":
         blocks, order = n_bytes + n_validation * bytes_per_row, int(n_rows * per_row) + slices
     else:
-        least = largest_block if storage.mode == "stream" else 0
-        n_window = min(n_rows, max(storage.window // bytes_per_row, least))
+        minimum = largest_block if storage.mode == "stream" else 0
+        n_window = min(n_rows, max(storage.window // bytes_per_row, minimum))
         blocks = min(2 * n_window, n_rows) * bytes_per_row + (n_rows + n_validation) // 8
         order = int(n_window * (per_row + visits_per_row * ORDER_KEPT)) + slices
     return Memory(

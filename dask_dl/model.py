@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.frame.categorical import CodedColumn, OneHotColumn
     from dask_dl.frame.encoder import Encoder
-    from dask_dl.frame.levels import Category, Code
     from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
 
@@ -95,7 +95,7 @@ class Model:
 
     def html(self) -> str:
         """What there is to know of the model, as a fragment of HTML."""
-        levelled: tuple[Category | Code, ...] = (*self.encoder.categories, *self.encoder.codes)
+        levelled: tuple[OneHotColumn | CodedColumn, ...] = (*self.encoder.categories, *self.encoder.codes)
         columns = [
             *((c.name, "category", f"{len(c.levels):,} levels: {', '.join(c.levels[:6])}") for c in levelled),
             *(

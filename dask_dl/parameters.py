@@ -185,7 +185,7 @@ def _arrays(ndim: int) -> Kind:
 # The table
 
 Task = Literal["classification", "regression", "autoencoder"]
-Place = Literal["constructor", "fit", "h2o"]
+Scope = Literal["constructor", "fit", "h2o"]
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class Parameter:
     """One row. None is legal exactly where it is the default."""
 
     group: str  #: heading of its section
-    place: Place
+    scope: Scope
     name: str
     kind: Kind
     default: Any
@@ -288,7 +288,7 @@ def _no_limit(value: float) -> float:
 
 
 # Not formatted, so that a row is read as a row: name, kind, default, restart, available today, meaning.
-_SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
+_SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
     ("Network and initial state", "constructor", (
         ("hidden", _list_of(_int(1)), (200, 200), "equal", "all",
          "Units of each hidden layer, input side first; a number is one layer. An empty list makes a linear model."),
@@ -342,7 +342,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
         ("adaptive_rate", _FLAG, True, "no", "all",
          "ADADELTA: learning rates per weight, by rho and epsilon. False: SGD by rate and momentum."),
         ("rho", _real(0, 1), 0.99, "no", "all",
-         "ADADELTA: memory of its running means of squared slopes and steps; nearer 1 remembers longer."),
+         "ADADELTA: memory of its running means of squared gradients and steps; nearer 1 remembers longer."),
         ("epsilon", _AMOUNT, 1e-8, "no", "all", "ADADELTA: added under the root; sets the size of the first steps."),
         ("rate", _AMOUNT, 0.005, "no", "all", "SGD: step per row, before annealing, decay and a factor 1 - momentum."),
         ("rate_annealing", _AMOUNT, 1e-6, "no", "all",
@@ -491,7 +491,7 @@ _SECTIONS: Final[Sequence[tuple[str, Place, Sequence[tuple[Any, ...]]]]] = (
 )
 
 TABLE: Final[Mapping[str, Parameter]] = {
-    row[0]: Parameter(group, place, *row) for group, place, rows in _SECTIONS for row in rows
+    row[0]: Parameter(group, scope, *row) for group, scope, rows in _SECTIONS for row in rows
 }
 
 
@@ -637,7 +637,7 @@ NO_EFFECT: Final[Sequence[Rule]] = (
 
 def constructor_defaults() -> dict[str, Any]:
     """Names and defaults of the estimators' constructors, in order."""
-    return {name: row.default for name, row in TABLE.items() if row.place == "constructor"}
+    return {name: row.default for name, row in TABLE.items() if row.scope == "constructor"}
 
 
 def _with_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -703,12 +703,12 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
         if name not in wrong and not TABLE[name].is_available(value)
     ]
     _refuse(mistakes)
-    return {name: value for name, value in values.items() if name in read or TABLE[name].place == "constructor"}
+    return {name: value for name, value in values.items() if name in read or TABLE[name].scope == "constructor"}
 
 
-def refuse_names(unknown: Mapping[str, Any], place: Literal["constructor", "fit"]) -> None:
+def refuse_names(unknown: Mapping[str, Any], scope: Literal["constructor", "fit"]) -> None:
     """Refuse names that the constructor, or fit, does not take, if any, and say what to write. Raises ParameterError."""
-    _refuse([f"{_settings([name], unknown)}: {_instead(name, value, place)}" for name, value in unknown.items()])
+    _refuse([f"{_settings([name], unknown)}: {_instead(name, value, scope)}" for name, value in unknown.items()])
 
 
 def _refuse(mistakes: Sequence[str]) -> None:
@@ -718,38 +718,38 @@ def _refuse(mistakes: Sequence[str]) -> None:
 
 
 #: Where a parameter belongs, in words.
-_PLACES: Final = {"constructor": "the constructor", "fit": "fit"}
+_SCOPES: Final = {"constructor": "the constructor", "fit": "fit"}
 
 
-def _instead(name: str, value: Any, place: Place | None = None) -> str:
+def _instead(name: str, value: Any, scope: Scope | None = None) -> str:
     """What a name is taken for that is no parameter of a place, and what to write instead."""
-    if name in TABLE and TABLE[name].place in _PLACES:
+    if name in TABLE and TABLE[name].scope in _SCOPES:
         shown = _adopted(name, VALUE, value)
-        return f"not a parameter of {_PLACES[place or 'fit']}; write {name}={shown} in {_PLACES[TABLE[name].place]}"
+        return f"not a parameter of {_SCOPES[scope or 'fit']}; write {name}={shown} in {_SCOPES[TABLE[name].scope]}"
     word = fold(name.rpartition("__")[2] or name)  # optimizer__lr: of parts of other libraries
     synonym = SYNONYMS.get(word)
     if synonym:
-        return f"no such parameter; {_advised(synonym.advice_for(_plain(value)), value, place)}"
-    known = {fold(word): word for word, row in TABLE.items() if row.place in _PLACES}
+        return f"no such parameter; {_advised(synonym.advice_for(_plain(value)), value, scope)}"
+    known = {fold(word): word for word, row in TABLE.items() if row.scope in _SCOPES}
     near = difflib.get_close_matches(word, [*known, *SYNONYMS], n=1, cutoff=0.8)
     near = near or difflib.get_close_matches(word, known, n=1)
     if near and near[0] not in known:
         synonym = SYNONYMS[near[0]]
         known_name = next(name for name in synonym.names if fold(name) == near[0])
-        advice = _advised(synonym.advice_for(_plain(value)), value, place)
+        advice = _advised(synonym.advice_for(_plain(value)), value, scope)
         return f'no such parameter; if "{known_name}" is meant, {advice}'
     if near:
-        other = TABLE[known[near[0]]].place
-        where = f" of {_PLACES[other]}" if place not in (None, other) else ""
+        other = TABLE[known[near[0]]].scope
+        where = f" of {_SCOPES[other]}" if scope not in (None, other) else ""
         return f'no such parameter; did you mean "{known[near[0]]}"{where}?'
     far = difflib.get_close_matches(word, known, n=1, cutoff=0)
     return f'no such parameter; the nearest is "{known[far[0]]}"; if it is not meant, leave it out'
 
 
-def _advised(advice: Advice, value: Any, place: Place | None) -> str:
+def _advised(advice: Advice, value: Any, scope: Scope | None) -> str:
     """Return an advice in words, with the value that was given."""
-    homes = {TABLE[name].place for name in advice.write}
-    where = "".join(f" in {_PLACES[home]}" for home in homes if place not in (None, home))
+    homes = {TABLE[name].scope for name in advice.write}
+    where = "".join(f" in {_SCOPES[home]}" for home in homes if scope not in (None, home))
     return advice.text({name: _adopted(name, wanted, value) for name, wanted in advice.write.items()}, where)
 
 
@@ -839,7 +839,7 @@ def numpydoc() -> str:
     """Write the "Parameters" section of the constructors' docstrings."""
     lines = ["Parameters", "----------"]
     for row in TABLE.values():
-        if row.place == "constructor":
+        if row.scope == "constructor":
             limits = "" if row.available == "all" else f" Available today: {row.today}."
             lines += [f"{row.name} : {row.allowed}, default={show(row.default)}"]
             lines += textwrap.wrap(row.doc + limits, 110, initial_indent="    ", subsequent_indent="    ")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import names_of
+from dask_dl.frame.dtypes import names_of
 from dask_dl.node.replica import predict
 from dask_dl.state import Rows
 

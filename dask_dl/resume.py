@@ -13,12 +13,12 @@ from dask_dl.checkpoint import read_archive
 from dask_dl.checkpoint.codec import opened
 from dask_dl.checkpoint.folder import KIND, CheckpointFolder
 from dask_dl.checkpoint.plain import plain
-from dask_dl.course import Course, Snapshot
 from dask_dl.documents.history import records_of
 from dask_dl.documents.network import check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.documents.training import IdentityDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.score.history import History
+from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
-class Identity:
+class TrainingFingerprint:
     """What a checkpoint and the training that goes on with it must have in common."""
 
     columns: tuple[str, ...]
@@ -55,7 +55,7 @@ class Identity:
         fixed = [
             name
             for name, row in parameters.TABLE.items()
-            if row.place == "constructor" and row.restart in {"no", "equal"}
+            if row.scope == "constructor" and row.restart in {"no", "equal"}
         ]
         settings: dict[str, Any] = plain({name: requested[name] for name in fixed})
         return settings
@@ -75,9 +75,9 @@ class Identity:
             "balance": list(self.balance),
         }
 
-    def differences(self, saved: IdentityDocument, where: str) -> list[str]:
+    def differences(self, checkpoint: IdentityDocument, where: str) -> list[str]:
         """In words: what the checkpoint has, and what there is now."""
-        mine, settings = self.to_json(), opened(saved.settings, f"{where}: settings")
+        mine, settings = self.to_json(), opened(checkpoint.settings, f"{where}: settings")
         found = [
             f"{name}={settings.get(name)}, now {now}"
             for name, now in mine["settings"].items()
@@ -90,14 +90,14 @@ class Identity:
             "n_used": "rows with a target",
             "n_validation": "validation rows",
         }
-        theirs = {key: plain(getattr(saved, key)) for key in (*names, "balance")}
+        theirs = {key: plain(getattr(checkpoint, key)) for key in (*names, "balance")}
         for key, name in names.items():
             if mine[key] != theirs[key]:
                 found.append(f"{name}: {_short(theirs[key])}, now {_short(mine[key])}")
         if not found:
-            found += _unlike("columns", _columns(saved.encoder.encoder()), _columns(self.encoder))
-            found += _unlike("target", plain(saved.target.target().to_json()), mine["target"])
-            found += _unlike("network", plain(_unchanging(saved.topology.topology())), mine["topology"])
+            found += _unlike("columns", _columns(checkpoint.encoder.encoder()), _columns(self.encoder))
+            found += _unlike("target", plain(checkpoint.target.target().to_json()), mine["target"])
+            found += _unlike("network", plain(_unchanging(checkpoint.topology.topology())), mine["topology"])
             found += _unlike("visits per row of a class", theirs["balance"], mine["balance"])
         return found
 
@@ -117,26 +117,26 @@ def _short(value: Any) -> str:
     return text if len(text) < 200 else text[:200] + " ..."
 
 
-def _unlike(place: str, saved: Any, now: Any) -> list[str]:
+def _unlike(place: str, checkpoint: Any, now: Any) -> list[str]:
     """Where two JSON documents differ, numbers up to CLOSE."""
-    if isinstance(saved, dict) and isinstance(now, dict):
-        name = saved.get("name", "")
+    if isinstance(checkpoint, dict) and isinstance(now, dict):
+        name = checkpoint.get("name", "")
         where = f"{place} {name}".strip()
         return [
             text
-            for key in sorted(saved.keys() | now.keys())
-            if saved.get(key, 0) is not None  # what an early checkpoint does not know
-            for text in _unlike(f"{where}, {key}", saved.get(key), now.get(key))
+            for key in sorted(checkpoint.keys() | now.keys())
+            if checkpoint.get(key, 0) is not None  # what an early checkpoint does not know
+            for text in _unlike(f"{where}, {key}", checkpoint.get(key), now.get(key))
         ]
-    if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
-        return [text for a, b in zip(saved, now, strict=True) for text in _unlike(place, a, b)]
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (saved, now))
-    same = math.isclose(saved, now, rel_tol=CLOSE, abs_tol=CLOSE) if numbers else saved == now
-    return [] if same else [f"{place}: {_short(saved)}, now {_short(now)}"]
+    if isinstance(checkpoint, list) and isinstance(now, list) and len(checkpoint) == len(now):
+        return [text for a, b in zip(checkpoint, now, strict=True) for text in _unlike(place, a, b)]
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (checkpoint, now))
+    same = math.isclose(checkpoint, now, rel_tol=CLOSE, abs_tol=CLOSE) if numbers else checkpoint == now
+    return [] if same else [f"{place}: {_short(checkpoint)}, now {_short(now)}"]
 
 
 @dataclass(frozen=True)
-class Saved:
+class Checkpoint:
     """A checkpoint that was read."""
 
     path: str
@@ -146,8 +146,8 @@ class Saved:
     best: Snapshot | None  #: of the history's best event
 
     @classmethod
-    def read(cls, path: str) -> Saved:
-        """Read a file that `Keeper` wrote. Raises ArchiveError, FileNotFoundError."""
+    def read(cls, path: str) -> Checkpoint:
+        """Read a file that `CheckpointWriter` wrote. Raises ArchiveError, FileNotFoundError."""
         arrays, document = read_archive(path, kind=KIND, schema=TrainingDocument)
         topology = document.identity.topology.topology()
         names = names_of("", document.n_states)
@@ -165,9 +165,9 @@ class Saved:
         """Of the training that it belongs to."""
         return self.document.seed
 
-    def check(self, identity: Identity) -> None:
+    def check(self, fingerprint: TrainingFingerprint) -> None:
         """Refuse to go on with another table or another network. Raises SchemaError."""
-        found = identity.differences(self.document.identity, self.path)
+        found = fingerprint.differences(self.document.identity, self.path)
         if found:
             raise SchemaError(
                 f"resume: {self.path} is of another training: {'; '.join(found[:6])}. Train on the same table with the same "
@@ -194,7 +194,7 @@ class Saved:
         """As fitted by the training that broke off, to the last bit."""
         return self.document.identity.target.target()
 
-    def course(self, metric: str) -> Course:
+    def state(self, metric: str) -> TrainingState:
         """Counters, history and best model."""
         d, task = self.document.course, self.document.task
         records = records_of(d.history, task, has_validation=d.has_validation)
@@ -202,7 +202,7 @@ class Saved:
         if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
         counters = (d.n_seen, d.n_rounds, d.training_seconds, d.seconds, d.n_halvings)
-        return Course(history, *counters, best, d.confusion, d.best_confusion, d.stopped_by, delta=d.delta)
+        return TrainingState(history, *counters, best, d.confusion, d.best_confusion, d.stopped_by, delta=d.delta)
 
 
 def unlike_parts(before: Sequence[int], now: Sequence[int]) -> list[str]:
@@ -213,11 +213,11 @@ def unlike_parts(before: Sequence[int], now: Sequence[int]) -> list[str]:
 
 
 @dataclass
-class Keeper:
+class CheckpointWriter:
     """Writes the checkpoints of a training."""
 
     folder: CheckpointFolder
-    identity: Identity
+    fingerprint: TrainingFingerprint
     task: str
     seed: int
     began: float  #: of `time.monotonic`
@@ -228,20 +228,20 @@ class Keeper:
         """Bytes of a checkpoint, without its history."""
         return topology.size * 4 * (1 + n_states) * (1 + keeps_best)
 
-    def save(self, course: Course, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]) -> str:
+    def save(self, state: TrainingState, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]) -> str:
         """Write one; returns its path."""
-        topology = self.identity.topology
+        topology = self.fingerprint.topology
         arrays = _named(topology, "", flat, states)
-        if course.best is not None:
-            arrays |= _named(topology, "best/", course.best.flat, course.best.states)
-        seconds = course.seconds + time.monotonic() - self.began
+        if state.best is not None:
+            arrays |= _named(topology, "best/", state.best.flat, state.best.states)
+        seconds = state.seconds + time.monotonic() - self.began
         document = {
             "task": self.task,
             "seed": self.seed,
             "n_states": len(states),
             "fingerprints": self.prints,
-            "identity": self.identity.to_json(),
-            "course": course.to_json() | {"seconds": seconds},
+            "identity": self.fingerprint.to_json(),
+            "course": state.to_json() | {"seconds": seconds},
         }
         return self.folder.write(arrays, plain(document))
 
@@ -255,7 +255,7 @@ def _named(
     return arrays
 
 
-def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | None, Saved | None]:
+def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | None, Checkpoint | None]:
     """The folder of checkpoints, ready to be written, and the newest one if the training is to go on."""
     if place is None:
         return None, None
@@ -268,4 +268,4 @@ def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | 
                 f"it, or name another folder."
             )
         return folder, None
-    return folder, folder.newest(Saved.read)
+    return folder, folder.newest(Checkpoint.read)

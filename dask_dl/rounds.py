@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dask_dl.course import Course, Snapshot
 from dask_dl.errors import (
     Aborted,
     DaskDLWarning,
@@ -22,12 +21,13 @@ from dask_dl.errors import (
     SchemaError,
     StorageError,
 )
+from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from dask_dl.cluster.place import Place
-    from dask_dl.plan import Plan
+    from dask_dl.cluster.backend import Backend
+    from dask_dl.schedule import RoundSchedule
     from dask_dl.show.progress import Progress
 
 #: Seconds between two copies of the weights that a diverging round may be rolled back to, at least: in this process, and ...
@@ -37,7 +37,7 @@ SECONDS_PER_FETCH = 10.0
 #: ... and how much longer than the last copy took: copying is to take a small share of the time.
 TIMES_PER_COPY = 50.0
 #: How often the step is halved before a training that diverges is given up.
-MOST_HALVINGS = 4
+MAX_HALVINGS = 4
 #: Seconds that workers get to score the last network, at least, and times the last event took: they may be gone.
 MIN_SECONDS_TO_SCORE, TIMES_TO_SCORE = 30.0, 3.0
 INTERRUPTED, TERMINATED, TIME_IS_UP, EPOCHS, DIVERGED, NO_WORKERS, FAILED = (
@@ -53,22 +53,22 @@ class Halt(BaseException):
 class Rounds:
     """A training, round after round, until there is a reason to stop.
 
-    `score(course, n, share)` measures the network after a round of n rows, when a share of the time of the rounds since the
+    `score(state, n, share)` measures the network after a round of n rows, when a share of the time of the rounds since the
     last event was not training, and appends an event to the history; `judge()` says why the newest event ends the training,
     if it does.
     """
 
-    trainer: Place
-    plan: Plan
-    course: Course
-    score: Callable[[Course, int, float], None]
+    trainer: Backend
+    schedule: RoundSchedule
+    state: TrainingState
+    score: Callable[[TrainingState, int, float], None]
     judge: Callable[[], str | None]
     progress: Progress
     keeps_best: bool = True
     deadline: float = math.inf  #: of `time.monotonic`
     may_stop_early: bool = False  #: whether `judge` looks for a loss that no longer improves
     callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = ()
-    save: Callable[[Course, Snapshot], None] | None = None  #: writes a checkpoint, and may fail
+    save: Callable[[TrainingState, Snapshot], None] | None = None  #: writes a checkpoint, and may fail
     save_place: str = ""  #: folder or URL of the checkpoints
     save_interval: float = 60.0  #: seconds between two of them, at least
     cancelled: Callable[[], bool] = lambda: False  #: whether somebody else wants it to end as Ctrl-C does
@@ -96,23 +96,23 @@ class Rounds:
         moment it is the caller's, as KeyboardInterrupt.
         """
         self.progress.begin_training(
-            self.plan.n_total,
-            self.course.n_seen,
+            self.schedule.n_total,
+            self.state.n_seen,
             deadline=self.deadline,
             may_stop_early=self.may_stop_early,
-            n_first=self.plan.rows(self.course.n_seen) if self.plan.fixed is None else 0,
+            n_first=self.schedule.rows(self.state.n_seen) if self.schedule.fixed is None else 0,
         )
-        is_done = self.course.stopped_by is not None
+        is_done = self.state.stopped_by is not None
         with self._listening():
-            while self.course.stopped_by is None:
+            while self.state.stopped_by is None:
                 try:
                     self._recovering(self._round)
                 except KeyboardInterrupt as interrupt:
                     self._first(interrupt)
                     self._recovering(self._settle)
             self._uninterrupted(lambda: self._finish(saves=not is_done))
-            if self._halt is not None and self.course.failure is None:  # it may have come in the last moments
-                self.course.stopped_by = self._halt
+            if self._halt is not None and self.state.failure is None:  # it may have come in the last moments
+                self.state.stopped_by = self._halt
 
     def _uninterrupted(self, work: Callable[[], None]) -> None:
         """Do it again, when a first interrupt came in between."""
@@ -127,22 +127,22 @@ class Rounds:
         if self._pending == INTERRUPTED or isinstance(interrupt, Aborted):
             raise interrupt
         self._pending = INTERRUPTED
-        if self.course.failure is None or self.course.stopped_by is None:
-            self.course.stopped_by = INTERRUPTED
+        if self.state.failure is None or self.state.stopped_by is None:
+            self.state.stopped_by = INTERRUPTED
 
     def _settle(self) -> None:
         """Bring replicas to their average, which is what may be scored and saved, and count the round that it ends."""
-        course, trainer = self.course, self.trainer
+        state, trainer = self.state, self.trainer
         trainer.average()
         if self._began is None:  # an interrupt came after the round
             return
         now, began, self._began = time.monotonic(), self._began, None
-        n = self._n = trainer.n_seen - course.n_seen
+        n = self._n = trainer.n_seen - state.n_seen
         busy = min(trainer.busy_seconds, now - began)
-        self.plan.took(n, now - began, busy)
+        self.schedule.took(n, now - began, busy)
         self._worked, self._talked = self._worked + busy, self._talked + now - began - busy
-        course.n_seen, course.n_rounds = course.n_seen + n, course.n_rounds + 1
-        course.training_seconds += now - began
+        state.n_seen, state.n_rounds = state.n_seen + n, state.n_rounds + 1
+        state.training_seconds += now - began
 
     def _finish(self, *, saves: bool) -> None:
         """Fetch the network, if it can be fetched; save it; score it; take the best one instead, if that is better.
@@ -163,13 +163,13 @@ class Rounds:
 
     def _fetched(self) -> Snapshot | None:
         """The network that is trained; None where it is lost, or not known to be sound."""
-        course = self.course
+        state = self.state
         if self._is_torn and self.trainer.is_local:
             return None
         try:  # a cluster without workers may have been handed the network by the last one
-            if course.stopped_by != NO_WORKERS and self._began is not None:  # a round that broke off between two rows
+            if state.stopped_by != NO_WORKERS and self._began is not None:  # a round that broke off between two rows
                 self._settle()
-            return Snapshot(*self.trainer.weights(), course.n_seen, course.n_rounds)
+            return Snapshot(*self.trainer.weights(), state.n_seen, state.n_rounds)
         except (ReplicasLostError, NoWorkersError):
             return None
         except Exception as error:  # noqa: BLE001  # raised by `fit`, with the newest copy in place
@@ -181,7 +181,7 @@ class Rounds:
         if self.save is None:
             return
         try:
-            self.save(self.course, network)
+            self.save(self.state, network)
         except Exception as error:  # noqa: BLE001  # file systems behind URLs raise whatever they like
             cause = type(error), getattr(error, "errno", None)
             if cause not in self._not_saved:
@@ -196,10 +196,10 @@ class Rounds:
 
         Whatever prevents that hides no failure and loses no network: the best one that was scored is taken.
         """
-        history, trainer, pace = self.course.history, self.trainer, self.plan.pace
+        history, trainer, scoring = self.state.history, self.trainer, self.schedule.scoring
         if history.records[-1]["samples"] == last.n_seen or not trainer.is_reachable:
             return
-        deadline = time.monotonic() + max(MIN_SECONDS_TO_SCORE, TIMES_TO_SCORE * pace.took)
+        deadline = time.monotonic() + max(MIN_SECONDS_TO_SCORE, TIMES_TO_SCORE * scoring.took)
 
         def in_time() -> None:
             if time.monotonic() > deadline:
@@ -229,11 +229,11 @@ class Rounds:
             self._give_up(FAILED, error)
 
     def _round(self) -> None:
-        course, trainer = self.course, self.trainer
+        state, trainer = self.state, self.trainer
         self._copy()
         self._began, self._is_torn = time.monotonic(), True
         try:
-            trainer.train(self.plan.rows(course.n_seen), self._on_rows)
+            trainer.train(self.schedule.rows(state.n_seen), self._on_rows)
         except Aborted:
             raise
         except KeyboardInterrupt:
@@ -246,36 +246,36 @@ class Rounds:
         self._is_torn = False
         self._settle()
         now, reason = time.monotonic(), self._pending
-        if reason is None and course.n_seen >= self.plan.n_total:
+        if reason is None and state.n_seen >= self.schedule.n_total:
             reason = EPOCHS
-        is_due = self.plan.pace.is_due(now, course.n_seen, course.history.records[-1]["samples"])
+        is_due = self.schedule.scoring.is_due(now, state.n_seen, state.history.records[-1]["samples"])
         if reason not in {INTERRUPTED, TERMINATED} and (reason or is_due):
             reason = self._event(now) or reason
-        course.stopped_by = self._halt or reason
-        if self.save is not None and not course.stopped_by and time.monotonic() - self._saved_at > self.save_interval:
-            self._save(Snapshot(*trainer.weights(), course.n_seen, course.n_rounds))
+        state.stopped_by = self._halt or reason
+        if self.save is not None and not state.stopped_by and time.monotonic() - self._saved_at > self.save_interval:
+            self._save(Snapshot(*trainer.weights(), state.n_seen, state.n_rounds))
 
     def _measure(self) -> None:
         """Score the network of the last round."""
-        self.score(self.course, self._n, self._talked / max(self._worked + self._talked, 1e-9))
+        self.score(self.state, self._n, self._talked / max(self._worked + self._talked, 1e-9))
         self._worked = self._talked = 0.0
 
     def _note_best(self, network: Snapshot) -> None:
         """Keep a network, if the newest event is its own and the best one."""
-        course, history = self.course, self.course.history
+        state, history = self.state, self.state.history
         record = history.records[-1]
         if self.keeps_best and history.best is record and record["samples"] == network.n_seen:
-            course.best, course.best_confusion = network, dict(course.confusion)
+            state.best, state.best_confusion = network, dict(state.confusion)
 
     def _event(self, began: float) -> str | None:
         """Score; returns why to stop, if there is a reason."""
-        course, pace = self.course, self.plan.pace
+        state, scoring = self.state, self.schedule.scoring
         self._measure()
-        pace.started, pace.took = began, time.monotonic() - began
-        history = course.history
+        scoring.started, scoring.took = began, time.monotonic() - began
+        history = state.history
         if self.keeps_best and history.best is history.records[-1]:
             if self.trainer.is_local:
-                course.best = None  # the old copy makes room for the new one
+                state.best = None  # the old copy makes room for the new one
             self._note_best(self._snapshot())
         reason = self.judge()
         record = MappingProxyType(dict(history.records[-1]))
@@ -286,47 +286,47 @@ class Rounds:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit too is raised by `fit`, when what was learned is safe
-            course.failure, reason = error, "callback"
+            state.failure, reason = error, "callback"
         finally:
             self.progress.scored(history, is_last=reason is not None)
         return reason
 
     def _keep_best(self, last: Snapshot) -> None:
         """The best network instead of the last one, on every way out."""
-        course, history = self.course, self.course.history
+        state, history = self.state, self.state.history
         if self.final is not None:
             return  # an interrupt came after it was chosen
         record = history.records[-1]
         if (
             not self.keeps_best
-            or course.best is None
+            or state.best is None
             or history.best is None
-            or (record["samples"] == course.n_seen and history.score_of(record) <= history.score_of(history.best))
+            or (record["samples"] == state.n_seen and history.score_of(record) <= history.score_of(history.best))
         ):
             self.final = last
             return
-        self.final = course.best._replace(n_seen=course.n_seen, n_rounds=course.n_rounds)
+        self.final = state.best._replace(n_seen=state.n_seen, n_rounds=state.n_rounds)
         history.repeat_best(
-            seconds=max(record["duration"], course.seconds),
-            epochs=course.n_seen / self.trainer.n_rows,
-            iterations=course.n_rounds,
-            samples=course.n_seen,
+            seconds=max(record["duration"], state.seconds),
+            epochs=state.n_seen / self.trainer.n_rows,
+            iterations=state.n_rounds,
+            samples=state.n_seen,
         )
-        course.confusion = course.best_confusion
+        state.confusion = state.best_confusion
         self.progress.kept_best(history)
 
     # ---- going back -------------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(*self.trainer.snapshot(), self.course.n_seen, self.course.n_rounds)
+        return Snapshot(*self.trainer.snapshot(), self.state.n_seen, self.state.n_rounds)
 
     def _copy(self) -> None:
         """Remember weights that are known to be sound, now and then: copying must not outweigh short rounds."""
         since = time.monotonic() - self._copied_at
-        least = SECONDS_PER_COPY
+        minimum = SECONDS_PER_COPY
         if not self.trainer.is_local:  # in the beginning more often: never more than half of what was learned gets lost
-            least = min(SECONDS_PER_FETCH, max(least, self.course.training_seconds / 2))
-        if self.good is None or since > max(least, TIMES_PER_COPY * self._copy_took):
+            minimum = min(SECONDS_PER_FETCH, max(minimum, self.state.training_seconds / 2))
+        if self.good is None or since > max(minimum, TIMES_PER_COPY * self._copy_took):
             if self.trainer.is_local:
                 self.good = None
             began = time.monotonic()
@@ -335,49 +335,49 @@ class Rounds:
             self._copy_took = self._copied_at - began
 
     def _newest_copy(self) -> Snapshot:
-        copies = [copy for copy in (self.good, self.course.best) if copy is not None]
-        if not copies and self.course.failure is not None:
-            raise self.course.failure  # nothing was learned
+        copies = [copy for copy in (self.good, self.state.best) if copy is not None]
+        if not copies and self.state.failure is not None:
+            raise self.state.failure  # nothing was learned
         return max(copies, key=lambda copy: copy.n_seen)
 
     def _rewind(self, good: Snapshot) -> None:
         """Forget what came after a copy."""
-        course = self.course
-        course.n_seen, course.n_rounds = good.n_seen, good.n_rounds
-        course.history.cut(good.n_seen)
+        state = self.state
+        state.n_seen, state.n_rounds = good.n_seen, good.n_rounds
+        state.history.cut(good.n_seen)
         self.progress.went_back(good.n_seen)
 
     def _return_to(self, good: Snapshot) -> None:
         """Go on from a copy."""
         self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen, self.course.n_halvings)
+        self.trainer.restore(good.flat, good.states, good.n_seen, self.state.n_halvings)
         self._began, self._is_torn = None, False
 
     def _roll_back(self, error: DivergedError) -> None:
         """Go back to sound weights and take half the step; too often is an error, with those weights in place."""
-        course, good = self.course, self._newest_copy()
-        course.n_halvings += 1
+        state, good = self.state, self._newest_copy()
+        state.n_halvings += 1
         self._return_to(good)
-        course.stopped_by = self._pending or self._halt
-        if course.n_halvings > MOST_HALVINGS:
-            course.stopped_by = DIVERGED
-            course.failure = DivergedError(f"{error} The step was halved {MOST_HALVINGS} times, in vain.")
+        state.stopped_by = self._pending or self._halt
+        if state.n_halvings > MAX_HALVINGS:
+            state.stopped_by = DIVERGED
+            state.failure = DivergedError(f"{error} The step was halved {MAX_HALVINGS} times, in vain.")
             return
-        text = f"{error} Went back to {good.n_seen:,} rows; steps are {2**course.n_halvings} times smaller from there."
+        text = f"{error} Went back to {good.n_seen:,} rows; steps are {2**state.n_halvings} times smaller from there."
         self._warn("diverged", text)
 
     def _go_back(self, error: ReplicasLostError) -> None:
         """Go on, on other workers, from the newest copy that this process has."""
-        course, good = self.course, self._newest_copy()
-        lost = course.n_seen - good.n_seen
+        state, good = self.state, self._newest_copy()
+        lost = state.n_seen - good.n_seen
         self._return_to(good)
-        course.stopped_by = self._pending or self._halt
+        state.stopped_by = self._pending or self._halt
         self._warn("lost", f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.")
 
     def _give_up(self, why: str, error: Exception) -> None:
         """End for this reason; what comes of an earlier failure does not hide it."""
-        if self.course.failure is None or self.course.stopped_by is None:
-            self.course.stopped_by, self.course.failure = why, self.course.failure or error
+        if self.state.failure is None or self.state.stopped_by is None:
+            self.state.stopped_by, self.state.failure = why, self.state.failure or error
 
     def _warn(self, what: str, text: str) -> None:
         warnings.warn(DaskDLWarning(text), stacklevel=7)

@@ -1,4 +1,4 @@
-"""Frozen values that pass from room to room, and how their arrays are laid out."""
+"""Frozen values that packages pass to each other, and how their arrays are laid out."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Bytes of a window: with less, rows of too few segments meet; more mixes no better.
-LEAST_WINDOW, MOST_WINDOW = 2**23, 2**28
+MIN_WINDOW, MAX_WINDOW = 2**23, 2**28
 #: Blocks that a window should have, at least, where they are read from their source.
 BLOCKS_PER_WINDOW = 8
 #: Of the free disk this much is used, at most: others write too.
@@ -72,20 +72,20 @@ def decide(
     def storage(mode: str) -> Storage:
         if mode == "memory":
             return IN_MEMORY
-        least = max(LEAST_WINDOW, BLOCKS_PER_WINDOW * largest_block if mode == "stream" else 0)
-        most = max(MOST_WINDOW, 4 * least)
+        minimum = max(MIN_WINDOW, BLOCKS_PER_WINDOW * largest_block if mode == "stream" else 0)
+        maximum = max(MAX_WINDOW, 4 * minimum)
         if fixed or not budget.memory:
-            return Storage(mode, most)
+            return Storage(mode, maximum)
         # What memory leaves for two windows and their order, within limits.
         rest = budget.memory - need(Storage(mode, 0)).peak
         per_byte = 2 + (ORDER_PER_ROW + ORDER_KEPT) / bytes_per_row
-        return Storage(mode, int(max(min(rest / per_byte, most), least)))
+        return Storage(mode, int(max(min(rest / per_byte, maximum), minimum)))
 
     def decision(mode: str, why: str) -> Decision:
         chosen = storage(mode)
         found = need(chosen)
         if not fixed:
-            chosen = chosen._replace(most_rows=_most_rows(mode, found, budget, n_bytes, bytes_per_row))
+            chosen = chosen._replace(max_rows=_max_rows(mode, found, budget, n_bytes, bytes_per_row))
         if mode == "memory":
             return Decision(chosen, found, why)
         where = f" in {budget.folder}" if mode == "disk" else ""
@@ -120,7 +120,7 @@ def decide(
     return decision(best, f"nothing fits ({'; '.join(reasons)}), and this takes least")
 
 
-def _most_rows(mode: str, need: Memory, budget: Budget, n_bytes: int, bytes_per_row: int) -> int | None:
+def _max_rows(mode: str, need: Memory, budget: Budget, n_bytes: int, bytes_per_row: int) -> int | None:
     """How many rows the process could come to hold; None: any number."""
     if mode == "disk":
         return max(n_bytes, int(SHARE_OF_DISK * budget.disk)) // bytes_per_row

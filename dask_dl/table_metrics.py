@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dask_dl.model import Model
-    from dask_dl.score.metrics import Measured
+    from dask_dl.score.metrics import Measurement
 
 
 class TableMetrics:
@@ -39,7 +39,7 @@ class TableMetrics:
         self._schema = Schema((), roles, label)
         self._distribution = Distribution.of(model.effective)
         self._n_partitions = 0
-        self._total: Measured | None = None
+        self._total: Measurement | None = None
         self.n_rows = 0  #: rows that were measured
         self._n_unseen = 0
 

@@ -31,7 +31,7 @@ from scipy import sparse
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.errors import DaskDLError, StorageError
-from dask_dl.frame.shelves import OnDisk
+from dask_dl.frame.block_store import OnDisk
 from dask_dl.state import Entries, Rows, begins
 
 DATA = Path(__file__).parent / "data"
@@ -201,8 +201,11 @@ def try_scratch(name, subjects, folder, rng):
     dense, active = draw.normal(size=(n, 16)).astype("f4"), draw.integers(-1, 9, (n, 2)).astype(np.int32)
     none = np.zeros(0, np.float32)
     rows = Rows(dense, active, draw.normal(size=n).astype("f4"), none, none, entries=entries)
-    shelf = OnDisk(folder, rng.choice([200, 5000, 10**6]), "forged")
-    handles = [shelf.put(rows, None), shelf.put(rows.map(lambda part: part[::-1] if part.ndim == 1 else part), None)]
+    block_store = OnDisk(folder, rng.choice([200, 5000, 10**6]), "forged")
+    handles = [
+        block_store.put(rows, None),
+        block_store.put(rows.map(lambda part: part[::-1] if part.ndim == 1 else part), None),
+    ]
     raw = handles[0].path.read_bytes()
     damaged = handles[1].path.read_bytes() if rng.random() < 0.1 else forged_bytes(raw, rng)
     handles[0].path.write_bytes(damaged)
@@ -211,7 +214,7 @@ def try_scratch(name, subjects, folder, rng):
             hi = min(lo + handles[0].n_segment, n)
             want = rows.cut(lo, hi).compact()
             got = want.map(np.zeros_like)
-            shelf.read(handles[0], lo, got)
+            block_store.read(handles[0], lo, got)
             if not all(np.array_equal(a, b) for a, b in zip(got.parts, want.parts, strict=True)):
                 raise Finding("other rows were read than were written")
     except StorageError:
@@ -219,7 +222,7 @@ def try_scratch(name, subjects, folder, rng):
             raise
     finally:
         for handle in handles:
-            shelf.drop(handle)
+            block_store.drop(handle)
 
 
 def try_matrix(name, subjects, folder, rng):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
-from dask_dl.cluster import Twin
+from dask_dl.cluster import LocalBackend
 from dask_dl.distribution import LOG_LINKS, QUANTILES, Distribution, Intercept, Residuals
 from dask_dl.errors import SchemaError
 from dask_dl.fit import fit_model
@@ -85,7 +85,7 @@ def test_a_target_keeps_its_unit_under_a_log_link_and_an_offset_is_an_exposure(n
     settings = given(name, adaptive_rate=False, rate=0.002)
     plain = DeepLearningRegressor(**settings).fit(table, "y", offset="o")
     assert not plain.model_.target.is_standardized and plain.model_.target.link == "log"
-    if name == "gamma":  # whose slope depends on nothing but the ratio of target and mean
+    if name == "gamma":  # whose gradient depends on nothing but the ratio of target and mean
         exposed = table.assign(y=10 * table["y"], o=np.log(10.0))
         other = DeepLearningRegressor(**settings).fit(exposed, "y", offset="o")
         np.testing.assert_allclose(other.predict(exposed, offset="o"), 10 * plain.predict(table, offset="o"), rtol=1e-3)
@@ -152,7 +152,7 @@ def test_targets_beyond_what_a_log_link_reaches():
 
 def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
     table = make_table("huber", 600)
-    place, deltas = Twin(), []
+    place, deltas = LocalBackend(), []
     requested = validate(
         given("huber", epochs=3, train_samples_per_iteration=0, score_each_iteration=True), task="regression"
     )
@@ -183,7 +183,7 @@ def test_residuals_merge_and_stay_few():
     merged = parts[0]
     for part in parts[1:]:
         merged = merged.merge(part)
-    assert len(merged.values) <= Residuals.MOST
+    assert len(merged.values) <= Residuals.MAX
     for weights_, expected in (([1, 1, 98], (10, 30, 30, 30)), ([98, 1, 1], (10, 10, 10, 30))):
         few = Residuals.of(np.array([10.0, 20.0, 30.0]), np.array(weights_, float))
         assert tuple(few.quantile(q) for q in (0.0, 0.5, 0.9, 1.0)) == expected  # a row of weight k is k rows

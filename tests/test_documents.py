@@ -23,7 +23,7 @@ from dask_dl.checkpoint.folder import CheckpointFolder
 from dask_dl.documents.history import Event, records_of
 from dask_dl.documents.network import shapes_of
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
-from dask_dl.resume import Saved
+from dask_dl.resume import Checkpoint
 from dask_dl.score.metrics import NAMES
 
 DATA = Path(__file__).parent / "data"
@@ -242,7 +242,7 @@ def test_a_checkpoint_that_does_not_hold_together_is_refused_before_it_is_used(c
     spoil, text = CHECKPOINTS[what]
     path = spoiled(checkpoint_file, tmp_path / "spoiled.zip", "training", spoil)
     with pytest.raises(ArchiveError) as caught:
-        Saved.read(str(path))
+        Checkpoint.read(str(path))
     assert text in str(caught.value) and str(path) in str(caught.value)
 
 

@@ -74,7 +74,7 @@ def test_constructor_is_the_table_of_parameters(kind):
     ):
         kind(eval_set=None)
     assert all(f"{name} : " in kind.__doc__ for name in parameters.constructor_defaults())
-    arguments = [name for name, row in parameters.TABLE.items() if row.place == "fit"]
+    arguments = [name for name, row in parameters.TABLE.items() if row.scope == "fit"]
     assert set(arguments) < set(inspect.signature(kind.fit).parameters)
 
 

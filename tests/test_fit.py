@@ -15,18 +15,18 @@ import pytest
 from naive import mlp
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters, rounds
-from dask_dl.cluster import Twin, visits
-from dask_dl.cluster.station import Station
-from dask_dl.course import Course
+from dask_dl.cluster import LocalBackend, row_stream
+from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
 from dask_dl.node import replica
-from dask_dl.plan import Plan
 from dask_dl.rounds import Halt, Rounds
-from dask_dl.score.history import History, Pace
+from dask_dl.schedule import RoundSchedule
+from dask_dl.score.history import History, ScoringSchedule
 from dask_dl.show.progress import Progress
+from dask_dl.training_state import TrainingState
 
 QUIET = {"classification_stop": -1, "regression_stop": -1, "stopping_rounds": 0, "overwrite_with_best_model": False}
 
@@ -81,54 +81,54 @@ class Recorder:
 def scoring(losses):
     """A function that scores the k-th event with the k-th loss."""
 
-    def score(course, n, communication):
+    def score(state, n, communication):
         measured = {"deviance": next(losses)}
-        course.history.add(
-            seconds=0.0, speed=1.0, epochs=course.n_seen / 10, iterations=course.n_rounds, samples=course.n_seen,
+        state.history.add(
+            seconds=0.0, speed=1.0, epochs=state.n_seen / 10, iterations=state.n_rounds, samples=state.n_seen,
             samples_per_iteration=n, communication=communication, training=measured, validation={},
         )  # fmt: skip
 
     return score
 
 
-def recorded(trainer, plan, losses=None, **more):
+def recorded(trainer, schedule, losses=None, **more):
     """Run the loop over a trainer that only remembers; the k-th event of the history has the k-th loss."""
     score = more.pop("score", scoring(iter(losses or np.linspace(1, 0.5, 1000))))
-    course = Course(History("regression", has_validation=False))
-    course.history.start()
+    state = TrainingState(History("regression", has_validation=False))
+    state.history.start()
     judge = more.pop("judge", lambda: None)
-    loop = Rounds(trainer, plan, course, score, judge, Progress(quiet=True), **more)
+    loop = Rounds(trainer, schedule, state, score, judge, Progress(quiet=True), **more)
     loop.run()
     trainer.final = loop.final
-    return course
+    return state
 
 
 def each(n_total, per_round=10):
-    return Plan(n_total, 10, Pace(0.0, 0.0, each_iteration=True), per_round)
+    return RoundSchedule(n_total, 10, ScoringSchedule(0.0, 0.0, each_iteration=True), per_round)
 
 
-def scored(course):
-    return [(r["iterations"], r["samples"], r["samples_per_iteration"]) for r in course.history.records[1:]]
+def scored(state):
+    return [(r["iterations"], r["samples"], r["samples_per_iteration"]) for r in state.history.records[1:]]
 
 
 def test_a_round_trains_then_averages_and_the_last_one_is_cut():
     trainer = Recorder()
-    course = recorded(trainer, each(25))
+    state = recorded(trainer, each(25))
     assert trainer.asked == [10, "average", 10, "average", 5, "average"]
-    assert scored(course) == [(1, 10, 10), (2, 20, 10), (3, 25, 5)]
-    assert (course.n_rounds, course.n_seen, course.stopped_by) == (3, 25, "epochs")
+    assert scored(state) == [(1, 10, 10), (2, 20, 10), (3, 25, 5)]
+    assert (state.n_rounds, state.n_seen, state.stopped_by) == (3, 25, "epochs")
 
 
 def test_the_end_is_always_scored():
-    plan = Plan(40, 10, Pace(0.0, duty_cycle=0.0, each_iteration=False), fixed=10)
-    assert scored(recorded(Recorder(), plan)) == [(4, 40, 10)]
+    schedule = RoundSchedule(40, 10, ScoringSchedule(0.0, duty_cycle=0.0, each_iteration=False), fixed=10)
+    assert scored(recorded(Recorder(), schedule)) == [(4, 40, 10)]
 
 
 def test_the_best_network_is_put_back_and_scored_once_more():
     trainer = Recorder()
-    course = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5, 1.0])
+    state = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5, 1.0])
     assert (float(trainer.final.flat[0]), trainer.final.n_seen) == (20.0, 40)  # its weights; the counters stay
-    assert scored(course)[-1] == (4, 40, 0) and len(course.history.records) == 6
+    assert scored(state)[-1] == (4, 40, 0) and len(state.history.records) == 6
     trainer = Recorder()
     recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5], keeps_best=False)
     assert float(trainer.final.flat[0]) == 40.0
@@ -137,16 +137,16 @@ def test_the_best_network_is_put_back_and_scored_once_more():
 @pytest.mark.parametrize("losses", [[3.0, 2.0, 1.0], [3.0, 1.0, 1.0], [np.nan, np.nan, np.nan]])
 def test_the_last_network_stays_when_none_was_better(losses):
     trainer = Recorder()
-    course = recorded(trainer, each(30), [*losses, 9.0])
+    state = recorded(trainer, each(30), [*losses, 9.0])
     if losses == [3.0, 1.0, 1.0]:  # the first of equals is the best, and no better than the last
-        assert course.history.best["iterations"] == 2
-    assert float(trainer.final.flat[0]) == 30.0 and len(course.history.records) == 4
+        assert state.history.best["iterations"] == 2
+    assert float(trainer.final.flat[0]) == 30.0 and len(state.history.records) == 4
 
 
 def test_a_reason_to_stop_ends_the_loop():
     trainer = Recorder()
-    course = recorded(trainer, each(100), judge=lambda: "enough" if trainer.n_seen >= 30 else None)
-    assert (course.stopped_by, course.n_seen) == ("enough", 30)
+    state = recorded(trainer, each(100), judge=lambda: "enough" if trainer.n_seen >= 30 else None)
+    assert (state.stopped_by, state.n_seen) == ("enough", 30)
 
 
 def test_time_is_counted_from_the_call_of_fit(monkeypatch):
@@ -165,10 +165,10 @@ def test_time_is_counted_from_the_call_of_fit(monkeypatch):
 
 def test_time_is_up_between_two_rows_and_the_end_is_scored():
     trainer = Recorder()
-    plan = Plan(100, 10, Pace(0.0, duty_cycle=0.0, each_iteration=False), fixed=10)
-    course = recorded(trainer, plan, deadline=0.0)
-    assert (course.stopped_by, course.n_seen) == ("max_runtime_secs", 10)
-    assert scored(course) == [(1, 10, 10)]
+    schedule = RoundSchedule(100, 10, ScoringSchedule(0.0, duty_cycle=0.0, each_iteration=False), fixed=10)
+    state = recorded(trainer, schedule, deadline=0.0)
+    assert (state.stopped_by, state.n_seen) == ("max_runtime_secs", 10)
+    assert scored(state) == [(1, 10, 10)]
 
 
 def test_callbacks_see_every_record_and_may_stop():
@@ -180,8 +180,8 @@ def test_callbacks_see_every_record_and_may_stop():
         seen.append(record["samples"])
         return len(seen) == 3
 
-    course = recorded(Recorder(), each(100), callbacks=[callback])
-    assert seen == [10, 20, 30] and course.stopped_by == "callback"
+    state = recorded(Recorder(), each(100), callbacks=[callback])
+    assert seen == [10, 20, 30] and state.stopped_by == "callback"
 
 
 @pytest.mark.parametrize("when", ["train", "average", "score"])
@@ -203,10 +203,10 @@ def test_an_interrupt_anywhere_leaves_the_best_network(when):
 
     if when != "score":
         setattr(trainer, when, interrupted)
-    course = recorded(trainer, each(100), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0], judge=judge)
-    assert course.stopped_by == "interrupted"
+    state = recorded(trainer, each(100), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0], judge=judge)
+    assert state.stopped_by == "interrupted"
     assert float(trainer.final.flat[0]) == 20.0
-    assert 30 <= course.n_seen <= 40
+    assert 30 <= state.n_seen <= 40
 
 
 def test_a_diverging_round_is_rolled_back_and_steps_are_halved():
@@ -220,11 +220,11 @@ def test_a_diverging_round_is_rolled_back_and_steps_are_halved():
 
     trainer.average = diverges
     with pytest.warns(DaskDLWarning, match="layer 2 is not finite. Went back to 10 rows; steps are [24] times smaller"):
-        course = recorded(trainer, each(30))
+        state = recorded(trainer, each(30))
     restores = [call for call in trainer.asked if isinstance(call, tuple)]
     # No copy was taken within a second, but the best network is newer.
     assert restores == [("restore", 10.0, 10, 1), ("restore", 10.0, 10, 2)]
-    assert (course.stopped_by, course.n_seen, course.n_halvings, course.failure) == ("epochs", 30, 2, None)
+    assert (state.stopped_by, state.n_seen, state.n_halvings, state.failure) == ("epochs", 30, 2, None)
 
 
 def test_the_best_network_is_newer_than_the_copy_and_later_events_are_forgotten():
@@ -239,9 +239,9 @@ def test_the_best_network_is_newer_than_the_copy_and_later_events_are_forgotten(
 
     trainer.average = diverges
     with pytest.warns(DaskDLWarning, match="Went back to 20 rows"):
-        course = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
-    assert scored(course)[:4] == [(1, 10, 10), (2, 20, 10), (3, 30, 10), (4, 40, 10)]
-    assert course.stopped_by == "epochs"
+        state = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
+    assert scored(state)[:4] == [(1, 10, 10), (2, 20, 10), (3, 30, 10), (4, 40, 10)]
+    assert state.stopped_by == "epochs"
 
 
 def test_an_interrupt_that_python_drops_ends_the_training_too():
@@ -255,13 +255,17 @@ def test_an_interrupt_that_python_drops_ends_the_training_too():
             on_rows(0)
             super().train(n, on_rows)
 
-    course = recorded(Dropping(), each(1000))
-    assert course.stopped_by == "interrupted" and course.n_rounds == 4
+    state = recorded(Dropping(), each(1000))
+    assert state.stopped_by == "interrupted" and state.n_rounds == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_interrupt_before_divergence_was_seen_saves_sound_weights():
-    trainer, saved, errors = Recorder(), [], iter([None, KeyboardInterrupt(), DivergedError("layer 2 is not finite.")])
+    trainer, checkpoint, errors = (
+        Recorder(),
+        [],
+        iter([None, KeyboardInterrupt(), DivergedError("layer 2 is not finite.")]),
+    )
 
     def average():
         error = next(errors, None)
@@ -270,13 +274,13 @@ def test_an_interrupt_before_divergence_was_seen_saves_sound_weights():
 
     trainer.average = average
     with pytest.warns(DaskDLWarning, match="Went back to 10 rows"):
-        course = recorded(
+        state = recorded(
             trainer,
             each(400),
-            save=lambda course, network: saved.append((course.n_seen, network.n_seen)),
+            save=lambda state, network: checkpoint.append((state.n_seen, network.n_seen)),
             save_interval=1e6,
         )
-    assert course.stopped_by == "interrupted" and saved == [(10, 10)]
+    assert state.stopped_by == "interrupted" and checkpoint == [(10, 10)]
 
 
 def test_an_interrupt_in_a_diverging_round_ends_the_training():
@@ -291,8 +295,8 @@ def test_an_interrupt_in_a_diverging_round_ends_the_training():
 
     trainer.train, trainer.average = train, diverges
     with pytest.warns(DaskDLWarning):
-        course = recorded(trainer, each(400))
-    assert (course.stopped_by, course.n_seen) == ("interrupted", 0)
+        state = recorded(trainer, each(400))
+    assert (state.stopped_by, state.n_seen) == ("interrupted", 0)
 
 
 def test_divergence_without_end_is_an_error_with_sound_weights():
@@ -303,15 +307,15 @@ def test_divergence_without_end_is_an_error_with_sound_weights():
 
     trainer.average = diverges
     with pytest.warns(DaskDLWarning):
-        course = recorded(trainer, each(30))
-    assert course.stopped_by == "diverged" and "halved 4 times" in str(course.failure)
+        state = recorded(trainer, each(30))
+    assert state.stopped_by == "diverged" and "halved 4 times" in str(state.failure)
     assert trainer.asked[-1] == ("restore", 0.0, 0, 5)
 
 
 # ---- what ends a training -----------------------------------------------------------------------------------------------
 
 
-class Once(Pace):
+class Once(ScoringSchedule):
     """Only the first round is due."""
 
     def is_due(self, now, n_seen, n_last):
@@ -320,7 +324,7 @@ class Once(Pace):
 
 def rarely(n_total, per_round=10):
     """Rounds of which only the first is scored, and the last if the training comes to its end."""
-    return Plan(n_total, 10, Once(0.0, 1.0, each_iteration=False), fixed=per_round)
+    return RoundSchedule(n_total, 10, Once(0.0, 1.0, each_iteration=False), fixed=per_round)
 
 
 class Ended(Recorder):
@@ -348,16 +352,16 @@ ENDS = {
 @pytest.mark.parametrize("loss", [0.5, 2.0, np.nan])
 @pytest.mark.parametrize("why", ENDS)
 def test_whatever_ends_a_training_scores_once_more_and_keeps_the_better_network(why, loss):
-    trainer, saved = Ended(ENDS[why]), []
-    given = {"save": lambda course, network: saved.append((course.n_seen, len(course.history.records)))}
-    course = recorded(trainer, rarely(1000), [1.0, loss], save_interval=1e6, **given)
-    assert (course.stopped_by, course.n_seen, course.n_rounds) == (why, 35, 4)
-    assert scored(course)[:2] == [(1, 10, 10), (4, 35, 5)]
+    trainer, checkpoint = Ended(ENDS[why]), []
+    given = {"save": lambda state, network: checkpoint.append((state.n_seen, len(state.history.records)))}
+    state = recorded(trainer, rarely(1000), [1.0, loss], save_interval=1e6, **given)
+    assert (state.stopped_by, state.n_seen, state.n_rounds) == (why, 35, 4)
+    assert scored(state)[:2] == [(1, 10, 10), (4, 35, 5)]
     assert float(trainer.final.flat[0]) == (35.0 if loss == 0.5 else 10.0)
-    assert len(scored(course)) == (2 if loss == 0.5 else 3)  # the best event is repeated where it is put back
-    assert course.failure is (ENDS[why] if why == "failed" else None)
+    assert len(scored(state)) == (2 if loss == 0.5 else 3)  # the best event is repeated where it is put back
+    assert state.failure is (ENDS[why] if why == "failed" else None)
     if why != "max_runtime_secs":  # saved first: there may be no time for both, and a training goes on as it was
-        assert saved == [(35, 2)]
+        assert checkpoint == [(35, 2)]
 
 
 @pytest.mark.parametrize(
@@ -367,43 +371,43 @@ def test_whatever_ends_a_training_scores_once_more_and_keeps_the_better_network(
 def test_a_last_scoring_that_fails_hides_nothing_and_loses_nothing(why, error):
     trainer = Ended(ENDS[why])
 
-    def failing(course, n, communication):
-        if course.n_seen > 10:
+    def failing(state, n, communication):
+        if state.n_seen > 10:
             raise error
-        inner(course, n, communication)
+        inner(state, n, communication)
 
     inner = scoring(iter([1.0]))
-    course = recorded(trainer, rarely(1000), score=failing)
-    assert course.stopped_by == why and course.failure is (ENDS[why] if why == "failed" else None)
+    state = recorded(trainer, rarely(1000), score=failing)
+    assert state.stopped_by == why and state.failure is (ENDS[why] if why == "failed" else None)
     assert float(trainer.final.flat[0]) == 10.0  # the best one that was scored: a second Ctrl-C skips the scoring
     assert trainer.final.n_seen == 35
 
 
 def test_an_error_that_may_have_torn_a_row_goes_back_to_a_sound_copy_and_scores_that():
     trainer = Ended(MemoryError("a thread had none"))
-    course = recorded(trainer, rarely(1000), [1.0, 0.5])
-    assert course.stopped_by == "failed" and isinstance(course.failure, MemoryError)
+    state = recorded(trainer, rarely(1000), [1.0, 0.5])
+    assert state.stopped_by == "failed" and isinstance(state.failure, MemoryError)
     assert trainer.asked[-1] != ("restore", 35.0, 35, 0) and float(trainer.final.flat[0]) == 10.0  # the newest one
 
 
 def test_without_workers_nobody_is_asked_to_score():
     trainer = Ended(KeyboardInterrupt())
     trainer.is_reachable = False
-    course = recorded(trainer, rarely(1000), [1.0])
-    assert course.stopped_by == "interrupted" and float(trainer.final.flat[0]) == 10.0
+    state = recorded(trainer, rarely(1000), [1.0])
+    assert state.stopped_by == "interrupted" and float(trainer.final.flat[0]) == 10.0
 
 
 def test_workers_that_do_not_answer_are_not_asked_for_ever(monkeypatch):
     monkeypatch.setattr(rounds, "MIN_SECONDS_TO_SCORE", 0.0)
     trainer, inner = Ended(KeyboardInterrupt()), scoring(iter([1.0]))
 
-    def score(course, n, communication):
-        while course.n_seen > 10:
+    def score(state, n, communication):
+        while state.n_seen > 10:
             trainer.on_wait()
-        inner(course, n, communication)
+        inner(state, n, communication)
 
-    course = recorded(trainer, rarely(1000), score=score)
-    assert course.stopped_by == "interrupted" and float(trainer.final.flat[0]) == 10.0
+    state = recorded(trainer, rarely(1000), score=score)
+    assert state.stopped_by == "interrupted" and float(trainer.final.flat[0]) == 10.0
 
 
 @pytest.mark.parametrize("error", [RuntimeError("enough"), SystemExit(3)])
@@ -412,17 +416,17 @@ def test_a_callback_that_raises_keeps_the_network_of_its_event(error):
         raise error
 
     trainer = Recorder()
-    course = recorded(trainer, rarely(1000), [1.0], callbacks=[callback])
-    assert (course.stopped_by, course.failure, course.n_seen) == ("callback", error, 10)
+    state = recorded(trainer, rarely(1000), [1.0], callbacks=[callback])
+    assert (state.stopped_by, state.failure, state.n_seen) == ("callback", error, 10)
     assert float(trainer.final.flat[0]) == 10.0
 
 
 def test_sigterm_in_the_last_moments_is_not_forgotten():
     trainer = Recorder()
-    course = recorded(
-        trainer, each(30), save=lambda course, network: signal.raise_signal(signal.SIGTERM), save_interval=1e6
+    state = recorded(
+        trainer, each(30), save=lambda state, network: signal.raise_signal(signal.SIGTERM), save_interval=1e6
     )
-    assert course.stopped_by == "terminated" and course.n_seen == 30
+    assert state.stopped_by == "terminated" and state.n_seen == 30
 
 
 # ---- checkpoints that cannot be written ---------------------------------------------------------------------------------
@@ -432,15 +436,15 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_for_every_cause():
     errors = [OSError(28, "No space left on device"), OSError(24, "Too many open files"), RuntimeError("403 Forbidden")]
     errors = iter([errors[0], errors[0], errors[1], None, errors[0], errors[2], errors[2], errors[2], errors[2]])
 
-    def save(course, network):
+    def save(state, network):
         error = next(errors)
         if error is not None:
             raise error
-        saved.append(course.n_seen)
+        checkpoint.append(state.n_seen)
 
-    saved = []
+    checkpoint = []
     with pytest.warns(DaskDLWarning) as caught:
-        course = recorded(Recorder(), each(90), save=save, save_place="there", save_interval=-1.0)
+        state = recorded(Recorder(), each(90), save=save, save_place="there", save_interval=-1.0)
     texts = [str(warning.message) for warning in caught]
     causes = ["OSError: .Errno 28. No space", "OSError: .Errno 24. Too many", "RuntimeError: 403 Forbidden"]
     assert len(texts) == 3
@@ -448,28 +452,28 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_for_every_cause():
         assert re.match(
             f"no checkpoint could be written to there: {cause}.* goes on without; it is tried again every", text
         )
-    assert (course.stopped_by, course.n_seen, saved) == ("epochs", 90, [40])
+    assert (state.stopped_by, state.n_seen, checkpoint) == ("epochs", 90, [40])
 
 
 @pytest.mark.parametrize("why", ["interrupted", "terminated", "failed"])
 def test_a_checkpoint_that_cannot_be_written_hides_no_other_end(why):
-    def save(course, network):
+    def save(state, network):
         raise PermissionError(13, "Permission denied")
 
     trainer = Ended(ENDS[why])
     with pytest.warns(DaskDLWarning, match="Permission denied"):
-        course = recorded(trainer, rarely(1000), [1.0, 0.5], save=save, save_interval=1e6)
-    assert course.stopped_by == why and course.failure is (ENDS[why] if why == "failed" else None)
+        state = recorded(trainer, rarely(1000), [1.0, 0.5], save=save, save_interval=1e6)
+    assert state.stopped_by == why and state.failure is (ENDS[why] if why == "failed" else None)
     assert float(trainer.final.flat[0]) == 35.0
 
 
 def test_where_warnings_are_errors_the_network_is_kept_all_the_same():
-    def save(course, network):
+    def save(state, network):
         raise PermissionError(13, "Permission denied")
 
     trainer = Recorder()
-    course = recorded(trainer, each(30), save=save, save_interval=1e6)  # they are, in these tests
-    assert course.stopped_by == "failed" and isinstance(course.failure, DaskDLWarning)
+    state = recorded(trainer, each(30), save=save, save_interval=1e6)  # they are, in these tests
+    assert state.stopped_by == "failed" and isinstance(state.failure, DaskDLWarning)
     assert float(trainer.final.flat[0]) == 30.0
 
 
@@ -478,37 +482,39 @@ def test_where_warnings_are_errors_the_network_is_kept_all_the_same():
     [(4.9, 0.0, False), (5.1, 0.0, True), (6.0, 0.5, True), (6.0, 0.61, False), (60.0, 6.1, False)],
 )
 def test_pace_follows_interval_and_duty_cycle(since, took, due):
-    assert Pace(5.0, 0.1, each_iteration=False, started=100.0, took=took).is_due(100.0 + since, 10, 10) is due
-    assert Pace(5.0, 0.1, each_iteration=True, started=100.0, took=took).is_due(100.0 + since, 10, 10)
-    assert Pace(5.0, 0.1, each_iteration=False).is_due(0.0, 10, 0)  # the first iteration
-    assert not Pace(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0, 10, 10)
+    assert (
+        ScoringSchedule(5.0, 0.1, each_iteration=False, started=100.0, took=took).is_due(100.0 + since, 10, 10) is due
+    )
+    assert ScoringSchedule(5.0, 0.1, each_iteration=True, started=100.0, took=took).is_due(100.0 + since, 10, 10)
+    assert ScoringSchedule(5.0, 0.1, each_iteration=False).is_due(0.0, 10, 0)  # the first iteration
+    assert not ScoringSchedule(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0, 10, 10)
 
 
 def test_pace_meets_its_marks_whatever_the_clock_says():
-    pace = Pace(5.0, 0.1, each_iteration=False, every=100, started=10.0, took=0.01)
-    assert pace.is_due(10.1, 100, 99) and pace.is_due(10.1, 350, 100)
-    assert not pace.is_due(14.9, 199, 100) and pace.is_due(15.1, 199, 100)
-    assert pace.is_due(10.02, 200, 100)
-    slow = Pace(5.0, 0.1, each_iteration=False, every=100, started=10.0, took=0.3)
+    scoring = ScoringSchedule(5.0, 0.1, each_iteration=False, every=100, started=10.0, took=0.01)
+    assert scoring.is_due(10.1, 100, 99) and scoring.is_due(10.1, 350, 100)
+    assert not scoring.is_due(14.9, 199, 100) and scoring.is_due(15.1, 199, 100)
+    assert scoring.is_due(10.02, 200, 100)
+    slow = ScoringSchedule(5.0, 0.1, each_iteration=False, every=100, started=10.0, took=0.3)
     assert slow.is_due(11.1, 200, 100)
     assert not slow.is_due(10.9, 200, 100)  # a third of the time: more than three times its share
-    assert [pace.rest(n) for n in (0, 1, 99, 100)] == [100, 99, 1, 100]
+    assert [scoring.rest(n) for n in (0, 1, 99, 100)] == [100, 99, 1, 100]
 
 
 def paced(n_total=10**6, n_weights=5e4, n_scored=10_000, stride=0, **given):
     e = {"score_interval": 5.0, "score_duty_cycle": 0.1, "score_each_iteration": False, "mini_batch_size": 1}
-    return Pace.of(e | {"max_runtime_secs": 0.0} | given, n_total, n_weights, n_scored, 1, stride)
+    return ScoringSchedule.of(e | {"max_runtime_secs": 0.0} | given, n_total, n_weights, n_scored, 1, stride)
 
 
 @pytest.mark.parametrize("n_total", [10**5, 10**6, 10**8])
 def test_early_stopping_has_a_value_every_stride_early_on_whatever_was_asked_for(n_total):
-    pace = paced(n_total, 1e4, n_scored=100, stride=1000)
+    scoring = paced(n_total, 1e4, n_scored=100, stride=1000)
     events = [0]
     while events[-1] < n_total:
-        assert pace.rest(events[-1]) == pace.due_after(events[-1]) - events[-1]
-        events.append(pace.due_after(events[-1]))
+        assert scoring.rest(events[-1]) == scoring.due_after(events[-1]) - events[-1]
+        events.append(scoring.due_after(events[-1]))
     assert all(b - a <= max(1000, a / 10) for a, b in itertools.pairwise(events))
-    assert set(range(pace.every, n_total, pace.every)) <= set(events)
+    assert set(range(scoring.every, n_total, scoring.every)) <= set(events)
     assert len(events) < 220
 
 
@@ -535,12 +541,12 @@ def test_events_are_so_many_that_they_take_their_share():
 
 @pytest.mark.parametrize("batch", [1, 32])
 def test_rounds_of_one_replica_end_where_an_event_is_due(batch):
-    pace = Pace(5.0, 0.1, each_iteration=False, every=700)
-    plan = Plan.of(100, 1000, -2, pace, n_weights=10**6, n_threads=1, batch=batch)
+    scoring = ScoringSchedule(5.0, 0.1, each_iteration=False, every=700)
+    schedule = RoundSchedule.of(100, 1000, -2, scoring, n_weights=10**6, n_threads=1, batch=batch)
     ends, n_seen = [], 0
     for seconds in [0.5, 0.01, 3.0] * 200:
-        n = plan.rows(n_seen)
-        plan.took(n, seconds * n / 300, seconds)
+        n = schedule.rows(n_seen)
+        schedule.took(n, seconds * n / 300, seconds)
         n_seen += n
         ends.append(n_seen)
     assert ends[-1] > 20_000
@@ -558,52 +564,58 @@ def test_trainings_on_one_thread_keep_the_same_network_every_time(table):
 
 
 def automatic(n_total, n_epoch, **more):
-    return Plan.of(
-        n_total / n_epoch, n_epoch, -2, Pace(0.0, 0.0, each_iteration=True), n_weights=10**6, n_threads=2, **more
+    return RoundSchedule.of(
+        n_total / n_epoch,
+        n_epoch,
+        -2,
+        ScoringSchedule(0.0, 0.0, each_iteration=True),
+        n_weights=10**6,
+        n_threads=2,
+        **more,
     )
 
 
 def test_automatic_rounds_take_about_a_second():
-    plan = automatic(10**7, 10**6)
-    assert plan.rows(0) == 200  # before anything is known: a million weights, two threads
-    plan.took(200, 0.01, 0.01)
-    assert plan.rows(200) == 20_000
-    plan.took(20_000, 4.0, 4.0)
-    assert plan.rows(20_200) == 5_000
-    plan.took(5_000, 0.0, 0.0)  # a clock may stand still
-    assert plan.rows(25_200) == 10**6
+    schedule = automatic(10**7, 10**6)
+    assert schedule.rows(0) == 200  # before anything is known: a million weights, two threads
+    schedule.took(200, 0.01, 0.01)
+    assert schedule.rows(200) == 20_000
+    schedule.took(20_000, 4.0, 4.0)
+    assert schedule.rows(20_200) == 5_000
+    schedule.took(5_000, 0.0, 0.0)  # a clock may stand still
+    assert schedule.rows(25_200) == 10**6
 
 
-@pytest.mark.parametrize(("n_total", "n_epoch", "most"), [(10**7, 10**4, 10**4), (10**5, 10**6, 10**4), (7, 10, 1)])
-def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_total, n_epoch, most):
-    plan, n_seen, n_rounds = automatic(n_total, n_epoch), 0, 0
+@pytest.mark.parametrize(("n_total", "n_epoch", "maximum"), [(10**7, 10**4, 10**4), (10**5, 10**6, 10**4), (7, 10, 1)])
+def test_automatic_rounds_are_at_most_an_epoch_and_a_tenth_of_the_training(n_total, n_epoch, maximum):
+    schedule, n_seen, n_rounds = automatic(n_total, n_epoch), 0, 0
     while n_seen < n_total:
-        n = plan.rows(n_seen)
-        assert 1 <= n <= most
-        plan.took(n, 1e-9, 1e-9)
+        n = schedule.rows(n_seen)
+        assert 1 <= n <= maximum
+        schedule.took(n, 1e-9, 1e-9)
         n_seen, n_rounds = n_seen + n, n_rounds + 1
     assert n_seen == n_total and n_rounds >= min(10, n_total)
 
 
-def tuned(plan, seconds_of_averaging, rows_per_second, n_rounds=40):
+def tuned(schedule, seconds_of_averaging, rows_per_second, n_rounds=40):
     """Sizes of rounds, and the share of averaging in each."""
     sizes, shares = [], []
     for _ in range(n_rounds):
-        n = plan.rows(0)
+        n = schedule.rows(0)
         busy = n / rows_per_second
-        plan.took(n, busy + seconds_of_averaging, busy)
+        schedule.took(n, busy + seconds_of_averaging, busy)
         sizes.append(n)
         shares.append(seconds_of_averaging / (busy + seconds_of_averaging))
     return sizes, shares
 
 
 def of_several(n_epoch=10**7, share=0.05, epochs=1000, n_replicas=4, per_iteration=-2):
-    pace = Pace(interval=1e9, duty_cycle=1.0, each_iteration=False)
-    return Plan.of(
+    scoring = ScoringSchedule(interval=1e9, duty_cycle=1.0, each_iteration=False)
+    return RoundSchedule.of(
         epochs,
         n_epoch,
         per_iteration,
-        pace,
+        scoring,
         n_weights=10**6,
         n_threads=4,
         n_replicas=n_replicas,
@@ -620,14 +632,14 @@ def test_rounds_of_several_replicas_are_so_long_that_averaging_takes_its_share(s
 
 
 def test_the_size_of_rounds_follows_what_averaging_costs_by_steps_of_two():
-    plan = of_several()
-    tuned(plan, 0.04, 50_000, n_rounds=3)
-    sizes, shares = tuned(plan, 0.16, 50_000)  # averaging takes four times as long from now on
+    schedule = of_several()
+    tuned(schedule, 0.04, 50_000, n_rounds=3)
+    sizes, shares = tuned(schedule, 0.16, 50_000)  # averaging takes four times as long from now on
     factors = [b / a for a, b in itertools.pairwise(sizes)]
     assert factors[0] == pytest.approx(2.0, abs=0.01) and max(factors) < 2.01
     assert shares[-1] == pytest.approx(0.05, rel=0.26)
-    tuned(plan, 0.16, 50_000)
-    assert len(set(tuned(plan, 0.17, 50_000)[0])) == 1  # less than a fifth is let be
+    tuned(schedule, 0.16, 50_000)
+    assert len(set(tuned(schedule, 0.17, 50_000)[0])) == 1  # less than a fifth is let be
 
 
 def test_the_size_of_rounds_keeps_within_limits():
@@ -641,7 +653,7 @@ def test_the_size_of_rounds_keeps_within_limits():
 def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
     monkeypatch.setattr("dask_dl.memory.SLICE", 1500)
     log = []
-    gathered, trained = visits.gather, replica.train_rows
+    gathered, trained = row_stream.gather, replica.train_rows
 
     def gather(store, rows):
         log.append("gather")
@@ -653,7 +665,7 @@ def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
         log.append("trained")
         return done
 
-    monkeypatch.setattr(visits, "gather", gather)
+    monkeypatch.setattr(row_stream, "gather", gather)
     monkeypatch.setattr(replica, "train_rows", train_rows)
     fitted(table, epochs=1, train_samples_per_iteration=0)
     training = log[log.index("trained") + 1 :][:7]  # the first is the compilation
@@ -738,13 +750,13 @@ def test_training_equals_the_oracle_from_table_to_prediction(table):
 
 def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
     sizes = []
-    measured = Station._measured
+    measured = Shard._measured
 
     def spy(self, rows):
         sizes.append(rows.n)
         return measured(self, rows)
 
-    monkeypatch.setattr(Station, "_measured", spy)
+    monkeypatch.setattr(Shard, "_measured", spy)
     DeepLearningRegressor(
         hidden=(4,),
         epochs=1,
@@ -822,7 +834,7 @@ def test_a_rate_that_is_somewhat_too_large_is_halved_and_learns(table):
 
 def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
     calls = []
-    inner = Twin.average
+    inner = LocalBackend.average
 
     def diverges_later(self):
         inner(self)
@@ -830,7 +842,7 @@ def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
         if len(calls) > 5:
             raise DivergedError("layer 1 has gone.")
 
-    monkeypatch.setattr(Twin, "average", diverges_later)
+    monkeypatch.setattr(LocalBackend, "average", diverges_later)
     monkeypatch.setattr("dask_dl.rounds.SECONDS_PER_COPY", 0.0)
     monkeypatch.setattr("dask_dl.rounds.TIMES_PER_COPY", 0.0)  # however long a copy takes
     model = DeepLearningRegressor(hidden=(4,), random_state=1, epochs=20)
@@ -865,7 +877,12 @@ def test_an_order_given_from_outside_is_followed(table):
     order = np.array([7] * 50)
     same = [
         fit_model(
-            open_source(table, "y"), None, requested, "regression", Progress(quiet=True), place=Twin(lambda _: order)
+            open_source(table, "y"),
+            None,
+            requested,
+            "regression",
+            Progress(quiet=True),
+            place=LocalBackend(lambda _: order),
         )[0]
         for _ in range(2)
     ]

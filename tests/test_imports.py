@@ -1,7 +1,7 @@
-"""The architecture, held by reading the imports: which room may import which, and which packages live where.
+"""The architecture, held by reading the imports: which package may import which, and which packages live where.
 
-A room is a folder or a file directly under `dask_dl`. Imports inside functions and for the type checker count too:
-to name another room's type is to know that room.
+A package is a folder or a file directly under `dask_dl`. Imports inside functions and for the type checker count too:
+to name another package's type is to know that package.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-#: room: (the rooms it may import, why it may). In the order of the flow: a room sees only rooms above its own line.
-ROOMS = {
+#: package: (the packages it may import, why it may). In the order of the flow: a package sees only packages above its own line.
+PACKAGES = {
     # Shared files
     "errors": ("", "anything may fail, and nothing is needed to say so"),
     "jit": ("", "Numba's settings, for whoever compiles"),
@@ -26,10 +26,10 @@ ROOMS = {
     "storage": ("errors memory", "a choice by numbers of bytes"),
     "synonyms": ("", "names of other libraries, as data"),
     "parameters": ("errors synonyms", "a wrong parameter is an error, and names the right one"),
-    "state": ("errors", "values that rooms pass to each other, so that they need not know each other"),
+    "state": ("errors", "values that packages pass to each other, so that they need not know each other"),
     # The user's table becomes blocks of numbers
     "frame": ("distribution errors memory parameters state", "knows tables, and nothing of networks"),
-    # Three storeys; each knows the one below, and the lowest knows arrays only
+    # Three layers; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
     # What is known of the result, where it trains, and where it goes
@@ -49,21 +49,21 @@ ROOMS = {
         "checkpoint documents errors frame kernels parameters predictor score show state",
         "the fitted value: is saved and shown, with what differs from the defaults, and predicts; never trains",
     ),
-    # On top: what puts the rooms together
-    "plan": ("score", "portions of a training: numbers in, numbers out"),
-    "course": ("score", "how far a training has come, as a value"),
+    # On top: what puts the packages together
+    "schedule": ("score", "portions of a training: numbers in, numbers out"),
+    "training_state": ("score", "how far a training has come, as a value"),
     "resume": (
-        "checkpoint course documents errors frame kernels parameters score",
+        "checkpoint training_state documents errors frame kernels parameters score",
         "what a checkpoint holds of a training, and whether it is of this one",
     ),
-    "rounds": ("cluster course errors plan show score", "the loop, of any place that trains"),
+    "rounds": ("cluster training_state errors schedule show score", "the loop, of any place that trains"),
     "fit": (
-        "checkpoint cluster course distribution errors frame jit kernels memory model node parameters plan resume rounds score show state storage",  # noqa: E501  # one list
-        "the loop: the one file that knows all rooms",
+        "checkpoint cluster training_state distribution errors frame jit kernels memory model node parameters schedule resume rounds score show state storage",  # noqa: E501  # one list
+        "the loop: the one file that knows all packages",
     ),
-    "answers": ("errors frame model predictor", "a model's answers to tables of every kind"),
+    "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
     "evaluation": (
-        "answers errors frame model predictor",
+        "predict errors frame model predictor",
         "a model's answers beside the truth, of tables of every kind",
     ),
     "table_metrics": (
@@ -71,7 +71,7 @@ ROOMS = {
         "a score needs the model's target, and the truth of a table",
     ),
     "estimators": (
-        "answers cluster errors evaluation fit frame model parameters predictor show",
+        "predict cluster errors evaluation fit frame model parameters predictor show",
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model", "the public names"),
@@ -82,8 +82,8 @@ ROOMS = {
     ),
 }
 
-#: package: (the rooms that may import it, why no other).
-PACKAGES = {
+#: third-party package: (the packages of ours that may import it, why no other).
+DEPENDENCIES = {
     "dask": ("frame cluster show demo", "collections are read in frame, clusters are spoken to in cluster"),
     "distributed": ("frame cluster show demo", "as dask"),
     "llvmlite": ("jit kernels", "as numba"),
@@ -92,7 +92,7 @@ PACKAGES = {
     "zarr": ("checkpoint", "the format of the files is known in one place"),
 }
 
-#: What kernels may import beside other rooms: the language, arrays and the compiler; no threads, no tables, no clusters.
+#: What kernels may import beside other packages: the language, arrays and the compiler; no threads, no tables, no clusters.
 KERNEL_PACKAGES = {
     "__future__",
     "collections",
@@ -130,41 +130,43 @@ def imports(source, parts):
                 yield f"{origin}.{alias.name}", node.lineno
 
 
-def room_of(parts):
-    """The room that a dotted name of the package belongs to; public names such as `dask_dl.load` are `__init__`'s."""
+def package_of(parts):
+    """The package that a dotted name of the package belongs to; public names such as `dask_dl.load` are `__init__`'s."""
     if len(parts) > 1 and ((ROOT / "dask_dl" / parts[1]).is_dir() or (ROOT / "dask_dl" / f"{parts[1]}.py").is_file()):
         return parts[1]
     return "__init__"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: ".".join(module_parts(path)[1:]))
-def test_module_imports_only_what_its_room_may(path):
+def test_module_imports_only_what_its_package_may(path):
     parts = module_parts(path)
-    room = room_of(parts)
-    assert room in ROOMS, f"{room} is a new room: say in ROOMS what it may import, and why"
-    allowed = {room, *ROOMS[room][0].split()}
+    package = package_of(parts)
+    assert package in PACKAGES, f"{package} is a new package: say in PACKAGES what it may import, and why"
+    allowed = {package, *PACKAGES[package][0].split()}
 
     wrong = []
     for name, line in imports(path.read_text(encoding="utf-8"), parts):
-        package, *_ = name.split(".")
-        if package == "dask_dl":
-            if (other := room_of(name.split("."))) not in allowed:
-                wrong.append(f"line {line}: {room} may not import {other}; it may import {ROOMS[room][0] or 'no room'}")
-        elif package in PACKAGES and room not in PACKAGES[package][0].split():
-            rooms, reason = PACKAGES[package]
-            wrong.append(f"line {line}: {package} is imported in {rooms} only: {reason}")
-        elif room == "kernels" and package not in KERNEL_PACKAGES:
-            wrong.append(f"line {line}: a kernel has no business with {package}")
+        top, *_ = name.split(".")
+        if top == "dask_dl":
+            if (other := package_of(name.split("."))) not in allowed:
+                wrong.append(
+                    f"line {line}: {package} may not import {other}; it may import {PACKAGES[package][0] or 'no package'}"
+                )
+        elif top in DEPENDENCIES and package not in DEPENDENCIES[top][0].split():
+            packages, reason = DEPENDENCIES[package]
+            wrong.append(f"line {line}: {top} is imported in {packages} only: {reason}")
+        elif package == "kernels" and top not in KERNEL_PACKAGES:
+            wrong.append(f"line {line}: a kernel has no business with {top}")
     assert not wrong, "\n".join([str(path.relative_to(ROOT)), *wrong])
 
 
-def test_rooms_import_no_circle():
+def test_packages_import_no_circle():
     # The modules keep to this table, so what holds of the table holds of them.
-    edges = {room: allowed.split() for room, (allowed, _) in ROOMS.items()}
-    assert set().union(*edges.values()) <= set(ROOMS)
+    edges = {package: allowed.split() for package, (allowed, _) in PACKAGES.items()}
+    assert set().union(*edges.values()) <= set(PACKAGES)
     TopologicalSorter(edges).prepare()  # raises CycleError
-    order = list(ROOMS)
-    assert all(order.index(other) < order.index(room) for room in ROOMS for other in edges[room])
+    order = list(PACKAGES)
+    assert all(order.index(other) < order.index(package) for package in PACKAGES for other in edges[package])
 
 
 def test_every_way_to_import_is_seen():
@@ -196,7 +198,7 @@ def test_only_the_package_itself_imports_by_computed_name(path):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
     }
-    assert room_of(module_parts(path)) == "__init__" or not called & {"import_module", "__import__"}
+    assert package_of(module_parts(path)) == "__init__" or not called & {"import_module", "__import__"}
 
 
 def test_every_module_is_named_for_what_it_owns():

@@ -15,7 +15,7 @@ from test_resume import SETTINGS, fit, make_table
 from dask_dl import DeepLearningRegressor
 from dask_dl.checkpoint import folder as folders
 from dask_dl.checkpoint.folder import CheckpointFolder
-from dask_dl.cluster import Twin
+from dask_dl.cluster import LocalBackend
 from dask_dl.errors import Aborted, DaskDLWarning, DivergedError, ParameterError
 from dask_dl.show.progress import Progress
 
@@ -36,14 +36,14 @@ def table():
 
 def interrupted_after(n_rows, monkeypatch, interrupt=KeyboardInterrupt):
     """Have a Ctrl-C come after so many rows."""
-    inner = Twin.train
+    inner = LocalBackend.train
 
     def train(self, n, on_rows=None):
         inner(self, n, on_rows)
         if self.n_seen >= n_rows:
             raise interrupt
 
-    monkeypatch.setattr(Twin, "train", train)
+    monkeypatch.setattr(LocalBackend, "train", train)
 
 
 # ---- Ctrl-C -------------------------------------------------------------------------------------------------------------
@@ -80,14 +80,14 @@ def test_a_search_is_ended_by_an_interrupt_that_is_raised(table, monkeypatch):
 
 def test_a_second_interrupt_skips_the_last_scoring(table, monkeypatch):
     interrupted_after(1500, monkeypatch)
-    inner = Twin.measure
+    inner = LocalBackend.measure
 
     def measure(self, name):
         if self.n_seen >= 1500:
             raise Aborted
         return inner(self, name)
 
-    monkeypatch.setattr(Twin, "measure", measure)
+    monkeypatch.setattr(LocalBackend, "measure", measure)
     with pytest.warns(DaskDLWarning, match="interrupted"):
         model = fit(table, **RARELY)
     assert model.history_["samples"].tolist() == [0, 300, 1500]  # the best event, which was put back
@@ -102,8 +102,8 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(table, tmp_path, 
         with pytest.warns(DaskDLWarning, match="interrupted"):
             ended = fit(table, tmp_path, checkpoint_interval=1e6, **given)
     assert ended.history_["samples"].tolist() == [0, 300, 1500]
-    course = CheckpointFolder(str(tmp_path)).newest()[2]["course"]
-    assert [record["samples"] for record in course["history"]] == [0, 300]  # the scoring belongs to the end, not to it
+    state = CheckpointFolder(str(tmp_path)).newest()[2]["course"]
+    assert [record["samples"] for record in state["history"]] == [0, 300]  # the scoring belongs to the end, not to it
     resumed = fit(table, tmp_path, resume=True, checkpoint_interval=1e6, **given)
     np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
     assert resumed.history_["samples"].is_monotonic_increasing
@@ -233,7 +233,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_hide_a_divergence(table, t
 def test_a_folder_that_is_of_no_use_is_known_before_the_table_is_read(table, tmp_path, monkeypatch, place, error, text):
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dask_dl.cluster.twin.scan", lambda *_, **__: pytest.fail("the table was read"))
+    monkeypatch.setattr("dask_dl.cluster.local.scan", lambda *_, **__: pytest.fail("the table was read"))
     with pytest.raises(error, match=text):
         DeepLearningRegressor(checkpoint_dir=place).fit(table, "y")
 
@@ -241,7 +241,7 @@ def test_a_folder_that_is_of_no_use_is_known_before_the_table_is_read(table, tmp
 def test_a_disk_without_room_for_a_checkpoint_is_known_before_the_table_is_encoded(table, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: usage._replace(free=20_000))
-    monkeypatch.setattr(Twin, "load", lambda *_, **__: pytest.fail("the table was encoded"))
+    monkeypatch.setattr(LocalBackend, "load", lambda *_, **__: pytest.fail("the table was encoded"))
     with pytest.raises(
         OSError, match=r"checkpoint_dir: 20,000 bytes are free, and a checkpoint takes [\d,]+; make room"
     ):

@@ -18,7 +18,7 @@ import pytest
 from node.problems import optimizer, replica, threads
 
 from dask_dl import DeepLearningRegressor, memory
-from dask_dl.cluster import Twin
+from dask_dl.cluster import LocalBackend
 from dask_dl.cluster.worker_memory import partition_limits
 from dask_dl.kernels.batches import buffer_size, marks_size
 from dask_dl.kernels.layout import Topology
@@ -72,28 +72,28 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
     n = 5000
     table = pd.DataFrame(random.normal(size=(n, 20)), columns=[f"c{i}" for i in range(20)])
     table = table.assign(level=random.choice(["a", "b"], n), y=random.normal(size=n), w=random.random(n), o=0.5)
-    twins = []
-    start = Twin.__init__
+    backends = []
+    start = LocalBackend.__init__
 
     def spy(self, *arguments, **more):
         start(self, *arguments, **more)
-        twins.append(self)
+        backends.append(self)
 
-    monkeypatch.setattr(Twin, "__init__", spy)
+    monkeypatch.setattr(LocalBackend, "__init__", spy)
     given = optimizer | {"n_jobs": n_jobs, "parallelism": parallelism}
     DeepLearningRegressor(hidden=(70, 64), epochs=0.1, verbose=True, **given).fit(
         table, "y", sample_weight="w", offset="o"
     )
     terms = {name: n_bytes for n_bytes, name in figures(capsys.readouterr().out.split("memory: ")[1].splitlines()[0])}
-    (twin,) = twins
-    blocks = twin.station.tables["training"].blocks.values()
+    (backend,) = backends
+    blocks = backend.shard.tables["training"].blocks.values()
     assert terms["encoded rows"] == pytest.approx(sum(block.handle.nbytes for block in blocks), rel=0.01)
-    arrays = [twin.replica.flat, *twin.replica.states]
-    for rank, hand in enumerate(twin.replica.hands):
-        if len(hand.shared):  # a working copy; the first has the replica's optimizer state
-            arrays += [hand.dense.weights, hand.base, *(hand.dense.states if rank else ())]
+    arrays = [backend.replica.flat, *backend.replica.states]
+    for rank, context in enumerate(backend.replica.contexts):
+        if len(context.shared):  # a working copy; the first has the replica's optimizer state
+            arrays += [context.dense.weights, context.base, *(context.dense.states if rank else ())]
     assert terms["network"] == pytest.approx(sum(a.nbytes for a in arrays), rel=0.01)
-    assert len(twin.replica.hands) == (min(n_jobs, 5) if parallelism == "team" else n_jobs)
+    assert len(backend.replica.contexts) == (min(n_jobs, 5) if parallelism == "team" else n_jobs)
 
 
 RUN_WIDE = """
@@ -218,7 +218,7 @@ RUN_MODES = """
 import re, sys
 import dask.dataframe as dd
 from dask_dl import DeepLearningRegressor, storage
-storage.LEAST_WINDOW = storage.MOST_WINDOW = 8 * 2**20
+storage.MIN_WINDOW = storage.MAX_WINDOW = 8 * 2**20
 table = dd.read_parquet(sys.argv[1])
 model = DeepLearningRegressor(hidden=(8,), epochs=1.5, random_state=1, verbose=True, storage=sys.argv[2])
 model.fit(table, "y", eval_set=table)
@@ -244,10 +244,10 @@ def test_real_peak_of_every_mode_stays_below_the_printed_one(folder, mode):
 def test_buffers_of_a_thread_are_as_large_as_the_formula_says(batch, activation, dropout, kept):
     topology = Topology(10, 30, (50, 20), 3, activation, "softmax", dropout)
     settings = optimizer()._replace(batch=batch, input_kept=kept)
-    hand = replica(topology, settings, threads("one thread", 1)).hands[0]
+    context = replica(topology, settings, threads("one thread", 1)).contexts[0]
     n_active = 2 * batch
     n_marks = n_active + (marks_size(topology.n_onehot, batch, n_active) if batch > 1 else n_active)
-    parts = hand.crew.acts, hand.crew.errors, hand.scratch
+    parts = context.team.acts, context.team.errors, context.scratch
     assert sum(part.size for part in parts) + n_marks == buffer_size(topology, settings, 2)
 
 
@@ -363,9 +363,9 @@ def test_checking_weights_makes_no_copies_of_them():
     assert not instability(topology, flat)  # what is imported and cached by a first call
     tracemalloc.start()
     assert not instability(topology, flat) and is_finite(flat)
-    _, most = tracemalloc.get_traced_memory()
+    _, maximum = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 2.2 * flat.nbytes  # a layer as it is laid out in files, twice while it is put together
+    assert maximum < 2.2 * flat.nbytes  # a layer as it is laid out in files, twice while it is put together
 
 
 @pytest.mark.parametrize("place", [0, -1])

@@ -147,16 +147,16 @@ def test_adadelta_appendix_a():
         (-0.1, 4.96e-4, 0.0063499027, 1.39318789e-8, 0.499635003),
         (0.3, 0.00139104, 0.0041477926, 2.92763e-8, 0.498390665),
     ]
-    for slope, *answers in expected:
-        eta, updates, gradients = mlp.adadelta_rate(slope**2, updates, gradients, rho=0.99, epsilon=1e-8)
-        w -= eta * slope
+    for gradient, *answers in expected:
+        eta, updates, gradients = mlp.adadelta_rate(gradient**2, updates, gradients, rho=0.99, epsilon=1e-8)
+        w -= eta * gradient
         np.testing.assert_allclose([gradients, eta, updates, w], answers, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("nesterov", "ways"),
     [
-        # Appendix A's heavy ball. Its velocities, in units of the slope, are -1, 1.5 and 0.25: here times r = 0.05.
+        # Appendix A's heavy ball. Its velocities, in units of the gradient, are -1, 1.5 and 0.25: here times r = 0.05.
         (False, [0.95, 1.025, 1.0375]),
         # By hand from the same velocities: each step is half the new velocity, and the plain step once more.
         (True, [0.925, 1.0625, 1.04375]),
@@ -164,26 +164,26 @@ def test_adadelta_appendix_a():
 )
 def test_momentum_appendix_a(nesterov, ways):
     w, velocity = 1.0, 0.0
-    for slope, way, expected in zip([1.0, -2.0, 0.5], ways, [-0.05, 0.075, 0.0125], strict=True):
-        step, velocity = mlp.sgd_step(slope, velocity, rate=0.1, momentum=0.5, nesterov=nesterov)
+    for gradient, way, expected in zip([1.0, -2.0, 0.5], ways, [-0.05, 0.075, 0.0125], strict=True):
+        step, velocity = mlp.sgd_step(gradient, velocity, rate=0.1, momentum=0.5, nesterov=nesterov)
         w += step
         assert velocity == pytest.approx(expected, abs=1e-15)
         assert w == pytest.approx(way, abs=1e-15)
 
 
 def test_look_ahead_is_nesterovs_rule():
-    # Nesterov takes the slope at w + m v and moves w by the new velocity. The weights of `sgd_step` are those points
+    # Nesterov takes the gradient at w + m v and moves w by the new velocity. The weights of `sgd_step` are those points
     # looked ahead to, one step on.
-    def slope_at(place):
+    def gradient_at(place):
         return 3.0 * place - 1.0
 
     momentum, rate = 0.7, 0.05
     w = ahead = 2.0
     velocity = remembered = 0.0
     for _ in range(20):
-        velocity = momentum * velocity - rate * (1.0 - momentum) * slope_at(w + momentum * velocity)
+        velocity = momentum * velocity - rate * (1.0 - momentum) * gradient_at(w + momentum * velocity)
         w += velocity
-        step, remembered = mlp.sgd_step(slope_at(ahead), remembered, rate=rate, momentum=momentum, nesterov=True)
+        step, remembered = mlp.sgd_step(gradient_at(ahead), remembered, rate=rate, momentum=momentum, nesterov=True)
         ahead += step
         assert remembered == pytest.approx(velocity, rel=1e-12)
         assert ahead == pytest.approx(w + momentum * velocity, rel=1e-12)
@@ -203,43 +203,43 @@ def test_momentum_ramp():
 def test_softmax_appendix_a():
     p = mlp.softmax(np.array([1.0, 2.0, 0.5]))
     np.testing.assert_allclose(p, [0.231224, 0.628532, 0.140244], atol=5e-7)
-    slopes = mlp.output_slopes(p, 1, output="softmax")
-    np.testing.assert_allclose(slopes, [0.231224, -0.371468, 0.140244], atol=5e-7)
+    gradients = mlp.output_gradients(p, 1, output="softmax")
+    np.testing.assert_allclose(gradients, [0.231224, -0.371468, 0.140244], atol=5e-7)
     np.testing.assert_allclose(mlp.softmax(np.array([1e3, -1e3])), [1.0, 0.0])
 
 
 def test_penalty():
-    assert mlp.penalty_slope(0.0, 9.0, l1=0.1, l2=0.2, pull=0.0) == 0.0
-    assert mlp.penalty_slope(-3.0, 9.0, l1=0.1, l2=0.2, pull=0.0) == pytest.approx(-0.1 - 0.6)
-    assert mlp.penalty_slope(-3.0, 1.0, l1=0.1, l2=0.2, pull=0.5) == pytest.approx(-0.1 - 0.6 - 2.0)
+    assert mlp.penalty_gradient(0.0, 9.0, l1=0.1, l2=0.2, pull=0.0) == 0.0
+    assert mlp.penalty_gradient(-3.0, 9.0, l1=0.1, l2=0.2, pull=0.0) == pytest.approx(-0.1 - 0.6)
+    assert mlp.penalty_gradient(-3.0, 1.0, l1=0.1, l2=0.2, pull=0.5) == pytest.approx(-0.1 - 0.6 - 2.0)
 
 
 @pytest.mark.parametrize(
-    ("objective", "slope", "value"),
+    ("objective", "gradient", "value"),
     [
         ("poisson", -1.300282385, 0.272306338),
         ("gamma", -0.963272883, 0.176978522),
         ("tweedie", -1.119163420, 0.219292283),
     ],
 )
-def test_deviances_appendix_a(objective, slope, value):
+def test_deviances_appendix_a(objective, gradient, value):
     call = {"output": "linear", "objective": objective}
-    assert mlp.output_slopes(np.array([0.3]), 2.0, **call)[0] == pytest.approx(slope, abs=1e-9)
+    assert mlp.output_gradients(np.array([0.3]), 2.0, **call)[0] == pytest.approx(gradient, abs=1e-9)
     assert mlp.loss(np.array([0.3]), 2.0, **call) == pytest.approx(value, abs=1e-9)
     assert mlp.linked(0.3, objective) == np.exp(0.3)
 
 
 def test_slopes_at_corners_and_far_away():
-    def slope(z, y, objective, shape=None):
-        return mlp.output_slopes(np.array([z]), y, output="linear", objective=objective, shape=shape)[0]
+    def gradient(z, y, objective, shape=None):
+        return mlp.output_gradients(np.array([z]), y, output="linear", objective=objective, shape=shape)[0]
 
-    assert [slope(z, 0.5, "laplace") for z in [0.4, 0.5, 0.6]] == [-1.0, -1.0, 1.0]
-    assert [slope(z, 0.5, "quantile", 0.2) for z in [0.4, 0.5, 0.6]] == [-0.2, 0.8, 0.8]
-    assert [slope(z, 0.0, "huber") for z in [-3.0, -1.0, 0.5, 1.0, 3.0]] == [-2.0, -2.0, 1.0, 2.0, 2.0]
-    assert [slope(z, 0.0, "huber", 0.25) for z in [-3.0, 0.125, 3.0]] == [-0.5, 0.25, 0.5]
-    assert slope(1e4, 1.0, "poisson") == 2.0 * (1e19 - 1.0)
-    assert slope(-1e4, 1.0, "gamma") == 2.0 * (1.0 - 1e19)
-    assert slope(0.0, 0.0, "poisson") == slope(0.0, 0.0, "gamma") == slope(0.0, 0.0, "tweedie") == 2.0
+    assert [gradient(z, 0.5, "laplace") for z in [0.4, 0.5, 0.6]] == [-1.0, -1.0, 1.0]
+    assert [gradient(z, 0.5, "quantile", 0.2) for z in [0.4, 0.5, 0.6]] == [-0.2, 0.8, 0.8]
+    assert [gradient(z, 0.0, "huber") for z in [-3.0, -1.0, 0.5, 1.0, 3.0]] == [-2.0, -2.0, 1.0, 2.0, 2.0]
+    assert [gradient(z, 0.0, "huber", 0.25) for z in [-3.0, 0.125, 3.0]] == [-0.5, 0.25, 0.5]
+    assert gradient(1e4, 1.0, "poisson") == 2.0 * (1e19 - 1.0)
+    assert gradient(-1e4, 1.0, "gamma") == 2.0 * (1.0 - 1e19)
+    assert gradient(0.0, 0.0, "poisson") == gradient(0.0, 0.0, "gamma") == gradient(0.0, 0.0, "tweedie") == 2.0
     for objective in ["poisson", "gamma", "tweedie"]:
         assert np.isfinite(mlp.loss(np.array([0.5]), 0.0, output="linear", objective=objective))
 
@@ -253,9 +253,9 @@ def network(rng, sizes, activation="tanh"):
     return weights, [rng.uniform(size=units * k) for units, k in zip(sizes[1:], channels, strict=True)]
 
 
-def assert_gradient_is_the_slope(parameters, gradients, value):
+def assert_gradient_is_the_gradient(parameters, gradients, value):
     """``parameters`` and ``gradients``: lists of arrays; ``value()``: the loss at the parameters as they stand."""
-    # A layer without any slope would test nothing.
+    # A layer without any gradient would test nothing.
     assert all(np.any(g != 0.0) for g in gradients)
     h = 1e-6
     for layer, gradient in zip(parameters, gradients, strict=True):
@@ -296,7 +296,7 @@ def test_gradient_is_the_slope_of_the_loss(activation, objective, hidden, with_d
         return mlp.loss_and_gradient(x, target, weights, biases, **settings)
 
     _, of_weights, of_biases = call()
-    assert_gradient_is_the_slope([*weights, *biases], [*of_weights, *of_biases], lambda: call()[0])
+    assert_gradient_is_the_gradient([*weights, *biases], [*of_weights, *of_biases], lambda: call()[0])
 
 
 @pytest.mark.parametrize("bend", [0.01, 100.0])
@@ -309,12 +309,12 @@ def test_huber_is_followed_on_both_sides_of_its_bend(bend):
         return mlp.loss_and_gradient([0.3, -0.5, 1.0], 0.4, weights, biases, **settings)
 
     _, of_weights, of_biases = call()
-    assert_gradient_is_the_slope([*weights, *biases], [*of_weights, *of_biases], lambda: call()[0])
+    assert_gradient_is_the_gradient([*weights, *biases], [*of_weights, *of_biases], lambda: call()[0])
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_quadratic_classes_follow_the_diagonal(activation):
-    # The slope at a class is what its own net does to its own probability, and that to the loss: the others stand still.
+    # The gradient at a class is what its own net does to its own probability, and that to the loss: the others stand still.
     rng = np.random.default_rng(7)
     weights, biases = network(rng, [6, 4, 3], activation)
     x, kind = rng.normal(size=6), {"activation": activation, "output": "softmax"}
@@ -348,11 +348,11 @@ def test_autoencoder_goes_down_the_slopes_at_its_outputs(objective):
 
     assert np.all(mlp.forward(x, weights, biases, activation="rectifier", output="activation")[-1] > 0.0)
     _, of_weights, of_biases = call()
-    assert_gradient_is_the_slope([*weights, *biases], [*of_weights, *of_biases], lambda: call()[0])
+    assert_gradient_is_the_gradient([*weights, *biases], [*of_weights, *of_biases], lambda: call()[0])
 
     outputs = mlp.forward(x, weights, biases, activation="tanh", output="activation")[-1]
     _, _, (_, of_biases) = call("tanh")
-    assert_gradient_is_the_slope([outputs], [of_biases], lambda: mlp.loss(outputs, target, **aim))
+    assert_gradient_is_the_gradient([outputs], [of_biases], lambda: mlp.loss(outputs, target, **aim))
 
 
 SGD = {"optimizer": "sgd", "rate": 0.1, "rate_annealing": 0.0}
@@ -430,7 +430,7 @@ def test_maxout_by_hand():
     # The first channel wins 3.5 to 2.5, then the second 3.5 to 2.5.
     assert [a.tolist() for a in mlp.forward([1.0, 1.0], *MAXOUT, **kind)] == [[3.5], [10.75]]
     assert [a.tolist() for a in mlp.forward([0.0, 1.0], *MAXOUT, **kind)] == [[3.5], [10.75]]
-    # The slope is 2 (10.75 - 10) = 1.5, and 3 times that at the unit.
+    # The gradient is 2 (10.75 - 10) = 1.5, and 3 times that at the unit.
     _, of_weights, of_biases = mlp.loss_and_gradient([1.0, 1.0], 10.0, *MAXOUT, **kind)
     assert [g.tolist() for g in of_weights] == [[[4.5, 0.0], [4.5, 0.0]], [[5.25]]]
     assert [g.tolist() for g in of_biases] == [[4.5, 0.0], [1.5]]
@@ -549,7 +549,7 @@ def assert_same(one, other, **tolerance):
 @pytest.mark.parametrize("optimizer", [{}, {**SGD, "momentum_start": 0.2, "momentum_ramp": 12, "momentum_stable": 0.9}])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_batch_of_one_row_again_and_again_is_that_row(optimizer, activation):
-    # The mean of equal slopes is that slope, penalties count once, and so does ADADELTA's memory.
+    # The mean of equal gradients is that gradient, penalties count once, and so does ADADELTA's memory.
     weights, biases, X, y, _, kind = batch_problem(activation)
     kind |= {"l1": 0.01, "l2": 0.02, "max_w2": 3.0, **optimizer}
     once = mlp.train(X, y, [0], weights, biases, **kind)
@@ -591,7 +591,7 @@ def test_rows_of_weight_zero_take_no_place_in_a_batch():
 
 
 def test_fast_mode_leaves_alone_what_cancels_in_a_batch():
-    # Slopes +1 and -1 of two rows: the first weight's cancel, the second's do not, and the third has no input.
+    # Gradients +1 and -1 of two rows: the first weight's cancel, the second's do not, and the third has no input.
     weights, biases = [np.array([[1.0, 1.0, 1.0]])], [np.array([0.5])]
     X, y = np.array([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0]]), np.array([-9.0, 9.0])
     call = {"activation": "tanh", "output": "linear", "objective": "laplace", "l2": 0.1, "batch": 2, **SGD}
@@ -609,7 +609,7 @@ def test_adadelta_batch_by_hand():
     call = {"activation": "tanh", "output": "linear", "objective": "laplace", "batch": 2}
     weight = np.array([1.0, 0.5])
     (w,), (b,), _ = mlp.train(X, y, [0, 1], weights, biases, sample_weight=weight, **call)
-    # Slopes (1, 3) and (-0.5) (-1, 2), of the bias 1 and -0.5; means (0.75, 1) and 0.25.
+    # Gradients (1, 3) and (-0.5) (-1, 2), of the bias 1 and -0.5; means (0.75, 1) and 0.25.
     etas = [np.sqrt(1e-8 / (0.01 * q + 1e-8)) for q in [0.75**2, 1.0, (0.75**2 + 1.0) / 2.0]]
     assert w[0].tolist() == pytest.approx([1.0 - etas[0] * 0.75, -1.0 - etas[1]], rel=1e-13)
     assert b[0] == pytest.approx(0.5 - etas[2] * 0.25, rel=1e-13)

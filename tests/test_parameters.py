@@ -93,7 +93,7 @@ def test_the_table_has_what_the_estimators_promise():
         "verbose",
     } <= defaults.keys()
     assert {"autoencoder", "checkpoint", "seed", "training_frame", "export_checkpoints_dir"}.isdisjoint(defaults)
-    assert [name for name, row in TABLE.items() if row.place == "fit"] == [
+    assert [name for name, row in TABLE.items() if row.scope == "fit"] == [
         "sample_weight", "offset", "folds", "eval_set", "callbacks", "checkpoint", "resume",
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster.twin import Twin
+from dask_dl.cluster.local import LocalBackend
 from dask_dl.score.history import History
 from dask_dl.show.progress import Progress, duration
 
@@ -234,7 +234,7 @@ def test_every_end_is_at_zero(table, capsys, why):
 )
 def test_the_clock_starts_when_kernels_are_compiled(table, monkeypatch, settings, may_stop_early, first_is_small, ends):
     called = mock.Mock()
-    monkeypatch.setattr(Twin, "compile", lambda _: called.compile())
+    monkeypatch.setattr(LocalBackend, "compile", lambda _: called.compile())
     monkeypatch.setattr(Progress, "begin_training", lambda _, *rows, **more: called.begin_training(*rows, **more))
     DeepLearningRegressor(hidden=(3,), epochs=2, **settings).fit(table, "y")
     (first, _, _), (second, rows, more) = called.mock_calls

@@ -42,7 +42,7 @@ def test_no_seed_is_worse_than_the_constant(read, given, data_folder):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("read", "most"), [(prostate, 0.58), (titanic, 0.52)])
-def test_the_defaults_are_as_good_as_a_short_training(read, most, data_folder):
+@pytest.mark.parametrize(("read", "maximum"), [(prostate, 0.58), (titanic, 0.52)])
+def test_the_defaults_are_as_good_as_a_short_training(read, maximum, data_folder):
     """Output weights of four times the range, as in H2O, gave 0.87 and 0.57."""
-    assert np.median(held_out(*read(data_folder))[0]) < most
+    assert np.median(held_out(*read(data_folder))[0]) < maximum

@@ -192,7 +192,7 @@ def test_without_a_checkpoint_training_starts_from_the_beginning(table, tmp_path
 
 def test_a_folder_that_cannot_be_written_is_known_before_work_starts(table, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("dask_dl.cluster.twin.scan", lambda *_, **__: pytest.fail("the table was read"))
+    monkeypatch.setattr("dask_dl.cluster.local.scan", lambda *_, **__: pytest.fail("the table was read"))
     with pytest.raises(OSError, match="file"):
         fit(table, tmp_path / "file")
 
@@ -377,16 +377,16 @@ def test_an_interrupt_on_the_command_line_saves_the_model(tmp_path):
 
 
 def test_interrupts_are_warned_of(table, monkeypatch):
-    from dask_dl.cluster import Twin
+    from dask_dl.cluster import LocalBackend
 
-    inner = Twin.train
+    inner = LocalBackend.train
 
     def interrupted(self, n, on_rows=None):
         inner(self, n, on_rows)
         if self.n_seen > 1000:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Twin, "train", interrupted)
+    monkeypatch.setattr(LocalBackend, "train", interrupted)
     with pytest.warns(DaskDLWarning, match="interrupted after 2.00 epochs; the best model so far is there"):
         model = fit(table, train_samples_per_iteration=0)
     assert model.stopped_by_ == "interrupted" and len(model.predict(table)) == len(table)
@@ -469,13 +469,13 @@ def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, m
 
 
 def test_a_second_interrupt_is_raised(table, monkeypatch):
-    from dask_dl.cluster import Twin
+    from dask_dl.cluster import LocalBackend
 
     def interrupted(self, *arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Twin, "train", interrupted)
-    monkeypatch.setattr(Twin, "average", interrupted)
+    monkeypatch.setattr(LocalBackend, "train", interrupted)
+    monkeypatch.setattr(LocalBackend, "average", interrupted)
     model = DeepLearningRegressor(**SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         model.fit(table, "y")

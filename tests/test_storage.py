@@ -20,7 +20,7 @@ import pytest
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, memory, storage
 from dask_dl.cluster import machine, scratch
 from dask_dl.errors import SchemaError, StorageError
-from dask_dl.frame.shelves import OnDisk
+from dask_dl.frame.block_store import OnDisk
 from dask_dl.storage import Budget, decide
 
 MB = 10**6
@@ -73,11 +73,11 @@ def test_auto_takes_the_first_that_fits(n_bytes, changes, mode, why):
 def test_windows_take_what_memory_leaves_within_limits():
     assert chosen().storage.window == pytest.approx(200 * MB / (2 + 0.48), rel=0.01)
     assert chosen().memory.peak <= ROOM.memory + memory.IMPORTS
-    assert chosen().storage.most_rows == 90_000_000  # of 100 bytes, in nine tenths of the free disk
-    assert chosen(n_bytes=100 * MB).storage.most_rows == 10**6 + 100 * MB // 132
-    assert chosen("stream").storage.most_rows is None
-    assert chosen(budget=ROOM._replace(memory=50 * MB)).storage.window == storage.LEAST_WINDOW
-    assert chosen(budget=ROOM._replace(memory=10_000 * MB), requested="disk").storage.window == storage.MOST_WINDOW
+    assert chosen().storage.max_rows == 90_000_000  # of 100 bytes, in nine tenths of the free disk
+    assert chosen(n_bytes=100 * MB).storage.max_rows == 10**6 + 100 * MB // 132
+    assert chosen("stream").storage.max_rows is None
+    assert chosen(budget=ROOM._replace(memory=50 * MB)).storage.window == storage.MIN_WINDOW
+    assert chosen(budget=ROOM._replace(memory=10_000 * MB), requested="disk").storage.window == storage.MAX_WINDOW
     few = chosen("stream", largest_block=20 * MB, budget=ROOM._replace(memory=200 * MB))
     assert few.storage.window == storage.BLOCKS_PER_WINDOW * 20 * MB
 
@@ -85,7 +85,7 @@ def test_windows_take_what_memory_leaves_within_limits():
 def test_a_reproducible_choice_does_not_look_at_the_machine():
     for budget in (ROOM, ROOM._replace(memory=10 * MB), ROOM._replace(memory=10**12)):
         assert chosen(budget=budget, fixed=True).storage.mode == "memory"
-        assert chosen("disk", budget=budget, fixed=True).storage.window == storage.MOST_WINDOW
+        assert chosen("disk", budget=budget, fixed=True).storage.window == storage.MAX_WINDOW
 
 
 def test_what_is_asked_for_is_done_or_refused():
@@ -131,10 +131,10 @@ def left_in(folder):
 
 
 def small_windows(monkeypatch, n_bytes):
-    monkeypatch.setattr(storage, "LEAST_WINDOW", n_bytes)
-    monkeypatch.setattr(storage, "MOST_WINDOW", n_bytes)
+    monkeypatch.setattr(storage, "MIN_WINDOW", n_bytes)
+    monkeypatch.setattr(storage, "MAX_WINDOW", n_bytes)
     monkeypatch.setattr(storage, "BLOCKS_PER_WINDOW", 1)
-    monkeypatch.setattr("dask_dl.cluster.station.LEAST_SEGMENT", 200)
+    monkeypatch.setattr("dask_dl.cluster.shard.MIN_SEGMENT", 200)
 
 
 def too_little(monkeypatch):
@@ -343,7 +343,7 @@ def test_a_folder_that_cannot_be_made_is_told(folder):
 @pytest.mark.slow
 def test_a_sorted_table_trains_as_well_as_a_shuffled_one(folder, monkeypatch, data_folder):
     """Means of four seeds; a window is a fifth of the table, or eight of forty partitions."""
-    from cluster.test_station import covtype
+    from cluster.test_shard import covtype
 
     train, test = covtype(data_folder)
     by_class = train.sort_values("y", kind="stable")

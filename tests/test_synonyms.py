@@ -46,12 +46,12 @@ def test_a_name_has_one_meaning():
     )
     assert [name for name, n in named.items() if n > 1] == []
     assert set(named) == set(SYNONYMS)
-    taken = {fold(name) for name, row in TABLE.items() if row.place in ("constructor", "fit")}
+    taken = {fold(name) for name, row in TABLE.items() if row.scope in ("constructor", "fit")}
     assert taken.isdisjoint(named)
 
 
 def test_every_name_of_the_h2o_face_is_answered():
-    assert [name for name, row in TABLE.items() if row.place == "h2o" and fold(name) not in SYNONYMS] == []
+    assert [name for name, row in TABLE.items() if row.scope == "h2o" and fold(name) not in SYNONYMS] == []
 
 
 @pytest.mark.parametrize("name", WORDS)
@@ -66,7 +66,7 @@ def test_advice_names_parameters_and_says_something(synonym):
     for advice in (synonym.advice, *synonym.by_value.values()):
         assert advice.write or advice.note
         for name, value in advice.write.items():
-            assert TABLE[name].place in ("constructor", "fit")
+            assert TABLE[name].scope in ("constructor", "fit")
             assert isinstance(value, GivenValue) or value is ... or TABLE[name].is_available(TABLE[name].read(value))
 
 
@@ -181,7 +181,7 @@ def test_a_name_that_belongs_elsewhere_is_sent_there(table):
 def test_names_far_from_all_others_are_answered_with_the_nearest():
     (line,) = answers(DeepLearningClassifier, qqqq=1)
     nearest = re.search('the nearest is "(.*)"; if it is not meant, leave it out', line)[1]
-    assert TABLE[nearest].place == "constructor"
+    assert TABLE[nearest].scope == "constructor"
     assert answers(DeepLearningClassifier, hiden=1) == ['hiden=1: no such parameter; did you mean "hidden"?']
     assert answers(DeepLearningClassifier, ofset=1) == ['ofset=1: no such parameter; did you mean "offset" of fit?']
 

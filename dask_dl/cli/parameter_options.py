@@ -51,7 +51,7 @@ def add_parameters(command: argparse.ArgumentParser) -> None:
     """An option for each constructor parameter, in the groups of the table; shown in the help if it has an effect."""
     groups: dict[str, Any] = {}
     for name, row in parameters.TABLE.items():
-        if row.place != "constructor" or name in NO_OPTION:
+        if row.scope != "constructor" or name in NO_OPTION:
             continue
         if row.group not in groups:
             groups[row.group] = command.add_argument_group(row.group)
@@ -85,7 +85,7 @@ def _as_typed(name: str, wanted: Any, value: str) -> str:
     row = parameters.TABLE[name]
     if name in OTHER_OPTIONS:
         return OTHER_OPTIONS[name]
-    if row.place != "constructor" or name in NO_OPTION:
+    if row.scope != "constructor" or name in NO_OPTION:
         return ""
     if row.kind.text == "bool":
         is_on = _FLAGS.get(value.lower(), True) if isinstance(wanted, GivenValue) else wanted

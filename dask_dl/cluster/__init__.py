@@ -1,8 +1,8 @@
-"""Where rounds are trained: the in-process twin of a cluster."""
+"""Backends, which train rounds: in this process, or on a Dask cluster."""
 
 from __future__ import annotations
 
-from dask_dl.cluster.place import Place
-from dask_dl.cluster.twin import Twin
+from dask_dl.cluster.backend import Backend
+from dask_dl.cluster.local import LocalBackend
 
-__all__ = ["Place", "Twin"]
+__all__ = ["Backend", "LocalBackend"]

@@ -10,15 +10,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.cluster import environment
+from dask_dl.cluster.submit import ATTEMPTS
 from dask_dl.cluster.waiting import pause_after
-from dask_dl.cluster.work import ATTEMPTS
 from dask_dl.errors import DaskDLWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
-    from dask_dl.cluster.members import Member
+    from dask_dl.cluster.liveness import Member
 
 #: Seconds that a worker gets to say what is installed: it may have to load all of that first.
 ASKING = 60.0

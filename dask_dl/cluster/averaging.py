@@ -64,7 +64,7 @@ def draw(consensus: Sequence[NDArray[np.float32]], mean: Sequence[NDArray[np.flo
 
 
 #: Momentum is at most this, however many replicas there are.
-MOST = 0.95
+MAX = 0.95
 
 
 def momentum_of(n_replicas: int, n_averages: int) -> float:
@@ -74,4 +74,4 @@ def momentum_of(n_replicas: int, n_averages: int) -> float:
     tables of which each sees little. It rises as k / (k + 1), because the first averages go far and in directions of their own.
     The figures behind it are in docs/cluster.md.
     """
-    return min((n_replicas - 1) / (n_replicas + 1), MOST, n_averages / (n_averages + 1))
+    return min((n_replicas - 1) / (n_replicas + 1), MAX, n_averages / (n_averages + 1))

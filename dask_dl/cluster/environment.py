@@ -137,6 +137,6 @@ def check(found: Mapping[str, Any]) -> list[DaskDLWarning]:
     return warnings
 
 
-def _named(workers: Any, most: int = 4) -> str:
+def _named(workers: Any, maximum: int = 4) -> str:
     names = sorted(workers)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:maximum]) + (f" and {len(names) - maximum} more" if len(names) > maximum else "")

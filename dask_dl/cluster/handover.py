@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.members import Members
+    from dask_dl.cluster.liveness import Liveness
 
 #: Bytes of the networks of all workers that the scheduler may have to keep for the driver.
 MAX_BYTES = 2**30
@@ -33,7 +33,7 @@ ARRIVAL, CLOSING = 5.0, 60.0
 POLL = 0.1
 
 
-class Given(NamedTuple):
+class NetworkState(NamedTuple):
     """A network to go on with."""
 
     vectors: tuple[NDArray[np.float32], ...]  #: weights, optimizer state; no state means zeros
@@ -49,7 +49,7 @@ class Handover(NamedTuple):
     worker: str
     version: int  #: of the weights that it has, or with which its last round began
     n_rows: int  #: that it has learned since
-    network: Given
+    network: NetworkState
 
 
 def _name(job: str) -> str:
@@ -92,25 +92,25 @@ class Inbox:
             within(ARRIVAL, queue.close)
 
     def collect(
-        self, workers: Iterable[str], members: Members, on_wait: Callable[[], None] = lambda: None
+        self, workers: Iterable[str], liveness: Liveness, on_wait: Callable[[], None] = lambda: None
     ) -> list[Handover]:
         """Handovers of these workers that are closed as planned, once they have arrived."""
         if not self.is_wanted or self._queue is None:
             return []
-        expected = {worker for worker in workers if worker in self._received or members.was_planned(worker)}
+        expected = {worker for worker in workers if worker in self._received or liveness.was_planned(worker)}
         latest = time.monotonic() + CLOSING
         gone_at: dict[str, float] = {}
         while expected:
             within(ARRIVAL, self._receive)
             now = time.monotonic()
-            for worker in expected - members.leaving:
+            for worker in expected - liveness.leaving:
                 gone_at.setdefault(worker, now)
             late = {worker for worker, since in gone_at.items() if now > since + ARRIVAL}
             if expected - late <= self._received.keys() or now > latest:
                 break
             on_wait()
             time.sleep(POLL)
-            members.look()
+            liveness.look()
         return [self._received[worker] for worker in sorted(expected) if worker in self._received]
 
     def _receive(self) -> None:

@@ -12,7 +12,7 @@ import dask
 from dask.optimization import cull
 from dask.system import CPU_COUNT
 
-from dask_dl.cluster.members import Members
+from dask_dl.cluster.liveness import Liveness
 from dask_dl.errors import ClusterError
 from dask_dl.frame.prediction import reading
 
@@ -70,8 +70,8 @@ def _computed_here(graph: Any, keys: Sequence[Any], *_: Any) -> Generator[pd.Dat
 def _computed_there(
     graph: Any, keys: Sequence[Any], client: Any, timeout: float, say: Callable[[str], None]
 ) -> Generator[pd.DataFrame]:
-    members = Members(client, say)
-    n = sum(member.n_threads for member in members.wait(timeout).values())
+    liveness = Liveness(client, say)
+    n = sum(member.n_threads for member in liveness.wait(timeout).values())
 
     def submit(batch: Sequence[Any]) -> list[Any]:
         with warnings.catch_warnings():
@@ -84,7 +84,7 @@ def _computed_there(
                 with contextlib.suppress(TimeoutError):
                     future.result(timeout=LOOK)
                 if not future.done():
-                    members.wait(timeout)
+                    liveness.wait(timeout)
             yield future.result()
         except CancelledError as error:
             raise ClusterError(f"the scheduler of {client!r} was restarted, or is gone.") from error

@@ -1,4 +1,4 @@
-"""Who holds which rows, and how many of them everybody trains: arithmetic alone."""
+"""Placement of blocks: which worker holds which rows, and how many of them each trains; arithmetic alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BLOCKS_PER_THREAD = 8
 
 
-class Piece(NamedTuple):
+class RowRange(NamedTuple):
     """A block: rows [lo, hi) of a partition."""
 
     partition: int
@@ -29,15 +29,15 @@ class Piece(NamedTuple):
         return self.hi - self.lo
 
 
-def pieces_of(rows: Sequence[int], n_threads: int) -> list[Piece]:
+def pieces_of(rows: Sequence[int], n_threads: int) -> list[RowRange]:
     """Cut partitions of so many rows into blocks: one each, or several where so many threads would have too few."""
     n_pieces = max(1, -(-BLOCKS_PER_THREAD * n_threads // max(1, len(rows))))
-    pieces = []
+    row_ranges = []
     for k, n in enumerate(rows):
         edges = [n * i // n_pieces for i in range(n_pieces + 1)]
-        cut = [Piece(k, lo, hi) for lo, hi in itertools.pairwise(edges) if hi > lo]
-        pieces += cut or [Piece(k, 0, 0)]
-    return pieces
+        cut = [RowRange(k, lo, hi) for lo, hi in itertools.pairwise(edges) if hi > lo]
+        row_ranges += cut or [RowRange(k, 0, 0)]
+    return row_ranges
 
 
 def portions(n: int, weights: Sequence[int]) -> list[int]:
@@ -69,7 +69,7 @@ def placed(
     rows: Mapping[int, int],
     strengths: Mapping[str, float],
     held: Mapping[int, str],
-    most: float = math.inf,
+    maximum: float = math.inf,
 ) -> dict[int, str]:
     """A worker for every block: where it is, as long as all get rows by their strength.
 
@@ -85,7 +85,7 @@ def placed(
         Worker -> threads, or rows per second.
     held : mapping
         Block -> worker that holds it. Workers without strength are gone.
-    most : float
+    maximum : float
         Rows that a worker gets, at most, as long as others have room.
     """
     place = {block: worker for block, worker in held.items() if worker in strengths and block in rows}
@@ -93,10 +93,12 @@ def placed(
     for block, worker in place.items():
         load[worker] += rows[block]
     for block in sorted(rows.keys() - place.keys()):
-        worker = min(strengths, key=lambda w: (load[w] + rows[block] > most, (load[w] + rows[block]) / strengths[w], w))
+        worker = min(
+            strengths, key=lambda w: (load[w] + rows[block] > maximum, (load[w] + rows[block]) / strengths[w], w)
+        )
         place[block] = worker
         load[worker] += rows[block]
-    _levelled(place, load, rows, strengths, most)
+    _levelled(place, load, rows, strengths, maximum)
     return place
 
 
@@ -105,7 +107,7 @@ def _levelled(
     load: dict[str, int],
     rows: Mapping[int, int],
     strengths: Mapping[str, float],
-    most: float,
+    maximum: float,
 ) -> None:
     """Move blocks from the busiest worker to the idlest, while the busiest gets better by it."""
     for _ in range(len(place)):
@@ -116,7 +118,7 @@ def _levelled(
             if worker == busy
             and rows[block]
             and (load[idle] + rows[block]) / strengths[idle] < gap
-            and load[idle] + rows[block] <= most
+            and load[idle] + rows[block] <= maximum
         ]  # fmt: skip
         if busy == idle or not fits:
             return

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from distributed.scheduler import KilledWorker
 
-from dask_dl.cluster import residence
+from dask_dl.cluster import plugin
+from dask_dl.cluster.partitions import Partitions, encoded, scanned
 from dask_dl.cluster.placement import placed
-from dask_dl.cluster.reading import Partitions, encoded, scanned
-from dask_dl.cluster.residence import GoneError, Held, Making, Wanted
+from dask_dl.cluster.plugin import BlockReceipt, BlockRequest, GoneError, TableSpec
 from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
 from dask_dl.errors import NoWorkersError, SchemaError, StorageError
 from dask_dl.frame.blocks import SAVE, encode_partition
@@ -25,13 +25,13 @@ from dask_dl.frame.scan import checked, scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from dask_dl.cluster.crew import Crew
-    from dask_dl.cluster.placement import Piece
-    from dask_dl.cluster.work import Work
-    from dask_dl.frame.blocks import Keeping, Recipe
+    from dask_dl.cluster.membership import Membership
+    from dask_dl.cluster.placement import RowRange
+    from dask_dl.cluster.submit import Submitter
+    from dask_dl.frame.blocks import BlockOptions, Recipe
+    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
-    from dask_dl.frame.tally import Inquiry
     from dask_dl.memory import Storage
 
 #: Seconds in which at least one partition of those that are read must be done.
@@ -40,19 +40,21 @@ READING = 3600.0
 PER_WAVE = 32
 
 
-def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None) -> Scan:
+def scan_on(
+    submitter: Submitter, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None
+) -> Scan:
     """Scan a table where its partitions lie; a local one here."""
     if source.lazy is None:
-        return scan(source, inquiry, progress)
-    lazy, restarts, members = source.lazy, Restarts(work.client), dict(work.members.alive)
+        return scan(source, request, progress)
+    lazy, restarts, liveness = source.lazy, Restarts(submitter.client), dict(submitter.liveness.alive)
 
     def known_size() -> int:
         known = largest_known(lazy)
         return known.n_bytes if known else 0
 
     whole: Scan | None = None
-    for _ in work.attempts():
-        leaves, root = scanned(work, Partitions(lazy), source.schema, inquiry)
+    for _ in submitter.attempts():
+        leaves, root = scanned(submitter, Partitions(lazy), source.schema, request)
 
         n_all, done = len(leaves), set[int]()
 
@@ -60,7 +62,7 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
             # What was found in a partition is large where there are many columns: once it is merged nobody keeps it.
             finished = {k: leaf for k, leaf in enumerate(leaves) if k not in done and leaf.status == "finished"}
             if n_all > 1:  # else it is the whole
-                work.release(finished.values())
+                submitter.release(finished.values())
             done.update(finished)
             if progress is not None:
                 progress(len(done), n_all)
@@ -68,16 +70,16 @@ def scan_on(work: Work, source: Source, inquiry: Inquiry, progress: Callable[[in
         def explain(error: Exception, leaves: Sequence[Any] = leaves) -> Exception:
             broken = [k for k, leaf in enumerate(leaves) if leaf.status == "error"]
             if isinstance(error, KilledWorker):
-                return died_reading(members, source, broken, known_size(), len(restarts.workers()))
+                return died_reading(liveness, source, broken, known_size(), len(restarts.workers()))
             return _explained(error, f"{f'partition {broken[0]}' if broken else 'a partition'} of {source.label}", "")
 
         with contextlib.suppress(GoneError):
             try:
-                whole = work.wait_anywhere(root, on_poll, explain)
+                whole = submitter.wait_anywhere(root, on_poll, explain)
             except NoWorkersError as error:
                 rest = [k for k in range(n_all) if k not in done]
                 if n_restarts := len(restarts.workers()):
-                    raise died_reading(members, source, rest, known_size(), n_restarts) from error
+                    raise died_reading(liveness, source, rest, known_size(), n_restarts) from error
                 raise NoWorkersError(f"{error} They were to read {was_read(source, rest, known_size())}.") from error
             break
     assert whole is not None
@@ -89,16 +91,16 @@ class Table:
 
     Parameters
     ----------
-    crew : Crew
+    membership : Membership
         The workers.
     name : str
         "training" or "validation".
     source : Source
     found : Scan
     recipe : Recipe
-    keeping : Keeping
+    options : BlockOptions
     storage : Storage
-    spread : {"shared", "replicated", "single"}
+    spread : {"sharded", "replicated", "single"}
         Whether every block is somewhere, everywhere, or all are on one worker.
     pieces : sequence of Piece
         The blocks.
@@ -106,47 +108,53 @@ class Table:
 
     def __init__(
         self,
-        crew: Crew,
+        membership: Membership,
         name: str,
         source: Source,
         found: Scan,
         recipe: Recipe,
-        keeping: Keeping,
+        options: BlockOptions,
         storage: Storage,
-        spread: str,
-        pieces: Sequence[Piece],
+        placement: str,
+        row_ranges: Sequence[RowRange],
     ) -> None:
-        self.name, self.spread, self.pieces = name, spread, pieces
+        self.name, self.placement, self.row_ranges = name, placement, row_ranges
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
         self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
         self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
-        self._crew, self._work, self._source, self._found, self._recipe = crew, crew.work, source, found, recipe
-        self.keeping, self._storage = keeping, storage
+        self._crew, self._submitter, self._source, self._found, self._recipe = (
+            membership,
+            membership.submitter,
+            source,
+            found,
+            recipe,
+        )
+        self.options, self._storage = options, storage
         self._partitions = None if source.lazy is None else Partitions(source.lazy)
         self._shares_work = self._partitions is not None and self._partitions.shares_work() is not None
-        self.starts = np.cumsum([0, *(piece.n for piece in self.pieces)], dtype=np.int64)
+        self.starts = np.cumsum([0, *(row_range.n for row_range in self.row_ranges)], dtype=np.int64)
 
     def workers(self) -> list[str]:
         """Those with rows that count, all of them where all have all, by their first block."""
-        n_least = len(self.pieces) if self.spread == "replicated" else 1
+        n_min = len(self.row_ranges) if self.placement == "replicated" else 1
         first = {
             worker: min((k for k in blocks if self.n_visits[k]), default=None)
             for worker, blocks in self.held.items()
-            if len(blocks) >= n_least
+            if len(blocks) >= n_min
         }
         return sorted((w for w, k in first.items() if k is not None), key=lambda w: (first[w], w))
 
     def readers(self) -> list[str]:
         """Those among whom every row is once."""
-        return self.workers()[:1] if self.spread == "replicated" else self.workers()
+        return self.workers()[:1] if self.placement == "replicated" else self.workers()
 
     def n_visits_of(self, worker: str) -> int:
         """Visits of an epoch to the rows of a worker."""
         return sum(self.n_visits[k] for k in self.held.get(worker, ()))
 
-    def mark(self, worker: str) -> int:
+    def holdings_hash(self, worker: str) -> int:
         """By which the worker sees whether it has the blocks that it should have."""
-        return residence.mark_of(self.held.get(worker, ()))
+        return plugin.mark_of(self.held.get(worker, ()))
 
     def lose(self, workers: Iterable[str]) -> int:
         """Blocks of these workers are gone; returns how many."""
@@ -155,27 +163,27 @@ class Table:
     @property
     def missing(self) -> set[int]:
         """Blocks without which no round can be trained."""
-        everything = set(range(len(self.pieces)))
-        if self.spread == "replicated":
+        everything = set(range(len(self.row_ranges)))
+        if self.placement == "replicated":
             return everything if all(len(blocks) < len(everything) for blocks in self.held.values()) else set()
         return everything.difference(*self.held.values())
 
     def _rows(self) -> dict[int, int]:
-        return {k: self.n_visits.get(k, piece.n) for k, piece in enumerate(self.pieces)}
+        return {k: self.n_visits.get(k, row_range.n) for k, row_range in enumerate(self.row_ranges)}
 
     def wanted(self, strengths: Mapping[str, float]) -> dict[str, set[int]]:
         """The blocks that every worker had better have and has not: rows by strength, on as few ways as that allows."""
-        everything = set(range(len(self.pieces)))
-        if self.spread == "replicated":
+        everything = set(range(len(self.row_ranges)))
+        if self.placement == "replicated":
             target = dict.fromkeys(strengths, everything)
-        elif self.spread == "single":
-            most = max(strengths, key=lambda worker: (len(self.held.get(worker, ())), strengths[worker], worker))
-            target = {most: everything}
+        elif self.placement == "single":
+            maximum = max(strengths, key=lambda worker: (len(self.held.get(worker, ())), strengths[worker], worker))
+            target = {maximum: everything}
         else:
             held = {k: worker for worker, blocks in self.held.items() for k in blocks}
             target = {}
-            most_rows = math.inf if self._storage.most_rows is None else self._storage.most_rows
-            for k, worker in placed(self._rows(), strengths, held, most_rows).items():
+            max_rows = math.inf if self._storage.max_rows is None else self._storage.max_rows
+            for k, worker in placed(self._rows(), strengths, held, max_rows).items():
                 target.setdefault(worker, set()).add(k)
         lacks = {worker: blocks - self.held.get(worker, set()) for worker, blocks in target.items()}
         return {worker: blocks for worker, blocks in lacks.items() if blocks}
@@ -184,25 +192,25 @@ class Table:
         self, strengths: Callable[[], Mapping[str, float]], progress: Callable[[int, int], None] | None = None
     ) -> None:
         """Read the blocks without which no round can be trained, on the workers that shall hold them."""
-        restarts, members = Restarts(self._work.client), dict(self._work.members.alive)
+        restarts, liveness = Restarts(self._submitter.client), dict(self._submitter.liveness.alive)
         lost: set[tuple[str, int]] = set()
         ended: Counter[int] = Counter()  # partition -> how often a worker that was to read it was ended for its memory
-        for _ in self._work.attempts():
+        for _ in self._submitter.attempts():
             self.lose(self._crew.admission.refused)
             missing = self.missing
             if not missing:
                 return
-            n_most = max(ended.values(), default=0)
-            if n_most >= MAX_RESTARTS:
-                numbers = [k for k, n in ended.items() if n == n_most]
-                raise died_reading(members, self._source, numbers, self._found.largest_partition, n_most)
+            n_max = max(ended.values(), default=0)
+            if n_max >= MAX_RESTARTS:
+                numbers = [k for k, n in ended.items() if n == n_max]
+                raise died_reading(liveness, self._source, numbers, self._found.largest_partition, n_max)
             try:
                 wanted = self.wanted(strengths())
             except NoWorkersError as error:
                 largest = self._found.largest_partition
                 if ended:  # and were not started again
-                    raise died_reading(members, self._source, ended, largest, ended.total()) from error
-                numbers = [k for _, k in lost] or [self.pieces[block].partition for block in missing]
+                    raise died_reading(liveness, self._source, ended, largest, ended.total()) from error
+                numbers = [k for _, k in lost] or [self.row_ranges[block].partition for block in missing]
                 what = was_read(self._source, numbers, largest)
                 raise NoWorkersError(f"{error} They were to read {what}.") from error
             todo = {worker: sorted(blocks & missing) for worker, blocks in wanted.items()}
@@ -225,11 +233,11 @@ class Table:
                 if progress is not None:
                     progress(n_done + sum(future.status == "finished" for future in futures.values()), n_all)
 
-            lost = self._work.wait(futures, on_poll, limit=READING, explain=self.explained)
-            held, lost = self._work.results(futures, lost)
+            lost = self._submitter.wait(futures, on_poll, limit=READING, explain=self.explained)
+            held, lost = self._submitter.results(futures, lost)
             for answer in held.values():
                 self.settle(answer)
-            self._work.release(futures.values())
+            self._submitter.release(futures.values())
             if lost:
                 return lost
             n_done += len(futures)
@@ -250,15 +258,15 @@ class Table:
         """Blocks by partition."""
         groups: dict[int, list[int]] = {}
         for k in blocks:
-            groups.setdefault(self.pieces[k].partition, []).append(k)
+            groups.setdefault(self.row_ranges[k].partition, []).append(k)
         return list(groups.values())
 
-    def _by_partition(self, place: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], dict[int, Piece]]:
+    def _by_partition(self, place: Mapping[str, Iterable[int]]) -> dict[tuple[str, int], dict[int, RowRange]]:
         """Blocks of every worker and partition."""
-        found: dict[tuple[str, int], dict[int, Piece]] = {}
+        found: dict[tuple[str, int], dict[int, RowRange]] = {}
         for worker, blocks in place.items():
             for k in sorted(blocks):
-                found.setdefault((worker, self.pieces[k].partition), {})[k] = self.pieces[k]
+                found.setdefault((worker, self.row_ranges[k].partition), {})[k] = self.row_ranges[k]
         return found
 
     def few(self, wanted: Mapping[str, Iterable[int]]) -> tuple[dict[str, list[int]], bool]:
@@ -266,20 +274,20 @@ class Table:
         waves = self._waves({worker: sorted(blocks) for worker, blocks in wanted.items()})
         return next(waves, {}), next(waves, None) is None
 
-    def settle(self, answer: Held) -> None:
+    def settle(self, answer: BlockReceipt) -> None:
         """Note who holds blocks. Raises SchemaError when a streamed block is not the one that another worker had read."""
         changed = [k for k, now in answer.checksums.items() if self._checksums.setdefault(k, now) != now]
         if changed:
             raise SchemaError(
-                f"partition {self.pieces[changed[0]].partition} of {self._source.label} holds other rows on {answer.address} "
-                f"than when training began. {SAVE}"
+                f"partition {self.row_ranges[changed[0]].partition} of {self._source.label} holds other rows on "
+                f"{answer.address} than when training began. {SAVE}"
             )
         self.held.setdefault(answer.address, set()).update(answer.n_visits)
         self.n_visits |= answer.n_visits
 
     def give_up(self, taken: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
         """Blocks that others have now, of workers that need not have them any more."""
-        if self.spread == "replicated":
+        if self.placement == "replicated":
             return {}
         given: dict[str, list[int]] = {}
         for worker, blocks in taken.items():
@@ -291,7 +299,7 @@ class Table:
 
     def _making(self) -> Any:
         """With the levels of all categories, and thousands of blocks, it may be large: it travels once, not with every task."""
-        return self._work.send(Making(self._recipe, self.starts, self.keeping, self._storage))
+        return self._submitter.send(TableSpec(self._recipe, self.starts, self.options, self._storage))
 
     def send(
         self, place: Mapping[str, Iterable[int]], making: Any = None, *, staged: bool = False
@@ -301,24 +309,24 @@ class Table:
         found = self._by_partition(place)
         if self._partitions is None:
             return {
-                (worker, k): self._sent(making, worker, k, pieces, staged=staged)
-                for (worker, k), pieces in found.items()
+                (worker, k): self._sent(making, worker, k, row_ranges, staged=staged)
+                for (worker, k), row_ranges in found.items()
             }
         arguments: dict[str, dict[int, tuple[Any, ...]]] = {}
-        for (worker, k), pieces in found.items():
-            more = making, k, self._found.rows[k], pieces, self._wanted(worker, staged=staged)
+        for (worker, k), row_ranges in found.items():
+            more = making, k, self._found.rows[k], row_ranges, self._wanted(worker, staged=staged)
             arguments.setdefault(worker, {})[k] = more
-        return encoded(self._work, self._partitions, arguments, again=self._storage.mode == "stream")
+        return encoded(self._submitter, self._partitions, arguments, again=self._storage.mode == "stream")
 
-    def _wanted(self, worker: str, *, staged: bool) -> Wanted:
-        return Wanted(self._work.job, self.name, self._crew.term(worker), staged)
+    def _wanted(self, worker: str, *, staged: bool) -> BlockRequest:
+        return BlockRequest(self._submitter.job, self.name, self._crew.term(worker), staged)
 
-    def _sent(self, making: Any, worker: str, k: int, pieces: Mapping[int, Piece], *, staged: bool) -> Any:
+    def _sent(self, making: Any, worker: str, k: int, row_ranges: Mapping[int, RowRange], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
         rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
-        blocks = {block: rows.cut(piece.lo, piece.hi).compact() for block, piece in pieces.items()}
-        data = self._work.send(blocks, worker)
-        return self._work.submit("encode", worker, residence.keep, data, making, self._wanted(worker, staged=staged))
+        blocks = {block: rows.cut(row_range.lo, row_range.hi).compact() for block, row_range in row_ranges.items()}
+        data = self._submitter.send(blocks, worker)
+        return self._submitter.submit("encode", worker, plugin.keep, data, making, self._wanted(worker, staged=staged))
 
     def explained(self, key: tuple[str, int], error: Exception) -> Exception | None:
         """An error of a task that reads, in the words of one that is raised without a cluster.

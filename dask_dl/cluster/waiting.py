@@ -35,14 +35,14 @@ class Reminder:
             self._say(f"waiting for {now - self._began:.0f} s for {what}")
 
 
-def within(seconds: float, work: Callable[[], Any]) -> Exception | None:
+def within(seconds: float, submitter: Callable[[], Any]) -> Exception | None:
     """Do something that may hang, on a thread of its own; returns what it raised, or TimeoutError, or None."""
     ended = threading.Event()
     raised: list[Exception] = []
 
     def run() -> None:
         try:
-            work()
+            submitter()
         except Exception as error:  # noqa: BLE001  # the caller decides
             raised.append(error)
         ended.set()

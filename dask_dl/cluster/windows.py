@@ -69,7 +69,7 @@ class Window:
         return None if self.again is None else self.again[lo:hi]
 
 
-class Windows:
+class WindowReader:
     """The windows of a table, epoch after epoch.
 
     Parameters
@@ -88,8 +88,8 @@ class Windows:
         self._segments = _segments_of(store)
         self.n_windows = n_windows(self._segments.n, size // store.row_bytes)
         self._epochs: dict[int, _Epoch] = {}
-        n_most, n_entries = (most_rows(n, self.n_windows) for n in (self._segments.n, self._segments.n_entries))
-        self._windows = [Window(store.buffer(n_most, n_entries)) for _ in range(min(2, self.n_windows))]
+        n_max, n_entries = (max_rows(n, self.n_windows) for n in (self._segments.n, self._segments.n_entries))
+        self._windows = [Window(store.buffer(n_max, n_entries)) for _ in range(min(2, self.n_windows))]
         self._now = (-1, -1)  #: epoch and number of the window in `_windows[0]`
         self._next: tuple[tuple[int, int], Future[None]] | None = None  #: what `_windows[1]` is filled with
         self._is_over = threading.Event()
@@ -187,7 +187,7 @@ def _segments_of(store: Blocks) -> _Segments:
     found = []
     for k in store.numbers:
         block = store.blocks[k]
-        step = store.shelf.n_together(block.handle, block.n)
+        step = store.block_store.n_together(block.handle, block.n)
         for lo, n_visits in zip(range(0, block.n, step), block.visits.tolist(), strict=True):
             n, start = min(step, block.n - lo), int(store.starts[k]) + lo
             found.append((k, lo, n, n_visits, start, store.n_entries(k, lo, n)))
@@ -200,7 +200,7 @@ def n_windows(n: NDArray[np.int64], n_wanted: int) -> int:
     return max(1, -(-len(n) // per_window))
 
 
-def most_rows(n: NDArray[np.int64], n_windows: int) -> int:
+def max_rows(n: NDArray[np.int64], n_windows: int) -> int:
     """Rows of the largest of so many windows, in any epoch; or their entries, of segments with so many."""
     dealt = sum(int(n[lo : lo + n_windows].max()) for lo in range(0, len(n), n_windows))
     stored = max(int(part.sum()) for part in np.array_split(n, n_windows))

@@ -9,15 +9,15 @@ import dask
 from dask.system import CPU_COUNT
 
 from dask_dl import memory
+from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.machine import memory_budget
-from dask_dl.cluster.members import Members
 from dask_dl.errors import DaskDLWarning, WorkerMemoryError
 from dask_dl.frame.partition_size import DEFAULT_SIZE, MIN_SIZE, MORE_MEMORY, largest_known, remedies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from dask_dl.cluster.members import Member
+    from dask_dl.cluster.liveness import Member
     from dask_dl.frame.source import Source
 
 #: Topic under which nannies tell the scheduler that they have restarted a worker because of its memory.
@@ -26,12 +26,12 @@ RESTARTED = "worker-restart-memory"
 MAX_RESTARTS = 4
 
 
-def check_partitions(members: Mapping[str, Member], source: Source) -> None:
+def check_partitions(liveness: Mapping[str, Member], source: Source) -> None:
     """Compare the largest partition that is known before it is read with the memory of the smallest worker.
 
     Warns when the partition may not fit. Raises WorkerMemoryError when no worker can read it.
     """
-    limited = [member for member in members.values() if member.memory_limit]
+    limited = [member for member in liveness.values() if member.memory_limit]
     if source.lazy is None or not limited:
         return
     member = min(limited, key=lambda member: largest_partition(member, len(source.predictors)))
@@ -56,7 +56,7 @@ def check_partitions(members: Mapping[str, Member], source: Source) -> None:
         f"{member.address} may take {allowed(member)}: with imports, and a partition for each of {member.n_threads} threads, "
         f"scanning and encoding need up to {memory.size(reading)}. {remedies(fits)}"
     )
-    if all(one.has_nanny and memory.surely_too_large(known.n_bytes, _usable(one)) for one in members.values()):
+    if all(one.has_nanny and memory.surely_too_large(known.n_bytes, _usable(one)) for one in liveness.values()):
         raise WorkerMemoryError(text)
     warnings.warn(DaskDLWarning(text), stacklevel=7)
 
@@ -75,8 +75,8 @@ def partition_limits(client: Any, n_readers: int | None = None) -> memory.Partit
     n_readers : int, optional
         Partitions that this process reads at a time; by default one for each thread that Dask would start.
     """
-    members = {} if client is None else Members(client, lambda _: None).look()
-    limits = [memory.partition_limits(_usable(one), one.n_threads) for one in members.values() if one.memory_limit]
+    liveness = {} if client is None else Liveness(client, lambda _: None).look()
+    limits = [memory.partition_limits(_usable(one), one.n_threads) for one in liveness.values() if one.memory_limit]
     if limits:
         return memory.PartitionLimits(min(one.fits for one in limits), max(one.max for one in limits))
     return memory.partition_limits(memory_budget()[0], n_readers or CPU_COUNT)
@@ -120,7 +120,7 @@ class Restarts:
 
 
 def died_reading(
-    members: Mapping[str, Member], source: Source, partitions: Iterable[int], n_bytes: int, n_restarts: int
+    liveness: Mapping[str, Member], source: Source, partitions: Iterable[int], n_bytes: int, n_restarts: int
 ) -> WorkerMemoryError:
     """What to raise when workers died again and again while they read a table.
 
@@ -140,7 +140,7 @@ def died_reading(
     n_columns, may = len(source.predictors), ""
     # Less than what they died of, whatever the formula says; where that was little it was the making of the partition.
     fits = [n_bytes // 2] if n_bytes > 2 * MIN_SIZE else []
-    limited = [member for member in members.values() if member.memory_limit]
+    limited = [member for member in liveness.values() if member.memory_limit]
     if limited:
         smallest = min(limited, key=lambda member: largest_partition(member, n_columns))
         fits.append(largest_partition(smallest, n_columns))

@@ -9,9 +9,9 @@ from msgspec import Meta
 from msgspec.structs import asdict
 
 from dask_dl.checkpoint.codec import Deviation, Document, Factor, Statistic
+from dask_dl.frame.categorical import CodedColumn, OneHotColumn
 from dask_dl.frame.encoder import Encoder, Number
 from dask_dl.frame.hashing import Hashing
-from dask_dl.frame.levels import Category, Code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,9 +135,9 @@ class EncoderDocument(Document):
         """Return the encoder."""
         numbers = self.numbers.one_by_one() if isinstance(self.numbers, NumbersDocument) else self.numbers
         return Encoder(
-            tuple(Category(**asdict(category)) for category in self.categories),
+            tuple(OneHotColumn(**asdict(category)) for category in self.categories),
             tuple(Number(**asdict(number)) for number in numbers),
-            tuple(Code(**asdict(code)) for code in self.codes),
+            tuple(CodedColumn(**asdict(code)) for code in self.codes),
             Hashing(**asdict(self.hashing)) if self.hashing else None,
             self.is_sparse,
         )

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dask_dl.checkpoint.codec import Count, Document, Figure
-from dask_dl.score.metrics import MOST_CLASSES, NAMES
+from dask_dl.score.metrics import MAX_CLASSES, NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,5 +76,5 @@ def check_confusion(confusion: Mapping[str, Matrix], n_classes: int, *, has_vali
     """Refuse matrices of tables that were not scored, or not of a row and a column for each class. Raises ValueError."""
     for table, matrix in confusion.items():
         check_table(table, "a confusion matrix", has_validation=has_validation)
-        if n_classes > MOST_CLASSES or {n_classes} != {len(matrix), *map(len, matrix)}:
+        if n_classes > MAX_CLASSES or {n_classes} != {len(matrix), *map(len, matrix)}:
             raise ValueError(f"the confusion matrix of the {table} table does not have {n_classes} rows and columns")

@@ -12,7 +12,7 @@ from dask_dl.checkpoint.codec import Document
 from dask_dl.documents.encoder import MAX_INPUTS
 from dask_dl.errors import ArchiveError
 from dask_dl.kernels.layout import Topology
-from dask_dl.kernels.steps import ADADELTA, N_STATES
+from dask_dl.kernels.optimizers import ADADELTA, N_STATES
 from dask_dl.node.stability import instability, overflows
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dask_dl.documents.encoder import EncoderDocument, check_columns
 from dask_dl.documents.history import Events, Matrix, check_confusion, records_of
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
-from dask_dl.kernels.steps import N_STATES, kind_of
+from dask_dl.kernels.optimizers import N_STATES, kind_of
 from dask_dl.score.stopping import COLUMNS
 
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame import matrix
+from dask_dl.frame import sparse
 from dask_dl.frame.interchange import kind_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def is_dask_array(X: Any) -> bool:
 
 def has_sparse_blocks(X: Any) -> bool:
     """Whether the blocks of a Dask Array are sparse matrices of SciPy."""
-    return matrix.is_sparse(X._meta)  # noqa: SLF001  # Dask's name for what a block is
+    return sparse.is_sparse(X._meta)  # noqa: SLF001  # Dask's name for what a block is
 
 
 def whole_rows(X: Any, label: str) -> Any:
@@ -89,8 +89,8 @@ def _whole(blocks: Sequence[Any], number: tuple[int], n_columns: int, label: str
     """The one block of a list, as large as the array says; a sparse one checked. Raises SchemaError."""
     (block,) = blocks  # of whole rows
     where = f"block {number[0]} of {label}"
-    if matrix.is_sparse(block):
-        block = matrix.as_csr(block, where)
+    if sparse.is_sparse(block):
+        block = sparse.as_csr(block, where)
     elif not isinstance(block, np.ndarray) or block.ndim != 2:
         raise SchemaError(
             f"{where} is {kind_of(block)}, not an array of two dimensions. Mend the function that makes it."
@@ -119,10 +119,10 @@ def _frame_of(
             raise SchemaError(
                 f"block {number[0]} of {label} has {n:,} rows and its {role} {len(column):,}. Are they cut at the same rows?"
             )
-    if matrix.is_sparse(block):
+    if sparse.is_sparse(block):
         beside = pd.DataFrame(dict(zip(names, values, strict=True)), index=range(n))
         kept = block if len(columns) == n_columns else block[:, list(columns)]
-        return matrix.SparsePart(kept, tuple(columns.values()), beside)
+        return sparse.SparsePart(kept, tuple(columns.values()), beside)
     whole = len(columns) == n_columns
     frame = pd.DataFrame(block if whole else block[:, list(columns)]).set_axis(list(columns.values()), axis=1)
     # A frame holds bytes as objects only.

@@ -25,7 +25,7 @@ class Balance(NamedTuple):
     seed: int
 
     @classmethod
-    def of(cls, counts: Sequence[int], factors: Sequence[float] | None, most: float, seed: int) -> Balance:
+    def of(cls, counts: Sequence[int], factors: Sequence[float] | None, maximum: float, seed: int) -> Balance:
         """For classes of so many rows.
 
         Parameters
@@ -34,14 +34,14 @@ class Balance(NamedTuple):
             Rows of every class, at least 1.
         factors : sequence of float, optional
             class_sampling_factors; None, or nothing but zeros: all classes get as many visits as the largest has rows.
-        most : float
+        maximum : float
             Visits of an epoch, at most, relative to the rows: all ratios shrink alike.
         seed : int
         """
         n = np.array(counts, np.float64)
         ratios = n.max() / n if factors is None or not any(factors) else np.array(factors, np.float64)
         expected = float(ratios @ n)
-        allowed = min(max(len(n), int(most * n.sum())), round(expected))
+        allowed = min(max(len(n), int(maximum * n.sum())), round(expected))
         return cls(tuple((ratios * (allowed / expected)).tolist()), seed)
 
     def visits(self, classes: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -56,7 +56,7 @@ class Balance(NamedTuple):
         """Of an epoch over classes of so many rows, on average."""
         return float(np.array(self.ratios) @ counts)
 
-    def n_least(self, counts: Sequence[int]) -> int:
+    def n_min(self, counts: Sequence[int]) -> int:
         """Visits that an epoch makes but for a chance of one in 10**8; at least 1."""
         n = self.n_visits(counts)
         return max(1, int(n - 6 * n**0.5) if any(r % 1 for r in self.ratios) else round(n))

@@ -1,8 +1,8 @@
 """Encoded rows in blocks: every partition is read and encoded once, then its source is released.
 
-Where a block lies is its shelf's business (`frame.shelves`). What is always in memory is a bit for every row that may not
-count, and the rows to score on, which are set aside as they come by: a table that does not fit is not read again for them. A
-worker of a cluster holds some of a table's blocks, a process on its own all of them.
+Where a block lies is up to its block store (`frame.block_store`). Always in memory are a bit for every row that may not count,
+and the rows to score on, which are set aside as they come by: a table that does not fit is not read again for them. A worker of
+a cluster holds some of a table's blocks, a process on its own all of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.block_store import InMemory
 from dask_dl.frame.order import is_candidate, keys_of, mixed
 from dask_dl.frame.row_roles import RowRoles, check_in_network, check_ratios, counting_rows, where_of
-from dask_dl.frame.shelves import InMemory
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
 from dask_dl.state import ENTRY, N_STORED, Entries, Rows, begins, joined
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.balance import Balance
-    from dask_dl.frame.columns import Places
+    from dask_dl.frame.block_store import BlockStore
+    from dask_dl.frame.dtypes import Places
     from dask_dl.frame.encoder import Encoder
-    from dask_dl.frame.matrix import SparsePart
     from dask_dl.frame.scan import Scan
-    from dask_dl.frame.shelves import Shelf
+    from dask_dl.frame.sparse import SparsePart
     from dask_dl.frame.target import Target
 
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SAVE = "Save a random or changing source to Parquet first."
 
 
-class Keeping(NamedTuple):
+class BlockOptions(NamedTuple):
     """What is remembered of the blocks of a table, beside themselves."""
 
     seed: int = 0
@@ -50,13 +50,13 @@ class Keeping(NamedTuple):
     balance: Balance | None = None  #: how often rows are visited; None: once in an epoch
 
 
-NOTHING = Keeping()
+NOTHING = BlockOptions()
 
 
 class Block(NamedTuple):
     """A block, wherever it lies."""
 
-    handle: Any  #: by which its shelf finds it
+    handle: Any  #: by which its block store finds it
     n: int
     n_used: int  #: rows that count
     visits: NDArray[np.int64]  #: of an epoch, by units that are read together
@@ -78,14 +78,16 @@ class Blocks:
     ----------
     starts : (n + 1,) int64
         First global row of every block of the table, and one past the last.
-    keeping : Keeping
-    shelf : Shelf, optional
+    options : BlockOptions
+    block_store : BlockStore, optional
         Where they lie; in memory by default.
     """
 
-    def __init__(self, starts: NDArray[np.int64], keeping: Keeping = NOTHING, shelf: Shelf | None = None) -> None:
-        self.starts, self.keeping = starts, keeping
-        self.shelf: Shelf = shelf or InMemory()
+    def __init__(
+        self, starts: NDArray[np.int64], options: BlockOptions = NOTHING, block_store: BlockStore | None = None
+    ) -> None:
+        self.starts, self.options = starts, options
+        self.block_store: BlockStore = block_store or InMemory()
         self.blocks: dict[int, Block] = {}  #: those that are here, rows in the order of the table
         self.template: Rows | None = None  #: a row, which tells how all are laid out; without entries
 
@@ -108,13 +110,13 @@ class Blocks:
         self, targets: NDArray[np.float32], numbers: NDArray[np.int64], used: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
         """Places of the rows that an epoch visits, each as often as it does, ascending, of rows with these numbers."""
-        places, balance = np.flatnonzero(used), self.keeping.balance
+        places, balance = np.flatnonzero(used), self.options.balance
         return places if balance is None else np.repeat(places, balance.visits(targets[places], numbers[places]))
 
     @property
     def sets_aside(self) -> bool:
         """Whether rows to score on are set aside; else all of them are scored on."""
-        return 0 < self.keeping.n_sample < self.keeping.n_all
+        return 0 < self.options.n_sample < self.options.n_all
 
     @property
     def row_bytes(self) -> int:
@@ -133,18 +135,18 @@ class Blocks:
             self.template = row._replace(entries=none).copy()
         weight, numbers = rows.weight, np.arange(self.starts[k], self.starts[k] + rows.n)
         used = weight > 0 if len(weight) else np.ones(rows.n, bool)
-        keeping, drawn = self.keeping, None
+        options, drawn = self.options, None
         if self.sets_aside:
-            keys = keys_of(numbers, keeping.seed, keeping.sample)
-            places = np.flatnonzero(used & is_candidate(keys, keeping.n_sample, keeping.n_all))
+            keys = keys_of(numbers, options.seed, options.sample)
+            places = np.flatnonzero(used & is_candidate(keys, options.n_sample, options.n_all))
             drawn = numbers[places], rows.take(places).compact()
         n_used = int(np.count_nonzero(used))
         digest = None
-        if keeping.has_digest:
+        if options.has_digest:
             digest = [*(_checksum(part, numbers) for part in rows.even[:N_STORED]), _checksum_of(rows.entries, numbers)]
         bits = None if n_used == rows.n else np.packbits(used)
-        handle = self.shelf.put(rows, again)
-        step = self.shelf.n_together(handle, rows.n)
+        handle = self.block_store.put(rows, again)
+        step = self.block_store.n_together(handle, rows.n)
         visits = np.bincount(self.visited(rows.target, numbers, used) // step, minlength=-(-rows.n // step))
         return Block(handle, rows.n, n_used, visits, bits, rows.entries.n, drawn, digest)
 
@@ -157,7 +159,7 @@ class Blocks:
         """Block k does not, if it did."""
         block = self.blocks.pop(k, None)
         if block is not None:
-            self.shelf.drop(block.handle)
+            self.block_store.drop(block.handle)
 
     def used(self, k: int, lo: int = 0, hi: int | None = None) -> NDArray[np.bool_]:
         """Which of the rows [lo, hi) of block k count."""
@@ -168,15 +170,15 @@ class Blocks:
         bits = np.unpackbits(block.used[lo // 8 : -(-hi // 8)])
         return bits[lo % 8 : lo % 8 + hi - lo].astype(bool)
 
-    def pieces(self, n_most: int) -> Iterator[Rows]:
+    def pieces(self, n_max: int) -> Iterator[Rows]:
         """All rows that are here, in order, about so many at a time at most."""
         for k in self.numbers:
             block = self.blocks[k]
-            if self.shelf.in_memory:
+            if self.block_store.in_memory:
                 yield block.handle
                 continue
-            together = self.shelf.n_together(block.handle, block.n)
-            step = max(1, n_most // together) * together
+            together = self.block_store.n_together(block.handle, block.n)
+            step = max(1, n_max // together) * together
             for lo in range(0, block.n, step):
                 n = min(step, block.n - lo)
                 out = self.buffer(n, self.n_entries(k, lo, n))
@@ -192,7 +194,7 @@ class Blocks:
 
     def n_entries(self, k: int, lo: int, n: int) -> int:
         """Entries of n rows of block k, from the first of a unit on, to the end of one or of the block."""
-        return self.shelf.n_entries(self.blocks[k].handle, lo, n)
+        return self.block_store.n_entries(self.blocks[k].handle, lo, n)
 
     def fill(self, k: int, lo: int, out: Rows) -> None:
         """Read rows of block k, from the first of a unit on, their entries from the start of the pools on.
@@ -200,13 +202,13 @@ class Blocks:
         Raises StorageError, SchemaError.
         """
         block = self.blocks[k]
-        step = self.shelf.n_together(block.handle, block.n)
+        step = self.block_store.n_together(block.handle, block.n)
         at = 0
         for start in range(0, out.n, step):
             stop = min(start + step, out.n)
             end = at + self.n_entries(k, lo + start, stop - start)
             there = out.room(start, stop, at, end)
-            self.shelf.read(block.handle, lo + start, there)
+            self.block_store.read(block.handle, lo + start, there)
             np.add(there.entries.begin, at, out=there.entries.begin)
             at = end
 
@@ -394,7 +396,7 @@ def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
     for k in store.numbers:
         numbers, rows = store.blocks[k].drawn or (np.zeros(0, np.int64), None)
         if rows is not None and cut is not None:
-            places = np.flatnonzero(keys_of(numbers, store.keeping.seed, store.keeping.sample) <= np.uint64(cut))
+            places = np.flatnonzero(keys_of(numbers, store.options.seed, store.options.sample) <= np.uint64(cut))
             numbers, rows = numbers[places], rows.take(places)
         if rows is not None and rows.n:
             parts.append((k, numbers, rows))
@@ -410,4 +412,4 @@ def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
 def drawn_keys(store: Blocks) -> NDArray[np.uint64]:
     """Keys of the rows set aside."""
     numbers = [block.drawn[0] for block in store.blocks.values() if block.drawn is not None]
-    return keys_of(np.concatenate([np.zeros(0, np.int64), *numbers]), store.keeping.seed, store.keeping.sample)
+    return keys_of(np.concatenate([np.zeros(0, np.int64), *numbers]), store.options.seed, store.options.sample)

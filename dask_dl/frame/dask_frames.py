@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from dask_dl.frame.matrix import SparsePart
+    from dask_dl.frame.sparse import SparsePart
 
 #: How reading fails where partitions do not hold what the graph expects: Dask, pandas and Arrow raise what comes first.
 READING_ERRORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, Places, at, kinds_of, number_chunks
-from dask_dl.frame.figures import Levels, Numbers
+from dask_dl.frame.categorical import AS_NUMBERS, CodedColumn, OneHotColumn, by_response, most_frequent
+from dask_dl.frame.column_stats import CategoricalStats, NumericStats
+from dask_dl.frame.dtypes import CATEGORY, Places, at, kinds_of, number_chunks
 from dask_dl.frame.hashing import Hashing
-from dask_dl.frame.levels import AS_NUMBERS, Category, Code, by_response, most_frequent
-from dask_dl.frame.matrix import SparsePart
-from dask_dl.frame.tally import Inquiry
+from dask_dl.frame.row_stats import ScanRequest
+from dask_dl.frame.sparse import SparsePart
 from dask_dl.frame.target import sorted_labels
 from dask_dl.state import ENTRY, NO_ENTRIES, Entries, begins, padded
 
@@ -55,11 +55,11 @@ class Encoding(NamedTuple):
     seed: int = 0  #: of the hashing of levels
     sparse: bool = False  #: numbers are scaled, but not centred, and kept by their non-zeros
 
-    def inquiry(self, task: str, *, skips: bool, is_weighted: bool) -> Inquiry:
+    def request(self, task: str, *, skips: bool, is_weighted: bool) -> ScanRequest:
         """What has to be known of a table."""
         by_weight = "weight" if is_weighted and self.scheme in AS_NUMBERS else ""
         levels = "response" if self.scheme == "sort_by_response" else by_weight
-        return Inquiry(task, skips, levels, self.sparse)
+        return ScanRequest(task, skips, levels, self.sparse)
 
 
 class Encoded(NamedTuple):
@@ -74,9 +74,9 @@ class Encoded(NamedTuple):
 class Encoder:
     """Names, kinds, levels and figures of every predictor, in the order of the network's inputs."""
 
-    categories: tuple[Category, ...]  #: with an input for each level
+    categories: tuple[OneHotColumn, ...]  #: with an input for each level
     numbers: tuple[Number, ...]
-    codes: tuple[Code, ...] = ()  #: categorical columns as numbers
+    codes: tuple[CodedColumn, ...] = ()  #: categorical columns as numbers
     hashing: Hashing | None = None  #: where levels share inputs
     is_sparse: bool = False  #: whether numbers are kept by their non-zeros
 
@@ -86,25 +86,25 @@ class Encoder:
         categories, codes, numbers = [], [], []
         for name in predictors:
             column = found.columns[name]
-            if isinstance(column, Levels) and encoding.scheme in AS_NUMBERS:
+            if isinstance(column, CategoricalStats) and encoding.scheme in AS_NUMBERS:
                 codes.append(_fit_code(found, name, encoding))
-            elif isinstance(column, Levels):
+            elif isinstance(column, CategoricalStats):
                 levels, has_others = list(column.ordered), False
                 if encoding.scheme == "enum_limited":
                     levels, has_others = most_frequent(levels, column.counts)
                 elif encoding.scheme == "sort_by_response":
-                    levels = by_response(levels, found.tally.levels.get(name, {}), sorted_labels(found.classes))
-                categories.append(Category(name, tuple(levels), encoding.use_all_factor_levels, has_others))
-            elif isinstance(column, Numbers):
+                    levels = by_response(levels, found.row_stats.levels.get(name, {}), sorted_labels(found.classes))
+                categories.append(OneHotColumn(name, tuple(levels), encoding.use_all_factor_levels, has_others))
+            elif isinstance(column, NumericStats):
                 moments = column.moments
                 mean, deviation = moments.mean, moments.deviation
                 shift = mean if encoding.standardize and not encoding.sparse else 0.0
                 factor = 1 / (deviation or 1.0) if encoding.standardize else 1.0
                 numbers.append(Number(name, mean, shift, factor, deviation))
         _sort_by_levels(categories)
-        most = encoding.max_categorical_features
-        hashes = most < sum(category.width for category in categories)
-        hashing = Hashing(most, encoding.seed & 0xFFFFFFFF) if hashes else None
+        maximum = encoding.max_categorical_features
+        hashes = maximum < sum(category.width for category in categories)
+        hashing = Hashing(maximum, encoding.seed & 0xFFFFFFFF) if hashes else None
         return cls(tuple(categories), tuple(numbers), tuple(codes), hashing, encoding.sparse)
 
     @cached_property
@@ -308,8 +308,8 @@ class Encoder:
 
     def __repr__(self) -> str:
         table = self.describe()
-        shown = table.head(MOST_SHOWN).to_string(na_rep="", float_format="{:.6g}".format).splitlines()
-        more = [f"... and {len(table) - MOST_SHOWN} more"] if len(table) > MOST_SHOWN else []
+        shown = table.head(MAX_SHOWN).to_string(na_rep="", float_format="{:.6g}".format).splitlines()
+        more = [f"... and {len(table) - MAX_SHOWN} more"] if len(table) > MAX_SHOWN else []
         title = f"Encoder of {len(table)} columns to {self.n_onehot + self.n_dense} inputs:"
         return "\n".join([title, *(f"  {line}".rstrip() for line in (*shown, *more))])
 
@@ -326,23 +326,23 @@ def _by_row(found: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32
 
 
 #: Columns that a repr shows.
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 
 
-def _fit_code(found: Scan, name: str, encoding: Encoding) -> Code:
+def _fit_code(found: Scan, name: str, encoding: Encoding) -> CodedColumn:
     """A categorical column as numbers: figures by weight, as those of numeric columns."""
     column = found.columns[name]
-    assert isinstance(column, Levels)
+    assert isinstance(column, CategoricalStats)
     levels = column.ordered
     weights = column.weights or column.counts
     counts = [(float(column.counts[level]), float(weights[level])) for level in levels]
     n_missing = float(column.n_missing)
-    missing = found.tally.weight - sum(weight for _, weight in counts) if column.weights else n_missing
+    missing = found.row_stats.weight - sum(weight for _, weight in counts) if column.weights else n_missing
     counts.append((n_missing, missing if n_missing else 0.0))
-    return Code.fit(name, levels, encoding.scheme, counts, standardize=encoding.standardize)
+    return CodedColumn.fit(name, levels, encoding.scheme, counts, standardize=encoding.standardize)
 
 
-def _sort_by_levels(categories: list[Category]) -> None:
+def _sort_by_levels(categories: list[OneHotColumn]) -> None:
     """By decreasing number of levels, with H2O's exchange sort: it is not stable, and the order of inputs follows it."""
     n = [category.n_levels for category in categories]
     for i in range(len(n)):

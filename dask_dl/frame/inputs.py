@@ -17,14 +17,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dask_dl.errors import DaskDLWarning
-from dask_dl.frame.figures import Nothing
+from dask_dl.frame.column_stats import EmptyStats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dask_dl.frame.figures import Column
+    from dask_dl.frame.column_stats import Column
+    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
-    from dask_dl.frame.tally import Inquiry
 
 
 class Inputs(NamedTuple):
@@ -36,9 +36,9 @@ class Inputs(NamedTuple):
     required: frozenset[str]  #: columns without which a row does not train
 
 
-def settle(scan: Callable[[Inquiry], Scan], inquiry: Inquiry, *, ignore_const_cols: bool) -> Inputs:
+def settle(scan: Callable[[ScanRequest], Scan], request: ScanRequest, *, ignore_const_cols: bool) -> Inputs:
     """Scan a table, and scan it again where columns that prove useless would cost rows. Raises SchemaError."""
-    found = scan(inquiry)
+    found = scan(request)
     candidates = found.candidates
     if candidates is None:
         return Inputs(found, *usable_predictors(found.columns, ignore_const_cols=ignore_const_cols), frozenset())
@@ -53,7 +53,7 @@ def settle(scan: Callable[[Inquiry], Scan], inquiry: Inquiry, *, ignore_const_co
                 required, found = max((required, found), before, key=lambda one: len(one[0]))
                 break
             before = required, found
-            found = scan(inquiry._replace(inputs=wanted))
+            found = scan(request._replace(inputs=wanted))
         required = wanted
         wanted = useful(found.columns)
         if wanted == required or not found.n_used:
@@ -66,7 +66,7 @@ def usable_predictors(columns: Mapping[str, Column], *, ignore_const_cols: bool)
     kept: list[str] = []
     dropped: list[str] = []
     for name, column in columns.items():
-        useless = isinstance(column, Nothing) or (ignore_const_cols and column.is_constant)
+        useless = isinstance(column, EmptyStats) or (ignore_const_cols and column.is_constant)
         (dropped if useless else kept).append(name)
     return kept, dropped
 

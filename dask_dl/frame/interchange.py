@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.matrix import is_sparse
+from dask_dl.frame.sparse import is_sparse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.column_choice import KEPT
-from dask_dl.frame.columns import as_levels
+from dask_dl.frame.dtypes import as_levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.frame import matrix
+from dask_dl.frame import sparse
 from dask_dl.memory import size
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ def remedies(n_bytes: int) -> str:
     """What to do about partitions that are larger than this."""
     if n_bytes < MIN_SIZE:
         return f"Hardly anything fits beside the imports: {MORE_MEMORY}."
-    most = f"{n_bytes / 1e6:.3g}MB"
+    maximum = f"{n_bytes / 1e6:.3g}MB"
     return (
-        f"Make partitions of {most} in memory at most: dd.read_parquet(..., split_row_groups=True), "
-        f"dd.read_csv(..., blocksize='{most}'), rechunk() of a Dask Array, or repartition(partition_size='{most}') before a "
-        f"table is saved. Or {MORE_MEMORY}."
+        f"Make partitions of {maximum} in memory at most: dd.read_parquet(..., split_row_groups=True), "
+        f"dd.read_csv(..., blocksize='{maximum}'), rechunk() of a Dask Array, or repartition(partition_size='{maximum}') "
+        f"before a table is saved. Or {MORE_MEMORY}."
     )
 
 
@@ -129,7 +129,7 @@ def _value_bytes(value: Any) -> int:
         return int(value.memory_usage(index=False, deep=True).sum())
     if isinstance(value, (pd.Series, np.ndarray)):
         return int(value.nbytes)
-    if matrix.is_sparse(value) and hasattr(value, "indptr"):
+    if sparse.is_sparse(value) and hasattr(value, "indptr"):
         return int(value.data.nbytes + value.indices.nbytes + value.indptr.nbytes)
     return 0
 

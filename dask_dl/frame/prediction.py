@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import DaskDLError, SchemaError, WorkerMemoryError
-from dask_dl.frame.columns import as_numbers
 from dask_dl.frame.dask_frames import READING_ERRORS, matched, unreadable
+from dask_dl.frame.dtypes import as_numbers
 from dask_dl.frame.partition_size import DEFAULT_SIZE, remedies
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
 from dask_dl.memory import size
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from dask_dl.frame.dense import DensePart
-    from dask_dl.frame.matrix import SparsePart
     from dask_dl.frame.source import Source
+    from dask_dl.frame.sparse import SparsePart
 
 
 def over_slices(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, Places, as_numbers, at, check_unicode, is_missing, kind_of
-from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.dtypes import CATEGORY, Places, as_numbers, at, check_unicode, is_missing, kind_of
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema
+from dask_dl.frame.sparse import SparsePart
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.figures import Column, Levels, ManyNumbers, Moments, merge_columns
-from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.column_stats import CategoricalStats, Column, ManyNumbers, Moments, merge_columns
+from dask_dl.frame.partition_scan import check_figures, scan_columns, too_large, without_sums
 from dask_dl.frame.row_roles import MIN_RATIO, RowRoles, check_labels, counting_rows, where_of
+from dask_dl.frame.row_stats import RowStats, ScanRequest
 from dask_dl.frame.source import TARGET, WEIGHT, Schema, Source
-from dask_dl.frame.survey import check_figures, survey, too_large, without_sums
-from dask_dl.frame.tally import Inquiry, Tally
+from dask_dl.frame.sparse import SparsePart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
 FAN_IN = 16
 #: A target may have as many classes as H2O allows a factor to have (specification, section 1.1).
-MOST_CLASSES = 2**20
+MAX_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Scan:
 
     rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
     columns: Mapping[str, Column]  #: every predictor, in the order of the table
-    tally: Tally
+    row_stats: RowStats
     #: every predictor in all rows with target and weight, where those that lack any predictor do not train in this pass
     candidates: Mapping[str, Column] | None = None
     largest_partition: int = 0  #: bytes of the largest partition in memory
@@ -52,49 +52,49 @@ class Scan:
     @property
     def n_levels(self) -> int:
         """Of all columns."""
-        return sum(len(column.counts) for column in self.columns.values() if isinstance(column, Levels))
+        return sum(len(column.counts) for column in self.columns.values() if isinstance(column, CategoricalStats))
 
     @property
     def n_used(self) -> int:
         """Rows that train."""
-        return self.tally.n
+        return self.row_stats.n
 
     @property
     def classes(self) -> Mapping[Any, int]:
         """Label -> rows that train; nothing for numbers."""
-        return self.tally.classes
+        return self.row_stats.classes
 
     @property
     def target(self) -> Moments:
         """Of a numeric target."""
-        return self.tally.target
+        return self.row_stats.target
 
     @property
     def mean_weight(self) -> float:
         """Mean weight of the rows that train."""
-        return self.tally.weight / self.tally.n
+        return self.row_stats.weight / self.row_stats.n
 
     def to_json(self) -> dict[str, Any]:
         """The same as numbers, texts, lists and dicts."""
         document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "candidates"}
         document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
-        document["tally"] = asdict(replace(self.tally, intercept=None)) | {
+        document["tally"] = asdict(replace(self.row_stats, intercept=None)) | {
             "classes": [[str(label), count] for label, count in self.classes.items()],
             "levels": {
                 name: {level: [[str(key), value] for key, value in sums.items()] for level, sums in levels.items()}
-                for name, levels in self.tally.levels.items()
+                for name, levels in self.row_stats.levels.items()
             },
         }
         return document
 
 
-def scan(source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
+def scan(source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
     """Read every partition of `source` once, at most one in memory at a time.
 
     Parameters
     ----------
     source : Source
-    inquiry : Inquiry
+    request : ScanRequest
     progress : callable, optional
         Told (partitions done, partitions) after each.
 
@@ -108,7 +108,7 @@ def scan(source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] 
 
     def scans() -> Iterator[Scan]:
         for k in range(source.n_partitions):
-            yield scan_partition(source.read(k), source.schema, k, inquiry)
+            yield scan_partition(source.read(k), source.schema, k, request)
             if progress is not None:
                 progress(k + 1, source.n_partitions)
 
@@ -147,24 +147,24 @@ def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
     return total
 
 
-def check_target(found: Scan, source: Source, inquiry: Inquiry) -> None:
+def check_target(found: Scan, source: Source, request: ScanRequest) -> None:
     """Whether there is something to learn: raises SchemaError when there is not."""
     target = source.roles.get(TARGET, "target")
     name = "the target" if target.startswith("__") else f"target {target!r}"
     if found.n_used == 0:
         needs = ["a value", *(["a weight above zero"] if WEIGHT in source.roles else [])]
-        needs += ["no missing input, without which it is skipped (missing_values_handling)"] if inquiry.skips else []
+        needs += ["no missing input, without which it is skipped (missing_values_handling)"] if request.skips else []
         gaps = sorted((found.candidates or {}).items(), key=lambda item: -item[1].n_missing)[:5]
-        most = ", ".join(f"{column!r} {figures.n_missing:,}" for column, figures in gaps if figures.n_missing)
-        hint = f" Most are missing of {most}: drop such columns, or do not skip." if most else ""
+        maximum = ", ".join(f"{column!r} {figures.n_missing:,}" for column, figures in gaps if figures.n_missing)
+        hint = f" Most are missing of {maximum}: drop such columns, or do not skip." if maximum else ""
         raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has {' and '.join(needs)}.{hint}")
     check_weights(found, source.schema)
-    if inquiry.task == "classification":
+    if request.task == "classification":
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
         check_label_types(found.classes, name)
-        if len(found.classes) > MOST_CLASSES:
-            raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MOST_CLASSES:,}. Is it a number?")
+        if len(found.classes) > MAX_CLASSES:
+            raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MAX_CLASSES:,}. Is it a number?")
     elif not math.isfinite(found.target.m2):
         raise SchemaError(f"{name} holds values that are too large for a mean. Make them missing or scale them.")
     elif found.target.m2 == 0 and found.n_used > 1:
@@ -210,7 +210,7 @@ def unseen_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) 
 
 def check_weights(found: Scan, source: Schema) -> None:
     """Whether the lightest row counts at all beside the others, in float32. Raises SchemaError."""
-    lightest, heaviest = found.tally.lightest, found.tally.heaviest
+    lightest, heaviest = found.row_stats.lightest, found.row_stats.heaviest
     if lightest and heaviest and lightest.weight / found.mean_weight < MIN_RATIO:
         raise SchemaError(
             f"{where_of(source, WEIGHT)}: {heaviest.weight:g} in partition {heaviest.partition} and {lightest.weight:g} in "
@@ -219,28 +219,28 @@ def check_weights(found: Scan, source: Schema) -> None:
         )
 
 
-def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, inquiry: Inquiry) -> Scan:
+def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, request: ScanRequest) -> Scan:
     """What there is to know of partition k."""
     counts = counting_rows(part, source, k)
     trains = counts
-    if inquiry.skips:
-        trains = counting_rows(part, source, k, source.predictors if inquiry.inputs is None else inquiry.inputs)
-    roles = RowRoles.of(part, source, k, trains, is_class=inquiry.task == "classification")
-    columns, coded, n_entries = survey(part, roles.places, roles.weights, source, k, inquiry)
+    if request.skips:
+        trains = counting_rows(part, source, k, source.predictors if request.inputs is None else request.inputs)
+    roles = RowRoles.of(part, source, k, trains, is_class=request.task == "classification")
+    columns, coded, n_entries = scan_columns(part, roles.places, roles.weights, source, k, request)
     check_figures(columns, part, roles.places, source, k)
     candidates = None
-    if inquiry.skips and inquiry.inputs is None:
+    if request.skips and request.inputs is None:
         others = np.flatnonzero(counts)
-        candidates = columns if len(others) == roles.n else survey(part, others, None, source, k, inquiry).columns
-    tally = Tally.of(roles, k, coded, inquiry.distribution)
+        candidates = columns if len(others) == roles.n else scan_columns(part, others, None, source, k, request).columns
+    row_stats = RowStats.of(roles, k, coded, request.distribution)
     if roles.labels is not None:
-        check_labels(tally.classes, where_of(source, TARGET), k)
-    elif not math.isfinite(tally.target.m2) and roles.targets is not None:
+        check_labels(row_stats.classes, where_of(source, TARGET), k)
+    elif not math.isfinite(row_stats.target.m2) and roles.targets is not None:
         raise too_large(where_of(source, TARGET), roles.targets.min(), roles.targets.max(), f" in partition {k}")
     return Scan(
         rows=(len(part),),
         columns=columns,
-        tally=tally,
+        row_stats=row_stats,
         candidates=candidates,
         largest_partition=part.nbytes
         if isinstance(part, SparsePart)
@@ -261,7 +261,7 @@ def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
     return Scan(
         rows=left.rows + right.rows,
         columns=columns,
-        tally=left.tally.merge(right.tally),
+        row_stats=left.row_stats.merge(right.row_stats),
         candidates=candidates,
         largest_partition=max(left.largest_partition, right.largest_partition),
         n_entries=left.n_entries + right.n_entries,

@@ -17,9 +17,9 @@ import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.frame import arrays, matrix
-from dask_dl.frame.columns import check_unicode
+from dask_dl.frame import arrays, sparse
 from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
+from dask_dl.frame.dtypes import check_unicode
 from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.partition import listed
 
@@ -47,7 +47,7 @@ class Source:
 
     schema: Schema
     n_partitions: int
-    read: Callable[[int], pd.DataFrame | matrix.SparsePart]  #: partition k, predictors and roles only
+    read: Callable[[int], pd.DataFrame | sparse.SparsePart]  #: partition k, predictors and roles only
     is_named: bool = True  #: whether its columns had names; an array's are called x0, x1, ...
     has_text_names: bool = True  #: whether all of them were texts
     lazy: Sequence[Any] | None = None  #: the partitions as Dask's Delayed; None: the table is in this process
@@ -100,12 +100,12 @@ def open_source(
     given = {TARGET: target, WEIGHT: weight, OFFSET: offset}
     given = {role: as_column(value, f"the {role} of {label}") for role, value in given.items() if value is not None}
     X = as_table(X, label)
-    is_array, is_sparse = arrays.is_dask_array(X), matrix.is_sparse(X)
+    is_array, is_sparse = arrays.is_dask_array(X), sparse.is_sparse(X)
     if is_array:
         X = arrays.whole_rows(X, label)
         frame, rename, is_sparse = X, _array_names(X.shape[1], label), arrays.has_sparse_blocks(X)
     elif is_sparse:
-        frame = matrix.as_csr(X, label)
+        frame = sparse.as_csr(X, label)
         rename = _array_names(frame.shape[1], label)
     else:
         frame, rename = (X, _text_names(X.columns, label)) if is_dask_frame(X) else _local_frame(X, label)
@@ -196,7 +196,7 @@ def labels_of(X: Any, label: str) -> dict[Any, str]:
 
 
 def _array_names(n: int, label: str) -> dict[Any, str]:
-    matrix.check_n_columns(n, label)
+    sparse.check_n_columns(n, label)
     return {k: f"x{k}" for k in range(n)}
 
 
@@ -273,7 +273,7 @@ def _each_role_its_own(roles: Mapping[str, str], names: Sequence[str], aligned: 
 
 
 #: How many partitions, how to read one here, and all of them for Dask to read.
-_Cut = tuple[int, "Callable[[int], pd.DataFrame | matrix.SparsePart]", "Sequence[Any] | None"]
+_Cut = tuple[int, "Callable[[int], pd.DataFrame | sparse.SparsePart]", "Sequence[Any] | None"]
 
 
 def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
@@ -305,12 +305,12 @@ def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, An
     csr = csr if len(wanted) == csr.shape[1] else csr[:, list(wanted)]
     columns = {name: _one_dimensional(value, name, n, label) for name, value in aligned.items()}
 
-    def read(k: int) -> matrix.SparsePart:
+    def read(k: int) -> sparse.SparsePart:
         rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
         part = csr[rows]
         index = pd.RangeIndex(part.shape[0])
         beside = pd.DataFrame(_slices(columns, rows, index), index=index)
-        return matrix.SparsePart(part, tuple(wanted.values()), beside)
+        return sparse.SparsePart(part, tuple(wanted.values()), beside)
 
     return max(1, -(-n // ROWS_PER_SLICE)), read, None
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dask_dl.distribution import MOST
+from dask_dl.distribution import MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +57,7 @@ class Target:
         """Numbers, in the unit of the target, from the network's outputs."""
         if self.link == "log":
             with np.errstate(over="ignore"):
-                return np.minimum(np.exp(outputs.astype(np.float64)), MOST)
+                return np.minimum(np.exp(outputs.astype(np.float64)), MAX)
         return self.raw(outputs)
 
     def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ def pause(_context):
 
 
 @intrinsic
-def give_way(_context):
+def yield_cpu(_context):
     """Let the operating system run somebody else on this core."""
 
     def codegen(context, builder, _signature, _arguments):

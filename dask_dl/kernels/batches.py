@@ -1,6 +1,6 @@
-"""Mini-batches: the slopes of some rows, divided by the size of a full batch, make one update.
+"""Mini-batches: the gradients of some rows, divided by the size of a full batch, make one update.
 
-A layer's units are shared among the threads of a crew as for single rows, by whole lanes; every number is summed in the same
+A layer's units are shared among the threads of a team as for single rows, by whole lanes; every number is summed in the same
 order whoever owns its unit, so that the bits do not depend on the number of threads.
 
 B is the number of rows of a full batch. Vectors of a layer (`Topology.widths` long) lie row by row, a block for each layer.
@@ -14,10 +14,10 @@ import numpy as np
 
 from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.atomics import LINE, fetch_add, load, now
-from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, meet, rank_in, share, take
+from dask_dl.kernels.gemm import ROWS, add_dots, combine, flattened
 from dask_dl.kernels.layers import (
-    MOST_INPUTS,
-    Step,
+    MAX_INPUTS,
+    StepSize,
     activate,
     add_scaled,
     backward_biases,
@@ -35,17 +35,17 @@ from dask_dl.kernels.layers import (
 from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, SOFTMAX, STRIDE, WEIGHTS
 from dask_dl.kernels.losses import output_deltas
 from dask_dl.kernels.network import collect, draw_masks, drop_numbers, exchange, rate_of, sizes, width_of
-from dask_dl.kernels.products import ROWS, add_dots, combine, flattened
+from dask_dl.kernels.optimizers import ADADELTA, ONE, PLAIN, ZERO, has_penalty, squared_gradients
 from dask_dl.kernels.spans import span
-from dask_dl.kernels.steps import ADADELTA, ONE, PLAIN, ZERO, has_penalty, squared_gradients
+from dask_dl.kernels.team import ABORT, DONE, SPENT, STOP, TIMED, barrier, next_chunk, rank_in, unit_range
 from dask_dl.state import padded
 
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
-    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.state import Rows
 
-#: The slope of a bias whose rows' slopes add up to nothing, unlike that of a unit without any.
+#: The gradient of a bias whose rows' gradients add up to nothing, unlike that of a unit without any.
 CANCELLED = np.float32(1e-30)
 
 
@@ -58,7 +58,7 @@ def scratch_size(topology: Topology, opt: Optimizer) -> int:
     return 4 * widest + opt.batch * (topology.widths[-1] + widest + masks + inputs) + ROWS * longest
 
 
-def most_active(rows: Rows, batch: int) -> int:
+def max_active(rows: Rows, batch: int) -> int:
     """One-hot inputs that are active in a batch of rows, at most."""
     n_slots = int(rows.active.shape[1])
     return min(batch * (n_slots + rows.entries.longest), rows.n * n_slots + rows.entries.n)
@@ -70,7 +70,7 @@ def marks_size(n_onehot: int, batch: int, n_active: int) -> int:
 
 
 def buffer_size(topology: Topology, opt: Optimizer, n_slots: int) -> int:
-    """Numbers of 4 bytes of a crew's buffers and of a thread's scratch, for rows with so many active one-hot inputs."""
+    """Numbers of 4 bytes of a team's buffers and of a thread's scratch, for rows with so many active one-hot inputs."""
     n_active = opt.batch * n_slots
     if opt.batch == 1:
         return topology.buffer_size + 2 * n_active
@@ -79,16 +79,16 @@ def buffer_size(topology: Topology, opt: Optimizer, n_slots: int) -> int:
 
 
 @kernel
-def forward_batch(network, b, inputs, first, slots, values, edges, table, dense, crew, masks, total, size):
+def forward_batch(network, b, inputs, first, slots, values, edges, table, dense, team, masks, total, size):
     """B rows through all layers, to the sums of the output.
 
-    inputs (.., stride) f4 as a vector, the rows from `first` on; slots, values, edges: `collect_batch`. crew.acts:
-    activations, and the slopes of tanh. masks (B, activations) f4, or empty: then activations are scaled by the share that
+    inputs (.., stride) f4 as a vector, the rows from `first` on; slots, values, edges: `collect_batch`. team.acts:
+    activations, and the gradients of tanh. masks (B, activations) f4, or empty: then activations are scaled by the share that
     training keeps. Returns where the output's sums start, in a row.
     """
     layers = network.layers
     last = layers.shape[0] - 1
-    acts, slopes = crew.acts[0], crew.acts[1]
+    acts, gradients = team.acts[0], team.acts[1]
     reads, start, length = inputs, first, layers[0, STRIDE]
     block = 0
     for k in range(last + 1):
@@ -97,7 +97,7 @@ def forward_batch(network, b, inputs, first, slots, values, edges, table, dense,
         n, width = pad(n_out), width_of(layer)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         masked = masks.shape[0] > 0 and k < last and network.kept[k] < ONE
-        lo, hi = share(n, rank_in(crew, k == last), crew.size)
+        lo, hi = unit_range(n, rank_in(team, k == last), team.size)
         m = max(0, min(hi, n_out) - lo)
         for channel in range(layer[CHANNELS]):
             place = channel * n + lo
@@ -119,9 +119,16 @@ def forward_batch(network, b, inputs, first, slots, values, edges, table, dense,
                 here = size * block + i * width
                 mask = span(masks, i * total + block if masked else 0, n if masked else 0)
                 activate(
-                    network.activation, span(acts, here, width), span(slopes, here, n), mask, network.kept[k], n, lo, hi
+                    network.activation,
+                    span(acts, here, width),
+                    span(gradients, here, n),
+                    mask,
+                    network.kept[k],
+                    n,
+                    lo,
+                    hi,
                 )
-        meet(crew)
+        barrier(team)
         reads, start, length = acts, size * block, width
         block += width
     return block - width_of(layers[last])
@@ -167,11 +174,11 @@ def add_rows(place, links, owners, values, deltas, start, width, total, lo, hi):
 
 @inlined
 def update_units(
-    opt, step, layer, channel, b, reads, start, length, deltas, place, width, dense, slopes, squares, sums, living, lo, hi
+    opt, step, layer, channel, b, reads, start, length, deltas, place, width, dense, gradients, squares, sums, living, lo, hi
 ):  # fmt: skip
-    """Update of a thread's dense weights; sums (widest,) f4 receive the biases' slopes, 0 where no row has one.
+    """Update of a thread's dense weights; sums (widest,) f4 receive the biases' gradients, 0 where no row has one.
 
-    slopes (ROWS stride,), living (widest,) f4 are scratch.
+    gradients (ROWS stride,), living (widest,) f4 are scratch.
     """
     n_out, stride = layer[N_OUT], layer[STRIDE]
     m, first = max(0, min(hi, n_out) - lo), channel * pad(n_out) + lo
@@ -190,11 +197,13 @@ def update_units(
     skip = opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty))
     for first_unit in range(0, m, ROWS):
         count = min(ROWS, m - first_unit)
-        combine(slopes, 0, stride, deltas, place + first + first_unit, 1, width, count, reads, start, length, b, stride)
+        combine(
+            gradients, 0, stride, deltas, place + first + first_unit, 1, width, count, reads, start, length, b, stride
+        )
         for j in range(first_unit, first_unit + count):
             if skip and mine[j] == ZERO:
                 continue
-            a = span(slopes, (j - first_unit) * stride, stride)
+            a = span(gradients, (j - first_unit) * stride, stride)
             w, c, state0, state1 = state_span(
                 opt, dense, layer[WEIGHTS] + (channel * n_out + lo + j) * stride, stride, a
             )
@@ -205,14 +214,14 @@ def update_units(
 
 @kernel
 def backward_batch(
-    network, opt, n_seen, b, inputs, first, values, n_columns, table, dense, crew, masks, total, size, out, heads, links,
-    owners, seen, n_levels, errors, more, slopes, squares, spare, sums, living,
+    network, opt, n_seen, b, inputs, first, values, n_columns, table, dense, team, masks, total, size, out, heads, links,
+    owners, seen, n_levels, errors, more, gradients, squares, spare, sums, living,
 ):  # fmt: skip
     """B rows back through all layers, output first; a layer is updated when the errors of all have been passed down."""
     layers = network.layers
     last = layers.shape[0] - 1
     rate, decay = rate_of(opt, n_seen)
-    acts, deltas = crew.acts[0], crew.acts[1]
+    acts, deltas = team.acts[0], team.acts[1]
     block = 0
     for k in range(last):
         block += width_of(layers[k])
@@ -230,7 +239,7 @@ def backward_batch(
             block_below = block - width_below
             reads, start, length = acts, size * block_below, width_below
             masked = masks.shape[0] > 0 and network.kept[k - 1] < ONE
-            lo, hi = share(n_below, rank_in(crew, False), crew.size)
+            lo, hi = unit_range(n_below, rank_in(team, False), team.size)
             for channel in range(layer[CHANNELS]):
                 there = errors if channel == 0 else more
                 combine(
@@ -247,19 +256,19 @@ def backward_batch(
                     network.activation, span(acts, here, width_below), error, mask, span(deltas, here, width_below),
                     n_below, lo, hi,
                 )  # fmt: skip
-            meet(crew)
-        step = Step(np.float32(rate * opt.rate_decay**k), np.float32(decay))
+            barrier(team)
+        step = StepSize(np.float32(rate * opt.rate_decay**k), np.float32(decay))
         n_onehot = network.n_onehot if k == 0 else 0
         n_inputs = layer[N_IN]
         if k == 0:
-            n_inputs = min(n_inputs + n_onehot, MOST_INPUTS * n_columns)
+            n_inputs = min(n_inputs + n_onehot, MAX_INPUTS * n_columns)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         all_levels = not opt.fast_mode and (opt.kind != PLAIN or has_penalty(penalty_of(opt, table)))
-        lo, hi = share(n, rank_in(crew, k == last), crew.size)
+        lo, hi = unit_range(n, rank_in(team, k == last), team.size)
         m = max(0, min(hi, n_out) - lo)
         for channel in range(layer[CHANNELS] if m > 0 else 0):
             update_units(
-                opt, step, layer, channel, b, reads, start, length, mine, place, width, dense, slopes, squares, sums, living,
+                opt, step, layer, channel, b, reads, start, length, mine, place, width, dense, gradients, squares, sums, living,
                 lo, hi,
             )  # fmt: skip
             c0, c1 = channel * n + lo, channel * n + hi
@@ -280,12 +289,12 @@ def backward_batch(
 
 @kernel
 def train_batches(
-    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, marks, values, scratch
+    rows, stop, network, objective, opt, n_seen, table, dense, team, chunk, shared, base, first, marks, values, scratch
 ):
     """Like `network.train_rows`, in batches of `opt.batch` rows; the last of a chunk may be smaller.
 
     chunk: rows that a thread takes at a time, whole batches. marks (`marks_size`,) i4, the first of them, one for
-    each one-hot input, -1; values (`most_active`,) f4; scratch (`scratch_size`,) f4, zeros: private. crew.acts (2, B
+    each one-hot input, -1; values (`max_active`,) f4; scratch (`scratch_size`,) f4, zeros: private. team.acts (2, B
     activations) f4.
     """
     size = opt.batch
@@ -309,50 +318,50 @@ def train_batches(
     at += size * total if drops else 0
     numbers = span(scratch, at, size * stride if kept < ONE else 0)
     at += size * stride if kept < ONE else 0
-    slopes = span(scratch, at, scratch.shape[0] - at)
+    gradients = span(scratch, at, scratch.shape[0] - at)
     heads, m = span(marks, 0, n_onehot), values.shape[0]
     links, owners = span(marks, n_onehot, m), span(marks, n_onehot + m, m)
     seen, slots = span(marks, n_onehot + 2 * m, m), span(marks, n_onehot + 3 * m, m)
     edges = span(marks, n_onehot + 4 * m, size + 1)
     all_numbers = flattened(rows.dense)
     weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
-    own = crew.rank * LINE
+    own = team.rank * LINE
     # Of a full batch, also where fewer rows are left: else those would count more than others, and one row as much as a batch.
     share_of_row = ONE / np.float32(size)
     loss = 0.0
     turn = 0
     while True:
-        lo = take(crew, turn, stop, chunk)
+        lo = next_chunk(team, turn, stop, chunk)
         hi = min(lo + chunk, stop)
         if lo >= stop:
             return loss
         turn += 1
         for begin in range(lo, hi, size):
-            # A crew of several stops together, in `take`, so that all have learned the same rows.
-            if load(crew.control, ABORT) or (crew.size == 1 and load(crew.control, STOP)):
+            # A team of several stops together, in `next_chunk`, so that all have learned the same rows.
+            if load(team.control, ABORT) or (team.size == 1 and load(team.control, STOP)):
                 hi = begin
                 break
             if begin > lo:
-                meet(crew)  # the others may still read what this batch will write over
-            began = now() if crew.size > 1 else 0
-            crew.arrived[own + TIMED] = 1 if crew.size > 1 else 0
+                barrier(team)  # the others may still read what this batch will write over
+            began = now() if team.size > 1 else 0
+            team.arrived[own + TIMED] = 1 if team.size > 1 else 0
             b = min(size, hi - begin)
             inputs, start = all_numbers, begin * stride
             for i in range(b):
                 if drops:
                     mask = span(masks, i * total, total)
-                    draw_masks(network, rows, begin + i, n_onehot + n_dense, crew.rank, crew.size, mask)
+                    draw_masks(network, rows, begin + i, n_onehot + n_dense, team.rank, team.size, mask)
                 if kept < ONE:
                     drop_numbers(rows, begin + i, n_onehot, n_dense, kept, span(numbers, i * stride, stride))
             if kept < ONE:
                 inputs, start = numbers, 0
             collect_batch(rows, begin, b, kept, slots, values, edges)
             block = forward_batch(
-                network, b, inputs, start, slots, values, edges, table.weights, dense.weights, crew, masks, total, size
+                network, b, inputs, start, slots, values, edges, table.weights, dense.weights, team, masks, total, size
             )
             for i in range(b):
                 answer, deltas = span(spare, 0, width_out), span(out, i * width_out, width_out)
-                sums_of_row = span(crew.acts[0], size * block + i * width_out, width_out)
+                sums_of_row = span(team.acts[0], size * block + i * width_out, width_out)
                 for j in range(width_out):
                     answer[j] = sums_of_row[j]
                 if network.output == SOFTMAX:
@@ -364,34 +373,34 @@ def train_batches(
                 for j in range(n_outputs):
                     deltas[j] *= share_of_row
             if opt.sparsity_beta > 0.0:
-                remember_batch(network, b, crew, crew.acts[0], dense.weights, size)
+                remember_batch(network, b, team, team.acts[0], dense.weights, size)
             n_levels = chain_slots(slots, edges, b, heads, links, owners, seen)
             backward_batch(
-                network, opt, n_seen + begin, b, inputs, start, values, n_columns, table, dense, crew, masks, total, size, out,
-                heads, links, owners, seen, n_levels, errors, more, slopes, squares, spare, sums, living,
+                network, opt, n_seen + begin, b, inputs, start, values, n_columns, table, dense, team, masks, total, size, out,
+                heads, links, owners, seen, n_levels, errors, more, gradients, squares, spare, sums, living,
             )  # fmt: skip
             for e in range(n_levels):
                 heads[seen[e]] = -1
-            if crew.size > 1:
-                crew.arrived[own + SPENT] += now() - began
-                crew.arrived[own + TIMED] = 0
-        if crew.rank == 0:
-            fetch_add(crew.control, DONE, hi - lo)
+            if team.size > 1:
+                team.arrived[own + SPENT] += now() - began
+                team.arrived[own + TIMED] = 0
+        if team.rank == 0:
+            fetch_add(team.control, DONE, hi - lo)
         if shared.shape[0] > 0:
             exchange(shared, dense.weights, base, first)
-        if load(crew.control, ABORT):
+        if load(team.control, ABORT):
             return loss
 
 
 @kernel
-def remember_batch(network, b, crew, acts, weights, size):
+def remember_batch(network, b, team, acts, weights, size):
     """Mean activations of the hidden units of this thread take in the rows of a batch, one after another."""
     block = 0
     for k in range(network.layers.shape[0] - 1):
         layer = network.layers[k]
         n, width = pad(layer[N_OUT]), width_of(layer)
         if layer[MEANS] >= 0:
-            lo, hi = share(n, rank_in(crew, False), crew.size)
+            lo, hi = unit_range(n, rank_in(team, False), team.size)
             for i in range(b):
                 row = span(acts, size * block + i * width + lo, hi - lo)
                 follow_means(span(weights, layer[MEANS] + lo, hi - lo), row)
@@ -399,25 +408,25 @@ def remember_batch(network, b, crew, acts, weights, size):
 
 
 @kernel
-def predict_batches(rows, lo, hi, network, table, dense, crew, size, marks, values, out):
+def predict_batches(rows, lo, hi, network, table, dense, team, size, marks, values, out):
     """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4.
 
-    table, dense f4: one-hot block and dense part of the weights. crew: a thread alone, for batches of `size` rows. marks
-    (`most_active` + size + 1,) i4, values (`most_active`,) f4: scratch.
+    table, dense f4: one-hot block and dense part of the weights. team: a thread alone, for batches of `size` rows. marks
+    (`max_active` + size + 1,) i4, values (`max_active`,) f4: scratch.
     """
     total, _ = sizes(network)
     last = network.layers.shape[0] - 1
     stride, n_outputs, m = network.layers[0, STRIDE], network.layers[last, N_OUT], values.shape[0]
-    width, shifted, none = pad(n_outputs), rows.offset.shape[0] > 0, span(crew.acts[0], 0, 0)
+    width, shifted, none = pad(n_outputs), rows.offset.shape[0] > 0, span(team.acts[0], 0, 0)
     numbers, answers, slots, edges = flattened(rows.dense), flattened(out), span(marks, 0, m), span(marks, m, size + 1)
     for begin in range(lo, hi, size):
         b = min(size, hi - begin)
         collect_batch(rows, begin, b, ONE, slots, values, edges)
         block = forward_batch(
-            network, b, numbers, begin * stride, slots, values, edges, table, dense, crew, none, total, size
+            network, b, numbers, begin * stride, slots, values, edges, table, dense, team, none, total, size
         )
         for i in range(b):
-            sums, answer = span(crew.acts[0], size * block + i * width, width), (begin + i) * n_outputs
+            sums, answer = span(team.acts[0], size * block + i * width, width), (begin + i) * n_outputs
             if network.output == SOFTMAX:
                 softmax(sums, n_outputs)
             elif shifted:

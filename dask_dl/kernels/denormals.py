@@ -1,6 +1,6 @@
 """Flush-to-zero for the calling thread while kernels run.
 
-A well-fitted row has slopes of 1e-20, whose squares fall below float32's normal range. x86 processors handle such numbers
+A well-fitted row has gradients of 1e-20, whose squares fall below float32's normal range. x86 processors handle such numbers
 in microcode, a hundred times slower: training gets slower as it gets better (benchmarks/denormals.py). Flushed to zero
 they change no result above 1e-38. The setting belongs to the thread, and is put back when the kernel returns.
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from dask_dl.jit import inlined, kernel
-from dask_dl.kernels.steps import ZERO
+from dask_dl.kernels.optimizers import ZERO
 
 
 @inlined

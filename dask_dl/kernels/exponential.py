@@ -1,7 +1,7 @@
-"""The hyperbolic tangent and its slope in float32, without branches and calls, so that loops over units use vector registers.
+"""The hyperbolic tangent and its derivative in float32, without branches and calls, so that loops over units are vectorised.
 
-A saturated unit's slope 1 - tanh(z)**2 is lost in the rounding of its activation. Here it comes from exp(-2 |z|), and so
-keeps its digits: ADADELTA makes a step of a slope however small it is.
+A saturated unit's gradient 1 - tanh(z)**2 is lost in the rounding of its activation. Here it comes from exp(-2 |z|), and so
+keeps its digits: ADADELTA makes a step of a gradient however small it is.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from dask_dl.jit import inlined
-from dask_dl.kernels.steps import ONE, TWO, ZERO
+from dask_dl.kernels.optimizers import ONE, TWO, ZERO
 
 #: Below it exp(2 x) is less than half a unit in the last place of 1, squared.
-LEAST = np.float32(-40.0)
+MIN = np.float32(-40.0)
 
 
 @intrinsic
@@ -29,9 +29,9 @@ def _as_float(_context, _bits):
 
 
 @inlined
-def tanh_and_slope(z):
+def tanh_and_gradient(z):
     """(tanh(z), 1 - tanh(z)**2), each to a few units in its own last place."""
-    x = max(-TWO * abs(z), TWO * LEAST)
+    x = max(-TWO * abs(z), TWO * MIN)
     n = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
     # Reduced in float64: `fastmath` may add in any order, which undoes a constant in two parts.
     r = np.float32(np.float64(x) - np.float64(n) * 0.6931471805599453)

@@ -1,7 +1,7 @@
 """One layer of one row: forward, backward with immediate update, each for the units [lo, hi) that a thread owns.
 
-Unit ranges are whole lanes (`crew.share`). Loops over single units stop at the layer's last one; loops over vectors run over
-the padding too, which stays zero. So the arithmetic of a unit does not depend on who else shares the row.
+Unit ranges are whole lanes (`team.unit_range`). Loops over single units stop at the layer's last one; loops over vectors run
+over the padding too, which stays zero. So the arithmetic of a unit does not depend on who else shares the row.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.jit import inlined, kernel
-from dask_dl.kernels.crew import owner
-from dask_dl.kernels.exponential import tanh_and_slope
+from dask_dl.kernels.exponential import tanh_and_gradient
 from dask_dl.kernels.layout import BIASES, CHANNELS, MAXOUT, N_OUT, RECTIFIER, STRIDE, TANH, WEIGHTS
-from dask_dl.kernels.spans import span
-from dask_dl.kernels.steps import (
+from dask_dl.kernels.optimizers import (
     ADADELTA,
     MOMENTUM,
     ONE,
@@ -29,6 +27,8 @@ from dask_dl.kernels.steps import (
     plain,
     squared_gradients,
 )
+from dask_dl.kernels.spans import span
+from dask_dl.kernels.team import owner
 from dask_dl.state import LANE
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 #: Inputs per column of the table that count, at most, in the mean of ADADELTA's rule for biases. The mean over all inputs
 #: would be near zero for columns of a thousand levels, and the steps of the biases so large that nothing is learned.
-MOST_INPUTS = 8
+MAX_INPUTS = 8
 
 
-class Part(NamedTuple):
+class WeightBlock(NamedTuple):
     """Weights with their optimizer state: the one-hot block, or the dense part, of the flat vectors."""
 
     weights: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Part(NamedTuple):
         return self.state0, self.state1
 
 
-class Step(NamedTuple):
+class StepSize(NamedTuple):
     """What the optimizer does at this row in this layer."""
 
     rate: np.float32
@@ -109,20 +109,20 @@ def forward_levels(slots, values, first, stop, width, weights, out, lo, hi):
 
 
 @kernel
-def activate(kind, out, slopes, mask, factor, n, lo, hi):
+def activate(kind, out, gradients, mask, factor, n, lo, hi):
     """Hidden activations of units, in place: times the mask, if it is not empty, else times a factor.
 
     out: the sums of n padded units, of maxout those of the second channel after those of the first. Their place then tells
-    which channel won: 0 for the first, for equals too, 1 for the second. slopes (n,) f4 receives those of tanh.
+    which channel won: 0 for the first, for equals too, 1 for the second. gradients (n,) f4 receives those of tanh.
     """
     mine = span(out, lo, hi - lo)
     if kind == RECTIFIER:
         for i in range(mine.shape[0]):
             mine[i] = max(mine[i], ZERO)
     elif kind == TANH:
-        there = span(slopes, lo, hi - lo)
+        there = span(gradients, lo, hi - lo)
         for i in range(mine.shape[0]):
-            mine[i], there[i] = tanh_and_slope(mine[i])
+            mine[i], there[i] = tanh_and_gradient(mine[i])
     else:
         other = span(out, n + lo, hi - lo)
         for i in range(mine.shape[0]):
@@ -182,9 +182,9 @@ def add_errors(errors, n_lanes, size, rank, start, n):
 
 @kernel
 def hidden_deltas(kind, acts, errors, mask, deltas, n, lo, hi):
-    """Slopes by the sums of hidden units from those by their activations; of maxout only the channel that won has one.
+    """Gradients by the sums of hidden units from those by their activations; of maxout only the channel that won has one.
 
-    acts and mask as in `activate`; deltas hold the slopes of tanh before, as it leaves them.
+    acts and mask as in `activate`; deltas hold the gradients of tanh before, as it leaves them.
     """
     act, error, mine = span(acts, lo, hi - lo), span(errors, lo, hi - lo), span(deltas, lo, hi - lo)
     if kind == RECTIFIER:  # dropped units have an activation of 0
@@ -241,14 +241,14 @@ def state_span(opt, part, start, n, a):
     return span(part.weights, start, n), c, state0, state1
 
 
-# Inlined down to the loops, although they are not small: the arrays of two `Part`s, passed through three calls, took a
+# Inlined down to the loops, although they are not small: the arrays of two `WeightBlock`s, passed through three calls, took a
 # fifth of the time of rows of levels.
 @inlined
 def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squares, lo, hi):
     """Errors to the layer below (none under the first) and the update of units.
 
     errors (lanes, widest) f4 receives a vector for each lane of units: `add_errors` adds them up. They use the weights as they
-    were before this row's step (section 5.1). `squares` receives, per unit, the sum of squared slopes of its dense
+    were before this row's step (section 5.1). `squares` receives, per unit, the sum of squared gradients of its dense
     weights: ADADELTA's rule for biases.
     """
     penalty = penalty_of(opt, part)
@@ -281,7 +281,7 @@ def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squ
 
 @inlined
 def update_vector(opt, step, part, start, a, n):
-    """One optimizer step on n weights whose slopes are `a`, a lane at a time.
+    """One optimizer step on n weights whose gradients are `a`, a lane at a time.
 
     Where a vector is cut between threads must not decide which of a loop's variants a number meets: its body in vector
     registers and its remainder may fuse other products into multiply-adds.
@@ -294,10 +294,10 @@ def update_vector(opt, step, part, start, a, n):
 
 
 @inlined
-def backward_level(opt, step, slot, width, slopes, part, squares, lo, hi):
+def backward_level(opt, step, slot, width, gradients, part, squares, lo, hi):
     """Update of one one-hot slot's weights to units."""
     start, n = slot * width + lo, hi - lo
-    a = span(slopes, lo, n)
+    a = span(gradients, lo, n)
     if opt.kind == ADADELTA:
         penalty, sums = penalty_of(opt, part), span(squares, lo, n)
         penalised = has_penalty(penalty)
@@ -317,13 +317,13 @@ def backward_levels(opt, step, n_onehot, slots, values, n_levels, n, width, delt
     slots, values: `network.collect`; from n_levels on slots ascend. spare (width,) f4 is scratch.
     """
     if opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty_of(opt, part))):
-        slopes, held = deltas, ONE
+        gradients, held = deltas, ONE
         for c in range(n):
             if values[c] != held:
-                slopes, held = spare, values[c]
+                gradients, held = spare, values[c]
                 for j in range(lo, hi):
-                    slopes[j] = held * deltas[j]
-            backward_level(opt, step, slots[c], width, slopes, part, squares, lo, hi)
+                    gradients[j] = held * deltas[j]
+            backward_level(opt, step, slots[c], width, gradients, part, squares, lo, hi)
         return
     at = n_levels
     for slot in range(n_onehot):
@@ -341,7 +341,7 @@ def backward_levels(opt, step, n_onehot, slots, values, n_levels, n, width, delt
 
 @inlined
 def backward_biases(opt, step, start, n, n_inputs, deltas, means, part, squares):
-    """Biases [start, start + n). Under ADADELTA their running means follow the mean squared slope of the unit's weights.
+    """Biases [start, start + n). Under ADADELTA their running means follow the mean squared gradient of the unit's weights.
 
     deltas, squares (padded n,): of these units; means (padded n,): their mean activations, or empty.
     """
@@ -378,7 +378,7 @@ def limit_weights(opt, layer, n_onehot, width, channel, deltas, dense, table, fa
     """Scale the incoming weights of units down where the sum of their squares is above max_w2 (section 5.6).
 
     Levels are inputs like others, so each of them is looked at; factors (widest,) f4 is scratch. In fast mode units whose
-    slope is 0 rest.
+    gradient is 0 rest.
     """
     n_out, stride, limit = layer[N_OUT], layer[STRIDE], np.float32(opt.max_w2)
     n, first = min(hi, n_out) - lo, channel * pad(n_out) + lo

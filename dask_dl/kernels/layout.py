@@ -140,7 +140,7 @@ class Topology:
 
     @property
     def buffer_size(self) -> int:
-        """float32 numbers of a crew's buffers and of a thread's scratch."""
+        """float32 numbers of a team's buffers and of a thread's scratch."""
         activations, lanes, widest = self.buffers
         return 2 * (activations + lanes * widest) + self.scratch_size
 

@@ -1,6 +1,6 @@
-"""What training makes small: the loss of one row and its slopes by the output's pre-activations (specification, section 4).
+"""What training makes small: the loss of one row and its gradients by the output's pre-activations (specification, section 4).
 
-The slope is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of
+The gradient is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of
 softmax's Jacobian, as H2O's does. A weight multiplies both.
 """
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dask_dl.jit import inlined, kernel
-from dask_dl.kernels.steps import ONE, TWO, ZERO
+from dask_dl.kernels.optimizers import ONE, TWO, ZERO
 
 (
     CROSS_ENTROPY,
@@ -37,7 +37,7 @@ KINDS = {
     "tweedie": TWEEDIE,
 }
 #: The largest value of the exponential function, and the least of the logarithm.
-MOST, LEAST = np.float32(1e19), np.float32(-19)
+MAX, MIN = np.float32(1e19), np.float32(-19)
 
 
 class Objective(NamedTuple):
@@ -51,18 +51,18 @@ class Objective(NamedTuple):
 @inlined
 def safe_exp(x):
     """The exponential function, bounded above."""
-    return min(np.exp(x), MOST)  # in this order a NaN stays one
+    return min(np.exp(x), MAX)  # in this order a NaN stays one
 
 
 @inlined
 def safe_log(x):
     """The logarithm, bounded below."""
-    return max(LEAST, np.log(x)) if x > ZERO else LEAST
+    return max(MIN, np.log(x)) if x > ZERO else MIN
 
 
 @inlined
 def number_loss(objective, z, y):
-    """(loss, slope) of a sum z of the output, offset included, against a target y in the same units."""
+    """(loss, gradient) of a sum z of the output, offset included, against a target y in the same units."""
     kind, shape, residual = objective.kind, np.float32(objective.shape), z - y
     if kind == LAPLACE:
         return abs(residual), (ONE if residual > ZERO else -ONE)
@@ -88,7 +88,7 @@ def number_loss(objective, z, y):
 
 @kernel
 def output_deltas(objective, out, n, target, weight, deltas):
-    """Slopes of a row's loss by the n pre-activations of the output, from its answer `out`. Returns the loss."""
+    """Gradients of a row's loss by the n pre-activations of the output, from its answer `out`. Returns the loss."""
     if objective.kind == CROSS_ENTROPY:
         label = np.int64(target)
         for j in range(n):
@@ -104,6 +104,6 @@ def output_deltas(objective, out, n, target, weight, deltas):
             loss += error * error
             deltas[j] = weight * (error * (ONE - p) * p)
         return weight * (loss / TWO)
-    loss, slope = number_loss(objective, out[0], target)
-    deltas[0] = weight * slope
+    loss, gradient = number_loss(objective, out[0], target)
+    deltas[0] = weight * gradient
     return weight * loss

@@ -6,11 +6,10 @@ import numpy as np
 
 from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.atomics import LINE, fetch_add, load, now
-from dask_dl.kernels.crew import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, meet, rank_in, share, take
 from dask_dl.kernels.dropout import is_kept, key_of, limit_of, mask_of
 from dask_dl.kernels.layers import (
-    MOST_INPUTS,
-    Step,
+    MAX_INPUTS,
+    StepSize,
     activate,
     add_errors,
     backward_biases,
@@ -26,9 +25,10 @@ from dask_dl.kernels.layers import (
 )
 from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, SOFTMAX, STRIDE
 from dask_dl.kernels.losses import output_deltas
+from dask_dl.kernels.optimizers import ONE, ZERO
 from dask_dl.kernels.prefetch import FAR, fetch_level
 from dask_dl.kernels.spans import span
-from dask_dl.kernels.steps import ONE, ZERO
+from dask_dl.kernels.team import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, barrier, next_chunk, rank_in, unit_range
 from dask_dl.state import LANE
 
 
@@ -57,7 +57,7 @@ def draw_masks(network, rows, i, n_inputs, rank, size, masks):
     for k in range(last):
         n_out = network.layers[k, N_OUT]
         if network.kept[k] < ONE:
-            lo, hi = share(pad(n_out), rank, size)
+            lo, hi = unit_range(pad(n_out), rank, size)
             mask_of(rows, i, k, lo, place, network.kept[k], ONE, span(masks, start + lo, hi - lo), n_out - lo)
         start, place = start + width_of(network.layers[k]), place + n_out
 
@@ -103,11 +103,11 @@ def collect(rows, i, kept, slots, values, at):
 
 # Inlined, as is `backward`: so many arrays passed in a call take a fifth of the time of a row of a small network.
 @inlined
-def forward(network, inputs, slots, values, n_active, offset, table, dense, crew, acts, slopes, masks, out):
+def forward(network, inputs, slots, values, n_active, offset, table, dense, team, acts, gradients, masks, out):
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
     slots, values: the n_active one-hot inputs that `collect` found. acts (activations,) f4: every layer's vectors one after
-    another, shared by the crew, as are `table` and `dense`, the weights. slopes (activations,) f4 receives those of tanh.
+    another, shared by the team, as are `table` and `dense`, the weights. gradients (activations,) f4 receives those of tanh.
     masks (activations,) f4: of units that are dropped, or empty. Returns where the output's sums start.
     """
     layers = network.layers
@@ -116,7 +116,7 @@ def forward(network, inputs, slots, values, n_active, offset, table, dense, crew
     for k in range(last + 1):
         width, n = width_of(layers[k]), pad(layers[k, N_OUT])
         here = span(acts, start, width)
-        lo, hi = share(n, rank_in(crew, k == last), crew.size)
+        lo, hi = unit_range(n, rank_in(team, k == last), team.size)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         masked = masks.shape[0] > 0 and network.kept[k] < ONE
         mask = span(masks, start if masked else 0, n if masked else 0)
@@ -125,9 +125,9 @@ def forward(network, inputs, slots, values, n_active, offset, table, dense, crew
             if k == 0:
                 forward_levels(slots, values, 0, n_active, width, table, here, channel * n + lo, channel * n + hi)
         if k < last:
-            activate(network.activation, here, span(slopes, start, n), mask, ONE, n, lo, hi)
+            activate(network.activation, here, span(gradients, start, n), mask, ONE, n, lo, hi)
             start += width
-        meet(crew)
+        barrier(team)
         inputs = span(here, 0, n)
     for j in range(out.shape[0]):
         out[j] = inputs[j]
@@ -148,7 +148,7 @@ def rate_of(opt, n_seen):
 
 @inlined
 def backward(
-    network, opt, n_seen, inputs, slots, values, n_levels, n_active, n_columns, table, dense, crew, acts, masks, deltas,
+    network, opt, n_seen, inputs, slots, values, n_levels, n_active, n_columns, table, dense, team, acts, masks, deltas,
     squares, spare, start,
 ):  # fmt: skip
     """One row back through all layers, output first; a layer is updated as soon as its errors are passed down.
@@ -162,30 +162,30 @@ def backward(
     for k in range(last, -1, -1):
         layer = layers[k]
         n, width = pad(layer[N_OUT]), width_of(layer)
-        rank = rank_in(crew, k == last)
-        lo, hi = share(n, rank, crew.size)
+        rank = rank_in(team, k == last)
+        lo, hi = unit_range(n, rank, team.size)
         mine = span(deltas, start, width)
         if k < last:
-            errors = crew.errors[(k + 1) & 1]
+            errors = team.errors[(k + 1) & 1]
             masked = masks.shape[0] > 0 and network.kept[k] < ONE
             mask = span(masks, start if masked else 0, n if masked else 0)
-            add_errors(errors, pad(layers[k + 1, N_OUT]) // LANE, crew.size, -1, lo, hi - lo)
+            add_errors(errors, pad(layers[k + 1, N_OUT]) // LANE, team.size, -1, lo, hi - lo)
             hidden_deltas(network.activation, span(acts, start, width), errors[0], mask, mine, n, lo, hi)
-        step = Step(np.float32(rate * opt.rate_decay**k), np.float32(decay))
+        step = StepSize(np.float32(rate * opt.rate_decay**k), np.float32(decay))
         for j in range(width):
             squares[j] = ZERO
         n_inputs = layer[N_IN]
         below = 0 if k == 0 else pad(n_inputs)
         start -= 0 if k == 0 else width_of(layers[k - 1])
         reads = inputs if k == 0 else span(acts, start, below)
-        backward_units(opt, step, layer, reads, mine, dense, crew.errors[k & 1], k == 0, squares, lo, hi)
+        backward_units(opt, step, layer, reads, mine, dense, team.errors[k & 1], k == 0, squares, lo, hi)
         with_biases = table if k == 0 and network.n_onehot > 0 else dense
         n_onehot = network.n_onehot if k == 0 else 0
         for channel in range(layer[CHANNELS]):
             first = channel * n
             if k == 0:
                 # Of a table's inputs a row sets one per column.
-                n_inputs = min(layer[N_IN] + n_onehot, MOST_INPUTS * n_columns)
+                n_inputs = min(layer[N_IN] + n_onehot, MAX_INPUTS * n_columns)
                 backward_levels(
                     opt, step, n_onehot, slots, values, n_levels, n_active, width, mine, spare, table, squares, first + lo,
                     first + hi,
@@ -201,8 +201,8 @@ def backward(
                     with_biases, span(squares, first + lo, hi - lo),
                 )  # fmt: skip
         if k > 0:
-            add_errors(crew.errors[k & 1], n // LANE, crew.size, rank, 0, below)
-            meet(crew)
+            add_errors(team.errors[k & 1], n // LANE, team.size, rank, 0, below)
+            barrier(team)
 
 
 @kernel
@@ -225,12 +225,12 @@ def exchange(shared, own, base, first):
 
 @kernel
 def train_rows(
-    rows, stop, network, objective, opt, n_seen, table, dense, crew, chunk, shared, base, first, slots, values, scratch
+    rows, stop, network, objective, opt, n_seen, table, dense, team, chunk, shared, base, first, slots, values, scratch
 ):
     """Visit rows up to `stop`, one step each, and return the sum of their losses before their steps.
 
     rows Rows, of positive weight; network Network; objective Objective; opt Optimizer; n_seen i8: rows learned before row 0.
-    table, dense Part: one-hot block and dense part. crew Crew: the next row is `crew.control[NEXT]`, and `chunk` rows are
+    table, dense Part: one-hot block and dense part. team Team: the next row is `team.control[NEXT]`, and `chunk` rows are
     taken at a time. shared, base (dense,) f4: when not empty, `dense` is a working copy, exchanged after every chunk
     beginning at `first`. slots i4, values f4: as long as a row has active one-hot inputs, at most; scratch
     (`Topology.scratch_size`,) f4: private to the thread. One thread equals tests/naive/mlp.py.
@@ -253,30 +253,30 @@ def train_rows(
     n_columns = n_dense + rows.active.shape[1] + network.n_sparse
     weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
     n_fed = width_of(layers[0])
-    is_far = crew.size == 1 and table.weights.shape[0] >= FAR
-    own = crew.rank * LINE
+    is_far = team.size == 1 and table.weights.shape[0] >= FAR
+    own = team.rank * LINE
     loss = 0.0
     turn = 0
     while True:
-        lo = take(crew, turn, stop, chunk)
+        lo = next_chunk(team, turn, stop, chunk)
         hi = min(lo + chunk, stop)
         if lo >= stop:
             return loss
         turn += 1
         for i in range(lo, hi):
-            # A crew of several stops together, in `take`, so that all have learned the same rows.
-            if load(crew.control, ABORT) or (crew.size == 1 and load(crew.control, STOP)):
+            # A team of several stops together, in `next_chunk`, so that all have learned the same rows.
+            if load(team.control, ABORT) or (team.size == 1 and load(team.control, STOP)):
                 hi = i
                 break
-            is_timed = crew.size > 1 and i % TIMED_ROWS == 0
+            is_timed = team.size > 1 and i % TIMED_ROWS == 0
             if is_timed:
-                crew.arrived[own + TIMED] = 1
+                team.arrived[own + TIMED] = 1
             began = now() if is_timed else 0
             weight = rows.weight[i] if weighted else ONE
             offset = rows.offset[i] if shifted else ZERO
             inputs = rows.dense[i]
             if drops:
-                draw_masks(network, rows, i, n_onehot + n_dense, crew.rank, crew.size, masks)
+                draw_masks(network, rows, i, n_onehot + n_dense, team.rank, team.size, masks)
             if kept < ONE:
                 drop_numbers(rows, i, n_onehot, n_dense, kept, numbers)
                 inputs = numbers
@@ -284,7 +284,7 @@ def train_rows(
                 for c in range(rows.active.shape[1]):
                     fetch_level(table.weights, table.state0, table.state1, rows.active[i + 1, c], n_fed)
             n_levels, n_active = collect(rows, i, kept, slots, values, 0)
-            acts = crew.acts[i & 1]  # a thread may be one row ahead of the others, never two
+            acts = team.acts[i & 1]  # a thread may be one row ahead of the others, never two
             start = forward(
                 network,
                 inputs,
@@ -294,7 +294,7 @@ def train_rows(
                 offset,
                 table.weights,
                 dense.weights,
-                crew,
+                team,
                 acts,
                 deltas,
                 masks,
@@ -302,30 +302,30 @@ def train_rows(
             )
             loss += output_deltas(objective, out, n_outputs, rows.target[i], weight, span(deltas, start, n))
             if opt.sparsity_beta > 0.0:
-                remember(network, crew, acts, dense.weights)
+                remember(network, team, acts, dense.weights)
             backward(
-                network, opt, n_seen + i, inputs, slots, values, n_levels, n_active, n_columns, table, dense, crew, acts, masks,
+                network, opt, n_seen + i, inputs, slots, values, n_levels, n_active, n_columns, table, dense, team, acts, masks,
                 deltas, squares, spare, start,
             )  # fmt: skip
             if is_timed:
-                crew.arrived[own + SPENT] += now() - began
-                crew.arrived[own + TIMED] = 0
-        if crew.rank == 0:
-            fetch_add(crew.control, DONE, hi - lo)
+                team.arrived[own + SPENT] += now() - began
+                team.arrived[own + TIMED] = 0
+        if team.rank == 0:
+            fetch_add(team.control, DONE, hi - lo)
         if shared.shape[0] > 0:
             exchange(shared, dense.weights, base, first)
-        if load(crew.control, ABORT):
+        if load(team.control, ABORT):
             return loss
 
 
 @kernel
-def remember(network, crew, acts, weights):
+def remember(network, team, acts, weights):
     """Mean activations of the hidden units of this thread take in a row."""
     start = 0
     for k in range(network.layers.shape[0] - 1):
         layer = network.layers[k]
         n = pad(layer[N_OUT])
         if layer[MEANS] >= 0:
-            lo, hi = share(n, rank_in(crew, False), crew.size)
+            lo, hi = unit_range(n, rank_in(team, False), team.size)
             follow_means(span(weights, layer[MEANS] + lo, hi - lo), span(acts, start + lo, hi - lo))
         start += width_of(layer)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Seconds after which the keeper looks by itself, should an interrupt have kept somebody from telling it.
-PATIENCE = 0.5
+MAX_SPINS = 0.5
 _lock = threading.Lock()
 _holders: set[object] = set()
 _keeper: _Keeper | None = None  #: that holds the limit now
@@ -40,7 +40,7 @@ class _Keeper(threading.Thread):
             with _controller(len(sys.modules)).limit(limits=1, user_api="blas"):
                 self.holds.set()
                 while True:
-                    self.look.wait(PATIENCE)
+                    self.look.wait(MAX_SPINS)
                     self.look.clear()
                     with _lock:
                         if not _holders:

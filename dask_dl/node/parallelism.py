@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Literal
 
 import joblib
 
-from dask_dl.kernels.crew import most_threads
-from dask_dl.kernels.steps import ADADELTA, N_STATES, Optimizer
+from dask_dl.kernels.optimizers import ADADELTA, N_STATES, Optimizer
+from dask_dl.kernels.team import max_threads
 
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
 #: Single rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots.
-MOST_STALE = {"adadelta": 64, "sgd": 16}
+MAX_STALE = {"adadelta": 64, "sgd": 16}
 #: Rows between two exchanges, at most: more saves nothing.
-MOST_ROWS = 64
+MAX_ROWS = 64
 #: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
 FEWEST_ROWS = 4
 #: Mini-batches that other threads may train between two exchanges of one, and between two exchanges at most. A batch's step
 #: is as long as a row's, and there are fewer to make good for too much (docs/threads.md).
-MOST_STALE_BATCHES, MOST_BATCHES = 3, 2
+MAX_STALE_BATCHES, MAX_BATCHES = 3, 2
 #: Rows of a table for every thread: small tables train on one, which is fast enough and always gives the same bits.
 ROWS_PER_THREAD = 1000
 #: ... and mini-batches: with fewer a thread would have none while the other has two.
@@ -40,7 +40,7 @@ WIDE = 12 * 2**20
 #: Bytes of all working copies above which a team does not turn into threads with copies, whatever it waits.
 TOO_WIDE = 2**29
 #: Share of a team's time spent waiting at barriers above which it hands over.
-MOST_WAITING = 0.3
+MAX_WAITING = 0.3
 
 Way = Literal["one thread", "staleness", "team"]
 
@@ -108,7 +108,7 @@ def choose(
     parallelism : {"auto", "staleness", "team"}
         The way; small tables and narrow networks use fewer threads only under "auto".
     interval : int or None
-        Rows between two exchanges, which makes the choice staleness; None: by the rule of MOST_STALE.
+        Rows between two exchanges, which makes the choice staleness; None: by the rule of MAX_STALE.
     reproducible : bool
         Whether the result must not depend on the number of threads: a team, or one thread.
     available : (int, str), optional
@@ -120,8 +120,8 @@ def choose(
         # A thread without a core makes a team wait, and misses more rows than any K allows.
         asked, why = free, f"{why}, but {free} cores"
     batch = optimizer.batch
-    look = whole(max(1, min(MOST_ROWS, 2**24 // max(1, topology.dense_size))), batch)
-    lanes = min(asked, most_threads(topology))
+    look = whole(max(1, min(MAX_ROWS, 2**24 // max(1, topology.dense_size))), batch)
+    lanes = min(asked, max_threads(topology))
 
     def alone(reason: str) -> Parallelism:
         return Parallelism("one thread", 1, look, f"one thread: {reason}")
@@ -154,14 +154,16 @@ def choose(
         why = f"one for every {per_thread:,} of {n_rows:,} rows"
     if interval is not None:
         return copies(threads, f"{why}, exchange_interval={interval}")
-    most = 1 + most_stale(optimizer) // (FEWEST_ROWS if batch == 1 else 1)
-    stale = copies(min(threads, most), why if threads <= most else f"{why}, of which more than {most} would overshoot")
+    maximum = 1 + max_stale(optimizer) // (FEWEST_ROWS if batch == 1 else 1)
+    stale = copies(
+        min(threads, maximum), why if threads <= maximum else f"{why}, of which more than {maximum} would overshoot"
+    )
     team_size = min(threads, worth)
     copy_bytes = topology.dense_size * bytes_of_copy(optimizer)
     fallback = stale if stale.n_threads * copy_bytes <= TOO_WIDE else None
     if copy_bytes > WIDE and team_size > 1:
         return team(team_size, f"{why}, too wide for working copies of {copy_bytes / 2**20:,.0f} MiB each", fallback)
-    if threads > most and team_size >= stale.n_threads:
+    if threads > maximum and team_size >= stale.n_threads:
         return team(team_size, f"{why}, too many for exchanges every {FEWEST_ROWS} rows or more", fallback)
     return stale
 
@@ -177,11 +179,11 @@ def cores(n_jobs: int | None) -> tuple[int, str]:
     return n, f"{n} cores"
 
 
-def most_stale(optimizer: Optimizer) -> int:
+def max_stale(optimizer: Optimizer) -> int:
     """N: how many updates the others may make between two exchanges of a thread."""
     if optimizer.batch > 1:
-        return MOST_STALE_BATCHES
-    return MOST_STALE["adadelta" if optimizer.kind == ADADELTA else "sgd"]
+        return MAX_STALE_BATCHES
+    return MAX_STALE["adadelta" if optimizer.kind == ADADELTA else "sgd"]
 
 
 def whole(n: int, batch: int) -> int:
@@ -191,22 +193,22 @@ def whole(n: int, batch: int) -> int:
 
 def rows_between(optimizer: Optimizer, n_threads: int) -> int:
     """K: rows between two exchanges, such that (threads - 1) x K <= N; of mini-batches both count updates."""
-    most = MOST_ROWS if optimizer.batch == 1 else MOST_BATCHES
-    return optimizer.batch * max(1, min(most, most_stale(optimizer) // max(1, n_threads - 1)))
+    maximum = MAX_ROWS if optimizer.batch == 1 else MAX_BATCHES
+    return optimizer.batch * max(1, min(maximum, max_stale(optimizer) // max(1, n_threads - 1)))
 
 
 def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
     """A warning, when somebody chose an exchange that is too rare."""
     stale = (threads.n_threads - 1) * (threads.interval // optimizer.batch)
-    most = most_stale(optimizer)
-    if threads.way != "staleness" or stale <= most:
+    maximum = max_stale(optimizer)
+    if threads.way != "staleness" or stale <= maximum:
         return []
     better = rows_between(optimizer, threads.n_threads)
     what = "rows" if optimizer.batch == 1 else "mini-batches"
     remedy = "fewer threads" if better == threads.interval else f"{better}, or fewer threads"
     text = (
         f"an exchange every {threads.interval} rows with {threads.n_threads} threads lets a thread miss {stale:,} {what} of "
-        f"the others, more than {most}: their steps may add up to too much. Use {remedy}."
+        f"the others, more than {maximum}: their steps may add up to too much. Use {remedy}."
     )
     return [text]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, most_active, predict_batches, scratch_size, train_batches
-from dask_dl.kernels.crew import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Crew, crew_of
+from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.denormals import flushed
-from dask_dl.kernels.layers import Part
+from dask_dl.kernels.layers import WeightBlock
 from dask_dl.kernels.network import train_rows
-from dask_dl.kernels.steps import N_STATES, Optimizer
-from dask_dl.node.parallelism import MOST_WAITING, ROWS_PER_THREAD, Parallelism, handed_over
+from dask_dl.kernels.optimizers import N_STATES, Optimizer
+from dask_dl.kernels.team import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Team, team_of
+from dask_dl.node.parallelism import MAX_WAITING, ROWS_PER_THREAD, Parallelism, handed_over
 from dask_dl.node.threads import run_threads
 from dask_dl.state import Rows, aligned_zeros, copied
 
@@ -36,11 +36,11 @@ NOTHING = np.zeros(0, np.float32)
 ONE_THREAD = Parallelism("one thread", 1, 64, "one thread")
 
 
-class _Hand(NamedTuple):
+class ThreadContext(NamedTuple):
     """What one thread works with."""
 
-    dense: Part  #: the replica's own, or a working copy
-    crew: Crew
+    dense: WeightBlock  #: the replica's own, or a working copy
+    team: Team
     shared: NDArray[np.float32]  #: where a working copy is published; empty: there is none
     base: NDArray[np.float32]  #: the working copy at its last exchange
     first: int  #: where in the vector its exchanges begin
@@ -95,19 +95,22 @@ class Replica:
         self.parallelism, self._judged = parallelism, (0, 0)
         n, topology, batch = parallelism.n_threads, self.topology, self.optimizer.batch
         if parallelism.way != "staleness":
-            crews = crew_of(topology, n, self.control, batch=batch)
-            self.hands = [
-                _Hand(self._dense, crew, NOTHING, NOTHING, 0, _scratch(topology, self.optimizer)) for crew in crews
+            teams = team_of(topology, n, self.control, batch=batch)
+            self.contexts = [
+                ThreadContext(self._dense, team, NOTHING, NOTHING, 0, _scratch(topology, self.optimizer))
+                for team in teams
             ]
             return
-        self.hands = []
+        self.contexts = []
         for rank in range(n):
             # The first thread's optimizer state is the replica's; at a round's end it is the average of all.
             state0, state1 = (s if rank == 0 or not len(s) else copied(s) for s in self._dense.states)
-            own = Part(copied(self._dense.weights), state0, state1, self._dense.center)
-            base, crew = copied(own.weights), crew_of(topology, 1, self.control, batch=batch)[0]
+            own = WeightBlock(copied(self._dense.weights), state0, state1, self._dense.center)
+            base, team = copied(own.weights), team_of(topology, 1, self.control, batch=batch)[0]
             first = rank * (topology.dense_size // n)
-            self.hands.append(_Hand(own, crew, self._dense.weights, base, first, _scratch(topology, self.optimizer)))
+            self.contexts.append(
+                ThreadContext(own, team, self._dense.weights, base, first, _scratch(topology, self.optimizer))
+            )
 
     def pull_to(self, center: NDArray[np.float32] | None) -> None:
         """Draw weights and biases to a consensus from now on, as strongly as `optimizer.pull` says.
@@ -134,18 +137,18 @@ class Replica:
             center = np.require(center, np.float32, ["C", "A", "W"])
             table, dense = center[:n], center[n:]
         self._table, self._dense = self._table._replace(center=table), self._dense._replace(center=dense)
-        self.hands = [hand._replace(dense=hand.dense._replace(center=dense)) for hand in self.hands]
+        self.contexts = [context._replace(dense=context.dense._replace(center=dense)) for context in self.contexts]
 
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
         none = rows.map(lambda part: part[:0])
         # On the calling thread, where Ctrl-C ends the compiler, and alone: nobody else would come to a barrier.
-        hands, alone = self.hands, crew_of(self.topology, 1, self.control, batch=self.optimizer.batch)[0]
-        self.hands = [hands[0]._replace(crew=alone)]
+        contexts, alone = self.contexts, team_of(self.topology, 1, self.control, batch=self.optimizer.batch)[0]
+        self.contexts = [contexts[0]._replace(team=alone)]
         try:
             self.visit(0, none, 0, self.n_seen)
         finally:
-            self.hands = hands
+            self.contexts = contexts
         predict(self.topology, self.flat, none)
 
     def train(
@@ -179,9 +182,9 @@ class Replica:
         """Train what is left of `rows`, before which `first` rows were learned; a team may stop early to hand over."""
         self.control[:] = 0
         self.control[NEXT] = self.n_seen - first
-        for hand in self.hands:
-            hand.crew.arrived[hand.crew.rank * LINE + PASSED] = 0  # they differ where a thread was aborted
-        losses = [0.0] * len(self.hands)
+        for context in self.contexts:
+            context.team.arrived[context.team.rank * LINE + PASSED] = 0  # they differ where a thread was aborted
+        losses = [0.0] * len(self.contexts)
         told = 0
 
         def work(rank: int) -> None:
@@ -199,7 +202,7 @@ class Replica:
 
         is_team = self.parallelism.way == "team"
         try:
-            run_threads(len(self.hands), work, self.control, tell, meanwhile)
+            run_threads(len(self.contexts), work, self.control, tell, meanwhile)
         finally:
             self.n_seen += int(self.control[DONE])
         tell()
@@ -209,34 +212,34 @@ class Replica:
 
     def refresh(self, rank: int) -> None:
         """Begin a call with what all threads had learned at the end of the last."""
-        hand = self.hands[rank]
-        if len(hand.shared):
-            np.copyto(hand.dense.weights, hand.shared)
-            np.copyto(hand.base, hand.dense.weights)  # not `shared`: others may have published meanwhile
+        context = self.contexts[rank]
+        if len(context.shared):
+            np.copyto(context.dense.weights, context.shared)
+            np.copyto(context.base, context.dense.weights)  # not `shared`: others may have published meanwhile
 
     def visit(self, rank: int, rows: Rows, stop: int, n_seen: int) -> float:
         """What a thread does: take rows from `control[NEXT]` up to `stop`, K at a time, and exchange after each K.
 
         n_seen: rows learned before row 0.
         """
-        hand = self.hands[rank]
+        context = self.contexts[rank]
         given = (
-            rows, stop, self.topology.network, self.objective, self.optimizer, n_seen, self._table, hand.dense, hand.crew,
-            self.parallelism.interval, hand.shared, hand.base, hand.first,
+            rows, stop, self.topology.network, self.objective, self.optimizer, n_seen, self._table, context.dense, context.team,
+            self.parallelism.interval, context.shared, context.base, context.first,
         )  # fmt: skip
-        batch, most = self.optimizer.batch, most_active(rows, self.optimizer.batch)
-        values = np.empty(most, np.float32)
+        batch, maximum = self.optimizer.batch, max_active(rows, self.optimizer.batch)
+        values = np.empty(maximum, np.float32)
         with flushed():
             if batch == 1:
-                return float(train_rows(*given, np.empty(most, np.int32), values, hand.scratch))
-            marks = np.full(marks_size(self.topology.n_onehot, batch, most), -1, np.int32)
-            return float(train_batches(*given, marks, values, hand.scratch))
+                return float(train_rows(*given, np.empty(maximum, np.int32), values, context.scratch))
+            marks = np.full(marks_size(self.topology.n_onehot, batch, maximum), -1, np.int32)
+            return float(train_batches(*given, marks, values, context.scratch))
 
     def merge(self) -> None:
         """The end of a round: the threads' optimizer states become their average."""
         if self.parallelism.way != "staleness":
             return
-        for states in zip(*(hand.dense.states for hand in self.hands), strict=True):
+        for states in zip(*(context.dense.states for context in self.contexts), strict=True):
             mean = states[0]  # the replica's own
             for other in states[1:]:
                 mean += other
@@ -249,15 +252,15 @@ class Replica:
         np.copyto(self.flat, flat)
         for state, other in zip(self.states, states, strict=True):
             np.copyto(state, other)
-        for hand in self.hands[1:]:
-            if len(hand.shared):
-                for own, state in zip(hand.dense.states, self._dense.states, strict=True):
+        for context in self.contexts[1:]:
+            if len(context.shared):
+                for own, state in zip(context.dense.states, self._dense.states, strict=True):
                     np.copyto(own, state)
         self.n_seen = n_seen
 
     def _waiting(self) -> tuple[int, int]:
         """Nanoseconds waited, and of all that was timed, by all threads of a team."""
-        lines = self.hands[0].crew.arrived.reshape(-1, LINE)
+        lines = self.contexts[0].team.arrived.reshape(-1, LINE)
         return int(lines[:, WAITED].sum()), int(lines[:, SPENT].sum())
 
     def _waits_too_long(self) -> bool:
@@ -267,7 +270,7 @@ class Replica:
         waited, spent = (now - before for now, before in zip(self._waiting(), self._judged, strict=True))
         if spent < SECONDS_TO_JUDGE * 1e9:
             return False
-        if waited <= MOST_WAITING * spent:
+        if waited <= MAX_WAITING * spent:
             self._judged = self._waiting()
             return False
         return True
@@ -280,9 +283,9 @@ class Replica:
             self._on_change(self.parallelism)
 
 
-def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> Part:
+def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> WeightBlock:
     state0, state1 = ([state[start:stop] for state in states] + [NOTHING, NOTHING])[:2]
-    return Part(flat[start:stop], state0, state1, NOTHING)
+    return WeightBlock(flat[start:stop], state0, state1, NOTHING)
 
 
 def _scratch(topology: Topology, optimizer: Optimizer) -> NDArray[np.float32]:
@@ -296,16 +299,16 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
     table, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]
     control = np.zeros(4 * LINE, np.int64)
     size = min(ROWS_TO_PREDICT, max(rows.n, 2))  # buffers of a batch, where there are several rows or one
-    most = most_active(rows, size)
+    maximum = max_active(rows, size)
 
     def work(rank: int) -> None:
-        crew = crew_of(topology, 1, control, batch=size)[0]
-        marks, values = np.empty(most + size + 1, np.int32), np.empty(most, np.float32)
+        team = team_of(topology, 1, control, batch=size)[0]
+        marks, values = np.empty(maximum + size + 1, np.int32), np.empty(maximum, np.float32)
         with flushed():
             for lo, hi in kernel_calls(rows.n * rank // n_threads, rows.n * (rank + 1) // n_threads):
                 if control[STOP] or control[ABORT]:
                     return
-                predict_batches(rows, lo, hi, topology.network, table, dense, crew, size, marks, values, out)
+                predict_batches(rows, lo, hi, topology.network, table, dense, team, size, marks, values, out)
 
     if n_threads == 1:  # here: a task of Dask has its thread
         work(0)

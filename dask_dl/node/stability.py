@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
 #: Largest mean and deviation of a layer's weights, and of its biases, that are taken for learning.
-MOST = {"weights": 1e10, "biases": 1e5}
+MAX = {"weights": 1e10, "biases": 1e5}
 #: ... and of the bias of a linear output: it is in the unit of the target or the offset, however large those are.
 MAX_OUTPUT_BIAS = 1e19
 #: Numbers that are checked together: float64 temporaries of a whole layer would weigh more than the network itself.
@@ -35,7 +35,7 @@ def is_finite(values: NDArray[np.float32]) -> bool:
 def instability(topology: Topology, flat: NDArray[np.float32]) -> str | None:
     """What is wrong with the first layer that is not finite or has exploded; None when all are sound."""
     for k, parts in enumerate(zip(*topology.unpack(flat), strict=True)):
-        for name, values in zip(MOST, parts, strict=True):
+        for name, values in zip(MAX, parts, strict=True):
             n_bad = sum(int(np.count_nonzero(~np.isfinite(chunk))) for chunk in _chunks(values))
             if n_bad:
                 return f"{n_bad:,} of {values.size:,} {name} of layer {k + 1} are not finite"
@@ -43,7 +43,7 @@ def instability(topology: Topology, flat: NDArray[np.float32]) -> str | None:
             squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in _chunks(values, np.float64))
             deviation = math.sqrt(squares / max(1, values.size))
             is_output_bias = name == "biases" and k == len(topology.hidden) and topology.output == "linear"
-            limit = MAX_OUTPUT_BIAS if is_output_bias else MOST[name]
+            limit = MAX_OUTPUT_BIAS if is_output_bias else MAX[name]
             if abs(mean) > limit or deviation > limit:
                 return f"the {name} of layer {k + 1} have exploded: mean {mean:.3g}, deviation {deviation:.3g}"
     return None

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dask_dl.errors import Aborted
-from dask_dl.kernels.crew import ABORT, STOP
+from dask_dl.kernels.team import ABORT, STOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ def run_threads(
         Given its rank, 0 to n - 1. It obeys `control`: at STOP it ends soon and in good order, at ABORT it ends at once,
         even while it waits for another thread.
     control : (..., ) int64
-        Cells as `kernels.crew` names them.
+        Cells as `kernels.team` names them.
     on_poll : callable, optional
         Called on the calling thread every POLL seconds; what it raises stops the threads.
     meanwhile : callable, optional
@@ -80,7 +80,7 @@ def run_threads(
                 on_poll()
     except BaseException as error:
         is_interrupted = isinstance(error, KeyboardInterrupt)
-        # A crew stops together: only when all of it is there.
+        # A team stops together: only when all of it is there.
         control[STOP if len(started) == n else ABORT] = 1
         raise
     finally:

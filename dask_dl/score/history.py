@@ -153,7 +153,7 @@ SLACK, MIN_SECONDS = 3.0, 0.25
 
 
 @dataclass
-class Pace:
+class ScoringSchedule:
     """When to score: EVENTS times in a training, at rows known beforehand, and by the clock where that is sooner.
 
     The rows do not depend on the clock, so that trainings of which it asks nothing keep the same network every time. By the
@@ -171,7 +171,7 @@ class Pace:
     @classmethod
     def of(
         cls, e: Mapping[str, Any], n_total: int, n_weights: float, n_scored: int, n_tables: int, stride: int = 0
-    ) -> Pace:
+    ) -> ScoringSchedule:
         """Pace of a training.
 
         Parameters

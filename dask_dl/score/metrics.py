@@ -23,13 +23,13 @@ NAMES = {
     "regression": ("rmse", "deviance", "mae", "r2"),
 }
 #: Classes of the largest confusion matrix that is kept.
-MOST_CLASSES = 50
+MAX_CLASSES = 50
 #: What is watched as "the loss".
 LOSS = {"classification": "logloss", "regression": "deviance"}
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What was measured on some rows: a few numbers, from which the metrics of these rows and of others together follow."""
 
     weight: float  #: sum of the rows' weights
@@ -40,12 +40,12 @@ class Measured:
     residuals: Residuals | None = None  #: of a huber loss, whose deviance depends on them all
     alpha: float = 0.0  #: huber_alpha
 
-    def merge(self, other: Measured) -> Measured:
+    def merge(self, other: Measurement) -> Measurement:
         """Both sets of rows together (the spread of the truth by Chan's formula, as in the scan)."""
         weight = self.weight + other.weight
         share = other.weight / weight
         shift = other.center - self.center
-        return Measured(
+        return Measurement(
             weight,
             {name: mean + share * (other.means[name] - mean) for name, mean in self.means.items()},
             self.center + share * shift,
@@ -68,16 +68,16 @@ class Measured:
 
 def _measured(
     truth: NDArray[np.floating], weights: NDArray[np.floating] | None, means: dict[str, float], confusion: Any = None
-) -> Measured:
+) -> Measurement:
     total = float(len(truth) if weights is None else weights.sum(dtype=np.float64))
     center = float(np.average(truth, weights=weights))
     m2 = float(np.average((truth - center) ** 2, weights=weights)) * total
-    return Measured(total, means, center, m2, confusion)
+    return Measurement(total, means, center, m2, confusion)
 
 
 def classification(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
-) -> Measured:
+) -> Measurement:
     """Measure class probabilities (n, K) against class indices (n,); one row or more."""
     from sklearn.metrics import log_loss, zero_one_loss
 
@@ -96,11 +96,11 @@ def classification(
 def confusion(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
 ) -> NDArray[np.float64] | None:
-    """(K, K) rows, or their weights, by class and by the most probable class; None for more than MOST_CLASSES."""
+    """(K, K) rows, or their weights, by class and by the most probable class; None for more than MAX_CLASSES."""
     from sklearn.metrics import confusion_matrix
 
     n_classes = probabilities.shape[1]
-    if n_classes > MOST_CLASSES:
+    if n_classes > MAX_CLASSES:
         return None
     found = confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(n_classes), sample_weight=weights)
     return np.asarray(found, np.float64)
@@ -111,7 +111,7 @@ def regression(
     predicted: NDArray[np.float64],
     weights: NDArray[np.floating] | None,
     distribution: Distribution = GAUSSIAN,
-) -> Measured:
+) -> Measurement:
     """Measure predicted numbers, in the unit of the target, as a distribution judges them."""
     from sklearn.metrics import mean_absolute_error, mean_squared_error
 

@@ -64,13 +64,13 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bou
     means = np.convolve(last, np.full(rounds, 1 / rounds), mode="valid")
     if np.isnan(means).any():
         return False
-    reference, least = float(means[0]), float(means[1:].min())
+    reference, minimum = float(means[0]), float(means[1:].min())
     if bounded and reference == 0:
         return True
-    signs = {math.copysign(1, value) if value else 0.0 for value in (means.max(), means.min(), reference, least)}
+    signs = {math.copysign(1, value) if value else 0.0 for value in (means.max(), means.min(), reference, minimum)}
     if len(signs) > 1 or reference == 0:
         return False
-    return least / reference >= 1 - tolerance
+    return minimum / reference >= 1 - tolerance
 
 
 #: Rows between two values that early stopping compares: an epoch, within these limits. A short epoch says little, and of a

@@ -162,7 +162,7 @@ class Progress:
         """Speed and time left, as far as they are known."""
         speed, left = self._clock.speed, self._seconds_left(now)
         return (f", {speed:,.0f} rows/s" if speed else "") + (
-            "" if left is None else f", {'at most ' if self._may_stop_early else ''}{duration(left)} left"
+            "" if left is None else f", {'at maximum ' if self._may_stop_early else ''}{duration(left)} left"
         )
 
     def _seconds_left(self, now: float) -> float | None:

@@ -6,7 +6,7 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
-from dask_dl.score.metrics import MOST_CLASSES
+from dask_dl.score.metrics import MAX_CLASSES
 from dask_dl.show.inline_svg import history_svg
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dask_dl.score.history import History
 
 #: Columns of the table that are described one by one.
-MOST_COLUMNS = 40
+MAX_COLUMNS = 40
 
 #: Themes that JupyterLab, VS Code, Sphinx and Colab write into their pages. Without one the browser's preference holds.
 LIGHT = (
@@ -87,11 +87,11 @@ def fragment(
     ]
     for name, matrix in confusion.items():
         parts += [f"<h2>Confusion, {name} rows</h2>", _confusion(classes, matrix)]
-    if len(classes) > MOST_CLASSES:
-        parts += [f"<p>{len(classes):,} classes: a confusion matrix is kept for {MOST_CLASSES} at most.</p>"]
-    described = [*columns[:MOST_COLUMNS]]
-    if len(columns) > MOST_COLUMNS:
-        described.append((f"and {len(columns) - MOST_COLUMNS:,} more", "", ""))
+    if len(classes) > MAX_CLASSES:
+        parts += [f"<p>{len(classes):,} classes: a confusion matrix is kept for {MAX_CLASSES} at most.</p>"]
+    described = [*columns[:MAX_COLUMNS]]
+    if len(columns) > MAX_COLUMNS:
+        described.append((f"and {len(columns) - MAX_COLUMNS:,} more", "", ""))
     parts += [_details("Columns", _table(["column", "kind", "values"], described))]
     parts += [_details("Parameters", _settings(settings))]
     return f'<div class="dask-dl">{"".join(parts)}</div>'

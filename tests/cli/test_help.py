@@ -62,7 +62,7 @@ def test_a_meaning_takes_one_line(shown, command):
 def test_groups_words_defaults_and_examples_are_shown(shown):
     text = shown("train")
     for row in parameters.TABLE.values():
-        if row.place == "constructor" and row.has_effect and row.name not in NO_OPTION:
+        if row.scope == "constructor" and row.has_effect and row.name not in NO_OPTION:
             assert f"\n{row.group}:\n" in text
     assert "--missing-values-handling {mean_imputation,skip} (default: mean_imputation)" in text
     assert "--hidden INT,... >= 1 (default: 200,200)" in text

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
-from dask_dl.cluster.residence import Residence
+from dask_dl.cluster.plugin import TrainingPlugin
 
 #: Train the epochs asked for, in rounds of a known size, on one thread.
 PLAIN = {
@@ -47,7 +47,7 @@ def rounds(n):
 
 
 def residences(worker):
-    return [plugin for plugin in worker.plugins.values() if isinstance(plugin, Residence)]
+    return [plugin for plugin in worker.plugins.values() if isinstance(plugin, TrainingPlugin)]
 
 
 async def nothing_left(scheduler, *workers):

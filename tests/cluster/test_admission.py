@@ -14,12 +14,12 @@ from distributed.utils_test import gen_cluster
 
 import dask_dl
 from dask_dl import DeepLearningRegressor
-from dask_dl.cluster import environment, residence, waiting, work
+from dask_dl.cluster import environment, plugin, submit, waiting
 from dask_dl.cluster.admission import Admission
-from dask_dl.cluster.members import Member
-from dask_dl.cluster.work import Work
+from dask_dl.cluster.liveness import Member
+from dask_dl.cluster.submit import Submitter
 from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError
-from dask_dl.frame.shelves import OnDisk
+from dask_dl.frame.block_store import OnDisk
 
 no_worker = gen_cluster(client=True, nthreads=[], timeout=60)
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
@@ -82,11 +82,11 @@ def test_the_checksum_of_a_package_depends_on_its_modules_only(tmp_path):
     for folder in (copy, edited):
         shutil.copytree(package, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "notes.txt").write_text("no module")
-    file = edited / "cluster" / "crew.py"
+    file = edited / "cluster" / "membership.py"
     file.write_text(file.read_text() + "\n")
     assert environment.sources(copy) == environment.sources(package) == environment.installed()["sources"]
     assert environment.sources(edited) != environment.sources(package)
-    (copy / "cluster" / "crew.py").rename(copy / "cluster" / "squad.py")
+    (copy / "cluster" / "membership.py").rename(copy / "cluster" / "squad.py")
     assert environment.sources(copy) != environment.sources(package)
     assert environment.sources(tmp_path / "package.zip" / "dask_dl") is None
 
@@ -147,7 +147,7 @@ def residences_with_blocks(*workers):
     from cluster.tables import residences
 
     homes = [home for worker in workers for home in residences(worker)]
-    return [home for home in homes if "training" in home.station.tables and home.station.tables["training"].blocks]
+    return [home for home in homes if "training" in home.shard.tables and home.shard.tables["training"].blocks]
 
 
 def test_a_worker_that_does_not_answer_is_asked_again_and_holds_up_nobody(answers):
@@ -175,7 +175,7 @@ def test_a_worker_that_does_not_answer_is_asked_again_and_holds_up_nobody(answer
 
 
 def test_a_worker_that_never_answers_is_left_out_of_a_training_that_begins(answers, monkeypatch):
-    monkeypatch.setattr("dask_dl.cluster.crew.ASKING", 0.5)
+    monkeypatch.setattr("dask_dl.cluster.membership.ASKING", 0.5)
 
     @two_workers
     async def run(c, s, a, b):
@@ -201,7 +201,7 @@ def test_nobody_answers_in_time(answers, monkeypatch):
 async def test_a_worker_is_tried_again_with_pauses_and_then_refused(c, s):
     said = []
     judge = Admission(c, said.append)
-    for _ in range(work.ATTEMPTS - 1):
+    for _ in range(submit.ATTEMPTS - 1):
         judge._due.clear()
         assert judge.is_due("w")
         judge.failed("w", "it was killed")
@@ -209,7 +209,7 @@ async def test_a_worker_is_tried_again_with_pauses_and_then_refused(c, s):
     with pytest.warns(DaskDLWarning, match=r"lost 20 times; the last time, it is gone"):
         judge.failed("w", "it is gone")
     assert len(said) == 1 and "w" in judge.refused
-    pauses = [waiting.pause_after(n) for n in range(1, work.ATTEMPTS)]
+    pauses = [waiting.pause_after(n) for n in range(1, submit.ATTEMPTS)]
     assert pauses == sorted(pauses) and sum(pauses) > 60 and max(pauses) == waiting.MAX_PAUSE
 
 
@@ -261,7 +261,7 @@ def test_a_worker_that_cannot_hold_the_network_is_left_out_of_a_restoring(step, 
     @one_worker
     async def run(c, s, a):
         loop, new = asyncio.get_running_loop(), []
-        inner = getattr(residence.Station, step)
+        inner = getattr(plugin.Shard, step)
 
         def fails(*args, **more):
             if new and get_worker() is new[0]:
@@ -278,7 +278,7 @@ def test_a_worker_that_cannot_hold_the_network_is_left_out_of_a_restoring(step, 
 
         def watch(record):
             if record["iterations"] == 4 and not new:
-                monkeypatch.setattr(residence.Station, step, fails)
+                monkeypatch.setattr(plugin.Shard, step, fails)
                 in_loop(replace(), loop)
 
         with pytest.warns(DaskDLWarning, match="is not used.*MemoryError"):
@@ -295,19 +295,19 @@ async def test_the_only_worker_fails_at_the_start(c, s, a):
     def fails(*_):
         raise MemoryError("too little")
 
-    inner, residence.Station.compile = residence.Station.compile, fails
+    inner, plugin.Shard.compile = plugin.Shard.compile, fails
     try:
         with pytest.raises(ClusterError, match=rf"worker {a.address} cannot do its part: MemoryError"):
             await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
-        residence.Station.compile = inner
+        plugin.Shard.compile = inner
     await nothing_left(s, a)
 
 
 def test_steps_are_tried_again_with_pauses_and_end(monkeypatch):
     slept = []
-    monkeypatch.setattr(Work, "pause", lambda self, seconds: slept.append(seconds))
-    attempts = Work(None, None, "j", 1.0, print).attempts()
+    monkeypatch.setattr(Submitter, "pause", lambda self, seconds: slept.append(seconds))
+    attempts = Submitter(None, None, "j", 1.0, print).attempts()
     assert [next(attempts) for _ in range(20)] == [None] * 20
     with pytest.raises(ClusterError, match="lost 20 times in a row"):
         next(attempts)

@@ -18,12 +18,12 @@ from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster import crew, driver, environment, residence, work
-from dask_dl.cluster.crew import Crew
-from dask_dl.cluster.members import Members
-from dask_dl.cluster.reading import Partitions
-from dask_dl.cluster.residence import Residence
-from dask_dl.cluster.work import Work
+from dask_dl.cluster import dask_backend, environment, membership, plugin, submit
+from dask_dl.cluster.liveness import Liveness
+from dask_dl.cluster.membership import Membership
+from dask_dl.cluster.partitions import Partitions
+from dask_dl.cluster.plugin import TrainingPlugin
+from dask_dl.cluster.submit import Submitter
 from dask_dl.errors import ClusterError, DaskDLWarning, DivergedError, NoWorkersError, ReplicasLostError, SchemaError
 
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
@@ -108,7 +108,7 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
         seen = []
 
         def look(record, seen=seen):
-            seen.append([p.station.tables["training"].n_used for w in (a, b) for p in residences(w)])
+            seen.append([p.shard.tables["training"].n_used for w in (a, b) for p in residences(w)])
 
         model = await DeepLearningRegressor(**rounds(1000)).fit(X, "y", callbacks=[look])
         assert model.model_.n_seen == 8000 and model.parameters_["n_jobs"] == 2
@@ -132,19 +132,19 @@ async def test_a_hundred_rounds_leave_no_more_tasks_than_five(c, s, a, b):
 async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
     table = make_table(1001).assign(number=np.arange(1001.0))
     visited = []
-    inner = driver.residence.Station.train
+    inner = dask_backend.plugin.Shard.train
 
-    def spy(station, start, stop, on_rows=None):
-        whole, _, _ = station.visits._source.at(0, 0, lambda: None)
-        rows = whole.numbers(start, stop) if stop <= station.visits.n_rows else []
+    def spy(shard, start, stop, on_rows=None):
+        whole, _, _ = shard.visits._source.at(0, 0, lambda: None)
+        rows = whole.numbers(start, stop) if stop <= shard.visits.n_rows else []
         visited.append(list(rows))
-        return inner(station, start, stop, on_rows)
+        return inner(shard, start, stop, on_rows)
 
-    residence.Station.train = spy
+    plugin.Shard.train = spy
     try:
         model = await DeepLearningRegressor(**rounds(77) | {"epochs": 1}).fit(parted(table), "y")
     finally:
-        residence.Station.train = inner
+        plugin.Shard.train = inner
     assert sorted(row for rows in visited for row in rows) == list(range(1001))
     assert model.model_.n_seen == 1001 and len(visited) == 2 * 13
 
@@ -152,7 +152,7 @@ async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
 @two_workers
 async def test_only_small_results_travel_to_the_driver(c, s, a, b):
     fetched = []
-    inner = Work.results
+    inner = Submitter.results
 
     def spy(self, futures, lost):
         done, gone = inner(self, futures, lost)
@@ -160,14 +160,14 @@ async def test_only_small_results_travel_to_the_driver(c, s, a, b):
         fetched.append((*names, len(pickle.dumps(done))))
         return done, gone
 
-    Work.results = spy
+    Submitter.results = spy
     try:
         settings = rounds(500) | {"hidden": (200, 200), "score_training_samples": 0}
         await DeepLearningClassifier(**settings).fit(
             parted(make_table(5000)), "label", eval_set=parted(make_table(5000))
         )
     finally:
-        Work.results = inner
+        Submitter.results = inner
     sizes = {name: max(size for other, size in fetched if other == name) for name, _ in fetched}
     assert sizes["give"] > 3 * 4 * 40_000  # the network, for a copy now and then
     assert sizes["score"] < 3000 and sizes["receive"] < 3000 and "train" not in sizes and "average" not in sizes
@@ -219,7 +219,7 @@ async def test_a_cancelled_fit_ends(c, s, a, b):
 
 @two_workers
 async def test_a_round_that_is_stopped_before_its_first_row_is_none(c, s, a, b):
-    inner = Work.submit
+    inner = Submitter.submit
 
     def spy(self, name, worker, function, *arguments):
         if name == "train" and arguments[1] == 4:  # the version of the weights after three rounds
@@ -227,11 +227,11 @@ async def test_a_round_that_is_stopped_before_its_first_row_is_none(c, s, a, b):
                 home.stopped = 4
         return inner(self, name, worker, function, *arguments)
 
-    Work.submit = spy
+    Submitter.submit = spy
     try:
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
-        Work.submit = inner
+        Submitter.submit = inner
     assert model.model_.n_seen == 8000 and model.n_iter_ == 17  # one of them learned nothing
 
 
@@ -268,14 +268,14 @@ def in_loop(coroutine, loop):
 
 @two_workers
 async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
-    monkeypatch.setattr(crew, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does
+    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does
     loop, new, held = asyncio.get_running_loop(), [], []
 
     def join(record):
         if record["iterations"] == 3:
             new.append(in_loop(start(), loop))
         if new and residences(new[0]):
-            tables = residences(new[0])[0].station.tables
+            tables = residences(new[0])[0].shard.tables
             held.append({name: len(table.blocks) for name, table in tables.items()})
             return len(held) > 20 and bool(held[-1])
         return False
@@ -295,21 +295,21 @@ async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
 @two_workers
 async def test_a_worker_that_leaves_costs_a_round_and_no_replay(c, s, a, b):
     loop, trained = asyncio.get_running_loop(), []
-    inner = residence.Station.train
+    inner = plugin.Shard.train
 
-    def spy(station, start, stop, on_rows=None):
+    def spy(shard, start, stop, on_rows=None):
         trained.append(stop - start)
-        return inner(station, start, stop, on_rows)
+        return inner(shard, start, stop, on_rows)
 
     def leave(record):
         if record["iterations"] == 5:  # all have the average then: one of them goes
             in_loop(a.close(), loop)
 
-    residence.Station.train = spy
+    plugin.Shard.train = spy
     try:
         model = await DeepLearningRegressor(**rounds(200)).fit(parted(make_table()), "y", callbacks=[leave])
     finally:
-        residence.Station.train = inner
+        plugin.Shard.train = inner
     assert model.model_.n_seen == 8000 == sum(trained)
     assert model.n_iter_ == 40
     await nothing_left(s, b)
@@ -350,7 +350,7 @@ async def test_when_all_forget_training_goes_back_to_the_drivers_copy(c, s, a, b
 async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
     """The worker on which averages are taken goes away between training and averaging."""
     loop, closed = asyncio.get_running_loop(), []
-    inner = driver.Cluster._send_average
+    inner = dask_backend.DaskBackend._send_average
 
     def spy(self):
         if self._n_averages == 4 and not closed:
@@ -359,24 +359,24 @@ async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
             in_loop((a if a.address == first else b).close(), loop)
         inner(self)
 
-    driver.Cluster._send_average = spy
+    dask_backend.DaskBackend._send_average = spy
     try:
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
-        driver.Cluster._send_average = inner
+        dask_backend.DaskBackend._send_average = inner
     assert closed and model.model_.n_seen == 8000
 
 
 def blocks_of(worker):
     (home,) = residences(worker)
-    return sorted(home.station.tables["training"].blocks if "training" in home.station.tables else ())
+    return sorted(home.shard.tables["training"].blocks if "training" in home.shard.tables else ())
 
 
 @two_workers
 async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypatch):
     """What it had read belongs to the other by then: no row is trained or scored twice."""
-    monkeypatch.setattr(crew, "SHORTEST", 1e9)  # as above
-    look, hidden, held, sums = Members.look, [], [], []
+    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # as above
+    look, hidden, held, sums = Liveness.look, [], [], []
 
     def spy(self):
         alive = look(self)
@@ -391,12 +391,12 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
         held.append([blocks_of(a), blocks_of(b)])
         return len(held) > 40
 
-    Members.look = spy
+    Liveness.look = spy
     try:
         given = rounds(300) | {"epochs": 1e4}
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
-        Members.look = look
+        Liveness.look = look
     sums.append(np.sum(model.model_.confusion["training"]))
     assert sums == [2000]
     assert any(len(theirs) == 18 for _, theirs in held)
@@ -406,7 +406,7 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
 @two_workers
 async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
     loop, new, moves = asyncio.get_running_loop(), [], []
-    inner = Crew._take_over
+    inner = Membership._take_over
 
     def spy(self):
         moves.append(len(self._moving))
@@ -422,12 +422,12 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
             new.append(in_loop(start(), loop))
         return len(moves) > 1
 
-    Crew._take_over = spy
+    Membership._take_over = spy
     try:
         given = rounds(300) | {"epochs": 1e4}
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
-        Crew._take_over = inner
+        Membership._take_over = inner
     assert len(moves) > 1 and np.sum(model.model_.confusion["training"]) == 2000
     await nothing_left(s, a, b)
     await new[0].close()
@@ -435,7 +435,7 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
 
 @two_workers
 async def test_an_average_that_nobody_confirmed_is_found_again(c, s, a, b):
-    inner, dropped = Work.results, []
+    inner, dropped = Submitter.results, []
 
     def spy(self, futures, lost):
         done, gone = inner(self, futures, lost)
@@ -444,11 +444,11 @@ async def test_an_average_that_nobody_confirmed_is_found_again(c, s, a, b):
             return {}, set(futures)
         return done, gone
 
-    Work.results = spy
+    Submitter.results = spy
     try:
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
-        Work.results = inner
+        Submitter.results = inner
     assert dropped == [2, 2, 2] and model.model_.n_seen == 8000 and model.n_iter_ == 16
 
 
@@ -508,15 +508,15 @@ async def test_a_fit_that_is_cancelled_while_it_reads_ends_at_once(c, s, a, b):
 
 @one_worker
 async def test_the_lease_is_renewed_while_the_driver_waits(c, s, a, monkeypatch):
-    monkeypatch.setattr(work, "RENEWAL", 0.2)
+    monkeypatch.setattr(submit, "RENEWAL", 0.2)
     table, renewals = make_table(400), set()
     model = DeepLearningRegressor(**PLAIN)
     running = asyncio.ensure_future(model.fit(parted(table, 8).map_partitions(slow, meta=table[:0]), "y"))
     while not running.done():
         await asyncio.sleep(0.05)
-        renewals |= {home.used for home in residences(a) if "training" not in home.station.tables}
+        renewals |= {home.used for home in residences(a) if "training" not in home.shard.tables}
     await running
-    # The scan alone takes four seconds, in which no task asks for the station.
+    # The scan alone takes four seconds, in which no task asks for the shard.
     assert len(renewals) >= 5 and model.model_.n_seen == 1600
 
 
@@ -532,9 +532,9 @@ async def test_a_diverging_round_is_rolled_back_everywhere(c, s, a, b):
 
 @one_worker
 async def test_a_job_without_a_driver_is_forgotten(c, s, a):
-    await c.register_plugin(Residence("abc"))
+    await c.register_plugin(TrainingPlugin("abc"))
     (home,) = residences(a)
-    home.version, home.used = 3, time.monotonic() - residence.LEASE - 1
+    home.version, home.used = 3, time.monotonic() - plugin.LEASE - 1
     home._look()
     assert home.version == -1
     await c.unregister_worker_plugin("dask-dl-abc")
@@ -579,7 +579,7 @@ def test_what_is_installed_is_judged_before_work_starts():
     assert "mill: b" in str(warning)
 
 
-@pytest.mark.parametrize("error", [ClusterError("x"), ReplicasLostError("y"), residence.GoneError("z")])
+@pytest.mark.parametrize("error", [ClusterError("x"), ReplicasLostError("y"), plugin.GoneError("z")])
 def test_errors_survive_pickling(error):
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error) and str(copy) == str(error)

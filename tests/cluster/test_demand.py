@@ -156,7 +156,7 @@ def n_with_blocks(client):
 
     def n_blocks(dask_worker):  # local, so that it travels by value: a job's worker does not know the tests
         homes = [plugin for name, plugin in dask_worker.plugins.items() if name.startswith("dask-dl-")]
-        return sum(len(home.station.tables["training"].blocks) for home in homes if "training" in home.station.tables)
+        return sum(len(home.shard.tables["training"].blocks) for home in homes if "training" in home.shard.tables)
 
     return sum(bool(n) for n in client.run(n_blocks).values())
 

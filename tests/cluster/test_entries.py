@@ -8,15 +8,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from frame.test_shelves import shelf_of
+from frame.test_block_store import shelf_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from node.problems import optimizer, replica, threads
 
-from dask_dl.cluster.visits import Visits
-from dask_dl.cluster.windows import Windows
+from dask_dl.cluster.row_stream import RowStream
+from dask_dl.cluster.windows import WindowReader
+from dask_dl.frame.block_store import OnDisk
 from dask_dl.frame.blocks import Blocks
-from dask_dl.frame.shelves import OnDisk
 from dask_dl.kernels.layout import Topology
 from dask_dl.state import Entries, Rows, begins
 
@@ -37,9 +37,9 @@ def table(length, seed=0, n_slots=N_SPARSE):
     return Rows(dense, active, (random.random(n) < 0.5).astype(np.float32), NOTHING, NOTHING, entries=entries)
 
 
-def shelved(rows, lengths, shelf):
+def stored(rows, lengths, block_store):
     starts = np.cumsum([0, *lengths], dtype=np.int64)
-    store = Blocks(starts, shelf=shelf)
+    store = Blocks(starts, block_store=block_store)
     for k, (lo, hi) in enumerate(itertools.pairwise(starts)):
         piece = rows.cut(int(lo), int(hi))
         store.put(k, store.shelve(k, piece, lambda piece=piece: piece))
@@ -49,7 +49,7 @@ def shelved(rows, lengths, shelf):
 def trained(store, batch, *, shuffle, window=10**6, n=None):
     topology = Topology(N_LEVELS + N_SPARSE, 2, (20,), 2, "rectifier", "softmax", n_sparse=N_SPARSE)
     learner = replica(topology, optimizer(batch=batch, input_kept=0.8), threads("one thread", 1))
-    visits = Visits(store, seed=3, shuffle=shuffle, window=window, drops=True, batch=batch)
+    visits = RowStream(store, seed=3, shuffle=shuffle, window=window, drops=True, batch=batch)
     for rows in visits.slices(0, n or 2 * visits.n_rows):
         learner.train(rows)
     visits.close()
@@ -70,16 +70,16 @@ def test_training_has_the_same_bits_however_a_table_is_cut(
 ):
     random = np.random.default_rng(seed)
     rows = table(random.choice([0, 1, 3, N_SPARSE], size=sum(lengths)), seed)
-    expected = trained(shelved(rows, [rows.n], None), batch, shuffle=shuffle)
-    store = shelved(rows, lengths, shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment))
+    expected = trained(stored(rows, [rows.n], None), batch, shuffle=shuffle)
+    store = stored(rows, lengths, shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment))
     assert trained(store, batch, shuffle=shuffle) == expected
 
 
 @pytest.mark.parametrize("kind", ["disk", "stream"])
 def test_small_windows_bring_every_entry_once_an_epoch(tmp_path, kind):
     rows = table(np.random.default_rng(1).integers(0, 9, 300))
-    store = shelved(rows, [30] * 10, shelf_of(kind, tmp_path, 600))
-    visits = Visits(store, seed=1, shuffle=True, window=4000)
+    store = stored(rows, [30] * 10, shelf_of(kind, tmp_path, 600))
+    visits = RowStream(store, seed=1, shuffle=True, window=4000)
     assert visits._source.n_windows > 3
     for epoch in range(2):
         found = [piece.copy() for piece in visits.slices(300 * epoch, 300 * (epoch + 1))]
@@ -96,7 +96,7 @@ def test_small_windows_bring_every_entry_once_an_epoch(tmp_path, kind):
 def test_rows_of_a_slice_outlive_their_window(tmp_path):
     """The next rows are gathered, from a window that is filled anew, while a slice is trained."""
     rows = table(np.full(200, 5))
-    visits = Visits(shelved(rows, [20] * 10, OnDisk(tmp_path, 600, "rows")), seed=1, shuffle=True, window=4000)
+    visits = RowStream(stored(rows, [20] * 10, OnDisk(tmp_path, 600, "rows")), seed=1, shuffle=True, window=4000)
     slices = list(visits.slices(0, 400))
     visits.close()
     for piece in slices:
@@ -114,8 +114,8 @@ def test_one_long_row_costs_what_it_holds(tmp_path, kind):
     assert n_bytes < 5000 * (4 * 18 + 12 + 24) + 8 * 50_000
     tracemalloc.start()
     try:
-        store = shelved(rows, [500] * 10, shelf_of(kind, tmp_path, 2**14))
-        visits = Visits(store, seed=1, shuffle=True, window=2**16)
+        store = stored(rows, [500] * 10, shelf_of(kind, tmp_path, 2**14))
+        visits = RowStream(store, seed=1, shuffle=True, window=2**16)
         seen = sum(piece.entries.n for piece in visits.slices(0, 5000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -130,9 +130,9 @@ def test_one_long_row_costs_what_it_holds(tmp_path, kind):
 def test_windows_have_room_for_the_longest_rows_wherever_they_fall(tmp_path):
     length = np.full(400, 2)
     length[[3, 77, 78, 200, 399]] = N_SPARSE
-    store = shelved(table(length), [100] * 4, OnDisk(tmp_path, 700, "rows"))
+    store = stored(table(length), [100] * 4, OnDisk(tmp_path, 700, "rows"))
     for shuffle in (True, False):
-        windows = Windows(store, 40 * store.row_bytes, seed=1, shuffle=shuffle)
+        windows = WindowReader(store, 40 * store.row_bytes, seed=1, shuffle=shuffle)
         for epoch in range(5):
             at = 0
             while at < 400:

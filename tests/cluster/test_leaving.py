@@ -12,7 +12,7 @@ from distributed import Worker
 from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster import handover, residence
+from dask_dl.cluster import handover, plugin
 from dask_dl.errors import DaskDLWarning, NoWorkersError
 
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
@@ -26,37 +26,37 @@ def compiled():
 
 
 class Spy:
-    """Counts the rows that stations train, and does something in the middle of a round."""
+    """Counts the rows that shards train, and does something in the middle of a round."""
 
     def __init__(self, monkeypatch, at, happens, n_rows=100):
         self.trained, self.n_rounds, self.lock = [], 0, threading.Lock()
         self.at, self.happens, self.n_rows = at, happens, n_rows
-        inner = residence.Station.train
+        inner = plugin.Shard.train
 
-        def train(station, start, stop, on_rows=None):
-            before = station.replica.n_seen
+        def train(shard, start, stop, on_rows=None):
+            before = shard.replica.n_seen
             with self.lock:
                 self.n_rounds += 1
                 is_it = self.n_rounds == at
             try:
                 if not is_it:
-                    return inner(station, start, stop, on_rows)
-                inner(station, start, start + n_rows, on_rows)
-                happens(station)
+                    return inner(shard, start, stop, on_rows)
+                inner(shard, start, start + n_rows, on_rows)
+                happens(shard)
                 deadline = time.monotonic() + 60
                 while time.monotonic() < deadline:  # until the round is stopped
                     on_rows(0)
                     time.sleep(0.01)
                 raise AssertionError("the round was not stopped")
             finally:
-                self.trained.append(station.replica.n_seen - before)
+                self.trained.append(shard.replica.n_seen - before)
 
-        monkeypatch.setattr(residence.Station, "train", train)
+        monkeypatch.setattr(plugin.Shard, "train", train)
 
 
-def home_of(station, *workers):
-    """The worker of a station."""
-    (worker,) = [w for w in workers for home in residences(w) if home.station is station]
+def home_of(shard, *workers):
+    """The worker of a shard."""
+    (worker,) = [w for w in workers for home in residences(w) if home.shard is shard]
     return worker
 
 
@@ -78,8 +78,8 @@ def test_one_of_two_is_closed_in_mid_round_and_no_row_is_lost(way, monkeypatch):
     async def run(c, s, a, b):
         loop = asyncio.get_running_loop()
 
-        def leave(station):
-            asyncio.run_coroutine_threadsafe(one_way(c, home_of(station, a, b)), loop)
+        def leave(shard):
+            asyncio.run_coroutine_threadsafe(one_way(c, home_of(shard, a, b)), loop)
 
         async def one_way(c, worker):
             await WAYS[way](c, worker)
@@ -192,7 +192,7 @@ async def test_nothing_of_a_handover_stays_on_the_scheduler(c, s, a, b, d):
 
     loop = asyncio.get_running_loop()
     monkeypatch = pytest.MonkeyPatch()
-    spy = Spy(monkeypatch, 7, lambda station: asyncio.run_coroutine_threadsafe(home_of(station, a, b, d).close(), loop))
+    spy = Spy(monkeypatch, 7, lambda shard: asyncio.run_coroutine_threadsafe(home_of(shard, a, b, d).close(), loop))
     try:
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[watch])
     finally:

@@ -39,10 +39,10 @@ def test_one_worker_gets_everything():
     [([100] * 20, 0, 20), ([100], 0, 1), ([100], 2, 16), ([100, 100], 3, 24), ([100] * 20, 2, 20), ([3, 0, 2], 2, 6)],
 )
 def test_few_partitions_are_cut_for_many_threads(rows, n_threads, n_pieces):
-    pieces = pieces_of(rows, n_threads)
-    assert len(pieces) == n_pieces
+    row_ranges = pieces_of(rows, n_threads)
+    assert len(row_ranges) == n_pieces
     for k, n in enumerate(rows):
-        mine = [piece for piece in pieces if piece.partition == k]
+        mine = [piece for piece in row_ranges if piece.partition == k]
         assert (mine[0].lo, mine[-1].hi) == (0, n)
         assert all(a.hi == b.lo for a, b in itertools.pairwise(mine))
 

@@ -21,7 +21,7 @@ from distributed import Client, LocalCluster
 
 from dask_dl import DeepLearningRegressor, load, storage
 from dask_dl.checkpoint.folder import CheckpointFolder
-from dask_dl.cluster.residence import Residence
+from dask_dl.cluster.plugin import TrainingPlugin
 from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError
 
 pytestmark = [
@@ -118,7 +118,7 @@ def pids(client):
 
 def is_left(dask_worker):
     names = [thread.name for thread in threading.enumerate() if thread.name.startswith("dask_dl")]
-    homes = [name for name, plugin in dask_worker.plugins.items() if isinstance(plugin, Residence)]
+    homes = [name for name, plugin in dask_worker.plugins.items() if isinstance(plugin, TrainingPlugin)]
     return names + homes + [key for key in dask_worker.data if str(key).startswith("dask-dl")]
 
 
@@ -158,7 +158,7 @@ def test_a_worker_is_retired(client, folder):
 
 
 def test_a_worker_is_cut_off_and_comes_back(client, folder, monkeypatch):
-    monkeypatch.setattr("dask_dl.cluster.members.CUT_OFF", 3.0)
+    monkeypatch.setattr("dask_dl.cluster.liveness.CUT_OFF", 3.0)
     processes = pids(client)
     stopped = processes[min(processes)]
 
@@ -389,7 +389,7 @@ def peak(dask_worker):
 
 @pytest.mark.parametrize("mode", ["memory", "disk", "stream"])
 def test_real_peak_of_a_worker_stays_below_the_printed_one(client, tmp_path, capsys, monkeypatch, mode):
-    monkeypatch.setattr(storage, "MOST_WINDOW", 8 * 2**20)
+    monkeypatch.setattr(storage, "MAX_WINDOW", 8 * 2**20)
     random = np.random.default_rng(0)
     for k in range(8):
         part = pd.DataFrame(random.normal(size=(50_000, 12)), columns=[f"c{i}" for i in range(12)])

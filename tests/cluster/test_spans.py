@@ -13,7 +13,7 @@ from distributed import Client, span, wait
 from distributed.utils_test import gen_cluster, inc
 
 from dask_dl import DeepLearningRegressor
-from dask_dl.cluster.crew import Crew
+from dask_dl.cluster.membership import Membership
 from dask_dl.cluster.spans import tidy
 
 #: A training of three rounds.
@@ -40,7 +40,7 @@ def left(s, c, workers):
         "tasks on workers": sum(len(w.state.tasks) + len(w.data) for w in workers),
         "plugins of workers": sum(len(w.plugins) for w in workers),
         "metrics of workers": sum(len(w.digests_total) for w in workers),
-        "drivers": sum(isinstance(each, Crew) for each in gc.get_objects()),
+        "drivers": sum(isinstance(each, Membership) for each in gc.get_objects()),
         "threads": sum(thread.name.startswith("dask_dl") for thread in threading.enumerate()),
     }
 
@@ -98,23 +98,23 @@ async def test_the_history_of_computations_keeps_no_task_groups_of_trainings(c, 
 
 @two_workers
 async def test_a_driver_is_not_kept(c, s, a, b):
-    crews = []
-    inner = Crew.__enter__
+    memberships = []
+    inner = Membership.__enter__
 
     def spy(self):
-        crews.append(weakref.ref(self))
+        memberships.append(weakref.ref(self))
         return inner(self)
 
-    Crew.__enter__ = spy
+    Membership.__enter__ = spy
     try:
         await DeepLearningRegressor(**SHORT).fit(parted(make_table(200)), "y")
     finally:
-        Crew.__enter__ = inner
+        Membership.__enter__ = inner
     deadline = time.monotonic() + 15
-    while crews[0]() is not None and time.monotonic() < deadline:
+    while memberships[0]() is not None and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
         gc.collect()
-    assert len(crews) == 1 and crews[0]() is None
+    assert len(memberships) == 1 and memberships[0]() is None
 
 
 @two_workers

@@ -18,10 +18,10 @@ from distributed.utils_test import gen_cluster
 from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
-from dask_dl.cluster import crew, residence, tables, work
-from dask_dl.cluster.station import Station
+from dask_dl.cluster import membership, plugin, submit, tables
+from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, SchemaError, StorageError
-from dask_dl.frame.shelves import OnDisk
+from dask_dl.frame.block_store import OnDisk
 
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
@@ -79,7 +79,7 @@ def test_one_worker_gives_the_bits_of_memory(mode, saved):
 
 @pytest.mark.parametrize("mode", ["disk", "stream"])
 def test_two_workers_train_small_windows(mode, saved, monkeypatch):
-    for name in ("LEAST_WINDOW", "MOST_WINDOW"):
+    for name in ("MIN_WINDOW", "MAX_WINDOW"):
         monkeypatch.setattr(storage, name, 20_000)
     monkeypatch.setattr(storage, "BLOCKS_PER_WINDOW", 1)
     X = saved(make_table(), 20)
@@ -100,7 +100,7 @@ def test_a_worker_with_too_little_memory_gets_its_rows_on_disk(capsys, saved, mo
 
     @two_workers
     async def run(c, s, a, b):
-        for name in ("LEAST_WINDOW", "MOST_WINDOW"):
+        for name in ("MIN_WINDOW", "MAX_WINDOW"):
             monkeypatch.setattr(storage, name, 20_000)
         too_little(monkeypatch)
         model = await DeepLearningRegressor(**PLAIN, verbose=True).fit(X, "y")
@@ -186,13 +186,13 @@ async def test_scratch_of_a_worker_that_was_changed_ends_a_training_with_what_it
 
     given = rounds(500) | {"epochs": 100, "storage": "disk", "score_training_samples": 300}
     model = DeepLearningRegressor(**given)
-    least, most = storage.LEAST_WINDOW, storage.MOST_WINDOW
-    storage.LEAST_WINDOW = storage.MOST_WINDOW = 20_000
+    minimum, maximum = storage.MIN_WINDOW, storage.MAX_WINDOW
+    storage.MIN_WINDOW = storage.MAX_WINDOW = 20_000
     try:
         with pytest.raises(StorageError, match=rf"{table}-\d+.rows on .* is damaged: .* temporary-directory"):
             await model.fit(parted(make_table()), "y", eval_set=parted(make_table(300, seed=1)), callbacks=[damage])
     finally:
-        storage.LEAST_WINDOW, storage.MOST_WINDOW = least, most
+        storage.MIN_WINDOW, storage.MAX_WINDOW = minimum, maximum
     assert model.stopped_by_ == "failed" and model.model_.n_seen > 5 * 500
     if table == "training":  # what both had learned in the round before they came to the damage counts, and was scored
         assert model.history_["samples"].iloc[-1] == model.model_.n_seen
@@ -209,7 +209,7 @@ async def test_streamed_blocks_that_another_worker_reads_are_those_of_the_first(
         def leave(record):
             if record["iterations"] == 5:  # the only window was read: nobody but the heir reads these again
                 (home,) = residences(b)
-                for k in home.station.tables["training"].numbers:
+                for k in home.shard.tables["training"].numbers:
                     path = table / f"part.{k}.parquet"
                     frame = pd.read_parquet(path)
                     frame.assign(a=frame["a"].to_numpy()[::-1]).to_parquet(path)
@@ -225,7 +225,7 @@ async def test_streamed_blocks_that_another_worker_reads_are_those_of_the_first(
 
 @two_workers
 async def test_blocks_on_disk_move_to_a_worker_that_joins(c, s, a, b, monkeypatch):
-    monkeypatch.setattr(crew, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does
+    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does
     loop, new, held = asyncio.get_running_loop(), [], []
 
     async def start():
@@ -250,28 +250,28 @@ async def test_blocks_on_disk_move_to_a_worker_that_joins(c, s, a, b, monkeypatc
 
 
 class Trained:
-    """What every station trained: its rows, and how many of them count there. All are as fast as each other."""
+    """What every shard trained: its rows, and how many of them count there. All are as fast as each other."""
 
     def __init__(self):
         self.shares = []
 
     def __enter__(self):
-        self.shortest, crew.SHORTEST = crew.SHORTEST, 1e9
-        self.inner = inner = Station.train
+        self.shortest, membership.SHORTEST = membership.SHORTEST, 1e9
+        self.inner = inner = Shard.train
 
-        def spy(station, start, stop, on_rows=None):
-            rows, n = [], station.visits.n_rows
+        def spy(shard, start, stop, on_rows=None):
+            rows, n = [], shard.visits.n_rows
             for place in range(start, stop):
-                whole, lo, _ = station.visits._source.at(place // n, place % n, lambda: None)
+                whole, lo, _ = shard.visits._source.at(place // n, place % n, lambda: None)
                 rows += whole.numbers(place % n - lo, place % n - lo + 1).tolist()
-            self.shares.append((station, station.tables["training"].n_used, list(rows)))
-            return inner(station, start, stop, on_rows)
+            self.shares.append((shard, shard.tables["training"].n_used, list(rows)))
+            return inner(shard, start, stop, on_rows)
 
-        Station.train = spy
+        Shard.train = spy
         return self
 
     def __exit__(self, *_):
-        Station.train, crew.SHORTEST = self.inner, self.shortest
+        Shard.train, membership.SHORTEST = self.inner, self.shortest
 
 
 @two_workers
@@ -283,8 +283,8 @@ async def test_replicated_workers_have_all_rows_and_draw_different_ones(c, s, a,
         )
     assert model.model_.n_seen == 2000 and {n for _, n, _ in seen.shares} == {2000}
     by_station = {}
-    for station, _, rows in seen.shares:
-        by_station.setdefault(id(station), []).extend(rows)
+    for shard, _, rows in seen.shares:
+        by_station.setdefault(id(shard), []).extend(rows)
     first, second = by_station.values()
     assert sorted(first + second) == list(range(2000))  # together they visit every row once
     # The sample is drawn once, and not from every copy.
@@ -318,7 +318,7 @@ async def test_a_replica_that_dies_costs_no_rows(c, s, a, b):
     loop, reads = asyncio.get_running_loop(), []
 
     def leave(record):
-        reads.append(sum(len(p.station.tables["training"].blocks) for p in residences(b)))
+        reads.append(sum(len(p.shard.tables["training"].blocks) for p in residences(b)))
         if record["iterations"] == 4:
             asyncio.run_coroutine_threadsafe(a.close(), loop).result(30)
 
@@ -334,14 +334,14 @@ async def test_a_single_node_trains_alone_and_another_takes_over(c, s, a, b):
 
     def leave(record):
         if record["iterations"] == 4:
-            (busy,) = [w for w in (a, b) if any("training" in p.station.tables for p in residences(w))]
+            (busy,) = [w for w in (a, b) if any("training" in p.shard.tables for p in residences(w))]
             asyncio.run_coroutine_threadsafe(busy.close(), loop).result(30)
 
     with Trained() as seen:
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y", callbacks=[leave])
     assert model.model_.n_seen == 8000 and {n for _, n, _ in seen.shares} == {2000}
-    stations = [id(station) for station, _, _ in seen.shares]
-    assert len(set(stations)) == 2 and stations == sorted(stations, key=stations.index)  # one, and then the other
+    shards = [id(shard) for shard, _, _ in seen.shares]
+    assert len(set(shards)) == 2 and shards == sorted(shards, key=shards.index)  # one, and then the other
 
 
 @two_workers
@@ -374,7 +374,7 @@ async def test_a_sorted_table_is_dealt_out_and_not_cut_in_two(c, s, a, b):
     seen = []
 
     def look(record):
-        seen.extend(sorted(p.station.tables["training"].blocks) for w in (a, b) for p in residences(w))
+        seen.extend(sorted(p.shard.tables["training"].blocks) for w in (a, b) for p in residences(w))
         return True
 
     await DeepLearningRegressor(**rounds(500)).fit(parted(table, 16), "y", callbacks=[look])
@@ -383,9 +383,9 @@ async def test_a_sorted_table_is_dealt_out_and_not_cut_in_two(c, s, a, b):
 
 @two_workers
 async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch):
-    monkeypatch.setattr(crew, "SHORTEST", 1e9)  # all get as many blocks, however busy the machine is
+    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # all get as many blocks, however busy the machine is
     loop, new, waiting, held, before = asyncio.get_running_loop(), [], [], [], tables.PER_WAVE
-    inner = residence.keep
+    inner = plugin.keep
 
     def spy(*given):
         waiting.append(sum(str(key).startswith("dask-dl-encode") for key in list(s.tasks)))
@@ -398,15 +398,15 @@ async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch
         if record["iterations"] == 3:
             new.append(asyncio.run_coroutine_threadsafe(start(), loop).result(30))
         if new:
-            held.append(sum(len(p.station.tables["training"].blocks) for p in residences(new[0]) if p.station.tables))
+            held.append(sum(len(p.shard.tables["training"].blocks) for p in residences(new[0]) if p.shard.tables))
         return bool(held) and held[-1] >= 16
 
-    residence.keep, tables.PER_WAVE = spy, 4
+    plugin.keep, tables.PER_WAVE = spy, 4
     try:
         given = rounds(300) | {"epochs": 1e4}
         await DeepLearningRegressor(**given).fit(parted(make_table(), 60), "y", callbacks=[join])
     finally:
-        residence.keep, tables.PER_WAVE = inner, before
+        plugin.keep, tables.PER_WAVE = inner, before
     assert len(waiting) >= 76 and max(waiting[:8]) <= 8  # those of earlier waves are released later
     assert held[-1] >= 16 and len({*held}) > 3  # a newcomer takes part with its first few
     await nothing_left(s, a, b, new[0])
@@ -418,25 +418,25 @@ async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch
 
 @two_workers
 async def test_blocks_move_to_the_faster_worker(c, s, a, b):
-    held, inner = [], Station.train
-    before = crew.SECONDS_PER_MOVE, crew.SHORTEST
+    held, inner = [], Shard.train
+    before = membership.SECONDS_PER_MOVE, membership.SHORTEST
 
-    def slow(station, start, stop, on_rows=None):
+    def slow(shard, start, stop, on_rows=None):
         time.sleep((stop - start) * (3e-4 if get_worker().address == a.address else 1e-4))
-        return inner(station, start, stop, on_rows)
+        return inner(shard, start, stop, on_rows)
 
     def look(record):
-        held.append([sum(len(p.station.tables["training"].blocks) for p in residences(w)) for w in (a, b)])
+        held.append([sum(len(p.shard.tables["training"].blocks) for p in residences(w)) for w in (a, b)])
         return held[-1][1] >= 14
 
-    crew.SECONDS_PER_MOVE, crew.SHORTEST = 0.2, 0.0
-    Station.train = slow
+    membership.SECONDS_PER_MOVE, membership.SHORTEST = 0.2, 0.0
+    Shard.train = slow
     try:
         given = rounds(200) | {"epochs": 1e3}
         model = await DeepLearningRegressor(**given).fit(parted(make_table(), 20), "y", callbacks=[look])
     finally:
-        Station.train = inner
-        crew.SECONDS_PER_MOVE, crew.SHORTEST = before
+        Shard.train = inner
+        membership.SECONDS_PER_MOVE, membership.SHORTEST = before
     assert held[0] == [10, 10] and held[-1][1] >= 14
     assert model.model_.n_seen < 2e6
     await nothing_left(s, a, b)
@@ -474,14 +474,14 @@ async def test_a_disk_that_is_full_when_blocks_move_leaves_them_where_they_are(c
 @two_workers
 async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
     """It is told to end, and what it has learned counts."""
-    inner, shares, times, before = Station.train, [], [], work.LEAST_WAIT
+    inner, shares, times, before = Shard.train, [], [], submit.MIN_WAIT
 
-    def slow(station, start, stop, on_rows=None):
+    def slow(shard, start, stop, on_rows=None):
         if get_worker().address != a.address or len(times) >= 3:
-            return inner(station, start, stop, on_rows)
+            return inner(shard, start, stop, on_rows)
         loss = 0.0
         for k in range(start, stop):
-            loss += inner(station, k, k + 1, on_rows)
+            loss += inner(shard, k, k + 1, on_rows)
             time.sleep(0.01)
         return loss
 
@@ -489,14 +489,14 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
         times.append(time.monotonic())
         shares.append(record["samples"])
 
-    work.LEAST_WAIT = 0.5
-    Station.train = slow
+    submit.MIN_WAIT = 0.5
+    Shard.train = slow
     try:
         model = await DeepLearningRegressor(**rounds(2000) | {"epochs": 20}).fit(
             parted(make_table()), "y", callbacks=[look]
         )
     finally:
-        Station.train, work.LEAST_WAIT = inner, before
+        Shard.train, submit.MIN_WAIT = inner, before
     learned = np.diff([0, *shares])
     assert all(
         900 < n < 1900 for n in learned[:3]
@@ -507,26 +507,26 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
 
 @two_workers
 async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
-    inner, before, begun = Station.train, work.LEAST_WAIT, {a.address: [], b.address: []}
+    inner, before, begun = Shard.train, submit.MIN_WAIT, {a.address: [], b.address: []}
 
-    def slow(station, start, stop, on_rows=None):
-        home, n_before = get_worker().address, station.replica.n_seen
+    def slow(shard, start, stop, on_rows=None):
+        home, n_before = get_worker().address, shard.replica.n_seen
         try:
             if home != a.address:
-                return inner(station, start, stop, on_rows)
+                return inner(shard, start, stop, on_rows)
             for k in range(start, stop):
-                inner(station, k, k + 1, on_rows)
+                inner(shard, k, k + 1, on_rows)
                 time.sleep(0.005)
         finally:
-            begun[home].append((start, start + station.replica.n_seen - n_before))
+            begun[home].append((start, start + shard.replica.n_seen - n_before))
         return 0.0
 
-    work.LEAST_WAIT = 0.3
-    Station.train = slow
+    submit.MIN_WAIT = 0.3
+    Shard.train = slow
     try:
         model = await DeepLearningRegressor(**rounds(1000) | {"epochs": 2}).fit(parted(make_table()), "y")
     finally:
-        Station.train, work.LEAST_WAIT = inner, before
+        Shard.train, submit.MIN_WAIT = inner, before
     assert model.model_.n_seen == 4000
     for shares in begun.values():
         assert shares[0][0] == 0 and all(one[1] == two[0] for one, two in itertools.pairwise(shares))
@@ -536,41 +536,41 @@ async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
 
 @two_workers
 async def test_a_reproducible_training_waits(c, s, a, b):
-    inner, before, ended = Station.train, work.LEAST_WAIT, []
+    inner, before, ended = Shard.train, submit.MIN_WAIT, []
 
-    def slow(station, start, stop, on_rows=None):
+    def slow(shard, start, stop, on_rows=None):
         time.sleep(1.0 if get_worker().address == a.address else 0.0)
         ended.append(stop - start)
-        return inner(station, start, stop, on_rows)
+        return inner(shard, start, stop, on_rows)
 
-    work.LEAST_WAIT = 0.1
-    Station.train = slow
+    submit.MIN_WAIT = 0.1
+    Shard.train = slow
     try:
         given = rounds(1000) | {"reproducible": True, "epochs": 1}
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y")
     finally:
-        Station.train, work.LEAST_WAIT = inner, before
+        Shard.train, submit.MIN_WAIT = inner, before
     assert model.model_.n_seen == 2000 and len(ended) == 4 and model.n_iter_ == 2
 
 
 @two_workers
 async def test_a_straggler_that_does_not_even_stop_is_lost(c, s, a, b):
-    inner, before = Station.train, (work.LEAST_WAIT, work.STOPPING)
+    inner, before = Shard.train, (submit.MIN_WAIT, submit.STOPPING)
     hung = []
 
-    def hang(station, start, stop, on_rows=None):
+    def hang(shard, start, stop, on_rows=None):
         if get_worker().address == a.address and not hung:
             hung.append(1)
             time.sleep(4)
-        return inner(station, start, stop, on_rows)
+        return inner(shard, start, stop, on_rows)
 
-    work.LEAST_WAIT = work.STOPPING = 0.3
-    Station.train = hang
+    submit.MIN_WAIT = submit.STOPPING = 0.3
+    Shard.train = hang
     try:
         model = await DeepLearningRegressor(**rounds(1000)).fit(parted(make_table()), "y")
     finally:
-        Station.train = inner
-        work.LEAST_WAIT, work.STOPPING = before
+        Shard.train = inner
+        submit.MIN_WAIT, submit.STOPPING = before
     assert model.model_.n_seen == 8000
     await nothing_left(s, a, b)
 
@@ -583,9 +583,9 @@ async def test_elastic_averaging_keeps_networks_apart_and_reports_the_consensus(
     seen, n_rows = [], []
 
     def look(record):
-        stations = [p.station for w in (a, b) for p in residences(w)]
-        n_rows.append([station.tables["training"].n_used / 2000 for station in stations])
-        seen.append([(st.replica.flat.copy(), st.consensus[0].copy(), st.replica.optimizer.pull) for st in stations])
+        shards = [p.shard for w in (a, b) for p in residences(w)]
+        n_rows.append([shard.tables["training"].n_used / 2000 for shard in shards])
+        seen.append([(st.replica.flat.copy(), st.consensus[0].copy(), st.replica.optimizer.pull) for st in shards])
 
     def mean(k):
         return sum(share * flat for share, (flat, _, _) in zip(n_rows[k], seen[k], strict=True))

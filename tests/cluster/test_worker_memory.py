@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 
 from dask_dl import DeepLearningRegressor, memory
 from dask_dl.cluster import tables, worker_memory
-from dask_dl.cluster.members import Member, Members
+from dask_dl.cluster.liveness import Liveness, Member
 from dask_dl.cluster.worker_memory import Restarts, check_partitions, died_reading
 from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError, WorkerMemoryError
 from dask_dl.frame.partition_size import PartitionSize
@@ -25,7 +25,7 @@ from dask_dl.frame.source import open_source
 MIB = 2**20
 
 
-def members(limit, n_threads=1, *, has_nanny=True):
+def liveness(limit, n_threads=1, *, has_nanny=True):
     return {f"tcp://{k}": Member(f"tcp://{k}", n_threads, limit, "here", has_nanny) for k in range(2)}
 
 
@@ -46,15 +46,15 @@ def source(monkeypatch):
 
 
 def test_a_partition_that_fits_is_not_spoken_of(source):
-    check_partitions(members(1024 * MIB), source(64))
-    check_partitions(members(0), source(64))  # no limit
+    check_partitions(liveness(1024 * MIB), source(64))
+    check_partitions(liveness(0), source(64))  # no limit
     local = open_source(pd.DataFrame({"a": [1.0], "y": [1.0]}), "y")
-    check_partitions(members(64 * MIB), local)  # nothing of it is read by workers
+    check_partitions(liveness(64 * MIB), local)  # nothing of it is read by workers
 
 
 def test_a_partition_that_may_not_fit_is_warned_of_with_figures_and_remedies(source):
     with pytest.warns(DaskDLWarning) as caught:
-        check_partitions(members(1024 * MIB), source(128))
+        check_partitions(liveness(1024 * MIB), source(128))
     (text,) = [str(warning.message) for warning in caught]
     for what in (
         "partition 0 of the training table",
@@ -68,19 +68,19 @@ def test_a_partition_that_may_not_fit_is_warned_of_with_figures_and_remedies(sou
 
 
 def test_threads_of_a_worker_read_at_the_same_time(source):
-    check_partitions(members(1024 * MIB, 1), source(64))
+    check_partitions(liveness(1024 * MIB, 1), source(64))
     with pytest.warns(DaskDLWarning, match="a partition for each of 4 threads"):
-        check_partitions(members(1024 * MIB, 4), source(64))
+        check_partitions(liveness(1024 * MIB, 4), source(64))
 
 
 def test_a_partition_that_cannot_fit_is_refused_before_it_is_read(source):
     with pytest.raises(
         WorkerMemoryError, match=r"partition 0 of the training table takes 268 MB.*Hardly anything fits"
     ):
-        check_partitions(members(384 * MIB), source(256))
+        check_partitions(liveness(384 * MIB), source(256))
     with pytest.warns(DaskDLWarning, match="partition 0"):  # nobody ends a worker without a nanny
-        check_partitions(members(384 * MIB, has_nanny=False), source(256))
-    one_fits = members(384 * MIB) | {"large": Member("large", 1, 4096 * MIB, "there", has_nanny=True)}
+        check_partitions(liveness(384 * MIB, has_nanny=False), source(256))
+    one_fits = liveness(384 * MIB) | {"large": Member("large", 1, 4096 * MIB, "there", has_nanny=True)}
     with pytest.warns(DaskDLWarning, match="partition 0"):
         check_partitions(one_fits, source(256))
 
@@ -88,8 +88,8 @@ def test_a_partition_that_cannot_fit_is_refused_before_it_is_read(source):
 def test_workers_without_room_for_the_imports_are_warned_of_whatever_is_read():
     unknown = dd.from_map(lambda k: pd.DataFrame({"a": [k], "y": [1.0]}), range(3))
     with pytest.warns(DaskDLWarning, match="imports alone take up to"):
-        check_partitions(members(320 * MIB), open_source(unknown, "y"))
-    check_partitions(members(1024 * MIB), open_source(unknown, "y"))
+        check_partitions(liveness(320 * MIB), open_source(unknown, "y"))
+    check_partitions(liveness(1024 * MIB), open_source(unknown, "y"))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_workers_without_room_for_the_imports_are_warned_of_whatever_is_read():
     ],
 )
 def test_what_is_said_of_workers_that_died(source, partitions, n_bytes, n_restarts, texts):
-    error = died_reading(members(1024 * MIB), source(1), partitions, n_bytes, n_restarts)
+    error = died_reading(liveness(1024 * MIB), source(1), partitions, n_bytes, n_restarts)
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, ClusterError) and str(again) == str(error)
     assert all(text in str(error) for text in [*texts, "1.07 GB", "split_row_groups", "repartition"])
@@ -133,7 +133,7 @@ def test_paused_workers_are_named_with_their_memory_and_not_waited_for_longer():
     client = types.SimpleNamespace(
         sync=lambda *_, **__: identity, scheduler=types.SimpleNamespace(identity=None), status="running"
     )
-    some = Members(client, lambda _: None)
+    some = Liveness(client, lambda _: None)
     some._beats["tcp://one"] = 0, -1e9
     with pytest.raises(NoWorkersError, match=r"tcp://one at 290 MB of 320 MB.*more memory") as caught:
         some.wait(0.1)

@@ -7,22 +7,22 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from frame.test_shelves import rows_of, shelf_of
+from frame.test_block_store import rows_of, shelf_of
 
-from dask_dl.cluster.visits import Visits
+from dask_dl.cluster.row_stream import RowStream
 from dask_dl.frame.balance import Balance
-from dask_dl.frame.blocks import Blocks, Keeping
+from dask_dl.frame.blocks import BlockOptions, Blocks
 from dask_dl.frame.target import Target
 
 COUNTS = (900, 90, 10)
 
 
 @pytest.mark.parametrize(
-    ("most", "ratios", "n_rows"),
+    ("maximum", "ratios", "n_rows"),
     [(5.0, (1, 10, 90), 2700), (1.0, (0.37037, 3.7037, 33.333), 1000)],
 )
-def test_ratios_are_those_of_appendix_a(most, ratios, n_rows):
-    balance = Balance.of(COUNTS, None, most, seed=0)
+def test_ratios_are_those_of_appendix_a(maximum, ratios, n_rows):
+    balance = Balance.of(COUNTS, None, maximum, seed=0)
     assert balance.ratios == pytest.approx(ratios, rel=1e-4)
     assert balance.n_visits(COUNTS) == pytest.approx(n_rows)
 
@@ -59,7 +59,7 @@ RATIOS = (0.5, 3.3)
 def balanced(kind, folder, lengths, **layout):
     """Blocks of rows of two classes, every fifth row of the second."""
     starts = np.cumsum([0, *lengths], dtype=np.int64)
-    store = Blocks(starts, Keeping(balance=Balance(RATIOS, 7)), shelf_of(kind, folder, 400))
+    store = Blocks(starts, BlockOptions(balance=Balance(RATIOS, 7)), shelf_of(kind, folder, 400))
     for k, n in enumerate(lengths):
         rows = rows_of(n, first=int(starts[k]), **layout)
         rows = rows._replace(target=(np.arange(starts[k], starts[k] + n) % 5 == 0).astype(np.float32))
@@ -89,7 +89,7 @@ def test_an_epoch_visits_rows_as_often_as_was_drawn_wherever_they_are(tmp_path, 
     ):
         (tmp_path / str(k)).mkdir()
         store = balanced(kind, tmp_path / str(k), lengths, weighted=weighted)
-        visits = Visits(store, seed=4, shuffle=True, window=window, drops=True)
+        visits = RowStream(store, seed=4, shuffle=True, window=window, drops=True)
         assert visits.n_rows == store.n_visits == sum(expected.values())
         epochs = [stream(visits, epoch) for epoch in range(2)]
         visits.close()
@@ -102,7 +102,7 @@ def test_an_epoch_visits_rows_as_often_as_was_drawn_wherever_they_are(tmp_path, 
 
 
 def test_visits_to_a_row_lie_apart(tmp_path):
-    visits = Visits(balanced("memory", tmp_path, [1000]), seed=1, shuffle=True, drops=True)
+    visits = RowStream(balanced("memory", tmp_path, [1000]), seed=1, shuffle=True, drops=True)
     rows = [row for row, _ in stream(visits, 0)]
     assert sum(a == b for a, b in itertools.pairwise(rows)) < 10  # some 600 if copies followed each other
 
@@ -110,7 +110,7 @@ def test_visits_to_a_row_lie_apart(tmp_path):
 def test_stored_order_visits_a_row_again_at_once(tmp_path):
     for kind in ("memory", "disk"):
         (tmp_path / kind).mkdir()
-        visits = Visits(balanced(kind, tmp_path / kind, [40, 60]), seed=1, shuffle=False, window=500, drops=True)
+        visits = RowStream(balanced(kind, tmp_path / kind, [40, 60]), seed=1, shuffle=False, window=500, drops=True)
         rows = [row for row, _ in stream(visits, 0)]
         visits.close()
         assert rows == sorted(rows)

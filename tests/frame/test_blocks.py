@@ -15,9 +15,9 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks, gather, visited_rows
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.order import visiting_places
+from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
-from dask_dl.frame.tally import Inquiry
 from dask_dl.frame.target import Target
 from dask_dl.state import Rows, padded
 
@@ -41,7 +41,7 @@ def rows_of(store):
 
 def blocks_of(source, task="regression", *, again=None, standardize=True):
     """Scan and encode a table; `again` is what the second pass reads."""
-    found = scan(source, Inquiry(task))
+    found = scan(source, ScanRequest(task))
     encoder = Encoder.fit(found, source.predictors, Encoding(standardize=standardize))
     target = Target.fit(found, task=task, standardize=standardize)
     return encode(again or source, found, encoder, target, found.mean_weight)
@@ -105,13 +105,13 @@ def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
     frame = random_frame(200)
     order = visiting_places(np.arange(200), seed=1, epoch=2)
     whole_source = source_of(frame, target="y", weight="w")
-    found = scan(whole_source, Inquiry("regression"))
+    found = scan(whole_source, ScanRequest("regression"))
     encoder = Encoder.fit(found, whole_source.predictors, Encoding())
     target = Target.fit(found, task="regression", standardize=True)
     whole = encode(whole_source, found, encoder, target, found.mean_weight)
     for lengths in ([100, 100], [0, 1, 0, 150, 49, 0]):
         parts = source_of(*cut(frame, lengths), target="y", weight="w")
-        again = scan(parts, Inquiry("regression"))
+        again = scan(parts, ScanRequest("regression"))
         pieces = encode(parts, again, encoder, target, found.mean_weight)
         assert pieces.starts.tolist() == np.cumsum([0, *lengths]).tolist()
         for a, b in zip(gather(whole, order), gather(pieces, order), strict=True):
@@ -172,11 +172,11 @@ def test_classes_are_numbered_in_their_order(labels):
 
 def test_labels_that_training_has_not_seen_get_weight_zero():
     frame = pd.DataFrame({"x": [0.0, 1, 2, 3], "y": ["a", "b", "b", "a"]})
-    found = scan(source_of(frame, target="y"), Inquiry("classification"))
+    found = scan(source_of(frame, target="y"), ScanRequest("classification"))
     encoder = Encoder.fit(found, ["x"], Encoding())
     target = Target.fit(found, task="classification", standardize=True)
     other = source_of(frame.assign(y=["a", "new", "b", "new"]), target="y")
-    store = encode(other, scan(other, Inquiry("classification")), encoder, target)
+    store = encode(other, scan(other, ScanRequest("classification")), encoder, target)
     assert rows_of(store)[0].weight.tolist() == [1, 0, 1, 0]
     assert np.isfinite(rows_of(store)[0].target).all()
     assert visited_rows(store).tolist() == [0, 2]
@@ -185,7 +185,7 @@ def test_labels_that_training_has_not_seen_get_weight_zero():
 def test_progress_is_told_of_every_partition():
     told = []
     source = source_of(*cut(random_frame(30), [10, 10, 10]), target="y")
-    found = scan(source, Inquiry("regression"))
+    found = scan(source, ScanRequest("regression"))
     encode(
         source,
         found,
@@ -264,7 +264,7 @@ def test_a_table_is_scanned_and_encoded_in_memory_for_a_few_partitions():
     source = Source(schema, n_partitions, read)
     partition = n * (8 * n_columns + 2 + 8)
 
-    found, peak = peak_of(lambda: scan(source, Inquiry("regression")))
+    found, peak = peak_of(lambda: scan(source, ScanRequest("regression")))
     assert peak < 8 * partition
 
     encoder = Encoder.fit(found, source.predictors, Encoding())

@@ -18,21 +18,21 @@ from dask_dl.documents.encoder import EncoderDocument
 from dask_dl.errors import DaskDLWarning, SchemaError
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import dropped_warning, usable_predictors
+from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
-from dask_dl.frame.tally import Inquiry
 from dask_dl.state import padded
 
 
-def scan_of(frame, inquiry=Inquiry("regression"), **roles):  # noqa: B008  # a constant
+def scan_of(frame, request=ScanRequest("regression"), **roles):  # noqa: B008  # a constant
     predictors = tuple(name for name in frame.columns if name not in roles.values())
-    return scan(Source(Schema(predictors, roles, "the table"), 1, lambda _: frame), inquiry)
+    return scan(Source(Schema(predictors, roles, "the table"), 1, lambda _: frame), request)
 
 
 def fit(frame, *, use_all_factor_levels=True, standardize=True, scheme="one_hot_internal", task="regression", **roles):
     encoding = Encoding(scheme, use_all_factor_levels, standardize)
-    inquiry = encoding.inquiry(task, skips=False, is_weighted="weight" in roles)
-    found = scan_of(frame, inquiry, **roles)
+    request = encoding.request(task, skips=False, is_weighted="weight" in roles)
+    found = scan_of(frame, request, **roles)
     return Encoder.fit(found, tuple(found.columns), encoding)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dask_dl.frame.columns import FEW_ROWS, as_levels
+from dask_dl.frame.dtypes import FEW_ROWS, as_levels
 
 VALUES = ["b", "a", "", "b", None]
 DAYS = pd.to_datetime(["2024-03-01", "2023-01-01", None, "2024-03-01"])

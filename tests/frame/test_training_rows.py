@@ -17,9 +17,9 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import settle
-from dask_dl.frame.matrix import SparsePart
 from dask_dl.frame.scan import Scan, check_target, scan
 from dask_dl.frame.source import Schema, Source, open_source
+from dask_dl.frame.sparse import SparsePart
 from dask_dl.frame.target import Target
 
 SCHEMES = ["one_hot_internal", "enum_limited", "sort_by_response", "binary", "label_encoder", "eigen"]
@@ -49,9 +49,9 @@ def source_of(parts, predictors, roles):
 def prepared(parts, predictors, roles, task, encoding, *, skips=False, standardize=True):
     """Scan and encode a table in these partitions."""
     source = source_of(parts, predictors, roles)
-    inquiry = encoding.inquiry(task, skips=skips, is_weighted="weight" in roles)
-    found, kept, _, required = settle(lambda wanted: scan(source, wanted), inquiry, ignore_const_cols=True)
-    check_target(found, source, inquiry)
+    request = encoding.request(task, skips=skips, is_weighted="weight" in roles)
+    found, kept, _, required = settle(lambda wanted: scan(source, wanted), request, ignore_const_cols=True)
+    check_target(found, source, request)
     encoder = Encoder.fit(found, kept, encoding)
     target = Target.fit(found, task=task, standardize=standardize)
     starts = np.cumsum([0, *found.rows])
@@ -126,7 +126,7 @@ def test_the_table_without_the_rows_that_do_not_train_gives_the_same(case, schem
     given_ = prepared([part[columns] for part, _ in mixed], predictors, roles, task, encoding, skips=skips)
     assert given_.encoder.to_json() == expected.encoder.to_json()
     assert given_.target == expected.target
-    assert given_.found.tally == expected.found.tally
+    assert given_.found.row_stats == expected.found.row_stats
     for rows, other, (_, trains) in zip(given_.blocks, expected.blocks, mixed, strict=True):
         for part, wanted in zip(
             (rows.dense, rows.active, rows.target), (other.dense, other.active, other.target), strict=True

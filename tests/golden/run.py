@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
-from dask_dl.cluster import Twin
+from dask_dl.cluster import LocalBackend
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
@@ -111,7 +111,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
         model, _ = fit_model(
             source, None, requested, estimator._task, Progress(quiet=True),
-            place=Twin(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case)),
+            place=LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case)),
         )  # fmt: skip
     estimator.model_ = model
     predictions = {}

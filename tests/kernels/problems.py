@@ -9,14 +9,14 @@ from naive import mlp
 
 from dask_dl.kernels import losses
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, most_active, predict_batches, scratch_size, train_batches
-from dask_dl.kernels.crew import NEXT, crew_of
+from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
-from dask_dl.kernels.layers import Part
+from dask_dl.kernels.layers import WeightBlock
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import Objective
 from dask_dl.kernels.network import train_rows
-from dask_dl.kernels.steps import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
+from dask_dl.kernels.optimizers import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
+from dask_dl.kernels.team import NEXT, team_of
 from dask_dl.state import Entries, Rows, aligned_zeros, padded
 
 NOTHING = np.zeros(0, np.float32)
@@ -153,14 +153,14 @@ def train(
     halves = slice(topology.onehot_size), slice(topology.onehot_size, None)
     centers = [NOTHING if center is None else topology.pack(*center)[half] for half in halves]
     parts = [
-        Part(*[*(vector[half] for vector in (flat, *states)), NOTHING, NOTHING][:3], c)
+        WeightBlock(*[*(vector[half] for vector in (flat, *states)), NOTHING, NOTHING][:3], c)
         for half, c in zip(halves, centers, strict=True)
     ]
     control = np.zeros(4 * LINE, np.int64)
     batch, batched = optimizer.batch, batched or optimizer.batch > 1
-    crew = crew_of(topology, 1, control, batch=max(batch, 2) if batched else 1)[0]
-    given = objective or default_objective(topology), optimizer, n_seen, *parts, crew
-    values = np.full(most_active(rows, batch), np.nan, np.float32)
+    team = team_of(topology, 1, control, batch=max(batch, 2) if batched else 1)[0]
+    given = objective or default_objective(topology), optimizer, n_seen, *parts, team
+    values = np.full(max_active(rows, batch), np.nan, np.float32)
     marks = np.full(marks_size(topology.n_onehot, batch, len(values)), -1, np.int32)
     kept = aligned_zeros(scratch_size(topology, optimizer))
     loss = 0.0
@@ -180,11 +180,11 @@ def train(
 def predict(topology, rows, flat, size=7):
     """Outputs of every row, (n, outputs)."""
     out = np.empty((rows.n, topology.n_outputs), np.float32)
-    crew = crew_of(topology, 1, np.zeros(4 * LINE, np.int64), batch=size)[0]
+    team = team_of(topology, 1, np.zeros(4 * LINE, np.int64), batch=size)[0]
     halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
-    values = np.full(most_active(rows, size), np.nan, np.float32)
+    values = np.full(max_active(rows, size), np.nan, np.float32)
     marks = np.zeros(len(values) + size + 1, np.int32)
-    predict_batches(rows, 0, rows.n, topology.network, *halves, crew, size, marks, values, out)
+    predict_batches(rows, 0, rows.n, topology.network, *halves, team, size, marks, values, out)
     return out
 
 

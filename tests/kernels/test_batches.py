@@ -23,7 +23,7 @@ from kernels.problems import (
 )
 from kernels.test_dropout import given
 
-from dask_dl.kernels.products import add_dots, combine
+from dask_dl.kernels.gemm import add_dots, combine
 from dask_dl.state import LANE, aligned_zeros, padded
 
 LEVELS = (4, 3)
@@ -140,15 +140,15 @@ def test_a_step_of_a_batch_is_the_slope_of_its_mean_loss(objective):
     frozen = optimizer._replace(rate=0.0)
     weights, biases = start_values(topology)
     flat, _, _ = train(topology, rows, optimizer, weights, biases, objective=kernels)
-    slopes = [(a - b) / rate for a, b in zip(weights, topology.unpack(flat)[0], strict=True)]
-    for k, slope in enumerate(slopes):
-        place = np.unravel_index(np.abs(slope).argmax(), slope.shape)
+    gradients = [(a - b) / rate for a, b in zip(weights, topology.unpack(flat)[0], strict=True)]
+    for k, gradient in enumerate(gradients):
+        place = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
         losses = []
         for sign in (1, -1):
             moved = [w.copy() for w in weights]
             moved[k][place] += sign * 1e-2
             losses.append(train(topology, rows, frozen, moved, biases, objective=kernels)[2] / rows.n)
-        assert slope[place] == pytest.approx((losses[0] - losses[1]) / 2e-2, rel=0.02)
+        assert gradient[place] == pytest.approx((losses[0] - losses[1]) / 2e-2, rel=0.02)
 
 
 def test_slopes_of_a_bias_that_cancel_are_a_step():

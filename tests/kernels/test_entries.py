@@ -140,14 +140,14 @@ def test_a_step_is_the_slope_of_the_loss(batched):
     frozen = optimizer._replace(rate=0.0)
     weights, biases = start_values(topology)
     flat, _, _ = train(topology, rows, optimizer, weights, biases, batched=batched)
-    slopes = (weights[0] - topology.unpack(flat)[0][0]) / rate
+    gradients = (weights[0] - topology.unpack(flat)[0][0]) / rate
     for place in np.ndindex(*weights[0].shape):
         losses = []
         for sign in (1, -1):
             moved = [w.copy() for w in weights]
             moved[0][place] += sign * h
             losses.append(train(topology, rows, frozen, moved, biases, batched=batched)[2])
-        assert slopes[place] == pytest.approx((losses[0] - losses[1]) / (2 * h), rel=0.02, abs=2e-3)
+        assert gradients[place] == pytest.approx((losses[0] - losses[1]) / (2 * h), rel=0.02, abs=2e-3)
 
 
 @pytest.mark.parametrize("batch", [1, 4])

@@ -25,11 +25,11 @@ from naive import mlp
 from dask_dl.state import Rows
 
 FROZEN, _ = settings("plain", rate=0.0)
-#: The weights that it leaves are the start minus the slopes.
+#: The weights that it leaves are the start minus the gradients.
 ONE_STEP, _ = settings("plain", rate=1.0, rate_annealing=0.0, rate_decay=1.0)
 
 
-@pytest.mark.parametrize("kind", ["adadelta", "plain"])  # ADADELTA hardly sees a factor on all slopes, SGD does
+@pytest.mark.parametrize("kind", ["adadelta", "plain"])  # ADADELTA hardly sees a factor on all gradients, SGD does
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("objective", [*OF_CLASSES, *OF_NUMBERS])
 def test_training_equals_the_oracle(kind, activation, objective):
@@ -71,13 +71,13 @@ def test_a_step_follows_the_finite_differences_of_the_kernels_own_loss(activatio
     rows = rows._replace(weight=np.full(1, weight, np.float32), offset=offset)
     kernels, _ = aim(objective)
     start = start_values(topology)
-    if objective == "cross_entropy":  # a wrong answer, for large slopes
+    if objective == "cross_entropy":  # a wrong answer, for large gradients
         answer = predict(topology, rows, topology.pack(*start))
         rows = rows._replace(target=answer.argmin(axis=1).astype(np.float32))
     flat, _, _ = train(topology, rows, ONE_STEP, *start, objective=kernels)
     moved = [a for part in topology.unpack(flat) for a in part]
     h = np.float32(2**-7)  # the loss is a float32: its rounding counts 2**7 times
-    slopes, differences = [], []
+    gradients, differences = [], []
     for array, after in zip([a for part in start for a in part], moved, strict=True):
         for place in np.ndindex(array.shape):
             kept, found = array[place], []
@@ -85,14 +85,14 @@ def test_a_step_follows_the_finite_differences_of_the_kernels_own_loss(activatio
                 array[place] = moved_to
                 found.append(train(topology, rows, FROZEN, *start, objective=kernels)[2])
             array[place] = kept
-            slopes.append(kept - after[place])
+            gradients.append(kept - after[place])
             differences.append((found[0] - found[1]) / (2 * h))
-    assert np.abs(slopes).max() > 0.05
-    np.testing.assert_allclose(slopes, differences, rtol=2e-3, atol=1e-3 * np.abs(slopes).max())
+    assert np.abs(gradients).max() > 0.05
+    np.testing.assert_allclose(gradients, differences, rtol=2e-3, atol=1e-3 * np.abs(gradients).max())
 
 
 def at_output(objective, sums, target, weight=1.0):
-    """(loss, slopes by the output's sums) of a row whose output has these sums: the biases of a net without weights."""
+    """(loss, gradients by the output's sums) of a row whose output has these sums: the biases of a net without weights."""
     topology, _, _ = problem(n=1, n_dense=1, hidden=(), n_outputs=len(sums))
     one = np.ones(1, np.float32)
     rows = Rows(np.zeros((1, 16), np.float32), np.zeros((1, 0), np.int32), one * target, one * weight, NOTHING)
@@ -105,7 +105,7 @@ def at_output(objective, sums, target, weight=1.0):
 @pytest.mark.parametrize("label", [0, 1, 2, 3])
 def test_squared_errors_of_classes_take_the_diagonal_of_softmax(label):
     sums = np.array([0.5, -1.0, 1.5, 0.25])
-    _, slopes = at_output("quadratic", sums, label)
+    _, gradients = at_output("quadratic", sums, label)
 
     def own_term(j, z):
         """What class j adds to the loss where its own sum is z."""
@@ -114,7 +114,7 @@ def test_squared_errors_of_classes_take_the_diagonal_of_softmax(label):
 
     h = 1e-5
     expected = [(own_term(j, z + h) - own_term(j, z - h)) / (2 * h) for j, z in enumerate(sums)]
-    np.testing.assert_allclose(slopes, expected, atol=2e-7)
+    np.testing.assert_allclose(gradients, expected, atol=2e-7)
 
 
 @pytest.mark.parametrize("objective", OF_NUMBERS)
@@ -122,17 +122,17 @@ def test_squared_errors_of_classes_take_the_diagonal_of_softmax(label):
 @pytest.mark.parametrize("z", [-30.0, -2.0, 0.0, 0.5, 0.75, 1.0, 3.0, 8.0])
 def test_every_loss_of_a_number_equals_the_oracle(objective, y, z):
     # On both sides of the corners, on them, and beyond Huber's bend.
-    loss, (slope,) = at_output(objective, [z], y, weight=0.5)
+    loss, (gradient,) = at_output(objective, [z], y, weight=0.5)
     of_oracle = {"output": "linear", **aim(objective)[1]}
     expected = mlp.loss(np.array([z]), y, **of_oracle) / 2
     assert loss == pytest.approx(expected, rel=1e-5, abs=1e-6)
     # The bias is a float32, and so is the difference of two of them.
-    (wanted,) = mlp.output_slopes(np.array([z]), y, **of_oracle) / 2
-    assert slope == pytest.approx(wanted, rel=1e-5, abs=4e-6)
+    (wanted,) = mlp.output_gradients(np.array([z]), y, **of_oracle) / 2
+    assert gradient == pytest.approx(wanted, rel=1e-5, abs=4e-6)
 
 
 @pytest.mark.parametrize(
-    "objective, z, y, slope",
+    "objective, z, y, gradient",
     [
         ("poisson", 60.0, 1.0, 2e19),
         ("poisson", -200.0, 2.0, -4.0),
@@ -142,22 +142,22 @@ def test_every_loss_of_a_number_equals_the_oracle(objective, y, z):
         ("tweedie", -200.0, 1.0, -2e19),
     ],
 )
-def test_exponentials_have_a_lid(objective, z, y, slope):
+def test_exponentials_have_a_lid(objective, z, y, gradient):
     loss, found = at_output(objective, [z], y)
     assert np.isfinite(loss)
-    np.testing.assert_allclose(found, slope, rtol=1e-4)
+    np.testing.assert_allclose(found, gradient, rtol=1e-4)
 
 
 @pytest.mark.parametrize("objective", OF_CLASSES)
 @pytest.mark.parametrize("label", [0, 1])
 def test_sure_answers_have_finite_losses(objective, label):
-    loss, slopes = at_output(objective, [500.0, -500.0], label)
-    assert np.isfinite(loss) and np.isfinite(slopes).all()
+    loss, gradients = at_output(objective, [500.0, -500.0], label)
+    assert np.isfinite(loss) and np.isfinite(gradients).all()
     if objective == "cross_entropy":
         assert loss == pytest.approx(0.0 if label == 0 else -np.log(1e-15), rel=1e-6)
-        np.testing.assert_array_equal(slopes, [0, 0] if label == 0 else [1, -1])
+        np.testing.assert_array_equal(gradients, [0, 0] if label == 0 else [1, -1])
     else:
-        assert loss == label and not slopes.any()
+        assert loss == label and not gradients.any()
 
 
 @pytest.mark.parametrize("objective", [*OF_CLASSES, *OF_NUMBERS])

@@ -177,7 +177,7 @@ def rules(case: dict[str, Any]) -> dict[str, Any]:
     if activation.endswith("_with_dropout"):
         hidden_ratios = params.get("hidden_dropout_ratios", [0.5] * len(params["hidden"]))
     output = "softmax" if classes(case) is not None else "linear"
-    # The distribution chooses the slope (Q8), of classes the loss. Of Huber's loss `huber_alpha` shapes no slope.
+    # The distribution chooses the gradient (Q8), of classes the loss. Of Huber's loss `huber_alpha` shapes no gradient.
     objective = case["effective_params"]["distribution"]
     if output == "softmax":
         is_quadratic = params.get("loss", "automatic").lower() == "quadratic"

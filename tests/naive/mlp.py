@@ -12,7 +12,7 @@ reads the expanded row: the one-hot slots of every factor, then the numbers (2.2
 
 A hidden layer of maxout has two channels, and rows and columns in name only: read row after row as one flat list, the
 weight of unit ``i``, input ``j``, channel ``k`` sits at ``2 * (i * inputs + j) + k``, and the bias of the unit's channel
-at ``2 * i + k``, so that ``weights[l]`` is ``(2 * units, inputs)``. Slopes and all that is remembered are laid out like
+at ``2 * i + k``, so that ``weights[l]`` is ``(2 * units, inputs)``. Gradients and all that is remembered are laid out like
 the parameter that they belong to. Below, such a layer is seen as ``(units, inputs, channels)`` and
 ``(units, channels)``; every other layer has one channel.
 
@@ -21,16 +21,16 @@ Conventions
 Settled by golden cases, some of which are missed by 5e-5 or more if one of these is turned round:
 
 * Rate and momentum of a row follow the number of rows learned *before* it: the first row of all sees 0 (5.3).
-* A velocity gathers finished steps, ``v = m v - r slope`` with the ``r`` and ``m`` of its row, so a rate that changes
+* A velocity gathers finished steps, ``v = m v - r gradient`` with the ``r`` and ``m`` of its row, so a rate that changes
   later does not rescale what was gathered before. The factor ``1 - m`` of ``r`` uses the momentum of the same row.
 * In fast mode a weight without an input keeps its mean squares as they are: they do not fade (5.5).
-* A row's weight multiplies the slope of its loss, and with it all that ADADELTA remembers of the row.
-* ADADELTA's mean squares of a bias follow the mean, over all inputs of the layer, of the squared slopes of the unit's
-  incoming weights, penalties included. In fast mode the slopes of skipped weights are missing from the sum, yet still
+* A row's weight multiplies the gradient of its loss, and with it all that ADADELTA remembers of the row.
+* ADADELTA's mean squares of a bias follow the mean, over all inputs of the layer, of the squared gradients of the unit's
+  incoming weights, penalties included. In fast mode the gradients of skipped weights are missing from the sum, yet still
   counted in the divisor (5.4, 5.5). Of one column's one-hot inputs the divisor counts eight at most: no case has more.
 * The errors that pass down a layer are taken at the weights as they were before the row (5.1).
-* The losing channel of maxout has a slope of 0: in fast mode it is left alone, all of it.
-* A unit dropped for a row has an output and a slope of 0, and passes no error down. Hidden units that are kept are not
+* The losing channel of maxout has a gradient of 0: in fast mode it is left alone, all of it.
+* A unit dropped for a row has an output and a gradient of 0, and passes no error down. Hidden units that are kept are not
   scaled up in training, so at prediction all are multiplied by ``1 - ratio``; inputs that are kept are divided by
   ``1 - ratio`` in training, so at prediction nothing is done to them (3.3).
 * ``max_w2`` holds each unit, once its weights have moved: its bias is neither counted nor scaled. In fast mode it looks
@@ -41,22 +41,22 @@ Settled by golden cases, some of which are missed by 5e-5 or more if one of thes
 Chosen, since no golden case tells:
 
 * In fast mode such a weight keeps its velocity too.
-* Without fast mode a losing channel or a dropped unit is a row of slope 0: penalties and the fading of what is
+* Without fast mode a losing channel or a dropped unit is a row of gradient 0: penalties and the fading of what is
   remembered still act on it, and so do ``max_w2`` and the sparsity.
 * A dropped unit counts as an activation of 0 in its running mean.
 * The sparsity moves a bias directly: no velocity gathers it. It rests where fast mode leaves out the unit.
-* ``max_w2`` limits each channel of maxout by itself. ADADELTA's rule for the bias reads the slopes from before it.
+* ``max_w2`` limits each channel of maxout by itself. ADADELTA's rule for the bias reads the gradients from before it.
 * ``rate_decay`` first acts on the second layer (5.3).
 * A row of weight 0 does not exist: it is neither learned nor counted.
 * The penalties act once per update, whatever its rows weigh (5.2).
 
 Mini-batches are not H2O's [Q2], so here they are defined: one update for ``batch`` rows, all of them read at the weights
-from before it. The slope of a weight is the sum of the rows' slopes, each times its row's weight, divided by ``batch``; the
-penalties are added once. Rows of weight 0 are gone before batches form, and the last batch may have fewer rows, which count
-no more than others.
-Rate and momentum follow the rows learned before the batch. In fast mode a unit rests when its slope is 0 in every row,
-and a weight when that slope is 0; a bias whose slopes merely cancel is learned. ADADELTA's rule for biases reads the
-squares of these slopes.
+from before it. The gradient of a weight is the sum of the rows' gradients, each times its row's weight, divided by
+``batch``; the penalties are added once. Rows of weight 0 are gone before batches form, and the last batch may have fewer
+rows, which count no more than others.
+Rate and momentum follow the rows learned before the batch. In fast mode a unit rests when its gradient is 0 in every row,
+and a weight when that gradient is 0; a bias whose gradients merely cancel is learned. ADADELTA's rule for biases reads the
+squares of these gradients.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ class Rules:
     nesterov : bool
         See `sgd_step`.
     l1, l2 : float
-        Penalties on weights and biases alike; see `penalty_slope`.
+        Penalties on weights and biases alike; see `penalty_gradient`.
     pull : float
-        Of the centre given to `train`, on weights and biases alike; see `penalty_slope`.
+        Of the centre given to `train`, on weights and biases alike; see `penalty_gradient`.
     input_ratio : float
         Chance of every input to be dropped in training (3.3). Who is dropped is told by masks.
     hidden_ratios : sequence of float
@@ -350,7 +350,7 @@ def loss(
     shape: float | None = None,
 ) -> float:
     """
-    Loss of one row, the one whose slope is `output_slopes` (4).
+    Loss of one row, the one whose gradient is `output_gradients` (4).
 
     Parameters
     ----------
@@ -399,7 +399,7 @@ def _loss_of_number(z: float, y: float, objective: str, shape: float) -> float:
     raise ValueError(f"unknown objective {objective!r}")
 
 
-def output_slopes(
+def output_gradients(
     prediction: NDArray[np.float64],
     target: ArrayLike,
     *,
@@ -408,11 +408,11 @@ def output_slopes(
     shape: float | None = None,
 ) -> NDArray[np.float64]:
     """
-    Slopes of `loss` at the output units, before their function (4); the arguments are those of `loss`.
+    Gradients of `loss` at the output units, before their function (4); the arguments are those of `loss`.
 
-    The 2 of most stays: it is part of what a rate means. Two objectives do not answer the true slope, and are meant so.
+    The 2 of most stays: it is part of what a rate means. Two objectives do not answer the true gradient, and are meant so.
     Of ``"quadratic_classes"`` the diagonal of the softmax's Jacobian alone enters: what a unit does to its own class's
-    probability. And an autoencoder's slopes are those at its outputs, after their function, taken as if before it.
+    probability. And an autoencoder's gradients are those at its outputs, after their function, taken as if before it.
     """
     objective, shape = settled(output, objective, shape)
     if objective == "cross_entropy":
@@ -421,12 +421,12 @@ def output_slopes(
         return (prediction - (np.arange(len(prediction)) == target)) * (1.0 - prediction) * prediction
     targets = np.atleast_1d(target)
     return np.array(
-        [_slope_of_number(float(z), float(y), objective, shape) for z, y in zip(prediction, targets, strict=True)]
+        [_gradient_of_number(float(z), float(y), objective, shape) for z, y in zip(prediction, targets, strict=True)]
     )
 
 
-def _slope_of_number(z: float, y: float, objective: str, shape: float) -> float:
-    """Slope of `_loss_of_number` by ``z``; where it has a corner, as section 4 has it."""
+def _gradient_of_number(z: float, y: float, objective: str, shape: float) -> float:
+    """Gradient of `_loss_of_number` by ``z``; where it has a corner, as section 4 has it."""
     match objective:
         case "gaussian":
             return 2.0 * (z - y)
@@ -445,9 +445,11 @@ def _slope_of_number(z: float, y: float, objective: str, shape: float) -> float:
     raise ValueError(f"unknown objective {objective!r}")
 
 
-def backward(here: Pass, weights: Layers, slopes: NDArray[np.float64], *, activation: str) -> list[NDArray[np.float64]]:
+def backward(
+    here: Pass, weights: Layers, gradients: NDArray[np.float64], *, activation: str
+) -> list[NDArray[np.float64]]:
     """
-    Slopes of the loss at every unit, before its function (5.1).
+    Gradients of the loss at every unit, before its function (5.1).
 
     Parameters
     ----------
@@ -455,17 +457,17 @@ def backward(here: Pass, weights: Layers, slopes: NDArray[np.float64], *, activa
         What `passed` answered.
     weights : sequence of ndarray
         The weights it used.
-    slopes : ndarray
-        Slopes at the output units, the row's weight included.
+    gradients : ndarray
+        Gradients at the output units, the row's weight included.
     activation : {"rectifier", "tanh", "maxout"}
         Of the hidden layers.
 
     Returns
     -------
     list of ndarray
-        One array per layer, laid out like its biases; the last is ``slopes``.
+        One array per layer, laid out like its biases; the last is ``gradients``.
     """
-    deltas = [slopes]
+    deltas = [gradients]
     for layer in reversed(range(1, len(weights))):
         a, winners, kept = here.inputs[layer], here.winners[layer - 1], here.kept[layer - 1]
         of_unit = weights[layer].reshape(-1, len(a), n_channels(layer, weights, activation))
@@ -520,7 +522,7 @@ def loss_and_gradient(
     here = passed(x, weights, biases, activation=activation, output=output, **kind)
     aim = {"output": output, "objective": objective, "shape": shape}
     value = weight * loss(here.prediction, target, **aim)
-    deltas = backward(here, weights, weight * output_slopes(here.prediction, target, **aim), activation=activation)
+    deltas = backward(here, weights, weight * output_gradients(here.prediction, target, **aim), activation=activation)
     gradients = []
     for layer, (w, delta, a) in enumerate(zip(weights, deltas, here.inputs, strict=True)):
         of_unit = delta.reshape(-1, 1, n_channels(layer, weights, activation))
@@ -528,8 +530,8 @@ def loss_and_gradient(
     return value, gradients, deltas
 
 
-def penalty_slope(value: float, center: float, *, l1: float, l2: float, pull: float) -> float:
-    """Slope of ``l1 |w| + l2 w**2 / 2 + pull (w - center)**2 / 2`` at ``w = value``; the sign of 0 is 0 (5.2, 6.7)."""
+def penalty_gradient(value: float, center: float, *, l1: float, l2: float, pull: float) -> float:
+    """Gradient of ``l1 |w| + l2 w**2 / 2 + pull (w - center)**2 / 2`` at ``w = value``; the sign of 0 is 0 (5.2, 6.7)."""
     return l1 * np.sign(value) + l2 * value + pull * (value - center)
 
 
@@ -545,23 +547,23 @@ def momentum_at(n_seen: int, *, momentum_start: float, momentum_ramp: float, mom
     return momentum_start + (momentum_stable - momentum_start) * n_seen / momentum_ramp
 
 
-def sgd_step(slope: float, velocity: float, *, rate: float, momentum: float, nesterov: bool) -> tuple[float, float]:
+def sgd_step(gradient: float, velocity: float, *, rate: float, momentum: float, nesterov: bool) -> tuple[float, float]:
     """
     One step of gradient descent with momentum (5.3, as mended by ``intended``).
 
     Parameters
     ----------
-    slope : float
+    gradient : float
         Of the row's loss and the penalties.
     velocity : float
         What the step before answered; 0 at first.
     rate : float
-        From `rate_at`. The rate in force is ``r = rate (1 - m)``: then all that a slope ever moves adds up to
-        ``-rate slope``, whatever the momentum.
+        From `rate_at`. The rate in force is ``r = rate (1 - m)``: then all that a gradient ever moves adds up to
+        ``-rate gradient``, whatever the momentum.
     momentum : float
         From `momentum_at`.
     nesterov : bool
-        If false, the step is the new velocity, ``v = m v - r slope``. If true, it is ``m v - r slope`` of that new
+        If false, the step is the new velocity, ``v = m v - r gradient``. If true, it is ``m v - r gradient`` of that new
         velocity: Nesterov's rule for weights that already stand at the place looked ahead to.
 
     Returns
@@ -569,13 +571,13 @@ def sgd_step(slope: float, velocity: float, *, rate: float, momentum: float, nes
     step, velocity : float
         What to add to the weight, and what to remember.
     """
-    plain = -(rate * (1 - momentum)) * slope
+    plain = -(rate * (1 - momentum)) * gradient
     velocity = momentum * velocity + plain
     return (momentum * velocity + plain if nesterov else velocity), velocity
 
 
 def adadelta_rate(
-    squared_slope: float, updates: float, gradients: float, *, rho: float, epsilon: float
+    squared_gradient: float, updates: float, gradients: float, *, rho: float, epsilon: float
 ) -> tuple[float, float, float]:
     """
     Rate of one ADADELTA step, with exact roots (5.4).
@@ -583,7 +585,7 @@ def adadelta_rate(
     Parameters
     ----------
     squared_slope : float
-        Square of the slope; of a bias, the mean of the squares over the unit's incoming weights.
+        Square of the gradient; of a bias, the mean of the squares over the unit's incoming weights.
     updates, gradients : float
         Mean squares X and G so far. Their type is the type of everything answered.
     rho, epsilon : float
@@ -592,12 +594,12 @@ def adadelta_rate(
     Returns
     -------
     rate, updates, gradients : float
-        The step is ``-rate`` times the slope; the mean squares are the new ones.
+        The step is ``-rate`` times the gradient; the mean squares are the new ones.
     """
     kind = type(gradients)
-    gradients = kind(rho * gradients + (1 - rho) * squared_slope)
+    gradients = kind(rho * gradients + (1 - rho) * squared_gradient)
     rate = kind(np.sqrt((updates + epsilon) / (gradients + epsilon)))
-    updates = kind(rho * updates + (1 - rho) * rate * rate * squared_slope)
+    updates = kind(rho * updates + (1 - rho) * rate * rate * squared_gradient)
     return rate, updates, gradients
 
 
@@ -648,7 +650,7 @@ def train(
     masks : sequence of list of array_like, optional
         Who is kept at each place of ``row_order``, see `passed`; needed with dropout.
     sample_weight : ndarray, optional
-        Factor on each row's slope, already divided by the mean positive weight.
+        Factor on each row's gradient, already divided by the mean positive weight.
     offset : ndarray, optional
         See `passed`.
     n_seen : int
@@ -687,7 +689,7 @@ def train(
     center_weights, center_biases = (weights, biases) if center is None else center
     visits = [(place, row) for place, row in enumerate(row_order) if sample_weight is None or sample_weight[row] != 0.0]
     for first in range(0, len(visits), batch):
-        passes, slopes = [], []
+        passes, gradients = [], []
         for place, row in visits[first : first + batch]:
             here = passed(
                 X[row],
@@ -701,14 +703,15 @@ def train(
                 mask=None if masks is None else masks[place],
             )
             weight = 1.0 if sample_weight is None else sample_weight[row]
-            slope = output_slopes(here.prediction, y[row], output=r.output, objective=r.objective, shape=r.shape)
+            gradient = output_gradients(here.prediction, y[row], output=r.output, objective=r.objective, shape=r.shape)
             passes.append(here)
-            slopes.append(weight * slope)
+            gradients.append(weight * gradient)
             for mean, a in zip(state.mean_activations, here.inputs[1:], strict=True):
                 mean[:] = 0.999 * mean + 0.001 * a
-        # All slopes are known before the first weight moves, so layers may move in any order.
+        # All gradients are known before the first weight moves, so layers may move in any order.
         deltas = [
-            backward(here, weights, slope, activation=r.activation) for here, slope in zip(passes, slopes, strict=True)
+            backward(here, weights, gradient, activation=r.activation)
+            for here, gradient in zip(passes, gradients, strict=True)
         ]
         for layer in range(len(weights)):
             inputs = np.array([here.inputs[layer] for here in passes])
@@ -771,29 +774,31 @@ def _learn_layer(
                 continue
             place = unit, i, channel
             w = np.float64(weights[place])
-            slope = of_loss + penalty_slope(w, center_weights[place], l1=l1, l2=l2, pull=pull)
-            sum_of_squares += slope * slope
+            gradient = of_loss + penalty_gradient(w, center_weights[place], l1=l1, l2=l2, pull=pull)
+            sum_of_squares += gradient * gradient
             if r.optimizer == "adadelta":
                 X, G = of_weights(state.weight_updates[layer]), of_weights(state.weight_gradients[layer])
-                eta, X[place], G[place] = adadelta_rate(slope * slope, X[place], G[place], rho=rho, epsilon=epsilon)
-                weights[place] = w - eta * slope
+                eta, X[place], G[place] = adadelta_rate(
+                    gradient * gradient, X[place], G[place], rho=rho, epsilon=epsilon
+                )
+                weights[place] = w - eta * gradient
             else:
                 V = of_weights(state.weight_velocities[layer])
                 step, V[place] = sgd_step(
-                    slope, np.float64(V[place]), rate=rate, momentum=momentum, nesterov=r.nesterov
+                    gradient, np.float64(V[place]), rate=rate, momentum=momentum, nesterov=r.nesterov
                 )
                 weights[place] = w + step
         incoming = weights[unit, :, channel]
         incoming *= max_w2_factor(incoming, r.max_w2)
 
-        slope = sum(of_rows) + penalty_slope(biases[at], center_biases[at], l1=l1, l2=l2, pull=pull)
+        gradient = sum(of_rows) + penalty_gradient(biases[at], center_biases[at], l1=l1, l2=l2, pull=pull)
         if r.optimizer == "adadelta":
             X, G = of_biases(state.bias_updates[layer]), of_biases(state.bias_gradients[layer])
             bias_rate, X[at], G[at] = adadelta_rate(sum_of_squares / n_mean, X[at], G[at], rho=rho, epsilon=epsilon)
-            biases[at] -= bias_rate * slope
+            biases[at] -= bias_rate * gradient
         else:
             V = of_biases(state.bias_velocities[layer])
-            step, V[at] = sgd_step(slope, V[at], rate=rate, momentum=momentum, nesterov=r.nesterov)
+            step, V[at] = sgd_step(gradient, V[at], rate=rate, momentum=momentum, nesterov=r.nesterov)
             biases[at] += step
             bias_rate = rate * (1 - momentum)
         if r.sparsity_beta > 0.0 and layer < len(all_weights) - 1:

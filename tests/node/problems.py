@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, GAUSSIAN, Objective
-from dask_dl.kernels.steps import ADADELTA, MOMENTUM, PLAIN, Optimizer
+from dask_dl.kernels.optimizers import ADADELTA, MOMENTUM, PLAIN, Optimizer
 from dask_dl.node.parallelism import Parallelism
 from dask_dl.node.replica import Replica, predict
 from dask_dl.state import Rows, aligned_zeros, padded
@@ -59,7 +59,7 @@ def problem(name, folder=None, activation="rectifier", **more):
         rows = packed(numbers, y, levels + np.arange(3) * n_levels)
         topology = Topology(3 * n_levels, 2, (32,), 2, activation, "softmax", **more)
         return topology, some(rows, np.arange(n) % 5 > 0), some(rows, np.arange(n) % 5 == 0)
-    hidden, n_outputs, most = (32, 32), 1, 10_000
+    hidden, n_outputs, maximum = (32, 32), 1, 10_000
     if name == "digits":
         X, y = load_digits(return_X_y=True)
         hidden, n_outputs = (50, 50), 10
@@ -71,7 +71,7 @@ def problem(name, folder=None, activation="rectifier", **more):
         table = pd.read_csv(folder / "cal_housing.csv").dropna().to_numpy(float)
         X, y = table[:, :-1], table[:, -1]
         y = (y - y.mean()) / y.std()
-    chosen = random.permutation(len(X))[:most]
+    chosen = random.permutation(len(X))[:maximum]
     X, y, train = X[chosen], y[chosen], np.arange(len(chosen)) % 5 > 0
     X = standardized(X, train)
     output = "softmax" if n_outputs > 1 else "linear"

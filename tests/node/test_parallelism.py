@@ -43,10 +43,10 @@ def chosen(topology, kind="adadelta", n_rows=100_000, **given):
 )
 def test_rows_between_two_exchanges(kind, intervals):
     settings = optimizer(kind)
-    most = 64 if kind == "adadelta" else 16
+    maximum = 64 if kind == "adadelta" else 16
     for n, interval in intervals.items():
         assert rows_between(settings, n) == interval
-        assert interval == 1 or (n - 1) * interval <= most
+        assert interval == 1 or (n - 1) * interval <= maximum
 
 
 @pytest.mark.parametrize(

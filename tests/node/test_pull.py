@@ -65,7 +65,7 @@ def test_a_consensus_outlives_a_hand_over_a_way_back_and_a_halved_rate():
 def test_threads_read_one_consensus_and_leave_it_as_it_is():
     trained, center, rows = pulled("staleness", 3, kind="adadelta")
     kept = center.copy()
-    assert all(np.shares_memory(hand.dense.center, center) for hand in trained.hands)
+    assert all(np.shares_memory(context.dense.center, center) for context in trained.contexts)
     trained.train(rows)
     trained.merge()
     np.testing.assert_array_equal(center, kept)

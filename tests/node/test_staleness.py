@@ -7,14 +7,14 @@ import pytest
 from node.problems import loss, optimizer, problem, replica, some, threads
 
 from dask_dl.frame.order import keys_of
-from dask_dl.kernels.crew import NEXT
 from dask_dl.kernels.layout import ACTIVATIONS
+from dask_dl.kernels.team import NEXT
 from dask_dl.node.parallelism import rows_between
 
 
 def replay(trained, rows):
     """One epoch of equal threads, one after another: each trains K rows and exchanges, then the next does."""
-    n, interval = len(trained.hands), trained.parallelism.interval
+    n, interval = len(trained.contexts), trained.parallelism.interval
     trained.control[:] = 0
     for rank in range(n):
         trained.refresh(rank)
@@ -144,12 +144,12 @@ def test_an_exchange_publishes_what_was_learned_and_takes_what_others_did():
     for rank in (0, 1):
         trained.refresh(rank)
     trained.visit(0, train, 3, 0)
-    first = trained.hands[0].dense.weights.copy()
+    first = trained.contexts[0].dense.weights.copy()
     np.testing.assert_array_equal(trained.flat, first)
-    np.testing.assert_array_equal(trained.hands[1].dense.weights, before)  # not yet
+    np.testing.assert_array_equal(trained.contexts[1].dense.weights, before)  # not yet
     trained.control[NEXT] = 3
     trained.visit(1, train, 6, 0)
-    both = trained.hands[1].dense.weights
+    both = trained.contexts[1].dense.weights
     np.testing.assert_array_equal(trained.flat, both)
     alone = replica(topology, optimizer("plain"), threads("staleness", 2, 3))
     alone.refresh(1)
@@ -162,12 +162,12 @@ def test_optimizer_states_are_averaged_at_the_end_of_a_round():
     topology, train, _ = problem("digits")
     trained = replica(topology, optimizer(), threads("staleness", 3, 8))
     trained.train(train)
-    expected = [np.mean([hand.dense[k] for hand in trained.hands], axis=0) for k in (1, 2)]
+    expected = [np.mean([context.dense[k] for context in trained.contexts], axis=0) for k in (1, 2)]
     trained.merge()
     for k in (1, 2):
-        for hand in trained.hands:
-            np.testing.assert_allclose(hand.dense[k], expected[k - 1], rtol=1e-5, atol=1e-12)
-        np.testing.assert_array_equal(trained.states[k - 1], trained.hands[0].dense[k])
+        for context in trained.contexts:
+            np.testing.assert_allclose(context.dense[k], expected[k - 1], rtol=1e-5, atol=1e-12)
+        np.testing.assert_array_equal(trained.states[k - 1], trained.contexts[0].dense[k])
 
 
 @pytest.mark.parametrize("kind", ["adadelta", "momentum", "plain"])

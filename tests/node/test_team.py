@@ -12,8 +12,8 @@ from node.problems import optimizer, packed, problem, replica, some, threads
 
 from dask_dl.frame.order import keys_of
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.crew import ABORT, SPENT, WAITED, crew_of, most_threads, share
 from dask_dl.kernels.layout import ACTIVATIONS, Topology
+from dask_dl.kernels.team import ABORT, SPENT, WAITED, max_threads, team_of, unit_range
 from dask_dl.node import replica as node_replica
 from dask_dl.node.parallelism import Parallelism
 from dask_dl.state import Entries, begins
@@ -148,8 +148,10 @@ def test_a_pull_gives_the_same_bits_on_any_number_of_threads(kind, fast_mode):
 )
 def test_any_topology_gives_the_same_bits(shape):
     topology, rows = table(**shape)
-    most = most_threads(topology)
-    assert_same_bits(topology, rows, optimizer(), sizes=sorted({2, 3, min(7, most)} & set(range(2, most + 1))) or (1,))
+    maximum = max_threads(topology)
+    assert_same_bits(
+        topology, rows, optimizer(), sizes=sorted({2, 3, min(7, maximum)} & set(range(2, maximum + 1))) or (1,)
+    )
 
 
 def test_row_weights_and_offsets_go_with_a_team():
@@ -169,7 +171,7 @@ def test_digits_in_a_team_of_three():
 @pytest.mark.parametrize("n", [0, 16, 32, 96, 208, 1024])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
 def test_shares_cover_all_units_once_in_whole_lanes(n, size):
-    parts = [share(n, rank, size) for rank in range(size)]
+    parts = [unit_range(n, rank, size) for rank in range(size)]
     assert parts[0][0] == 0 and parts[-1][1] == n
     assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(parts))
     assert all(edge % 16 == 0 for part in parts for edge in part)
@@ -177,9 +179,9 @@ def test_shares_cover_all_units_once_in_whole_lanes(n, size):
 
 def test_a_crew_has_lines_of_its_own():
     topology, _ = table()
-    crew = crew_of(topology, 3, np.zeros(4 * LINE, np.int64))
-    assert [c.rank for c in crew] == [0, 1, 2]
-    assert all(c.arrived is crew[0].arrived for c in crew) and len(crew[0].arrived) == 3 * LINE
+    team = team_of(topology, 3, np.zeros(4 * LINE, np.int64))
+    assert [c.rank for c in team] == [0, 1, 2]
+    assert all(c.arrived is team[0].arrived for c in team) and len(team[0].arrived) == 3 * LINE
 
 
 def test_a_thread_that_raises_releases_the_others(monkeypatch):
@@ -188,10 +190,10 @@ def test_a_thread_that_raises_releases_the_others(monkeypatch):
     trained.compile(rows)
     inner = node_replica.train_rows
 
-    def fails(rows, stop, network, objective, opt, n_seen, table, dense, crew, *more):
-        if crew.rank == 1:
+    def fails(rows, stop, network, objective, opt, n_seen, table, dense, team, *more):
+        if team.rank == 1:
             raise MemoryError("no room for this thread")
-        return inner(rows, stop, network, objective, opt, n_seen, table, dense, crew, *more)
+        return inner(rows, stop, network, objective, opt, n_seen, table, dense, team, *more)
 
     monkeypatch.setattr(node_replica, "train_rows", fails)
     with pytest.raises(MemoryError, match="no room"):
@@ -223,7 +225,7 @@ def test_an_interrupt_ends_a_team_between_two_rows():
 
 def pretend(trained, share_of_time):
     """Counters as after a second of timed rows."""
-    lines = trained.hands[0].crew.arrived.reshape(-1, LINE)
+    lines = trained.contexts[0].team.arrived.reshape(-1, LINE)
     lines[0, SPENT] += 10**9
     lines[0, WAITED] += int(share_of_time * 10**9)
 
@@ -244,8 +246,8 @@ def test_a_team_that_waits_too_long_hands_over():
     assert (trained.parallelism.way, trained.parallelism.n_threads) == ("staleness", 2)
     assert "waited 3" in trained.parallelism.reason and "after 300 rows" in trained.parallelism.reason
     np.testing.assert_array_equal(trained.flat, after_team)  # nothing learned is lost
-    np.testing.assert_array_equal(trained.hands[0].dense.weights, after_team)
-    np.testing.assert_array_equal(trained.hands[1].dense[1], trained.states[0])
+    np.testing.assert_array_equal(trained.contexts[0].dense.weights, after_team)
+    np.testing.assert_array_equal(trained.contexts[1].dense[1], trained.states[0])
     trained.train(rows)
     assert trained.n_seen == 600
 
@@ -279,7 +281,7 @@ def test_waiting_is_measured():
     topology, rows = table(n=4000, hidden=(64, 64))
     trained = replica(topology, optimizer(), threads("team", 3, 7))
     trained.train(rows)
-    lines = trained.hands[0].crew.arrived.reshape(-1, LINE)[:3]
+    lines = trained.contexts[0].team.arrived.reshape(-1, LINE)[:3]
     assert (lines[:, SPENT] > 0).all()
     assert (lines[:, WAITED] > 0).any()
     assert (lines[:, WAITED] <= lines[:, SPENT]).all()

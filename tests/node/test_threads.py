@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info
 from dask_dl import DeepLearningRegressor
 from dask_dl.errors import Aborted
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.crew import ABORT, STOP
+from dask_dl.kernels.team import ABORT, STOP
 from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.replica import Replica
 from dask_dl.node.threads import run_threads

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dask_dl.state import Rows
 
 
-class Shelf(Protocol):
+class BlockStore(Protocol):
     """Keeps blocks of rows. What `put` returns finds a block again."""
 
     in_memory: bool  #: whether rows can be had at once, in any order
@@ -104,7 +104,7 @@ class OnDisk:
     segment : int
         Bytes that are read at a time, about.
     name : str
-        No other shelf in the folder has it.
+        No other block store in the folder has it.
     """
 
     in_memory = False
@@ -186,7 +186,7 @@ class OnDisk:
             handle.path.unlink(missing_ok=True)
 
 
-class Again(NamedTuple):
+class SourceHandle(NamedTuple):
     """A block that is read whenever it is wanted."""
 
     read: Callable[[], Rows]
@@ -205,20 +205,20 @@ class FromSource:
     def __init__(self) -> None:
         self._turn = threading.Lock()  # one partition is in memory, whoever reads
 
-    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> Again:
+    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> SourceHandle:
         """How to get them again, and what they were."""
         assert again is not None, "storage has seen that the source can be read again"
-        return Again(again, checksum(_bytes(rows.compact())), rows.entries.n)
+        return SourceHandle(again, checksum(_bytes(rows.compact())), rows.entries.n)
 
-    def n_together(self, handle: Again, n: int) -> int:  # noqa: ARG002  # the protocol's signature
+    def n_together(self, handle: SourceHandle, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """All: to read some is to read the partition."""
         return max(n, 1)
 
-    def n_entries(self, handle: Again, lo: int, n: int) -> int:  # noqa: ARG002  # the protocol's signature
+    def n_entries(self, handle: SourceHandle, lo: int, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """Of all rows."""
         return handle.n_entries
 
-    def read(self, handle: Again, lo: int, out: Rows) -> None:
+    def read(self, handle: SourceHandle, lo: int, out: Rows) -> None:
         """Read the source again. Raises SchemaError when that cannot be done, or gives something else."""
         with self._turn:
             try:
@@ -237,11 +237,11 @@ class FromSource:
                 )
             copied(rows.cut(lo, lo + out.n), out)
 
-    def checksum(self, handle: Again) -> int:
+    def checksum(self, handle: SourceHandle) -> int:
         """Checksum of the rows when they were first read."""
         return handle.checksum
 
-    def drop(self, handle: Again) -> None:
+    def drop(self, handle: SourceHandle) -> None:
         """There is nothing."""
 
 

@@ -32,7 +32,7 @@ class Member:
     has_nanny: bool = False  #: whether something restarts it when its memory is full
 
 
-class Members:
+class Liveness:
     """Looks at the scheduler's list of workers.
 
     A worker counts when it runs and its heartbeat has moved within CUT_OFF seconds; one that is closing or gone does not.

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from dask_dl.checkpoint.codec import decode
 from dask_dl.documents.encoder import EncoderDocument
+from dask_dl.frame.categorical import MOST_FREQUENT, principal_component
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.hashing import Hashing, murmur2
-from dask_dl.frame.levels import MOST_FREQUENT, principal_component
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
 
@@ -22,10 +22,10 @@ from dask_dl.frame.source import Schema, Source
 def fit(frame, scheme, task="regression", *, use_all_factor_levels=True, standardize=True, **roles):
     predictors = tuple(name for name in frame.columns if name not in roles.values())
     encoding = Encoding(scheme, use_all_factor_levels, standardize)
-    inquiry = encoding.inquiry(task, skips=False, is_weighted="weight" in roles)
+    request = encoding.request(task, skips=False, is_weighted="weight" in roles)
     # In three partitions, as what is known of levels has to be merged.
     parts = [frame.iloc[k::3] for k in range(3)]
-    found = scan(Source(Schema(predictors, roles, "the table"), 3, lambda k: parts[k]), inquiry)
+    found = scan(Source(Schema(predictors, roles, "the table"), 3, lambda k: parts[k]), request)
     encoder = Encoder.fit(found, predictors, encoding)
     text = json.dumps(encoder.to_json(), allow_nan=False).encode()
     assert decode(text, EncoderDocument, "the encoder").encoder() == encoder

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, NUMBER, UNKNOWN, as_levels, as_numbers, is_blurred, kind_of
+from dask_dl.frame.dtypes import CATEGORY, NUMBER, UNKNOWN, as_levels, as_numbers, is_blurred, kind_of
 
 HOUR = 3_600_000
 BERLIN = dt.timezone(dt.timedelta(hours=1))

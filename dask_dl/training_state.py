@@ -22,7 +22,7 @@ class Snapshot(NamedTuple):
 
 
 @dataclass
-class Course:
+class TrainingState:
     """Counters, history and best model of a training that may go on."""
 
     history: History
@@ -31,7 +31,7 @@ class Course:
     training_seconds: float = 0.0  #: of the rounds
     seconds: float = 0.0  #: since `fit` began, in earlier processes
     n_halvings: int = 0  #: of the step, after divergence
-    delta: float | None = field(default=None, kw_only=True)  #: of `Place`
+    delta: float | None = field(default=None, kw_only=True)  #: of `Backend`
     best: Snapshot | None = None  #: of the history's best event
     confusion: dict[str, Any] = field(default_factory=dict)  #: of the last event: a (K, K) matrix for each table
     best_confusion: dict[str, Any] = field(default_factory=dict)  #: of the best event

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from dask_dl.cluster import capacity, handover, residence
+from dask_dl.cluster import capacity, handover, plugin
 from dask_dl.cluster.averaging import Contribution, combined, momentum_of
-from dask_dl.cluster.crew import Crew
-from dask_dl.cluster.handover import Given
+from dask_dl.cluster.handover import NetworkState
+from dask_dl.cluster.membership import Membership
 from dask_dl.cluster.placement import pieces_of, portions
-from dask_dl.cluster.residence import GoneError
+from dask_dl.cluster.plugin import GoneError
+from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.tables import Table, scan_on
-from dask_dl.cluster.work import Call
 from dask_dl.cluster.worker_memory import check_partitions
 from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError
 from dask_dl.frame.blocks import added
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.members import Member
-    from dask_dl.cluster.place import Portion
-    from dask_dl.cluster.placement import Piece
-    from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Keeping, Recipe
+    from dask_dl.cluster.backend import Workload
+    from dask_dl.cluster.liveness import Member
+    from dask_dl.cluster.placement import RowRange
+    from dask_dl.cluster.shard import Setup
+    from dask_dl.frame.blocks import BlockOptions, Recipe
+    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
-    from dask_dl.frame.tally import Inquiry
     from dask_dl.kernels.layout import Topology
-    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measured
+    from dask_dl.score.metrics import Measurement
     from dask_dl.storage import Budget
 
 #: Seconds after which a worker that is alive, but does not end its share of a round, is given up, at least.
@@ -59,8 +59,8 @@ def copies_of(n_workers: int) -> int:
     return 2 + min(FAN, n_workers) + 1 if n_workers > 1 else 2
 
 
-class Cluster:
-    """Replicas on the workers of a Dask cluster; see `Place`.
+class DaskBackend:
+    """Replicas on the workers of a Dask cluster; see `Backend`.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Cluster:
         Seconds to wait for a worker when there is none.
     say : callable
         Told, in a line, of whatever happens to workers.
-    spread : {"shared", "replicated", "single"}
+    spread : {"sharded", "replicated", "single"}
         Whether every row is on one worker, on every one, or all on the same.
     balances : bool
         Whether partitions are cut where workers would have too few.
@@ -95,15 +95,15 @@ class Cluster:
         timeout: float,
         say: Callable[[str], None],
         moving_rate: float | None = None,
-        spread: str = "shared",
+        placement: str = "sharded",
         balances: bool = True,
         by_clock: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.crew = Crew(client, timeout, say)
-        self._say, self._spread, self._balances, self._by_clock = say, spread, balances, by_clock
-        self.work = self.crew.work
-        self.work.on_wait = self._unless_cancelled
+        self.membership = Membership(client, timeout, say)
+        self._say, self._placement, self._balances, self._by_clock = say, placement, balances, by_clock
+        self.submitter = self.membership.submitter
+        self.submitter.on_wait = self._unless_cancelled
         self._cancelled = cancelled
         self.n_seen = 0
         self.n_rows = 0
@@ -127,25 +127,25 @@ class Cluster:
         self._speed = 0.0  #: rows per second of the last round
 
     def __enter__(self) -> Self:
-        self.crew.__enter__()
+        self.membership.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.crew.__exit__()
+        self.membership.__exit__()
 
     @property
     def on_wait(self) -> Callable[[], None]:
         """Called while workers are waited for."""
-        return self.work.on_wait
+        return self.submitter.on_wait
 
     @on_wait.setter
     def on_wait(self, called: Callable[[], None]) -> None:
-        self.work.on_wait = called
+        self.submitter.on_wait = called
 
     @property
     def is_reachable(self) -> bool:
         """Whether there is a worker."""
-        return bool(self.crew.members.look())
+        return bool(self.membership.liveness.look())
 
     def _unless_cancelled(self) -> None:
         if self._cancelled():
@@ -153,11 +153,11 @@ class Cluster:
 
     # ---- tables -----------------------------------------------------------------------------------------------------
 
-    def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
-        check_partitions(self.crew.members.alive, source)
-        found = scan_on(self.work, source, inquiry, progress)
-        self.work.sweep()
+        check_partitions(self.membership.liveness.alive, source)
+        found = scan_on(self.submitter, source, request, progress)
+        self.submitter.sweep()
         return found
 
     def choose(
@@ -168,7 +168,7 @@ class Cluster:
         def choice(member: Member) -> Parallelism:
             n = member.n_threads
             what = f"a worker of {n} threads" if n > 1 else "a worker of one thread"
-            n_cores = self.crew.admission.facts[member.address]["cores"]
+            n_cores = self.membership.admission.facts[member.address]["cores"]
             if n_cores < n:
                 n, what = n_cores, f"{what} on {n_cores} cores"
             asked = effective["n_jobs"]
@@ -183,52 +183,55 @@ class Cluster:
                 available=(n, what),
             )
 
-        self.crew.choice = choice
-        return max((choice(member) for member in self.crew.usable().values()), key=lambda threads: threads.n_threads)
+        self.membership.choice = choice
+        return max(
+            (choice(member) for member in self.membership.usable().values()), key=lambda threads: threads.n_threads
+        )
 
     def _n_slots(self) -> int:
-        return capacity.slots(self.crew.members.alive or self.crew.usable())
+        return capacity.slots(self.membership.liveness.alive or self.membership.usable())
 
     def _share(self, member: Member) -> float:
         """Of the training table, by threads."""
-        return member.n_threads / self._n_slots() if self._spread == "shared" else 1.0
+        return member.n_threads / self._n_slots() if self._placement == "sharded" else 1.0
 
     @property
     def n_threads(self) -> int:
         """Threads that train, in all."""
         return sum(
-            self.crew.choice(member).n_threads for member in (self.crew.taking_part or self.crew.members.alive).values()
+            self.membership.choice(member).n_threads
+            for member in (self.membership.taking_part or self.membership.liveness.alive).values()
         )
 
     @property
     def n_replicas(self) -> int:
         """Workers that train."""
-        return max(1, len(self.crew.tables["training"].workers()))
+        return max(1, len(self.membership.tables["training"].workers()))
 
     @property
     def n_copies(self) -> int:
         """Workers that train all rows."""
-        return self.n_replicas if self._spread == "replicated" else 1
+        return self.n_replicas if self._placement == "replicated" else 1
 
-    def _pieces(self, scanned: Scan) -> list[Piece]:
+    def _row_ranges(self, scanned: Scan) -> list[RowRange]:
         """The blocks of a table: its partitions, cut where not every thread would have rows."""
-        n_threads = self._n_slots() if self._balances and len(self.crew.members.alive) > 1 else 0
+        n_threads = self._n_slots() if self._balances and len(self.membership.liveness.alive) > 1 else 0
         return pieces_of(scanned.rows, n_threads)
 
-    def portion(self, found: Scan, validation: Scan | None) -> Portion:
+    def workload(self, found: Scan, validation: Scan | None) -> Workload:
         """The share of the strongest worker, and a block more."""
-        pieces = [self._pieces(scanned) if scanned else [] for scanned in (found, validation)]
-        workers = self.crew.usable()
+        row_ranges = [self._row_ranges(scanned) if scanned else [] for scanned in (found, validation)]
+        workers = self.membership.usable()
         n_kept = copies_of(len(workers)) + (self._moving_rate is not None)  # and the consensus
-        return capacity.portion(workers, pieces, n_kept, shares=self._spread == "shared")
+        return capacity.workload(workers, row_ranges, n_kept, shares=self._placement == "sharded")
 
     def budget(self, source: Source) -> Budget:
         """Of the worker that has least."""
-        return capacity.budget(self.crew.usable(), self.crew.admission.facts, source)
+        return capacity.budget(self.membership.usable(), self.membership.admission.facts, source)
 
     def too_small(self, peak: int) -> str | None:
         """Whether workers have less than the busiest one may need."""
-        return capacity.too_small(self.crew.usable(), peak)
+        return capacity.too_small(self.membership.usable(), peak)
 
     def load(
         self,
@@ -236,38 +239,38 @@ class Cluster:
         source: Source,
         found: Scan,
         recipe: Recipe,
-        keeping: Keeping,
+        options: BlockOptions,
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Encode a table on the workers; returns how many rows count."""
-        pieces, spread = self._pieces(found), self._spread if table == "training" else "shared"
-        new = Table(self.crew, table, source, found, recipe, keeping, storage, spread, pieces)
-        if len(pieces) > source.n_partitions:
-            self._say(f"{source.label}: {source.n_partitions:,} partitions are cut into {len(pieces):,} blocks")
-        new.fill(self.crew.strengths, progress)
-        self.crew.tables[table] = new
-        self.work.sweep()
+        row_ranges, placement = self._row_ranges(found), self._placement if table == "training" else "sharded"
+        new = Table(self.membership, table, source, found, recipe, options, storage, placement, row_ranges)
+        if len(row_ranges) > source.n_partitions:
+            self._say(f"{source.label}: {source.n_partitions:,} partitions are cut into {len(row_ranges):,} blocks")
+        new.fill(self.membership.strengths, progress)
+        self.membership.tables[table] = new
+        self.submitter.sweep()
         if table == "training":
             self._report_idle(new, source)
         return sum(new.n_visits.values())
 
     def _report_idle(self, table: Table, source: Source) -> None:
         """Workers may have nothing to do, and their user should know."""
-        n, n_busy = len(self.crew.strengths()), len(table.workers())
-        if table.spread != "shared":
+        n, n_busy = len(self.membership.strengths()), len(table.workers())
+        if table.placement != "sharded":
             self._say(f"{source.label} is whole on {n_busy} of {n} workers")
         elif n_busy < n:
             hint = "" if self._balances else " Cut it into more of them, or use force_load_balance=True."
-            text = (
-                f"{n - n_busy} of {n} workers have no rows of {source.label}: it has {len(table.pieces)} blocks.{hint}"
-            )
+            text = f"{n - n_busy} of {n} workers have no rows of {source.label}: it has {len(table.row_ranges)} blocks.{hint}"
             warnings.warn(DaskDLWarning(text), stacklevel=6)
 
     def fingerprint(self, table: str) -> list[int]:
         """The sum of those of all blocks."""
-        job = self.crew.job
-        parts = self.crew.of_holders("fingerprint", table, lambda mark: Call(residence.fingerprint, (job, table, mark)))
+        job = self.membership.job
+        parts = self.membership.of_holders(
+            "fingerprint", table, lambda holdings_hash: TaskSpec(plugin.fingerprint, (job, table, holdings_hash))
+        )
         return added(parts)
 
     # ---- training ---------------------------------------------------------------------------------------------------
@@ -282,18 +285,20 @@ class Cluster:
         on_change: Callable[[Parallelism], None],
     ) -> None:
         """Get all workers ready, and give them these weights."""
-        self.crew.setup, self._on_change = setup, on_change
-        self.work.on_wait = lambda: None
-        self.crew.welcome(all_of_them=True)
-        for name, table in self.crew.tables.items():
+        self.membership.setup, self._on_change = setup, on_change
+        self.submitter.on_wait = lambda: None
+        self.membership.welcome(all_of_them=True)
+        for name, table in self.membership.tables.items():
             keys = np.concatenate(self._drawn(name))
-            self._cuts[name] = cut_of(keys, table.keeping.n_sample)
-        self.n_rows = sum(self.crew.tables["training"].n_visits.values())
+            self._cuts[name] = cut_of(keys, table.options.n_sample)
+        self.n_rows = sum(self.membership.tables["training"].n_visits.values())
         self.restore(flat, states, n_seen, n_halvings)
 
     def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
-        job = self.crew.job
-        return self.crew.of_holders("sample", table, lambda mark: Call(residence.keys_of_drawn, (job, table, mark)))
+        job = self.membership.job
+        return self.membership.of_holders(
+            "sample", table, lambda holdings_hash: TaskSpec(plugin.keys_of_drawn, (job, table, holdings_hash))
+        )
 
     def compile(self) -> None:
         """Workers have compiled when they began to take part."""
@@ -302,12 +307,12 @@ class Cluster:
         """A round: every worker trains its share of the next `n` rows, from the same weights."""
         self._trained, self._received = {}, {}
         if on_rows is not None:  # there may be nobody to train, and an end in sight
-            self.work.on_wait = lambda: on_rows(0)
+            self.submitter.on_wait = lambda: on_rows(0)
         try:
-            self.crew.settle()
+            self.membership.settle()
         finally:
-            self.work.on_wait = lambda: None
-        table = self.crew.tables["training"]
+            self.submitter.on_wait = lambda: None
+        table = self.membership.tables["training"]
         workers = table.workers()
         rows = self._shares(table, workers)
         starts, stops = portions(self.n_seen, rows), portions(self.n_seen + n, rows)
@@ -317,20 +322,20 @@ class Cluster:
         momentum = momentum_of(len(busy), self._n_averages) if self._momentum is None else self._momentum
         self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
         self._was_several |= len(busy) > 1
-        job, version, remembers = self.crew.job, self.crew.version, self._outer > 0
+        job, version, remembers = self.membership.job, self.membership.version, self._outer > 0
         self._round = version
-        self.crew.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
-        more = remembers, self.crew.inbox.is_wanted, self.delta
+        self.membership.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
+        more = remembers, self.membership.inbox.is_wanted, self.delta
         calls = {
-            worker: Call(residence.train, (job, version, mark, place, place + busy[worker], *more))
-            for worker, (mark, place) in self._begun.items()
+            worker: TaskSpec(plugin.train, (job, version, holdings_hash, place, place + busy[worker], *more))
+            for worker, (holdings_hash, place) in self._begun.items()
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
         began, futures = time.monotonic(), {}
         try:
             for worker, call in calls.items():
-                futures[worker] = self.work.submit("train", worker, call.function, *call.arguments)
-            lost, self._told = self.work.in_time(
+                futures[worker] = self.submitter.submit("train", worker, call.function, *call.arguments)
+            lost, self._told = self.submitter.in_time(
                 futures,
                 version,
                 lambda: on_rows(0) if on_rows is not None else None,
@@ -354,31 +359,33 @@ class Cluster:
         begun, offset = {}, 0
         shares = portions(self.n_rows, self._shares(table, workers))
         for worker, start, share in zip(workers, starts, shares, strict=True):
-            mark = table.mark(worker)
+            holdings_hash = table.holdings_hash(worker)
             known, place = self._places.get(worker, (None, 0))
-            begun[worker] = mark, place if known == mark else start + offset
-            offset += share if table.spread == "replicated" else 0
+            begun[worker] = holdings_hash, place if known == holdings_hash else start + offset
+            offset += share if table.placement == "replicated" else 0
         return begun
 
     def _shares(self, table: Table, workers: Sequence[str]) -> list[int]:
         """By what a round is divided: the rows that workers have or, where all have all, how fast they are."""
-        if table.spread != "replicated" or not self._by_clock:
+        if table.placement != "replicated" or not self._by_clock:
             return [table.n_visits_of(worker) for worker in workers]
-        strengths = self.crew.strengths()
-        most = max(strengths[worker] for worker in workers)
-        return [max(1, round(1000 * strengths[worker] / most)) for worker in workers]
+        strengths = self.membership.strengths()
+        maximum = max(strengths[worker] for worker in workers)
+        return [max(1, round(1000 * strengths[worker] / maximum)) for worker in workers]
 
     def _accept(self, futures: Mapping[str, Any], lost: set[str]) -> None:
         """Keep what was trained for the average; rows of the lost count as not learned, so that they are made up for."""
         self._trained = {worker: future for worker, future in futures.items() if worker not in lost}
-        self.crew.lose(lost, "was lost in a round")
+        self.membership.lose(lost, "was lost in a round")
         self._trained |= self._handed_over(lost)
-        self._places = {worker: place for worker, place in self._places.items() if worker in self.crew.taking_part}
+        self._places = {
+            worker: place for worker, place in self._places.items() if worker in self.membership.taking_part
+        }
 
     def _break_off(self, futures: Mapping[str, Any], error: BaseException) -> None:
         """A round that is interrupted ends between two rows, one that diverged for good."""
         try:
-            lost = self.work.stop(futures, self.crew.version)
+            lost = self.submitter.stop(futures, self.membership.version)
         except KeyboardInterrupt as interrupt:
             raise Aborted from interrupt
         except DivergedError:
@@ -388,12 +395,12 @@ class Cluster:
 
     def average(self) -> None:
         """A tree of averages on the workers, and all of them go on from its root."""
-        if self.crew.members.leaving:
-            self.crew.look()
-        for _ in self.work.attempts():
+        if self.membership.liveness.leaving:
+            self.membership.look()
+        for _ in self.submitter.attempts():
             if not self._trained:
                 return
-            if not self.crew.taking_part:
+            if not self.membership.taking_part:
                 self._inherit()
                 return
             try:
@@ -405,15 +412,16 @@ class Cluster:
             self._received = {}
             if reports:
                 self._n_averages += 1
-                self.crew.holders = set(reports)
-                self.crew.lose(
-                    [w for w in self.crew.taking_part if w in lost and w not in reports], "was lost while averaging"
+                self.membership.holders = set(reports)
+                self.membership.lose(
+                    [w for w in self.membership.taking_part if w in lost and w not in reports],
+                    "was lost while averaging",
                 )
                 self._trained = {}
                 self._note(reports)
                 return
             # Nobody has it, so what was trained is still where it was, except on those that are gone.
-            self.crew.look()
+            self.membership.look()
             gone = {
                 w for w, part in self._trained.items() if not (w in self._there() or isinstance(part, Contribution))
             }
@@ -422,12 +430,12 @@ class Cluster:
 
     def _there(self) -> set[str]:
         """Workers that take part, and those that are being closed but still there."""
-        return self.crew.taking_part.keys() | self.crew.members.leaving
+        return self.membership.taking_part.keys() | self.membership.liveness.leaving
 
     def _handed_over(self, workers: Iterable[str]) -> dict[str, Contribution]:
         """What closed workers have learned in this round, by worker."""
         found = {}
-        for left in self.crew.handed_over(workers):
+        for left in self.membership.handed_over(workers):
             if left.version == self._round and left.n_rows:
                 self._say(f"worker {left.worker} was closed, and handed over {left.n_rows:,} rows that it had learned")
                 found[left.worker] = Contribution(left.n_rows, left.network.vectors)
@@ -439,73 +447,80 @@ class Cluster:
         parts = self._trained | dict.fromkeys(futures, Contribution(0, ())) | self._handed_over(futures)
         mean = combined(list(parts.values()))
         agrees = self._moving_rate is not None and self._was_several
-        given = Given(mean.vectors, None, self.n_seen + mean.n_rows, self._n_halvings, agrees)
-        if self.crew.version > self._round:  # that of the average
-            averages = [left.network for left in self.crew.handed_over(futures) if left.version == self.crew.version]
+        given = NetworkState(mean.vectors, None, self.n_seen + mean.n_rows, self._n_halvings, agrees)
+        if self.membership.version > self._round:  # that of the average
+            averages = [
+                left.network for left in self.membership.handed_over(futures) if left.version == self.membership.version
+            ]
             given = averages[0] if averages else given
         self._trained = {}
         if given.n_seen > self.n_seen:
             self.n_seen = given.n_seen
             self._adopt(given)
 
-    def _adopt(self, given: Given) -> None:
+    def _adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here; the outer momentum begins anew."""
         self._trained, self._received, self._places, self._n_averages = {}, {}, {}, 0
-        self.crew.adopt(given)
+        self.membership.adopt(given)
 
-    def _reports(self) -> tuple[dict[str, residence.Report], set[str]]:
+    def _reports(self) -> tuple[dict[str, plugin.Report], set[str]]:
         """Of the workers that go on from the average, and those that were lost."""
         holders = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
-        lost = self.work.wait(self._received, also=holders)
-        reports, lost = self.work.results(self._received, lost)
+        lost = self.submitter.wait(self._received, also=holders)
+        reports, lost = self.submitter.results(self._received, lost)
         return reports or self._confirmed(), lost
 
-    def _confirmed(self) -> dict[str, residence.Report]:
+    def _confirmed(self) -> dict[str, plugin.Report]:
         """Reports of workers that went on from the average before it was known that others could not."""
-        self.crew.look()
-        calls = {w: Call(residence.confirm, (self.crew.job, self.crew.version)) for w in self.crew.taking_part}
-        return {worker: report for worker, report in self.work.run("confirm", calls)[0].items() if report is not None}
+        self.membership.look()
+        calls = {
+            w: TaskSpec(plugin.confirm, (self.membership.job, self.membership.version))
+            for w in self.membership.taking_part
+        }
+        return {
+            worker: report for worker, report in self.submitter.run("confirm", calls)[0].items() if report is not None
+        }
 
     def _send_average(self) -> None:
         """Submit the tree, and what workers do with its root; an interrupt in between leaves what may be waited for.
 
         Every attempt has a version of its own, so that nobody mistakes one for another.
         """
-        self.crew.version += 1
-        self.crew.holders = set()
+        self.membership.version += 1
+        self.membership.holders = set()
         layer = [self._placed(worker, part) for worker, part in sorted(self._trained.items())]
         outer = self._outer if len(layer) > 1 else 0.0  # the mean of one is its own arrays
         while len(layer) > 1:
             groups = [layer[k : k + FAN] for k in range(0, len(layer), FAN)]
             layer = [
-                (group[0][0], self.work.submit("average", group[0][0], residence.average, *(f for _, f in group)))
+                (group[0][0], self.submitter.submit("average", group[0][0], plugin.average, *(f for _, f in group)))
                 for group in groups
             ]
         ((_, mean),) = layer
         moving_rate = self._moving_rate if self._was_several else None
         sent: list[Any] = []
-        for k, worker in enumerate(sorted(self.crew.taking_part)):
+        for k, worker in enumerate(sorted(self.membership.taking_part)):
             # The first few fetch it from the root, every other one when somebody before it has a copy too.
             after = sent[k // FAN - 1] if k >= FAN else None
-            arguments = (mean, self.crew.job, self.crew.version, outer, moving_rate, self.n_seen, after)
-            sent.append(self.work.submit("receive", worker, residence.receive, *arguments))
+            arguments = (mean, self.membership.job, self.membership.version, outer, moving_rate, self.n_seen, after)
+            sent.append(self.submitter.submit("receive", worker, plugin.receive, *arguments))
             self._received[worker] = sent[-1]
 
     def _placed(self, worker: str, part: Any) -> tuple[str, Any]:
         """A worker that can average a contribution, and its future. Raises GoneError."""
-        place = worker if worker in self.crew.taking_part else min(self.crew.taking_part)
-        return place, self.work.send(part, place) if isinstance(part, Contribution) else part
+        place = worker if worker in self.membership.taking_part else min(self.membership.taking_part)
+        return place, self.submitter.send(part, place) if isinstance(part, Contribution) else part
 
-    def _note(self, reports: Mapping[str, residence.Report]) -> None:
+    def _note(self, reports: Mapping[str, plugin.Report]) -> None:
         report = reports[min(reports)]
         self.n_seen = report.n_seen
         self.busy_seconds = max((reports[worker].seconds for worker in self._begun if worker in reports), default=0.0)
-        for worker, (mark, place) in self._begun.items():
+        for worker, (holdings_hash, place) in self._begun.items():
             if worker in reports:
-                self._places[worker] = mark, place + reports[worker].n_trained
+                self._places[worker] = holdings_hash, place + reports[worker].n_trained
                 if self._by_clock:
-                    self.crew.clock(worker, reports[worker].n_trained, reports[worker].seconds)
-        self.crew.level(self.crew.tables["training"])
+                    self.membership.clock(worker, reports[worker].n_trained, reports[worker].seconds)
+        self.membership.level(self.membership.tables["training"])
         for worker, other in reports.items():
             before = self._threads.get(worker)
             self._threads[worker] = other.threads
@@ -519,14 +534,16 @@ class Cluster:
                 f"use activation='tanh', add l1 or l2, or start from smaller weights."
             )
 
-    def measure(self, table: str) -> Measured:
+    def measure(self, table: str) -> Measurement:
         """Measure on the workers, each on its rows of the sample; what they found is merged here."""
-        parts = self.crew.of_holders(
+        parts = self.membership.of_holders(
             "score",
             table,
-            lambda mark: Call(residence.measure, (self.crew.job, self.crew.version, table, mark, self._cuts[table])),
+            lambda holdings_hash: TaskSpec(
+                plugin.measure, (self.membership.job, self.membership.version, table, holdings_hash, self._cuts[table])
+            ),
         )
-        total: Measured | None = None
+        total: Measurement | None = None
         for part in parts:
             if part is not None:
                 total = part if total is None else total.merge(part)
@@ -535,15 +552,19 @@ class Cluster:
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Fetched from a worker. Raises ReplicasLostError."""
-        self.crew.look()
-        network: Given | None = None
-        for worker in sorted(self.crew.holders):
-            done, lost = self.work.run("give", {worker: Call(residence.give, (self.crew.job, self.crew.version))})
+        self.membership.look()
+        network: NetworkState | None = None
+        for worker in sorted(self.membership.holders):
+            done, lost = self.submitter.run(
+                "give", {worker: TaskSpec(plugin.give, (self.membership.job, self.membership.version))}
+            )
             if done:
                 network = done[worker]
                 break
-            self.crew.lose(lost, "did not answer")
-        flat, *states = (np.require(vector, requirements="W") for vector in (network or self.crew.find_kept()).vectors)
+            self.membership.lose(lost, "did not answer")
+        flat, *states = (
+            np.require(vector, requirements="W") for vector in (network or self.membership.find_kept()).vectors
+        )
         return flat, tuple(states)
 
     snapshot = weights
@@ -552,31 +573,31 @@ class Cluster:
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
         """Give all workers these weights. Raises NoWorkersError."""
-        several = self._was_several or len(self.crew.members.alive) > 1
+        several = self._was_several or len(self.membership.liveness.alive) > 1
         agrees = self._moving_rate is not None and n_seen > 0 and several
         self.n_seen, self._n_halvings, self._n_bytes = (
             n_seen,
             n_halvings,
             3 * flat.nbytes,
         )  # at most two arrays of state
-        self._adopt(Given((flat, *states), None, n_seen, n_halvings, agrees))
-        for _ in self.work.attempts():
-            self.crew.look()
-            self.crew.welcome()
-            self.crew.bring_weights()
-            if self.crew.holders:
+        self._adopt(NetworkState((flat, *states), None, n_seen, n_halvings, agrees))
+        for _ in self.submitter.attempts():
+            self.membership.look()
+            self.membership.welcome()
+            self.membership.bring_weights()
+            if self.membership.holders:
                 return
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be, of the first worker and the number of all."""
         threads = {
-            worker: self._threads.get(worker) or self.crew.choice(member)
-            for worker, member in self.crew.taking_part.items()
+            worker: self._threads.get(worker) or self.membership.choice(member)
+            for worker, member in self.membership.taking_part.items()
         }
         if not threads:
             return {}
         one = threads[min(threads)]
-        layers = one.by_layer(self.crew.setup.topology)
+        layers = one.by_layer(self.membership.setup.topology)
         return {
             "n_jobs": sum(each.n_threads for each in threads.values()),
             "exchange_interval": one.interval if one.way == "staleness" else None,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dask_dl.frame.columns import as_levels
-from dask_dl.frame.figures import Moments
+from dask_dl.frame.column_stats import Moments
+from dask_dl.frame.dtypes import as_levels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def _places(
 
 
 @dataclass(frozen=True)
-class Category:
+class OneHotColumn:
     """A categorical column with a block of one-hot inputs: its levels, the other ones together, and missing values."""
 
     name: str
@@ -78,7 +78,7 @@ class Category:
 
 
 @dataclass(frozen=True)
-class Code:
+class CodedColumn:
     """A categorical column as numbers: label_encoder, binary or eigen.
 
     A missing value is the mean of training, in binary all bits 0. A level that training has not seen is as if missing; of
@@ -102,7 +102,7 @@ class Code:
         weights: Sequence[tuple[float, float]],
         *,
         standardize: bool,
-    ) -> Code:
+    ) -> CodedColumn:
         """From the rows of every level and their weight; the last pair is that of missing values."""
         n, weight = np.array(weights).T
         vector = tuple(principal_component(weight[:-1]).tolist()) if scheme == "eigen" else ()

@@ -49,8 +49,8 @@ class Optimizer(NamedTuple):
     l2: float
     fast_mode: bool
     scale: float = 1.0  #: factor on every step: halved when a training diverges
-    pull: float = 0.0  #: of the consensus, where weights have one: `layers.Part.center`
-    batch: int = 1  #: rows whose slopes, divided by as many, make a step
+    pull: float = 0.0  #: of the consensus, where weights have one: `layers.WeightBlock.center`
+    batch: int = 1  #: rows whose gradients, divided by as many, make a step
     max_w2: float = np.inf  #: limit on the sum of squares of a unit's incoming weights
     input_kept: float = 1.0  #: share of the inputs that a row keeps
     average_activation: float = 0.0  #: that the biases of hidden units are drawn to ...
@@ -58,7 +58,7 @@ class Optimizer(NamedTuple):
 
 
 class Penalty(NamedTuple):
-    """What moves a weight besides the loss: slopes of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
+    """What moves a weight besides the loss: gradients of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
 
     l1: np.float32
     l2: np.float32
@@ -83,7 +83,7 @@ def has_penalty(penalty):
 
 @inlined
 def gradient(a, d, w, c, penalty, fast_mode):
-    """Slope of loss and penalties by one weight, one row; penalties act once a row (sections 5.2 and 6.7).
+    """Gradient of loss and penalties by one weight, one row; penalties act once a row (sections 5.2 and 6.7).
 
     Without a pull c may be any number. Whether there is one is the same for all of a loop, of which the compiler makes two.
     """
@@ -97,7 +97,7 @@ def gradient(a, d, w, c, penalty, fast_mode):
 def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode):
     """ADADELTA: Zeiler 2012, algorithm 1, in the form of section 5.4.
 
-    a, w, c (n,) f4; squares, steps (n,) f4: running means of squared slopes and of squared steps; d f4.
+    a, w, c (n,) f4; squares, steps (n,) f4: running means of squared gradients and of squared steps; d f4.
     """
     forget = ONE - rho
     if not has_penalty(penalty):
@@ -134,7 +134,7 @@ def plain(a, d, w, c, rate, penalty, fast_mode):
 
 @inlined
 def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
-    """Momentum as documented: v <- decay v - rate slope; w += v, or with Nesterov w += decay v - rate slope."""
+    """Momentum as documented: v <- decay v - rate gradient; w += v, or with Nesterov w += decay v - rate gradient."""
     ahead = decay if nesterov else ONE
     now = ONE if nesterov else ZERO
     penalised = has_penalty(penalty)
@@ -150,7 +150,7 @@ def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
 
 @inlined
 def squared_gradients(a, d, w, c, penalty, fast_mode):
-    """Sum of squared slopes of one unit's dense weights, which its bias' ADADELTA needs."""
+    """Sum of squared gradients of one unit's dense weights, which its bias' ADADELTA needs."""
     total = ZERO
     for i in range(w.shape[0]):
         g = gradient(a[i], d, w[i], c[i], penalty, fast_mode)

@@ -1,6 +1,6 @@
 """The workers that take part in a training: how they join, what each holds, and what becomes of it when one is gone.
 
-Everything on the workers is a cache (`residence`). What must not get lost is here: which blocks belong to whom, and which
+Everything on the workers is a cache (`plugin`). What must not get lost is here: which blocks belong to whom, and which
 version of the weights counts.
 """
 
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distributed import wait
 
-from dask_dl.cluster import residence
+from dask_dl.cluster import plugin
 from dask_dl.cluster.admission import ASKING, Admission
 from dask_dl.cluster.demand import Demand
-from dask_dl.cluster.handover import Given, Handover, Inbox
-from dask_dl.cluster.members import Members
-from dask_dl.cluster.residence import GoneError, Residence, name_of
+from dask_dl.cluster.handover import Handover, Inbox, NetworkState
+from dask_dl.cluster.liveness import Liveness
+from dask_dl.cluster.plugin import GoneError, TrainingPlugin, name_of
 from dask_dl.cluster.spans import in_span
+from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
 from dask_dl.cluster.waiting import Reminder, within
-from dask_dl.cluster.work import POLL, STEP, Call, Work, is_lost
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dask_dl.cluster.members import Member
-    from dask_dl.cluster.station import Setup
+    from dask_dl.cluster.liveness import Member
+    from dask_dl.cluster.shard import Setup
     from dask_dl.cluster.tables import Table
     from dask_dl.node.parallelism import Parallelism
 
@@ -40,14 +40,14 @@ SHORTEST = 0.01
 #: Blocks move to faster workers when rounds then take so much less, at the earliest so many seconds after the last time.
 WORTH_MOVING, SECONDS_PER_MOVE = 1.25, 20.0
 #: How often blocks that cannot be written or read where they are to go are tried to be moved.
-MOST_FAILED = 3
+MAX_FAILED = 3
 #: Seconds that the cluster gets to prepare the workers, and to clean up.
 PREPARING = 30.0
 #: Workers that a training asks an adaptive cluster for at a time: as many as it has, and at least so many.
 MIN_GROWTH = 4
 
 
-class Crew:
+class Membership:
     """Workers, with the blocks and the weights that they hold.
 
     Parameters
@@ -65,8 +65,8 @@ class Crew:
     def __init__(self, client: Any, timeout: float, say: Callable[[str], None]) -> None:
         self.client = client
         self.job = uuid.uuid4().hex[:8]
-        self.members = Members(client, say)
-        self.work = Work(client, self.members, self.job, timeout, say)
+        self.liveness = Liveness(client, say)
+        self.submitter = Submitter(client, self.liveness, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
         self.taking_part: dict[str, Member] = {}
         self.version = 0  #: of the weights; 0: there are none yet
@@ -74,7 +74,7 @@ class Crew:
         self.admission = Admission(client, say)
         self.demand = Demand(client, self.job)
         self.inbox = Inbox(client, self.job)
-        self.kept: Given | None = None  #: this version, while no worker has it
+        self.kept: NetworkState | None = None  #: this version, while no worker has it
         self.speeds: dict[str, float] = {}  #: rows per second of those that were measured
         self._timeout, self._say = timeout, say
         self._departed: dict[str, int] = {}  #: worker that is gone -> version of the weights that it had
@@ -94,7 +94,7 @@ class Crew:
             self._cleanup.callback(self.admission.close)
             self.demand.show(1)
             self._ask_all()
-            self.demand.show(sum(member.n_threads for member in self.members.alive.values()))
+            self.demand.show(sum(member.n_threads for member in self.liveness.alive.values()))
             self._cleanup.callback(self.inbox.close)
             self.inbox.open()
             self._cleanup.callback(self._leave)
@@ -126,7 +126,7 @@ class Crew:
 
     def _prepare(self) -> None:
         """Give the training a place on every worker. Raises ClusterError."""
-        error = within(PREPARING, lambda: self.client.register_plugin(Residence(self.job)))
+        error = within(PREPARING, lambda: self.client.register_plugin(TrainingPlugin(self.job)))
         if isinstance(error, OSError):  # a worker died meanwhile, or hangs (TimeoutError): its tasks will tell
             self._say(f"not all workers could be prepared: {error!r}")
         elif error is not None:
@@ -137,9 +137,9 @@ class Crew:
         unfinished = [f for f in (*self._joining.values(), *self._moving.values()) if f.status == "pending"]
         if unfinished:
             within(PREPARING, lambda: self.client.cancel(unfinished))
-        self.work.sweep()
+        self.submitter.sweep()
         within(PREPARING, lambda: self.client.unregister_worker_plugin(name_of(self.job)))
-        within(PREPARING, self.work.tidy)
+        within(PREPARING, self.submitter.tidy)
 
     def _until(self, is_done: Callable[[Mapping[str, Member]], bool], what: str) -> None:
         """Look at the workers until something holds of them.
@@ -147,7 +147,7 @@ class Crew:
         Raises NoWorkersError after `worker_timeout` seconds, when there is nobody who could make it so.
         """
         deadline, remind = time.monotonic() + self._timeout, Reminder(self._say)
-        while not is_done(alive := self.members.wait(self._timeout, self._on_wait)):
+        while not is_done(alive := self.liveness.wait(self._timeout, self._on_wait)):
             reasons = "".join(f" {w}: {why}" for w, why in self.admission.refused.items() if w in alive)
             now, able = time.monotonic(), alive.keys() & (self.taking_part.keys() | self.admission.facts.keys())
             is_asking = self.admission.is_asking and now < deadline + ASKING
@@ -166,7 +166,7 @@ class Crew:
                 time.sleep(POLL / 5)
 
     def _on_wait(self) -> None:
-        self.work.on_wait()
+        self.submitter.on_wait()
 
     def term(self, worker: str) -> int:
         """How often a worker was taken for lost: tasks of an earlier term come too late."""
@@ -193,18 +193,18 @@ class Crew:
 
         For the training table their rows per second, as soon as some were measured. Raises NoWorkersError.
         """
-        members = self.usable()
-        known = {w: speed for w, speed in self.speeds.items() if w in members and table == "training"}
-        per_thread = sum(known.values()) / sum(members[w].n_threads for w in known) if known else 1.0
-        return {worker: known.get(worker, per_thread * member.n_threads) for worker, member in members.items()}
+        liveness = self.usable()
+        known = {w: speed for w, speed in self.speeds.items() if w in liveness and table == "training"}
+        per_thread = sum(known.values()) / sum(liveness[w].n_threads for w in known) if known else 1.0
+        return {worker: known.get(worker, per_thread * member.n_threads) for worker, member in liveness.items()}
 
     def settle(self, *kept: Iterable[Any]) -> None:
         """Before a step: the gone are forgotten, the new taken in; all workers have weights, and all blocks a worker.
 
         Futures are released but for those in `kept`.
         """
-        self.work.sweep(self._joining.values(), self._moving.values(), *kept)
-        for _ in self.work.attempts():
+        self.submitter.sweep(self._joining.values(), self._moving.values(), *kept)
+        for _ in self.submitter.attempts():
             self.look()
             self.welcome()
             if self.version:
@@ -217,22 +217,22 @@ class Crew:
                 continue  # somebody may have gone meanwhile
             if self.version:
                 self._move_blocks()
-            if self.taking_part and self.taking_part.keys() <= self.members.alive.keys():
+            if self.taking_part and self.taking_part.keys() <= self.liveness.alive.keys():
                 break
         self._show_demand()
 
     def _show_demand(self) -> None:
         """Ask adaptive scaling for as many workers as could have blocks: step by step, and beside those of no use."""
-        n, alive = len(self.taking_part), self.members.alive
+        n, alive = len(self.taking_part), self.liveness.alive
         table = self.tables.get("training")
-        n_useful = 1 if table is None or table.spread == "single" else len(table.pieces)
+        n_useful = 1 if table is None or table.placement == "single" else len(table.row_ranges)
         n_wanted = min(n_useful, n + max(n, MIN_GROWTH)) + len(alive.keys() & self.admission.refused.keys())
         per_worker = sum(member.n_threads for member in alive.values()) / max(1, len(alive))
         self.demand.show(round(n_wanted * per_worker))
 
     def look(self) -> None:
         """Forget workers that are gone."""
-        alive = self.members.look()
+        alive = self.liveness.look()
         self.lose([worker for worker in self.taking_part if worker not in alive], "is gone")
 
     def lose(self, workers: Iterable[str], why: str) -> None:
@@ -246,7 +246,7 @@ class Crew:
             if worker in self.holders:
                 self._departed[worker] = self.version
             self.holders.discard(worker)
-            if worker in self.members.alive:
+            if worker in self.liveness.alive:
                 self.admission.failed(worker, f"it {why}")
             self.speeds.pop(worker, None)
             for key in [key for key in self._moving if key[0] == worker]:
@@ -272,8 +272,8 @@ class Crew:
         """Have workers get ready for taking part."""
         new = alive.keys() & self.admission.facts.keys() - self.taking_part.keys() - self._joining.keys()
         new = {worker for worker in new if self.admission.is_due(worker)}
-        calls = {w: Call(residence.ready, (self.job, self.setup, self.term(w))) for w in sorted(new)}
-        self._joining |= self.work.on_each("compile", calls)
+        calls = {w: TaskSpec(plugin.ready, (self.job, self.setup, self.term(w))) for w in sorted(new)}
+        self._joining |= self.submitter.on_each("compile", calls)
         self._invited |= dict.fromkeys(new, time.monotonic())
 
     def _take_in(self, alive: Mapping[str, Member]) -> None:
@@ -295,14 +295,14 @@ class Crew:
                     raise cause
             elif worker in alive:
                 self.admission.failed(worker, f"it did not compile the kernels ({error or future.status})")
-            self.work.cancel([future])
+            self.submitter.cancel([future])
 
     def excused(self, worker: str, error: Exception, *, waits: bool = False) -> Exception | None:
         """Leave out a worker that cannot do its part; returns what to raise instead where it cannot be spared.
 
         It can be where others are there or, once the training has begun, where others may be waited for.
         """
-        others = self.members.alive.keys() & self.admission.facts.keys() - {worker}
+        others = self.liveness.alive.keys() & self.admission.facts.keys() - {worker}
         if others or (waits and self.version > 1):  # 1: the weights of the start
             self.admission.refuse(worker, str(error) if isinstance(error, DaskDLError) else repr(error))
             self.lose([worker], "is left out")
@@ -313,7 +313,7 @@ class Crew:
 
     # ---- what they hold ---------------------------------------------------------------------------------------------
 
-    def adopt(self, given: Given) -> None:
+    def adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here, as soon as workers have it."""
         self.version += 1
         self.holders, self.kept = set(), given
@@ -325,8 +325,8 @@ class Crew:
                 self.find_kept()
             source = min(self.holders or self.taking_part)
             if self.holders:
-                given = self.work.submit("give", source, residence.give, self.job, self.version)
-                is_given = not self.work.wait({source: given})
+                given = self.submitter.submit("give", source, plugin.give, self.job, self.version)
+                is_given = not self.submitter.wait({source: given})
             else:
                 given, is_given = self._sent(source)
             done, lost = self.take(given, behind, source) if is_given else ({}, {source})
@@ -337,11 +337,11 @@ class Crew:
     def _sent(self, worker: str) -> tuple[Any, bool]:
         """The network that is kept here, on its way to a worker, and whether it has arrived."""
         try:
-            return self.work.send(self.kept, worker), True
+            return self.submitter.send(self.kept, worker), True
         except GoneError:
             return None, False
 
-    def find_kept(self) -> Given:
+    def find_kept(self) -> NetworkState:
         """The network that no worker has: kept here, or handed over by closed workers. Raises ReplicasLostError."""
         if self.kept is None:
             workers = [worker for worker, version in self._departed.items() if version == self.version]
@@ -354,13 +354,13 @@ class Crew:
 
     def handed_over(self, workers: Iterable[str]) -> list[Handover]:
         """What closed workers have left."""
-        return self.inbox.collect(workers, self.members, self._on_wait)
+        return self.inbox.collect(workers, self.liveness, self._on_wait)
 
     def take(self, given: Any, workers: Iterable[str], source: str) -> tuple[dict[str, Any], set[str]]:
         """Workers go on with a network, a future that lies on `source`; returns those that do, and those that were lost."""
         calls = {
-            worker: Call(
-                residence.take, (given, self.job, self.version, self.setup, self.choice(self.taking_part[worker]))
+            worker: TaskSpec(
+                plugin.take, (given, self.job, self.version, self.setup, self.choice(self.taking_part[worker]))
             )
             for worker in workers
         }
@@ -368,7 +368,7 @@ class Crew:
         def explain(worker: str, error: Exception) -> Exception | None:
             return self.excused(worker, error, waits=True)
 
-        done, lost = self.work.run("take", calls, also=[source], explain=explain)
+        done, lost = self.submitter.run("take", calls, also=[source], explain=explain)
         self.holders |= done.keys()
         return done, lost
 
@@ -383,11 +383,11 @@ class Crew:
         now = time.monotonic()
         if (
             not self.speeds
-            or self._n_failed >= MOST_FAILED
+            or self._n_failed >= MAX_FAILED
             or not self._is_level
             or self._moving
             or now - self._moved_at < SECONDS_PER_MOVE
-            or table.spread != "shared"
+            or table.placement != "sharded"
         ):
             return
         strengths = self.strengths()
@@ -422,19 +422,21 @@ class Crew:
         """Between two rounds: newcomers take part with their blocks; where they do, former holders let go of them."""
         moving, self._moving = self._moving, {}
         try:
-            arrived, lost = self.work.results(moving, self.work.wait(moving))
+            arrived, lost = self.submitter.results(moving, self.submitter.wait(moving))
         except (StorageError, SchemaError) as error:  # whoever has them goes on with them
             self._say(f"blocks stay where they are: {error}")
             self._n_failed += 1
-            self._is_level = self._is_level or self._n_failed >= MOST_FAILED
+            self._is_level = self._is_level or self._n_failed >= MAX_FAILED
             unwanted: dict[str, list[tuple[str, int]]] = {}
             for worker, name, k in moving:
-                pieces = enumerate(self.tables[name].pieces)
-                unwanted.setdefault(worker, []).extend((name, b) for b, piece in pieces if piece.partition == k)
+                row_ranges = enumerate(self.tables[name].row_ranges)
+                unwanted.setdefault(worker, []).extend(
+                    (name, b) for b, row_range in row_ranges if row_range.partition == k
+                )
             with contextlib.suppress(StorageError, SchemaError):
-                self.work.wait({w: f for w, f in moving.items() if f.status == "pending"})
-            self.work.run(
-                "move", {w: Call(residence.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
+                self.submitter.wait({w: f for w, f in moving.items() if f.status == "pending"})
+            self.submitter.run(
+                "move", {w: TaskSpec(plugin.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
             )
             return
         self._is_level = self._is_level and not lost
@@ -442,24 +444,26 @@ class Crew:
         for (worker, name, _), held in arrived.items():
             if worker in self.taking_part:
                 taken.setdefault(worker, []).extend((name, k) for k in held.n_visits)
-        calls = {worker: Call(residence.take_over, (self.job, blocks)) for worker, blocks in taken.items()}
-        done, failed = self.work.run("move", calls)
+        calls = {worker: TaskSpec(plugin.take_over, (self.job, blocks)) for worker, blocks in taken.items()}
+        done, failed = self.submitter.run("move", calls)
         given: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in done:
                 self.tables[name].settle(held)
                 for other, blocks in self.tables[name].give_up({worker: held.n_visits}).items():
                     given.setdefault(other, []).extend((name, k) for k in blocks)
-        calls = {worker: Call(residence.give_up, (self.job, blocks)) for worker, blocks in given.items()}
-        self.lose(failed | self.work.run("move", calls)[1], "did not answer")
+        calls = {worker: TaskSpec(plugin.give_up, (self.job, blocks)) for worker, blocks in given.items()}
+        self.lose(failed | self.submitter.run("move", calls)[1], "did not answer")
 
-    def of_holders(self, name: str, table: str, call: Callable[[int], Call]) -> list[Any]:
+    def of_holders(self, name: str, table: str, call: Callable[[int], TaskSpec]) -> list[Any]:
         """What all workers with rows of a table answer, in the order of their blocks; a call is given the worker's mark."""
         found: list[Any] = []
-        for _ in self.work.attempts():
+        for _ in self.submitter.attempts():
             self.settle()
             workers = self.tables[table].readers()
-            done, lost = self.work.run(name, {worker: call(self.tables[table].mark(worker)) for worker in workers})
+            done, lost = self.submitter.run(
+                name, {worker: call(self.tables[table].holdings_hash(worker)) for worker in workers}
+            )
             found = [done[worker] for worker in workers if worker in done]
             if not lost:
                 break

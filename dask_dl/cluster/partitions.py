@@ -11,22 +11,22 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Future
 from distributed.protocol import pickle
 
-from dask_dl.cluster import residence
+from dask_dl.cluster import plugin
 from dask_dl.frame.scan import FAN_IN, scan_partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dask_dl.cluster.work import Work
+    from dask_dl.cluster.submit import Submitter
+    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.source import Schema
-    from dask_dl.frame.tally import Inquiry
 
 #: In the place of a worker: none in particular.
 ANYWHERE = ""
 #: How often the tasks of a partition may be needed by others too, on average, where they are done again each time.
-MOST_SHARED = 2.0
+MAX_SHARED = 2.0
 #: Bytes of the pickled graph of a partition that is read by whoever needs it.
-MOST_PICKLED = 2**18
+MAX_PICKLED = 2**18
 SAVE = "Save it to Parquet first, and train from there."
 
 
@@ -104,16 +104,16 @@ class Partitions:
             return f"the table lies in the memory of the cluster. {SAVE}"
         if text := self.shares_work():
             return text
-        if len(self.pickled(0)) > MOST_PICKLED:
+        if len(self.pickled(0)) > MAX_PICKLED:
             return f"the table is inside its graph, and would travel with it. {SAVE}"
         return None
 
     def shares_work(self) -> str | None:
         """Why nobody should read them again and again, if so."""
-        most, n_tasks = MOST_SHARED * len(self._graph), 0
+        maximum, n_tasks = MAX_SHARED * len(self._graph), 0
         for k in range(len(self)):
             n_tasks += len(self.alone(k)[0])
-            if n_tasks > most:
+            if n_tasks > maximum:
                 return f"its partitions share work (a shuffle, a join?), which would be done again for each. {SAVE}"
         return None
 
@@ -126,23 +126,25 @@ def _pinned(worker: str) -> dict[str, Any]:
     return {"workers": [worker], "allow_other_workers": False} if worker else {}
 
 
-def scanned(work: Work, partitions: Partitions, schema: Schema, inquiry: Inquiry) -> tuple[list[Any], Any]:
+def scanned(
+    submitter: Submitter, partitions: Partitions, schema: Schema, request: ScanRequest
+) -> tuple[list[Any], Any]:
     """Futures of the scan of every partition, and of all of them merged, FAN_IN at a time."""
     parts = partitions.some({ANYWHERE: range(len(partitions))})[ANYWHERE]
-    one, merge = (dask.delayed(f, pure=False) for f in (scan_partition, residence.scan_merged))
-    layer = [one(parts[k], schema, k, inquiry, dask_key_name=work.key("scan")) for k in range(len(partitions))]
+    one, merge = (dask.delayed(f, pure=False) for f in (scan_partition, plugin.scan_merged))
+    layer = [one(parts[k], schema, k, request, dask_key_name=submitter.key("scan")) for k in range(len(partitions))]
     leaves = layer
     while len(layer) > 1:
         layer = [
-            merge(layer[k : k + FAN_IN], schema, dask_key_name=work.key("scan-merge"))
+            merge(layer[k : k + FAN_IN], schema, dask_key_name=submitter.key("scan-merge"))
             for k in range(0, len(layer), FAN_IN)
         ]
-    *futures, root = work.compute([*leaves, layer[0]])
+    *futures, root = submitter.compute([*leaves, layer[0]])
     return futures, root
 
 
 def encoded(
-    work: Work, partitions: Partitions, wanted: Mapping[str, Mapping[int, tuple[Any, ...]]], *, again: bool
+    submitter: Submitter, partitions: Partitions, wanted: Mapping[str, Mapping[int, tuple[Any, ...]]], *, again: bool
 ) -> dict[tuple[str, int], Any]:
     """Futures of partitions that become blocks of workers: worker -> partition -> arguments of `encode`.
 
@@ -151,15 +153,15 @@ def encoded(
     """
     if again:
         return {
-            (worker, k): work.submit("encode", worker, residence.encode_again, partitions.pickled(k), *arguments)
+            (worker, k): submitter.submit("encode", worker, plugin.encode_again, partitions.pickled(k), *arguments)
             for worker, by_partition in wanted.items()
             for k, arguments in by_partition.items()
         }
     parts = partitions.some(wanted)
-    make = dask.delayed(residence.encode, pure=False)
+    make = dask.delayed(plugin.encode, pure=False)
     tasks: dict[tuple[str, int], Any] = {}
     for worker, by_partition in wanted.items():
         with dask.annotate(**_pinned(worker)):
             for k, arguments in by_partition.items():
-                tasks[worker, k] = make(parts[worker][k], *arguments, dask_key_name=work.key("encode"))
-    return dict(zip(tasks, work.compute(list(tasks.values())), strict=True))
+                tasks[worker, k] = make(parts[worker][k], *arguments, dask_key_name=submitter.key("encode"))
+    return dict(zip(tasks, submitter.compute(list(tasks.values())), strict=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dask_dl import memory
-from dask_dl.cluster.windows import Windows
+from dask_dl.cluster.windows import WindowReader
 from dask_dl.frame.blocks import gather, visited_rows
 from dask_dl.frame.order import apart, copies_of, keys_of, visiting_places
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dask_dl.state import Rows
 
 
-class Visits:
+class RowStream:
     """An endless stream: all rows that count in a random order of their own for every epoch, or always as stored.
 
     Place p of the stream is a function of the seed and of the rows' numbers. Of two sets of blocks of one table in memory, each
@@ -62,8 +62,8 @@ class Visits:
         self._per_slice = memory.rows_of_slice(store.row_bytes, batch)
         self._source: _Source = (
             _InMemory(store, seed, shuffle=shuffle, order=order)
-            if store.shelf.in_memory
-            else Windows(store, window, seed=seed, shuffle=shuffle)
+            if store.block_store.in_memory
+            else WindowReader(store, window, seed=seed, shuffle=shuffle)
         )
 
     def slices(self, start: int, stop: int, on_wait: Callable[[], None] = lambda: None) -> Iterator[Rows]:
@@ -113,7 +113,7 @@ class _InMemory:
         self._order = order
         self._epoch, self._visits, self._copies = -1, self._rows, self._again
 
-    def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]:  # noqa: ARG002  # as `Windows`
+    def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]:  # noqa: ARG002  # as `WindowReader`
         if epoch != self._epoch:
             self._visits = np.zeros(0, np.int64)  # the last epoch's order makes room for the next one's
             self._copies = None

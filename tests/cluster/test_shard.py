@@ -8,10 +8,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 from dask_dl import parameters
-from dask_dl.cluster import Twin
+from dask_dl.cluster import LocalBackend
 from dask_dl.cluster.averaging import Contribution, advance, combined, momentum_of
 from dask_dl.cluster.placement import portions
-from dask_dl.cluster.station import Station
+from dask_dl.cluster.shard import Shard
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.memory import IN_MEMORY
@@ -64,7 +64,7 @@ def test_momentum_follows_the_number_of_replicas(n, k, expected):
 # ---- replicas in one process --------------------------------------------------------------------------------------------
 
 
-class Several(Twin):
+class Several(LocalBackend):
     """As many replicas as a cluster would have, one after the other in this process."""
 
     def __init__(self, n, momentum=None):
@@ -73,18 +73,18 @@ class Several(Twin):
 
     def start(self, setup, flat, states, n_seen, n_halvings, on_change):
         super().start(setup, flat, states, n_seen, n_halvings, on_change)
-        store = self.station.tables["training"]
+        store = self.shard.tables["training"]
         whole = store.blocks[0].handle
         assert len(store.blocks) == 1
         edges = np.linspace(0, whole.n, 4 * self.n + 1).astype(int)
-        self.stations = []
+        self.shards = []
         for k in range(self.n):
-            mine = Station()
-            blocks = mine.open("training", edges.astype(np.int64), store.keeping, IN_MEMORY)
+            mine = Shard()
+            blocks = mine.open("training", edges.astype(np.int64), store.options, IN_MEMORY)
             for b in range(k, 4 * self.n, self.n):
                 blocks.put(b, blocks.shelve(b, whole.cut(edges[b], edges[b + 1])))
             mine.start(setup, flat.copy(), [s.copy() for s in self.replica.states], n_seen, self.threads)
-            self.stations.append(mine)
+            self.shards.append(mine)
         self.seen, self.n_averages = n_seen, 0
 
     @property
@@ -92,27 +92,27 @@ class Several(Twin):
         return self.seen
 
     def train(self, n, on_rows=None):
-        rows = [station.visits.n_rows for station in self.stations]
+        rows = [shard.visits.n_rows for shard in self.shards]
         starts, stops = portions(self.seen, rows), portions(self.seen + n, rows)
         momentum = momentum_of(self.n, self.n_averages) if self.momentum is None else self.momentum
         parts = []
-        for station, start, stop in zip(self.stations, starts, stops, strict=True):
+        for shard, start, stop in zip(self.shards, starts, stops, strict=True):
             if momentum:
-                station.remember()
-            station.train(start, stop)
-            vectors = station.contribution(stop - start).vectors
+                shard.remember()
+            shard.train(start, stop)
+            vectors = shard.contribution(stop - start).vectors
             parts.append(Contribution(stop - start, tuple(v.copy() for v in vectors)))
         mean = combined(parts)
         self.seen += n
         self.n_averages += 1
-        for station in self.stations:
-            station.receive(mean, momentum, self.seen)
+        for shard in self.shards:
+            shard.receive(mean, momentum, self.seen)
         on_rows(n)
 
     def average(self):
-        flat, states = self.stations[0].weights()
+        flat, states = self.shards[0].weights()
         self.replica.restore(flat, states, self.seen)
-        assert all((station.replica.flat == flat).all() for station in self.stations)
+        assert all((shard.replica.flat == flat).all() for shard in self.shards)
 
 
 def reached(place, train, test, of="logloss", **given):
@@ -136,7 +136,7 @@ def digits():
 
 def test_one_of_several_is_the_twin_to_the_last_bit():
     train, test = digits()
-    assert reached(Several(1), train, test, epochs=3) == reached(Twin(), train, test, epochs=3)
+    assert reached(Several(1), train, test, epochs=3) == reached(LocalBackend(), train, test, epochs=3)
 
 
 def covtype(folder):
@@ -158,7 +158,7 @@ def test_eight_replicas_learn_as_much_from_the_same_rows(name, more, request):
     train, test = digits() if name == "digits" else covtype(request.getfixturevalue("data_folder"))
     one, eight, plain = (
         np.mean([reached(place(), train, test, random_state=seed, epochs=10, **rounds(train, 8)) for seed in range(6)])
-        for place in (Twin, lambda: Several(8), lambda: Several(8, momentum=0.0))
+        for place in (LocalBackend, lambda: Several(8), lambda: Several(8, momentum=0.0))
     )
     assert eight < more * one, (eight, one)
     assert eight < 0.95 * plain, (eight, plain)  # without momentum the bound would not hold
@@ -170,7 +170,7 @@ def test_two_replicas_learn_as_much_on_covtype(data_folder):
     train, test = covtype(data_folder)
     one, two = (
         np.mean([reached(place(), train, test, random_state=seed, epochs=10, **rounds(train, 4)) for seed in range(4)])
-        for place in (Twin, lambda: Several(2))
+        for place in (LocalBackend, lambda: Several(2))
     )
     assert two < one + 0.03, (two, one)
 
@@ -196,7 +196,7 @@ def test_two_replicas_misread_as_few_digits(data_folder):
                 for seed in range(3)
             ]
         )
-        for place in (Twin, lambda: Several(2))
+        for place in (LocalBackend, lambda: Several(2))
     )
     assert two < one + 0.01, (two, one)
 

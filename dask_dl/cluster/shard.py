@@ -1,7 +1,7 @@
 """What one process keeps of a training, and does for it: blocks of the tables, a replica that learns, a sample to score on.
 
-It knows nothing of Dask and of other stations: the twin has one, every worker of a cluster has one. All of it is a cache
-that can be built again, from the source's partitions and from the weights of another station.
+It knows nothing of Dask and of other shards: the local backend has one, every worker of a cluster has one. All of it is a cache
+that can be built again, from the source's partitions and from the weights of another shard.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 
 from dask_dl import memory
 from dask_dl.cluster.averaging import Contribution, advance, draw
-from dask_dl.cluster.visits import Visits
+from dask_dl.cluster.row_stream import RowStream
 from dask_dl.errors import DivergedError
+from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
 from dask_dl.frame.blocks import Blocks, drawn_rows
-from dask_dl.frame.shelves import FromSource, InMemory, OnDisk
 from dask_dl.memory import IN_MEMORY, Storage
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability, is_finite
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.distribution import Distribution
-    from dask_dl.frame.blocks import Block, Keeping
-    from dask_dl.frame.shelves import Shelf
+    from dask_dl.frame.block_store import BlockStore
+    from dask_dl.frame.blocks import Block, BlockOptions
     from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
-    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measured
+    from dask_dl.score.metrics import Measurement
 
 
 #: Segments of a window of blocks on disk: so many places of the table meet in it.
 SEGMENTS_PER_WINDOW = 128
 #: Bytes that are read from a disk at a time, at least.
-LEAST_SEGMENT = 2**14
+MIN_SEGMENT = 2**14
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What every station has to know of a training."""
+    """What every shard has to know of a training."""
 
     target: Target
     topology: Topology
@@ -64,7 +64,7 @@ class Setup:
         return self.optimizer.input_kept < 1 or any(self.topology.dropout)
 
 
-class Station:
+class Shard:
     """Blocks, a replica and a sample.
 
     Parameters
@@ -73,7 +73,7 @@ class Station:
         Makes a folder for blocks on disk.
     order : callable, optional
     kept : (rows to visit, inputs + hidden units) uint8, optional
-        As in `Visits`.
+        As in `RowStream`.
     """
 
     setup: Setup  #: known from `start` on
@@ -94,28 +94,28 @@ class Station:
         self.consensus: tuple[NDArray[np.float32], ...] = ()  #: of elastic averaging: weights, optimizer state
         self.n_halvings = 0  #: of the step
         self._order, self._kept = order, kept
-        self._visits: Visits | None = None
+        self._visits: RowStream | None = None
         self._samples: dict[str, Rows | None] = {}
 
     # ---- blocks -----------------------------------------------------------------------------------------------------
 
-    def open(self, table: str, starts: NDArray[np.int64], keeping: Keeping, storage: Storage) -> Blocks:
+    def open(self, table: str, starts: NDArray[np.int64], options: BlockOptions, storage: Storage) -> Blocks:
         """A table whose blocks begin at these rows; harmless when it is open already."""
         if table not in self.tables:
             self.storage = storage
-            self.tables[table] = Blocks(starts, keeping, self._shelf(storage, table))
+            self.tables[table] = Blocks(starts, options, self._block_store(storage, table))
         return self.tables[table]
 
-    def _shelf(self, storage: Storage, table: str) -> Shelf:
+    def _block_store(self, storage: Storage, table: str) -> BlockStore:
         if storage.mode == "memory":
             return InMemory()
         if storage.mode == "stream":
             return FromSource()
         assert self._folder is not None
-        return OnDisk(self._folder(), max(LEAST_SEGMENT, storage.window // SEGMENTS_PER_WINDOW), table)
+        return OnDisk(self._folder(), max(MIN_SEGMENT, storage.window // SEGMENTS_PER_WINDOW), table)
 
     def put(self, table: str, blocks: Mapping[int, Block]) -> None:
-        """Blocks of a table, which are on its shelf, belong to it from now on."""
+        """Blocks of a table, which are in its block store, belong to it from now on."""
         self._forget(table)
         for k, block in blocks.items():
             self.tables[table].put(k, block)
@@ -146,11 +146,11 @@ class Station:
             self._visits = None
 
     @property
-    def visits(self) -> Visits:
+    def visits(self) -> RowStream:
         """The rows to train on."""
         if self._visits is None:
             setup = self.setup
-            self._visits = Visits(
+            self._visits = RowStream(
                 self.tables["training"],
                 seed=setup.seed,
                 shuffle=setup.shuffle,
@@ -269,9 +269,9 @@ class Station:
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
 
-    def measure(self, table: str) -> Measured | None:
+    def measure(self, table: str) -> Measurement | None:
         """Measure the network on the sample of a table, as far as it is here; None when nothing of it is."""
-        total: Measured | None = None
+        total: Measurement | None = None
         for rows in self._sample(table):
             part = self._measured(rows)
             if part is not None:
@@ -288,7 +288,7 @@ class Station:
         rows = self._samples[table]
         return [] if rows is None else [rows]
 
-    def _measured(self, rows: Rows) -> Measured | None:
+    def _measured(self, rows: Rows) -> Measurement | None:
         assert self.replica is not None
         setup, replica = self.setup, self.replica
         outputs = predict(setup.topology, self.flat, rows, replica.parallelism.n_threads)

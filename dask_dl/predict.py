@@ -10,13 +10,13 @@ import pandas as pd
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.arrays import aligned, is_dask_array, map_blocks, whole_rows
-from dask_dl.frame.columns import as_numbers
 from dask_dl.frame.dask_frames import by_name, is_dask_frame
 from dask_dl.frame.dense import DensePart, is_numeric_array
+from dask_dl.frame.dtypes import as_numbers
 from dask_dl.frame.interchange import as_column, as_table
-from dask_dl.frame.matrix import SparsePart, as_csr, is_sparse
 from dask_dl.frame.prediction import map_rows, over_slices
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
+from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
 from dask_dl.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LABEL = "the table to predict"
 
 
-def answers(
+def predict_rows(
     model: Model, X: Any, offset: Any, answer: Callable[[Predictor, NDArray[np.float32]], NDArray[Any]], called: str
 ) -> Any:
     """`answer(predictor, outputs)` of every row: lazy over Dask collections, with the index of a frame; else an array.
@@ -53,7 +53,7 @@ def answers(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def table_of_answers(model: Model, X: Any, offset: Any, keep: Sequence[str], called: str) -> Any:
+def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str], called: str) -> Any:
     """`Predictor.table` of every row: lazy over a Dask DataFrame, else at once.
 
     Parameters

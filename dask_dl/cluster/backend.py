@@ -1,4 +1,4 @@
-"""What a place that trains can do: this process (the twin), or a Dask cluster."""
+"""Interface of a backend: this process (`LocalBackend`), or a Dask cluster (`DaskBackend`)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Keeping, Recipe
+    from dask_dl.cluster.shard import Setup
+    from dask_dl.frame.blocks import BlockOptions, Recipe
+    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
-    from dask_dl.frame.tally import Inquiry
     from dask_dl.kernels.layout import Topology
-    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measured
+    from dask_dl.score.metrics import Measurement
     from dask_dl.storage import Budget
 
 
 @dataclass(frozen=True)
-class Portion:
+class Workload:
     """What the process with most of the work has to do of it: for the estimate of its memory."""
 
     n_rows: int  #: of the training table that it holds
@@ -36,8 +36,8 @@ class Portion:
     n_kept: int | None = None  #: networks beside its own that it may hold; None: what a process on its own keeps
 
 
-class Place(Protocol):
-    """Somewhere tables are scanned, encoded and trained on; the verbs are called in this order.
+class Backend(Protocol):
+    """Scans and encodes tables and trains on them; the methods are called in this order.
 
     Those from `train` on raise `DivergedError`. A context manager: what it left behind elsewhere is gone at its end.
     """
@@ -73,7 +73,7 @@ class Place(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
-    def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once."""
 
     def choose(
@@ -81,14 +81,14 @@ class Place(Protocol):
     ) -> Parallelism:
         """What the threads of a process will do with a table of so many rows that count."""
 
-    def portion(self, found: Scan, validation: Scan | None) -> Portion:
+    def workload(self, found: Scan, validation: Scan | None) -> Workload:
         """How much of the work the busiest process will get."""
 
     def budget(self, source: Source) -> Budget:
         """Memory and disk of that process, and whether the table can be read again and again."""
 
     def too_small(self, peak: int) -> str | None:
-        """What to say when some processes have less memory than the busiest one may need."""
+        """Warning text if a process has less memory than the busiest one may need, else None."""
 
     def load(
         self,
@@ -96,7 +96,7 @@ class Place(Protocol):
         source: Source,
         found: Scan,
         recipe: Recipe,
-        keeping: Keeping,
+        options: BlockOptions,
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
@@ -133,7 +133,7 @@ class Place(Protocol):
     def average(self) -> None:
         """Bring all replicas to their average; harmless when nothing was trained since."""
 
-    def measure(self, table: str) -> Measured:
+    def measure(self, table: str) -> Measurement:
         """Measure the network on the sample of a table."""
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:

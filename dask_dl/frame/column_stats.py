@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import CATEGORY, NUMBER
+from dask_dl.frame.dtypes import CATEGORY, NUMBER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from dask_dl.frame.matrix import Sums
     from dask_dl.frame.source import Schema
+    from dask_dl.frame.sparse import Sums
 
 #: A column may have as many levels: some 300 bytes of memory each while they are counted.
-MOST_LEVELS = 10_000_000
+MAX_LEVELS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Moments:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class NumericStats:
     """What the scan knows of a numeric column, from the rows that count."""
 
     n_missing: int
@@ -86,9 +86,9 @@ class Numbers:
     is_blurred: bool = False  #: see `columns.is_blurred`
     first: int = field(default=0, compare=False)  #: the partition in which it was first seen, for errors
 
-    def merge(self, other: Numbers) -> Numbers:
+    def merge(self, other: NumericStats) -> NumericStats:
         """Both partitions together."""
-        return Numbers(
+        return NumericStats(
             self.n_missing + other.n_missing,
             min(self.minimum, other.minimum),
             max(self.maximum, other.maximum),
@@ -104,7 +104,7 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Levels:
+class CategoricalStats:
     """What the scan knows of a categorical column, from the rows that count."""
 
     n_missing: int
@@ -113,9 +113,9 @@ class Levels:
     weights: Mapping[str, float] = field(default_factory=dict)  #: by level; empty where nobody asks
     first: int = field(default=0, compare=False)  #: the partition in which one was first seen, for errors
 
-    def merge(self, other: Levels) -> Levels:
+    def merge(self, other: CategoricalStats) -> CategoricalStats:
         """Both partitions together."""
-        return Levels(
+        return CategoricalStats(
             self.n_missing + other.n_missing,
             added(self.counts, other.counts),
             self.from_numbers and other.from_numbers,
@@ -148,7 +148,7 @@ def added(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class EmptyStats:
     """What the scan knows of a column without a single value, whatever its dtype: it may still turn out to be of any kind."""
 
     n_missing: int
@@ -159,7 +159,7 @@ class Nothing:
         return replace(other, n_missing=other.n_missing + self.n_missing)
 
 
-Column = Numbers | Levels | Nothing
+Column = NumericStats | CategoricalStats | EmptyStats
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ class ManyNumbers(Mapping[str, "Column"]):
 
     def _column(self, low: float, high: float, moments: Moments) -> Column:
         n_missing = self.n_rows - moments.n
-        return Numbers(n_missing, low, high, moments, first=self.first) if moments.n else Nothing(n_missing)
+        return NumericStats(n_missing, low, high, moments, first=self.first) if moments.n else EmptyStats(n_missing)
 
     def __getitem__(self, name: str) -> Column:
         k = self.moments.names.index(name)
@@ -238,21 +238,21 @@ def merge_columns(left: Mapping[str, Column], right: Mapping[str, Column], sourc
 
 def merge_column(name: str, left: Column, right: Column, *, source: Schema) -> Column:
     """A column of neighbouring parts of a table. Raises SchemaError."""
-    if isinstance(right, Nothing):
+    if isinstance(right, EmptyStats):
         return right.merge(left)
-    if isinstance(left, Nothing):
+    if isinstance(left, EmptyStats):
         return left.merge(right)
-    if isinstance(left, Numbers) and isinstance(right, Numbers):
+    if isinstance(left, NumericStats) and isinstance(right, NumericStats):
         return left.merge(right)
-    if isinstance(left, Levels) and isinstance(right, Levels):
+    if isinstance(left, CategoricalStats) and isinstance(right, CategoricalStats):
         both = left.merge(right)
-        if len(both.counts) > MOST_LEVELS:
+        if len(both.counts) > MAX_LEVELS:
             raise SchemaError(
-                f"column {name!r} of {source.label} has more than {MOST_LEVELS:,} levels. Is it an identifier, or a number "
+                f"column {name!r} of {source.label} has more than {MAX_LEVELS:,} levels. Is it an identifier, or a number "
                 f"stored as text? Drop or convert it."
             )
         return both
-    kinds = {Numbers: NUMBER, Levels: CATEGORY}
+    kinds = {NumericStats: NUMBER, CategoricalStats: CATEGORY}
     raise SchemaError(
         f"column {name!r} of {source.label}: partition {right.first} holds a {kinds[type(right)]}, partition {left.first} a "
         f"{kinds[type(left)]}. Give the column one type."

@@ -1,7 +1,7 @@
 """What lives on a worker while a training lasts, and the tasks that work with it.
 
 A task is a function of the job, of a version of the weights and of block numbers. It finds what it needs in the worker's
-residence; where that is missing, or of another version, it raises `GoneError`, and the driver sees to it. No task depends on a
+plugin; where that is missing, or of another version, it raises `GoneError`, and the driver sees to it. No task depends on a
 future of an earlier round, so nothing of the past can be run again.
 """
 
@@ -26,9 +26,9 @@ from tornado.ioloop import PeriodicCallback
 
 from dask_dl.cluster import handover
 from dask_dl.cluster.averaging import Contribution, combined
-from dask_dl.cluster.handover import Given, Handover
+from dask_dl.cluster.handover import Handover, NetworkState
 from dask_dl.cluster.scratch import Scratch
-from dask_dl.cluster.station import Station
+from dask_dl.cluster.shard import Shard
 from dask_dl.errors import ClusterError, SchemaError, StorageError
 from dask_dl.frame.blocks import drawn_keys, encode_partition
 from dask_dl.frame.scan import merged
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.placement import Piece
-    from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Block, Blocks, Keeping, Recipe
+    from dask_dl.cluster.placement import RowRange
+    from dask_dl.cluster.shard import Setup
+    from dask_dl.frame.blocks import Block, BlockOptions, Blocks, Recipe
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measured
+    from dask_dl.score.metrics import Measurement
 
 #: Seconds after which a worker forgets a job that nobody asked it about: its driver is gone.
 LEASE = 600.0
@@ -67,13 +67,13 @@ class Stopped(BaseException):
     """Ends a share of a round between two rows."""
 
 
-class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
-    """Keeps a station on a worker for as long as a job lasts.
+class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+    """Keeps a shard on a worker for as long as a job lasts.
 
     Parameters
     ----------
     job : str
-        Of the training; two trainings on the same worker have a residence each.
+        Of the training; two trainings on the same worker have a plugin each.
     """
 
     idempotent = True
@@ -89,7 +89,7 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self._turn, self._opening = threading.Lock(), threading.Lock()
         # Inside the worker's own folder, which Dask removes after its end.
         self._scratch = Scratch(Path(worker.local_directory) / "dask-dl")
-        self.station = Station(self._scratch.folder)
+        self.shard = Shard(self._scratch.folder)
         self.forget()
         self._lease = PeriodicCallback(self._look, 1000 * LEASE / 10)
         worker.loop.add_callback(self._lease.start)
@@ -124,7 +124,7 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
                 return None
             network = self.network()
             if n_rows:  # the replica's own, even where there is a consensus
-                network = network._replace(vectors=self.station.contribution(n_rows).vectors)
+                network = network._replace(vectors=self.shard.contribution(n_rows).vectors)
             return bytes(pickle.dumps(Handover(self.address, version, n_rows, network)))
         finally:
             self._turn.release()
@@ -133,9 +133,9 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         """Let go of everything."""
         self.stopped = math.inf  #: rounds up to this version are to end
         with self._opening:
-            self.station.close(waits=False)  # the worker's event loop does not wait for a disk
+            self.shard.close(waits=False)  # the worker's event loop does not wait for a disk
             self._scratch.remove()
-            self.station = Station(self._scratch.folder)
+            self.shard = Shard(self._scratch.folder)
         self.staged: dict[tuple[str, int], Block] = {}
         self.version = -1
         self.begun = -1  #: version of the weights with which the round began that is not averaged yet
@@ -144,29 +144,29 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
         self.failure: Exception | None = None  #: why its rows could not be read to the end of the round
         self.used = time.monotonic()
 
-    def open(self, making: Making, wanted: Wanted) -> tuple[Station, Blocks]:
+    def open(self, making: TableSpec, wanted: BlockRequest) -> tuple[Shard, Blocks]:
         """The table that blocks are wanted for. Raises GoneError when they are wanted no more."""
         with self._opening:  # partitions are read by several threads
             if self.term != wanted.term:
                 raise GoneError(f"{self.address} was taken for lost while it read.")
-            return self.station, self.station.open(wanted.table, making.starts, making.keeping, making.storage)
+            return self.shard, self.shard.open(wanted.table, making.starts, making.options, making.storage)
 
-    def network(self) -> Given:
+    def network(self) -> NetworkState:
         """A copy of the network that counts."""
-        station = self.station
-        assert station.replica is not None
-        flat, states = station.weights()
-        velocity = None if station.velocity is None else station.velocity.copy()
+        shard = self.shard
+        assert shard.replica is not None
+        flat, states = shard.weights()
+        velocity = None if shard.velocity is None else shard.velocity.copy()
         vectors = (flat.copy(), *(state.copy() for state in states))
-        return Given(vectors, velocity, station.replica.n_seen, station.n_halvings, bool(station.consensus))
+        return NetworkState(vectors, velocity, shard.replica.n_seen, shard.n_halvings, bool(shard.consensus))
 
     def _look(self) -> None:
         if time.monotonic() - self.used > LEASE and not self._turn.locked():
             self.forget()
 
     @contextlib.contextmanager
-    def turn(self, version: int | None = None, table: str = "", mark: int = 0) -> Iterator[Station]:
-        """The station, for one task at a time.
+    def turn(self, version: int | None = None, table: str = "", holdings_hash: int = 0) -> Iterator[Shard]:
+        """The shard, for one task at a time.
 
         With weights of a version, and with exactly those blocks of a table that the driver's mark tells. Raises GoneError.
         """
@@ -176,9 +176,9 @@ class Residence(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
             self.used = time.monotonic()
             if version is not None and version != self.version:
                 raise GoneError(f"{self.address} has weights of version {self.version}, not {version}.")
-            if table and (table not in self.station.tables or mark_of(self.station.tables[table].blocks) != mark):
+            if table and (table not in self.shard.tables or mark_of(self.shard.tables[table].blocks) != holdings_hash):
                 raise GoneError(f"{self.address} has other blocks of the {table} table than it should have.")
-            yield self.station
+            yield self.shard
         finally:
             self.used = time.monotonic()
             self._turn.release()
@@ -194,10 +194,10 @@ def name_of(job: str) -> str:
     return f"dask-dl-{job}"
 
 
-def residence(job: str) -> Residence:
+def plugin(job: str) -> TrainingPlugin:
     """Of a job on this worker. Raises GoneError."""
     found = get_worker().plugins.get(name_of(job))
-    if not isinstance(found, Residence):
+    if not isinstance(found, TrainingPlugin):
         raise GoneError(f"{get_worker().address} knows nothing of this training.")
     return found
 
@@ -212,16 +212,16 @@ def scan_merged(parts: Sequence[Scan], schema: Schema) -> Scan:
     return scan
 
 
-class Making(NamedTuple):
+class TableSpec(NamedTuple):
     """How a table becomes blocks, wherever that is."""
 
     recipe: Recipe
     starts: NDArray[np.int64]  #: of all blocks of the table
-    keeping: Keeping
+    options: BlockOptions
     storage: Storage
 
 
-class Wanted(NamedTuple):
+class BlockRequest(NamedTuple):
     """What becomes of blocks on a worker."""
 
     job: str
@@ -230,7 +230,7 @@ class Wanted(NamedTuple):
     staged: bool  #: whether they do not take part in the training yet
 
 
-class Held(NamedTuple):
+class BlockReceipt(NamedTuple):
     """Blocks that a worker has encoded."""
 
     address: str
@@ -238,91 +238,97 @@ class Held(NamedTuple):
     checksums: dict[int, int | None]  #: block -> checksum, where it is read again and again
 
 
-def encode(part: pd.DataFrame, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
+def encode(
+    part: pd.DataFrame, making: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
+) -> BlockReceipt:
     """Partition k, n rows when it was scanned, becomes blocks of this worker."""
     rows = encode_partition(part, making.recipe, k, n)
-    is_cut = len(pieces) > 1 or any(piece.n < n for piece in pieces.values())
+    is_cut = len(row_ranges) > 1 or any(row_range.n < n for row_range in row_ranges.values())
     copies = is_cut and making.storage.mode == "memory"  # so that the rest of the partition is released
-    blocks = {block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}
+    blocks = {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}
     return keep({b: cut.copy() if copies else cut for b, cut in blocks.items()}, making, wanted)
 
 
-def encode_again(partition: bytes, making: Making, k: int, n: int, pieces: dict[int, Piece], wanted: Wanted) -> Held:
+def encode_again(
+    partition: bytes, making: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
+) -> BlockReceipt:
     """The same of a partition that this process can read by itself, as often as it likes: its pickled graph and key."""
 
-    def read(piece: Piece | None = None) -> Rows:
+    def read(row_range: RowRange | None = None) -> Rows:
         graph, key = pickle.loads(partition)
         rows = encode_partition(dask.get(graph, key), making.recipe, k, n)
-        return rows if piece is None else rows.cut(piece.lo, piece.hi)
+        return rows if row_range is None else rows.cut(row_range.lo, row_range.hi)
 
-    rows, again = read(), {block: partial(read, piece) for block, piece in pieces.items()}
-    return keep({block: rows.cut(piece.lo, piece.hi) for block, piece in pieces.items()}, making, wanted, again)
+    rows, again = read(), {block: partial(read, row_range) for block, row_range in row_ranges.items()}
+    return keep(
+        {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}, making, wanted, again
+    )
 
 
 def keep(
-    blocks: dict[int, Rows], making: Making, wanted: Wanted, again: Mapping[int, Callable[[], Rows]] = NEVER
-) -> Held:
+    blocks: dict[int, Rows], making: TableSpec, wanted: BlockRequest, again: Mapping[int, Callable[[], Rows]] = NEVER
+) -> BlockReceipt:
     """Encoded blocks become this worker's."""
-    home = residence(wanted.job)
-    station, store = home.open(making, wanted)
-    shelved: dict[int, Block] = {}
+    home = plugin(wanted.job)
+    shard, store = home.open(making, wanted)
+    stored: dict[int, Block] = {}
     try:
         # What came over the network is read-only, which would be a type of its own for the compiler.
         for k, rows in blocks.items():
-            shelved[k] = store.shelve(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
+            stored[k] = store.shelve(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
     except StorageError:
-        for block in shelved.values():
-            store.shelf.drop(block.handle)
+        for block in stored.values():
+            store.block_store.drop(block.handle)
         home.open(making, wanted)  # its folder may have been removed meanwhile, rightly
         raise
     if wanted.staged:  # beside a round that is trained
-        drop_staged(wanted.job, [(wanted.table, k) for k in shelved])  # of an attempt that nobody heard of
-        home.staged |= {(wanted.table, k): block for k, block in shelved.items()}
+        drop_staged(wanted.job, [(wanted.table, k) for k in stored])  # of an attempt that nobody heard of
+        home.staged |= {(wanted.table, k): block for k, block in stored.items()}
     else:
         with home.turn():
-            if station is not home.station:
+            if shard is not home.shard:
                 raise GoneError(f"{home.address} was taken for lost while it read.")
-            station.put(wanted.table, shelved)
-    checksums = {k: store.shelf.checksum(block.handle) for k, block in shelved.items()}
-    return Held(home.address, {k: block.n_visits for k, block in shelved.items()}, checksums)
+            shard.put(wanted.table, stored)
+    checksums = {k: store.block_store.checksum(block.handle) for k, block in stored.items()}
+    return BlockReceipt(home.address, {k: block.n_visits for k, block in stored.items()}, checksums)
 
 
 def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:
     """Staged blocks (table, number) begin to take part."""
-    home = residence(job)
-    with home.turn() as station:
+    home = plugin(job)
+    with home.turn() as shard:
         if not set(blocks) <= home.staged.keys():
             raise GoneError(f"{home.address} does not have all the blocks that it had read.")
         for table, k in blocks:
-            station.put(table, {k: home.staged.pop((table, k))})
+            shard.put(table, {k: home.staged.pop((table, k))})
 
 
 def drop_staged(job: str, blocks: Iterable[tuple[str, int]]) -> None:
     """Staged blocks (table, number) are not wanted after all."""
-    home = residence(job)
+    home = plugin(job)
     for table, k in blocks:
         block = home.staged.pop((table, k), None)
-        if block is not None and table in home.station.tables:
-            home.station.tables[table].shelf.drop(block.handle)
+        if block is not None and table in home.shard.tables:
+            home.shard.tables[table].block_store.drop(block.handle)
 
 
 def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
     """Blocks (table, number) that others have now."""
-    with residence(job).turn() as station:
+    with plugin(job).turn() as shard:
         for table, block in blocks:
-            station.drop(table, [block])
+            shard.drop(table, [block])
 
 
-def keys_of_drawn(job: str, table: str, mark: int) -> NDArray[np.uint64]:
+def keys_of_drawn(job: str, table: str, holdings_hash: int) -> NDArray[np.uint64]:
     """Keys of rows that may belong to the table's sample."""
-    with residence(job).turn(None, table, mark) as station:
-        return drawn_keys(station.tables[table])
+    with plugin(job).turn(None, table, holdings_hash) as shard:
+        return drawn_keys(shard.tables[table])
 
 
-def fingerprint(job: str, table: str, mark: int) -> list[int]:
+def fingerprint(job: str, table: str, holdings_hash: int) -> list[int]:
     """Of this worker's blocks."""
-    with residence(job).turn(None, table, mark) as station:
-        return station.tables[table].fingerprint()
+    with plugin(job).turn(None, table, holdings_hash) as shard:
+        return shard.tables[table].fingerprint()
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -344,41 +350,48 @@ def ready(job: str, setup: Setup, term: int) -> str:
 
     A worker that was taken for lost begins anew: what it had belongs to others by now.
     """
-    home = residence(job)
+    home = plugin(job)
     with home.turn():
         if home.term != term:
             home.forget()
             home.term = term
-        home.station.compile(setup)
+        home.shard.compile(setup)
     return str(home.address)
 
 
-def take(given: Given, job: str, version: int, setup: Setup, threads: Parallelism) -> int:
+def take(given: NetworkState, job: str, version: int, setup: Setup, threads: Parallelism) -> int:
     """Go on with this network, whatever there was."""
-    home = residence(job)
-    with home.turn() as station:
+    home = plugin(job)
+    with home.turn() as shard:
         flat, *states = given.vectors
-        if station.replica is None:
-            station.start(setup, copied(flat), [copied(state) for state in states], given.n_seen, threads)
+        if shard.replica is None:
+            shard.start(setup, copied(flat), [copied(state) for state in states], given.n_seen, threads)
         velocity = None if given.velocity is None else copied(given.velocity)
-        vectors = states or [np.zeros_like(state) for state in station.weights()[1]]
-        station.restore(flat, vectors, given.n_seen, given.n_halvings, velocity, agrees=given.agrees)
+        vectors = states or [np.zeros_like(state) for state in shard.weights()[1]]
+        shard.restore(flat, vectors, given.n_seen, given.n_halvings, velocity, agrees=given.agrees)
         home.version, home.stopped = version, -1.0
         return version
 
 
-def give(job: str, version: int) -> Given:
+def give(job: str, version: int) -> NetworkState:
     """A copy of this worker's network."""
-    home = residence(job)
+    home = plugin(job)
     with home.turn(version):
         return home.network()
 
 
 def train(
-    job: str, version: int, mark: int, start: int, stop: int, remembers: bool, hands_over: bool, delta: float | None
+    job: str,
+    version: int,
+    holdings_hash: int,
+    start: int,
+    stop: int,
+    remembers: bool,
+    hands_over: bool,
+    delta: float | None,
 ) -> Contribution:
     """Train this worker's share of a round: places [start, stop) of the stream of its rows."""
-    home = residence(job)
+    home = plugin(job)
     with contextlib.suppress(ValueError, KeyError):
         secede()  # it lasts long, and others' tasks shall have their turn
 
@@ -387,25 +400,25 @@ def train(
         if home.stopped >= version:
             raise Stopped
 
-    with home.turn(version, "training", mark) as station, one_blas_thread():
+    with home.turn(version, "training", holdings_hash) as shard, one_blas_thread():
         home.trained, home.failure, home.hands_over = (0, 0.0), None, hands_over
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
         home.version = home.begun = -1  # from here on the weights are this worker's own
-        station.turn_at(delta)
+        shard.turn_at(delta)
         if remembers:
-            station.remember()
-        assert station.replica is not None
-        before, began = station.replica.n_seen, time.monotonic()
+            shard.remember()
+        assert shard.replica is not None
+        before, began = shard.replica.n_seen, time.monotonic()
         try:
-            station.train(start, stop, on_rows)
+            shard.train(start, stop, on_rows)
         except Stopped:
             pass
         except (StorageError, SchemaError) as error:  # told with the average: what was learned until then counts
             home.failure = error
-        n_rows = station.replica.n_seen - before
+        n_rows = shard.replica.n_seen - before
         home.trained, home.begun = (n_rows, time.monotonic() - began), version
-        return station.contribution(n_rows)
+        return shard.contribution(n_rows)
 
 
 def average(*parts: Contribution) -> Contribution:
@@ -426,35 +439,35 @@ def receive(
     _after: Any = None,
 ) -> Report:
     """Go on from the average of a round."""
-    home = residence(job)
-    with home.turn() as station:
-        if station.replica is None:
+    home = plugin(job)
+    with home.turn() as shard:
+        if shard.replica is None:
             raise GoneError(f"{home.address} has no replica to average.")
         if home.version != version and mean.n_rows:  # else all were stopped before their first row
-            station.receive(mean, momentum, n_seen + mean.n_rows, moving_rate)
+            shard.receive(mean, momentum, n_seen + mean.n_rows, moving_rate)
         home.version = version
         return _report(home)
 
 
 def confirm(job: str, version: int) -> Report | None:
     """Report of a worker that has gone on from an average, though nobody heard of it; None when it has not."""
-    home = residence(job)
+    home = plugin(job)
     with home.turn():
         return _report(home) if home.version == version else None
 
 
-def _report(home: Residence) -> Report:
-    replica = home.station.replica
+def _report(home: TrainingPlugin) -> Report:
+    replica = home.shard.replica
     assert replica is not None
-    unsound = instability(replica.topology, home.station.flat)
+    unsound = instability(replica.topology, home.shard.flat)
     return Report(replica.n_seen, unsound, replica.parallelism, *home.trained, home.failure)
 
 
-def measure(job: str, version: int, table: str, mark: int, cut: int | None) -> Measured | None:
+def measure(job: str, version: int, table: str, holdings_hash: int, cut: int | None) -> Measurement | None:
     """Measure the network on the sample of a table, as far as it is here."""
-    with residence(job).turn(version, table, mark) as station:
-        station.cut(table, cut)
-        return station.measure(table)
+    with plugin(job).turn(version, table, holdings_hash) as shard:
+        shard.cut(table, cut)
+        return shard.measure(table)
 
 
 # ---- called beside the tasks, by `Client.run` --------------------------------------------------------------------------
@@ -463,12 +476,12 @@ def measure(job: str, version: int, table: str, mark: int, cut: int | None) -> M
 def stop(job: str, version: int, dask_worker: Any) -> None:
     """End the round that began with this version of the weights, between two rows."""
     found = dask_worker.plugins.get(name_of(job))
-    if isinstance(found, Residence):
+    if isinstance(found, TrainingPlugin):
         found.stopped = version
 
 
 def renew(job: str, dask_worker: Any) -> None:
     """The driver is there: nothing is to be forgotten."""
     found = dask_worker.plugins.get(name_of(job))
-    if isinstance(found, Residence):
+    if isinstance(found, TrainingPlugin):
         found.used = time.monotonic()

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from dask_dl.cluster.backend import Workload
 from dask_dl.cluster.clients import slot
 from dask_dl.cluster.machine import disk_of, memory_budget, unusable
-from dask_dl.cluster.place import Portion
 from dask_dl.cluster.scratch import Scratch, base, purge
-from dask_dl.cluster.station import Station
+from dask_dl.cluster.shard import Shard
 from dask_dl.frame.blocks import drawn_keys, encode_blocks
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.scan import scan
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.station import Setup
-    from dask_dl.frame.blocks import Keeping, Recipe
+    from dask_dl.cluster.shard import Setup
+    from dask_dl.frame.blocks import BlockOptions, Recipe
+    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
-    from dask_dl.frame.tally import Inquiry
     from dask_dl.kernels.layout import Topology
-    from dask_dl.kernels.steps import Optimizer
+    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measured
+    from dask_dl.score.metrics import Measurement
 
 
-class Twin:
-    """Trains one replica on all rows of a table; see `Place`.
+class LocalBackend:
+    """Trains one replica on all rows of a table; see `Backend`.
 
     Parameters
     ----------
@@ -56,21 +56,21 @@ class Twin:
     ) -> None:
         self.on_wait = lambda: None  # there is nobody to wait for
         self._scratch = Scratch(base())
-        self.station = Station(self._scratch.folder, order, kept)
+        self.shard = Shard(self._scratch.folder, order, kept)
 
     def __enter__(self) -> Self:
         purge(base())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.station.close()
+        self.shard.close()
         self._scratch.remove()
 
     # ---- tables -----------------------------------------------------------------------------------------------------
 
-    def scan(self, source: Source, inquiry: Inquiry, progress: Callable[[int, int], None] | None = None) -> Scan:
+    def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once; one is in memory at a time."""
-        return scan(source, inquiry, progress)
+        return scan(source, request, progress)
 
     def choose(
         self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
@@ -89,10 +89,10 @@ class Twin:
         self.n_threads = self.threads.n_threads
         return self.threads
 
-    def portion(self, found: Scan, validation: Scan | None) -> Portion:
+    def workload(self, found: Scan, validation: Scan | None) -> Workload:
         """All rows, one reader, nothing to average."""
         of_validation = validation.rows if validation else (0,)
-        return Portion(found.n_rows, sum(of_validation), largest_blocks=(max(found.rows), max(of_validation)))
+        return Workload(found.n_rows, sum(of_validation), largest_blocks=(max(found.rows), max(of_validation)))
 
     def too_small(self, peak: int) -> None:
         """Whether the process has enough memory is its user's business."""
@@ -103,14 +103,14 @@ class Twin:
         source: Source,
         found: Scan,
         recipe: Recipe,
-        keeping: Keeping,
+        options: BlockOptions,
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Encode a table; returns how many visits an epoch makes."""
-        store = self.station.open(table, np.cumsum([0, *found.rows], dtype=np.int64), keeping, storage)
+        store = self.shard.open(table, np.cumsum([0, *found.rows], dtype=np.int64), options, storage)
         encode_blocks(store, source, found, recipe, progress)
-        self.station.cut(table, cut_of(drawn_keys(store), keeping.n_sample))
+        self.shard.cut(table, cut_of(drawn_keys(store), options.n_sample))
         return store.n_visits
 
     def budget(self, source: Source) -> Budget:
@@ -121,7 +121,7 @@ class Twin:
         def no_stream() -> str | None:
             if source.lazy is None:
                 return None
-            from dask_dl.cluster.reading import Partitions  # which takes half a second to import
+            from dask_dl.cluster.partitions import Partitions  # which takes half a second to import
 
             return Partitions(source.lazy).shares_work()
 
@@ -129,7 +129,7 @@ class Twin:
 
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""
-        return self.station.tables[table].fingerprint()
+        return self.shard.tables[table].fingerprint()
 
     # ---- training ---------------------------------------------------------------------------------------------------
 
@@ -143,13 +143,13 @@ class Twin:
         on_change: Callable[[Parallelism], None],
     ) -> None:
         """Begin, or go on, with these weights."""
-        self.replica = self.station.start(setup, flat, states, n_seen, self.threads, on_change)
+        self.replica = self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
         self.replica.optimizer = setup.optimizer._replace(scale=0.5**n_halvings)
-        self.n_rows = self.station.visits.n_rows
+        self.n_rows = self.shard.visits.n_rows
 
     def compile(self) -> None:
         """Get the kernels ready, so that no round waits for the compiler."""
-        self.station.compile(self.station.setup)
+        self.shard.compile(self.shard.setup)
 
     @property
     def n_seen(self) -> int:
@@ -159,37 +159,37 @@ class Twin:
     def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows. Raises DivergedError."""
         began = time.monotonic()
-        self.station.turn_at(self.delta)
+        self.shard.turn_at(self.delta)
         try:
-            self.station.train(self.n_seen, self.n_seen + n, on_rows)
+            self.shard.train(self.n_seen, self.n_seen + n, on_rows)
         finally:
             self.busy_seconds = time.monotonic() - began
 
     def average(self) -> None:
         """One replica is its own average; its threads bring their optimizer states together. Raises DivergedError."""
         self.replica.merge()
-        self.station.check()
+        self.shard.check()
 
-    def measure(self, table: str) -> Measured:
+    def measure(self, table: str) -> Measurement:
         """Measure the network on the sample of a table."""
-        found = self.station.measure(table)
+        found = self.shard.measure(table)
         assert found is not None, "fit has seen that there are rows that count"
         return found
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Weights and optimizer state: the arrays that are trained."""
-        return self.station.weights()
+        return self.shard.weights()
 
     def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Copies of the weights and of the optimizer state."""
-        flat, states = self.station.weights()
+        flat, states = self.shard.weights()
         return flat.copy(), tuple(state.copy() for state in states)
 
     def restore(
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
         """Go back to a snapshot, and take steps halved so many times from there."""
-        self.station.restore(flat, states, n_seen, n_halvings)
+        self.shard.restore(flat, states, n_seen, n_halvings)
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.distribution import Intercept
-from dask_dl.frame.figures import Moments, added
+from dask_dl.frame.column_stats import Moments, added
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.row_roles import RowRoles
 
 
-class Inquiry(NamedTuple):
+class ScanRequest(NamedTuple):
     """What a scan shall find out."""
 
     task: str  #: "classification" or "regression"
@@ -45,7 +45,7 @@ class Weighed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Tally:
+class RowStats:
     """What is known of the rows that train."""
 
     n: int = 0
@@ -56,10 +56,10 @@ class Tally:
     target: Moments = field(default_factory=Moments)  #: nothing for classes
     classes: Mapping[Any, int] = field(default_factory=dict)  #: label -> rows; nothing for numbers
     is_binary: bool = True  #: whether a numeric target holds nothing but 0 and 1
-    least_target: float | None = None  #: nothing for classes
-    #: as `Inquiry.levels` asks: weight by class, or weight, and sum of weight times target
+    min_target: float | None = None  #: nothing for classes
+    #: as `ScanRequest.levels` asks: weight by class, or weight, and sum of weight times target
     levels: LevelSums = field(default_factory=dict)
-    intercept: Intercept | None = None  #: as `Inquiry.distribution` asks
+    intercept: Intercept | None = None  #: as `ScanRequest.distribution` asks
 
     @classmethod
     def of(
@@ -68,17 +68,17 @@ class Tally:
         k: int,
         levels: Mapping[str, tuple[NDArray[np.intp], list[str]]],
         distribution: Distribution | None = None,
-    ) -> Tally:
+    ) -> RowStats:
         """Of rows of partition k; `levels` are those of every row, and texts, of columns whose response is asked for."""
         n, weights = roles.n, roles.weights
         classes: dict[Any, int] = {}
-        target, is_binary, least = Moments(), roles.targets is not None, None
+        target, is_binary, minimum = Moments(), roles.targets is not None, None
         if roles.labels is not None:
             classes = count_labels(roles.labels)
         elif roles.targets is not None:
             (target,) = Moments.of(roles.targets[None], weights)
             is_binary = bool(np.isin(roles.targets, (0, 1)).all())
-            least = float(roles.targets.min()) if n else None
+            minimum = float(roles.targets.min()) if n else None
         by = np.ones(n) if weights is None else weights
         lightest, heaviest = None, None
         if weights is not None and n:
@@ -89,12 +89,22 @@ class Tally:
         if distribution is not None and roles.targets is not None:
             intercept = Intercept.of(distribution, roles.targets, roles.offsets, weights)
         return cls(
-            n, float(by.sum()), has_one_weight, lightest, heaviest, target, classes, is_binary, least, summed, intercept
+            n,
+            float(by.sum()),
+            has_one_weight,
+            lightest,
+            heaviest,
+            target,
+            classes,
+            is_binary,
+            minimum,
+            summed,
+            intercept,
         )
 
-    def merge(self, other: Tally) -> Tally:
+    def merge(self, other: RowStats) -> RowStats:
         """Both sets of rows together."""
-        return Tally(
+        return RowStats(
             self.n + other.n,
             self.weight + other.weight,
             self.has_one_weight and other.has_one_weight,
@@ -103,7 +113,7 @@ class Tally:
             self.target.merge(other.target),
             added(self.classes, other.classes),
             self.is_binary and other.is_binary,
-            min(present(self.least_target, other.least_target), default=None),
+            min(present(self.min_target, other.min_target), default=None),
             joined(self.levels, other.levels, functools.partial(joined, join=added)),
             self.intercept and other.intercept and self.intercept.merge(other.intercept),
         )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distributed import wait
 from distributed.scheduler import KilledWorker
 
-from dask_dl.cluster import residence
-from dask_dl.cluster.residence import GoneError
+from dask_dl.cluster import plugin
+from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.spans import PREFIX, SENT, tidy
 from dask_dl.cluster.waiting import pause_after, within
 from dask_dl.errors import ClusterError, NoWorkersError
@@ -21,7 +21,7 @@ from dask_dl.errors import ClusterError, NoWorkersError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from dask_dl.cluster.members import Members
+    from dask_dl.cluster.liveness import Liveness
 
 #: Seconds between two looks at interrupts and deadlines while tasks run ...
 POLL = 0.1
@@ -30,32 +30,32 @@ LOOK = 0.5
 #: Seconds in which at least one of some tasks must end, where nothing else is said.
 STEP = 600.0
 #: Seconds between two messages to the workers that their driver is alive: many for each lease.
-RENEWAL = residence.LEASE / 10
+RENEWAL = plugin.LEASE / 10
 #: Seconds that workers get to end what they were told to end.
 STOPPING = 15.0
 #: Seconds that a round lasts before anybody is told so, at least.
-LEAST_WAIT = 2.0
+MIN_WAIT = 2.0
 #: How often a step is tried again after workers were lost in it.
 ATTEMPTS = 20
 
 
-class Call(NamedTuple):
+class TaskSpec(NamedTuple):
     """A task for a certain worker."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
 
 
-class Work:
+class Submitter:
     """Submits tasks that are pinned to workers.
 
     A pin to a worker that is gone would wait for ever, so whoever waits here watches the workers too. A task whose worker is
     gone, or knows nothing of the job any more, is *lost*: the caller decides what becomes of it.
     """
 
-    def __init__(self, client: Any, members: Members, job: str, timeout: float, say: Callable[[str], None]) -> None:
+    def __init__(self, client: Any, liveness: Liveness, job: str, timeout: float, say: Callable[[str], None]) -> None:
         self.client = client
-        self.members = members
+        self.liveness = liveness
         self.job = job
         self.say = say
         self.timeout = timeout  #: seconds to wait for a worker when there is none
@@ -146,14 +146,14 @@ class Work:
                 future.release()
         self._made = [future for future in self._made if id(future) not in gone]
 
-    def on_each(self, name: str, calls: Mapping[str, Call]) -> dict[str, Any]:
+    def on_each(self, name: str, calls: Mapping[str, TaskSpec]) -> dict[str, Any]:
         """A future for every worker."""
         return {worker: self.submit(name, worker, call.function, *call.arguments) for worker, call in calls.items()}
 
     def run(
         self,
         name: str,
-        calls: Mapping[str, Call],
+        calls: Mapping[str, TaskSpec],
         on_poll: Callable[[], None] | None = None,
         *,
         also: Iterable[str] = (),
@@ -178,14 +178,14 @@ class Work:
                 found = []
             if len(found) == len(done):
                 return dict(zip(done, found, strict=True)), lost
-            gone = {key for key, f in done.items() if _worker(key) not in self.members.alive or f.status != "finished"}
+            gone = {key for key, f in done.items() if _worker(key) not in self.liveness.alive or f.status != "finished"}
             gone = gone or set(done)  # nobody knows which of them
             self.cancel([done[key] for key in gone])
             lost = lost | gone
             done = {key: future for key, future in done.items() if key not in gone}
         return {}, lost
 
-    def ask(self, work: Callable[[], Any], workers: Iterable[str]) -> Any:
+    def ask(self, submitter: Callable[[], Any], workers: Iterable[str]) -> Any:
         """What a call of Dask returns that may wait for these workers. Raises GoneError when one of them is gone."""
         answer: list[Any] = []
         errors: list[BaseException] = []
@@ -193,7 +193,7 @@ class Work:
 
         def run() -> None:
             try:
-                answer.append(work())
+                answer.append(submitter())
             except BaseException as error:  # noqa: BLE001  # raised by the caller, if it still waits
                 errors.append(error)
 
@@ -204,7 +204,7 @@ class Work:
             thread.join(POLL)
             self._look_after()
             now = time.monotonic()
-            if now - self.members.looked > LOOK and not self.members.look().keys() >= needed:
+            if now - self.liveness.looked > LOOK and not self.liveness.look().keys() >= needed:
                 raise GoneError("a worker was lost while it was asked.")
             if now - began > STEP:
                 raise GoneError(f"a worker did not answer within {STEP:g} s.")
@@ -228,7 +228,7 @@ class Work:
 
     def _renew(self) -> None:
         """Tell workers that their driver is alive, and keep the scheduler's memory of a long training small."""
-        self.client.run(residence.renew, self.job, on_error="ignore")
+        self.client.run(plugin.renew, self.job, on_error="ignore")
         self.tidy()
 
     def tidy(self) -> None:
@@ -276,9 +276,9 @@ class Work:
             if on_poll is not None:
                 on_poll()
             now = time.monotonic()
-            if now - self.members.looked > LOOK:
-                alive = set(self.members.look())
-                there = alive | self.members.leaving
+            if now - self.liveness.looked > LOOK:
+                alive = set(self.liveness.look())
+                there = alive | self.liveness.leaving
                 if not there >= set(also):
                     lost |= waiting.keys()
                 able = there if finish_leaving else alive
@@ -314,7 +314,7 @@ class Work:
                 self._look_after()
                 if time.monotonic() - told > LOOK:
                     on_poll()
-                    self.members.wait(self.timeout, self._look_after)
+                    self.liveness.wait(self.timeout, self._look_after)
                     told = time.monotonic()
             if future.status == "error":
                 raise explain(future.exception())
@@ -340,15 +340,15 @@ class Work:
             nonlocal deadline, told_at
             on_poll()
             now = time.monotonic()
-            if closing := [w for w in _pending(futures) if w in self.members.leaving and w not in leaving]:
+            if closing := [w for w in _pending(futures) if w in self.liveness.leaving and w not in leaving]:
                 leaving.update(dict.fromkeys(closing, now))
                 self.tell_to_stop(closing, version, waits=False)
             self.cancel([futures[w] for w in _pending(futures) if now > leaving.get(w, now) + STOPPING])
-            late = [worker for worker in _pending(futures) if worker in self.members.alive]
+            late = [worker for worker in _pending(futures) if worker in self.liveness.alive]
             n_done = sum(future.status == "finished" for future in futures.values())
             if not late or n_done < len(late):
                 return
-            deadline = min(deadline, began + max(LEAST_WAIT, patience * (now - began)))
+            deadline = min(deadline, began + max(MIN_WAIT, patience * (now - began)))
             if not told and now > deadline:
                 told.update(late)
                 told_at = now
@@ -368,7 +368,7 @@ class Work:
         """Have workers end a round between two rows."""
         within(
             STOPPING if waits else 0.0,
-            lambda: self.client.run(residence.stop, self.job, version, workers=list(workers), on_error="ignore"),
+            lambda: self.client.run(plugin.stop, self.job, version, workers=list(workers), on_error="ignore"),
         )
 
     def stop(self, futures: Mapping[str, Any], version: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""Blocks on every shelf: the same rows come back, a full disk and a damaged file are told, nothing is left."""
+"""Blocks in every block store: the same rows come back, a full disk and a damaged file are told, nothing is left."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError, StorageError
-from dask_dl.frame.blocks import Blocks, Keeping, added, drawn_keys, drawn_rows, gather
+from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
+from dask_dl.frame.blocks import BlockOptions, Blocks, added, drawn_keys, drawn_rows, gather
 from dask_dl.frame.order import cut_of
-from dask_dl.frame.shelves import FromSource, InMemory, OnDisk
 from dask_dl.state import NO_ENTRIES, Entries, Rows, joined
 
 
@@ -40,10 +40,10 @@ def shelf_of(kind, folder, segment=1000):
     return {"memory": InMemory, "disk": lambda: OnDisk(folder, segment, "rows"), "stream": FromSource}[kind]()
 
 
-def filled(shelf, lengths, keeping=None, first_of_all=0, **layout):
-    """Blocks of these lengths on a shelf."""
+def filled(block_store, lengths, options=None, first_of_all=0, **layout):
+    """Blocks of these lengths in a block store."""
     starts = np.cumsum([0, *lengths], dtype=np.int64)
-    store = Blocks(starts, keeping or Keeping(), shelf)
+    store = Blocks(starts, options or BlockOptions(), block_store)
     for k, n in enumerate(lengths):
         rows = rows_of(n, first=first_of_all + int(starts[k]), **layout)
         store.put(k, store.shelve(k, rows, lambda rows=rows: rows))
@@ -81,12 +81,12 @@ def test_rows_come_back_from_every_shelf(
     out = store.buffer(n, store.n_entries(1, 0, n))
     store.fill(1, 0, out)
     assert_same(out, rows_of(n, first=3, **layout))
-    together = store.shelf.n_together(store.blocks[1].handle, n)
+    together = store.block_store.n_together(store.blocks[1].handle, n)
     lo = (n // 2) // together * together
     part = store.buffer(n - lo, store.n_entries(1, lo, n - lo))
     store.fill(1, lo, part)
     assert_same(part, rows_of(n - lo, first=3 + lo, **layout))
-    pieces = list(store.pieces(7))
+    pieces = list(store.row_ranges(7))
     assert_same(joined(pieces), rows_of(8 + n, **layout))
     used = np.arange(3, 3 + n) % 3 > 0 if weighted else np.ones(n, bool)
     np.testing.assert_array_equal(store.used(1), used)
@@ -96,7 +96,7 @@ def test_rows_come_back_from_every_shelf(
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     (tmp_path / "rows-0.rows").symlink_to("/dev/full")
-    store = Blocks(np.array([0, 1000]), Keeping(), OnDisk(tmp_path, 1000, "rows"))
+    store = Blocks(np.array([0, 1000]), BlockOptions(), OnDisk(tmp_path, 1000, "rows"))
     with pytest.raises(
         StorageError, match=r"disk is full: .* bytes .* temporary-directory.*storage='stream'"
     ) as caught:
@@ -149,7 +149,7 @@ def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path, harm, sparse)
     del store.blocks[0]
     text = r"rows-1\.rows on \S+ (is damaged|cannot be read): .* temporary-directory"
     with pytest.raises(StorageError, match=text) as caught:
-        list(store.pieces(10))
+        list(store.row_ranges(10))
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
@@ -169,7 +169,7 @@ def test_every_byte_of_a_file_is_guarded(tmp_path_factory, segment, sparse, n_ac
     content[int(where * len(content))] ^= change
     file.write_bytes(content)
     with pytest.raises(StorageError, match="is damaged"):
-        list(store.pieces(10))
+        list(store.row_ranges(10))
 
 
 def test_rows_of_another_training_are_not_taken_for_these(tmp_path):
@@ -180,12 +180,12 @@ def test_rows_of_another_training_are_not_taken_for_these(tmp_path):
         stores.append(filled(OnDisk(tmp_path / str(k), 500, "rows"), [50], first_of_all=k))
     (tmp_path / "1" / "rows-0.rows").replace(tmp_path / "0" / "rows-0.rows")
     with pytest.raises(StorageError, match="rows 0 to 6 are not those that were written"):
-        list(stores[0].pieces(10))
+        list(stores[0].row_ranges(10))
 
 
 def test_two_tables_share_a_folder(tmp_path):
     stores = [filled(OnDisk(tmp_path, 500, name), [n]) for name, n in (("training", 20), ("validation", 5))]
-    assert [next(store.pieces(100)).n for store in stores] == [20, 5]
+    assert [next(store.row_ranges(100)).n for store in stores] == [20, 5]
 
 
 def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
@@ -202,7 +202,7 @@ def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind, weighted, sparse):
     layout = {"weighted": weighted, "sparse": sparse}
-    store = filled(shelf_of(kind, tmp_path), [300, 0, 500, 200], Keeping(3, "x", 50, 1000), **layout)
+    store = filled(shelf_of(kind, tmp_path), [300, 0, 500, 200], BlockOptions(3, "x", 50, 1000), **layout)
     keys = drawn_keys(store)
     assert 50 < len(keys) < 150
     cut = cut_of(keys, 50)
@@ -220,21 +220,21 @@ def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind
 
 def test_checksums_are_those_of_the_rows_wherever_they_lie(tmp_path):
     prints = [
-        filled(shelf_of(kind, tmp_path), [30, 20], Keeping(has_digest=True)).fingerprint()
+        filled(shelf_of(kind, tmp_path), [30, 20], BlockOptions(has_digest=True)).fingerprint()
         for kind in ("memory", "disk")
     ]
-    cut = filled(InMemory(), [10, 20, 0, 20], Keeping(has_digest=True)).fingerprint()
+    cut = filled(InMemory(), [10, 20, 0, 20], BlockOptions(has_digest=True)).fingerprint()
     assert prints[0] == prints[1] == cut
-    assert filled(InMemory(), [30, 20], Keeping(has_digest=True), weighted=True).fingerprint() != cut
+    assert filled(InMemory(), [30, 20], BlockOptions(has_digest=True), weighted=True).fingerprint() != cut
 
 
 def test_checksums_know_of_sparse_inputs_how_ever_they_are_cut(tmp_path):
-    keeping = Keeping(has_digest=True)
-    whole = filled(InMemory(), [50], keeping, sparse=True).fingerprint()
-    without = filled(InMemory(), [50], keeping).fingerprint()
+    options = BlockOptions(has_digest=True)
+    whole = filled(InMemory(), [50], options, sparse=True).fingerprint()
+    without = filled(InMemory(), [50], options).fingerprint()
     assert len(whole) == 6 and len(without) == 5 and whole[:5] == without
     for kind, lengths in (("disk", [10, 20, 0, 20]), ("stream", [1] * 50), ("memory", [49, 1])):
-        assert filled(shelf_of(kind, tmp_path), lengths, keeping, sparse=True).fingerprint() == whole
+        assert filled(shelf_of(kind, tmp_path), lengths, options, sparse=True).fingerprint() == whole
     rows = rows_of(50, sparse=True)
     shuffled = rows.take(np.arange(50)[::-1]).compact().take(np.arange(50)[::-1])
     assert print_of(shuffled) == whole  # where they lie in their pools is not part of it
@@ -250,7 +250,7 @@ def test_checksums_know_of_sparse_inputs_how_ever_they_are_cut(tmp_path):
 
 
 def print_of(rows):
-    store = Blocks(np.array([0, rows.n]), Keeping(has_digest=True))
+    store = Blocks(np.array([0, rows.n]), BlockOptions(has_digest=True))
     store.put(0, store.shelve(0, rows))
     return store.fingerprint()
 
@@ -261,7 +261,7 @@ PARTS = ["dense", "active", "target", "weight", "offset", "length", "slot", "val
 @pytest.mark.parametrize("part", PARTS)
 def test_a_source_of_which_anything_has_changed_is_noticed(part):
     before = rows_of(20, sparse=True, weighted=True, has_offset=True)
-    store, given_rows = Blocks(np.array([0, 20]), shelf=FromSource()), [before]
+    store, given_rows = Blocks(np.array([0, 20]), block_store=FromSource()), [before]
     store.put(0, store.shelve(0, before, lambda: given_rows[-1]))
     out = store.buffer(20, store.n_entries(0, 0, 20))
     store.fill(0, 0, out)
@@ -276,7 +276,7 @@ def test_a_source_of_which_anything_has_changed_is_noticed(part):
 
 def test_where_entries_lie_in_their_pools_is_no_change_of_a_source():
     before = rows_of(20, sparse=True)
-    store = Blocks(np.array([0, 20]), shelf=FromSource())
+    store = Blocks(np.array([0, 20]), block_store=FromSource())
     store.put(0, store.shelve(0, before, lambda: rows_of(40, first=0, sparse=True).cut(0, 20)))
     out = store.buffer(20, store.n_entries(0, 0, 20))
     store.fill(0, 0, out)

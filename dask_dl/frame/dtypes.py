@@ -132,10 +132,10 @@ def _is_real(kind: type) -> bool:
     return issubclass(kind, (numbers.Real, Decimal)) and not issubclass(kind, (bool, np.bool_))
 
 
-def _shown(value: Any, most: int = 80) -> str:
+def _shown(value: Any, maximum: int = 80) -> str:
     """A value in an error: objects can be long."""
     text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= maximum else f"{text[:maximum]}..."
 
 
 #: Numeric columns are taken in chunks of about so many numbers: few calls, and little temporary memory.

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.columns import (
+from dask_dl.frame.column_stats import (
+    CategoricalStats,
+    Column,
+    EmptyStats,
+    ManyMoments,
+    ManyNumbers,
+    Moments,
+    NumericStats,
+)
+from dask_dl.frame.dtypes import (
     CATEGORY,
     EXACT,
     NUMBER,
@@ -20,8 +29,7 @@ from dask_dl.frame.columns import (
     kinds_of,
     number_chunks,
 )
-from dask_dl.frame.figures import Column, Levels, ManyMoments, ManyNumbers, Moments, Nothing, Numbers
-from dask_dl.frame.matrix import SparsePart
+from dask_dl.frame.sparse import SparsePart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,15 +37,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from dask_dl.frame.columns import Places
+    from dask_dl.frame.dtypes import Places
+    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.source import Schema
-    from dask_dl.frame.tally import Inquiry
 
 #: The level of every row, -1 where missing, and the levels.
 Coded = tuple["NDArray[np.intp]", list[str]]
 
 
-class Survey(NamedTuple):
+class PartitionScan(NamedTuple):
     """Of a partition."""
 
     columns: Mapping[str, Column]  #: every predictor
@@ -45,26 +53,26 @@ class Survey(NamedTuple):
     n_entries: NDArray[np.int64]  #: numbers of every row that are not 0, where only those are kept
 
 
-def survey(
+def scan_columns(
     part: pd.DataFrame | SparsePart,
     rows: Places,
     weights: NDArray[np.float64] | None,
     source: Schema,
     k: int,
-    inquiry: Inquiry,
-) -> Survey:
+    request: ScanRequest,
+) -> PartitionScan:
     """Look at some rows of partition k, and their weights. Raises SchemaError.
 
     Infinite values go into the figures: `check_figures` refuses them where they matter.
     """
-    if isinstance(part, SparsePart) and not inquiry.sparse:
+    if isinstance(part, SparsePart) and not request.sparse:
         raise SchemaError(
             f"{source.label}: partition {k} is a sparse matrix, which nobody said. Use sparse=True, or tell Dask: "
             f"meta=scipy.sparse.csr_matrix((0, 0))."
         )
     if isinstance(part, SparsePart):
         return _of_matrix(part if rows is None else part.take(rows), weights, k)
-    return _of_frame(part, rows, weights, source, k, inquiry)
+    return _of_frame(part, rows, weights, source, k, request)
 
 
 def _of_frame(
@@ -73,8 +81,8 @@ def _of_frame(
     weights: NDArray[np.float64] | None,
     source: Schema,
     k: int,
-    inquiry: Inquiry,
-) -> Survey:
+    request: ScanRequest,
+) -> PartitionScan:
     n = len(part) if rows is None else len(rows)
     found: dict[str, Column] = {}
     coded: dict[str, Coded] = {}
@@ -87,15 +95,15 @@ def _of_frame(
             check_unicode(texts, f"{where}: partition {k} holds the level")
             n_missing, *counts = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
             by_level: dict[str, float] = {}
-            if inquiry.levels == "weight" and weights is not None:
+            if request.levels == "weight" and weights is not None:
                 sums = np.bincount(codes + 1, weights, len(texts) + 1)[1:].tolist()
                 by_level = dict(zip(texts, sums, strict=True))
             seen = dict(zip(texts, counts, strict=True))
-            found[name] = Levels(n_missing, seen, from_numbers, by_level, k) if seen else Nothing(n)
-            if inquiry.levels == "response":
+            found[name] = CategoricalStats(n_missing, seen, from_numbers, by_level, k) if seen else EmptyStats(n)
+            if request.levels == "response":
                 coded[name] = codes, texts
         elif kind != NUMBER:
-            found[name] = Nothing(n)
+            found[name] = EmptyStats(n)
     numeric = [name for name, kind in kinds.items() if kind == NUMBER]
     for place, values in number_chunks(part, numeric, rows):
         lows = np.fmin.reduce(values, axis=1, initial=np.nan).tolist()
@@ -104,16 +112,18 @@ def _of_frame(
         for name, moments, low, high, row in figures:
             spread = high - low
             blurred = math.isfinite(spread) and spread > EXACT and is_blurred(at(part[name], rows), row)
-            found[name] = Numbers(n - moments.n, low, high, moments, bool(blurred), k) if moments.n else Nothing(n)
-        if inquiry.sparse:
+            found[name] = (
+                NumericStats(n - moments.n, low, high, moments, bool(blurred), k) if moments.n else EmptyStats(n)
+            )
+        if request.sparse:
             n_entries += np.count_nonzero(values, axis=0)
-    return Survey({name: found[name] for name in source.predictors}, coded, n_entries)
+    return PartitionScan({name: found[name] for name in source.predictors}, coded, n_entries)
 
 
-def _of_matrix(part: SparsePart, weights: NDArray[np.float64] | None, k: int) -> Survey:
+def _of_matrix(part: SparsePart, weights: NDArray[np.float64] | None, k: int) -> PartitionScan:
     low, high = part.extremes()
     columns = ManyNumbers(len(part), low, high, ManyMoments(part.names, part.sums(weights)), k)
-    return Survey(columns, {}, np.asarray(np.diff(part.matrix.indptr), np.int64))
+    return PartitionScan(columns, {}, np.asarray(np.diff(part.matrix.indptr), np.int64))
 
 
 def check_figures(
@@ -138,7 +148,7 @@ def without_sums(columns: Mapping[str, Column]) -> Iterable[tuple[str, float, fl
             yield columns.moments.names[c], columns.low[c].item(), columns.high[c].item()
     else:
         for name, column in columns.items():
-            if isinstance(column, Numbers) and not math.isfinite(column.moments.m2):
+            if isinstance(column, NumericStats) and not math.isfinite(column.moments.m2):
                 yield name, column.minimum, column.maximum
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dask_dl.score.history import Pace
+    from dask_dl.score.history import ScoringSchedule
 
 #: Seconds of work in a round whose size is automatic ...
 SECONDS_PER_ROUND = 1.0
@@ -17,7 +17,7 @@ AVERAGES_PER_EPOCH = (4, 8)
 #: ... and of every replica in a training, at least.
 AVERAGES_PER_REPLICA = 5
 #: What the automatic size of a round on several workers may be at most, in epochs of every replica (section 6.5, step 6).
-MOST_EPOCHS = 10
+MAX_EPOCHS = 10
 #: Seconds of training in such a round, at least: whatever share averaging may take, most of the time is to be training.
 SHORTEST_ROUND = 0.05
 #: One step of tuning changes it by this factor at most, and not at all for less than the deadband (section 6.5).
@@ -32,15 +32,15 @@ def total_rows(epochs: float, n_epoch: int) -> int:
 
 
 @dataclass
-class Plan:
+class RoundSchedule:
     """Rows of a training and of its rounds; the last round is cut to the rows asked for, unlike H2O's."""
 
     n_total: int  #: rows to visit in all
     n_epoch: int  #: rows of an epoch
-    pace: Pace  #: of scoring
+    scoring: ScoringSchedule  #: of scoring
     fixed: int | None  #: rows of every round; None: automatic
     first: int = 1  #: rows of the first automatic round
-    most: int = 2**63  #: rows of any automatic round
+    maximum: int = 2**63  #: rows of any automatic round
     n_replicas: int = 1
     share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
     batch: int = 1  #: rows of a mini-batch: automatic rounds of one replica end where one ends
@@ -54,7 +54,7 @@ class Plan:
         epochs: float,
         n_epoch: int,
         per_iteration: int,
-        pace: Pace,
+        scoring: ScoringSchedule,
         *,
         n_weights: int,
         n_threads: int,
@@ -62,17 +62,17 @@ class Plan:
         n_copies: int = 1,
         share: float = 0.05,
         batch: int = 1,
-    ) -> Plan:
+    ) -> RoundSchedule:
         """From the parameters: `per_iteration` 0 is an epoch, -1 all rows of every replica, -2 is automatic."""
         n_total = total_rows(epochs, n_epoch)
         fixed = {0: n_epoch, -1: n_epoch * n_copies, -2: None}.get(per_iteration, per_iteration)
         first = max(1, int(SLOWEST * n_threads / n_weights))
-        most = n_epoch
+        maximum = n_epoch
         if n_replicas > 1:
             fewest, enough = AVERAGES_PER_EPOCH
             n_averages = min(max(n_replicas, fewest), enough)
-            most = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
-        return cls(n_total, n_epoch, pace, fixed, first, most, n_replicas, share, batch)
+            maximum = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
+        return cls(n_total, n_epoch, scoring, fixed, first, maximum, n_replicas, share, batch)
 
     def rows(self, n_seen: int) -> int:
         """Rows of the round that begins after `n_seen`.
@@ -85,11 +85,11 @@ class Plan:
         if self.fixed is not None:
             return min(self.fixed, rest)
         wanted = self._wanted or self.first
-        n = min(max(1, int(wanted)), self.n_epoch, self.most, max(1, self.n_total // FEWEST_ROUNDS))
+        n = min(max(1, int(wanted)), self.n_epoch, self.maximum, max(1, self.n_total // FEWEST_ROUNDS))
         if self.n_replicas > 1:
             return min(n, rest)
         # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.
-        epoch, place = divmod(n_seen + min(n, self.pace.rest(n_seen)), self.n_epoch)
+        epoch, place = divmod(n_seen + min(n, self.scoring.rest(n_seen)), self.n_epoch)
         place = min(-(-place // self.batch) * self.batch, self.n_epoch)
         return min(epoch * self.n_epoch + place - n_seen, rest)
 
@@ -109,4 +109,4 @@ class Plan:
             if not DEADBAND[0] <= correction <= DEADBAND[1]:
                 self._wanted /= correction
         fewest = SHORTEST_ROUND * n / max(busy, 1e-6)
-        self._wanted = min(max(self._wanted, fewest, 1.0), MOST_EPOCHS * self.n_epoch * self.n_replicas)
+        self._wanted = min(max(self._wanted, fewest, 1.0), MAX_EPOCHS * self.n_epoch * self.n_replicas)
