@@ -26,7 +26,6 @@ from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
 from dask_dl.kernels.optimizers import ADADELTA, Optimizer
-from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import choose
 from dask_dl.node.replica import NOTHING, Replica, predict
 from dask_dl.state import Rows, aligned_zeros, padded
@@ -521,9 +520,7 @@ def main() -> None:
         print(f"\n{comparison.name}\n")
         print(f"{name} {list(comparison.first.hidden)}, {comparison.n:,} rows, {rounds} rounds after {TRIALS} of trial, "
               f"{asked.threads} cores; loss of these rows at the end, error on {len(test.X):,} test rows.\n")  # fmt: skip
-        # As `fit` does, as long as it trains; rivals ask for their threads themselves.
-        with one_blas_thread():
-            lines = measure(comparison, train, test, asked.threads, rounds)
+        lines = measure(comparison, train, test, asked.threads, rounds)
         print_table(
             [
                 "who",

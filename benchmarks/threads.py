@@ -25,7 +25,6 @@ from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
 from dask_dl.kernels.network import exchange, train_rows
 from dask_dl.kernels.optimizers import ADADELTA, Optimizer
 from dask_dl.kernels.team import DONE, NEXT
-from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, rows_between
 from dask_dl.node.replica import NOTHING, Replica, predict
 from dask_dl.node.threads import run_threads
@@ -184,17 +183,16 @@ def measure(case: Case, n_threads: int, epochs: int) -> dict[str, tuple[float, f
     for trained, train in rivals.values():
         train(trained, case.train.take(slice(64)))  # compiles, and wakes memory
     speeds: dict[str, list[float]] = {name: [] for name in rivals}
-    with one_blas_thread():
-        for epoch in range(epochs):
-            rows = case.train.take(np.random.default_rng(epoch).permutation(case.train.n))
-            names = [*rivals]
-            for name in names[epoch % len(names) :] + names[: epoch % len(names)]:
-                trained, train = rivals[name]
-                began = time.perf_counter()
-                train(trained, rows)
-                speeds[name].append(rows.n / (time.perf_counter() - began))
-                if name != NEVER:
-                    trained.merge()
+    for epoch in range(epochs):
+        rows = case.train.take(np.random.default_rng(epoch).permutation(case.train.n))
+        names = [*rivals]
+        for name in names[epoch % len(names) :] + names[: epoch % len(names)]:
+            trained, train = rivals[name]
+            began = time.perf_counter()
+            train(trained, rows)
+            speeds[name].append(rows.n / (time.perf_counter() - began))
+            if name != NEVER:
+                trained.merge()
     return {name: (median(speeds[name]), loss(trained, case.test)) for name, (trained, _) in rivals.items()}
 
 

@@ -17,7 +17,6 @@ from dask_dl.kernels.initial import initial_biases
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
 from dask_dl.kernels.optimizers import ADADELTA, Optimizer
-from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, rows_between
 from dask_dl.node.replica import NOTHING, Replica
 from dask_dl.state import Entries, Rows, aligned_zeros
@@ -98,10 +97,9 @@ def main() -> None:
     n_rounds, n_levels, n_entries = (5, 20_000, 500) if arguments.quick else (11, 100_000, 2_000)
     print_machine()
     times, lines = {}, []
-    with one_blas_thread():
-        for hidden in ((200,), (200, 200)):
-            times |= measure("levels", LEVELS, hidden, n_levels, n_rounds)
-        times |= measure("entries", COLUMNS, (200,), n_entries, n_rounds)
+    for hidden in ((200,), (200, 200)):
+        times |= measure("levels", LEVELS, hidden, n_levels, n_rounds)
+    times |= measure("entries", COLUMNS, (200,), n_entries, n_rounds)
     print_table(
         ["case", "us per row, median", "times the narrowest"],
         [

@@ -34,7 +34,6 @@ from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.optimizers import N_STATES, Optimizer, kind_of
 from dask_dl.model import Model
-from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.parallelism import Parallelism, overshoots
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.node.stability import instability
@@ -124,9 +123,8 @@ def fit_model(
         writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints) if folder else None
         rounds = _rounds(problem, state, writer, began, progress, here)
         rounds.callbacks, rounds.cancelled, rounds.good = callbacks, cancelled, start
-        with one_blas_thread():
-            here.compile()
-            rounds.run()
+        here.compile()
+        rounds.run()
         assert rounds.final is not None
         final, effective = rounds.final, problem.effective | here.report() | {"client": None}
     progress.say(f"ended: {state.stopped_by}")

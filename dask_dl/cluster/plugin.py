@@ -32,7 +32,6 @@ from dask_dl.cluster.shard import Shard
 from dask_dl.errors import ClusterError, SchemaError, StorageError
 from dask_dl.frame.blocks import drawn_keys, encode_partition
 from dask_dl.frame.scan import merged
-from dask_dl.node.blas import one_blas_thread
 from dask_dl.node.stability import instability
 from dask_dl.state import Rows, copied
 
@@ -400,7 +399,7 @@ def train(
         if home.stopped >= version:
             raise Stopped
 
-    with home.turn(version, "training", holdings_hash) as shard, one_blas_thread():
+    with home.turn(version, "training", holdings_hash) as shard:
         home.trained, home.failure, home.hands_over = (0, 0.0), None, hands_over
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())

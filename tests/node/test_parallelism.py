@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from node.problems import optimizer
-from threadpoolctl import threadpool_info
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.errors import DaskDLWarning
 from dask_dl.kernels.layout import Topology
 from dask_dl.node import parallelism
 from dask_dl.node.parallelism import choose, rows_between
-from dask_dl.node.replica import Replica
 
 
 def net(hidden=(200, 200), n_dense=666, n_onehot=0, n_outputs=10):
@@ -205,25 +203,6 @@ def test_too_rare_an_exchange_is_warned_of(table):
         fitted(table, n_jobs=4, exchange_interval=64, parallelism="staleness")
     with pytest.warns(DaskDLWarning, match="an exchange every 1 rows with 20 threads .* Use fewer threads"):
         fitted(table, n_jobs=20, parallelism="staleness", adaptive_rate=False)
-
-
-def test_blas_is_held_during_the_rounds_and_released(table, monkeypatch):
-    def counts():
-        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
-
-    before, seen = counts(), []
-    if before == {1}:
-        pytest.skip("BLAS has one thread anyway")
-    inner = Replica.train
-
-    def spy(self, *arguments):
-        seen.append(counts())
-        return inner(self, *arguments)
-
-    monkeypatch.setattr(Replica, "train", spy)
-    fitted(table)
-    assert seen and all(during == {1} for during in seen)
-    assert counts() == before
 
 
 def test_scoring_on_several_threads_gives_the_numbers_of_one(table):
