@@ -377,8 +377,9 @@ _SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
     )),
     ("Scoring, stopping and output", "constructor", (
         ("score_interval", _AMOUNT, 5.0, "yes", "all",
-         "Seconds after which the network is scored again; short trainings are scored sooner, up to forty times."),
-        ("score_duty_cycle", _SHARE, 0.1, "yes", "all", "Largest share of time for scoring; 0 scores only at the end."),
+         "Seconds after which the network is scored again; short trainings, and early stopping, are scored for sooner."),
+        ("score_duty_cycle", _SHARE, 0.1, "yes", "all",
+         "Share of time for scoring, beside what early stopping needs; 0 scores only at the end."),
         ("score_each_iteration", _FLAG, False, "ignored", "all", "Score after every iteration, whatever the time."),
         ("score_training_samples", _COUNT, 10_000, "yes", "all", "Training rows, drawn once, to score on; 0 is all."),
         ("score_validation_samples", _COUNT, 0, "yes", "all", "Validation rows, drawn once, to score on; 0 is all."),
