@@ -271,7 +271,7 @@ class Rounds:
         """Score; returns why to stop, if there is a reason."""
         state, scoring = self.state, self.schedule.scoring
         self._measure()
-        scoring.started, scoring.took = began, time.monotonic() - began
+        scoring.scored(began, time.monotonic())
         history = state.history
         if self.keeps_best and history.best is history.records[-1]:
             if self.trainer.is_local:

@@ -518,10 +518,31 @@ def test_early_stopping_has_a_value_every_stride_early_on_whatever_was_asked_for
     assert len(events) < 220
 
 
+def test_a_fit_is_scored_as_often_as_early_stopping_needs():
+    X = np.random.default_rng(0).normal(size=(1000, 3))
+    given = {"hidden": (2,), "epochs": 1000, "score_interval": 1e9, "random_state": 1, "n_jobs": 1}
+    enough = [lambda event: event["samples"] >= 5000]
+    model = DeepLearningRegressor(**given).fit(X, X[:, 0], callbacks=enough)
+    assert {1000, 2000, 3000, 4000, 5000} <= set(model.history_["samples"])
+    model = DeepLearningRegressor(**given, stopping_rounds=0).fit(X, X[:, 0], callbacks=enough)
+    assert 2000 not in set(model.history_["samples"])
+
+
+def test_the_first_event_is_not_blamed_for_what_is_used_for_the_first_time():
+    scoring = ScoringSchedule(5.0, 0.1, each_iteration=False, every=100)
+    scoring.scored(10.0, 11.5)
+    assert scoring.took == 0 and scoring.is_due(11.6, 200, 100)
+    scoring.scored(12.0, 13.5)
+    assert scoring.took == 1.5 and not scoring.is_due(13.6, 300, 200)
+
+
 def test_values_for_early_stopping_are_left_out_where_scoring_is_dear():
     asked = {"n_total": 10**7, "n_weights": 1e4}
     assert paced(**asked, n_scored=100, stride=1000).stride == 1000
     assert paced(**asked, n_scored=10**5, stride=1000).stride > 10**9
+    assert (
+        paced(**asked, n_scored=100, stride=1000, score_duty_cycle=0.01).stride > 10**9
+    )  # it costs more than this share
     assert paced(**asked, n_scored=10**5, stride=10**6).stride == 10**6
     assert paced(**asked, n_scored=100, stride=1000, score_duty_cycle=0.0).stride > 10**9
     assert paced(**asked, n_scored=100, stride=1000, score_each_iteration=True).stride > 10**9

@@ -102,7 +102,8 @@ class History:
         if best is None or last is best:
             return False
         measured = [name for name in best if name.startswith(("training_", "validation_"))]
-        return all(repr(last[name]) == repr(best[name]) for name in measured)  # NaN is NaN again
+        same = all(repr(last[name]) == repr(best[name]) for name in measured)  # NaN is NaN again
+        return same and not last["samples_per_iteration"]
 
     @property
     def loss(self) -> str:
@@ -150,6 +151,8 @@ TRAINED, TRAINED_IN_BATCHES, SCORED, SECONDS_PER_ROW, SECONDS_PER_TABLE = 2.5e9,
 #: An event falls out only where the last one took so many times its share of the time, and so many seconds: what is scored,
 #: and so which network is kept, shall not hang on the clock.
 SLACK, MIN_SECONDS = 3.0, 0.25
+#: What the first event of a process may take beside its own time: libraries are loaded, functions compiled.
+FIRST_USE = 2.0
 
 
 @dataclass
@@ -192,7 +195,7 @@ class ScoringSchedule:
         row = n_weights / speed + SECONDS_PER_ROW
         affordable = int(max(e["score_duty_cycle"] * n_total * row, FREE_SECONDS) / event)
         every = -(-n_total // min(max(affordable, 1), EVENTS))
-        dear = event > max(SLACK * e["score_duty_cycle"] * stride * row, FREE_SECONDS / 10)
+        dear = event > e["score_duty_cycle"] * max(SLACK * stride * row, FREE_SECONDS)
         if e["score_each_iteration"] or not e["score_duty_cycle"]:
             every = stride = cls.every
         elif dear or not stride:
@@ -200,6 +203,12 @@ class ScoringSchedule:
         interval, limit = e["score_interval"], e["max_runtime_secs"]
         interval = min(interval, limit / EVENTS) if limit else interval
         return cls(interval, e["score_duty_cycle"], e["score_each_iteration"], max(every, 1), stride)
+
+    def scored(self, began: float, now: float) -> None:
+        """Note that an event began and ended at these times."""
+        took = now - began
+        self.took = max(took - FIRST_USE, 0.0) if self.started == -math.inf else took
+        self.started = began
 
     def due_after(self, n: int) -> int:
         """Rows at which the next event is due after `n`.

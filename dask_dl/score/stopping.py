@@ -84,17 +84,19 @@ def stride_of(e: Mapping[str, Any], n_epoch: int) -> int:
 
 
 def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> list[float]:
-    """Values for `has_converged`: means of the metric over consecutive events, each over `stride` rows of training at least.
+    """Values for `has_converged`: means of the metric over consecutive events, at most one for `stride` rows of training.
 
     So frequent scorings end no training sooner. Of values that are single events the last `n_last` may do, for the sake of
     trainings with thousands of them; 0: all.
     """
-    means, values, since = [math.nan], [], 0
+    means, values, n_strides = [math.nan], [], 0
     for record in history.records[1:] if stride or not n_last else history.records[1:][-n_last:]:
         values.append(value_of(record, metric, history.table))
-        if record["samples"] - since >= stride:
+        if (
+            not stride or record["samples"] // stride > n_strides
+        ):  # events fall due at multiples of it, and come a little late
             means.append(sum(values) / len(values))
-            values, since = [], record["samples"]
+            values, n_strides = [], record["samples"] // stride if stride else 0
     return means
 
 
