@@ -33,6 +33,8 @@ from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.optimizers import N_STATES, Optimizer, kind_of
+from dask_dl.metrics.history import History, ScoringSchedule
+from dask_dl.metrics.stopping import metric_of, reason_to_stop, stride_of
 from dask_dl.model import Model
 from dask_dl.node.parallelism import Parallelism, overshoots
 from dask_dl.node.replica import ROWS_TO_PREDICT
@@ -40,8 +42,6 @@ from dask_dl.node.stability import instability
 from dask_dl.resume import Checkpoint, CheckpointWriter, TrainingFingerprint, open_folder
 from dask_dl.rounds import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.schedule import RoundSchedule, total_rows
-from dask_dl.score.history import History, ScoringSchedule
-from dask_dl.score.stopping import metric_of, reason_to_stop, stride_of
 from dask_dl.storage import Decision, decide
 from dask_dl.training_state import Snapshot, TrainingState
 
@@ -401,7 +401,7 @@ def _rounds(
     def score(state: TrainingState, n: int, communication: float) -> None:
         measured = {name: here.measure(name) for name in problem.tables}
         state.confusion = {name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None}
-        found = {name: m.metrics() for name, m in measured.items()}
+        found = {name: m.metrics(problem.task) for name, m in measured.items()}
         residuals = measured["training"].residuals
         if residuals is not None:
             delta = residuals.quantile(problem.distribution.shape) * problem.target.factor

@@ -19,9 +19,10 @@ from dask_dl.documents.history import records_of
 from dask_dl.documents.model import ModelDocument
 from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.errors import DaskDLWarning
+from dask_dl.metrics.history import History
+from dask_dl.metrics.stopping import metric_of
+from dask_dl.metrics.table import METRICS
 from dask_dl.predictor import Predictor
-from dask_dl.score.history import History
-from dask_dl.score.stopping import COLUMNS, metric_of
 from dask_dl.show.progress import duration
 from dask_dl.show.report import fragment
 
@@ -204,7 +205,7 @@ class Model:
         )
         records = records_of(document.history, document.task, has_validation=document.has_validation)
         asked = effective.get("stopping_metric")
-        metric = metric_of(next((name for name in COLUMNS if name == asked), None), document.task)
+        metric = metric_of(asked if asked in METRICS else None, document.task)
         return cls(
             task=document.task,
             encoder=document.encoder.encoder(),

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dask_dl.errors import ParameterError
+from dask_dl.metrics.table import METRICS, loss_of
 from dask_dl.synonyms import SYNONYMS, VALUE, WORDS, Advice, GivenValue, fold
 
 if TYPE_CHECKING:
@@ -275,7 +276,8 @@ _FOR_NUMBERS = ("auto", "gaussian", "poisson", "gamma", "tweedie", "laplace", "q
 _FAMILY = _choice(*_FOR_CLASSES, *_FOR_NUMBERS[1:])
 _OF_CLASSES = ("logloss", "auc", "aucpr", "lift_top_group", "misclassification", "mean_per_class_error")
 _OF_ANYTHING = ("auto", "mse", "rmse", "mae", "rmsle", "custom", "custom_increasing")
-_METRIC = _choice(*_OF_ANYTHING, "deviance", *_OF_CLASSES)
+_METRIC_WORDS = (*_OF_ANYTHING, "deviance", *_OF_CLASSES)
+_METRIC = _choice(*_METRIC_WORDS)
 _FLOAT32_MAX: Final = 3.4028234663852886e38
 
 
@@ -392,7 +394,7 @@ _SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
         ("stopping_rounds", _COUNT, 5, "yes", "all",
          "k: stop when the metric has not improved over k values; each is the mean of an epoch's scorings; 0 never."),
         ("stopping_metric", _METRIC, "auto", "yes",
-         ("deviance", "logloss", "mse", "rmse", "mae", "misclassification"),
+         tuple(name for name in METRICS if name in _METRIC_WORDS),
          "Metric of early stopping and of the best model; auto is logloss, deviance, or for autoencoders mse."),
         ("stopping_tolerance", _real(0, 1), 0.0, "yes", "all", "Relative improvement that counts as none."),
         ("overwrite_with_best_model", _FLAG, True, "yes", "all",
@@ -815,7 +817,7 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
             e["train_samples_per_iteration"] = -1
 
     if e["stopping_metric"] == "auto":
-        e["stopping_metric"] = {"classification": "logloss", "regression": "deviance", "autoencoder": "mse"}[task]
+        e["stopping_metric"] = "mse" if task == "autoencoder" else loss_of(task)
     if e["nfolds"]:
         e["overwrite_with_best_model"] = False  # the model of all rows holds none out to be judged by
         if e["fold_assignment"] == "auto":

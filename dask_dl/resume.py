@@ -17,7 +17,7 @@ from dask_dl.documents.history import records_of
 from dask_dl.documents.network import check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.documents.training import IdentityDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.score.history import History
+from dask_dl.metrics.history import History
 from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:

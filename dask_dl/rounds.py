@@ -301,7 +301,7 @@ class Rounds:
             not self.keeps_best
             or state.best is None
             or history.best is None
-            or (record["samples"] == state.n_seen and history.score_of(record) <= history.score_of(history.best))
+            or (record["samples"] == state.n_seen and history.is_as_good_as_best(record))
         ):
             self.final = last
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dask_dl.score.history import ScoringSchedule
+    from dask_dl.metrics.history import ScoringSchedule
 
 #: Seconds of work in a round whose size is automatic ...
 SECONDS_PER_ROUND = 1.0

@@ -11,15 +11,15 @@ from dask_dl.distribution import Distribution
 from dask_dl.errors import DaskDLWarning, SchemaError
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.source import TARGET, Schema
-from dask_dl.score import metrics
+from dask_dl.metrics.measurement import measure_classes, measure_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
 
+    from dask_dl.metrics.measurement import Measurement
     from dask_dl.model import Model
-    from dask_dl.score.metrics import Measurement
 
 
 class TableMetrics:
@@ -81,9 +81,9 @@ class TableMetrics:
         if not len(truth):
             return
         if self._model.target.classes:
-            found = metrics.classification(truth, answers, weights)
+            found = measure_classes(truth, answers, weights)
         else:
-            found = metrics.regression(truth, answers, weights, self._distribution)
+            found = measure_numbers(truth, answers, weights, self._distribution)
         self.n_rows += len(truth)
         self._total = found if self._total is None else self._total.merge(found)
 
@@ -94,5 +94,4 @@ class TableMetrics:
             warnings.warn(DaskDLWarning(text), stacklevel=2)
         if self._total is None:
             return {}
-        found = self._total.metrics()
-        return {name: found[name] for name in metrics.NAMES[self._model.task]}
+        return self._total.metrics(self._model.task)

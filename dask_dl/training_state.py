@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.score.history import History
+    from dask_dl.metrics.history import History
 
 
 class Snapshot(NamedTuple):

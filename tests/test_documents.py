@@ -23,8 +23,8 @@ from dask_dl.checkpoint.folder import CheckpointFolder
 from dask_dl.documents.history import Event, records_of
 from dask_dl.documents.network import shapes_of
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
+from dask_dl.metrics.table import columns_of
 from dask_dl.resume import Checkpoint
-from dask_dl.score.metrics import NAMES
 
 DATA = Path(__file__).parent / "data"
 FORMATS = ["1-classifier", "1-regressor", "2-balanced", "2-hashed"]
@@ -317,7 +317,7 @@ def test_a_key_that_stands_twice_is_refused(model_file, tmp_path):
 
 
 def test_records_come_back_as_they_were_measured():
-    numbers = {f"training_{name}": k / 8 for k, name in enumerate(NAMES["regression"])}
+    numbers = {f"training_{name}": k / 8 for k, name in enumerate(columns_of("regression"))}
     numbers |= {"training_rmse": None, "training_mae": "infinity"}
     event = {"timestamp": "2026-11-21 04:01:47", "duration": 0.5, "training_speed": None, "epochs": 1.0,
              "iterations": 2, "samples": 3, **numbers}  # fmt: skip

@@ -21,10 +21,10 @@ from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaE
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
+from dask_dl.metrics.history import History, ScoringSchedule
 from dask_dl.node import replica
 from dask_dl.rounds import Halt, Rounds
 from dask_dl.schedule import RoundSchedule
-from dask_dl.score.history import History, ScoringSchedule
 from dask_dl.show.progress import Progress
 from dask_dl.training_state import TrainingState
 

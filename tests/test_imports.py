@@ -24,41 +24,41 @@ PACKAGES = {
     "memory": ("", "numbers in, bytes out"),
     "distribution": ("", "what is known of a target's distribution, for whoever learns, measures or predicts it"),
     "storage": ("errors memory", "a choice by numbers of bytes"),
-    "synonyms": ("", "names of other libraries, as data"),
-    "parameters": ("errors synonyms", "a wrong parameter is an error, and names the right one"),
     "state": ("errors", "values that packages pass to each other, so that they need not know each other"),
+    "metrics": ("distribution errors state", "functions of truth and prediction, their names, and how they went"),
+    "synonyms": ("", "names of other libraries, as data"),
+    "parameters": ("errors metrics synonyms", "a wrong parameter is an error, and names the right one"),
     # The user's table becomes blocks of numbers
     "frame": ("distribution errors memory parameters state", "knows tables, and nothing of networks"),
     # Three layers; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
     # What is known of the result, where it trains, and where it goes
-    "score": ("distribution errors state", "metrics are functions of truth and prediction"),
     "cluster": (
-        "distribution errors frame jit kernels memory node score state storage",
+        "distribution errors frame jit kernels memory node metrics state storage",
         "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
     ),
     "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
     "documents": (
-        "checkpoint errors frame kernels node score",
+        "checkpoint errors frame kernels node metrics",
         "what the JSON of models and checkpoints may say, and what must hold in it",
     ),
-    "show": ("errors score state", "draws the history"),
+    "show": ("errors metrics state", "draws the history"),
     "predictor": ("errors frame kernels node state", "what a prediction needs of a model, and sends to workers"),
     "model": (
-        "checkpoint documents errors frame kernels parameters predictor score show state",
+        "checkpoint documents errors frame kernels parameters predictor metrics show state",
         "the fitted value: is saved and shown, with what differs from the defaults, and predicts; never trains",
     ),
     # On top: what puts the packages together
-    "schedule": ("score", "portions of a training: numbers in, numbers out"),
-    "training_state": ("score", "how far a training has come, as a value"),
+    "schedule": ("metrics", "portions of a training: numbers in, numbers out"),
+    "training_state": ("metrics", "how far a training has come, as a value"),
     "resume": (
-        "checkpoint training_state documents errors frame kernels parameters score",
+        "checkpoint training_state documents errors frame kernels parameters metrics",
         "what a checkpoint holds of a training, and whether it is of this one",
     ),
-    "rounds": ("cluster training_state errors schedule show score", "the loop, of any place that trains"),
+    "rounds": ("cluster training_state errors schedule show metrics", "the loop, of any place that trains"),
     "fit": (
-        "checkpoint cluster training_state distribution errors frame jit kernels memory model node parameters schedule resume rounds score show state storage",  # noqa: E501  # one list
+        "checkpoint cluster training_state distribution errors frame jit kernels memory model node parameters schedule resume rounds metrics show state storage",  # noqa: E501  # one list
         "the loop: the one file that knows all packages",
     ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
@@ -67,7 +67,7 @@ PACKAGES = {
         "a model's answers beside the truth, of tables of every kind",
     ),
     "table_metrics": (
-        "distribution errors frame model score",
+        "distribution errors frame model metrics",
         "a score needs the model's target, and the truth of a table",
     ),
     "estimators": (

@@ -26,7 +26,7 @@ RARELY = {"score_each_iteration": False, "score_interval": 1e9, "n_jobs": 1, "tr
 @pytest.fixture(autouse=True)
 def _marks_are_rare(monkeypatch):
     """With RARELY only the first round is scored, and the end."""
-    monkeypatch.setattr("dask_dl.score.history.EVENTS", 1)
+    monkeypatch.setattr("dask_dl.metrics.history.EVENTS", 1)
 
 
 @pytest.fixture(scope="module")

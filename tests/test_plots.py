@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
-from dask_dl.score.history import History
+from dask_dl.metrics.history import History
 from dask_dl.show.plots import range_of
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster.local import LocalBackend
-from dask_dl.score.history import History
+from dask_dl.metrics.history import History
 from dask_dl.show.progress import Progress, duration
 
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
+    from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measurement
     from dask_dl.storage import Budget
 
 #: Seconds after which a worker that is alive, but does not end its share of a round, is given up, at least.

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema
     from dask_dl.memory import Storage
+    from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measurement
 
 #: Seconds after which a worker forgets a job that nobody asked it about: its driver is gone.
 LEASE = 600.0

@@ -18,9 +18,9 @@ from dask_dl.errors import DivergedError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
 from dask_dl.frame.blocks import Blocks, drawn_rows
 from dask_dl.memory import IN_MEMORY, Storage
+from dask_dl.metrics.measurement import measure_classes, measure_numbers
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability, is_finite
-from dask_dl.score import metrics
 from dask_dl.state import Rows, aligned_zeros, copied, padded
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
     from dask_dl.kernels.optimizers import Optimizer
+    from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.score.metrics import Measurement
 
 
 #: Segments of a window of blocks on disk: so many places of the table meet in it.
@@ -301,9 +301,9 @@ class Shard:
         if not len(truth):
             return None
         if setup.target.classes:
-            return metrics.classification(truth.astype(np.int64), setup.target.probabilities(outputs), weights)
+            return measure_classes(truth.astype(np.int64), setup.target.probabilities(outputs), weights)
         predicted = setup.target.decode(outputs[:, 0])
-        return metrics.regression(setup.target.raw(truth), predicted, weights, setup.distribution)
+        return measure_numbers(setup.target.raw(truth), predicted, weights, setup.distribution)
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Those that count, with their optimizer state: no copies."""

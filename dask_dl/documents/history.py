@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dask_dl.checkpoint.codec import Count, Document, Figure
-from dask_dl.score.metrics import MAX_CLASSES, NAMES
+from dask_dl.metrics.measurement import MAX_CLASSES
+from dask_dl.metrics.table import TABLE, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ class EventDocument(Document):
 if TYPE_CHECKING:
     Event = EventDocument
 else:  # with a column for every metric of both tables
-    _METRICS = dict.fromkeys(name for names in NAMES.values() for name in names)
+    _METRICS = [metric.column or metric.name for metric in TABLE if metric.of_column is None]
     _COLUMNS = [(f"{table}_{name}", Figure | UnsetType, UNSET) for table in TABLES for name in _METRICS]
     Event = msgspec.defstruct("Event", _COLUMNS, bases=(EventDocument,), kw_only=True)
 Events = Annotated[tuple[Event, ...], Meta(min_length=1)]
@@ -43,7 +44,7 @@ Events = Annotated[tuple[Event, ...], Meta(min_length=1)]
 def records_of(events: Sequence[Event], task: str, *, has_validation: bool) -> list[dict[str, Any]]:
     """Return the records of a history. Raises ValueError when they have other metrics than the task and its tables."""
     tables = TABLES if has_validation else TABLES[:1]
-    metrics = [f"{table}_{name}" for table in tables for name in NAMES[task]]
+    metrics = [f"{table}_{name}" for table in tables for name in columns_of(task)]
     records = []
     for event in events:
         given = {name: value for name in event.__struct_fields__ if (value := getattr(event, name)) is not UNSET}

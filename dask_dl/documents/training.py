@@ -12,7 +12,7 @@ from dask_dl.documents.history import Events, Matrix, check_confusion, records_o
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
 from dask_dl.kernels.optimizers import N_STATES, kind_of
-from dask_dl.score.stopping import COLUMNS
+from dask_dl.metrics.table import METRICS
 
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 #: A step halved so often is none.
@@ -47,7 +47,7 @@ class CourseDocument(Document):
 
     history: Events
     has_validation: bool
-    metric: Literal[tuple(COLUMNS)]  # type: ignore[valid-type]  # the keys
+    metric: Literal[tuple(METRICS)]  # type: ignore[valid-type]  # the names
     confusion: dict[str, Matrix]
     best_confusion: dict[str, Matrix]
     n_seen: Count

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dask_dl.score.history import History
+    from dask_dl.metrics.history import History
 
 #: Colors that no style has stand for what the page decides: matplotlib knows neither `currentColor` nor variables.
 INK, SHEET, TRAINING, VALIDATION = "#010203", "#010204", "#010205", "#010206"

@@ -11,7 +11,7 @@ from dask_dl.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dask_dl.score.history import History
+    from dask_dl.metrics.history import History
 
 #: The axis is logarithmic where the largest loss is more than so many times the smallest, outliers aside, and less than ...
 LOG_RATIOS = 10.0, 1e100

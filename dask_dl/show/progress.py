@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dask_dl.score.history import History
+    from dask_dl.metrics.history import History
 
 #: Seconds without a line after which one is due.
 PATIENCE = 5.0
@@ -162,7 +162,7 @@ class Progress:
         """Speed and time left, as far as they are known."""
         speed, left = self._clock.speed, self._seconds_left(now)
         return (f", {speed:,.0f} rows/s" if speed else "") + (
-            "" if left is None else f", {'at maximum ' if self._may_stop_early else ''}{duration(left)} left"
+            "" if left is None else f", {'at most ' if self._may_stop_early else ''}{duration(left)} left"
         )
 
     def _seconds_left(self, now: float) -> float | None:

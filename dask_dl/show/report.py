@@ -6,13 +6,13 @@ import html
 import math
 from typing import TYPE_CHECKING, Any
 
-from dask_dl.score.metrics import MAX_CLASSES
+from dask_dl.metrics.measurement import MAX_CLASSES
 from dask_dl.show.inline_svg import history_svg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dask_dl.score.history import History
+    from dask_dl.metrics.history import History
 
 #: Columns of the table that are described one by one.
 MAX_COLUMNS = 40

@@ -15,7 +15,7 @@ from dask_dl.cluster.shard import Shard
 from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.memory import IN_MEMORY
-from dask_dl.score.metrics import classification, regression
+from dask_dl.metrics.measurement import measure_classes, measure_numbers
 from dask_dl.show.progress import Progress
 
 
@@ -211,10 +211,13 @@ def test_measured_in_parts_is_measured_in_one(weighted):
     truth, predicted = random.normal(1e3, 1, 200), random.normal(1e3, 1, 200)
     w = random.random(200) if weighted else None
     cuts = [slice(0, 1), slice(1, 120), slice(120, 200)]
-    for measure, a, b in ((classification, labels, p), (regression, truth, predicted)):
+    for task, measure, a, b in (
+        ("classification", measure_classes, labels, p),
+        ("regression", measure_numbers, truth, predicted),
+    ):
         whole = measure(a, b, w)
         first, second, third = (measure(a[c], b[c], None if w is None else w[c]) for c in cuts)
         merged = first.merge(second.merge(third))
-        assert merged.metrics() == pytest.approx(whole.metrics(), rel=1e-9)
+        assert merged.metrics(task) == pytest.approx(whole.metrics(task), rel=1e-9)
         if whole.confusion is not None:
             np.testing.assert_allclose(merged.confusion, whole.confusion)

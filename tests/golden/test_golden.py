@@ -15,7 +15,7 @@ from naive import golden, mlp
 
 from dask_dl.distribution import Distribution
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.score import metrics
+from dask_dl.metrics.measurement import measure_classes, measure_numbers
 
 FOLDER = Path(__file__).parent
 CASES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
@@ -145,9 +145,7 @@ def test_metrics_of_given_predictions_are_h2os(name):
     columns = {c["name"]: c["values"] for c in columns} if isinstance(columns, list) else columns
     weights = np.array(columns["weights"], float) if "weights" in columns else None
     if case["problem"] == "regression":
-        given = metrics.regression(
-            np.array(columns["actual"], float), np.array(columns["predict"], float), weights
-        ).metrics()
+        given = measure_numbers(np.array(columns["actual"], float), np.array(columns["predict"], float), weights)
         names = {"MSE": "mse", "RMSE": "rmse", "mae": "mae", "r2": "r2"}
         if case["distribution"] == "gaussian":
             names["mean_residual_deviance"] = "deviance"
@@ -158,7 +156,7 @@ def test_metrics_of_given_predictions_are_h2os(name):
             p = np.column_stack([1 - p1, p1])
         else:
             p = np.column_stack([columns[level] for level in case["domain"]])
-        given = metrics.classification(labels, p, weights).metrics()
+        given = measure_classes(labels, p, weights)
         names = {"MSE": "mse", "RMSE": "rmse", "logloss": "logloss", "r2": "r2"}
     for theirs, ours in names.items():
         # The cases' probabilities are rounded to five digits; ours are made to sum to 1 for the logloss.
@@ -188,5 +186,5 @@ def test_deviances_of_its_own_predictions_are_h2os(name, table):
     distribution = Distribution.of(
         {**defaults, **case["params"], "distribution": case["effective_params"]["distribution"]}
     )
-    given = metrics.regression(truth[used], predicted[used], weights, distribution).metrics()["deviance"]
+    given = measure_numbers(truth[used], predicted[used], weights, distribution)["deviance"]
     assert given == pytest.approx(case[f"{table}_metrics"]["mean_residual_deviance"], rel=1e-6)

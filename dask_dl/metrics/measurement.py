@@ -1,31 +1,24 @@
-"""Metrics of predictions against the truth, computed by scikit-learn (specification, section 9).
+"""Measurements of predictions against the truth, by scikit-learn's metrics (specification, section 9).
 
 The rows may be in several places: each place measures its own, and what it found is merged.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl.distribution import Distribution, Residuals
+from dask_dl.metrics.table import METRICS, columns_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GAUSSIAN = Distribution("gaussian")
-#: Metrics of a task, in the order of the history's columns (section 7.3); `mse` is kept beside them.
-NAMES = {
-    "classification": ("rmse", "logloss", "r2", "classification_error"),
-    "regression": ("rmse", "deviance", "mae", "r2"),
-}
 #: Classes of the largest confusion matrix that is kept.
 MAX_CLASSES = 50
-#: What is watched as "the loss".
-LOSS = {"classification": "logloss", "regression": "deviance"}
 
 
 @dataclass(frozen=True)
@@ -55,15 +48,13 @@ class Measurement:
             self.alpha,
         )
 
-    def metrics(self) -> dict[str, float]:
-        """By name."""
-        mse, variance = self.means["mse"], self.m2 / self.weight
-        # 1 - MSE / population variance: for classes, of the class index, as H2O has it.
-        r2 = 1 - mse / variance if variance > 0 else math.nan
-        found = {**self.means, "rmse": math.sqrt(mse), "r2": r2}
-        if self.residuals is not None:
-            found["deviance"] = self.residuals.deviance(self.alpha)
-        return found
+    def __getitem__(self, name: str) -> float:
+        """Value of a metric of the table."""
+        return METRICS[name].value(self)
+
+    def metrics(self, task: str) -> dict[str, float]:
+        """Metrics of a task by the names of a history's columns."""
+        return {column: metric.value(self) for column, metric in columns_of(task).items()}
 
 
 def _measured(
@@ -75,7 +66,7 @@ def _measured(
     return Measurement(total, means, center, m2, confusion)
 
 
-def classification(
+def measure_classes(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
 ) -> Measurement:
     """Measure class probabilities (n, K) against class indices (n,); one row or more."""
@@ -106,7 +97,7 @@ def confusion(
     return np.asarray(found, np.float64)
 
 
-def regression(
+def measure_numbers(
     truth: NDArray[np.float64],
     predicted: NDArray[np.float64],
     weights: NDArray[np.floating] | None,

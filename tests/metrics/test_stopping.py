@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.score import stopping
-from dask_dl.score.history import History
-from dask_dl.score.stopping import COLUMNS, has_converged, reason_to_stop, stride_of, values_of
+from dask_dl.metrics import stopping
+from dask_dl.metrics.history import History
+from dask_dl.metrics.stopping import has_converged, reason_to_stop, stride_of, values_of
+from dask_dl.metrics.table import METRICS
 
 NAN = math.nan
 
@@ -38,15 +39,29 @@ NAN = math.nan
     ],
 )
 def test_converged(values, rounds, tolerance, stops):
-    assert has_converged(values, rounds, tolerance, bounded=True) is stops
+    assert has_converged(values, rounds, tolerance, METRICS["logloss"]) is stops
 
 
 def test_metrics_that_may_be_negative():
-    assert not has_converged([NAN, 0.0, 0.0], 1, 0.0, bounded=False)
-    assert not has_converged([NAN, 1.0, -1.0], 1, 0.0, bounded=False)  # signs differ
+    assert not has_converged([NAN, 0.0, 0.0], 1, 0.0, METRICS["deviance"])
+    assert not has_converged([NAN, 1.0, -1.0], 1, 0.0, METRICS["deviance"])  # signs differ
     # As specified, the ratio's meaning is turned round for negative values.
-    assert has_converged([NAN, -1.0, -2.0], 1, 0.0, bounded=False)
-    assert not has_converged([NAN, -2.0, -1.0], 1, 0.0, bounded=False)
+    assert has_converged([NAN, -1.0, -2.0], 1, 0.0, METRICS["deviance"])
+    assert not has_converged([NAN, -2.0, -1.0], 1, 0.0, METRICS["deviance"])
+
+
+@pytest.mark.parametrize(
+    ("values", "tolerance", "stops"),
+    [
+        ([0.5, 0.6], 0.0, False),
+        ([0.6, 0.6], 0.0, True),
+        ([0.6, 0.5], 0.0, True),
+        ([0.5, 0.504], 0.01, True),
+        ([0.0, 0.0], 0.0, False),
+    ],
+)
+def test_metrics_that_are_better_when_greater(values, tolerance, stops):
+    assert has_converged([NAN, *values], 1, tolerance, METRICS["r2"]) is stops
 
 
 def history_of(task, column, values, *, has_validation=False, every=1, **others):
@@ -66,10 +81,10 @@ OFF = {"stopping_rounds": 0, "stopping_tolerance": 0.0, "stopping_metric": "auto
 NEVER = {"classification_stop": -1, "regression_stop": -1}
 
 
-@pytest.mark.parametrize("metric", COLUMNS)
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if not metric.greater_is_better])
 @pytest.mark.parametrize("has_validation", [False, True])
 def test_every_metric_stops_in_its_direction(metric, has_validation):
-    column, _ = COLUMNS[metric]
+    column = METRICS[metric].column or metric
     task = "classification" if column in {"logloss", "classification_error"} else "regression"
     e = NEVER | {"stopping_rounds": 2, "stopping_tolerance": 0.0, "stopping_metric": metric}
     falling, rising = [0.9, 0.8, 0.7, 0.6], [0.6, 0.7, 0.8, 0.9]

@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dask_dl.score.metrics import LOSS, NAMES
-from dask_dl.score.stopping import value_of
+from dask_dl.metrics.table import columns_of, is_better, loss_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +25,10 @@ class History:
     metric: str = ""
     """What the best event is judged by, of the validation table if there is one; the loss of the task when empty."""
     best: dict[str, Any] | None = field(default=None, init=False)
-    """The event with the least of it so far, the first of equals."""
+    """The event with the best value of it so far, the first of equals."""
 
     def __post_init__(self) -> None:
-        self.metric = self.metric or LOSS[self.task]
+        self.metric = self.metric or loss_of(self.task)
         for record in self.records:
             self._compare(record)
 
@@ -73,9 +72,9 @@ class History:
             "samples_per_iteration": samples_per_iteration,
             "communication": communication,
         }
-        record |= {f"training_{name}": training.get(name, math.nan) for name in NAMES[self.task]}
+        record |= {f"training_{name}": training.get(name, math.nan) for name in columns_of(self.task)}
         if self.has_validation:
-            record |= {f"validation_{name}": validation.get(name, math.nan) for name in NAMES[self.task]}
+            record |= {f"validation_{name}": validation.get(name, math.nan) for name in columns_of(self.task)}
         self.records.append(record)
         self._compare(record)
         return record
@@ -108,7 +107,7 @@ class History:
     @property
     def loss(self) -> str:
         """The metric that training minimises, as columns name it after the table."""
-        return LOSS[self.task]
+        return loss_of(self.task)
 
     @property
     def table(self) -> str:
@@ -116,19 +115,24 @@ class History:
         return "validation" if self.has_validation else "training"
 
     def score_of(self, record: Mapping[str, Any]) -> float:
-        """What an event is judged by: lower is better, NaN is no measurement."""
+        """Value of the metric that an event is judged by; NaN is no measurement."""
         return value_of(record, self.metric, self.table)
+
+    def is_as_good_as_best(self, record: Mapping[str, Any]) -> bool:
+        """Whether an event is the best one, or no worse."""
+        score, best = self.score_of(record), math.nan if self.best is None else self.score_of(self.best)
+        return score == best or is_better(self.metric, score, best)
 
     def _compare(self, record: dict[str, Any]) -> None:
         score = self.score_of(record)
-        if not math.isnan(score) and (self.best is None or score < self.score_of(self.best)):
+        if not math.isnan(score) and (self.best is None or is_better(self.metric, score, self.score_of(self.best))):
             self.best = record
 
     def last_metrics(self) -> pd.DataFrame:
         """Metrics of the last event: a row each, a column for each table."""
         import pandas as pd
 
-        last, names = self.records[-1], NAMES[self.task]
+        last, names = self.records[-1], tuple(columns_of(self.task))
         tables = ["training", "validation"] if self.has_validation else ["training"]
         values = {table: [last[f"{table}_{name}"] for name in names] for table in tables}
         return pd.DataFrame(values, index=pd.Index(names, name="metric"), dtype=float)

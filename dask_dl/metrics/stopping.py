@@ -7,40 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dask_dl.score.metrics import LOSS
+from dask_dl.metrics.table import METRICS, loss_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dask_dl.score.history import History
-
-#: Column of the history for every metric that exists, without `training_` or `validation_`, and the power that makes one of
-#: the other. All of them are better when lower; those that may be negative are not bounded by 0.
-COLUMNS = {
-    "deviance": ("deviance", 1),
-    "logloss": ("logloss", 1),
-    "mse": ("rmse", 2),
-    "rmse": ("rmse", 1),
-    "mae": ("mae", 1),
-    "misclassification": ("classification_error", 1),
-}
-UNBOUNDED = {"deviance"}
+    from dask_dl.metrics.history import History
+    from dask_dl.metrics.table import Metric
 
 
 def metric_of(stopping_metric: str | None, task: str) -> str:
     """The metric that decides: the one asked for, or the loss of the task."""
-    return LOSS[task] if stopping_metric in {None, "auto"} else str(stopping_metric)
+    return loss_of(task) if stopping_metric in {None, "auto"} else str(stopping_metric)
 
 
-def value_of(record: Mapping[str, Any], metric: str, table: str) -> float:
-    """A metric of `table`, "training" or "validation", in a scoring event; NaN where it was not measured."""
-    column, power = COLUMNS[metric]
-    value = float(record.get(f"{table}_{column}", math.nan))
-    return value * value if power == 2 else value  # ** would raise OverflowError
-
-
-def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bounded: bool) -> bool:
-    """Whether a metric that is better when lower no longer improves.
+def has_converged(values: Sequence[float], rounds: int, tolerance: float, metric: Metric) -> bool:
+    """Whether a metric no longer improves.
 
     Parameters
     ----------
@@ -50,13 +32,14 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bou
         k: means of k consecutive events are compared; 0 is never.
     tolerance : float
         Relative improvement that counts as none.
-    bounded : bool
-        Whether the metric cannot be below 0.
+    metric : Metric
+        Its direction, and whether it can be below 0.
 
     Notes
     -----
-    Of the last 2k events k + 1 means are taken. The first is the reference; training has converged when the least of the
-    others is not less than (1 - tolerance) times that. For metrics of changing sign nothing is decided.
+    Of the last 2k events k + 1 means are taken. The first is the reference; training has converged when the best of the
+    others is not less than (1 - tolerance) times that, or not more than (1 + tolerance) times that where greater is better.
+    For metrics of changing sign nothing is decided.
     """
     if rounds == 0 or len(values) - 1 < 2 * rounds:
         return False
@@ -64,13 +47,15 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, *, bou
     means = np.convolve(last, np.full(rounds, 1 / rounds), mode="valid")
     if np.isnan(means).any():
         return False
-    reference, minimum = float(means[0]), float(means[1:].min())
-    if bounded and reference == 0:
+    reference = float(means[0])
+    if metric.lower_bound == reference == 0 and not metric.greater_is_better:
         return True
-    signs = {math.copysign(1, value) if value else 0.0 for value in (means.max(), means.min(), reference, minimum)}
+    signs = {math.copysign(1, value) if value else 0.0 for value in (means.max(), means.min(), reference)}
     if len(signs) > 1 or reference == 0:
         return False
-    return minimum / reference >= 1 - tolerance
+    if metric.greater_is_better:
+        return bool(means[1:].max() / reference <= 1 + tolerance)
+    return bool(means[1:].min() / reference >= 1 - tolerance)
 
 
 #: Rows between two values that early stopping compares: an epoch, within these limits. A short epoch says little, and of a
@@ -120,7 +105,7 @@ def reason_to_stop(history: History, e: Mapping[str, Any], stride: int = 0) -> s
     if rounds == 0:
         return None
     values = values_of(history, metric, stride, 2 * rounds)
-    if has_converged(values, rounds, e["stopping_tolerance"], bounded=metric not in UNBOUNDED):
+    if has_converged(values, rounds, e["stopping_tolerance"], METRICS[metric]):
         means = f"means of scorings, {stride:,} rows or more each" if stride else "scorings"
         return f"stopping_rounds: {metric} has not improved over {rounds} {means}"
     return None
