@@ -528,6 +528,14 @@ def test_a_fit_is_scored_as_often_as_early_stopping_needs():
     assert 2000 not in set(model.history_["samples"])
 
 
+def test_the_kernel_that_scores_is_compiled_before_the_first_round(table, monkeypatch):
+    seen, inner, run = [], replica.predict_batches, Rounds.run
+    monkeypatch.setattr(replica, "predict_batches", lambda *given: seen.append("predict") or inner(*given))
+    monkeypatch.setattr(Rounds, "run", lambda rounds: seen.append("rounds") or run(rounds))
+    fitted(table, epochs=1)
+    assert seen[0] == "predict" and "rounds" in seen
+
+
 def test_the_first_event_is_not_blamed_for_what_is_used_for_the_first_time():
     scoring = ScoringSchedule(5.0, 0.1, each_iteration=False, every=100)
     scoring.scored(10.0, 11.5)

@@ -171,8 +171,8 @@ class Shard:
         topology, empty = setup.topology, np.zeros(0, np.float32)
         flat = aligned_zeros(topology.size)
         replica = self.replica or Replica(topology, setup.optimizer, setup.objective, flat)
-        n_dense, none = padded(topology.n_dense), np.zeros((0, 0), np.int32)
-        replica.compile(Rows(np.zeros((0, n_dense), np.float32), none, empty, empty, empty))
+        n_dense, none, target = padded(topology.n_dense), np.zeros((1, 0), np.int32), np.zeros(1, np.float32)
+        replica.compile(Rows(np.zeros((1, n_dense), np.float32), none, target, empty, empty))
 
     def start(
         self,
