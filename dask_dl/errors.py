@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 
 class DaskDLError(Exception):
     """Base of every error raised on purpose."""
@@ -49,3 +52,11 @@ class DaskDLWarning(UserWarning):
 
 class Aborted(KeyboardInterrupt):
     """A second Ctrl-C: threads ended in the middle of a row."""
+
+
+def warn(message: str | Warning) -> None:
+    """Warn of something, as a `DaskDLWarning` unless it is a warning already, at the line outside the package that led here."""
+    frame, level = sys._getframe(1), 2  # noqa: SLF001  # warnings.warn has no other way before Python 3.12
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message if isinstance(message, Warning) else DaskDLWarning(message), stacklevel=level)

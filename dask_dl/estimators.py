@@ -7,7 +7,6 @@ import inspect
 import math
 import threading
 import time
-import warnings
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -17,7 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
 
 from dask_dl import parameters
-from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.errors import ParameterError, SchemaError, warn
 
 if TYPE_CHECKING:
     import os
@@ -313,7 +312,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
                 requested["on_interrupt"] == "raise" and not cancelled()
             ):  # the caller of an awaited fit gets CancelledError
                 raise KeyboardInterrupt(text)
-            warnings.warn(DaskDLWarning(text), stacklevel=3)
+            warn(text)
         return self
 
     def __getstate__(self) -> dict[str, Any]:

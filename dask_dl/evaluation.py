@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.errors import ParameterError, SchemaError, warn
 from dask_dl.frame.column_stats import added
 from dask_dl.frame.interchange import as_table
 from dask_dl.frame.prediction import map_partitions
@@ -131,4 +130,4 @@ def _check_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) 
     shown = ", ".join(map(repr, list(strangers)[:5]))
     n, total = sum(strangers.values()), sum(found.values())
     text = f"{where}: {n:,} of {total:,} rows have labels that the model has never seen, {shown}; they count as wrong."
-    warnings.warn(DaskDLWarning(text), stacklevel=4)
+    warn(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from dask_dl.cluster.environment import versions
 from dask_dl.cluster.local import LocalBackend
 from dask_dl.cluster.shard import Setup
 from dask_dl.distribution import Distribution
-from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
+from dask_dl.errors import DivergedError, ParameterError, SchemaError, warn
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import BlockOptions, Recipe
 from dask_dl.frame.dtypes import blurred_warning
@@ -100,7 +99,7 @@ def fit_model(
     began = time.monotonic() if began is None else began
     folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=resume)
     for text in parameters.warnings_for(requested):
-        warnings.warn(DaskDLWarning(text), stacklevel=4)
+        warn(text)
     with place or LocalBackend() as here:
         seed = _seed(requested["random_state"], checkpoint)
         if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
@@ -218,7 +217,7 @@ def _understood(
             "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
             "category (on the command line with --categorical)."
         )
-        warnings.warn(DaskDLWarning(text), stacklevel=5)
+        warn(text)
     n_classes = len(found.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {
@@ -231,7 +230,7 @@ def _understood(
     balance = _balance(found, target, effective) if effective["balance_classes"] else None
     for k in balance.rarely_visited(_counts(found, target)) if balance else ():
         text = f"balance_classes: rows of class {target.classes[k]!r} are visited rarely or never. Raise its factor."
-        warnings.warn(DaskDLWarning(text), stacklevel=5)
+        warn(text)
     if balance:
         target = replace(target, correction=balance.correction(_counts(found, target)))
     if not predictors:
@@ -239,10 +238,10 @@ def _understood(
             f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
         )
     if dropped:
-        warnings.warn(dropped_warning(dropped), stacklevel=5)
+        warn(dropped_warning(dropped))
     blurred = [name for name in predictors if getattr(found.columns[name], "is_blurred", False)]
     if blurred:
-        warnings.warn(blurred_warning(blurred), stacklevel=5)
+        warn(blurred_warning(blurred))
     encoder = Encoder.fit(found, predictors, encoding)
     topology = Topology(
         n_onehot=encoder.n_onehot,
@@ -264,7 +263,7 @@ def _understood(
     optimizer = _optimizer(effective)
     threads = here.choose(topology, optimizer, found.n_used, effective)
     for text in overshoots(threads, optimizer):
-        warnings.warn(DaskDLWarning(text), stacklevel=5)
+        warn(text)
     tables = {"training": (source, found)}
     if validation is not None:
         scanned = _scan_validation(validation, encoder, target, task, progress, here)
@@ -328,7 +327,7 @@ def _load(problem: _Problem, progress: Progress, here: Backend, *, has_folder: b
     progress.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
     text = here.too_small(need.peak)
     if text:
-        warnings.warn(DaskDLWarning(text), stacklevel=5)
+        warn(text)
     say_threads(progress, topology, problem.threads)
     table_rows = {}
     for name, (source, scanned) in problem.tables.items():
@@ -524,7 +523,7 @@ def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
         text = (
             f"{found.n_used - n_scored:,} rows of {validation.label} have labels that training never saw: not scored."
         )
-        warnings.warn(DaskDLWarning(text), stacklevel=6)
+        warn(text)
 
 
 def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:

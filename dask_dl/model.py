@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from dask_dl.checkpoint.plain import plain, unplain
 from dask_dl.documents.history import records_of
 from dask_dl.documents.model import ModelDocument
 from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
-from dask_dl.errors import DaskDLWarning
+from dask_dl.errors import warn
 from dask_dl.metrics.history import History
 from dask_dl.metrics.stopping import metric_of
 from dask_dl.metrics.table import METRICS
@@ -76,7 +75,7 @@ class Model:
         missing = self.encoder.match(names, label)
         if missing:
             text = f"{label} lacks {len(missing)} columns of training, taken as missing: {missing[:20]}."
-            warnings.warn(DaskDLWarning(text), stacklevel=6)
+            warn(text)
         return missing
 
     def confusion_matrix(self) -> pd.DataFrame | None:

@@ -7,19 +7,18 @@ import math
 import signal
 import threading
 import time
-import warnings
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import (
     Aborted,
-    DaskDLWarning,
     DivergedError,
     NoWorkersError,
     ReplicasLostError,
     SchemaError,
     StorageError,
+    warn,
 )
 from dask_dl.training_state import Snapshot, TrainingState
 
@@ -380,7 +379,7 @@ class Rounds:
             self.state.stopped_by, self.state.failure = why, self.state.failure or error
 
     def _warn(self, what: str, text: str) -> None:
-        warnings.warn(DaskDLWarning(text), stacklevel=7)
+        warn(text)
         self.progress.say(f"{what}: {text}")
 
     # ---- ends from outside ----------------------------------------------------------------------------------------------

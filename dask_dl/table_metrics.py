@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl.distribution import Distribution
-from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.errors import SchemaError, warn
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.source import TARGET, Schema
 from dask_dl.metrics.measurement import measure_classes, measure_numbers
@@ -91,7 +90,7 @@ class TableMetrics:
         """Metrics by name, as the history has them; none where no target is known. Warns of labels never seen in training."""
         if self._n_unseen:
             text = f"{self._n_unseen:,} rows of {self._schema.label} have labels that training never saw: not scored."
-            warnings.warn(DaskDLWarning(text), stacklevel=2)
+            warn(text)
         if self._total is None:
             return {}
         return self._total.metrics(self._model.task)

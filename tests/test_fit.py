@@ -9,6 +9,7 @@ import re
 import signal
 import time
 
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
@@ -966,9 +967,13 @@ def test_metrics_of_a_number_far_from_zero_are_exact(table, shift):
     assert model.history_["training_rmse"].iloc[-1] == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_number_of_zeros_and_ones_is_remarked_on(table):
-    with pytest.warns(DaskDLWarning, match="only 0 and 1"):
-        fitted(table.assign(y=(table["y"] > 3).astype(int)), epochs=1)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_warning_names_the_line_that_called_the_package(table, lazy):
+    binary = table.assign(y=(table["y"] > 3).astype(int))
+    with pytest.warns(DaskDLWarning, match="only 0 and 1") as caught:
+        fitted(dd.from_pandas(binary, npartitions=2) if lazy else binary, epochs=1)
+    (warning,) = caught
+    assert warning.filename == __file__
 
 
 def test_columns_without_a_value_in_rows_that_count_are_dropped(table):

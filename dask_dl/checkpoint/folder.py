@@ -9,12 +9,11 @@ import secrets
 import shutil
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_dl.checkpoint.archive import read_archive, write_archive
-from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
+from dask_dl.errors import ArchiveError, ParameterError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -154,7 +153,7 @@ class CheckpointFolder:
                 damaged.append(f"{path}: {error}")
                 continue
             for text in damaged:
-                warnings.warn(DaskDLWarning(f"passed over: {text} Going on from {path} instead."), stacklevel=4)
+                warn(f"passed over: {text} Going on from {path} instead.")
             return found
         if damaged:
             raise ArchiveError(f"no checkpoint in {self.place} can be read. " + " ".join(damaged))

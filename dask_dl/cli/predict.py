@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
 from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, csv_format, names
 from dask_dl.cli.prediction_files import check_predictions, predictions_file
-from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.errors import ParameterError, SchemaError, warn
 
 if TYPE_CHECKING:
     import argparse
@@ -168,7 +167,7 @@ def _measure(model: Any, metrics: TableMetrics, part: pd.DataFrame) -> bool:
     try:
         metrics.add(part, answers.to_numpy())
     except SchemaError as error:
-        warnings.warn(DaskDLWarning(f"no metrics: {error}"), stacklevel=2)
+        warn(f"no metrics: {error}")
         return False
     return True
 

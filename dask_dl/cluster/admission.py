@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-import warnings
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.cluster import environment
 from dask_dl.cluster.submit import ATTEMPTS
 from dask_dl.cluster.waiting import pause_after
-from dask_dl.errors import DaskDLWarning
+from dask_dl.errors import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,7 +92,7 @@ class Admission:
                 del answers[worker]
         if answers:
             for warning in environment.check(answers):
-                warnings.warn(warning, stacklevel=6)
+                warn(warning)
             self.facts |= answers
 
     @property
@@ -109,7 +108,7 @@ class Admission:
         if about not in self._told:
             self._told.add(about)
             self._say(f"not used: worker {worker} {about}")
-            warnings.warn(DaskDLWarning(f"worker {worker} is not used, {about}"), stacklevel=6)
+            warn(f"worker {worker} is not used, {about}")
 
     def failed(self, worker: str, why: str) -> None:
         """Try a worker again later, when it was lost or did not answer; refuse it when that happens again and again."""

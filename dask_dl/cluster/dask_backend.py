@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.tables import Table, scan_on
 from dask_dl.cluster.worker_memory import check_partitions
-from dask_dl.errors import Aborted, ClusterError, DaskDLWarning, DivergedError
+from dask_dl.errors import Aborted, ClusterError, DivergedError, warn
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
 from dask_dl.node.parallelism import choose
@@ -263,7 +262,7 @@ class DaskBackend:
         elif n_busy < n:
             hint = "" if self._balances else " Cut it into more of them, or use force_load_balance=True."
             text = f"{n - n_busy} of {n} workers have no rows of {source.label}: it has {len(table.row_ranges)} blocks.{hint}"
-            warnings.warn(DaskDLWarning(text), stacklevel=6)
+            warn(text)
 
     def fingerprint(self, table: str) -> list[int]:
         """The sum of those of all blocks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -11,7 +10,7 @@ from dask.system import CPU_COUNT
 from dask_dl import memory
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.machine import memory_budget
-from dask_dl.errors import DaskDLWarning, WorkerMemoryError
+from dask_dl.errors import WorkerMemoryError, warn
 from dask_dl.frame.partition_size import DEFAULT_SIZE, MIN_SIZE, MORE_MEMORY, largest_known, remedies
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def check_partitions(liveness: Mapping[str, Member], source: Source) -> None:
             f"worker {member.address} may take {allowed(member)}, of which imports alone take up to "
             f"{memory.size(memory.IMPORTS)}: {MORE_MEMORY}."
         )
-        warnings.warn(DaskDLWarning(text), stacklevel=7)
+        warn(text)
         return
     if known.n_bytes <= fits:
         return
@@ -58,7 +57,7 @@ def check_partitions(liveness: Mapping[str, Member], source: Source) -> None:
     )
     if all(one.has_nanny and memory.surely_too_large(known.n_bytes, _usable(one)) for one in liveness.values()):
         raise WorkerMemoryError(text)
-    warnings.warn(DaskDLWarning(text), stacklevel=7)
+    warn(text)
 
 
 def largest_partition(member: Member, n_columns: int) -> int:

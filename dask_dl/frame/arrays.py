@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
-from dask_dl.errors import SchemaError
+from dask_dl.errors import SchemaError, warn
 from dask_dl.frame import sparse
 from dask_dl.frame.interchange import kind_of
 
@@ -152,9 +151,7 @@ def aligned(values: Any, X: Any, role: str, label: str) -> Any:
         values = da.from_array(values, chunks=(rows,) if len(values) == n else -1)
     if values.ndim == 2 and values.shape[1] == 1:
         called = "y" if role == "target" else role
-        warnings.warn(
-            DataConversionWarning(f"A column-vector {called} was passed when a 1d array was expected."), stacklevel=6
-        )
+        warn(DataConversionWarning(f"A column-vector {called} was passed when a 1d array was expected."))
         values = values[:, 0]
     if values.ndim != 1:
         raise SchemaError(f"the {role} must have one dimension; found a Dask Array of shape {values.shape}.")

@@ -7,7 +7,6 @@ import io
 import itertools
 import lzma
 import re
-import warnings
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.errors import SchemaError, warn
 from dask_dl.frame.column_choice import KEPT
 from dask_dl.frame.csv_blocks import cut
 from dask_dl.frame.csv_head import (
@@ -285,12 +284,9 @@ def _kinds(samples: Sequence[tuple[Head, pd.DataFrame]], wanted: Sequence[str], 
         if name == choice.target and kinds[name] == "boolean":
             kinds[name] = "str"
     if mixed:
-        warnings.warn(
-            DaskDLWarning(
-                f"columns that are read as strings, since some files begin with numbers and others do not: "
-                f"{', '.join(mixed[:8])}."
-            ),
-            stacklevel=3,
+        warn(
+            f"columns that are read as strings, since some files begin with numbers and others do not: "
+            f"{', '.join(mixed[:8])}."
         )
     return kinds
 

@@ -6,13 +6,12 @@ import codecs
 import functools
 import io
 import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.errors import SchemaError, warn
 from dask_dl.frame.csv_blocks import CARRIAGE_RETURN, NEWLINE, record_ends
 
 if TYPE_CHECKING:
@@ -253,12 +252,9 @@ def warn_of_data_in_header(head: Head, sample: pd.DataFrame) -> None:
 
     has_fraction = any(is_number[name] and not cells[name].strip().isdigit() for name in numeric)
     if all(is_number.values()) or has_fraction or all(map(is_like_its_column, cells)):
-        warnings.warn(
-            DaskDLWarning(
-                f"the header of {head.file} looks like data: {[*cells.values()][:8]}. If the file has no header, add "
-                f"--no-header, and --names A,B,... to name its columns."
-            ),
-            stacklevel=2,
+        warn(
+            f"the header of {head.file} looks like data: {[*cells.values()][:8]}. If the file has no header, add "
+            f"--no-header, and --names A,B,... to name its columns."
         )
 
 
@@ -287,11 +283,8 @@ def warn_of_decimal_commas(file: File, sample: pd.DataFrame, texts: Sequence[str
             examples.append(fractions[0][0])
             has_thousands |= any(match["thousands"] for match in matches)
     if found:
-        warnings.warn(
-            DaskDLWarning(
-                f"columns of {file} look like numbers with a decimal comma, for example {examples[0]!r} in {found[0]!r}: "
-                f"{', '.join(map(repr, found[:8]))}. They are read as strings; if they are numbers, "
-                f"{'write them without separators of thousands and ' if has_thousands else ''}add --decimal ,"
-            ),
-            stacklevel=2,
+        warn(
+            f"columns of {file} look like numbers with a decimal comma, for example {examples[0]!r} in {found[0]!r}: "
+            f"{', '.join(map(repr, found[:8]))}. They are read as strings; if they are numbers, "
+            f"{'write them without separators of thousands and ' if has_thousands else ''}add --decimal ,"
         )

@@ -7,13 +7,12 @@ what their columns take. No row is read. Of CSV files, and of what a function of
 from __future__ import annotations
 
 import contextlib
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.errors import SchemaError, warn
 from dask_dl.frame import sparse
 from dask_dl.memory import size
 
@@ -63,7 +62,7 @@ def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) 
     )
     if n_bytes > limits.max:
         raise SchemaError(text)
-    warnings.warn(DaskDLWarning(text), stacklevel=2)
+    warn(text)
 
 
 def remedies(n_bytes: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
-from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.errors import ParameterError, SchemaError, warn
 from dask_dl.frame import arrays, sparse
 from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
 from dask_dl.frame.dtypes import check_unicode
@@ -330,10 +329,7 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
             column = np.asarray(values, dtype=object)  # a missing value of a list stays missing, and no text "nan"
         if column.ndim == 2 and column.shape[1] == 1:
             called = "y" if role == TARGET else role
-            warnings.warn(
-                DataConversionWarning(f"A column-vector {called} was passed when a 1d array was expected."),
-                stacklevel=5,
-            )
+            warn(DataConversionWarning(f"A column-vector {called} was passed when a 1d array was expected."))
             column = column.ravel()
         if column.ndim == 0:
             shown = repr(values)
