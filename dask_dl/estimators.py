@@ -270,34 +270,18 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Self:
         """Train, on any thread but that of an asynchronous client."""
-        from dask_dl.fit import fit_model
         from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
         from dask_dl.frame.validation import open_validation
         from dask_dl.show.progress import Progress
+        from dask_dl.training.backends import backend_for
+        from dask_dl.training.engine import Request, train
 
         source = open_source(X, y, weight, offset)
         validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
-        place = None
-        if client is not None:
-            from dask_dl.cluster.dask_backend import DaskBackend
-
-            replicates = requested["replicate_training_data"] and not requested["reproducible"]
-            place = DaskBackend(
-                client,
-                momentum=requested["averaging_momentum"],
-                moving_rate=requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None,
-                timeout=requested["worker_timeout"],
-                placement="sharded" if not replicates else "single" if requested["single_node_mode"] else "replicated",
-                balances=requested["force_load_balance"],
-                by_clock=not requested["reproducible"],
-                say=progress.say,
-                cancelled=cancelled,
-            )
-        model, failure = fit_model(
-            source, validation, requested, self._task, progress,
-            place=place, callbacks=callbacks, resume=resume, cancelled=cancelled, began=began,
-        )  # fmt: skip
+        backend = backend_for(requested, client, progress.say, cancelled)
+        request = Request(source, self._task, requested, validation, resume, began)
+        model, failure = train(request, backend, progress, callbacks=callbacks, cancelled=cancelled)
         if failure is not None and model.n_seen == 0:
             raise failure  # nothing was learned: an earlier model stays
         self.model_ = model

@@ -15,11 +15,11 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.cluster import LocalBackend
 from dask_dl.distribution import LOG_LINKS, QUANTILES, Distribution, Intercept, Residuals
 from dask_dl.errors import SchemaError
-from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.metrics.measurement import measure_numbers
 from dask_dl.parameters import validate
 from dask_dl.show.progress import Progress
+from dask_dl.training.engine import Request, train
 
 SHAPES = {"quantile": ("quantile_alpha", 0.8), "huber": ("huber_alpha", 0.7), "tweedie": ("tweedie_power", 1.3)}
 NAMES = ("gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie")
@@ -154,10 +154,9 @@ def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
     requested = validate(
         given("huber", epochs=3, train_samples_per_iteration=0, score_each_iteration=True), task="regression"
     )
-    model, failure = fit_model(
-        open_source(table, "y"), None, requested, "regression", Progress(quiet=True), place=place,
-        callbacks=[lambda record: deltas.append((place.delta, record["training_deviance"]))],
-    )  # fmt: skip
+    callbacks = [lambda record: deltas.append((place.delta, record["training_deviance"]))]
+    request = Request(open_source(table, "y"), "regression", requested)
+    model, failure = train(request, place, Progress(quiet=True), callbacks=callbacks)
     assert failure is None and len({delta for delta, _ in deltas}) == 3
     estimator = DeepLearningRegressor(**given("huber"))
     estimator.model_ = model

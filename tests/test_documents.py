@@ -24,7 +24,7 @@ from dask_dl.documents.history import Event, records_of
 from dask_dl.documents.network import shapes_of
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
 from dask_dl.metrics.table import columns_of
-from dask_dl.resume import Checkpoint
+from dask_dl.training.checkpoints import Checkpoint
 
 DATA = Path(__file__).parent / "data"
 FORMATS = ["1-classifier", "1-regressor", "2-balanced", "2-hashed"]

@@ -19,15 +19,15 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters, r
 from dask_dl.cluster import LocalBackend, row_stream
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
-from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
 from dask_dl.metrics.history import History, ScoringSchedule
 from dask_dl.node import replica
-from dask_dl.rounds import Halt, Rounds
-from dask_dl.schedule import RoundSchedule
 from dask_dl.show.progress import Progress
-from dask_dl.training_state import TrainingState
+from dask_dl.training.engine import Request, train
+from dask_dl.training.loop import Halt, Rounds
+from dask_dl.training.schedule import RoundSchedule
+from dask_dl.training.state import TrainingState
 
 QUIET = {"classification_stop": -1, "regression_stop": -1, "stopping_rounds": 0, "overwrite_with_best_model": False}
 
@@ -873,8 +873,8 @@ def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
             raise DivergedError("layer 1 has gone.")
 
     monkeypatch.setattr(LocalBackend, "average", diverges_later)
-    monkeypatch.setattr("dask_dl.rounds.SECONDS_PER_COPY", 0.0)
-    monkeypatch.setattr("dask_dl.rounds.TIMES_PER_COPY", 0.0)  # however long a copy takes
+    monkeypatch.setattr("dask_dl.training.loop.SECONDS_PER_COPY", 0.0)
+    monkeypatch.setattr("dask_dl.training.loop.TIMES_PER_COPY", 0.0)  # however long a copy takes
     model = DeepLearningRegressor(hidden=(4,), random_state=1, epochs=20)
     with pytest.warns(DaskDLWarning), pytest.raises(DivergedError, match="layer 1 has gone"):
         model.fit(table, "y")
@@ -906,14 +906,11 @@ def test_an_order_given_from_outside_is_followed(table):
     requested = parameters.validate({"hidden": (4,), "epochs": 1, "random_state": 1}, task="regression")
     order = np.array([7] * 50)
     same = [
-        fit_model(
-            open_source(table, "y"),
-            None,
-            requested,
-            "regression",
+        train(
+            Request(open_source(table, "y"), "regression", requested),
+            LocalBackend(lambda _: order),
             Progress(quiet=True),
-            place=LocalBackend(lambda _: order),
-        )[0]
+        ).model
         for _ in range(2)
     ]
     np.testing.assert_array_equal(same[0].flat, same[1].flat)
@@ -923,7 +920,7 @@ def test_an_order_given_from_outside_is_followed(table):
 def test_compiling_is_announced(table, capsys, monkeypatch):
     fitted(table, epochs=1, verbose=True)
     assert "compiling" not in capsys.readouterr().out
-    monkeypatch.setattr("dask_dl.fit.jit.is_cached", lambda _: False)
+    monkeypatch.setattr("dask_dl.training.wiring.jit.is_cached", lambda _: False)
     fitted(table, epochs=1, verbose=True)
     assert "compiling the kernels, once for this machine" in capsys.readouterr().out
 

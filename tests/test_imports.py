@@ -50,16 +50,12 @@ PACKAGES = {
         "the fitted value: is saved and shown, with what differs from the defaults, and predicts; never trains",
     ),
     # On top: what puts the packages together
-    "schedule": ("metrics", "portions of a training: numbers in, numbers out"),
-    "training_state": ("metrics", "how far a training has come, as a value"),
-    "resume": (
-        "checkpoint training_state documents errors frame kernels parameters metrics",
-        "what a checkpoint holds of a training, and whether it is of this one",
-    ),
-    "rounds": ("cluster training_state errors schedule show metrics", "the loop, of any place that trains"),
-    "fit": (
-        "checkpoint cluster training_state distribution errors frame jit kernels memory model node parameters schedule resume rounds metrics show state storage",  # noqa: E501  # one list
-        "the loop: the one file that knows all packages",
+    "training": (
+        (
+            "checkpoint cluster distribution documents errors frame jit kernels memory metrics model node parameters show state "
+            "storage"
+        ),
+        "one training, put together; it alone sees everything below it",
     ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
     "evaluation": (
@@ -71,7 +67,7 @@ PACKAGES = {
         "a score needs the model's target, and the truth of a table",
     ),
     "estimators": (
-        "predict cluster errors evaluation fit frame model parameters predictor show",
+        "predict cluster errors evaluation training frame model parameters predictor show",
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model", "the public names"),

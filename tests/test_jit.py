@@ -58,7 +58,12 @@ def test_folder_name_follows_sources_version_and_processor(monkeypatch):
 
 
 def test_settings_of_the_caller_are_left_alone(tmp_path):
-    code = "import numba; before = vars(numba.config).copy(); import dask_dl.fit; print(vars(numba.config) == before)"
+    code = """
+import numba
+before = vars(numba.config).copy()
+import dask_dl.training.engine
+print(vars(numba.config) == before)
+"""
     environment = os.environ | {"DASK_DL_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60

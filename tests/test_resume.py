@@ -15,7 +15,7 @@ import pytest
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.checkpoint.folder import KEPT, CheckpointFolder
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError, SchemaError
-from dask_dl.resume import unlike_parts
+from dask_dl.training.checkpoints import unlike_parts
 
 
 def make_table(n=600, seed=0):
@@ -428,7 +428,7 @@ def test_looser_stopping_goes_on_and_another_metric_finds_another_best(table, tm
 
 
 def test_an_interrupt_in_the_last_moments_keeps_the_model(table, tmp_path, monkeypatch):
-    from dask_dl.rounds import Rounds
+    from dask_dl.training.loop import Rounds
 
     inner, calls = Rounds._keep_best, []
 
@@ -447,7 +447,7 @@ def test_an_interrupt_in_the_last_moments_keeps_the_model(table, tmp_path, monke
 
 @pytest.mark.parametrize("where", ["_copy", "_event"])
 def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, monkeypatch, where):
-    from dask_dl.rounds import Rounds
+    from dask_dl.training.loop import Rounds
 
     inner, calls = getattr(Rounds, where), []
 

@@ -143,7 +143,7 @@ def too_little(monkeypatch):
     def decided(requested, need, budget, **more):
         return decide(requested, need, budget._replace(memory=need(memory.IN_MEMORY).peak - 1), **more)
 
-    monkeypatch.setattr("dask_dl.fit.decide", decided)
+    monkeypatch.setattr("dask_dl.training.loading.decide", decided)
 
 
 @pytest.mark.parametrize("mode", ["disk", "stream"])

@@ -12,11 +12,11 @@ from dask_dl.cluster import LocalBackend
 from dask_dl.cluster.averaging import Contribution, advance, combined, momentum_of
 from dask_dl.cluster.placement import portions
 from dask_dl.cluster.shard import Shard
-from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.memory import IN_MEMORY
 from dask_dl.metrics.measurement import measure_classes, measure_numbers
 from dask_dl.show.progress import Progress
+from dask_dl.training.engine import Request, train
 
 
 def part(n, *values):
@@ -115,13 +115,12 @@ class Several(LocalBackend):
         assert all((shard.replica.flat == flat).all() for shard in self.shards)
 
 
-def reached(place, train, test, of="logloss", **given):
+def reached(place, rows, test, of="logloss", **given):
     settings = {"hidden": (50, 50), "random_state": 1, "n_jobs": 1, "stopping_rounds": 0, "classification_stop": -1}
     settings |= {"overwrite_with_best_model": False, "score_duty_cycle": 0.0}
     requested = parameters.validate(settings | given, task="classification")
-    model, failure = fit_model(
-        open_source(train, "y"), open_source(test, "y"), requested, "classification", Progress(quiet=True), place=place
-    )
+    request = Request(open_source(rows, "y"), "classification", requested, open_source(test, "y"))
+    model, failure = train(request, place, Progress(quiet=True))
     assert failure is None
     return model.history.records[-1][f"validation_{of}"]
 

@@ -21,9 +21,10 @@ import pandas as pd
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
-from dask_dl.fit import fit_model
 from dask_dl.frame.source import open_source
 from dask_dl.show.progress import Progress
+from dask_dl.training.engine import Request
+from dask_dl.training.engine import train as train_network
 
 NOT_YET = "not available yet"
 NOT_DEFINED = "not defined"
@@ -109,10 +110,8 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     requested["epochs"] = len(visits) / n  # the case's own, unless it was cut or rounded
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
-        model, _ = fit_model(
-            source, None, requested, estimator._task, Progress(quiet=True),
-            place=LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case)),
-        )  # fmt: skip
+        backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
+        model, _ = train_network(Request(source, estimator._task, requested), backend, Progress(quiet=True))
     estimator.model_ = model
     predictions = {}
     for name, frame in (("train", train), ("test", test)):

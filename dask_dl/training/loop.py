@@ -20,14 +20,14 @@ from dask_dl.errors import (
     StorageError,
     warn,
 )
-from dask_dl.training_state import Snapshot, TrainingState
+from dask_dl.training.state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dask_dl.cluster.backend import Backend
-    from dask_dl.schedule import RoundSchedule
     from dask_dl.show.progress import Progress
+    from dask_dl.training.schedule import RoundSchedule
 
 #: Seconds between two copies of the weights that a diverging round may be rolled back to, at least: in this process, and ...
 SECONDS_PER_COPY = 1.0

@@ -18,7 +18,7 @@ from dask_dl.documents.network import check_no_more, names_of, shapes_of, vector
 from dask_dl.documents.training import IdentityDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.metrics.history import History
-from dask_dl.training_state import Snapshot, TrainingState
+from dask_dl.training.state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,0 +1,3 @@
+"""One training: preparation, start, rounds and their end, checkpoints."""
+
+from __future__ import annotations

@@ -1,0 +1,46 @@
+"""The backend of a training, by its parameters: this process, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.cluster.local import LocalBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dask_dl.cluster.backend import Backend
+
+
+def backend_for(
+    requested: Mapping[str, Any], client: Any, say: Callable[[str], None], cancelled: Callable[[], bool]
+) -> Backend:
+    """Return the backend that a training runs on.
+
+    Parameters
+    ----------
+    requested : mapping
+        Constructor parameters as `parameters.validate` returns them.
+    client : distributed.Client or None
+        Of the cluster; None trains in this process.
+    say : callable
+        Takes lines about workers.
+    cancelled : callable
+        Asked while workers are waited for; True ends the waiting.
+    """
+    if client is None:
+        return LocalBackend()
+    from dask_dl.cluster.dask_backend import DaskBackend  # imports distributed
+
+    replicates = requested["replicate_training_data"] and not requested["reproducible"]
+    return DaskBackend(
+        client,
+        momentum=requested["averaging_momentum"],
+        moving_rate=requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None,
+        timeout=requested["worker_timeout"],
+        placement="sharded" if not replicates else "single" if requested["single_node_mode"] else "replicated",
+        balances=requested["force_load_balance"],
+        by_clock=not requested["reproducible"],
+        say=say,
+        cancelled=cancelled,
+    )

@@ -1,0 +1,160 @@
+"""One training, from tables to a model: prepare, load, start, train in rounds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dask_dl import parameters
+from dask_dl.cluster.environment import versions
+from dask_dl.errors import ParameterError, warn
+from dask_dl.frame.source import OFFSET, TARGET, Source
+from dask_dl.kernels.optimizers import N_STATES
+from dask_dl.model import Model
+from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
+from dask_dl.training.loading import load
+from dask_dl.training.preparation import prepare
+from dask_dl.training.start import begin
+from dask_dl.training.wiring import make_rounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dask_dl.cluster.backend import Backend
+    from dask_dl.show.progress import Progress
+
+
+class Request(NamedTuple):
+    """A training that is asked for."""
+
+    source: Source
+    task: parameters.Task
+    parameters: Mapping[str, Any]  #: of the constructor, as `parameters.validate` returns them
+    validation: Source | None = None  #: only scored
+    resume: bool = False  #: whether to go on from the newest checkpoint in `checkpoint_dir`, if there is one
+    began: float | None = None  #: when the time of `max_runtime_secs` begins, by `time.monotonic`; None: now
+
+
+class Outcome(NamedTuple):
+    """What became of a training."""
+
+    model: Model  #: the last good one
+    failure: BaseException | None  #: why it could not go on: it diverged, no worker was left, or a callback raised
+
+
+def train(
+    request: Request,
+    backend: Backend,
+    progress: Progress,
+    *,
+    callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train a network on a table.
+
+    Parameters
+    ----------
+    request : Request
+        What to train.
+    backend : Backend
+        Where; it is opened and closed here.
+    progress : Progress
+        Told of everything that takes time.
+    callbacks : sequence of callable
+        Called with the record of every scoring event; True stops the training.
+    cancelled : callable
+        Asked ten times a second while rounds are trained; True ends the training as Ctrl-C does.
+
+    Returns
+    -------
+    Outcome
+        The last good model, and why training could not go on, if so.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        Parameters or tables that nothing can be learned with; what ends the rounds is in the outcome instead.
+    """
+    source, validation, requested, task = request.source, request.validation, request.parameters, request.task
+    began = time.monotonic() if request.began is None else request.began
+    folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume)
+    for text in parameters.warnings_for(requested):
+        warn(text)
+    with backend as here:
+        seed = _seed(requested["random_state"], checkpoint)
+        if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
+            requested = {**requested, "random_state": seed}
+        problem = prepare(source, validation, requested, task, seed, progress, here)
+        if folder:
+            n_states, keeps_best = N_STATES[problem.optimizer.kind], requested["overwrite_with_best_model"]
+            folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=keeps_best))
+        if checkpoint:
+            checkpoint.check(problem.fingerprint)
+            problem.encoder, problem.target = checkpoint.encoder, checkpoint.target  # to the last bit
+        table_rows = load(problem, progress, here, has_folder=folder is not None)
+        state, start = begin(problem, checkpoint, progress, here)
+        prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
+        if checkpoint:
+            checkpoint.check_rows(prints)
+        if request.resume and not checkpoint:
+            place_of_state = requested["checkpoint_dir"]
+            progress.say(f"resume: there is no checkpoint in {place_of_state} yet, starting from the beginning")
+        writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints) if folder else None
+        rounds = make_rounds(problem, state, writer, began, progress, here)
+        rounds.callbacks, rounds.cancelled, rounds.good = callbacks, cancelled, start
+        here.compile()
+        rounds.run()
+        assert rounds.final is not None
+        final, effective = rounds.final, problem.effective | here.report() | {"client": None}
+    progress.say(f"ended: {state.stopped_by}")
+    model = Model(
+        task=task,
+        encoder=problem.encoder,
+        target=problem.target,
+        topology=problem.topology,
+        flat=final.flat,
+        states=final.states,
+        requested=dict(requested) | {"client": None},  # a model knows nothing of where it was trained
+        effective=effective,
+        history=state.history,
+        n_seen=final.n_seen,
+        n_rounds=final.n_rounds,
+        n_rows=here.n_rows,
+        feature_names=source.predictors,
+        is_named=source.is_named,
+        offset_name=_offset_name(source),
+        target_name=_target_name(source),
+        stopped_by=state.stopped_by,
+        confusion=state.confusion,
+        table_rows=table_rows,
+        versions=versions(),
+    )
+    return Outcome(model, state.failure)
+
+
+def _seed(asked: int | np.random.RandomState | np.random.Generator | None, checkpoint: Checkpoint | None) -> int:
+    """The seed of this training: asked for, of the training that broke off, or drawn."""
+    if checkpoint and isinstance(asked, int) and asked != checkpoint.seed:
+        raise ParameterError(
+            f"random_state={asked}, but {checkpoint.path} is of a training with {checkpoint.seed}. Leave it as it was."
+        )
+    if checkpoint:
+        return checkpoint.seed
+    if asked is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(asked, int):
+        return asked
+    draw = asked.integers if isinstance(asked, np.random.Generator) else asked.randint
+    return int(draw(2**31 - 1))  # as much as scikit-learn draws
+
+
+def _target_name(source: Source) -> str | None:
+    name = source.roles[TARGET]
+    return None if name == f"__{TARGET}__" else name
+
+
+def _offset_name(source: Source) -> str | None:
+    name = source.roles.get(OFFSET)
+    return "" if name == f"__{OFFSET}__" else name

@@ -1,0 +1,145 @@
+"""Where encoded rows are kept, the memory that takes, and the second pass over the tables, which encodes them."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dask_dl import jit, memory
+from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.frame.blocks import BlockOptions, Recipe
+from dask_dl.frame.source import OFFSET, Source
+from dask_dl.kernels.batches import buffer_size
+from dask_dl.kernels.optimizers import N_STATES
+from dask_dl.node.replica import ROWS_TO_PREDICT
+from dask_dl.storage import Decision, decide
+from dask_dl.training.preparation import Problem, class_counts
+
+if TYPE_CHECKING:
+    from dask_dl.cluster.backend import Backend
+    from dask_dl.frame.scan import Scan
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.node.parallelism import Parallelism
+    from dask_dl.show.progress import Progress
+
+
+def load(problem: Problem, progress: Progress, here: Backend, *, has_folder: bool) -> dict[str, tuple[int, int]]:
+    """Decide where the rows shall be, say what it will take, and read the tables a second time.
+
+    Returns the rows of each table, and how many of them train or are scored.
+    """
+    topology, found, effective = problem.topology, problem.found, problem.effective
+    progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
+    storage, need, why = _decide_storage(problem, here)
+    effective["storage"] = storage.mode
+    progress.say(f"storage: {storage.mode}, {why}")
+    progress.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
+    text = here.too_small(need.peak)
+    if text:
+        warn(text)
+    say_threads(progress, topology, problem.threads)
+    table_rows = {}
+    for name, (source, scanned) in problem.tables.items():
+        required = problem.required if name == "training" else frozenset[str]()
+        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, required=required)
+        n_sample = effective[f"score_{name}_samples"]
+        balance = problem.balance if name == "training" else None
+        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
+        n_used = here.load(name, source, scanned, recipe, options, storage, progress.reading("encode"))
+        if name == "validation":
+            _check_validation(n_used, scanned, source)
+        elif n_used == 0:
+            raise ParameterError(
+                "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
+            )
+        # What is loaded of the training table are visits, which balancing makes more or fewer than rows.
+        table_rows[name] = scanned.n_rows, scanned.n_used if name == "training" else n_used
+    return table_rows
+
+
+def say_threads(progress: Progress, topology: Topology, threads: Parallelism) -> None:
+    """A line for every layer."""
+    for layer, way in threads.by_layer(topology).items():
+        progress.say(f"{layer}: {way}")
+
+
+def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
+    """Rows of the validation table whose label training never saw cannot be scored."""
+    if n_scored == 0:
+        raise SchemaError(f"no label of {validation.label} was seen in training.")
+    if n_scored < found.n_used:
+        text = (
+            f"{found.n_used - n_scored:,} rows of {validation.label} have labels that training never saw: not scored."
+        )
+        warn(text)
+
+
+def _decide_storage(problem: Problem, here: Backend) -> Decision:
+    """Where the rows shall be, and the memory of the process with most of them."""
+    e, topology, threads, found = problem.effective, problem.topology, problem.threads, problem.found
+    source, validation = problem.tables["training"][0], problem.tables.get("validation")
+    workload = here.workload(found, validation[1] if validation else None)
+    n_validation = validation[1].n_rows if validation else 0
+    blocks = workload.largest_blocks
+    # With sparse inputs a mean.
+    row = math.ceil(problem.encoder.bytes_per_row(found.n_entries / found.n_rows)) + 4 * (2 + (OFFSET in source.roles))
+    samples = [(e["score_training_samples"], found.n_used), (e["score_validation_samples"], n_validation)]
+    drawn = [n for n, maximum in samples if 0 < n < maximum]
+
+    def n_scored(storage: memory.Storage) -> int:
+        """Rows that are scored at a time: a sample, or all; where those are not in memory, a slice or a block of them."""
+        piece = None if storage.mode == "memory" else max(memory.SLICE // row, *blocks)
+        whole = [maximum if piece is None else min(maximum, piece) for n, maximum in samples if not 0 < n < maximum]
+        return int(workload.share * max(drawn + whole))
+
+    largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
+    n_bytes = (workload.n_rows + workload.n_validation) * row
+    n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
+    # Of an array, or of a table that is here, no file describes the columns.
+    n_columns = len(found.columns) if source.lazy is not None and source.is_named else 0
+
+    def n_readers(storage: memory.Storage) -> int:
+        """Partitions read at a time; the thread that reads ahead has memory of its own, which others do not share."""
+        return workload.n_readers + (storage.mode == "stream")
+
+    need = partial(
+        memory.estimate,
+        n_rows=workload.n_rows,
+        visits_per_row=problem.balance.n_visits(class_counts(found, problem.target)) / found.n_rows
+        if problem.balance
+        else 1.0,
+        n_columns=len(found.columns),
+        planned_columns=n_columns if here.is_local else 0,
+        n_levels=found.n_levels,
+        n_validation=workload.n_validation,
+        n_samples=round(workload.share * sum(drawn)),
+        bytes_per_row=row,
+        n_weights=topology.size,
+        n_dense=topology.dense_size,
+        n_buffer=buffer_size(topology, problem.optimizer, n_active)
+        + ROWS_TO_PREDICT * (2 * topology.buffers[0] + 3 * n_active),
+        n_states=N_STATES[problem.optimizer.kind],
+        n_threads=threads.n_threads,
+        n_copies=threads.n_copies,
+        # A checkpoint is written from copies, and what is written is laid out in memory first.
+        n_kept=workload.n_kept or (1 + e["overwrite_with_best_model"]) * (3 if e["checkpoint_dir"] else 1),
+        n_outputs=topology.n_outputs,
+        compiles=not jit.is_cached(problem.kernel),
+        largest_block=blocks[0],
+        batch=problem.optimizer.batch,
+    )
+    return decide(
+        e["storage"],
+        lambda storage: need(
+            storage=storage,
+            n_scored=n_scored(storage),
+            read_bytes=n_readers(storage) * largest,
+            read_columns=n_readers(storage) * n_columns,
+        ),
+        here.budget(source),
+        n_bytes=n_bytes,
+        bytes_per_row=row,
+        largest_block=blocks[0] * row,
+        fixed=e["reproducible"],
+    )

@@ -1,0 +1,93 @@
+"""The network with which a training begins: drawn, given, or of a checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dask_dl.cluster.shard import Setup
+from dask_dl.errors import DivergedError, ParameterError
+from dask_dl.frame.source import OFFSET
+from dask_dl.kernels.initial import initial_biases, initial_weights
+from dask_dl.kernels.losses import KINDS, Objective
+from dask_dl.metrics.history import History
+from dask_dl.metrics.stopping import metric_of
+from dask_dl.node.stability import instability
+from dask_dl.training.loading import say_threads
+from dask_dl.training.state import Snapshot, TrainingState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dask_dl.cluster.backend import Backend
+    from dask_dl.distribution import Distribution
+    from dask_dl.show.progress import Progress
+    from dask_dl.training.checkpoints import Checkpoint
+    from dask_dl.training.preparation import Problem
+
+
+def begin(
+    problem: Problem, checkpoint: Checkpoint | None, progress: Progress, here: Backend
+) -> tuple[TrainingState, Snapshot | None]:
+    """The network as it starts, or as it was saved; and a copy of it, where others train."""
+    topology, effective = problem.topology, problem.effective
+    metric = metric_of(effective["stopping_metric"], problem.task)
+    states: list[NDArray[np.float32]] = []
+    if checkpoint:
+        state, flat, states = checkpoint.state(metric), checkpoint.flat, checkpoint.states
+        progress.say(f"going on from {checkpoint.path}: {state.n_seen:,} rows, {state.n_rounds:,} rounds")
+    else:
+        state = TrainingState(History(problem.task, "validation" in problem.tables, metric=metric))
+        state.history.start()
+        flat = _start_values(problem)
+    unsound = instability(topology, flat)
+    if unsound:
+        raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
+    setup = Setup(
+        problem.target,
+        topology,
+        problem.optimizer,
+        _objective(problem.distribution, effective),
+        problem.distribution,
+        problem.seed,
+        effective["shuffle_training_data"],
+    )
+    here.delta = state.delta
+    here.start(setup, flat, states, state.n_seen, state.n_halvings, lambda now: say_threads(progress, topology, now))
+    copy = None if here.is_local else Snapshot(flat, tuple(states), state.n_seen, state.n_rounds)
+    return state, copy
+
+
+def _objective(distribution: Distribution, e: Mapping[str, Any]) -> Objective:
+    """What the kernels make small; huber starts at 1, in standardised units."""
+    name = e["loss"] if distribution.name in {"bernoulli", "multinomial"} else distribution.name
+    return Objective(KINDS[name], 1.0 if distribution.name == "huber" else distribution.shape)
+
+
+def _start_values(problem: Problem) -> NDArray[np.float32]:
+    """Start values: the user's (inputs x units a layer, as `coefs_`) where given, else drawn, with the output at the data."""
+    topology, e, intercept = problem.topology, problem.effective, problem.found.row_stats.intercept
+    weights = initial_weights(topology, e["initial_weight_distribution"], e["initial_weight_scale"], problem.seed)
+    has_offset = OFFSET in problem.tables["training"][0].roles
+    start = problem.target.sum_of(intercept.value, has_offset=has_offset) if intercept else 0.0
+    biases = initial_biases(topology, start)
+    for name, drawn, shapes in (
+        ("initial_weights", weights, [(n_in, n_out) for n_out, n_in in topology.shapes]),
+        ("initial_biases", biases, [(n,) for n, _ in topology.shapes]),
+    ):
+        for k, (given, shape) in enumerate(zip(e[name] or (), shapes, strict=False)):
+            if given is None:
+                continue
+            try:
+                array = np.asarray(given, np.float32)
+            except (TypeError, ValueError) as error:
+                raise ParameterError(f"{name}[{k}] is not an array of numbers: {error}.") from error
+            if array.shape != shape:
+                raise ParameterError(f"{name}[{k}] has shape {array.shape}; this network needs {shape}.")
+            if not np.isfinite(array).all():
+                raise ParameterError(f"{name}[{k}] holds values that are not finite.")
+            drawn[k] = array.T
+    return topology.pack(weights, biases)
