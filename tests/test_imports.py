@@ -51,8 +51,7 @@ PACKAGES = {
     ),
     # On top: what puts the packages together
     "training": (
-        "checkpoint cluster distribution documents errors frame jit kernels memory metrics model node parameters show "
-         "state storage",
+        "checkpoint cluster distribution documents errors frame jit kernels memory metrics model node parameters show state storage",  # noqa: E501  # one list
         "one training, put together; it alone sees everything below it",
     ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
