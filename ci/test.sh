@@ -1,6 +1,8 @@
 # Run the tests: sh ci/test.sh [options and files, as for pytest]
+#
+# A file of tests runs in one process, three files at a time: many wait for processes of their own. -n 0 is one after the other.
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 sh "$root/ci/env.sh" dev
 cd "$root"
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest -n 3 --dist loadfile --durations=20 "$@"

@@ -38,7 +38,7 @@ def workload(
     ----------
     members : mapping
         The workers by address.
-    pieces : sequence of sequence of Piece
+    row_ranges : sequence of sequence of RowRange
         Blocks of the training and of the validation table.
     n_kept : int
         See `Workload`.

@@ -12,7 +12,7 @@ from dask_dl.cluster import capacity, handover, plugin
 from dask_dl.cluster.averaging import Contribution, combined, momentum_of
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.membership import Membership
-from dask_dl.cluster.placement import pieces_of, portions
+from dask_dl.cluster.placement import row_ranges_of, portions
 from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.tables import Table, scan_on
@@ -215,7 +215,7 @@ class DaskBackend:
     def _row_ranges(self, scanned: Scan) -> list[RowRange]:
         """The blocks of a table: its partitions, cut where not every thread would have rows."""
         n_threads = self._n_slots() if self._balances and len(self.membership.liveness.alive) > 1 else 0
-        return pieces_of(scanned.rows, n_threads)
+        return row_ranges_of(scanned.rows, n_threads)
 
     def workload(self, found: Scan, validation: Scan | None) -> Workload:
         """The share of the strongest worker, and a block more."""

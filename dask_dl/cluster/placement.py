@@ -29,12 +29,12 @@ class RowRange(NamedTuple):
         return self.hi - self.lo
 
 
-def pieces_of(rows: Sequence[int], n_threads: int) -> list[RowRange]:
+def row_ranges_of(rows: Sequence[int], n_threads: int) -> list[RowRange]:
     """Cut partitions of so many rows into blocks: one each, or several where so many threads would have too few."""
-    n_pieces = max(1, -(-BLOCKS_PER_THREAD * n_threads // max(1, len(rows))))
+    n_ranges = max(1, -(-BLOCKS_PER_THREAD * n_threads // max(1, len(rows))))
     row_ranges = []
     for k, n in enumerate(rows):
-        edges = [n * i // n_pieces for i in range(n_pieces + 1)]
+        edges = [n * i // n_ranges for i in range(n_ranges + 1)]
         cut = [RowRange(k, lo, hi) for lo, hi in itertools.pairwise(edges) if hi > lo]
         row_ranges += cut or [RowRange(k, 0, 0)]
     return row_ranges

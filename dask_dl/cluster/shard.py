@@ -282,7 +282,7 @@ class Shard:
         """Rows to score on: those that were set aside, or all."""
         store = self.tables[table]
         if not store.sets_aside:
-            return store.pieces(memory.SLICE // store.row_bytes)
+            return store.slices(memory.SLICE // store.row_bytes)
         if table not in self._samples:
             self._samples[table] = drawn_rows(store, self._cuts.get(table))
         rows = self._samples[table]

@@ -102,7 +102,7 @@ class Table:
     storage : Storage
     spread : {"sharded", "replicated", "single"}
         Whether every block is somewhere, everywhere, or all are on one worker.
-    pieces : sequence of Piece
+    row_ranges : sequence of RowRange
         The blocks.
     """
 

@@ -170,7 +170,7 @@ class Blocks:
         bits = np.unpackbits(block.used[lo // 8 : -(-hi // 8)])
         return bits[lo % 8 : lo % 8 + hi - lo].astype(bool)
 
-    def pieces(self, n_max: int) -> Iterator[Rows]:
+    def slices(self, n_max: int) -> Iterator[Rows]:
         """All rows that are here, in order, about so many at a time at most."""
         for k in self.numbers:
             block = self.blocks[k]

@@ -78,7 +78,7 @@ class Scan:
         """The same as numbers, texts, lists and dicts."""
         document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "candidates"}
         document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
-        document["tally"] = asdict(replace(self.row_stats, intercept=None)) | {
+        document["row_stats"] = asdict(replace(self.row_stats, intercept=None)) | {
             "classes": [[str(label), count] for label, count in self.classes.items()],
             "levels": {
                 name: {level: [[str(key), value] for key, value in sums.items()] for level, sums in levels.items()}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_dl.cluster.placement import pieces_of, placed, portions
+from dask_dl.cluster.placement import row_ranges_of, placed, portions
 
 exact = settings(derandomize=True, database=None, deadline=None)
 weights = st.lists(st.integers(0, 30), min_size=1, max_size=9).filter(sum)
@@ -35,12 +35,12 @@ def test_one_worker_gets_everything():
 
 
 @pytest.mark.parametrize(
-    ("rows", "n_threads", "n_pieces"),
+    ("rows", "n_threads", "n_ranges"),
     [([100] * 20, 0, 20), ([100], 0, 1), ([100], 2, 16), ([100, 100], 3, 24), ([100] * 20, 2, 20), ([3, 0, 2], 2, 6)],
 )
-def test_few_partitions_are_cut_for_many_threads(rows, n_threads, n_pieces):
-    row_ranges = pieces_of(rows, n_threads)
-    assert len(row_ranges) == n_pieces
+def test_few_partitions_are_cut_for_many_threads(rows, n_threads, n_ranges):
+    row_ranges = row_ranges_of(rows, n_threads)
+    assert len(row_ranges) == n_ranges
     for k, n in enumerate(rows):
         mine = [piece for piece in row_ranges if piece.partition == k]
         assert (mine[0].lo, mine[-1].hi) == (0, n)

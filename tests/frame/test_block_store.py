@@ -86,7 +86,7 @@ def test_rows_come_back_from_every_shelf(
     part = store.buffer(n - lo, store.n_entries(1, lo, n - lo))
     store.fill(1, lo, part)
     assert_same(part, rows_of(n - lo, first=3 + lo, **layout))
-    pieces = list(store.row_ranges(7))
+    pieces = list(store.slices(7))
     assert_same(joined(pieces), rows_of(8 + n, **layout))
     used = np.arange(3, 3 + n) % 3 > 0 if weighted else np.ones(n, bool)
     np.testing.assert_array_equal(store.used(1), used)
@@ -149,7 +149,7 @@ def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path, harm, sparse)
     del store.blocks[0]
     text = r"rows-1\.rows on \S+ (is damaged|cannot be read): .* temporary-directory"
     with pytest.raises(StorageError, match=text) as caught:
-        list(store.row_ranges(10))
+        list(store.slices(10))
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
@@ -169,7 +169,7 @@ def test_every_byte_of_a_file_is_guarded(tmp_path_factory, segment, sparse, n_ac
     content[int(where * len(content))] ^= change
     file.write_bytes(content)
     with pytest.raises(StorageError, match="is damaged"):
-        list(store.row_ranges(10))
+        list(store.slices(10))
 
 
 def test_rows_of_another_training_are_not_taken_for_these(tmp_path):
@@ -180,12 +180,12 @@ def test_rows_of_another_training_are_not_taken_for_these(tmp_path):
         stores.append(filled(OnDisk(tmp_path / str(k), 500, "rows"), [50], first_of_all=k))
     (tmp_path / "1" / "rows-0.rows").replace(tmp_path / "0" / "rows-0.rows")
     with pytest.raises(StorageError, match="rows 0 to 6 are not those that were written"):
-        list(stores[0].row_ranges(10))
+        list(stores[0].slices(10))
 
 
 def test_two_tables_share_a_folder(tmp_path):
     stores = [filled(OnDisk(tmp_path, 500, name), [n]) for name, n in (("training", 20), ("validation", 5))]
-    assert [next(store.row_ranges(100)).n for store in stores] == [20, 5]
+    assert [next(store.slices(100)).n for store in stores] == [20, 5]
 
 
 def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):

@@ -508,7 +508,7 @@ def test_the_result_is_json(frame):
     assert document["columns"]["text"]["counts"] == found.columns["text"].counts
     assert document["columns"]["number"]["moments"]["mean"] == found.columns["number"].moments.mean
     assert document["columns"]["gone"] == {"n_missing": found.n_used}
-    assert sorted(document["tally"]["classes"]) == [["no", found.classes["no"]], ["yes", found.classes["yes"]]]
+    assert sorted(document["row_stats"]["classes"]) == [["no", found.classes["no"]], ["yes", found.classes["yes"]]]
 
 
 @st.composite
