@@ -12,7 +12,7 @@ from dask_dl.cluster import capacity, handover, plugin
 from dask_dl.cluster.averaging import Contribution, combined, momentum_of
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.membership import Membership
-from dask_dl.cluster.placement import row_ranges_of, portions
+from dask_dl.cluster.placement import portions, row_ranges_of
 from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.tables import Table, scan_on

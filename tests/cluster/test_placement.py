@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_dl.cluster.placement import row_ranges_of, placed, portions
+from dask_dl.cluster.placement import placed, portions, row_ranges_of
 
 exact = settings(derandomize=True, database=None, deadline=None)
 weights = st.lists(st.integers(0, 30), min_size=1, max_size=9).filter(sum)
