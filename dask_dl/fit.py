@@ -477,10 +477,11 @@ def _pace(problem: _Problem, n_epoch: int) -> ScoringSchedule:
 #: A training that ended for one of these reasons goes on when it is resumed; all others are final.
 BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, NO_WORKERS, FAILED, "callback"}
 
-#: Huber's loss turns linear at this share of the target's deviation at least: at 0 it would teach nothing.
+#: Huber's loss turns linear at this share of the target's deviation at least (algorithm.md#delta-of-huber): at 0 it would
+#: teach nothing.
 MIN_DELTA = 1e-4
 
-#: A network may have as many weights and biases as in H2O (specification, section 1.8).
+#: A network may have as many weights and biases (algorithm.md#limits): as many as in H2O.
 MAX_PARAMETERS = 100_000_000
 
 

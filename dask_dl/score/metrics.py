@@ -1,4 +1,4 @@
-"""Metrics of predictions against the truth, computed by scikit-learn (specification, section 9).
+"""Metrics of predictions against the truth, computed by scikit-learn (algorithm.md#metrics).
 
 The rows may be in several places: each place measures its own, and what it found is merged.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 GAUSSIAN = Distribution("gaussian")
-#: Metrics of a task, in the order of the history's columns (section 7.3); `mse` is kept beside them.
+#: Metrics of a task, in the order of the history's columns (algorithm.md#history); `mse` is kept beside them.
 NAMES = {
     "classification": ("rmse", "logloss", "r2", "classification_error"),
     "regression": ("rmse", "deviance", "mae", "r2"),
