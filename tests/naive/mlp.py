@@ -3,7 +3,7 @@ A multi-layer perceptron in plain loops: slow, in float64, and simple enough to 
 
 The package's kernels are judged against this module, so it imports nothing of the package and takes no short cut: one
 row after the other, one unit at a time, one incoming weight at a time. Its rules are those of docs/explanation/algorithm.md,
-cited as `algorithm.md#topic`.
+cited by topic.
 
 Shapes
 ------
