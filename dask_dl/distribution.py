@@ -1,4 +1,4 @@
-"""Distributions of a target: their links, the numbers that they allow, their deviances (specification, sections 3.6 and 4)."""
+"""Distributions of a target: their links, the numbers that they allow, their deviances."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MAX = 1e19
 #: The least mean that a deviance is computed for: it divides by it, and takes its logarithm.
 MIN = np.finfo(np.float64).tiny
-#: Distributions of which a mean is the exponential of the network's sum, and the least target that each allows.
+#: Distributions of which a mean is the exponential of the network's sum, and the least target that each allows:
+#: algorithm.md#links.
 LOG_LINKS = {"poisson": 0.0, "tweedie": 0.0, "gamma": 1 / MAX}
 #: Distributions of which the best constant is a quantile: the median, but for `quantile` itself.
 QUANTILES = {"laplace", "quantile", "huber"}
@@ -64,7 +65,7 @@ class Distribution:
     def deviance(
         self, truth: NDArray[np.float64], predicted: NDArray[np.float64], weights: NDArray[np.floating] | None
     ) -> float:
-        """Mean deviance of predictions; of huber see `Residuals`."""
+        """Mean deviance of predictions (algorithm.md#deviances); of huber see `Residuals`."""
         from sklearn import metrics
 
         if self.name == "gaussian":
@@ -126,6 +127,8 @@ class Residuals(Quantiles):
 @dataclass(frozen=True)
 class Intercept:
     """The model without inputs: sums over rows from which the constant with the least deviance follows.
+
+    The formulas: algorithm.md#start-of-biases.
 
     For the deviances of a log link, with means exp(b + offset), it is in closed form (set the derivative by b to 0):
     exp(b) = sum(w y exp((1 - p) offset)) / sum(w exp((2 - p) offset)) for power p, which is 1 for poisson and 2 for gamma.

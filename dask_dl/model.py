@@ -71,7 +71,10 @@ class Model:
         return Predictor(self.encoder, self.target, self.topology, self.flat)
 
     def missing_columns(self, names: Sequence[str], label: str) -> list[str]:
-        """Columns of training that a table lacks: warned of, and filled with missing values (section 2.3)."""
+        """Columns of training that a table lacks: warned of, and filled with missing values.
+
+        The rule: algorithm.md#columns-of-other-tables.
+        """
         missing = self.encoder.match(names, label)
         if missing:
             text = f"{label} lacks {len(missing)} columns of training, taken as missing: {missing[:20]}."

@@ -778,7 +778,7 @@ def _foreign_word(name: str, value: Any) -> str:
 
 def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | None = None) -> dict[str, Any]:
     """
-    Replace automatic choices by what they became.
+    Replace automatic choices by what they became (algorithm.md#automatic-choices).
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Predictor:
         present = set(names_of(part))
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
-            # Of sparse tables what is not there is 0 (section 2.3).
+            # Of sparse tables what is not there is 0 (algorithm.md#columns-of-other-tables).
             zeros = {number.name for number in self.encoder.numbers} if self.encoder.is_sparse else set()
             part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
         dense, active, entries = self.encoder.encode(part, label)

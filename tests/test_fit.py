@@ -798,7 +798,7 @@ def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
     assert sizes == [20, 10]
 
 
-def test_history_has_the_columns_of_the_specification(table):
+def test_history_has_the_columns_of_its_page(table):
     times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples"]
     times += ["samples_per_iteration", "communication"]
     numbers = ["rmse", "deviance", "mae", "r2"]

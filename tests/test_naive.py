@@ -74,7 +74,7 @@ def test_covered_cases_are_not_lost():
 
 @pytest.mark.parametrize("name", COVERED)
 def test_golden_to_the_last_bits(name):
-    # With the types of the golden answers (specification section 3.4) all weights agree in every bit; biases and
+    # With the types of the golden answers all weights agree in every bit; biases and
     # predictions, 64 bits wide, differ by 2e-15 at most: sums and exponentials round differently.
     assert distance_of_replay(golden.load(name), dtype=np.float32) < 1e-12
 
@@ -140,7 +140,7 @@ def test_first_inputs(name):
     np.testing.assert_allclose(golden.encode(case, "train").X[: len(first)], first, rtol=1e-12, atol=1e-14)
 
 
-def test_adadelta_appendix_a():
+def test_adadelta_of_the_worked_example():
     w, updates, gradients = 0.5, 0.0, 0.0
     expected = [
         (0.2, 4e-4, 0.0049999375, 9.99975e-9, 0.499000012),
@@ -156,13 +156,13 @@ def test_adadelta_appendix_a():
 @pytest.mark.parametrize(
     ("nesterov", "ways"),
     [
-        # Appendix A's heavy ball. Its velocities, in units of the gradient, are -1, 1.5 and 0.25: here times r = 0.05.
+        # The heavy ball. Its velocities, in units of the gradient, are -1, 1.5 and 0.25: here times r = 0.05.
         (False, [0.95, 1.025, 1.0375]),
         # By hand from the same velocities: each step is half the new velocity, and the plain step once more.
         (True, [0.925, 1.0625, 1.04375]),
     ],
 )
-def test_momentum_appendix_a(nesterov, ways):
+def test_momentum_by_hand(nesterov, ways):
     w, velocity = 1.0, 0.0
     for gradient, way, expected in zip([1.0, -2.0, 0.5], ways, [-0.05, 0.075, 0.0125], strict=True):
         step, velocity = mlp.sgd_step(gradient, velocity, rate=0.1, momentum=0.5, nesterov=nesterov)
@@ -190,7 +190,8 @@ def test_look_ahead_is_nesterovs_rule():
 
 
 def test_rate():
-    assert mlp.rate_at(10**6, 0, rate=0.005, rate_annealing=1e-6, rate_decay=1.0) == 0.0025  # Appendix A
+    # The example of algorithm.md#learning-rate, then a layer's decay.
+    assert mlp.rate_at(10**6, 0, rate=0.005, rate_annealing=1e-6, rate_decay=1.0) == 0.0025
     assert mlp.rate_at(0, 2, rate=0.1, rate_annealing=0.5, rate_decay=0.5) == 0.025
 
 
@@ -200,7 +201,7 @@ def test_momentum_ramp():
     assert mlp.momentum_at(0, momentum_start=0.2, momentum_ramp=0.0, momentum_stable=0.6) == 0.6
 
 
-def test_softmax_appendix_a():
+def test_softmax_of_the_worked_example():
     p = mlp.softmax(np.array([1.0, 2.0, 0.5]))
     np.testing.assert_allclose(p, [0.231224, 0.628532, 0.140244], atol=5e-7)
     gradients = mlp.output_gradients(p, 1, output="softmax")
@@ -222,7 +223,7 @@ def test_penalty():
         ("tweedie", -1.119163420, 0.219292283),
     ],
 )
-def test_deviances_appendix_a(objective, gradient, value):
+def test_losses_of_the_worked_examples(objective, gradient, value):
     call = {"output": "linear", "objective": objective}
     assert mlp.output_gradients(np.array([0.3]), 2.0, **call)[0] == pytest.approx(gradient, abs=1e-9)
     assert mlp.loss(np.array([0.3]), 2.0, **call) == pytest.approx(value, abs=1e-9)
@@ -334,7 +335,7 @@ def test_quadratic_classes_follow_the_diagonal(activation):
 
 @pytest.mark.parametrize("objective", NUMBERS)
 def test_autoencoder_goes_down_the_slopes_at_its_outputs(objective):
-    # The derivative of the output's function is left out (Q14): where rectifiers are open it is 1, and there the
+    # The derivative of the output's function is left out: where rectifiers are open it is 1, and there the
     # gradient is that of the loss.
     rng = np.random.default_rng(7)
     weights, biases = network(rng, [4, 3, 4])

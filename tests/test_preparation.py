@@ -157,7 +157,7 @@ def test_balanced_classes_find_the_rare_one_and_keep_the_priors(table):
 
 
 def test_balance_is_scored_on_the_original_rows(table):
-    # H2O scores the resampled rows with corrected probabilities, a mixture that is neither (section 15.4).
+    # H2O scores the resampled rows with corrected probabilities, a mixture that is neither.
     from sklearn.metrics import log_loss
 
     model = DeepLearningClassifier(**SETTINGS, balance_classes=True, score_training_samples=0)

@@ -1,4 +1,4 @@
-"""What becomes of replicas that trained apart: their weighted mean, and a step beyond it (design, decision 1).
+"""What becomes of replicas that trained apart: their weighted mean, and a step beyond it.
 
 The mean of many replicas moves too little: each saw only its share of the rows, and their common direction is cut by
 averaging as if it were noise. So the way from one average to the next is taken as a gradient with momentum of its own: the
@@ -25,7 +25,10 @@ class Contribution(NamedTuple):
 
 
 def combined(parts: Sequence[Contribution]) -> Contribution:
-    """The mean by rows, of weights and of optimizer state alike. One that learned is its own mean, to the last bit."""
+    """The mean by rows, of weights and of optimizer state alike (algorithm.md#averages).
+
+    One that learned is its own mean, to the last bit.
+    """
     parts = [part for part in parts if part.n_rows]
     if not parts:
         return Contribution(0, ())
@@ -45,10 +48,10 @@ def combined(parts: Sequence[Contribution]) -> Contribution:
 def advance(
     flat: NDArray[np.float32], mean: NDArray[np.float32], velocity: NDArray[np.float32], momentum: float
 ) -> None:
-    """Move `flat`, the last average, beyond `mean`, the next one; both `flat` and `velocity` change in place.
+    """Move `flat`, the last average, beyond `mean`, the next one; `flat` and `velocity` change in place.
 
     v <- momentum v + (mean - flat); flat <- mean + momentum v: block momentum with Nesterov's look-ahead (Chen and Huo 2016,
-    section 2.2), which stands more momentum than without in our measurements.
+    section 2.2; algorithm.md#outer-momentum), which stands more momentum than without in our measurements.
     """
     velocity *= np.float32(momentum)
     velocity += mean
@@ -58,7 +61,7 @@ def advance(
 
 
 def draw(consensus: Sequence[NDArray[np.float32]], mean: Sequence[NDArray[np.float32]], moving_rate: float) -> None:
-    """Elastic averaging: C <- rate mean + (1 - rate) C, in place, for each vector (specification, section 6.7)."""
+    """Elastic averaging: C <- rate mean + (1 - rate) C, in place, for each vector (algorithm.md#elastic-averaging)."""
     for vector, other in zip(consensus, mean, strict=True):
         np.add(vector, np.float32(moving_rate) * (other - vector), out=vector)
 
@@ -70,8 +73,8 @@ MAX = 0.95
 def momentum_of(n_replicas: int, n_averages: int) -> float:
     """Outer momentum of so many replicas, after so many averages: (n - 1) / (n + 1), approached from 0.
 
-    The steps that momentum adds to one then sum up to half of n + 1 of them: to as many as there are replicas is too far for
-    tables of which each sees little. It rises as k / (k + 1), because the first averages go far and in directions of their own.
-    The figures behind it are in docs/cluster.md.
+    The rule: algorithm.md#outer-momentum. The steps that momentum adds to one then sum up to half of n + 1 of them: to as
+    many as there are replicas is too far for tables of which each sees little. It rises as k / (k + 1), because the first
+    averages go far and in directions of their own. The figures behind it are in docs/cluster.md.
     """
     return min((n_replicas - 1) / (n_replicas + 1), MAX, n_averages / (n_averages + 1))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: Blocks for every thread, at least, where partitions are so few that they are cut: no share is then far from what it ought
-#: to be. H2O has four chunks for every core (specification, section 1.7).
+#: to be. H2O has four chunks for every core.
 BLOCKS_PER_THREAD = 8
 
 
@@ -41,7 +41,7 @@ def row_ranges_of(rows: Sequence[int], n_threads: int) -> list[RowRange]:
 
 
 def portions(n: int, weights: Sequence[int]) -> list[int]:
-    """Divide n by weights, in whole numbers whose sum is n: Webster's method (Sainte-Laguë).
+    """Divide n by weights, in whole numbers whose sum is n: Webster's method, Sainte-Laguë (algorithm.md#shares-of-workers).
 
     It grows with n in every part, and of a multiple of the weights' sum everybody gets that multiple of the weight: so a
     training that has come n rows far has come `portions(n, ...)` rows far on every worker, and after every epoch all rows

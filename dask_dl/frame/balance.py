@@ -1,4 +1,4 @@
-"""Class balance: how often a row is visited in an epoch (specification, section 8). No row is copied."""
+"""Class balance: how often a row is visited in an epoch (algorithm.md#class-balance). No row is copied."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Balance(NamedTuple):
     def correction(self, counts: Sequence[int]) -> tuple[float, ...]:
         """Prior share of every class over its share of the visits: what predicted probabilities are multiplied by.
 
-        1 for a class that is never visited.
+        1 for a class that is never visited (algorithm.md#corrected-probabilities).
         """
         n, ratios = np.array(counts, np.float64), np.array(self.ratios)
         after = ratios * n

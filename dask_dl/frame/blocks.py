@@ -260,9 +260,9 @@ def _checksum_of(entries: Entries, rows: NDArray[np.int64]) -> int:
 class Recipe:
     """How the partitions of a table become blocks.
 
-    Weights are divided by `mean_weight`, the mean of training; a row that does not count, or whose label training has not
-    seen, gets weight 0, and nothing else of it is kept. Without a mean every row of the table counts 1, and no weights are
-    kept.
+    Weights are divided by `mean_weight`, the mean of training (algorithm.md#row-weights); a row that does not count, or
+    whose label training has not seen, gets weight 0, and nothing else of it is kept. Without a mean every row of the table
+    counts 1, and no weights are kept.
     """
 
     schema: Schema

@@ -1,4 +1,4 @@
-"""Categorical columns as network inputs: an input for each level, or a few numbers (specification, section 2.9)."""
+"""Categorical columns as network inputs: an input for each level, or a few numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def _places(
 
 @dataclass(frozen=True)
 class OneHotColumn:
-    """A categorical column with a block of one-hot inputs: its levels, the other ones together, and missing values."""
+    """A categorical column with a block of one-hot inputs: its levels, the other ones together, and missing values.
+
+    The rules: algorithm.md#one-hot-inputs, algorithm.md#unseen-levels.
+    """
 
     name: str
     levels: tuple[str, ...]
@@ -79,10 +82,10 @@ class OneHotColumn:
 
 @dataclass(frozen=True)
 class CodedColumn:
-    """A categorical column as numbers: label_encoder, binary or eigen.
+    """A categorical column as numbers: label_encoder (algorithm.md#label-codes), binary (algorithm.md#binary-codes) or eigen.
 
     A missing value is the mean of training, in binary all bits 0. A level that training has not seen is as if missing; of
-    label_encoder those of the rows at hand get the numbers after the last level's, in their order, as golden has it.
+    label_encoder those of the rows at hand get the numbers after the last level's, in their order.
     """
 
     name: str
@@ -169,7 +172,7 @@ def _values(scheme: str, n: int, vector: Sequence[float]) -> NDArray[np.float64]
 
 
 def principal_component(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """First principal component of a column's one-hot inputs: a number for each level, of length 1.
+    """First principal component of a column's one-hot inputs: a number for each level, of length 1 (algorithm.md#eigen-codes).
 
     With shares p their covariance is diag(p) - p p', of which an eigenvector to the eigenvalue z has the entries
     p_i / (p_i - z), where z solves sum p_i^2 / (p_i - z) = 1: the largest one lies between the two largest shares. Where
@@ -198,7 +201,10 @@ def principal_component(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def most_frequent(levels: Sequence[str], counts: Mapping[str, int]) -> tuple[list[str], bool]:
-    """(the most frequent levels, in their order, of equals the first; whether there are others)."""
+    """(the most frequent levels, in their order, of equals the first; whether there are others).
+
+    The rule: algorithm.md#limited-levels.
+    """
     if len(levels) <= MOST_FREQUENT:
         return list(levels), False
     kept = set(sorted(levels, key=lambda level: -counts[level])[:MOST_FREQUENT])
@@ -206,7 +212,10 @@ def most_frequent(levels: Sequence[str], counts: Mapping[str, int]) -> tuple[lis
 
 
 def by_response(levels: Sequence[str], sums: Mapping[str, Mapping[Any, float]], classes: Sequence[Any]) -> list[str]:
-    """Levels by increasing mean response, a class counting as its place among the classes; of equals as they were."""
+    """Levels by increasing mean response, a class counting as its place among the classes; of equals as they were.
+
+    The rule: algorithm.md#levels-by-response.
+    """
     place = {label: k for k, label in enumerate(classes)}
 
     def mean(level: str) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.source import Schema
     from dask_dl.frame.sparse import Sums
 
-#: A column may have as many levels: some 300 bytes of memory each while they are counted.
+#: A column may have as many levels (algorithm.md#limits): some 300 bytes of memory each while they are counted.
 MAX_LEVELS = 10_000_000
 
 
@@ -71,7 +71,7 @@ class Moments:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation with n - 1 below, weighted as in the specification, section 2.5."""
+        """Standard deviation with n - 1 below, rows counting as one each (algorithm.md#means-and-deviations)."""
         return math.sqrt(self.m2 / self.weight * self.n / (self.n - 1)) if self.n > 1 and self.weight > 0 else 0.0
 
 
@@ -130,7 +130,7 @@ class CategoricalStats:
 
     @property
     def ordered(self) -> list[str]:
-        """The levels: as numbers where they were numbers, else as texts."""
+        """The levels: as numbers where they were numbers, else as texts (algorithm.md#levels)."""
         if self.from_numbers:
             try:
                 return sorted(self.counts, key=float)

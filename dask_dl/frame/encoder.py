@@ -1,8 +1,8 @@
 """The rule that turns rows of a user's table into network inputs; fitted once on the training table, kept in the model.
 
-Inputs are ordered as in H2O (specification, sections 2.1 and 2.2): categorical columns by decreasing number of levels,
-each level a 0/1 input and one more for missing and unseen levels; then the numbers, standardised (section 2.5), a missing
-one replaced by the mean of training; then the numbers that encodings make of levels. The same rule serves training and
+Inputs (algorithm.md#order-of-inputs): categorical columns by decreasing number of levels, each level a 0/1 input and one
+more for missing and unseen levels; then the numbers, standardised (algorithm.md#numbers), a missing one replaced by the mean
+of training (algorithm.md#missing-values); then the numbers that encodings make of levels. The same rule serves training and
 scoring.
 """
 
@@ -46,7 +46,7 @@ class Number:
 
 
 class Encoding(NamedTuple):
-    """What the parameters say of inputs (specification, sections 2.2 to 2.9)."""
+    """What the parameters say of inputs (algorithm.md#from-a-table-to-inputs)."""
 
     scheme: str = "one_hot_internal"  #: categorical_encoding, resolved
     use_all_factor_levels: bool = True
@@ -255,7 +255,7 @@ class Encoder:
         return Encoded(dense, np.empty((len(part), 0), np.int32), Entries(begins(length), length, slot, value))
 
     def match(self, names: Sequence[str], label: str) -> list[str]:
-        """Columns of training that a table lacks, after a check that it has any at all (section 2.3)."""
+        """Columns of training that a table lacks, after a check that it has any (algorithm.md#columns-of-other-tables)."""
         present = set(names)
         missing = [name for name in self.columns if name not in present]
         if len(missing) == len(self.columns):
@@ -343,7 +343,7 @@ def _fit_code(found: Scan, name: str, encoding: Encoding) -> CodedColumn:
 
 
 def _sort_by_levels(categories: list[OneHotColumn]) -> None:
-    """By decreasing number of levels, with H2O's exchange sort: it is not stable, and the order of inputs follows it."""
+    """By decreasing number of levels, by an exchange sort that is not stable (algorithm.md#order-of-inputs)."""
     n = [category.n_levels for category in categories]
     for i in range(len(n)):
         for j in range(i + 1, len(n)):

@@ -1,4 +1,4 @@
-"""Levels that share inputs by a hash of their number, where they would be too many (specification, section 2.4)."""
+"""Levels that share inputs by a hash of their number, where they would be too many (algorithm.md#hashing)."""
 
 from __future__ import annotations
 

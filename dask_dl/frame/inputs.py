@@ -1,4 +1,4 @@
-"""Which columns are inputs, and, where rows that lack an input are skipped, which rows train.
+"""Which columns are inputs, and, where rows that lack an input are skipped, which rows train (algorithm.md#useless-columns).
 
 One hangs on the other: a column is an input when it is of use in the rows that train, and a row trains when it lacks no
 input. Rows and columns are settled in turn, from all rows with a target and a weight on, until both statements hold:
@@ -62,7 +62,7 @@ def settle(scan: Callable[[ScanRequest], Scan], request: ScanRequest, *, ignore_
 
 
 def usable_predictors(columns: Mapping[str, Column], *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
-    """(columns to learn from, columns dropped). Columns without any value are useless and always dropped (section 15.2)."""
+    """(columns to learn from, columns dropped); those without any value always are (algorithm.md#useless-columns)."""
     kept: list[str] = []
     dropped: list[str] = []
     for name, column in columns.items():

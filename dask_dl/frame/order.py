@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def visiting_places(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.intp]:
-    """A fresh random permutation of `rows`, which ascend, for every epoch, as places in them.
+    """A fresh random permutation of `rows`, which ascend, for every epoch, as places in them (algorithm.md#order-of-visits).
 
     Of a row that is listed several times each visit has a place of its own.
     """
@@ -38,7 +38,7 @@ def apart(keys: NDArray[np.uint64], copies: NDArray[np.int64]) -> NDArray[np.uin
 
 
 def windows(starts: NDArray[np.int64], n_windows: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Deal segments of a table out to windows, whose rows are then shuffled together.
+    """Deal segments of a table out to windows, whose rows are then shuffled together (algorithm.md#windows).
 
     The segments, in the order of the table, are cut into runs of `n_windows` neighbours, and every window gets one of each run,
     by chance. So each window reaches over the whole table, and a table that is sorted by whatever column is as good as one
@@ -71,12 +71,15 @@ def is_candidate(keys: NDArray[np.uint64], n: int, n_all: int) -> NDArray[np.boo
 
 
 def cut_of(keys: NDArray[np.uint64], n: int) -> int | None:
-    """The largest key of a sample of n rows, given those of all candidates; None: all of them are the sample."""
+    """The largest key of a sample of n rows, given those of all candidates; None: all of them are the sample.
+
+    The rule: algorithm.md#samples-to-score-on.
+    """
     return int(np.partition(keys, n - 1)[n - 1]) if 0 < n < len(keys) else None
 
 
 def keys_of(rows: NDArray[np.int64], seed: int, purpose: str) -> NDArray[np.uint64]:
-    """A random 64-bit number per row, no two alike, from a stream for every seed and purpose."""
+    """A random 64-bit number per row, no two alike, from a stream for every seed and purpose (algorithm.md#random-keys)."""
     (stream,) = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
     return mixed(rows, stream)
 

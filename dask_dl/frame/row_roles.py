@@ -1,4 +1,4 @@
-"""Which rows of a partition count, and what they shall teach.
+"""Which rows of a partition count (algorithm.md#rows-that-count), and what they shall teach.
 
 A row counts when it has a target and a positive weight, and, where rows are skipped, lacks no column that is required. No
 other row is looked at again: whatever it holds, it shapes no figure, and no check refuses it.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
 FAN_IN = 16
-#: A target may have as many classes as H2O allows a factor to have (specification, section 1.1).
+#: A target may have as many classes (algorithm.md#limits): as many as H2O allows a factor to have.
 MAX_CLASSES = 2**20
 
 

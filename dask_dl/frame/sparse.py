@@ -1,4 +1,4 @@
-"""Sparse tables: rows of a SciPy CSR matrix, of which only the non-zeros are ever touched.
+"""Sparse tables (algorithm.md#sparse-tables): rows of a SciPy CSR matrix, of which only the non-zeros are ever touched.
 
 What is not stored is 0; a stored NaN is a missing value.
 """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """Labels (classification), or location and scale of a number (regression: section 2.5)."""
+    """Labels (classification), or location and scale of a number (regression): algorithm.md#targets."""
 
     classes: tuple[Any, ...] = ()  #: sorted; empty for a number
     shift: float = 0.0  #: mean of training, when the response is standardised
@@ -61,7 +61,7 @@ class Target:
         return self.raw(outputs)
 
     def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The network's outputs, with probabilities as they are where classes are not balanced (section 8, item 6)."""
+        """The network's outputs, with probabilities for classes as they are (algorithm.md#corrected-probabilities)."""
         if not self.correction:
             return outputs
         corrected: NDArray[np.float32] = outputs * np.array(self.correction, np.float32)
@@ -80,7 +80,7 @@ class Target:
         return (constant if has_offset else constant - self.shift) * self.factor
 
     def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Offsets in the units of the output's pre-activation: f = z / factor + shift + offset - shift."""
+        """Offsets in the units of the output's pre-activation: algorithm.md#offsets."""
         return (values - self.shift) * self.factor
 
     def to_json(self) -> dict[str, Any]:

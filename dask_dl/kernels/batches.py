@@ -1,4 +1,4 @@
-"""Mini-batches: the gradients of some rows, divided by the size of a full batch, make one update.
+"""Mini-batches (algorithm.md#mini-batches): the gradients of some rows, divided by the size of a full batch, make one update.
 
 A layer's units are shared among the threads of a team as for single rows, by whole lanes; every number is summed in the same
 order whoever owns its unit, so that the bits do not depend on the number of threads.

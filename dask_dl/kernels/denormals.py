@@ -1,4 +1,4 @@
-"""Flush-to-zero for the calling thread while kernels run.
+"""Flush-to-zero for the calling thread while kernels run (algorithm.md#precision).
 
 A well-fitted row has gradients of 1e-20, whose squares fall below float32's normal range. x86 processors handle such numbers
 in microcode, a hundred times slower: training gets slower as it gets better (benchmarks/denormals.py). Flushed to zero

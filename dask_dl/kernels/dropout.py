@@ -1,8 +1,8 @@
 """Which inputs and units a row goes without: drawn from counters, so that nobody has to remember what was drawn.
 
-A draw is a hash of the row's key, of the layer and of the place in the layer. The key is a function of seed, epoch and
-global row number (`frame.order.keys_of`), so neither the cut of the table nor threads nor workers have a say. The hash is
-Wellons' `lowbias32`, twice, with one half of a 64-bit key before each pass.
+The rules: algorithm.md#dropout. A draw is a hash of the row's key, of the layer and of the place in the layer. The key is a
+function of seed, epoch and global row number (`frame.order.keys_of`), so neither the cut of the table nor threads nor
+workers have a say. The hash is Wellons' `lowbias32`, twice, with one half of a 64-bit key before each pass.
 """
 
 from __future__ import annotations

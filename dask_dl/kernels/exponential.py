@@ -1,7 +1,7 @@
 """The hyperbolic tangent and its derivative in float32, without branches and calls, so that loops over units are vectorised.
 
-A saturated unit's gradient 1 - tanh(z)**2 is lost in the rounding of its activation. Here it comes from exp(-2 |z|), and so
-keeps its digits: ADADELTA makes a step of a gradient however small it is.
+The formulas: algorithm.md#tanh. A saturated unit's gradient 1 - tanh(z)**2 is lost in the rounding of its activation. Here
+it comes from exp(-2 |z|), and so keeps its digits: ADADELTA makes a step of a gradient however small it is.
 """
 
 from __future__ import annotations

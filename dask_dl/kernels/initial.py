@@ -1,4 +1,4 @@
-"""Start values of weights and biases (specification, section 3.1)."""
+"""Start values of weights (algorithm.md#start-of-weights) and biases (algorithm.md#start-of-biases)."""
 
 from __future__ import annotations
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: Inputs per column of the table that count, at most, in the mean of ADADELTA's rule for biases. The mean over all inputs
-#: would be near zero for columns of a thousand levels, and the steps of the biases so large that nothing is learned.
+#: Inputs per column of the table that count, at most, in the mean of ADADELTA's rule for biases
+#: (algorithm.md#biases-under-adadelta). The mean over all inputs would be near zero for columns of a thousand levels, and the
+#: steps of the biases so large that nothing is learned.
 MAX_INPUTS = 8
 
 
@@ -88,7 +89,10 @@ def add_scaled(out, d, w):
 
 @kernel
 def forward_units(layer, channel, inputs, weights, with_biases, mask, out, lo, hi):
-    """Pre-activations of units: bias plus dense inputs. mask (padded units,) f4, or empty: 0 for units to be left out."""
+    """Pre-activations of units: bias plus dense inputs (algorithm.md#forward-pass).
+
+    mask (padded units,) f4, or empty: 0 for units to be left out.
+    """
     n_out, stride = layer[N_OUT], layer[STRIDE]
     n, first = min(hi, n_out) - lo, channel * pad(n_out) + lo
     mine, biases = span(out, first, n), span(with_biases, layer[BIASES] + first, n)
@@ -111,6 +115,8 @@ def forward_levels(slots, values, first, stop, width, weights, out, lo, hi):
 @kernel
 def activate(kind, out, gradients, mask, factor, n, lo, hi):
     """Hidden activations of units, in place: times the mask, if it is not empty, else times a factor.
+
+    The functions: algorithm.md#rectifier, algorithm.md#tanh, algorithm.md#maxout.
 
     out: the sums of n padded units, of maxout those of the second channel after those of the first. Their place then tells
     which channel won: 0 for the first, for equals too, 1 for the second. gradients (n,) f4 receives those of tanh.
@@ -140,14 +146,14 @@ def activate(kind, out, gradients, mask, factor, n, lo, hi):
 
 @kernel
 def follow_means(means, acts):
-    """Running means of hidden activations take in those of one more row (section 5.7)."""
+    """Running means of hidden activations take in those of one more row (algorithm.md#sparse-autoencoder)."""
     for i in range(means.shape[0]):
         means[i] += np.float32(1e-3) * (acts[i] - means[i])
 
 
 @kernel
 def softmax(out, n):
-    """Probabilities from the first n numbers of `out`, in place."""
+    """Probabilities from the first n numbers of `out`, in place (algorithm.md#softmax)."""
     top = out[0]
     for j in range(1, n):
         top = max(top, out[j])
@@ -165,6 +171,8 @@ def softmax(out, n):
 @kernel
 def add_errors(errors, n_lanes, size, rank, start, n):
     """Part of the sum of all lanes' error vectors, pairwise: 0 + 1, 2 + 3, ..., then (0 1) + (2 3), ..., into the left one.
+
+    The rule: algorithm.md#teams.
 
     errors (lanes, widest) f4. With a rank: pairs of lanes that all belong to this thread, which adds them before others
     read. With rank -1: all other pairs. Which numbers are added to which never depends on the number of threads, and others
@@ -248,8 +256,8 @@ def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squ
     """Errors to the layer below (none under the first) and the update of units.
 
     errors (lanes, widest) f4 receives a vector for each lane of units: `add_errors` adds them up. They use the weights as they
-    were before this row's step (section 5.1). `squares` receives, per unit, the sum of squared gradients of its dense
-    weights: ADADELTA's rule for biases.
+    were before this row's step (algorithm.md#backward-pass). `squares` receives, per unit, the sum of squared gradients of its
+    dense weights: ADADELTA's rule for biases.
     """
     penalty = penalty_of(opt, part)
     penalised = has_penalty(penalty)
@@ -343,6 +351,8 @@ def backward_levels(opt, step, n_onehot, slots, values, n_levels, n, width, delt
 def backward_biases(opt, step, start, n, n_inputs, deltas, means, part, squares):
     """Biases [start, start + n). Under ADADELTA their running means follow the mean squared gradient of the unit's weights.
 
+    The rule: algorithm.md#biases-under-adadelta.
+
     deltas, squares (padded n,): of these units; means (padded n,): their mean activations, or empty.
     """
     has_means = means.shape[0] > 0
@@ -375,7 +385,7 @@ def backward_biases(opt, step, start, n, n_inputs, deltas, means, part, squares)
 
 @kernel
 def limit_weights(opt, layer, n_onehot, width, channel, deltas, dense, table, factors, lo, hi):
-    """Scale the incoming weights of units down where the sum of their squares is above max_w2 (section 5.6).
+    """Scale the incoming weights of units down where the sum of their squares is above max_w2 (algorithm.md#max_w2).
 
     Levels are inputs like others, so each of them is looked at; factors (widest,) f4 is scratch. In fast mode units whose
     gradient is 0 rest.

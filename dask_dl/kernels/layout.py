@@ -9,8 +9,9 @@ one-hot block, a level that is always active: threads share them as they share l
 A maxout unit has two channels, and the larger sum is its activation. All first channels come before the second ones: 2 h
 rows of weights, and vectors (sums, biases, what a level feeds) of 2 padded(h) numbers.
 
-Letters: P inputs, h units. Files, `golden` and H2O hold a layer as (units, inputs) over all inputs, one-hot slots first; of
-maxout as (2 h, inputs) in name, a flat list in which weight i of unit j and channel k is at 2 (j inputs + i) + k.
+Letters: P inputs, h units (algorithm.md#layers). Files and H2O hold a layer as (units, inputs) over all inputs, one-hot
+slots first; of maxout (algorithm.md#maxout) as (2 h, inputs) in name, a flat list in which weight i of unit j and channel k
+is at 2 (j inputs + i) + k.
 """
 
 from __future__ import annotations

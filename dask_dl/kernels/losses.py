@@ -1,7 +1,8 @@
-"""What training makes small: the loss of one row and its gradients by the output's pre-activations (specification, section 4).
+"""What training makes small: the loss of one row and its gradients by the output's pre-activations.
 
-The gradient is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of
-softmax's Jacobian, as H2O's does. A weight multiplies both.
+The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers. The gradient is the derivative of the loss,
+but for squared errors of probabilities, where it takes only the diagonal of softmax's Jacobian, as H2O's does. A weight
+multiplies both.
 """
 
 from __future__ import annotations

@@ -106,9 +106,10 @@ def collect(rows, i, kept, slots, values, at):
 def forward(network, inputs, slots, values, n_active, offset, table, dense, team, acts, gradients, masks, out):
     """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
 
-    slots, values: the n_active one-hot inputs that `collect` found. acts (activations,) f4: every layer's vectors one after
-    another, shared by the team, as are `table` and `dense`, the weights. gradients (activations,) f4 receives those of tanh.
-    masks (activations,) f4: of units that are dropped, or empty. Returns where the output's sums start.
+    The formulas: algorithm.md#forward-pass. slots, values: the n_active one-hot inputs that `collect` found. acts
+    (activations,) f4: every layer's vectors one after another, shared by the team, as are `table` and `dense`, the weights.
+    gradients (activations,) f4 receives those of tanh. masks (activations,) f4: of units that are dropped, or empty.
+    Returns where the output's sums start.
     """
     layers = network.layers
     last = layers.shape[0] - 1
@@ -140,7 +141,7 @@ def forward(network, inputs, slots, values, n_active, offset, table, dense, team
 
 @kernel
 def rate_of(opt, n_seen):
-    """(rate, momentum) for the row before which `n_seen` rows were learned (section 5.3, golden 'rows counted at once')."""
+    """(rate, momentum) for the row before which `n_seen` rows were learned (algorithm.md#learning-rate)."""
     ramp = ONE if n_seen >= opt.momentum_ramp else n_seen / opt.momentum_ramp
     decay = opt.momentum_start + ramp * (opt.momentum_stable - opt.momentum_start)
     return opt.scale * opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
@@ -207,7 +208,7 @@ def backward(
 
 @kernel
 def exchange(shared, own, base, first):
-    """Publish what a working copy has learned and take what the others have published, without a lock.
+    """Publish what a working copy has learned and take what the others have published, without a lock (algorithm.md#staleness).
 
     shared, own, base (n,) f4: shared += own - base; base = own = shared. Two threads in the same place at the same time
     may lose the step of one of them, so each begins at another place, `first`.

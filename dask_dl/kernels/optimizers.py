@@ -2,9 +2,9 @@
 
 The same functions serve a unit's row of dense weights (a = the layer's inputs, d = the unit's delta), an active level's
 row of one-hot weights (a = the layer's deltas, d = 1) and the biases. Under fast_mode an a[i] of 0 leaves everything of
-weight i as it is: no penalty, no decay of its state (specification, section 5.5).
+weight i as it is: no penalty, no decay of its state (algorithm.md#fast-mode).
 
-Arithmetic is float32. The roots are exact: golden's rule "exact root".
+Arithmetic is float32, and roots are exact (algorithm.md#precision).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def has_penalty(penalty):
 
 @inlined
 def gradient(a, d, w, c, penalty, fast_mode):
-    """Gradient of loss and penalties by one weight, one row; penalties act once a row (sections 5.2 and 6.7).
+    """Gradient of loss and penalties by one weight, one row; penalties act once a row (algorithm.md#penalties).
 
     Without a pull c may be any number. Whether there is one is the same for all of a loop, of which the compiler makes two.
     """
@@ -95,7 +95,7 @@ def gradient(a, d, w, c, penalty, fast_mode):
 
 @inlined
 def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode):
-    """ADADELTA: Zeiler 2012, algorithm 1, in the form of section 5.4.
+    """ADADELTA (algorithm.md#adadelta): Zeiler 2012, algorithm 1.
 
     a, w, c (n,) f4; squares, steps (n,) f4: running means of squared gradients and of squared steps; d f4.
     """
@@ -134,7 +134,7 @@ def plain(a, d, w, c, rate, penalty, fast_mode):
 
 @inlined
 def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
-    """Momentum as documented: v <- decay v - rate gradient; w += v, or with Nesterov w += decay v - rate gradient."""
+    """Momentum (algorithm.md#momentum): v <- decay v - rate gradient; w += v, or with Nesterov w += decay v - rate gradient."""
     ahead = decay if nesterov else ONE
     now = ONE if nesterov else ZERO
     penalised = has_penalty(penalty)

@@ -1,4 +1,4 @@
-"""Threads that share a row: who owns which units, and how they wait for each other.
+"""Threads that share a row (algorithm.md#teams): who owns which units, and how they wait for each other.
 
 A thread alone is a team of one, so that the same compiled kernel serves one thread, each of several threads on rows of their
 own, and all threads on one row.

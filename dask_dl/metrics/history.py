@@ -1,4 +1,4 @@
-"""What was measured while training, as plain records, and when to measure next (specification, sections 7.2 and 7.3)."""
+"""What was measured while training, as plain records, and when to measure next (algorithm.md#history)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class History:
     metric: str = ""
     """What the best event is judged by, of the validation table if there is one; the loss of the task when empty."""
     best: dict[str, Any] | None = field(default=None, init=False)
-    """The event with the best value of it so far, the first of equals."""
+    """The event with the best value of it so far, the first of equals (algorithm.md#best-network)."""
 
     def __post_init__(self) -> None:
         self.metric = self.metric or loss_of(self.task)
@@ -163,8 +163,9 @@ FIRST_USE = 2.0
 class ScoringSchedule:
     """When to score: EVENTS times in a training, at rows known beforehand, and by the clock where that is sooner.
 
-    The rows do not depend on the clock, so that trainings of which it asks nothing keep the same network every time. By the
-    clock it is as in section 7.2, which was made for slow programs: trainings may be over when five seconds have passed.
+    The rule: algorithm.md#when-it-is-scored. The rows do not depend on the clock, so that trainings of which it asks
+    nothing keep the same network every time. The clock alone was made for slow programs: trainings may be over when five
+    seconds have passed.
     """
 
     interval: float  #: seconds between the starts of two events, at most

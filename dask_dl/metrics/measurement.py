@@ -1,4 +1,4 @@
-"""Measurements of predictions against the truth, by scikit-learn's metrics (specification, section 9).
+"""Measurements of predictions against the truth, by scikit-learn's metrics (algorithm.md#metrics).
 
 The rows may be in several places: each place measures its own, and what it found is merged.
 """

@@ -1,4 +1,4 @@
-"""When a training has learned enough, as functions of what was measured (specification, section 7.5)."""
+"""When a training has learned enough, as functions of what was measured (algorithm.md#early-stopping)."""
 
 from __future__ import annotations
 

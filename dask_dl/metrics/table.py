@@ -1,6 +1,7 @@
 """The metrics: the only place where one is named, with its tasks, its direction and how it follows from a measurement.
 
-A history has a column for each metric of its task; `stopping_metric` takes the names; `Measurement` has the figures.
+A history has a column for each metric of its task (algorithm.md#history); `stopping_metric` takes the names; `Measurement` has
+the figures.
 """
 
 from __future__ import annotations

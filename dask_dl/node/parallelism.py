@@ -1,4 +1,6 @@
-"""How the threads of one machine share a network: the choice, its reason, and the memory it takes (design, decision 1).
+"""How the threads of one machine share a network: the choice, its reason, and the memory it takes.
+
+The ways: algorithm.md#ways-of-sharing.
 
 - one thread: nothing is shared.
 - staleness: every thread visits rows of its own on a working copy of the dense part, and exchanges it every K rows; one-hot
@@ -192,7 +194,10 @@ def whole(n: int, batch: int) -> int:
 
 
 def rows_between(optimizer: Optimizer, n_threads: int) -> int:
-    """K: rows between two exchanges, such that (threads - 1) x K <= N; of mini-batches both count updates."""
+    """K: rows between two exchanges, such that (threads - 1) x K <= N; of mini-batches both count updates.
+
+    The rule: algorithm.md#staleness.
+    """
     maximum = MAX_ROWS if optimizer.batch == 1 else MAX_BATCHES
     return optimizer.batch * max(1, min(maximum, max_stale(optimizer) // max(1, n_threads - 1)))
 

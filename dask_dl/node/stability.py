@@ -1,4 +1,4 @@
-"""Whether weights are still of this world (specification, section 4: unstable model)."""
+"""Whether weights are still of this world (algorithm.md#stability)."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def prepare(
     )
 
 
-#: A network may have as many weights and biases as in H2O (specification, section 1.8).
+#: A network may have as many weights and biases (algorithm.md#limits): as many as in H2O.
 MAX_PARAMETERS = 100_000_000
 
 

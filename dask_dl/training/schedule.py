@@ -1,4 +1,4 @@
-"""How much to train, and in which portions (specification, section 6.5)."""
+"""How much to train, and in which portions (algorithm.md#size-of-a-round)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FEWEST_ROUNDS = 10
 AVERAGES_PER_EPOCH = (4, 8)
 #: ... and of every replica in a training, at least.
 AVERAGES_PER_REPLICA = 5
-#: What the automatic size of a round on several workers may be at most, in epochs of every replica (section 6.5, step 6).
+#: What the automatic size of a round on several workers may be at most, in epochs of every replica.
 MAX_EPOCHS = 10
 #: Seconds of training in such a round, at least: whatever share averaging may take, most of the time is to be training.
 SHORTEST_ROUND = 0.05
-#: One step of tuning changes it by this factor at most, and not at all for less than the deadband (section 6.5).
+#: One step of tuning changes it by this factor at most, and not at all for less than the deadband.
 STEP, DEADBAND = 2.0, (0.8, 1.2)
 #: Weights that a thread trains in a second, at least: sizes the first round, before anything is measured.
 SLOWEST = 1e8
 
 
 def total_rows(epochs: float, n_epoch: int) -> int:
-    """Rows to visit in all: one at least, unless none are asked for."""
+    """Rows to visit in all: one at least, unless none are asked for (algorithm.md#rows-of-a-training)."""
     return max(round(epochs * n_epoch), int(epochs > 0))
 
 
@@ -102,7 +102,7 @@ class RoundSchedule:
             self._wanted = n / seconds * SECONDS_PER_ROUND
             return
         talking = min(max(seconds - busy, 1e-6), seconds)
-        if not self._wanted:  # steps 5 and 6 of section 6.5, with times that were measured
+        if not self._wanted:  # the first measurement of algorithm.md#size-of-a-round
             self._wanted = talking * (1 / self.share - 1) * n / max(busy, 1e-6)
         else:
             correction = min(max(self.share / (talking / seconds), 1 / STEP), STEP)

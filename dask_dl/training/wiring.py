@@ -109,5 +109,6 @@ def _scoring_schedule(problem: Problem, n_epoch: int) -> ScoringSchedule:
 BROKEN_OFF = {None, INTERRUPTED, TERMINATED, TIME_IS_UP, DIVERGED, NO_WORKERS, FAILED, "callback"}
 
 
-#: Huber's loss turns linear at this share of the target's deviation at least: at 0 it would teach nothing.
+#: Huber's loss turns linear at this share of the target's deviation at least (algorithm.md#delta-of-huber): at 0 it would
+#: teach nothing.
 MIN_DELTA = 1e-4

@@ -1,4 +1,4 @@
-"""Class balance: ratios of Appendix A, draws, and the stream of visits that follows from them."""
+"""Class balance (algorithm.md#class-balance): ratios, draws, and the stream of visits that follows from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COUNTS = (900, 90, 10)
     ("maximum", "ratios", "n_rows"),
     [(5.0, (1, 10, 90), 2700), (1.0, (0.37037, 3.7037, 33.333), 1000)],
 )
-def test_ratios_are_those_of_appendix_a(maximum, ratios, n_rows):
+def test_ratios_are_those_of_the_worked_example(maximum, ratios, n_rows):
     balance = Balance.of(COUNTS, None, maximum, seed=0)
     assert balance.ratios == pytest.approx(ratios, rel=1e-4)
     assert balance.n_visits(COUNTS) == pytest.approx(n_rows)
@@ -34,7 +34,7 @@ def test_factors_are_ratios_within_the_limit():
     assert Balance.of((1, 1, 1), None, 1e-9, 0).n_visits((1, 1, 1)) == pytest.approx(3)  # as many as there are classes
 
 
-def test_probabilities_are_corrected_as_in_appendix_a():
+def test_probabilities_are_corrected_as_in_the_worked_example():
     balance = Balance.of(COUNTS, None, 5.0, seed=0)
     target = Target(("a", "b", "c"), correction=balance.correction(COUNTS))
     found = target.probabilities(np.array([[0.2, 0.3, 0.5]], np.float32))

@@ -1,4 +1,4 @@
-"""Encodings of levels: the arithmetic by hand, golden's order, and what unseen and missing levels become."""
+"""Encodings of levels: the arithmetic by hand, the order of H2O's golden cases, and what unseen and missing levels become."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_numbers_as_text_stay_in_the_order_of_numbers():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 8])
 def test_binary_writes_the_level_in_base_2(n):
-    # Appendix A: of three levels NA, 0, 1, 2 are 00, 10, 01, 11.
+    # A missing value and three levels are 00, 10, 01, 11 (algorithm.md#binary-codes).
     levels = [f"v{k}" for k in range(n)]
     frame = pd.DataFrame({"c": [*levels, *levels, None], "y": np.arange(2.0 * n + 1)})
     encoder = fit(frame, "binary", standardize=False, target="y")
@@ -90,7 +90,8 @@ def test_weighted_figures_are_those_of_repeated_rows(scheme):
     np.testing.assert_allclose(one.means, other.means)
     used = (frame[frame["y"].notna()] for frame in (rows[rows["w"] > 0], repeated))
     n, n_repeated = ((frame["c"].notna() | (scheme == "binary")).sum() for frame in used)
-    correction = np.sqrt(n / (n - 1) / (n_repeated / (n_repeated - 1)))  # section 2.5 counts rows, not weights
+    # Rows are counted, whatever they weigh (algorithm.md#means-and-deviations).
+    correction = np.sqrt(n / (n - 1) / (n_repeated / (n_repeated - 1)))
     np.testing.assert_allclose(one.deviations, np.array(other.deviations) * correction)
 
 
@@ -166,7 +167,7 @@ def test_enum_limited_has_a_name_for_the_others_that_no_level_has():
 
 
 def test_hashing_is_murmur2():
-    # Appendix A, from H2O's formula.
+    # The example of algorithm.md#hashing, from H2O's formula.
     numbers = np.array([0, 1, 2, 10, 100])
     assert murmur2(numbers, 1234).tolist() == [1913970290, 1548199058, -1997391540, -1155972316, 250536428]
     assert Hashing(16, 1234).inputs(numbers).tolist() == [2, 2, 4, 12, 12]

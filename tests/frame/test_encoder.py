@@ -89,7 +89,7 @@ def test_blocks_stand_side_by_side():
 
 
 def exchange_sorted(counts):
-    """Positions by decreasing count, as H2O's double loop leaves them (specification, section 2.1)."""
+    """Positions by decreasing count, as H2O's double loop leaves them (algorithm.md#order-of-inputs)."""
     order = list(range(len(counts)))
     for i in range(len(order)):
         for j in range(i + 1, len(order)):

@@ -43,7 +43,7 @@ def cut(frame, edges):
 
 
 def by_the_book(values, weights):
-    """Mean and deviation of the specification, section 2.5, in extended precision."""
+    """Mean and deviation (algorithm.md#means-and-deviations) in extended precision."""
     used = (weights > 0) & ~np.isnan(values)
     x, w, n = values[used].astype(np.longdouble), weights[used].astype(np.longdouble), used.sum()
     mean = (w * x).sum() / w.sum()

@@ -17,7 +17,7 @@ from dask_dl.kernels.layout import Topology
         ("normal", 0.3, [0.3] * 2),
     ],
 )
-def test_initial_weights_have_the_spread_of_the_specification(distribution, scale, deviations):
+def test_initial_weights_have_the_spread_of_their_distribution(distribution, scale, deviations):
     topology = Topology(0, 400, (100,), 10, "rectifier", "softmax")
     weights = initial_weights(topology, distribution, scale, seed=1)
     for weight, deviation in zip(weights, deviations, strict=True):
@@ -30,7 +30,7 @@ def test_initial_weights_have_the_spread_of_the_specification(distribution, scal
 
 
 @pytest.mark.parametrize("output, n_outputs", [("softmax", 3), ("linear", 1)])
-def test_uniform_adaptive_limits_are_those_of_appendix_a_and_the_output_starts_at_zero(output, n_outputs):
+def test_uniform_adaptive_limits_are_those_of_the_worked_example_and_the_output_starts_at_zero(output, n_outputs):
     weights = initial_weights(Topology(0, 4, (20, 3), n_outputs, "tanh", output), "uniform_adaptive", 1.0, 0)
     assert 0.45 < np.abs(weights[0]).max() <= 0.5
     assert 0.45 < np.abs(weights[1]).max() <= np.sqrt(6 / 23)

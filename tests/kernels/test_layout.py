@@ -94,7 +94,7 @@ def test_a_file_of_one_channel_is_refused_by_maxout():
         two.vector("best", one.named("best", one.pack(*parameters(one))))
 
 
-def test_maxout_lies_as_golden_has_it():
+def test_maxout_lies_as_in_h2o():
     """Weight i of unit j and channel k, in the flat list at 2 (j inputs + i) + k, is where the kernels look for it."""
     topology = topology_of()
     weights, biases = parameters(topology)

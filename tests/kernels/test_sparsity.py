@@ -1,4 +1,4 @@
-"""The sparse autoencoder's part: running mean activations, and the biases that follow them (section 5.7)."""
+"""The sparse autoencoder: running mean activations, and the biases that follow them (algorithm.md#sparse-autoencoder)."""
 
 from __future__ import annotations
 

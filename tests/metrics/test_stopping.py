@@ -1,4 +1,4 @@
-"""Early stopping: the worked checks of the specification, and what a training does with them."""
+"""Early stopping: worked examples (algorithm.md#early-stopping), and what a training does with them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NAN = math.nan
 @pytest.mark.parametrize(
     ("values", "rounds", "tolerance", "stops"),
     [
-        # Appendix A of the specification
+        # the worked examples
         ([NAN, 0.5, 0.4, 0.4, 0.41], 2, 0.0, False),
         ([NAN, 0.40, 0.41, 0.41, 0.42], 2, 0.0, True),
         ([NAN, 0.4, 0.4, 0.4, 0.4], 2, 0.0, True),
         ([NAN, 0.5, 0.5, 0.499, 0.499], 2, 0.01, True),
-        # the rules of section 7.5, one by one
+        # the rules, one by one
         ([NAN, 0.5, 0.5, 0.499, 0.499], 2, 0.001, False),
         ([NAN, 0.4, 0.4, 0.4], 2, 0.0, False),  # 2k events beside the first
         ([NAN, 0.4, 0.4, 0.4, 0.4], 0, 0.0, False),
@@ -45,7 +45,7 @@ def test_converged(values, rounds, tolerance, stops):
 def test_metrics_that_may_be_negative():
     assert not has_converged([NAN, 0.0, 0.0], 1, 0.0, METRICS["deviance"])
     assert not has_converged([NAN, 1.0, -1.0], 1, 0.0, METRICS["deviance"])  # signs differ
-    # As specified, the ratio's meaning is turned round for negative values.
+    # As documented, the ratio's meaning is turned round for negative values.
     assert has_converged([NAN, -1.0, -2.0], 1, 0.0, METRICS["deviance"])
     assert not has_converged([NAN, -2.0, -1.0], 1, 0.0, METRICS["deviance"])
 

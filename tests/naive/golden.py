@@ -5,14 +5,16 @@ Tables are expanded with the constants that a case's ``intended`` part holds. Wh
 enter, as the golden cases settle it:
 
 * Means and deviations of inputs and response cover the present values of all rows. With observation weights they are
-  weighted, and then rows that ``skip`` leaves out are left out here too; without weights such rows count (2.5).
+  weighted, and then rows that ``skip`` leaves out are left out here too; without weights such rows count
+  (algorithm.md#means-and-deviations).
 * The deviation's divisor is the number of present rows of positive weight, less one.
 * A missing number becomes the mean, which is then scaled like any number, so it is not 0 with ``sparse`` or without
-  standardising (2.6). A missing or unseen level sets the factor's last slot (2.2).
+  standardising (algorithm.md#missing-values). A missing or unseen level sets the factor's last slot
+  (algorithm.md#unseen-levels).
 * A row's weight is divided by the mean positive weight, of the same rows that the weighted means cover.
 * An offset takes no part in any statistic. It enters the output as ``(offset - mean) / deviation`` with the response's
   own mean and deviation, whatever its sign, so that the prediction is ``net * deviation + offset``: the response's mean
-  is not added to it (3.5). Counts and amounts are not scaled, and neither is their offset.
+  is not added to it (algorithm.md#offsets). Counts and amounts are not scaled, and neither is their offset.
 * Numbers of an autoencoder are divided by their range rather than their deviation. Its targets are its own inputs, all of
   them, before any is dropped; a row's anomaly is the mean of its squared misses in the network's unit, and what was
   restored is told in the table's.
@@ -117,7 +119,9 @@ def response_scale(case: dict[str, Any]) -> tuple[float, float]:
 
 def encode(case: dict[str, Any], table: str) -> Rows:
     """
-    Expand a table: factors to their slots, numbers filled and scaled (2.2, 2.5, 2.6).
+    Expand a table: factors to their slots, numbers filled and scaled.
+
+    The rules: algorithm.md#one-hot-inputs, algorithm.md#numbers, algorithm.md#missing-values.
 
     Parameters
     ----------
@@ -168,7 +172,7 @@ def start(case: dict[str, Any]) -> tuple[list[NDArray[np.float64]], list[NDArray
 
 
 def rules(case: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the case as fields of `naive.mlp.Rules`, whose defaults are those of the specification (1.4)."""
+    """Settings of the case as fields of `naive.mlp.Rules`, whose defaults are those of the parameters."""
     params = case["params"]
     numeric = ["rho", "epsilon", "rate", "rate_annealing", "rate_decay", "l1", "l2", "max_w2", "fast_mode"]
     numeric += ["momentum_start", "momentum_ramp", "momentum_stable", "sparsity_beta", "average_activation"]
@@ -177,7 +181,7 @@ def rules(case: dict[str, Any]) -> dict[str, Any]:
     if activation.endswith("_with_dropout"):
         hidden_ratios = params.get("hidden_dropout_ratios", [0.5] * len(params["hidden"]))
     output = "softmax" if classes(case) is not None else "linear"
-    # The distribution chooses the gradient (Q8), of classes the loss. Of Huber's loss `huber_alpha` shapes no gradient.
+    # The distribution chooses the gradient, of classes the loss. Of Huber's loss `huber_alpha` shapes no gradient.
     objective = case["effective_params"]["distribution"]
     if output == "softmax":
         is_quadratic = params.get("loss", "automatic").lower() == "quadratic"

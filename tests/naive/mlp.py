@@ -2,13 +2,13 @@
 A multi-layer perceptron in plain loops: slow, in float64, and simple enough to be checked by eye.
 
 The package's kernels are judged against this module, so it imports nothing of the package and takes no short cut: one
-row after the other, one unit at a time, one incoming weight at a time. Section numbers are those of the specification;
-where the ``intended`` answers of the golden cases mend a rule of it, this module follows them.
+row after the other, one unit at a time, one incoming weight at a time. Its rules are those of docs/explanation/algorithm.md,
+cited by topic.
 
 Shapes
 ------
 ``weights[l]`` is ``(units, inputs)`` and ``biases[l]`` is ``(units,)``; the last layer is the output. The first layer
-reads the expanded row: the one-hot slots of every factor, then the numbers (2.2).
+reads the expanded row: the one-hot slots of every factor, then the numbers (algorithm.md#order-of-inputs).
 
 A hidden layer of maxout has two channels, and rows and columns in name only: read row after row as one flat list, the
 weight of unit ``i``, input ``j``, channel ``k`` sits at ``2 * (i * inputs + j) + k``, and the bias of the unit's channel
@@ -20,23 +20,26 @@ Conventions
 -----------
 Settled by golden cases, some of which are missed by 5e-5 or more if one of these is turned round:
 
-* Rate and momentum of a row follow the number of rows learned *before* it: the first row of all sees 0 (5.3).
+* Rate and momentum of a row follow the number of rows learned *before* it: the first row of all sees 0
+  (algorithm.md#learning-rate).
 * A velocity gathers finished steps, ``v = m v - r gradient`` with the ``r`` and ``m`` of its row, so a rate that changes
   later does not rescale what was gathered before. The factor ``1 - m`` of ``r`` uses the momentum of the same row.
-* In fast mode a weight without an input keeps its mean squares as they are: they do not fade (5.5).
+* In fast mode a weight without an input keeps its mean squares as they are: they do not fade (algorithm.md#fast-mode).
 * A row's weight multiplies the gradient of its loss, and with it all that ADADELTA remembers of the row.
 * ADADELTA's mean squares of a bias follow the mean, over all inputs of the layer, of the squared gradients of the unit's
   incoming weights, penalties included. In fast mode the gradients of skipped weights are missing from the sum, yet still
-  counted in the divisor (5.4, 5.5). Of one column's one-hot inputs the divisor counts eight at most: no case has more.
-* The errors that pass down a layer are taken at the weights as they were before the row (5.1).
+  counted in the divisor (algorithm.md#biases-under-adadelta). Of one column's one-hot inputs the divisor counts eight at
+  most: no case has more.
+* The errors that pass down a layer are taken at the weights as they were before the row (algorithm.md#backward-pass).
 * The losing channel of maxout has a gradient of 0: in fast mode it is left alone, all of it.
 * A unit dropped for a row has an output and a gradient of 0, and passes no error down. Hidden units that are kept are not
   scaled up in training, so at prediction all are multiplied by ``1 - ratio``; inputs that are kept are divided by
-  ``1 - ratio`` in training, so at prediction nothing is done to them (3.3).
+  ``1 - ratio`` in training, so at prediction nothing is done to them (algorithm.md#dropout).
 * ``max_w2`` holds each unit, once its weights have moved: its bias is neither counted nor scaled. In fast mode it looks
-  at no unit without an error, so a start above the limit stays there until one comes (5.6).
-* Huber's bend is at 1 in the unit of the scaled response, whatever ``huber_alpha`` (4).
-* The running mean activations of the sparse autoencoder count the row itself before its bias moves (5.7).
+  at no unit without an error, so a start above the limit stays there until one comes (algorithm.md#max_w2).
+* Huber's bend is at 1 in the unit of the scaled response, whatever ``huber_alpha`` (algorithm.md#delta-of-huber).
+* The running mean activations of the sparse autoencoder count the row itself before its bias moves
+  (algorithm.md#sparse-autoencoder).
 
 Chosen, since no golden case tells:
 
@@ -46,11 +49,11 @@ Chosen, since no golden case tells:
 * A dropped unit counts as an activation of 0 in its running mean.
 * The sparsity moves a bias directly: no velocity gathers it. It rests where fast mode leaves out the unit.
 * ``max_w2`` limits each channel of maxout by itself. ADADELTA's rule for the bias reads the gradients from before it.
-* ``rate_decay`` first acts on the second layer (5.3).
+* ``rate_decay`` first acts on the second layer (algorithm.md#learning-rate).
 * A row of weight 0 does not exist: it is neither learned nor counted.
-* The penalties act once per update, whatever its rows weigh (5.2).
+* The penalties act once per update, whatever its rows weigh (algorithm.md#penalties).
 
-Mini-batches are not H2O's [Q2], so here they are defined: one update for ``batch`` rows, all of them read at the weights
+Mini-batches (algorithm.md#mini-batches) are not H2O's: one update for ``batch`` rows, all of them read at the weights
 from before it. The gradient of a weight is the sum of the rows' gradients, each times its row's weight, divided by
 ``batch``; the penalties are added once. Rows of weight 0 are gone before batches form, and the last batch may have fewer
 rows, which count no more than others.
@@ -80,7 +83,7 @@ ACTIVATIONS = {"rectifier", "tanh", "maxout"}
 OBJECTIVES = {"softmax": ["cross_entropy", "quadratic_classes"]}
 OBJECTIVES["linear"] = ["gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie"]
 OBJECTIVES["activation"] = OBJECTIVES["linear"]
-#: Shapes of the objectives that have one: alpha, delta and power (1.3, 4).
+#: Shapes of the objectives that have one: alpha, delta and power (algorithm.md#losses-of-numbers).
 SHAPES = {"quantile": 0.5, "huber": 1.0, "tweedie": 1.5}
 
 
@@ -92,7 +95,7 @@ class Rules:
     Parameters
     ----------
     activation : {"rectifier", "tanh", "maxout"}
-        Of every hidden layer (3.2).
+        Of every hidden layer (algorithm.md#forward-pass).
     output : {"softmax", "linear", "activation"}
         Class probabilities, one number, or the output of an autoencoder: as many numbers as there are inputs, each
         through the function of the hidden layers, which cannot be maxout then.
@@ -115,18 +118,18 @@ class Rules:
     pull : float
         Of the centre given to `train`, on weights and biases alike; see `penalty_gradient`.
     input_ratio : float
-        Chance of every input to be dropped in training (3.3). Who is dropped is told by masks.
+        Chance of every input to be dropped in training (algorithm.md#dropout). Who is dropped is told by masks.
     hidden_ratios : sequence of float
         The same for the units of every hidden layer; empty without such dropout.
     max_w2 : float
-        Limit of the sum of squares of a unit's (with maxout: a channel's) incoming weights (5.6).
+        Limit of the sum of squares of a unit's (with maxout: a channel's) incoming weights (algorithm.md#max_w2).
     sparsity_beta, average_activation : float
         Strength of the sparse autoencoder's pull on the biases of hidden layers, and the running mean activation that
-        it pulls to (5.7).
+        it pulls to (algorithm.md#sparse-autoencoder).
     fast_mode : bool
-        Leave out units without an error and weights without an input, penalties and memory included (5.5). The
-        specification lets plain SGD without penalties leave out units without an error in any mode; there it changes
-        nothing, so it is no rule here.
+        Leave out units without an error and weights without an input, penalties and memory included
+        (algorithm.md#fast-mode). Plain SGD without penalties may leave out units without an error in any mode; there it
+        changes nothing, so it is no rule here.
     """
 
     activation: str
@@ -174,13 +177,13 @@ class State:
     n_seen : int
         Rows learned so far.
     weight_updates, bias_updates : list of ndarray
-        ADADELTA's mean squared updates X, one array per layer (5.4).
+        ADADELTA's mean squared updates X, one array per layer (algorithm.md#adadelta).
     weight_gradients, bias_gradients : list of ndarray
-        ADADELTA's mean squared gradients G (5.4).
+        ADADELTA's mean squared gradients G (algorithm.md#adadelta).
     weight_velocities, bias_velocities : list of ndarray
-        Velocities of SGD (5.3).
+        Velocities of SGD (algorithm.md#momentum).
     mean_activations : list of ndarray
-        Running mean activation of every unit, one array per hidden layer (5.7).
+        Running mean activation of every unit, one array per hidden layer (algorithm.md#sparse-autoencoder).
     """
 
     n_seen: int
@@ -225,7 +228,7 @@ class Pass:
 
 
 def softmax(z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Class probabilities; the maximum is taken off first, so that nothing overflows (3.2)."""
+    """Class probabilities; the maximum is taken off first, so that nothing overflows (algorithm.md#softmax)."""
     e = np.exp(z - z.max())
     return e / e.sum()
 
@@ -248,7 +251,9 @@ def passed(
     mask: Mask | None = None,
 ) -> Pass:
     """
-    Send one row through the network, in training if there is a mask, else for its prediction (3.2, 3.3).
+    Send one row through the network, in training if there is a mask, else for its prediction.
+
+    The formulas: algorithm.md#forward-pass, algorithm.md#dropout.
 
     Parameters
     ----------
@@ -262,7 +267,7 @@ def passed(
         Of the last layer.
     offset : float
         Added to the output before its function, in the output's own unit: where the response is scaled, so is the
-        offset (3.5).
+        offset (algorithm.md#offsets).
     input_ratio, hidden_ratios
         See `Rules`.
     mask : list of array_like, optional
@@ -305,7 +310,7 @@ def passed(
 
 
 def _function(z: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
-    """Activations of a hidden layer; of maxout ``z`` is what won already (3.2)."""
+    """Activations of a hidden layer; of maxout ``z`` is what won already (algorithm.md#forward-pass)."""
     if activation == "tanh":
         return np.tanh(z)
     return np.maximum(z, 0.0) if activation == "rectifier" else z
@@ -326,12 +331,12 @@ def forward(x: ArrayLike, weights: Layers, biases: Layers, **kind: Any) -> list[
 
 
 def safe_exp(x: float) -> float:
-    """Exponential with a lid (3.6)."""
+    """Exponential with a lid (algorithm.md#precision)."""
     return min(1e19, float(np.exp(min(x, 700.0))))
 
 
 def linked(z: float, objective: str) -> float:
-    """What is predicted where the linear output is ``z``: its exponential for counts and amounts (3.6)."""
+    """What is predicted where the linear output is ``z``: its exponential for counts and amounts (algorithm.md#links)."""
     return safe_exp(z) if objective in {"poisson", "gamma", "tweedie"} else z
 
 
@@ -350,7 +355,9 @@ def loss(
     shape: float | None = None,
 ) -> float:
     """
-    Loss of one row, the one whose gradient is `output_gradients` (4).
+    Loss of one row, the one whose gradient is `output_gradients`.
+
+    The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers.
 
     Parameters
     ----------
@@ -408,7 +415,9 @@ def output_gradients(
     shape: float | None = None,
 ) -> NDArray[np.float64]:
     """
-    Gradients of `loss` at the output units, before their function (4); the arguments are those of `loss`.
+    Gradients of `loss` at the output units, before their function; the arguments are those of `loss`.
+
+    The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers.
 
     The 2 of most stays: it is part of what a rate means. Two objectives do not answer the true gradient, and are meant so.
     Of ``"quadratic_classes"`` the diagonal of the softmax's Jacobian alone enters: what a unit does to its own class's
@@ -426,7 +435,7 @@ def output_gradients(
 
 
 def _gradient_of_number(z: float, y: float, objective: str, shape: float) -> float:
-    """Gradient of `_loss_of_number` by ``z``; where it has a corner, as section 4 has it."""
+    """Gradient of `_loss_of_number` by ``z`` (algorithm.md#losses-of-numbers), corners too."""
     match objective:
         case "gaussian":
             return 2.0 * (z - y)
@@ -449,7 +458,7 @@ def backward(
     here: Pass, weights: Layers, gradients: NDArray[np.float64], *, activation: str
 ) -> list[NDArray[np.float64]]:
     """
-    Gradients of the loss at every unit, before its function (5.1).
+    Gradients of the loss at every unit, before its function (algorithm.md#backward-pass).
 
     Parameters
     ----------
@@ -531,17 +540,17 @@ def loss_and_gradient(
 
 
 def penalty_gradient(value: float, center: float, *, l1: float, l2: float, pull: float) -> float:
-    """Gradient of ``l1 |w| + l2 w**2 / 2 + pull (w - center)**2 / 2`` at ``w = value``; the sign of 0 is 0 (5.2, 6.7)."""
+    """Gradient of ``l1 |w| + l2 w**2 / 2 + pull (w - center)**2 / 2`` at ``w = value`` (algorithm.md#penalties)."""
     return l1 * np.sign(value) + l2 * value + pull * (value - center)
 
 
 def rate_at(n_seen: int, layer: int, *, rate: float, rate_annealing: float, rate_decay: float) -> float:
-    """Rate of a layer, 0 being the first hidden one, for the row that follows ``n_seen`` learned rows (5.3)."""
+    """Rate of a layer, from 0, for the row that follows ``n_seen`` learned rows (algorithm.md#learning-rate)."""
     return rate * rate_decay**layer / (1.0 + rate_annealing * n_seen)
 
 
 def momentum_at(n_seen: int, *, momentum_start: float, momentum_ramp: float, momentum_stable: float) -> float:
-    """Momentum for the row that follows ``n_seen`` learned rows: a straight ramp from start to stable (5.3)."""
+    """Momentum for the row that follows ``n_seen`` learned rows, by a straight ramp (algorithm.md#momentum)."""
     if n_seen >= momentum_ramp:
         return momentum_stable
     return momentum_start + (momentum_stable - momentum_start) * n_seen / momentum_ramp
@@ -549,7 +558,7 @@ def momentum_at(n_seen: int, *, momentum_start: float, momentum_ramp: float, mom
 
 def sgd_step(gradient: float, velocity: float, *, rate: float, momentum: float, nesterov: bool) -> tuple[float, float]:
     """
-    One step of gradient descent with momentum (5.3, as mended by ``intended``).
+    One step of gradient descent with momentum (algorithm.md#momentum).
 
     Parameters
     ----------
@@ -580,7 +589,7 @@ def adadelta_rate(
     squared_gradient: float, updates: float, gradients: float, *, rho: float, epsilon: float
 ) -> tuple[float, float, float]:
     """
-    Rate of one ADADELTA step, with exact roots (5.4).
+    Rate of one ADADELTA step, with exact roots (algorithm.md#adadelta).
 
     Parameters
     ----------
@@ -605,7 +614,9 @@ def adadelta_rate(
 
 def max_w2_factor(incoming: NDArray[Any], max_w2: float) -> Any:
     """
-    Factor on a unit's incoming weights that brings their sum of squares down to ``max_w2``, if it is above (5.6).
+    Factor on a unit's incoming weights that brings their sum of squares down to ``max_w2``, if it is above.
+
+    The rule: algorithm.md#max_w2.
 
     Sum, limit and factor are of the weights' type.
     """
@@ -663,7 +674,7 @@ def train(
         Memory of the call to be continued; left as it is.
     dtype : dtype
         Type of the weights, of what is remembered of them, and of the settings; the biases of a start are read in it
-        too. All else, biases above all, is float64 (3.4). With float32 the ``intended`` answers come out to the last
+        too. All else, biases above all, is float64. With float32 the ``intended`` answers come out to the last
         bit.
     **rules
         Fields of `Rules`.
@@ -735,7 +746,7 @@ def _learn_layer(
     state: State,
     r: Rules,
 ) -> None:
-    """Move one layer's weights and biases, in place, by what a batch of rows tells (5.2 to 5.7)."""
+    """Move one layer's weights and biases, in place, by what a batch of rows tells (algorithm.md#mini-batches)."""
     n_rows, n_inputs = inputs.shape
     channels = n_channels(layer, all_weights, r.activation)
 
