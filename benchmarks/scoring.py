@@ -38,7 +38,9 @@ def run(problem: Problem, epochs: int, seed: int, given: dict[str, object]) -> t
 
 
 def main() -> None:
-    arguments = options(__doc__).parse_args()
+    parser = options(__doc__)
+    parser.add_argument("--tables", nargs="+", choices=EPOCHS, default=list(EPOCHS), help="which ones (all)")
+    arguments = parser.parse_args()
     print_machine("pandas")
     folder = real_tables()
     if folder is None:
@@ -46,7 +48,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     seeds = range(1 if arguments.quick else 5)
     lines = []
-    for name, epochs in EPOCHS.items():
+    for name in arguments.tables:
+        epochs = EPOCHS[name]
         rows, target = TABLES[name](folder)
         problem = Problem(Split.of(rows, has_validation=True), target)
         cells = [f"{name}, {1 if arguments.quick else epochs}"]
