@@ -146,7 +146,7 @@ def test_module_imports_only_what_its_package_may(path):
                     f"line {line}: {package} may not import {other}; it may import {PACKAGES[package][0] or 'no package'}"
                 )
         elif top in DEPENDENCIES and package not in DEPENDENCIES[top][0].split():
-            packages, reason = DEPENDENCIES[package]
+            packages, reason = DEPENDENCIES[top]
             wrong.append(f"line {line}: {top} is imported in {packages} only: {reason}")
         elif package == "kernels" and top not in KERNEL_PACKAGES:
             wrong.append(f"line {line}: a kernel has no business with {top}")
@@ -160,6 +160,18 @@ def test_packages_import_no_circle():
     TopologicalSorter(edges).prepare()  # raises CycleError
     order = list(PACKAGES)
     assert all(order.index(other) < order.index(package) for package in PACKAGES for other in edges[package])
+
+
+def test_modules_of_a_package_import_no_circle():
+    names = {".".join(module_parts(path)): path for path in MODULES if path.name != "__init__.py"}
+    edges = {}
+    for name, path in names.items():
+        found = {imported for imported, _ in imports(path.read_text(encoding="utf-8"), module_parts(path))}
+        found |= {imported.rpartition(".")[0] for imported in found}  # of `from module import name`
+        edges[name] = {
+            other for other in found & set(names) if other != name and other.split(".")[1:2] == name.split(".")[1:2]
+        }
+    TopologicalSorter(edges).prepare()  # raises CycleError
 
 
 def test_every_way_to_import_is_seen():

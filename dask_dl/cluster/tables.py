@@ -6,7 +6,7 @@ import contextlib
 import math
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from distributed.scheduler import KilledWorker
@@ -25,7 +25,7 @@ from dask_dl.frame.scan import checked, scan
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from dask_dl.cluster.membership import Membership
+    from dask_dl.cluster.admission import Admission
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.submit import Submitter
     from dask_dl.frame.blocks import BlockOptions, Recipe
@@ -86,13 +86,26 @@ def scan_on(
     return checked(whole, source.schema)
 
 
+class Members(Protocol):
+    """What a table asks of the workers that take part: `Membership`."""
+
+    submitter: Submitter
+    admission: Admission
+
+    def term(self, worker: str) -> int:
+        """Return how often a worker has been considered lost."""
+
+    def excused(self, worker: str, error: Exception) -> Exception | None:
+        """Leave a worker out; returns the error to raise where it cannot be spared."""
+
+
 class Table:
-    """Blocks of a table, and who holds them.
+    """Blocks of a table, and the workers that hold them.
 
     Parameters
     ----------
-    membership : Membership
-        The workers.
+    members : Members
+        The workers that take part.
     name : str
         "training" or "validation".
     source : Source
@@ -100,7 +113,7 @@ class Table:
     recipe : Recipe
     options : BlockOptions
     storage : Storage
-    spread : {"sharded", "replicated", "single"}
+    placement : {"sharded", "replicated", "single"}
         Whether every block is somewhere, everywhere, or all are on one worker.
     row_ranges : sequence of RowRange
         The blocks.
@@ -108,7 +121,7 @@ class Table:
 
     def __init__(
         self,
-        membership: Membership,
+        members: Members,
         name: str,
         source: Source,
         found: Scan,
@@ -122,13 +135,8 @@ class Table:
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
         self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
         self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
-        self._crew, self._submitter, self._source, self._found, self._recipe = (
-            membership,
-            membership.submitter,
-            source,
-            found,
-            recipe,
-        )
+        self._members, self._submitter = members, members.submitter
+        self._source, self._found, self._recipe = source, found, recipe
         self.options, self._storage = options, storage
         self._partitions = None if source.lazy is None else Partitions(source.lazy)
         self._shares_work = self._partitions is not None and self._partitions.shares_work() is not None
@@ -196,7 +204,7 @@ class Table:
         lost: set[tuple[str, int]] = set()
         ended: Counter[int] = Counter()  # partition -> how often a worker that was to read it was ended for its memory
         for _ in self._submitter.attempts():
-            self.lose(self._crew.admission.refused)
+            self.lose(self._members.admission.refused)
             missing = self.missing
             if not missing:
                 return
@@ -319,7 +327,7 @@ class Table:
         return encoded(self._submitter, self._partitions, arguments, again=self._storage.mode == "stream")
 
     def _wanted(self, worker: str, *, staged: bool) -> BlockRequest:
-        return BlockRequest(self._submitter.job, self.name, self._crew.term(worker), staged)
+        return BlockRequest(self._submitter.job, self.name, self._members.term(worker), staged)
 
     def _sent(self, making: Any, worker: str, k: int, row_ranges: Mapping[int, RowRange], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
@@ -335,7 +343,7 @@ class Table:
         """
         worker, k = key
         if isinstance(error, (MemoryError, StorageError)):
-            return self._crew.excused(worker, error)
+            return self._members.excused(worker, error)
         return _explained(error, f"partition {k} of {self._source.label}", f" on {worker}")
 
 

@@ -177,7 +177,7 @@ def test_shares_cover_all_units_once_in_whole_lanes(n, size):
     assert all(edge % 16 == 0 for part in parts for edge in part)
 
 
-def test_a_crew_has_lines_of_its_own():
+def test_a_team_has_lines_of_its_own():
     topology, _ = table()
     team = team_of(topology, 3, np.zeros(4 * LINE, np.int64))
     assert [c.rank for c in team] == [0, 1, 2]
