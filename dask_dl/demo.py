@@ -43,8 +43,28 @@ def make_digits(folder: Path, *, n_train: int = 50_000, n_valid: int = 5_000, se
     Columns: `pixel_0` to `pixel_783`, uint8, row by row from the top left, 0 paper and 255 ink; `digit`, a string,
     because it is a class and no number. Row i of a table follows from `seed` and i, however many rows there are.
 
-    A table made earlier with the same arguments is kept; one appears under its name only when it is complete. Raises
-    FileExistsError where a folder of that name holds anything else.
+    A table made earlier with the same arguments is kept; one appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the tables.
+    n_train, n_valid : int
+        Rows of each table, at least 1.
+    seed : int
+        Seed of the split and of the poses.
+
+    Returns
+    -------
+    tuple of (Path, Path)
+        The folders of the two tables.
+
+    Raises
+    ------
+    FileExistsError
+        When a folder of that name holds anything else.
+    ValueError
+        When a table is to have no rows.
     """
     train = _make_table(folder / "train", part=0, n=n_train, seed=seed)
     valid = _make_table(folder / "valid", part=1, n=n_valid, seed=seed)
@@ -54,7 +74,19 @@ def make_digits(folder: Path, *, n_train: int = 50_000, n_valid: int = 5_000, se
 def run_demo(
     output: Path, *, epochs: float = 5, n_train: int = 50_000, n_valid: int = 5_000, quiet: bool = False
 ) -> None:
-    """Train on digits and leave the tables, the model and, with matplotlib, two pictures in the folder `output`."""
+    """Train on digits and leave the tables, the model and, with matplotlib, two pictures in a folder.
+
+    Parameters
+    ----------
+    output : Path
+        The folder.
+    epochs : float
+        Epochs to train.
+    n_train, n_valid : int
+        Images to train on, and to validate with.
+    quiet : bool
+        Whether to print nothing.
+    """
     import dask.dataframe as dd
 
     from dask_dl import DeepLearningClassifier, load
@@ -188,7 +220,24 @@ def draw_poses(n: int, seed: tuple[int, int]) -> tuple[NDArray[np.float64], NDAr
 def draw_images(
     enlarged: NDArray[np.uint8], which: NDArray[np.intp], matrices: NDArray[np.float64], shifts: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Look up image i, shape (784,), in `enlarged[which[i]]` under pose i; all images at once."""
+    """Look up image i in `enlarged[which[i]]` under pose i, all images at once.
+
+    Parameters
+    ----------
+    enlarged : (originals, side, side) uint8
+        Enlarged originals, framed by paper.
+    which : (m,) intp
+        Original of each image.
+    matrices : (m, 2, 2) float64
+        Rotation and scaling of each image: from its pixels to those of the original.
+    shifts : (m, 2) float64
+        Shift of each image in pixels, down and right.
+
+    Returns
+    -------
+    (m, 784) uint8
+        Grey values, row by row.
+    """
     import numpy as np
 
     grid = enlarged.shape[1]

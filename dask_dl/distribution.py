@@ -45,11 +45,11 @@ class Distribution:
 
     @property
     def power(self) -> float:
-        """Of the mean, that the variance is proportional to; of a log link only."""
+        """Power of the mean that the variance is proportional to; of a log link only."""
         return {"poisson": 1.0, "gamma": 2.0, "tweedie": self.shape}[self.name]
 
     def forbids(self, minimum: float | None, mean: float) -> str | None:
-        """What is wrong with a target of this least value and this mean, if anything."""
+        """Fault of a target with this minimum and this mean, if any."""
         if minimum is None or self.name not in LOG_LINKS:
             return None
         if mean > MAX:
@@ -147,7 +147,19 @@ class Intercept:
         offsets: NDArray[np.float64] | None,
         weights: NDArray[np.float64] | None,
     ) -> Intercept:
-        """Sum over rows; offsets are in units of the network's sum."""
+        """Sum over rows.
+
+        Parameters
+        ----------
+        distribution : Distribution
+            Distribution of the target.
+        targets : (n,) float64
+            Targets in the unit of the table.
+        offsets : (n,) float64 or None
+            Offsets in units of the network's sum; None: all 0.
+        weights : (n,) float64 or None
+            Weights of the rows; None: all 1.
+        """
         w = np.ones(len(targets)) if weights is None else weights
         o = np.zeros(1) if offsets is None else offsets
         if distribution.link == "log":

@@ -1,9 +1,10 @@
-"""The peak memory of a training, computed before it starts (docs/memory.md).
+"""Peak memory of a training, computed before it starts (docs/memory.md).
 
 peak = imports + compiler + encoded rows + visiting order + network + kept copies + threads + rows to score on
      + the larger of (reading partitions, scoring)
 
-Where rows are not kept in memory, two windows of them are. Where they are read again and again, reading and scoring add up.
+Where rows are not kept in memory, two windows of them are. Where they are read again and again, reading and scoring add
+up.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ SCORING_PER_OUTPUT = 2 * 4 + 9 * 8
 
 
 class Storage(NamedTuple):
-    """Where encoded rows are while a training lasts."""
+    """Place of encoded rows while a training lasts."""
 
     mode: str  #: "memory", "disk" or "stream"
     window: int = 0  #: bytes of rows that are shuffled together, where they are not in memory, in each of two buffers
@@ -166,9 +167,20 @@ def surely_too_large(n_bytes: int, limit: int) -> bool:
 def network(n_weights: int, n_dense: int, n_states: int, n_copies: int) -> int:
     """Bytes of weights and optimizer state.
 
-    A weight takes 4 bytes, and 4 for each vector of state. Working copies hold a dense weight twice, now and at the last
-    exchange, with a state of their own; the first copy's state is the network's. So, under ADADELTA, 12 bytes a weight, and
-    for a dense one 4 + 16 per copy where there are copies.
+    A weight takes 4 bytes, and 4 for each vector of state. Working copies hold a dense weight twice, now and at the
+    last exchange, with a state of their own; the first copy's state is the network's. So, under ADADELTA, 12 bytes a
+    weight, and for a dense one 4 + 16 per copy where there are copies.
+
+    Parameters
+    ----------
+    n_weights : int
+        Length of the flat vector of weights.
+    n_dense : int
+        Length of its dense part.
+    n_states : int
+        Vectors of optimizer state, 0 to 2.
+    n_copies : int
+        Working copies of the dense part.
     """
     own_states = max(0, n_copies - 1) * n_states
     return 4 * (n_weights * (1 + n_states) + n_dense * (2 * n_copies + own_states))

@@ -59,7 +59,7 @@ class Entries(NamedTuple):
         return np.repeat(self.begin - starts, self.length) + np.arange(ends[-1])
 
     def compact(self) -> Entries:
-        """The same in pools that hold nothing else, in the order of the rows; not copied where they are that already."""
+        """Entries in pools that hold nothing else, in the order of the rows; not copied where they are that already."""
         places = self.places()
         slot, value = self.slot[places], self.value[places]
         if isinstance(places, slice) and len(slot) < len(self.slot):
@@ -107,26 +107,34 @@ class Rows(NamedTuple):
         return Rows.of((part[which] if len(part) else part for part in self.even), self.entries.of(which))
 
     def compact(self) -> Rows:
-        """The same with pools that hold the entries of these rows, in order, and nothing else."""
+        """Rows with pools that hold their entries, in order, and nothing else."""
         return self._replace(entries=self.entries.compact()) if any(part.size for part in self.entries) else self
 
     def copy(self) -> Rows:
-        """The same in memory of their own."""
+        """Copy of the rows, whose arrays share no memory with these."""
         return self.compact().map(np.copy)
 
     def room(self, lo: int, hi: int, first: int, stop: int) -> Rows:
-        """Rows [lo, hi) of a buffer, with the places [first, stop) of its pools to themselves."""
+        """Part of a buffer that rows and their entries are written to, not copied.
+
+        Parameters
+        ----------
+        lo, hi : int
+            Rows [lo, hi) of the buffer.
+        first, stop : int
+            Places [first, stop) of its pools, which no other part has.
+        """
         there, here = self.cut(lo, hi), slice(first, stop)
         entries = there.entries._replace(slot=self.entries.slot[here], value=self.entries.value[here])
         return there._replace(entries=entries)
 
     def map(self, change: Callable[[Any], Any]) -> Rows:
-        """The same with every array changed."""
+        """Rows with every array changed."""
         return Rows.of(map(change, self.even), Entries(*map(change, self.entries)))
 
     @classmethod
     def of(cls, even: Iterable[NDArray[Any]], entries: Entries) -> Rows:
-        """Of the arrays in which all rows are equally long, in order, and entries."""
+        """Rows made of the arrays in which all rows are equally long, in order, and of entries."""
         parts: list[Any] = [*even, entries]
         return cls(*parts)
 

@@ -1,4 +1,4 @@
-"""Files that a command writes: what is in the way of them is better known before the work than after it."""
+"""Checks of the files that a command writes, made before the work and not after it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,24 @@ def is_local(there: Any) -> bool:
 
 
 def exists(there: Any, place: str, path: str, option: str) -> bool:
-    """Whether there is something at a place. Raises ParameterError where that cannot be told."""
+    """Whether there is something at a place.
+
+    Parameters
+    ----------
+    there : fsspec.AbstractFileSystem
+        File system of the place: see `filesystem_of`.
+    place : str
+        Path on that file system.
+    path : str
+        Path or URL as the user gave it, for errors.
+    option : str
+        Option that gave it, for errors.
+
+    Raises
+    ------
+    ParameterError
+        When the file system does not answer.
+    """
     try:
         return bool(there.exists(place))
     except Exception as error:  # as above

@@ -1,8 +1,8 @@
-"""What becomes of replicas that trained apart: their weighted mean, and a step beyond it.
+"""Averages of replicas that trained apart: their weighted mean, and a step beyond it.
 
 The mean of many replicas moves too little: each saw only its share of the rows, and their common direction is cut by
-averaging as if it were noise. So the way from one average to the next is taken as a gradient with momentum of its own: the
-"block momentum" of Chen and Huo (2016).
+averaging as if it were noise. So the way from one average to the next is taken as a gradient with momentum of its own:
+the "block momentum" of Chen and Huo (2016).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Contribution(NamedTuple):
-    """What a replica, or several that were averaged, learned in a round."""
+    """Result of a round for a replica, or for several that were averaged."""
 
     n_rows: int  #: that were learned; nothing counts by its rows
     vectors: tuple[NDArray[np.float32], ...]  #: weights, then each vector of optimizer state
@@ -48,10 +48,21 @@ def combined(parts: Sequence[Contribution]) -> Contribution:
 def advance(
     flat: NDArray[np.float32], mean: NDArray[np.float32], velocity: NDArray[np.float32], momentum: float
 ) -> None:
-    """Move `flat`, the last average, beyond `mean`, the next one; `flat` and `velocity` change in place.
+    """Move the last average beyond the next one.
 
-    v <- momentum v + (mean - flat); flat <- mean + momentum v: block momentum with Nesterov's look-ahead (Chen and Huo 2016,
-    section 2.2; algorithm.md#outer-momentum), which stands more momentum than without in our measurements.
+    v <- momentum v + (mean - flat); flat <- mean + momentum v: block momentum with Nesterov's look-ahead (Chen and Huo
+    2016, section 2.2; algorithm.md#outer-momentum), which stands more momentum than without in our measurements.
+
+    Parameters
+    ----------
+    flat : (size,) float32
+        Weights of the last average; changed in place.
+    mean : (size,) float32
+        Weights of the next average.
+    velocity : (size,) float32
+        Momentum so far, zeros at first; changed in place.
+    momentum : float
+        Share of the velocity that is kept, in [0, 1).
     """
     velocity *= np.float32(momentum)
     velocity += mean

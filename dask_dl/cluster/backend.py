@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workload:
-    """What the process with most of the work has to do of it: for the estimate of its memory."""
+    """Work of the process that has most of it, for the estimate of its memory."""
 
     n_rows: int  #: of the training table that it holds
     n_validation: int  #: of the validation table
@@ -79,7 +79,24 @@ class Backend(Protocol):
     def choose(
         self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
     ) -> Parallelism:
-        """What the threads of a process will do with a table of so many rows that count."""
+        """Choose what the threads of a process will do with a table.
+
+        Parameters
+        ----------
+        topology : Topology
+            Sizes of the network.
+        optimizer : Optimizer
+            Settings of the training.
+        n_rows : int
+            Rows of the training table that count.
+        effective : mapping
+            Parameters that apply; n_jobs, parallelism, exchange_interval and reproducible are read.
+
+        Returns
+        -------
+        Parallelism
+            The choice; on a cluster that of the worker with most threads.
+        """
 
     def workload(self, found: Scan, validation: Scan | None) -> Workload:
         """How much of the work the busiest process will get."""
@@ -100,7 +117,34 @@ class Backend(Protocol):
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Encode the table of that name; returns how many visits an epoch makes: to rows that count. Raises StorageError."""
+        """Encode a table.
+
+        Parameters
+        ----------
+        table : str
+            "training" or "validation".
+        source : Source
+            The table, whose partitions are read a second time.
+        found : Scan
+            Result of the scan of this table.
+        recipe : Recipe
+            How its partitions become blocks.
+        options : BlockOptions
+            What is kept of the blocks beside their rows: samples, checksums, class balance.
+        storage : Storage
+            Where encoded rows are kept.
+        progress : callable, optional
+            Called with the number of partitions that are encoded, and of all.
+
+        Returns
+        -------
+        int
+            Visits of an epoch to the rows that count.
+
+        Raises
+        ------
+        StorageError
+        """
 
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""
@@ -114,7 +158,23 @@ class Backend(Protocol):
         n_halvings: int,
         on_change: Callable[[Parallelism], None],
     ) -> None:
-        """Begin, or go on, with these weights; no `states` means zeros."""
+        """Begin to train, or go on, with given weights.
+
+        Parameters
+        ----------
+        setup : Setup
+            Everything that every shard has to know of the training.
+        flat : (size,) float32
+            Weights and biases as the topology lays them out.
+        states : sequence of (size,) float32
+            Optimizer state; empty for zeros.
+        n_seen : int
+            Rows that these weights have learned.
+        n_halvings : int
+            How often the step was halved so far.
+        on_change : callable
+            Called with the new `Parallelism` when threads do something else from now on.
+        """
 
     def compile(self) -> None:
         """Get the kernels ready, so that no round waits for the compiler."""
@@ -145,7 +205,19 @@ class Backend(Protocol):
     def restore(
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
-        """Go back to a snapshot, and take steps halved so many times from there."""
+        """Go back to a snapshot, and take smaller steps from there.
+
+        Parameters
+        ----------
+        flat : (size,) float32
+            Weights and biases of the snapshot.
+        states : sequence of (size,) float32
+            Its optimizer state.
+        n_seen : int
+            Rows that it has learned.
+        n_halvings : int
+            How often the step is halved, counted from the beginning of the training.
+        """
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""

@@ -162,7 +162,10 @@ class DaskBackend:
     def choose(
         self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
     ) -> Parallelism:
-        """What the threads of the strongest worker will do: each trains with its own, no more than its cores."""
+        """Choose what the threads of the strongest worker will do: each trains with its own, no more than its cores.
+
+        See `Backend.choose`.
+        """
 
         def choice(member: Member) -> Parallelism:
             n = member.n_threads
@@ -242,7 +245,10 @@ class DaskBackend:
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Encode a table on the workers; returns how many rows count."""
+        """Encode a table on the workers.
+
+        See `Backend.load`.
+        """
         row_ranges, placement = self._row_ranges(found), self._placement if table == "training" else "sharded"
         new = Table(self.membership, table, source, found, recipe, options, storage, placement, row_ranges)
         if len(row_ranges) > source.n_partitions:
@@ -283,7 +289,10 @@ class DaskBackend:
         n_halvings: int,
         on_change: Callable[[Parallelism], None],
     ) -> None:
-        """Get all workers ready, and give them these weights."""
+        """Get all workers ready, and give them these weights.
+
+        See `Backend.start`.
+        """
         self.membership.setup, self._on_change = setup, on_change
         self.submitter.on_wait = lambda: None
         self.membership.welcome(all_of_them=True)
@@ -571,7 +580,10 @@ class DaskBackend:
     def restore(
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
-        """Give all workers these weights. Raises NoWorkersError."""
+        """Give all workers these weights. Raises NoWorkersError.
+
+        See `Backend.restore`.
+        """
         several = self._was_several or len(self.membership.liveness.alive) > 1
         agrees = self._moving_rate is not None and n_seen > 0 and several
         self.n_seen, self._n_halvings, self._n_bytes = (

@@ -75,7 +75,10 @@ class LocalBackend:
     def choose(
         self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
     ) -> Parallelism:
-        """What the threads will do."""
+        """Choose what the threads of this process will do.
+
+        See `Backend.choose`.
+        """
         self.threads = choose(
             topology,
             optimizer,
@@ -107,7 +110,10 @@ class LocalBackend:
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Encode a table; returns how many visits an epoch makes."""
+        """Encode a table in this process.
+
+        See `Backend.load`.
+        """
         store = self.shard.open(table, np.cumsum([0, *found.rows], dtype=np.int64), options, storage)
         encode_blocks(store, source, found, recipe, progress)
         self.shard.cut(table, cut_of(drawn_keys(store), options.n_sample))
@@ -142,7 +148,10 @@ class LocalBackend:
         n_halvings: int,
         on_change: Callable[[Parallelism], None],
     ) -> None:
-        """Begin, or go on, with these weights."""
+        """Begin to train, or go on, with these weights.
+
+        See `Backend.start`.
+        """
         self.replica = self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
         self.replica.optimizer = setup.optimizer._replace(scale=0.5**n_halvings)
         self.n_rows = self.shard.visits.n_rows
@@ -188,7 +197,10 @@ class LocalBackend:
     def restore(
         self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
     ) -> None:
-        """Go back to a snapshot, and take steps halved so many times from there."""
+        """Go back to a snapshot, and take smaller steps from there.
+
+        See `Backend.restore`.
+        """
         self.shard.restore(flat, states, n_seen, n_halvings)
 
     def report(self) -> dict[str, Any]:

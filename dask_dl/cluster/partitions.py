@@ -1,4 +1,4 @@
-"""The partitions of a table, read on the workers where they lie."""
+"""Partitions of a table, read on the workers where they lie."""
 
 from __future__ import annotations
 
@@ -129,7 +129,24 @@ def _pinned(worker: str) -> dict[str, Any]:
 def scanned(
     submitter: Submitter, partitions: Partitions, schema: Schema, request: ScanRequest
 ) -> tuple[list[Any], Any]:
-    """Futures of the scan of every partition, and of all of them merged, FAN_IN at a time."""
+    """Futures of the scan of every partition, and of all scans merged, FAN_IN at a time.
+
+    Parameters
+    ----------
+    submitter : Submitter
+        Submits the tasks.
+    partitions : Partitions
+        Partitions of the table.
+    schema : Schema
+        Columns of the table and their roles.
+    request : ScanRequest
+        What the scan shall find out.
+
+    Returns
+    -------
+    tuple of (list of Future, Future)
+        The scans of the partitions, in order, and the merged one.
+    """
     parts = partitions.some({ANYWHERE: range(len(partitions))})[ANYWHERE]
     one, merge = (dask.delayed(f, pure=False) for f in (scan_partition, plugin.scan_merged))
     layer = [one(parts[k], schema, k, request, dask_key_name=submitter.key("scan")) for k in range(len(partitions))]
@@ -146,10 +163,26 @@ def scanned(
 def encoded(
     submitter: Submitter, partitions: Partitions, wanted: Mapping[str, Mapping[int, tuple[Any, ...]]], *, again: bool
 ) -> dict[tuple[str, int], Any]:
-    """Futures of partitions that become blocks of workers: worker -> partition -> arguments of `encode`.
+    """Futures of partitions that become blocks of workers.
 
-    They are submitted together, so that what several of them need is computed once; or read by each worker by itself, `again`
-    and again from then on.
+    They are submitted together, so that what several of them need is computed once; or, with `again`, each worker reads
+    its partitions by itself, now and again later.
+
+    Parameters
+    ----------
+    submitter : Submitter
+        Submits the tasks.
+    partitions : Partitions
+        Partitions of the table.
+    wanted : mapping of str to mapping of int to tuple
+        Arguments of `plugin.encode` after the first one, by worker and partition.
+    again : bool
+        Whether workers read partitions by themselves: `plugin.encode_again`.
+
+    Returns
+    -------
+    dict of (str, int) to Future
+        Future of a BlockReceipt for each worker and partition.
     """
     if again:
         return {

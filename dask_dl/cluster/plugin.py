@@ -1,8 +1,8 @@
-"""What lives on a worker while a training lasts, and the tasks that work with it.
+"""Worker's part of a training: the plugin that keeps its data, and the tasks that work with it.
 
-A task is a function of the job, of a version of the weights and of block numbers. It finds what it needs in the worker's
-plugin; where that is missing, or of another version, it raises `GoneError`, and the driver sees to it. No task depends on a
-future of an earlier round, so nothing of the past can be run again.
+A task is a function of the job, of a version of the weights and of block numbers. It finds what it needs in the
+worker's plugin; where that is missing, or of another version, it raises `GoneError`, and the driver sees to it. No task
+depends on a future of an earlier round, so nothing of the past can be run again.
 """
 
 from __future__ import annotations
@@ -189,12 +189,12 @@ def mark_of(blocks: Iterable[int]) -> int:
 
 
 def name_of(job: str) -> str:
-    """Of the plugin."""
+    """Name of the plugin of a job."""
     return f"dask-dl-{job}"
 
 
 def plugin(job: str) -> TrainingPlugin:
-    """Of a job on this worker. Raises GoneError."""
+    """Plugin of a job on this worker. Raises GoneError."""
     found = get_worker().plugins.get(name_of(job))
     if not isinstance(found, TrainingPlugin):
         raise GoneError(f"{get_worker().address} knows nothing of this training.")
@@ -221,7 +221,7 @@ class TableSpec(NamedTuple):
 
 
 class BlockRequest(NamedTuple):
-    """What becomes of blocks on a worker."""
+    """Destination of blocks on a worker."""
 
     job: str
     table: str
@@ -240,7 +240,30 @@ class BlockReceipt(NamedTuple):
 def encode(
     part: pd.DataFrame, making: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
 ) -> BlockReceipt:
-    """Partition k, n rows when it was scanned, becomes blocks of this worker."""
+    """Make blocks of this worker from a partition.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or SparsePart
+        The partition.
+    making : TableSpec
+        How the table becomes blocks.
+    k : int
+        Number of the partition.
+    n : int
+        Rows that it had when it was scanned.
+    row_ranges : dict of int to RowRange
+        Rows of the partition that make each block, by number of the block.
+    wanted : BlockRequest
+        Job and table that the blocks belong to.
+
+    Raises
+    ------
+    SchemaError
+        When the partition has changed since the scan, or holds what the network cannot compute with.
+    StorageError, GoneError
+        See `keep`.
+    """
     rows = encode_partition(part, making.recipe, k, n)
     is_cut = len(row_ranges) > 1 or any(row_range.n < n for row_range in row_ranges.values())
     copies = is_cut and making.storage.mode == "memory"  # so that the rest of the partition is released
@@ -251,7 +274,28 @@ def encode(
 def encode_again(
     partition: bytes, making: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
 ) -> BlockReceipt:
-    """The same of a partition that this process can read by itself, as often as it likes: its pickled graph and key."""
+    """Make blocks of this worker from a partition that it can read by itself, as often as it likes.
+
+    Parameters
+    ----------
+    partition : bytes
+        Graph and key of the partition, pickled.
+    making : TableSpec
+        How the table becomes blocks.
+    k : int
+        Number of the partition.
+    n : int
+        Rows that it had when it was scanned.
+    row_ranges : dict of int to RowRange
+        Rows of the partition that make each block, by number of the block.
+    wanted : BlockRequest
+        Job and table that the blocks belong to.
+
+    Raises
+    ------
+    SchemaError, StorageError, GoneError
+        As in `encode`.
+    """
 
     def read(row_range: RowRange | None = None) -> Rows:
         graph, key = pickle.loads(partition)
@@ -267,7 +311,31 @@ def encode_again(
 def keep(
     blocks: dict[int, Rows], making: TableSpec, wanted: BlockRequest, again: Mapping[int, Callable[[], Rows]] = NEVER
 ) -> BlockReceipt:
-    """Encoded blocks become this worker's."""
+    """Keep encoded blocks on this worker.
+
+    Parameters
+    ----------
+    blocks : dict of int to Rows
+        Encoded rows, by number of the block.
+    making : TableSpec
+        How the table becomes blocks.
+    wanted : BlockRequest
+        Job and table that the blocks belong to, and whether they are staged.
+    again : mapping of int to callable
+        Functions that read a block again, where that is possible.
+
+    Returns
+    -------
+    BlockReceipt
+        Visits and checksums of the blocks.
+
+    Raises
+    ------
+    StorageError
+        When they cannot be stored; none of them is kept then.
+    GoneError
+        When the driver has meanwhile given this worker up for lost.
+    """
     home = plugin(wanted.job)
     shard, store = home.open(making, wanted)
     stored: dict[int, Block] = {}
@@ -325,7 +393,7 @@ def keys_of_drawn(job: str, table: str, holdings_hash: int) -> NDArray[np.uint64
 
 
 def fingerprint(job: str, table: str, holdings_hash: int) -> list[int]:
-    """Of this worker's blocks."""
+    """Fingerprint of this worker's blocks of a table: `Blocks.fingerprint`."""
     with plugin(job).turn(None, table, holdings_hash) as shard:
         return shard.tables[table].fingerprint()
 
@@ -334,7 +402,7 @@ def fingerprint(job: str, table: str, holdings_hash: int) -> list[int]:
 
 
 class Report(NamedTuple):
-    """What a worker tells after a round."""
+    """Answer of a worker after a round."""
 
     n_seen: int  #: rows learned by all workers
     unsound: str | None
@@ -359,7 +427,26 @@ def ready(job: str, setup: Setup, term: int) -> str:
 
 
 def take(given: NetworkState, job: str, version: int, setup: Setup, threads: Parallelism) -> int:
-    """Go on with this network, whatever there was."""
+    """Go on with a given network, in place of any earlier one.
+
+    Parameters
+    ----------
+    given : NetworkState
+        Weights, optimizer state, velocity and counters.
+    job : str
+        Identifier of the training.
+    version : int
+        Version of these weights.
+    setup : Setup
+        Everything that a shard has to know of the training.
+    threads : Parallelism
+        What this worker's threads do.
+
+    Returns
+    -------
+    int
+        The version.
+    """
     home = plugin(job)
     with home.turn() as shard:
         flat, *states = given.vectors
@@ -389,7 +476,35 @@ def train(
     hands_over: bool,
     delta: float | None,
 ) -> Contribution:
-    """Train this worker's share of a round: places [start, stop) of the stream of its rows."""
+    """Train this worker's share of a round.
+
+    Parameters
+    ----------
+    job : str
+        Identifier of the training.
+    version : int
+        Version of the weights with which the round begins.
+    holdings_hash : int
+        The driver's mark of the blocks of the training table that this worker should have: `mark_of`.
+    start, stop : int
+        Places [start, stop) of the stream of its rows.
+    remembers : bool
+        Whether to keep the last average, from which a momentum is reckoned.
+    hands_over : bool
+        Whether the driver wants the network when this worker is closed.
+    delta : float or None
+        Residual from which huber's loss is linear; None for other losses, and before a scoring.
+
+    Returns
+    -------
+    Contribution
+        What the replica has learned; without rows if the round was stopped before it began.
+
+    Raises
+    ------
+    GoneError
+        When the worker has other weights or other blocks.
+    """
     home = plugin(job)
     with contextlib.suppress(ValueError, KeyError):
         secede()  # it lasts long, and others' tasks shall have their turn
@@ -421,7 +536,7 @@ def train(
 
 
 def average(*parts: Contribution) -> Contribution:
-    """Of some replicas, or of averages."""
+    """Average of some replicas, or of averages."""
     mean = combined(parts)
     if any(mean is part for part in parts):  # a replica's own arrays, which go on from the average
         return Contribution(mean.n_rows, tuple(vector.copy() for vector in mean.vectors))
@@ -437,7 +552,30 @@ def receive(
     n_seen: int,
     _after: Any = None,
 ) -> Report:
-    """Go on from the average of a round."""
+    """Go on from the average of a round.
+
+    Parameters
+    ----------
+    mean : Contribution
+        Average of all replicas, and the rows of the round.
+    job : str
+        Identifier of the training.
+    version : int
+        Version of the averaged weights.
+    momentum : float
+        Momentum of the step from one average to the next; 0 for none.
+    moving_rate : float or None
+        Rate of elastic averaging; None when replicas go on from the average itself.
+    n_seen : int
+        Rows learned before the round.
+    _after : object
+        Result of another `receive`, so that Dask runs that one first; not looked at.
+
+    Raises
+    ------
+    GoneError
+        When there is no replica here.
+    """
     home = plugin(job)
     with home.turn() as shard:
         if shard.replica is None:
@@ -463,7 +601,26 @@ def _report(home: TrainingPlugin) -> Report:
 
 
 def measure(job: str, version: int, table: str, holdings_hash: int, cut: int | None) -> Measurement | None:
-    """Measure the network on the sample of a table, as far as it is here."""
+    """Measure the network on the part of a table's sample that is here.
+
+    Parameters
+    ----------
+    job : str
+        Identifier of the training.
+    version : int
+        Version of the weights to measure.
+    table : str
+        "training" or "validation".
+    holdings_hash : int
+        The driver's mark of the blocks of the table that this worker should have: `mark_of`.
+    cut : int or None
+        Largest random key of the sample; None: all rows that were set aside, or all.
+
+    Raises
+    ------
+    GoneError
+        When the worker has other weights or other blocks.
+    """
     with plugin(job).turn(version, table, holdings_hash) as shard:
         shard.cut(table, cut)
         return shard.measure(table)

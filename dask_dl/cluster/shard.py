@@ -1,7 +1,7 @@
-"""What one process keeps of a training, and does for it: blocks of the tables, a replica that learns, a sample to score on.
+"""Shard of a training, which one process keeps: blocks of the tables, a replica that learns, a sample to score on.
 
-It knows nothing of Dask and of other shards: the local backend has one, every worker of a cluster has one. All of it is a cache
-that can be built again, from the source's partitions and from the weights of another shard.
+It knows nothing of Dask and of other shards: the local backend has one, every worker of a cluster has one. All of it is
+a cache that can be built again, from the source's partitions and from the weights of another shard.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MIN_SEGMENT = 2**14
 
 @dataclass(frozen=True)
 class Setup:
-    """What every shard has to know of a training."""
+    """Settings that every shard has to know of a training."""
 
     target: Target
     topology: Topology
@@ -100,7 +100,24 @@ class Shard:
     # ---- blocks -----------------------------------------------------------------------------------------------------
 
     def open(self, table: str, starts: NDArray[np.int64], options: BlockOptions, storage: Storage) -> Blocks:
-        """A table whose blocks begin at these rows; harmless when it is open already."""
+        """Open a table; harmless when it is open already.
+
+        Parameters
+        ----------
+        table : str
+            "training" or "validation".
+        starts : (blocks + 1,) int64
+            First row of every block of the table, and the end of the last one.
+        options : BlockOptions
+            What is kept of the blocks beside their rows.
+        storage : Storage
+            Where encoded rows are kept.
+
+        Returns
+        -------
+        Blocks
+            Its blocks, none at first.
+        """
         if table not in self.tables:
             self.storage = storage
             self.tables[table] = Blocks(starts, options, self._block_store(storage, table))
@@ -183,7 +200,23 @@ class Shard:
         threads: Parallelism,
         on_change: Callable[[Parallelism], None] | None = None,
     ) -> Replica:
-        """Make a replica of these weights, which it trains in place."""
+        """Make a replica, which trains given weights in place.
+
+        Parameters
+        ----------
+        setup : Setup
+            Settings of the training.
+        flat : (size,) float32
+            Weights and biases as the topology lays them out; trained in place.
+        states : sequence of (size,) float32
+            Optimizer state; empty for zeros.
+        n_seen : int
+            Rows that these weights have learned.
+        threads : Parallelism
+            What its threads do.
+        on_change : callable, optional
+            Called with the new `Parallelism` when they do something else from now on.
+        """
         self.setup = setup
         self.replica = Replica(
             setup.topology, setup.optimizer, setup.objective, flat, states, n_seen, threads, on_change
@@ -210,7 +243,10 @@ class Shard:
         return loss
 
     def contribution(self, n_rows: int) -> Contribution:
-        """What the replica has learned from so many rows: its own arrays, which must not be trained before they are read."""
+        """Network that the replica has learned from so many rows.
+
+        These are its own arrays, which must not be trained before they are read.
+        """
         assert self.replica is not None
         self.replica.merge()
         return Contribution(n_rows, (self.replica.flat, *self.replica.states))
@@ -223,8 +259,19 @@ class Shard:
     def receive(self, average: Contribution, momentum: float, n_seen: int, moving_rate: float | None = None) -> None:
         """Go on from the average of all replicas and, with momentum, beyond it.
 
-        With a moving rate only the consensus is drawn to the average; the replica goes on from where it is, drawn to the
-        consensus.
+        With a moving rate only the consensus is drawn to the average; the replica goes on from where it is, drawn to
+        the consensus.
+
+        Parameters
+        ----------
+        average : Contribution
+            Weights, then each vector of optimizer state, averaged.
+        momentum : float
+            Momentum of the step from one average to the next; 0 for none.
+        n_seen : int
+            Rows learned by all replicas.
+        moving_rate : float, optional
+            Rate of elastic averaging, by which the consensus is drawn.
         """
         assert self.replica is not None
         if moving_rate is not None:
@@ -320,7 +367,23 @@ class Shard:
         *,
         agrees: bool = False,
     ) -> None:
-        """Go on from other weights, with steps halved so many times; they may be a consensus."""
+        """Go on from other weights, with smaller steps.
+
+        Parameters
+        ----------
+        flat : (size,) float32
+            Weights and biases.
+        states : sequence of (size,) float32
+            Optimizer state.
+        n_seen : int
+            Rows that they have learned.
+        n_halvings : int
+            How often the step is halved, counted from the beginning of the training.
+        velocity : (size,) float32, optional
+            Momentum of the averages.
+        agrees : bool
+            Whether the weights are a consensus, to which the replica is drawn from now on.
+        """
         assert self.replica is not None
         self.consensus = ()
         self.replica.pull_to(None)

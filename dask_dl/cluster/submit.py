@@ -49,8 +49,21 @@ class TaskSpec(NamedTuple):
 class Submitter:
     """Submits tasks that are pinned to workers.
 
-    A pin to a worker that is gone would wait for ever, so whoever waits here watches the workers too. A task whose worker is
-    gone, or knows nothing of the job any more, is *lost*: the caller decides what becomes of it.
+    A pin to a worker that is gone would wait for ever, so the workers are watched while tasks are waited for. A task
+    whose worker is gone, or knows nothing of the job any more, is *lost*: the caller decides what becomes of it.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Client of the cluster.
+    liveness : Liveness
+        The workers that are there.
+    job : str
+        Identifier of the training.
+    timeout : float
+        Seconds to wait for a worker when there is none.
+    say : callable
+        Prints a line of progress.
     """
 
     def __init__(self, client: Any, liveness: Liveness, job: str, timeout: float, say: Callable[[str], None]) -> None:
@@ -160,7 +173,23 @@ class Submitter:
         limit: float = STEP,
         explain: Callable[[Any, Exception], Exception | None] | None = None,
     ) -> tuple[dict[str, Any], set[str]]:
-        """Results by worker, and the workers that were lost; see `wait`."""
+        """Run a task on each of some workers; returns the results by worker, and the workers that were lost.
+
+        Parameters
+        ----------
+        name : str
+            Kind of task, which begins the keys.
+        calls : mapping of str to TaskSpec
+            Task of each worker.
+        on_poll : callable, optional
+            Called ten times a second; what it raises ends the waiting.
+        also : iterable of str
+            Workers without which no task can end.
+        limit : float
+            Seconds after which tasks are given up when not one of them has ended in this time.
+        explain : callable, optional
+            Given the worker and the error of its task, returns what to raise; None when the task counts as lost.
+        """
         futures = self.on_each(name, calls)
         return self.results(futures, self.wait(futures, on_poll, also=also, limit=limit, explain=explain))
 
@@ -186,7 +215,7 @@ class Submitter:
         return {}, lost
 
     def ask(self, submitter: Callable[[], Any], workers: Iterable[str]) -> Any:
-        """What a call of Dask returns that may wait for these workers. Raises GoneError when one of them is gone."""
+        """Answer of a call of Dask that may wait for these workers. Raises GoneError when one of them is gone."""
         answer: list[Any] = []
         errors: list[BaseException] = []
         needed = set(workers)
@@ -329,8 +358,21 @@ class Submitter:
     ) -> tuple[set[str], set[str]]:
         """Wait for a round; returns the workers that were lost, and those that were told to end it.
 
-        When half of them are done, the others get until `patience` times as long since the round began; then they are to end
-        between two rows, and what they have learned counts. Those that do not even end are lost.
+        When half of them are done, the others get until `patience` times as long since the round began; then they are
+        to end between two rows, and what they have learned counts. Those that do not even end are lost.
+
+        Parameters
+        ----------
+        futures : mapping of str to Future
+            Task of each worker.
+        version : int
+            Version of the weights with which the round began.
+        on_poll : callable
+            Called ten times a second; what it raises ends the waiting.
+        limit : float
+            Seconds after which tasks are given up when not one of them has ended in this time.
+        patience : float
+            Factor on the time that the first half took; infinity: wait for all.
         """
         began, deadline, told_at = time.monotonic(), math.inf, math.inf
         told: set[str] = set()

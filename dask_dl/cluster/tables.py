@@ -1,4 +1,4 @@
-"""A table on the workers of a cluster: who holds which block, and how blocks get there and move."""
+"""Table on the workers of a cluster: who holds which block, and how blocks get there and move."""
 
 from __future__ import annotations
 
@@ -43,7 +43,26 @@ PER_WAVE = 32
 def scan_on(
     submitter: Submitter, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None
 ) -> Scan:
-    """Scan a table where its partitions lie; a local one here."""
+    """Scan a table where its partitions lie; a local one in this process.
+
+    Parameters
+    ----------
+    submitter : Submitter
+        Submits the tasks.
+    source : Source
+        The table.
+    request : ScanRequest
+        What the scan shall find out.
+    progress : callable or None
+        Called with the number of partitions that are scanned, and of all.
+
+    Raises
+    ------
+    SchemaError
+        When the table cannot be used.
+    NoWorkersError, WorkerMemoryError
+        When no worker is left, or workers died again and again while they read.
+    """
     if source.lazy is None:
         return scan(source, request, progress)
     lazy, restarts, liveness = source.lazy, Restarts(submitter.client), dict(submitter.liveness.alive)

@@ -1,4 +1,4 @@
-"""The JSON of a network, and the arrays that belong to it."""
+"""JSON of a network, and the arrays that belong to it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,24 @@ class TopologyDocument(Document):
 
 
 def check_network(task: Task, encoder: EncoderDocument, target: TargetDocument, topology: TopologyDocument) -> None:
-    """Refuse a network with other inputs than the encoder's, or other outputs than the target's. Raises ValueError."""
+    """Refuse a network that does not belong to its encoder or its target.
+
+    Parameters
+    ----------
+    task : str
+        "classification" or "regression".
+    encoder : EncoderDocument
+        The encoder, whose outputs are the network's inputs.
+    target : TargetDocument
+        The target, which tells the outputs.
+    topology : TopologyDocument
+        The network.
+
+    Raises
+    ------
+    ValueError
+        When inputs or outputs differ.
+    """
     inputs = encoder.encoder()
     mine, theirs = (
         (topology.n_onehot, topology.n_dense, topology.n_sparse),
@@ -125,7 +142,29 @@ def shapes_of(topology: Topology, name: str) -> dict[str, tuple[int, ...]]:
 def check_array(
     arrays: Mapping[str, NDArray[np.float32]], name: str, shape: tuple[int, ...], where: str
 ) -> NDArray[np.float32]:
-    """Return an array, if it is there and holds finite float32 numbers in this shape. Raises ArchiveError."""
+    """Return an array, if it is there and sound.
+
+    Parameters
+    ----------
+    arrays : mapping of str to array
+        Arrays of the file, by name.
+    name : str
+        Name of the array.
+    shape : tuple of int
+        Shape that the network needs.
+    where : str
+        What errors call the file.
+
+    Returns
+    -------
+    (*shape) float32
+        The array.
+
+    Raises
+    ------
+    ArchiveError
+        When it is missing, has another shape or dtype, or holds values that are not finite.
+    """
     array = arrays.get(name)
     if array is None:
         raise ArchiveError(f"{where}: the array {name!r} is missing.")

@@ -132,10 +132,25 @@ def _frame_of(
 def aligned(values: Any, X: Any, role: str, label: str) -> Any:
     """Values beside the rows of a Dask Array, as one of a single dimension with blocks of the same rows.
 
+    Parameters
+    ----------
+    values : dask.array.Array, Dask Series or array-like of shape (n,) or (n, 1)
+        The values.
+    X : dask.array.Array of shape (n, p)
+        The table; its rows may be of unknown number.
+    role : str
+        Role of the values ("target", "weight" or "offset"), for errors.
+    label : str
+        What errors call the table.
+
+    Returns
+    -------
+    dask.array.Array of shape (n,)
+
     Raises
     ------
     SchemaError
-        When there are not as many, or nobody can know which belong to which row.
+        When their number differs, or it cannot be known which belong to which row.
     """
     import dask.array as da
 

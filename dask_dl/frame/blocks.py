@@ -40,7 +40,7 @@ SAVE = "Save a random or changing source to Parquet first."
 
 
 class BlockOptions(NamedTuple):
-    """What is remembered of the blocks of a table, beside themselves."""
+    """Settings of the blocks of a table: their samples, checksums and visits."""
 
     seed: int = 0
     sample: str = ""  #: stream of random keys by which its rows to score on are drawn
@@ -67,7 +67,7 @@ class Block(NamedTuple):
 
     @property
     def n_visits(self) -> int:
-        """Of an epoch."""
+        """Visits of an epoch."""
         return int(self.visits.sum())
 
 
@@ -93,7 +93,7 @@ class Blocks:
 
     @property
     def numbers(self) -> list[int]:
-        """Of the blocks that are here, in order."""
+        """Numbers of the blocks that are here, in order."""
         return sorted(self.blocks)
 
     @property
@@ -120,7 +120,7 @@ class Blocks:
 
     @property
     def row_bytes(self) -> int:
-        """Of an encoded row: the mean of those that are here, rounded up."""
+        """Bytes of an encoded row: the mean of those that are here, rounded up."""
         if self.template is None:
             return 1
         n_rows = sum(block.n for block in self.blocks.values())
@@ -282,7 +282,23 @@ class Recipe:
         *,
         required: frozenset[str] = frozenset(),
     ) -> Recipe:
-        """For a table, of which `found` is known."""
+        """Recipe for a table that was scanned.
+
+        Parameters
+        ----------
+        source : Source
+            The table.
+        found : Scan
+            Result of its scan.
+        encoder : Encoder
+            Makes inputs of its columns.
+        target : Target
+            Makes numbers of its target.
+        mean_weight : float
+            Mean weight of the training table; kept only where a row of this table may count other than 1.
+        required : frozenset of str
+            Columns without which a row is skipped.
+        """
         has_strangers = bool(target.classes) and not set(found.classes).issubset(target.classes)
         weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
         return cls(source.schema, encoder, target, mean_weight if weighted else None, required)
@@ -291,7 +307,21 @@ class Recipe:
 def encode_blocks(
     store: Blocks, source: Source, found: Scan, recipe: Recipe, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Read `source` a second time and encode it, here: a block per partition."""
+    """Read a table a second time and encode it in this process, a block per partition.
+
+    Parameters
+    ----------
+    store : Blocks
+        Receives the blocks.
+    source : Source
+        The table.
+    found : Scan
+        Result of its scan.
+    recipe : Recipe
+        How partitions become blocks.
+    progress : callable, optional
+        Called with the number of partitions that are encoded, and of all.
+    """
     for k in range(source.n_partitions):
 
         def again(k: int = k) -> Rows:
@@ -303,7 +333,29 @@ def encode_blocks(
 
 
 def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n: int) -> Rows:
-    """Partition k, which had n rows when it was scanned."""
+    """Encode a partition.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or SparsePart
+        The partition.
+    recipe : Recipe
+        How it becomes rows.
+    k : int
+        Number of the partition.
+    n : int
+        Rows that it had when it was scanned.
+
+    Returns
+    -------
+    Rows
+        A row for each of the partition's, those that do not count included.
+
+    Raises
+    ------
+    SchemaError
+        When the partition has changed since, or a number is too large for the network.
+    """
     source, encoder, target, mean_weight = recipe.schema, recipe.encoder, recipe.target, recipe.mean_weight
     if len(part) != n:
         raise SchemaError(

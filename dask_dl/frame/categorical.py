@@ -106,7 +106,21 @@ class CodedColumn:
         *,
         standardize: bool,
     ) -> CodedColumn:
-        """From the rows of every level and their weight; the last pair is that of missing values."""
+        """Code of a column, standardized by the rows of its levels.
+
+        Parameters
+        ----------
+        name : str
+            Name of the column.
+        levels : sequence of str
+            Its levels, in the order of their codes.
+        scheme : str
+            "label_encoder", "binary" or "eigen".
+        weights : sequence of (float, float)
+            Rows and weight of every level, then those of missing values.
+        standardize : bool
+            Whether numbers are centred and divided by their standard deviation.
+        """
         n, weight = np.array(weights).T
         vector = tuple(principal_component(weight[:-1]).tolist()) if scheme == "eigen" else ()
         raw = _values(scheme, len(levels), vector)

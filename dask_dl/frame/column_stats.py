@@ -1,4 +1,4 @@
-"""What is known of a column: of numbers their moments, of levels their counts.
+"""Statistics of columns: of numbers their moments, of levels their counts.
 
 Means and sums of squares are merged by Chan's formula in float64 (Chan, Golub, LeVeque 1979), so that a table gives the
 same figures however it is cut, to rounding.
@@ -77,7 +77,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class NumericStats:
-    """What the scan knows of a numeric column, from the rows that count."""
+    """Statistics of a numeric column, from the rows that count."""
 
     n_missing: int
     minimum: float
@@ -105,7 +105,7 @@ class NumericStats:
 
 @dataclass(frozen=True, slots=True)
 class CategoricalStats:
-    """What the scan knows of a categorical column, from the rows that count."""
+    """Statistics of a categorical column, from the rows that count."""
 
     n_missing: int
     counts: Mapping[str, int]
@@ -149,7 +149,7 @@ def added(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> dict[Any, Any]:
 
 @dataclass(frozen=True, slots=True)
 class EmptyStats:
-    """What the scan knows of a column without a single value, whatever its dtype: it may still turn out to be of any kind."""
+    """Statistics of a column without a single value, whatever its dtype: it may still turn out to be of any kind."""
 
     n_missing: int
     is_constant = True
@@ -174,7 +174,7 @@ class ManyMoments(Mapping[str, Moments]):
         return ManyMoments(self.names, self.sums.merge(other.sums))
 
     def one_by_one(self) -> dict[str, Moments]:
-        """The same, for who asks for every column."""
+        """Moments of every column, by name."""
         rows = zip(*(part.tolist() for part in self.sums), strict=True)
         return {name: Moments(*row) for name, row in zip(self.names, rows, strict=True)}
 
@@ -191,7 +191,7 @@ class ManyMoments(Mapping[str, Moments]):
 
 @dataclass(frozen=True)
 class ManyNumbers(Mapping[str, "Column"]):
-    """What is known of the same columns: arrays, (p,) each."""
+    """Statistics of the columns of a sparse matrix: arrays, (p,) each."""
 
     n_rows: int
     low: NDArray[np.float64]  #: least number; NaN where there is none
@@ -210,7 +210,7 @@ class ManyNumbers(Mapping[str, "Column"]):
         )
 
     def one_by_one(self) -> dict[str, Column]:
-        """The same, for who asks for every column."""
+        """Statistics of every column, by name."""
         figures = zip(self.moments.one_by_one().items(), self.low.tolist(), self.high.tolist(), strict=True)
         return {name: self._column(low, high, moments) for (name, moments), low, high in figures}
 
@@ -237,7 +237,22 @@ def merge_columns(left: Mapping[str, Column], right: Mapping[str, Column], sourc
 
 
 def merge_column(name: str, left: Column, right: Column, *, source: Schema) -> Column:
-    """A column of neighbouring parts of a table. Raises SchemaError."""
+    """Merge the statistics of a column in two neighbouring parts of a table.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    left, right : Column
+        Its statistics in the first and in the second part.
+    source : Schema
+        Schema of the table, for errors.
+
+    Raises
+    ------
+    SchemaError
+        When the parts hold values of different kinds, or too many levels.
+    """
     if isinstance(right, EmptyStats):
         return right.merge(left)
     if isinstance(left, EmptyStats):

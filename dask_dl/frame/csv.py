@@ -194,7 +194,31 @@ def parse(
 def open_csv(
     path: str, files: Sequence[File], form: CsvFormat, choice: ColumnChoice, limits: PartitionLimits
 ) -> tuple[CsvReader, list[Block]]:
-    """A reader and the blocks that it reads: see `files.open_table`."""
+    """Open CSV files: a reader, and the blocks that it reads. See `files.open_table`.
+
+    Parameters
+    ----------
+    path : str
+        What the files were found by, for errors.
+    files : sequence of File
+        The files.
+    form : CsvFormat
+        How they are written.
+    choice : ColumnChoice
+        The columns to read.
+    limits : PartitionLimits
+        Bytes that a block may take as a frame.
+
+    Returns
+    -------
+    tuple of (CsvReader, list of Block)
+
+    Raises
+    ------
+    SchemaError
+        When files are empty, a column is missing, headers differ where names are given, or what cannot be cut is too
+        large.
+    """
     _check_packing(files)
     known: dict[bytes, tuple[str, ...]] = {}
     step = -(-len(files) // SAMPLED_FILES)

@@ -1,4 +1,6 @@
-"""Dask DataFrames: their columns taken by name in every partition, what stands beside their rows, and how they are read."""
+"""Dask DataFrames: their columns taken by name in every partition, what stands beside their rows, and how they are
+read.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,29 @@ def joined(frame: Any, aligned: Mapping[str, Any], label: str) -> Any:
 
 
 def matched(frame: Any, values: Any, role: str, label: str) -> Any:
-    """A Dask Series whose partition k belongs to partition k of a Dask frame."""
+    """Dask Series whose partition k belongs to partition k of a Dask frame.
+
+    Parameters
+    ----------
+    frame : dask.dataframe.DataFrame
+        The table.
+    values : dask.dataframe.Series, or DataFrame of one column
+        Values beside its rows.
+    role : str
+        Role of the values ("target", "weight" or "offset"), for errors.
+    label : str
+        What errors call the table.
+
+    Returns
+    -------
+    dask.dataframe.Series
+        The values, divided as the frame is.
+
+    Raises
+    ------
+    SchemaError
+        When they are no Dask Series, or rows cannot be matched.
+    """
     import dask.dataframe as dd
 
     if isinstance(values, dd.DataFrame) and len(values.columns) == 1:
@@ -162,7 +186,7 @@ def reader(partitions: Sequence[Any], label: str) -> Callable[[int], pd.DataFram
 
 
 def unreadable(error: Exception, what: str) -> SchemaError:
-    """What to say when reading, by Dask and the user's own functions, failed."""
+    """Error for a table whose reading, by Dask and the user's own functions, failed."""
     return SchemaError(f"{what} cannot be read. {_remedy(error)}\n{error}")
 
 

@@ -56,7 +56,29 @@ def is_missing(column: pd.Series[Any]) -> NDArray[np.bool_]:
 
 
 def kinds_of(part: pd.DataFrame | DensePart, names: Sequence[str], label: str, rows: Places = None) -> dict[str, str]:
-    """Kind of every named column of a partition: NUMBER, CATEGORY or UNKNOWN; objects are looked at in these rows."""
+    """Kind of every named column of a partition.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or DensePart
+        The partition.
+    names : sequence of str
+        Names of the columns.
+    label : str
+        What errors call the table.
+    rows : (m,) int64, optional
+        Places of the rows in which columns of objects are looked at; None: all rows.
+
+    Returns
+    -------
+    dict of str to str
+        NUMBER, CATEGORY or UNKNOWN, by name.
+
+    Raises
+    ------
+    SchemaError
+        When a column holds what pandas cannot read, or nothing that is a number or a level.
+    """
     if isinstance(part, DensePart):
         return dict.fromkeys(names, NUMBER)
     dtypes = dict(zip(part.columns.tolist(), part.dtypes, strict=True))
@@ -263,7 +285,7 @@ def is_blurred(column: pd.Series[Any], values: NDArray[np.float64]) -> bool:
 
 
 def blurred_warning(names: Sequence[str]) -> DaskDLWarning:
-    """What to tell about columns that are blurred."""
+    """Warning about columns that are blurred."""
     shown = ", ".join(repr(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return DaskDLWarning(
         f"whole numbers that differ become one in float32, which the network reads, in {shown}: they spread too far. Are they "

@@ -46,7 +46,7 @@ class Number:
 
 
 class Encoding(NamedTuple):
-    """What the parameters say of inputs (algorithm.md#from-a-table-to-inputs)."""
+    """Parameters that concern inputs (algorithm.md#from-a-table-to-inputs)."""
 
     scheme: str = "one_hot_internal"  #: categorical_encoding, resolved
     use_all_factor_levels: bool = True
@@ -56,7 +56,7 @@ class Encoding(NamedTuple):
     sparse: bool = False  #: numbers are scaled, but not centred, and kept by their non-zeros
 
     def request(self, task: str, *, skips: bool, is_weighted: bool) -> ScanRequest:
-        """What has to be known of a table."""
+        """Request for a scan that finds what an encoder has to know of a table."""
         by_weight = "weight" if is_weighted and self.scheme in AS_NUMBERS else ""
         levels = "response" if self.scheme == "sort_by_response" else by_weight
         return ScanRequest(task, skips, levels, self.sparse)
@@ -265,7 +265,7 @@ class Encoder:
         return missing
 
     def to_json(self) -> dict[str, Any]:
-        """The same as lists and dicts."""
+        """Encoder as lists and dicts."""
         return {
             "categories": [asdict(c) for c in self.categories],
             "numbers": {item.name: [getattr(n, item.name) for n in self.numbers] for item in fields(Number)},

@@ -72,7 +72,7 @@ def usable_predictors(columns: Mapping[str, Column], *, ignore_const_cols: bool)
 
 
 def dropped_warning(dropped: Sequence[str]) -> DaskDLWarning:
-    """What to tell about dropped columns."""
+    """Warning about dropped columns."""
     shown = ", ".join(repr(name) for name in dropped[:8]) + (
         f" and {len(dropped) - 8} more" if len(dropped) > 8 else ""
     )

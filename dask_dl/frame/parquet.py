@@ -1,4 +1,7 @@
-"""Parquet files as a lazy Dask frame: columns by name, of one type in all files, some row groups or a part of one at a time."""
+"""Parquet files as a lazy Dask frame.
+
+Columns go by name and have one type in all files; some row groups, or a part of one, are read at a time.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ MISSING_KEY = "__HIVE_DEFAULT_PARTITION__"
 
 @dataclass(frozen=True)
 class Footer:
-    """What the end of a Parquet file tells."""
+    """Contents of the end of a Parquet file."""
 
     file: File
     version: tuple[int | None, int]
@@ -193,7 +196,28 @@ def _some_rows(batches: Iterable[Any], start: int, stop: int) -> Iterator[Any]:
 def open_parquet(
     path: str, files: Sequence[File], choice: ColumnChoice, limits: PartitionLimits
 ) -> tuple[ParquetReader, list[RowGroups]]:
-    """A reader and the row groups that it reads: see `files.open_table`."""
+    """Open Parquet files: a reader, and the row groups that it reads. See `files.open_table`.
+
+    Parameters
+    ----------
+    path : str
+        What the files were found by, for errors.
+    files : sequence of File
+        The files.
+    choice : ColumnChoice
+        The columns to read.
+    limits : PartitionLimits
+        Bytes that a partition may take as a frame.
+
+    Returns
+    -------
+    tuple of (ParquetReader, list of RowGroups)
+
+    Raises
+    ------
+    SchemaError
+        When files differ in their columns, a column is missing, or what cannot be cut is too large.
+    """
     with ThreadPoolExecutor(N_THREADS) as pool:
         footers = list(pool.map(_footer, files))
     wanted = choice.resolve(path, [(footer.file, [*footer.types, *footer.keys]) for footer in footers])

@@ -1,4 +1,4 @@
-"""One partition of a table, as a graph made it: columns are found by name, and what stands beside its rows is checked."""
+"""Partition of a table, as a graph made it: columns are found by name, and what stands beside its rows is checked."""
 
 from __future__ import annotations
 
@@ -73,7 +73,24 @@ def selected(
 def selected_column(
     part: Any, name: str, label: str, partition_info: Mapping[str, Any] | None = None
 ) -> pd.Series[Any]:
-    """One column of a partition, as `selected` finds it."""
+    """One column of a partition, as `selected` finds it.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or a table of another library
+        The partition.
+    name : str
+        Name of the column.
+    label : str
+        What errors call the table.
+    partition_info : mapping, optional
+        Given by Dask: the number of the partition.
+
+    Raises
+    ------
+    SchemaError
+        When the partition is no table, lacks the column, or has it twice.
+    """
     return selected(part, [name], label, partition_info)[name]
 
 
@@ -84,7 +101,26 @@ def beside(
     label: str,
     partition_info: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
-    """A partition with what stands beside its rows as further columns, checked row by row. Raises SchemaError."""
+    """Partition with what stands beside its rows as further columns, checked row by row.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame
+        The partition.
+    *columns : pandas.Series
+        Values beside its rows, with its index.
+    names : sequence of str
+        Names of the new columns.
+    label : str
+        What errors call the table.
+    partition_info : mapping, optional
+        Given by Dask: the number of the partition.
+
+    Raises
+    ------
+    SchemaError
+        When a column is no Series, or has other rows than the partition.
+    """
     where = _where(partition_info, label)
     for name, column in zip(names, columns, strict=True):
         role = name.strip("_")

@@ -1,4 +1,4 @@
-"""What there is to know of the columns of one partition, from the rows that count: of a frame, and of a sparse matrix."""
+"""Scan of the columns of one partition, in the rows that count: of a frame, and of a sparse matrix."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Coded = tuple["NDArray[np.intp]", list[str]]
 
 
 class PartitionScan(NamedTuple):
-    """Of a partition."""
+    """Result of the scan of a partition's columns."""
 
     columns: Mapping[str, Column]  #: every predictor
     coded: dict[str, Coded]  #: levels of every row, where they are asked for
@@ -61,9 +61,29 @@ def scan_columns(
     k: int,
     request: ScanRequest,
 ) -> PartitionScan:
-    """Look at some rows of partition k, and their weights. Raises SchemaError.
+    """Look at some rows of a partition, and their weights.
 
     Infinite values go into the figures: `check_figures` refuses them where they matter.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or SparsePart
+        The partition.
+    rows : (m,) int64 or None
+        Places of the rows; None: all rows.
+    weights : (m,) float64 or None
+        Weights of these rows; None: all 1.
+    source : Schema
+        Columns of the table and their roles.
+    k : int
+        Number of the partition.
+    request : ScanRequest
+        What the scan shall find out.
+
+    Raises
+    ------
+    SchemaError
+        When a column is of no use, or a sparse matrix was not announced.
     """
     if isinstance(part, SparsePart) and not request.sparse:
         raise SchemaError(
@@ -129,7 +149,26 @@ def _of_matrix(part: SparsePart, weights: NDArray[np.float64] | None, k: int) ->
 def check_figures(
     columns: Mapping[str, Column], part: pd.DataFrame | SparsePart, rows: Places, source: Schema, k: int
 ) -> None:
-    """Whether numbers of partition k can be learned from: they are finite, and so are their sums. Raises SchemaError."""
+    """Check that numbers of a partition can be learned from: they are finite, and so are their sums.
+
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        Statistics of the columns.
+    part : pandas.DataFrame or SparsePart
+        The partition.
+    rows : (m,) int64 or None
+        Places of the rows that count; None: all rows.
+    source : Schema
+        Columns of the table and their roles.
+    k : int
+        Number of the partition.
+
+    Raises
+    ------
+    SchemaError
+        When they are not.
+    """
     for name, low, high in without_sums(columns):
         where = f"column {name!r} of {source.label}"
         if math.isinf(low) or math.isinf(high):
@@ -153,7 +192,17 @@ def without_sums(columns: Mapping[str, Column]) -> Iterable[tuple[str, float, fl
 
 
 def too_large(where: str, low: float, high: float, there: str = "") -> SchemaError:
-    """What to say of numbers whose squares leave float64."""
+    """Error for numbers whose squares leave float64.
+
+    Parameters
+    ----------
+    where : str
+        What errors call the column.
+    low, high : float
+        Minimum and maximum of the numbers.
+    there : str
+        Place of the numbers, with a leading space, or nothing.
+    """
     return SchemaError(
         f"{where}: values up to {max(abs(low), abs(high)):g}{there} are too large for a mean. Make them missing (NaN) or scale "
         f"them."

@@ -1,4 +1,7 @@
-"""Prediction over tables: lazy over Dask frames and arrays, the predictor once in the graph; slice by slice over local ones."""
+"""Prediction over tables.
+
+It is lazy over Dask frames and arrays, with the predictor once in the graph, and goes slice by slice over local tables.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,29 @@ if TYPE_CHECKING:
 def over_slices(
     function: Callable[..., Any], table: pd.DataFrame | SparsePart | DensePart, predictor: Any, offset: Any
 ) -> list[Any]:
-    """`function(slice, predictor, offset)` of a local table, in memory for one slice beside the results."""
+    """Apply a function to a local table, in memory for one slice beside the results.
+
+    Parameters
+    ----------
+    function : callable
+        Called as `function(slice, predictor, offset)`.
+    table : pandas.DataFrame, SparsePart or DensePart
+        The table, of n rows.
+    predictor : Predictor
+        Passed on.
+    offset : array-like of shape (n,) or None
+        Offsets of the rows, passed on slice by slice.
+
+    Returns
+    -------
+    list
+        The results, in order.
+
+    Raises
+    ------
+    SchemaError
+        When there are more or fewer offsets than rows.
+    """
     offsets = as_numbers(offset) if isinstance(offset, pd.Series) else offset if offset is None else np.asarray(offset)
     if offsets is not None and len(offsets) != len(table):
         raise SchemaError(

@@ -30,7 +30,7 @@ MIN_RATIO, MAX_RATIO = float(np.finfo(np.float32).tiny), float(np.finfo(np.float
 
 
 class RowRoles(NamedTuple):
-    """What the rows of a partition that count shall teach, and how much they count."""
+    """Targets, weights and offsets of the rows of a partition that count."""
 
     places: Places  #: of these rows in the partition
     n: int  #: how many they are
@@ -43,7 +43,20 @@ class RowRoles(NamedTuple):
     def of(
         cls, part: pd.DataFrame | SparsePart, schema: Schema, k: int, counts: NDArray[np.bool_], *, is_class: bool
     ) -> RowRoles:
-        """Read the marked rows of partition k.
+        """Read the marked rows of a partition.
+
+        Parameters
+        ----------
+        part : pandas.DataFrame or SparsePart
+            The partition, of n rows.
+        schema : Schema
+            Columns of the table and their roles.
+        k : int
+            Number of the partition.
+        counts : (n,) bool
+            Whether each row counts: `counting_rows`.
+        is_class : bool
+            Whether targets are labels of classes.
 
         Raises
         ------
@@ -67,7 +80,7 @@ class RowRoles(NamedTuple):
 
 
 def where_of(schema: Schema, role: str) -> str:
-    """What errors call the column that plays a part."""
+    """Name, for errors, of the column that plays a role."""
     name = schema.roles[role]
     called = f"the {role}" if role == TARGET else role
     return f"{called} of {schema.label}" if name.startswith("__") else f"{role} {name!r} of {schema.label}"
@@ -76,7 +89,28 @@ def where_of(schema: Schema, role: str) -> str:
 def counting_rows(
     part: pd.DataFrame | SparsePart, schema: Schema, k: int, required: Collection[str] = ()
 ) -> NDArray[np.bool_]:
-    """Whether each row of partition k counts. Raises SchemaError where a weight is none."""
+    """Whether each row of a partition counts (algorithm.md#rows-that-count).
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or SparsePart
+        The partition, of n rows.
+    schema : Schema
+        Columns of the table and their roles.
+    k : int
+        Number of the partition.
+    required : collection of str
+        Columns without which a row does not count.
+
+    Returns
+    -------
+    (n,) bool
+
+    Raises
+    ------
+    SchemaError
+        When a value of the weight column is no weight.
+    """
     counts = np.ones(len(part), bool)
     if TARGET in schema.roles:
         counts &= ~is_missing(part[schema.roles[TARGET]])
@@ -120,7 +154,24 @@ def _weights(column: pd.Series[Any], where: str, k: int) -> NDArray[np.float64]:
 
 
 def check_in_network(raw: NDArray[np.float64], scaled: NDArray[np.float64], where: str, k: int) -> None:
-    """Whether the network can compute with targets or offsets of partition k, in its units. Raises SchemaError."""
+    """Check that the network can compute with targets or offsets of a partition.
+
+    Parameters
+    ----------
+    raw : (n,) float64
+        The values in the unit of the table, for errors.
+    scaled : (n,) float
+        The values in the network's unit, at most MAX_IN_NETWORK in size.
+    where : str
+        What errors call their column.
+    k : int
+        Number of the partition.
+
+    Raises
+    ------
+    SchemaError
+        When it cannot.
+    """
     beyond = np.flatnonzero(~(np.abs(scaled) <= MAX_IN_NETWORK))
     if beyond.size:
         raise SchemaError(
@@ -130,7 +181,24 @@ def check_in_network(raw: NDArray[np.float64], scaled: NDArray[np.float64], wher
 
 
 def check_ratios(raw: NDArray[np.float64], ratios: NDArray[np.float64], where: str, k: int) -> None:
-    """Whether weights of partition k, relative to their mean in training, can be told in float32. Raises SchemaError."""
+    """Check that float32 can tell the weights of a partition, relative to their mean in training.
+
+    Parameters
+    ----------
+    raw : (n,) float64
+        The weights, for errors.
+    ratios : (n,) float64
+        The weights divided by the mean, from MIN_RATIO to MAX_RATIO.
+    where : str
+        What errors call their column.
+    k : int
+        Number of the partition.
+
+    Raises
+    ------
+    SchemaError
+        When it cannot.
+    """
     beyond = np.flatnonzero((ratios < MIN_RATIO) | (ratios > MAX_RATIO))
     if beyond.size:
         raise SchemaError(

@@ -1,4 +1,4 @@
-"""What is counted of the rows that train."""
+"""Statistics of the rows that train."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ScanRequest(NamedTuple):
-    """What a scan shall find out."""
+    """Questions that a scan shall answer."""
 
     task: str  #: "classification" or "regression"
     skips: bool = False  #: whether rows with a missing input shall not train
@@ -46,7 +46,7 @@ class Weighed(NamedTuple):
 
 @dataclass(frozen=True)
 class RowStats:
-    """What is known of the rows that train."""
+    """Statistics of the rows that train: their number, weight, target and levels."""
 
     n: int = 0
     weight: float = 0.0
@@ -69,7 +69,19 @@ class RowStats:
         levels: Mapping[str, tuple[NDArray[np.intp], list[str]]],
         distribution: Distribution | None = None,
     ) -> RowStats:
-        """Of rows of partition k; `levels` are those of every row, and texts, of columns whose response is asked for."""
+        """Statistics of the rows of a partition.
+
+        Parameters
+        ----------
+        roles : RowRoles
+            Targets, weights and offsets of the rows, n of them.
+        k : int
+            Number of the partition.
+        levels : mapping of str to tuple of ((n,) intp, list of str)
+            Code of the level of every row, -1 where missing, and the levels, by column whose response is asked for.
+        distribution : Distribution, optional
+            Distribution of a numeric target, of which the best constant is asked for.
+        """
         n, weights = roles.n, roles.weights
         classes: dict[Any, int] = {}
         target, is_binary, minimum = Moments(), roles.targets is not None, None

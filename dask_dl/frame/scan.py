@@ -1,4 +1,4 @@
-"""One pass over the partitions: what is known of every column, and of the rows that train, merged in partition order.
+"""Scan of a table in one pass over its partitions: of every column and of the rows that train, merged in their order.
 
 The result is small and JSON.
 """
@@ -32,7 +32,7 @@ MAX_CLASSES = 2**20
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a table found in the rows that train: see `frame.row_roles`."""
+    """Result of one pass over a table, in the rows that train: see `frame.row_roles`."""
 
     rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
     columns: Mapping[str, Column]  #: every predictor, in the order of the table
@@ -51,7 +51,7 @@ class Scan:
 
     @property
     def n_levels(self) -> int:
-        """Of all columns."""
+        """Number of levels of all columns."""
         return sum(len(column.counts) for column in self.columns.values() if isinstance(column, CategoricalStats))
 
     @property
@@ -66,7 +66,7 @@ class Scan:
 
     @property
     def target(self) -> Moments:
-        """Of a numeric target."""
+        """Moments of a numeric target."""
         return self.row_stats.target
 
     @property
@@ -75,7 +75,7 @@ class Scan:
         return self.row_stats.weight / self.row_stats.n
 
     def to_json(self) -> dict[str, Any]:
-        """The same as numbers, texts, lists and dicts."""
+        """Scan as numbers, strings, lists and dicts."""
         document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "candidates"}
         document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
         document["row_stats"] = asdict(replace(self.row_stats, intercept=None)) | {
@@ -220,7 +220,24 @@ def check_weights(found: Scan, source: Schema) -> None:
 
 
 def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, request: ScanRequest) -> Scan:
-    """What there is to know of partition k."""
+    """Scan a partition.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or SparsePart
+        The partition.
+    source : Schema
+        Columns of the table and their roles.
+    k : int
+        Number of the partition.
+    request : ScanRequest
+        What the scan shall find out.
+
+    Raises
+    ------
+    SchemaError
+        When a value is of no use.
+    """
     counts = counting_rows(part, source, k)
     trains = counts
     if request.skips:

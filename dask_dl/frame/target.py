@@ -1,4 +1,4 @@
-"""What is predicted: labels and their numbers, or a number and the units in which the network learns it."""
+"""Target of a network: labels and their numbers, or a number and the units in which the network learns it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,19 @@ class Target:
 
     @classmethod
     def fit(cls, found: Scan, *, task: str, standardize: bool, link: str = "identity") -> Target:
-        """From a scanned table."""
+        """Target of a scanned table.
+
+        Parameters
+        ----------
+        found : Scan
+            Result of the scan.
+        task : str
+            "classification" or "regression".
+        standardize : bool
+            Whether numbers are learned less their mean, in units of their standard deviation.
+        link : str
+            "identity" or "log"; a log link learns numbers as they are.
+        """
         if task == "classification":
             return cls(tuple(sorted_labels(found.classes)))
         if not standardize or link == "log":
@@ -84,7 +96,7 @@ class Target:
         return (values - self.shift) * self.factor
 
     def to_json(self) -> dict[str, Any]:
-        """The same as lists and dicts."""
+        """Target as lists and dicts."""
         kinds = sorted({type(label).__name__ for label in self.classes})
         return {
             "classes": list(self.classes),

@@ -1,7 +1,7 @@
-"""What threads need of the processor to meet without a lock: ordered loads and stores, and a polite way to wait.
+"""Ordered loads and stores, by which threads meet without a lock, and a polite way to wait.
 
-Acquire and release are the orders of C11: what a thread wrote before `store` is seen by a thread after its `load` has seen
-that store. Arrays are contiguous int64; cells that threads write in turn lie `LINE` apart.
+Acquire and release are the orders of C11: what a thread wrote before `store` is seen by a thread after its `load` has
+seen that store. Arrays are contiguous int64; cells that threads write in turn lie `LINE` apart.
 """
 
 from __future__ import annotations
@@ -35,7 +35,17 @@ def load(_context, cells, _i):
 
 @intrinsic
 def store(_context, cells, _i, _value):
-    """`cells[i] = value`, after everything written before (release)."""
+    """Store `cells[i] = value`, after everything written before (release).
+
+    Parameters
+    ----------
+    _context : numba.core.typing.Context
+        Given by the compiler.
+    cells : (n,) int64
+    _i : int64
+        Cell to write to.
+    _value : int64
+    """
 
     def codegen(context, builder, signature, arguments):
         cells, i, value = arguments
@@ -47,7 +57,22 @@ def store(_context, cells, _i, _value):
 
 @intrinsic
 def fetch_add(_context, cells, _i, _value):
-    """`cells[i] += value` as one step; returns what was there before."""
+    """Add `cells[i] += value` as one step.
+
+    Parameters
+    ----------
+    _context : numba.core.typing.Context
+        Given by the compiler.
+    cells : (n,) int64
+    _i : int64
+        Cell to add to.
+    _value : int64
+
+    Returns
+    -------
+    int64
+        The number that was there before.
+    """
 
     def codegen(context, builder, signature, arguments):
         cells, i, value = arguments

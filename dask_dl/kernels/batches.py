@@ -80,11 +80,36 @@ def buffer_size(topology: Topology, opt: Optimizer, n_slots: int) -> int:
 
 @kernel
 def forward_batch(network, b, inputs, first, slots, values, edges, table, dense, team, masks, total, size):
-    """B rows through all layers, to the sums of the output.
+    """Carry the rows of a batch through all layers, to the sums of the output.
 
-    inputs (.., stride) f4 as a vector, the rows from `first` on; slots, values, edges: `collect_batch`. team.acts:
-    activations, and the gradients of tanh. masks (B, activations) f4, or empty: then activations are scaled by the share that
-    training keeps. Returns where the output's sums start, in a row.
+    Parameters
+    ----------
+    network : Network
+    b : int
+        Rows of this batch.
+    inputs : (..,) float32
+        Numeric inputs, row by row, each as long as the first layer's stride.
+    first : int
+        Place of the first row in `inputs`.
+    slots, values : (max_active,) int32, float32
+        Active one-hot inputs and their values: `collect_batch`.
+    edges : (B + 1,) int32
+        Place in `slots` where each row begins, and the end.
+    table, dense : (..,) float32
+        One-hot block and dense part of the weights.
+    team : Team
+        Its `acts`, (2, B activations), receive activations, and the gradients of tanh.
+    masks : (B total,) float32
+        Masks of hidden units; or empty: then activations are scaled by the share that training keeps.
+    total : int
+        Activations of a row.
+    size : int
+        B, the rows of a full batch.
+
+    Returns
+    -------
+    int
+        Place of the output's sums in the activations of one row.
     """
     layers = network.layers
     last = layers.shape[0] - 1
@@ -136,7 +161,22 @@ def forward_batch(network, b, inputs, first, slots, values, edges, table, dense,
 
 @kernel
 def collect_batch(rows, begin, b, kept, slots, values, edges):
-    """`network.collect` of b rows, one after another; edges (B + 1,) i4: where each begins, and the end."""
+    """Collect the active one-hot inputs of b rows, one after another: see `network.collect`.
+
+    Parameters
+    ----------
+    rows : Rows
+    begin : int
+        First row.
+    b : int
+        Number of rows.
+    kept : float32
+        Share of inputs that a row keeps.
+    slots, values : (max_active,) int32, float32
+        Receive the inputs and their values.
+    edges : (B + 1,) int32
+        Receives the place where each row begins, and the end.
+    """
     edges[0] = 0
     for i in range(b):
         _, edges[i + 1] = collect(rows, begin + i, kept, slots, values, edges[i])
@@ -144,10 +184,27 @@ def collect_batch(rows, begin, b, kept, slots, values, edges):
 
 @kernel
 def chain_slots(slots, edges, b, heads, links, owners, seen):
-    """Rows by their active one-hot inputs: a list for each that occurs.
+    """Make a list of rows for each active one-hot input that occurs.
 
-    heads (one-hot inputs,) i4, all -1: the last place of `slots` with that input; links: the place before; owners: the row of
-    each place; seen: inputs that occur, whose number is returned.
+    Parameters
+    ----------
+    slots : (max_active,) int32
+        Active inputs, row after row.
+    edges : (B + 1,) int32
+        Place in `slots` where each row begins, and the end.
+    b : int
+        Number of rows.
+    heads : (one-hot inputs,) int32
+        All -1 before; receives the last place in `slots` with each input.
+    links, owners : (max_active,) int32
+        Receive, for each place, the place before it in its list, -1 at its end, and the row.
+    seen : (max_active,) int32
+        Receives the inputs that occur.
+
+    Returns
+    -------
+    int
+        Number of inputs that occur.
     """
     n_seen = 0
     for i in range(b):
@@ -163,7 +220,27 @@ def chain_slots(slots, edges, b, heads, links, owners, seen):
 
 @kernel
 def add_rows(place, links, owners, values, deltas, start, width, total, lo, hi):
-    """Sum of the deltas [lo, hi) of a list's rows, times the values that they have there."""
+    """Sum the deltas of a list's rows, times the values that the input has there.
+
+    Parameters
+    ----------
+    place : int
+        Head of the list; -1: it is empty.
+    links, owners : (max_active,) int32
+        Lists and rows: see `chain_slots`.
+    values : (max_active,) float32
+        Value of the input at each place.
+    deltas : (..,) float32
+        Deltas of the rows, each `width` long.
+    start : int
+        Place of the first row in `deltas`.
+    width : int
+        Length of the layer's vectors.
+    total : (widest,) float32
+        Receives the sum in [lo, hi).
+    lo, hi : int
+        Part of the layer's vectors.
+    """
     out = span(total, lo, hi - lo)
     for j in range(hi - lo):
         out[j] = ZERO
@@ -176,9 +253,36 @@ def add_rows(place, links, owners, values, deltas, start, width, total, lo, hi):
 def update_units(
     opt, step, layer, channel, b, reads, start, length, deltas, place, width, dense, gradients, squares, sums, living, lo, hi
 ):  # fmt: skip
-    """Update of a thread's dense weights; sums (widest,) f4 receive the biases' gradients, 0 where no row has one.
+    """Update a thread's dense weights of one channel.
 
-    gradients (ROWS stride,), living (widest,) f4 are scratch.
+    Parameters
+    ----------
+    opt : Optimizer
+    step : StepSize
+    layer : (7,) int64
+        Row of `Network.layers`.
+    channel : int
+    b : int
+        Rows of the batch.
+    reads : (..,) float32
+        Inputs of the layer, row by row.
+    start, length : int
+        Place of the first row in `reads`, and from one row to the next.
+    deltas : (..,) float32
+        Deltas of the layer's units, row by row.
+    place, width : int
+        Place of the first row in `deltas`, and from one row to the next.
+    dense : WeightBlock
+    gradients : (ROWS stride,) float32
+        Scratch.
+    squares : (widest,) float32
+        Receives the sums of squared gradients of each unit's weights, under ADADELTA.
+    sums : (widest,) float32
+        Receives the biases' gradients, 0 where no row has one.
+    living : (widest,) float32
+        Scratch.
+    lo, hi : int
+        Units of this thread.
     """
     n_out, stride = layer[N_OUT], layer[STRIDE]
     m, first = max(0, min(hi, n_out) - lo), channel * pad(n_out) + lo
@@ -217,7 +321,53 @@ def backward_batch(
     network, opt, n_seen, b, inputs, first, values, n_columns, table, dense, team, masks, total, size, out, heads, links,
     owners, seen, n_levels, errors, more, gradients, squares, spare, sums, living,
 ):  # fmt: skip
-    """B rows back through all layers, output first; a layer is updated when the errors of all have been passed down."""
+    """Carry the errors of a batch back through all layers, output first.
+
+    A layer is updated when the errors of all rows have been passed down.
+
+    Parameters
+    ----------
+    network : Network
+    opt : Optimizer
+    n_seen : int
+        Rows learned before this batch.
+    b : int
+        Rows of this batch.
+    inputs : (..,) float32
+        Numeric inputs, row by row.
+    first : int
+        Place of the first row in `inputs`.
+    values : (max_active,) float32
+        Values of the active one-hot inputs.
+    n_columns : int
+        Columns of the table that are inputs.
+    table, dense : WeightBlock
+        One-hot block and dense part.
+    team : Team
+        Its `acts` hold activations and gradients; the latter become deltas.
+    masks : (B total,) float32
+        Masks of hidden units, or empty.
+    total : int
+        Activations of a row.
+    size : int
+        B, the rows of a full batch.
+    out : (B padded outputs,) float32
+        Gradients by the output's sums, row by row.
+    heads : (one-hot inputs,) int32
+        Last place of each active input: `chain_slots`.
+    links, owners, seen : (max_active,) int32
+        Lists, rows and inputs that occur: `chain_slots`.
+    n_levels : int
+        Number of inputs in `seen`.
+    errors : (B widest,) float32
+        Scratch: errors passed down by the first channel, then by all.
+    more : (B (widest // 2),) float32
+        Scratch: errors passed down by the second channel.
+    gradients : (ROWS stride,) float32
+        Scratch, as long as the longest row of weights needs it.
+    squares, spare, sums, living : (widest,) float32
+        Scratch.
+    """
     layers = network.layers
     last = layers.shape[0] - 1
     rate, decay = rate_of(opt, n_seen)
@@ -291,11 +441,41 @@ def backward_batch(
 def train_batches(
     rows, stop, network, objective, opt, n_seen, table, dense, team, chunk, shared, base, first, marks, values, scratch
 ):
-    """Like `network.train_rows`, in batches of `opt.batch` rows; the last of a chunk may be smaller.
+    """Visit rows up to `stop` like `network.train_rows`, in batches; the last one of a chunk may be smaller.
 
-    chunk: rows that a thread takes at a time, whole batches. marks (`marks_size`,) i4, the first of them, one for
-    each one-hot input, -1; values (`max_active`,) f4; scratch (`scratch_size`,) f4, zeros: private. team.acts (2, B
-    activations) f4.
+    Parameters
+    ----------
+    rows : Rows
+        Rows of positive weight.
+    stop : int
+        Row at which to stop.
+    network : Network
+    objective : Objective
+    opt : Optimizer
+        Its `batch` is B.
+    n_seen : int
+        Rows learned before row 0.
+    table, dense : WeightBlock
+        One-hot block and dense part.
+    team : Team
+        Its `acts` are (2, B activations).
+    chunk : int
+        Rows that are taken at a time, whole batches.
+    shared, base : (dense,) float32
+        When not empty, `dense` is a working copy, exchanged after every chunk: see `network.exchange`.
+    first : int
+        Place where the exchange begins.
+    marks : (marks_size,) int32
+        Private; the first of them, one for each one-hot input, are -1 before and after.
+    values : (max_active,) float32
+        Private.
+    scratch : (scratch_size,) float32
+        Private; zeros at first.
+
+    Returns
+    -------
+    float
+        Sum of the rows' losses before their steps.
     """
     size = opt.batch
     layers = network.layers
@@ -394,7 +574,21 @@ def train_batches(
 
 @kernel
 def remember_batch(network, b, team, acts, weights, size):
-    """Mean activations of the hidden units of this thread take in the rows of a batch, one after another."""
+    """Update the mean activations of this thread's hidden units by the rows of a batch, one after another.
+
+    Parameters
+    ----------
+    network : Network
+    b : int
+        Rows of this batch.
+    team : Team
+    acts : (B activations,) float32
+        Activations, layer by layer and row by row.
+    weights : (dense,) float32
+        Dense part of the weights, which holds the means.
+    size : int
+        B, the rows of a full batch.
+    """
     block = 0
     for k in range(network.layers.shape[0] - 1):
         layer = network.layers[k]
@@ -409,10 +603,25 @@ def remember_batch(network, b, team, acts, weights, size):
 
 @kernel
 def predict_batches(rows, lo, hi, network, table, dense, team, size, marks, values, out):
-    """Write the outputs of rows [lo, hi), probabilities or a number with its offset, to `out` (n, n_outputs) f4.
+    """Predict rows [lo, hi): probabilities, or a number with its offset.
 
-    table, dense f4: one-hot block and dense part of the weights. team: a thread alone, for batches of `size` rows. marks
-    (`max_active` + size + 1,) i4, values (`max_active`,) f4: scratch.
+    Parameters
+    ----------
+    rows : Rows
+    lo, hi : int
+    network : Network
+    table, dense : (..,) float32
+        One-hot block and dense part of the weights.
+    team : Team
+        A thread alone, with buffers for batches of `size` rows.
+    size : int
+        Rows of a batch.
+    marks : (max_active + size + 1,) int32
+        Scratch.
+    values : (max_active,) float32
+        Scratch.
+    out : (n, n_outputs) float32
+        Receives the outputs.
     """
     total, _ = sizes(network)
     last = network.layers.shape[0] - 1

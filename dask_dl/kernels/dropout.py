@@ -1,8 +1,8 @@
-"""Which inputs and units a row goes without: drawn from counters, so that nobody has to remember what was drawn.
+"""Masks of inputs and units that a row goes without, drawn from counters, so that no draw has to be remembered.
 
-The rules: algorithm.md#dropout. A draw is a hash of the row's key, of the layer and of the place in the layer. The key is a
-function of seed, epoch and global row number (`frame.order.keys_of`), so neither the cut of the table nor threads nor
-workers have a say. The hash is Wellons' `lowbias32`, twice, with one half of a 64-bit key before each pass.
+The rules: algorithm.md#dropout. A draw is a hash of the row's key, of the layer and of the place in the layer. The key
+is a function of seed, epoch and global row number (`frame.order.keys_of`), so neither the cut of the table nor threads
+nor workers have a say. The hash is Wellons' `lowbias32`, twice, with one half of a 64-bit key before each pass.
 """
 
 from __future__ import annotations
@@ -47,7 +47,21 @@ def limit_of(kept):
 
 @kernel
 def draw_mask(key, first, kept, value, mask):
-    """Fill `mask` with `value` where the places from `first` on are kept, with this probability, and with 0 elsewhere."""
+    """Draw a mask: a value where a place is kept, and 0 elsewhere.
+
+    Parameters
+    ----------
+    key : uint64
+        Key of the row and the layer: `key_of`.
+    first : int
+        Place in the layer of the mask's first element.
+    kept : float32
+        Probability to be kept, below 1.
+    value : float32
+        Value of the places that are kept.
+    mask : (n,) float32
+        Receives the mask.
+    """
     limit = limit_of(kept)
     for i in range(mask.shape[0]):
         mask[i] = value if is_kept(key, first + i, limit) else ZERO
@@ -55,16 +69,48 @@ def draw_mask(key, first, kept, value, mask):
 
 @kernel
 def given_mask(kept, first, value, mask, n):
-    """The same from n given marks (places,) u1, beginning at `first`; whatever is beyond them is kept."""
+    """Make a mask from given marks: a value where a place is kept, and 0 elsewhere.
+
+    Parameters
+    ----------
+    kept : (places,) uint8
+        Marks of a row; 0: dropped.
+    first : int
+        Place of the mask's first mark.
+    value : float32
+        Value of the places that are kept.
+    mask : (m,) float32
+        Receives the mask.
+    n : int
+        Elements that have a mark; all beyond them are kept.
+    """
     for i in range(mask.shape[0]):
         mask[i] = value if i >= n or kept[first + i] else ZERO
 
 
 @inlined
 def mask_of(rows, i, layer, place, first, kept, value, mask, n):
-    """The mask of a part of a layer, for row i: drawn, or as the rows bring it.
+    """Make the mask of a part of a layer, for one row: drawn, or as the rows bring it.
 
-    place: of the mask's first element in its layer; first: of the layer in `Rows.kept`; n: elements that are real.
+    Parameters
+    ----------
+    rows : Rows
+    i : int
+        The row.
+    layer : int
+        Number of the hidden layer; -1: the inputs.
+    place : int
+        Place in the layer of the mask's first element.
+    first : int
+        Place of the layer in `Rows.kept`.
+    kept : float32
+        Probability to be kept, below 1.
+    value : float32
+        Value of the places that are kept.
+    mask : (m,) float32
+        Receives the mask.
+    n : int
+        Elements of the mask that are no padding.
     """
     if rows.kept.shape[0] > 0:
         given_mask(rows.kept[i], first + place, value, mask, n)

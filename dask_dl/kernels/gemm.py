@@ -172,9 +172,28 @@ _dot_block, _dot_rows, _dot_units, _dot_one = (
 
 @kernel
 def combine(out, o, ldo, factors, f, by_row, by_term, n_rows, rows, m, ldm, n_terms, n):
-    """Out (n_rows, n) = factors (n_rows, n_terms) times rows (n_terms, n); n is whole lanes.
+    """Multiply matrices: out (n_rows, n) = factors (n_rows, n_terms) times rows (n_terms, n).
 
-    Factor (r, s) lies at `f + r by_row + s by_term`.
+    Parameters
+    ----------
+    out : (..,) float32
+        Receives the product.
+    o, ldo : int
+        Place of its first number, and from one row to the next.
+    factors : (..,) float32
+        Factor (r, s) lies at `f + r by_row + s by_term`.
+    f, by_row, by_term : int
+        Place of the first factor, and steps.
+    n_rows : int
+        Rows of `out`.
+    rows : (..,) float32
+        Right matrix.
+    m, ldm : int
+        Place of its first number, and from one row to the next.
+    n_terms : int
+        Rows of the right matrix.
+    n : int
+        Columns, whole lanes.
     """
     step = VECTORS * WIDTH
     r = 0
@@ -198,7 +217,29 @@ def combine(out, o, ldo, factors, f, by_row, by_term, n_rows, rows, m, ldm, n_te
 
 @kernel
 def add_dots(out, o, ldo, n_rows, rows, a, lda, n_units, weights, w, ldw, n):
-    """Out (n_rows, n_units) += rows (n_rows, n) times weights (n_units, n), transposed; n is whole lanes."""
+    """Add a product: out (n_rows, n_units) += rows (n_rows, n) times weights (n_units, n), transposed.
+
+    Parameters
+    ----------
+    out : (..,) float32
+        Receives the sums.
+    o, ldo : int
+        Place of its first number, and from one row to the next.
+    n_rows : int
+        Rows of `out`.
+    rows : (..,) float32
+        Left matrix.
+    a, lda : int
+        Place of its first number, and from one row to the next.
+    n_units : int
+        Columns of `out`.
+    weights : (..,) float32
+        Right matrix, a row for each unit.
+    w, ldw : int
+        Place of its first number, and from one row to the next.
+    n : int
+        Numbers of a row, whole lanes.
+    """
     u = 0
     while u < n_units:
         is_block = u + UNITS <= n_units

@@ -13,11 +13,27 @@ if TYPE_CHECKING:
 
 
 def initial_weights(topology: Topology, distribution: str, scale: float, seed: int) -> list[NDArray[np.float32]]:
-    """Random weights, (units, inputs) a layer, each from a generator of its own.
+    """Draw random weights, each layer from another generator.
 
-    uniform_adaptive draws hidden layers from +-sqrt(6 / (inputs + units)) (Glorot, Bengio 2010, equation 16), both channels
-    of maxout alike, and leaves the output layer at 0, so that the first predictions are those of the biases; uniform draws
-    all layers from +-scale; normal with standard deviation scale.
+    uniform_adaptive draws hidden layers from +-sqrt(6 / (inputs + units)) (Glorot, Bengio 2010, equation 16), both
+    channels of maxout alike, and leaves the output layer at 0, so that the first predictions are those of the biases;
+    uniform draws all layers from +-scale; normal with standard deviation scale.
+
+    Parameters
+    ----------
+    topology : Topology
+        Sizes of the network.
+    distribution : str
+        "uniform_adaptive", "uniform" or "normal".
+    scale : float
+        Limit or standard deviation; without meaning for uniform_adaptive.
+    seed : int
+        Seed of the generators.
+
+    Returns
+    -------
+    list of (units times channels, inputs) float32
+        Weights of every layer.
     """
     weights = []
     for k, (n_out, n_in) in enumerate(topology.shapes):

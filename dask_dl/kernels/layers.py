@@ -56,7 +56,7 @@ class WeightBlock(NamedTuple):
 
 
 class StepSize(NamedTuple):
-    """What the optimizer does at this row in this layer."""
+    """Step of the optimizer at this row in this layer."""
 
     rate: np.float32
     decay: np.float32  #: momentum
@@ -89,9 +89,25 @@ def add_scaled(out, d, w):
 
 @kernel
 def forward_units(layer, channel, inputs, weights, with_biases, mask, out, lo, hi):
-    """Pre-activations of units: bias plus dense inputs (algorithm.md#forward-pass).
+    """Compute the pre-activations of units: bias plus dense inputs (algorithm.md#forward-pass).
 
-    mask (padded units,) f4, or empty: 0 for units to be left out.
+    Parameters
+    ----------
+    layer : (7,) int64
+        Row of `Network.layers`.
+    channel : int
+    inputs : (stride,) float32
+        Dense inputs of the layer.
+    weights : (dense,) float32
+        Dense part of the weights.
+    with_biases : (..,) float32
+        Part of the weights that holds the layer's biases.
+    mask : (n,) float32
+        0 for units to be left out; or empty. n is the number of units, padded.
+    out : (width,) float32
+        Receives the sums.
+    lo, hi : int
+        Units of this thread.
     """
     n_out, stride = layer[N_OUT], layer[STRIDE]
     n, first = min(hi, n_out) - lo, channel * pad(n_out) + lo
@@ -107,19 +123,49 @@ def forward_units(layer, channel, inputs, weights, with_biases, mask, out, lo, h
 
 @kernel
 def forward_levels(slots, values, first, stop, width, weights, out, lo, hi):
-    """Adds to the first layer's sums what one-hot slots feed, those at [first, stop), times the value of each."""
+    """Add to the first layer's sums what active one-hot inputs feed, times the value of each.
+
+    Parameters
+    ----------
+    slots, values : (n_active,) int32, float32
+        Active inputs and their values.
+    first, stop : int
+        Places [first, stop) of the inputs to add.
+    width : int
+        Length of the first layer's vectors.
+    weights : (one-hot block,) float32
+    out : (width,) float32
+        Sums to add to.
+    lo, hi : int
+        Part of `out`.
+    """
     for c in range(first, stop):
         add_scaled(span(out, lo, hi - lo), values[c], span(weights, slots[c] * width + lo, hi - lo))
 
 
 @kernel
 def activate(kind, out, gradients, mask, factor, n, lo, hi):
-    """Hidden activations of units, in place: times the mask, if it is not empty, else times a factor.
+    """Activate hidden units, in place: times the mask, if it is not empty, else times a factor.
 
     The functions: algorithm.md#rectifier, algorithm.md#tanh, algorithm.md#maxout.
 
-    out: the sums of n padded units, of maxout those of the second channel after those of the first. Their place then tells
-    which channel won: 0 for the first, for equals too, 1 for the second. gradients (n,) f4 receives those of tanh.
+    Parameters
+    ----------
+    kind : int
+        RECTIFIER, TANH or MAXOUT.
+    out : (width,) float32
+        Sums of n padded units, of maxout those of the second channel after those of the first. Their place then tells
+        which channel won: 0 for the first, for equals too, 1 for the second.
+    gradients : (n,) float32
+        Receives the gradients of tanh.
+    mask : (n,) float32
+        Factor of each unit, or empty.
+    factor : float32
+        Factor of all units, where there is no mask.
+    n : int
+        Units, padded.
+    lo, hi : int
+        Units of this thread.
     """
     mine = span(out, lo, hi - lo)
     if kind == RECTIFIER:
@@ -170,13 +216,23 @@ def softmax(out, n):
 
 @kernel
 def add_errors(errors, n_lanes, size, rank, start, n):
-    """Part of the sum of all lanes' error vectors, pairwise: 0 + 1, 2 + 3, ..., then (0 1) + (2 3), ..., into the left one.
+    """Add up error vectors of lanes, pairwise: 0 + 1, 2 + 3, ..., then (0 1) + (2 3), ..., into the left one.
 
-    The rule: algorithm.md#teams.
+    Which numbers are added to which never depends on the number of threads, and others have little to fetch
+    (algorithm.md#teams).
 
-    errors (lanes, widest) f4. With a rank: pairs of lanes that all belong to this thread, which adds them before others
-    read. With rank -1: all other pairs. Which numbers are added to which never depends on the number of threads, and others
-    have little to fetch.
+    Parameters
+    ----------
+    errors : (lanes, widest) float32
+        Error vector of each lane of units.
+    n_lanes : int
+        Lanes of the layer.
+    size : int
+        Threads of the team.
+    rank : int
+        Of a thread: pairs of lanes that all belong to it, which it adds before others read. -1: all other pairs.
+    start, n : int
+        Part of the vectors, and its length.
     """
     apart = 1
     while apart < n_lanes:
@@ -190,9 +246,26 @@ def add_errors(errors, n_lanes, size, rank, start, n):
 
 @kernel
 def hidden_deltas(kind, acts, errors, mask, deltas, n, lo, hi):
-    """Gradients by the sums of hidden units from those by their activations; of maxout only the channel that won has one.
+    """Compute gradients by the sums of hidden units from those by their activations.
 
-    acts and mask as in `activate`; deltas hold the gradients of tanh before, as it leaves them.
+    Of maxout only the channel that won has one.
+
+    Parameters
+    ----------
+    kind : int
+        RECTIFIER, TANH or MAXOUT.
+    acts : (width,) float32
+        Activations as `activate` leaves them.
+    errors : (n,) float32
+        Gradients by the activations.
+    mask : (n,) float32
+        Mask of `activate`, or empty.
+    deltas : (width,) float32
+        Receives the gradients; holds those of tanh before.
+    n : int
+        Units, padded.
+    lo, hi : int
+        Units of this thread.
     """
     act, error, mine = span(acts, lo, hi - lo), span(errors, lo, hi - lo), span(deltas, lo, hi - lo)
     if kind == RECTIFIER:  # dropped units have an activation of 0
@@ -226,7 +299,24 @@ def penalty_of(opt, part):
 
 @inlined
 def update(opt, step, penalty, a, d, w, c, state0, state1):
-    """One optimizer step on one vector of whole lanes."""
+    """Take one optimizer step on one vector of whole lanes.
+
+    Parameters
+    ----------
+    opt : Optimizer
+    step : StepSize
+    penalty : Penalty
+    a : (n,) float32
+        Inputs; the gradient of the loss is `d * a`.
+    d : float32
+        Delta of the unit.
+    w : (n,) float32
+        Weights, changed in place.
+    c : (n,) float32
+        Consensus; any numbers where nothing pulls.
+    state0, state1 : (n,) float32
+        Optimizer state, changed in place; empty where the optimizer has none.
+    """
     if opt.kind == ADADELTA:
         rho, epsilon = np.float32(opt.rho), np.float32(opt.epsilon)
         adadelta(a, d, w, c, state0, state1, rho, epsilon, np.float32(opt.scale), penalty, opt.fast_mode)
@@ -240,7 +330,19 @@ def update(opt, step, penalty, a, d, w, c, state0, state1):
 def state_span(opt, part, start, n, a):
     """Weights [start, start + n), their consensus, and their optimizer state, as far as there is any.
 
-    Where nothing pulls, the inputs `a` (n,) stand in for the consensus, so that a loop may read it and use it or not.
+    Parameters
+    ----------
+    opt : Optimizer
+    part : WeightBlock
+    start, n : int
+        First weight, and their number.
+    a : (n,) float32
+        Inputs, which stand in for the consensus where nothing pulls, so that a loop may read it and use it or not.
+
+    Returns
+    -------
+    tuple of four (n,) float32
+        Weights, consensus and two vectors of state, not copied; states that there are not are empty.
     """
     has0, has1 = opt.kind != PLAIN, opt.kind == ADADELTA
     state0 = span(part.state0, start if has0 else 0, n if has0 else 0)
@@ -253,11 +355,30 @@ def state_span(opt, part, start, n, a):
 # fifth of the time of rows of levels.
 @inlined
 def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squares, lo, hi):
-    """Errors to the layer below (none under the first) and the update of units.
+    """Pass errors to the layer below (none under the first), and update units.
 
-    errors (lanes, widest) f4 receives a vector for each lane of units: `add_errors` adds them up. They use the weights as they
-    were before this row's step (algorithm.md#backward-pass). `squares` receives, per unit, the sum of squared gradients of its
-    dense weights: ADADELTA's rule for biases.
+    Errors use the weights as they were before this row's step (algorithm.md#backward-pass).
+
+    Parameters
+    ----------
+    opt : Optimizer
+    step : StepSize
+    layer : (7,) int64
+        Row of `Network.layers`.
+    inputs : (stride,) float32
+        Dense inputs of the layer.
+    deltas : (width,) float32
+        Gradients by the units' sums.
+    part : WeightBlock
+        Dense part.
+    errors : (lanes, widest) float32
+        Receives a vector for each lane of units: `add_errors` adds them up.
+    is_first : bool
+        Whether this is the first layer.
+    squares : (width,) float32
+        Receives, per unit, the sum of squared gradients of its dense weights: ADADELTA's rule for biases.
+    lo, hi : int
+        Units of this thread.
     """
     penalty = penalty_of(opt, part)
     penalised = has_penalty(penalty)
@@ -289,10 +410,22 @@ def backward_units(opt, step, layer, inputs, deltas, part, errors, is_first, squ
 
 @inlined
 def update_vector(opt, step, part, start, a, n):
-    """One optimizer step on n weights whose gradients are `a`, a lane at a time.
+    """Take one optimizer step on weights with given gradients, a lane at a time.
 
     Where a vector is cut between threads must not decide which of a loop's variants a number meets: its body in vector
     registers and its remainder may fuse other products into multiply-adds.
+
+    Parameters
+    ----------
+    opt : Optimizer
+    step : StepSize
+    part : WeightBlock
+    start : int
+        First weight.
+    a : (n,) float32
+        Gradients of the loss.
+    n : int
+        Number of weights, whole lanes.
     """
     penalty = penalty_of(opt, part)
     for at in range(0, n, LANE):
@@ -303,7 +436,25 @@ def update_vector(opt, step, part, start, a, n):
 
 @inlined
 def backward_level(opt, step, slot, width, gradients, part, squares, lo, hi):
-    """Update of one one-hot slot's weights to units."""
+    """Update the weights that one one-hot input feeds.
+
+    Parameters
+    ----------
+    opt : Optimizer
+    step : StepSize
+    slot : int
+        The input.
+    width : int
+        Length of the first layer's vectors.
+    gradients : (width,) float32
+        Gradients of the loss by these weights.
+    part : WeightBlock
+        One-hot block.
+    squares : (width,) float32
+        Sums of squared gradients, added to under ADADELTA.
+    lo, hi : int
+        Part of the first layer's vectors.
+    """
     start, n = slot * width + lo, hi - lo
     a = span(gradients, lo, n)
     if opt.kind == ADADELTA:
@@ -320,9 +471,32 @@ def backward_level(opt, step, slot, width, gradients, part, squares, lo, hi):
 
 @inlined
 def backward_levels(opt, step, n_onehot, slots, values, n_levels, n, width, deltas, spare, part, squares, lo, hi):
-    """Update of the one-hot weights: those of n active inputs, and without fast_mode of the absent ones too.
+    """Update the one-hot weights: those of active inputs, and without fast_mode of the absent ones too.
 
-    slots, values: `network.collect`; from n_levels on slots ascend. spare (width,) f4 is scratch.
+    Parameters
+    ----------
+    opt : Optimizer
+    step : StepSize
+    n_onehot : int
+        One-hot inputs of the network.
+    slots, values : (n,) int32, float32
+        Active inputs and their values: `network.collect`.
+    n_levels : int
+        Number of levels, which come first; from there on slots ascend.
+    n : int
+        Active inputs.
+    width : int
+        Length of the first layer's vectors.
+    deltas : (width,) float32
+        Gradients by the first layer's sums.
+    spare : (width,) float32
+        Scratch.
+    part : WeightBlock
+        One-hot block.
+    squares : (width,) float32
+        Sums of squared gradients, added to under ADADELTA.
+    lo, hi : int
+        Part of the first layer's vectors.
     """
     if opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty_of(opt, part))):
         gradients, held = deltas, ONE
@@ -349,11 +523,26 @@ def backward_levels(opt, step, n_onehot, slots, values, n_levels, n, width, delt
 
 @inlined
 def backward_biases(opt, step, start, n, n_inputs, deltas, means, part, squares):
-    """Biases [start, start + n). Under ADADELTA their running means follow the mean squared gradient of the unit's weights.
+    """Update biases; under ADADELTA their running means follow the mean squared gradient of the unit's weights.
 
     The rule: algorithm.md#biases-under-adadelta.
 
-    deltas, squares (padded n,): of these units; means (padded n,): their mean activations, or empty.
+    Parameters
+    ----------
+    opt : Optimizer
+    step : StepSize
+    start, n : int
+        First bias, and their number.
+    n_inputs : int
+        Inputs by which the sums of squares are divided.
+    deltas : (padded n,) float32
+        Gradients by these units' sums.
+    means : (padded n,) float32
+        Mean activations of these units, or empty.
+    part : WeightBlock
+        Part of the weights that holds the biases.
+    squares : (padded n,) float32
+        Sums of squared gradients of these units' weights.
     """
     has_means = means.shape[0] > 0
     beta, wanted = np.float32(opt.sparsity_beta), np.float32(opt.average_activation)
@@ -387,8 +576,26 @@ def backward_biases(opt, step, start, n, n_inputs, deltas, means, part, squares)
 def limit_weights(opt, layer, n_onehot, width, channel, deltas, dense, table, factors, lo, hi):
     """Scale the incoming weights of units down where the sum of their squares is above max_w2 (algorithm.md#max_w2).
 
-    Levels are inputs like others, so each of them is looked at; factors (widest,) f4 is scratch. In fast mode units whose
-    gradient is 0 rest.
+    Levels are inputs like others, so each of them is looked at. In fast mode units whose gradient is 0 rest.
+
+    Parameters
+    ----------
+    opt : Optimizer
+    layer : (7,) int64
+        Row of `Network.layers`.
+    n_onehot : int
+        One-hot inputs of the layer.
+    width : int
+        Length of the layer's vectors.
+    channel : int
+    deltas : (width,) float32
+        Gradients by the units' sums.
+    dense, table : (..,) float32
+        Dense part and one-hot block of the weights.
+    factors : (widest,) float32
+        Scratch.
+    lo, hi : int
+        Units of this thread.
     """
     n_out, stride, limit = layer[N_OUT], layer[STRIDE], np.float32(opt.max_w2)
     n, first = min(hi, n_out) - lo, channel * pad(n_out) + lo

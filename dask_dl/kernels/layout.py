@@ -39,7 +39,7 @@ N_IN, STRIDE, N_OUT, WEIGHTS, BIASES, CHANNELS, MEANS = range(7)
 
 
 class Network(NamedTuple):
-    """What a kernel must know of a topology."""
+    """Topology as kernels read it."""
 
     #: (L, 7): inputs, padded row length, units, where weights and biases start, each in its part of the flat vector,
     #: channels, and where the units' mean activations start in the dense part (-1: there are none)
@@ -100,7 +100,7 @@ class Topology:
 
     @cached_property
     def network(self) -> Network:
-        """The same as data for kernels."""
+        """Topology as data for kernels."""
         layers = np.zeros((len(self.units), 7), np.int64)
         kept = np.ones(len(self.units), np.float32)
         kept[: len(self.dropout)] -= np.array(self.dropout, np.float32)

@@ -1,8 +1,8 @@
-"""What training makes small: the loss of one row and its gradients by the output's pre-activations.
+"""Loss of one row, which training makes small, and its gradients by the output's pre-activations.
 
-The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers. The gradient is the derivative of the loss,
-but for squared errors of probabilities, where it takes only the diagonal of softmax's Jacobian, as H2O's does. A weight
-multiplies both.
+The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers. The gradient is the derivative of the
+loss, but for squared errors of probabilities, where it takes only the diagonal of softmax's Jacobian, as H2O's does. A
+weight multiplies both.
 """
 
 from __future__ import annotations
@@ -89,7 +89,27 @@ def number_loss(objective, z, y):
 
 @kernel
 def output_deltas(objective, out, n, target, weight, deltas):
-    """Gradients of a row's loss by the n pre-activations of the output, from its answer `out`. Returns the loss."""
+    """Compute the gradients of a row's loss by the pre-activations of the output.
+
+    Parameters
+    ----------
+    objective : Objective
+    out : (padded n,) float32
+        Answer of the network: probabilities, or the sum with its offset.
+    n : int
+        Outputs.
+    target : float32
+        Class index, or the target in units of the sum.
+    weight : float32
+        Factor of the loss.
+    deltas : (padded n,) float32
+        Receives the gradients.
+
+    Returns
+    -------
+    float32
+        The loss.
+    """
     if objective.kind == CROSS_ENTROPY:
         label = np.int64(target)
         for j in range(n):

@@ -1,4 +1,4 @@
-"""The network of one row: forward, backward with immediate update, and the loops over rows that threads run."""
+"""Network of one row: forward, backward with immediate update, and the loops over rows that threads run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,21 @@ def sizes(network):
 
 @kernel
 def draw_masks(network, rows, i, n_inputs, rank, size, masks):
-    """Draw which hidden units row i of `rows` keeps, one of `size` shares: 1 or 0 in `masks`, laid out as the activations."""
+    """Draw which hidden units a row keeps: 1 or 0, laid out as the activations.
+
+    Parameters
+    ----------
+    network : Network
+    rows : Rows
+    i : int
+        The row.
+    n_inputs : int
+        Inputs of the network, whose marks come first in `Rows.kept`.
+    rank, size : int
+        Share of the units to draw, out of `size` shares.
+    masks : (activations,) float32
+        Receives the masks of this share.
+    """
     last = network.layers.shape[0] - 1
     start, place = 0, n_inputs
     for k in range(last):
@@ -64,7 +78,20 @@ def draw_masks(network, rows, i, n_inputs, rank, size, masks):
 
 @kernel
 def drop_numbers(rows, i, n_onehot, n_dense, kept, inputs):
-    """Row i without some of its numbers, the others enlarged to make up for them, in `inputs`."""
+    """Drop some of a row's numeric inputs, and enlarge the others to make up for them.
+
+    Parameters
+    ----------
+    rows : Rows
+    i : int
+        The row.
+    n_onehot, n_dense : int
+        One-hot and numeric inputs of the network.
+    kept : float32
+        Share of inputs that a row keeps, below 1.
+    inputs : (stride,) float32
+        Receives the numbers.
+    """
     numbers = rows.dense[i]
     mask_of(rows, i, -1, n_onehot, 0, kept, ONE / kept, inputs, n_dense)
     for j in range(inputs.shape[0]):
@@ -73,7 +100,18 @@ def drop_numbers(rows, i, n_onehot, n_dense, kept, inputs):
 
 @kernel
 def remains(rows, i, slot, kept):
-    """Whether row i keeps a one-hot input, where it drops some."""
+    """Whether a row keeps a one-hot input, where it drops some.
+
+    Parameters
+    ----------
+    rows : Rows
+    i : int
+        The row.
+    slot : int
+        The input.
+    kept : float32
+        Share of inputs that a row keeps, below 1.
+    """
     if rows.kept.shape[0] > 0:
         return rows.kept[i, slot] != 0
     return is_kept(key_of(rows.key[i], -1), slot, limit_of(kept))
@@ -81,9 +119,23 @@ def remains(rows, i, slot, kept):
 
 @inlined
 def collect(rows, i, kept, slots, values, at):
-    """One-hot inputs that are active in row i, levels before entries, without those that are dropped.
+    """Collect the one-hot inputs that are active in a row, levels before entries, without those that are dropped.
 
-    slots i4, values f4: filled from `at` on. Returns where the entries start, and the end.
+    Parameters
+    ----------
+    rows : Rows
+    i : int
+        The row.
+    kept : float32
+        Share of inputs that a row keeps.
+    slots, values : (max_active,) int32, float32
+        Receive the inputs and their values, from `at` on.
+    at : int
+
+    Returns
+    -------
+    tuple of (int, int)
+        Place where the entries start, and the end.
     """
     active, factor = rows.active[i], ONE / kept
     for c in range(active.shape[0]):
@@ -104,12 +156,34 @@ def collect(rows, i, kept, slots, values, at):
 # Inlined, as is `backward`: so many arrays passed in a call take a fifth of the time of a row of a small network.
 @inlined
 def forward(network, inputs, slots, values, n_active, offset, table, dense, team, acts, gradients, masks, out):
-    """One row through all layers, to probabilities or the sum in `out`, which every thread has to itself.
+    """Carry one row through all layers, to probabilities or the sum (algorithm.md#forward-pass).
 
-    The formulas: algorithm.md#forward-pass. slots, values: the n_active one-hot inputs that `collect` found. acts
-    (activations,) f4: every layer's vectors one after another, shared by the team, as are `table` and `dense`, the weights.
-    gradients (activations,) f4 receives those of tanh. masks (activations,) f4: of units that are dropped, or empty.
-    Returns where the output's sums start.
+    Parameters
+    ----------
+    network : Network
+    inputs : (stride,) float32
+        Numeric inputs.
+    slots, values : (n_active,) int32, float32
+        Active one-hot inputs and their values: `collect`.
+    n_active : int
+    offset : float32
+        Added to a linear output.
+    table, dense : (..,) float32
+        One-hot block and dense part of the weights, shared by the team.
+    team : Team
+    acts : (activations,) float32
+        Receives every layer's vectors one after another; shared by the team.
+    gradients : (activations,) float32
+        Receives the gradients of tanh.
+    masks : (activations,) float32
+        Masks of hidden units, or empty.
+    out : (padded outputs,) float32
+        Receives the answer; private to the thread.
+
+    Returns
+    -------
+    int
+        Place of the output's sums in `acts`.
     """
     layers = network.layers
     last = layers.shape[0] - 1
@@ -152,10 +226,35 @@ def backward(
     network, opt, n_seen, inputs, slots, values, n_levels, n_active, n_columns, table, dense, team, acts, masks, deltas,
     squares, spare, start,
 ):  # fmt: skip
-    """One row back through all layers, output first; a layer is updated as soon as its errors are passed down.
+    """Carry the errors of one row back through all layers, output first; a layer is updated once they are passed down.
 
-    slots, values: the n_active one-hot inputs, the first n_levels of them levels. n_columns: of the table. deltas
-    (activations,) f4 with those of the output in place; squares, spare (widest,) f4: private.
+    Parameters
+    ----------
+    network : Network
+    opt : Optimizer
+    n_seen : int
+        Rows learned before this one.
+    inputs : (stride,) float32
+        Numeric inputs.
+    slots, values : (n_active,) int32, float32
+        Active one-hot inputs and their values: `collect`.
+    n_levels, n_active : int
+        Number of levels among them, which come first, and of all.
+    n_columns : int
+        Columns of the table that are inputs.
+    table, dense : WeightBlock
+        One-hot block and dense part.
+    team : Team
+    acts : (activations,) float32
+        Activations of `forward`.
+    masks : (activations,) float32
+        Masks of hidden units, or empty.
+    deltas : (activations,) float32
+        Gradients by every layer's sums; those of the output are in place, the others hold the gradients of tanh.
+    squares, spare : (widest,) float32
+        Scratch, private to the thread.
+    start : int
+        Place of the output's sums.
     """
     layers = network.layers
     rate, decay = rate_of(opt, n_seen)
@@ -208,10 +307,21 @@ def backward(
 
 @kernel
 def exchange(shared, own, base, first):
-    """Publish what a working copy has learned and take what the others have published, without a lock (algorithm.md#staleness).
+    """Publish what a working copy has learned, and take what others have published, without a lock.
 
-    shared, own, base (n,) f4: shared += own - base; base = own = shared. Two threads in the same place at the same time
-    may lose the step of one of them, so each begins at another place, `first`.
+    shared += own - base; base = own = shared (algorithm.md#staleness). Two threads in the same place at the same time
+    may lose the step of one of them, so each begins at another place.
+
+    Parameters
+    ----------
+    shared : (n,) float32
+        Published weights.
+    own : (n,) float32
+        The working copy.
+    base : (n,) float32
+        The working copy at its last exchange.
+    first : int
+        Place to begin at.
     """
     n = own.shape[0]
     for part in range(2):
@@ -228,13 +338,38 @@ def exchange(shared, own, base, first):
 def train_rows(
     rows, stop, network, objective, opt, n_seen, table, dense, team, chunk, shared, base, first, slots, values, scratch
 ):
-    """Visit rows up to `stop`, one step each, and return the sum of their losses before their steps.
+    """Visit rows up to `stop`, one step each. One thread equals tests/naive/mlp.py.
 
-    rows Rows, of positive weight; network Network; objective Objective; opt Optimizer; n_seen i8: rows learned before row 0.
-    table, dense Part: one-hot block and dense part. team Team: the next row is `team.control[NEXT]`, and `chunk` rows are
-    taken at a time. shared, base (dense,) f4: when not empty, `dense` is a working copy, exchanged after every chunk
-    beginning at `first`. slots i4, values f4: as long as a row has active one-hot inputs, at most; scratch
-    (`Topology.scratch_size`,) f4: private to the thread. One thread equals tests/naive/mlp.py.
+    Parameters
+    ----------
+    rows : Rows
+        Rows of positive weight.
+    stop : int
+        Row at which to stop.
+    network : Network
+    objective : Objective
+    opt : Optimizer
+    n_seen : int
+        Rows learned before row 0.
+    table, dense : WeightBlock
+        One-hot block and dense part.
+    team : Team
+        The next row is `team.control[NEXT]`.
+    chunk : int
+        Rows that are taken at a time.
+    shared, base : (dense,) float32
+        When not empty, `dense` is a working copy, exchanged after every chunk: see `exchange`.
+    first : int
+        Place where the exchange begins.
+    slots, values : (max_active,) int32, float32
+        Scratch, as long as a row has active one-hot inputs, at most.
+    scratch : (Topology.scratch_size,) float32
+        Scratch, private to the thread.
+
+    Returns
+    -------
+    float
+        Sum of the rows' losses before their steps.
     """
     total, widest = sizes(network)
     layers = network.layers
@@ -321,7 +456,17 @@ def train_rows(
 
 @kernel
 def remember(network, team, acts, weights):
-    """Mean activations of the hidden units of this thread take in a row."""
+    """Update the mean activations of this thread's hidden units by one row.
+
+    Parameters
+    ----------
+    network : Network
+    team : Team
+    acts : (activations,) float32
+        Activations of the row.
+    weights : (dense,) float32
+        Dense part of the weights, which holds the means.
+    """
     start = 0
     for k in range(network.layers.shape[0] - 1):
         layer = network.layers[k]

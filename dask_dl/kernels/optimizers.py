@@ -1,4 +1,4 @@
-"""One optimizer step on one vector of weights: w[i] -= f(d * a[i]).
+"""Optimizer step on one vector of weights: w[i] -= f(d * a[i]).
 
 The same functions serve a unit's row of dense weights (a = the layer's inputs, d = the unit's delta), an active level's
 row of one-hot weights (a = the layer's deltas, d = 1) and the biases. Under fast_mode an a[i] of 0 leaves everything of
@@ -58,7 +58,7 @@ class Optimizer(NamedTuple):
 
 
 class Penalty(NamedTuple):
-    """What moves a weight besides the loss: gradients of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
+    """Forces on a weight besides the loss: gradients of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
 
     l1: np.float32
     l2: np.float32
@@ -85,7 +85,19 @@ def has_penalty(penalty):
 def gradient(a, d, w, c, penalty, fast_mode):
     """Gradient of loss and penalties by one weight, one row; penalties act once a row (algorithm.md#penalties).
 
-    Without a pull c may be any number. Whether there is one is the same for all of a loop, of which the compiler makes two.
+    Whether there is a pull is the same for all of a loop, of which the compiler makes two.
+
+    Parameters
+    ----------
+    a, d : float32
+        Input and delta, whose product is the gradient of the loss.
+    w : float32
+        The weight.
+    c : float32
+        Its consensus; any number where nothing pulls.
+    penalty : Penalty
+    fast_mode : bool
+        Whether a weight whose input is 0 rests.
     """
     if fast_mode and a == ZERO:
         return ZERO
@@ -95,9 +107,27 @@ def gradient(a, d, w, c, penalty, fast_mode):
 
 @inlined
 def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode):
-    """ADADELTA (algorithm.md#adadelta): Zeiler 2012, algorithm 1.
+    """Take a step of ADADELTA (algorithm.md#adadelta): Zeiler 2012, algorithm 1.
 
-    a, w, c (n,) f4; squares, steps (n,) f4: running means of squared gradients and of squared steps; d f4.
+    Parameters
+    ----------
+    a : (n,) float32
+        Inputs.
+    d : float32
+        Delta; the gradient of the loss is `d * a`.
+    w : (n,) float32
+        Weights, changed in place.
+    c : (n,) float32
+        Consensus; any numbers where nothing pulls.
+    squares, steps : (n,) float32
+        Running means of squared gradients and of squared steps, changed in place.
+    rho, epsilon : float32
+        Decay of the running means, and what is added to them.
+    scale : float32
+        Factor on the step.
+    penalty : Penalty
+    fast_mode : bool
+        Whether weights whose input is 0 rest.
     """
     forget = ONE - rho
     if not has_penalty(penalty):
@@ -123,7 +153,23 @@ def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode
 
 @inlined
 def plain(a, d, w, c, rate, penalty, fast_mode):
-    """Plain gradient descent."""
+    """Take a step of plain gradient descent.
+
+    Parameters
+    ----------
+    a : (n,) float32
+        Inputs.
+    d : float32
+        Delta; the gradient of the loss is `d * a`.
+    w : (n,) float32
+        Weights, changed in place.
+    c : (n,) float32
+        Consensus; any numbers where nothing pulls.
+    rate : float32
+    penalty : Penalty
+    fast_mode : bool
+        Whether weights whose input is 0 rest.
+    """
     if not has_penalty(penalty):
         for i in range(w.shape[0]):
             w[i] -= rate * (d * a[i])
@@ -134,7 +180,29 @@ def plain(a, d, w, c, rate, penalty, fast_mode):
 
 @inlined
 def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
-    """Momentum (algorithm.md#momentum): v <- decay v - rate gradient; w += v, or with Nesterov w += decay v - rate gradient."""
+    """Take a step with momentum (algorithm.md#momentum).
+
+    v <- decay v - rate gradient; w += v, or with Nesterov w += decay v - rate gradient.
+
+    Parameters
+    ----------
+    a : (n,) float32
+        Inputs.
+    d : float32
+        Delta; the gradient of the loss is `d * a`.
+    w : (n,) float32
+        Weights, changed in place.
+    c : (n,) float32
+        Consensus; any numbers where nothing pulls.
+    velocity : (n,) float32
+        v, changed in place.
+    rate, decay : float32
+        Learning rate, and momentum.
+    nesterov : bool
+    penalty : Penalty
+    fast_mode : bool
+        Whether weights whose input is 0 rest.
+    """
     ahead = decay if nesterov else ONE
     now = ONE if nesterov else ZERO
     penalised = has_penalty(penalty)
@@ -150,7 +218,22 @@ def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
 
 @inlined
 def squared_gradients(a, d, w, c, penalty, fast_mode):
-    """Sum of squared gradients of one unit's dense weights, which its bias' ADADELTA needs."""
+    """Sum of squared gradients of one unit's dense weights, which its bias' ADADELTA needs.
+
+    Parameters
+    ----------
+    a : (n,) float32
+        Inputs.
+    d : float32
+        Delta; the gradient of the loss is `d * a`.
+    w : (n,) float32
+        Weights.
+    c : (n,) float32
+        Consensus; any numbers where nothing pulls.
+    penalty : Penalty
+    fast_mode : bool
+        Whether weights whose input is 0 rest.
+    """
     total = ZERO
     for i in range(w.shape[0]):
         g = gradient(a[i], d, w[i], c[i], penalty, fast_mode)

@@ -1,7 +1,7 @@
-"""Asking for memory before it is read.
+"""Requests for memory before it is read.
 
-Rows of a large one-hot block lie anywhere, so that the processor cannot guess which one comes next; a kernel knows. A table
-that fits a core's second cache needs none of this, and asking would only take time.
+Rows of a large one-hot block lie anywhere, so that the processor cannot guess which one comes next; a kernel knows. A
+table that fits a core's second cache needs none of this, and asking would only take time.
 """
 
 from __future__ import annotations
@@ -20,9 +20,20 @@ _LONG, _NUMBER, _BYTES = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointe
 
 @intrinsic
 def fetch_level(_context, weights, _state0, _state1, _slot, _width):
-    """Ask for what a one-hot input feeds, `width` numbers, and for its optimizer state.
+    """Ask for the weights that a one-hot input feeds, and for their optimizer state.
 
-    Asking never fails: a slot of -1 does no harm, and nobody has to look whether there is a state.
+    Asking never fails: a slot of -1 does no harm, and a state need not be there.
+
+    Parameters
+    ----------
+    _context : numba.core.typing.Context
+        Given by the compiler.
+    weights, _state0, _state1 : (..,) float32
+        One-hot block and its optimizer state, which may be empty.
+    _slot : int64
+        The input.
+    _width : int64
+        Numbers that it feeds.
     """
 
     def codegen(context, builder, signature, arguments):

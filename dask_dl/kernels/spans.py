@@ -13,7 +13,16 @@ from numba.np.arrayobj import make_array, populate_array
 
 @intrinsic
 def span(_context, array, _start, _n):
-    """`array[start : start + n]` of a contiguous vector, unchecked."""
+    """Part `array[start : start + n]` of a contiguous vector, unchecked and not copied.
+
+    Parameters
+    ----------
+    _context : numba.core.typing.Context
+        Given by the compiler.
+    array : (m,) of any dtype
+    _start, _n : int64
+        First element, and their number.
+    """
 
     def codegen(context, builder, signature, arguments):
         kind = signature.args[0]

@@ -44,7 +44,24 @@ class Team(NamedTuple):
 
 
 def team_of(topology: Topology, size: int, control: NDArray[np.int64], *, batch: int = 1) -> list[Team]:
-    """Places of `size` threads that share each row, or each batch of rows."""
+    """Make the places of threads that share each row, or each batch of rows.
+
+    Parameters
+    ----------
+    topology : Topology
+        Sizes of the network.
+    size : int
+        Number of threads.
+    control : (4 LINE,) int64
+        Cells that all threads of a replica share.
+    batch : int
+        Rows of a batch.
+
+    Returns
+    -------
+    list of Team
+        A place for each thread.
+    """
     activations, lanes, widest = topology.buffers
     if batch > 1:
         activations, lanes, widest = batch * topology.buffers[0], 0, 0
@@ -106,7 +123,23 @@ def _barrier(team):
 
 @kernel
 def next_chunk(team, turn, stop, chunk):
-    """First of the next `chunk` rows, the same for the whole team; `stop` when there are none or no more are wanted."""
+    """Take the next rows, the same for the whole team.
+
+    Parameters
+    ----------
+    team : Team
+    turn : int
+        Number of chunks that this thread has taken before.
+    stop : int
+        Row at which to stop.
+    chunk : int
+        Rows to take.
+
+    Returns
+    -------
+    int
+        The first of them; `stop` when there are none or no more are wanted.
+    """
     if team.size == 1:
         return stop if load(team.control, STOP) else min(stop, fetch_add(team.control, NEXT, chunk))
     # The first thread takes for all. It may be one chunk ahead of the others, never two: hence two places.

@@ -1,4 +1,4 @@
-"""What was measured while training, as plain records, and when to measure next (algorithm.md#history)."""
+"""History of a training as plain records, and the schedule of its scoring (algorithm.md#history)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,27 @@ class History:
         training: Mapping[str, float],
         validation: Mapping[str, float],
     ) -> dict[str, Any]:
-        """Append one event and return it."""
+        """Append one event and return it.
+
+        Parameters
+        ----------
+        seconds : float
+            Seconds since the training began.
+        speed : float
+            Rows per second of training.
+        epochs : float
+            Epochs learned.
+        iterations : int
+            Rounds.
+        samples : int
+            Rows learned.
+        samples_per_iteration : int
+            Rows of the last round.
+        communication : float
+            Share of the time since the last event in which no rows were trained, from 0 to 1.
+        training, validation : mapping of str to float
+            Metrics on each table, by name; what is missing becomes NaN.
+        """
         record: dict[str, Any] = {
             "timestamp": time.strftime("%Y-%m-%d %H:%M:%S"),
             "duration": seconds,
@@ -80,7 +100,19 @@ class History:
         return record
 
     def repeat_best(self, *, seconds: float, epochs: float, iterations: int, samples: int) -> None:
-        """An event for the best network, which was put back: its metrics are known."""
+        """Append an event for the best network, which was put back: its metrics are known.
+
+        Parameters
+        ----------
+        seconds : float
+            Seconds since the training began.
+        epochs : float
+            Epochs learned.
+        iterations : int
+            Rounds.
+        samples : int
+            Rows learned.
+        """
         assert self.best is not None
         now = {"timestamp": time.strftime("%Y-%m-%d %H:%M:%S"), "duration": seconds, "epochs": epochs}
         self.records.append(

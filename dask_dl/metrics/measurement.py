@@ -23,7 +23,7 @@ MAX_CLASSES = 50
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured on some rows: a few numbers, from which the metrics of these rows and of others together follow."""
+    """Measurement on some rows: a few numbers, from which the metrics of these rows and of others together follow."""
 
     weight: float  #: sum of the rows' weights
     means: dict[str, float]  #: weighted means over the rows
@@ -103,7 +103,19 @@ def measure_numbers(
     weights: NDArray[np.floating] | None,
     distribution: Distribution = GAUSSIAN,
 ) -> Measurement:
-    """Measure predicted numbers, in the unit of the target, as a distribution judges them."""
+    """Measure predicted numbers, as a distribution judges them.
+
+    Parameters
+    ----------
+    truth : (n,) float64
+        Targets.
+    predicted : (n,) float64
+        Predictions, in the unit of the target.
+    weights : (n,) float or None
+        Weights of the rows; None: all 1.
+    distribution : Distribution
+        Distribution of the target.
+    """
     from sklearn.metrics import mean_absolute_error, mean_squared_error
 
     means = {

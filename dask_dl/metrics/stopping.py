@@ -1,4 +1,4 @@
-"""When a training has learned enough, as functions of what was measured (algorithm.md#early-stopping)."""
+"""Rules of early stopping, as functions of what was measured (algorithm.md#early-stopping)."""
 
 from __future__ import annotations
 
@@ -69,10 +69,21 @@ def stride_of(e: Mapping[str, Any], n_epoch: int) -> int:
 
 
 def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> list[float]:
-    """Values for `has_converged`: means of the metric over consecutive events, at most one for `stride` rows of training.
+    """Values for `has_converged`: means of a metric over consecutive events.
 
-    So frequent scorings end no training sooner. Of values that are single events the last `n_last` may do, for the sake of
-    trainings with thousands of them; 0: all.
+    There is at most one value for each `stride` rows of training, so that frequent scorings end no training sooner.
+
+    Parameters
+    ----------
+    history : History
+        The scoring events.
+    metric : str
+        Name of the metric.
+    stride : int
+        Rows of training for each value; 0: every event is a value.
+    n_last : int
+        Number of last events that suffice when every event is a value, for the sake of trainings with thousands of
+        them; 0: all.
     """
     means, values, n_strides = [math.nan], [], 0
     for record in history.records[1:] if stride or not n_last else history.records[1:][-n_last:]:

@@ -49,7 +49,7 @@ Way = Literal["one thread", "staleness", "team"]
 
 @dataclass(frozen=True)
 class Parallelism:
-    """What the threads of a replica do."""
+    """Division of work among the threads of a replica."""
 
     way: Way
     n_threads: int
@@ -65,7 +65,7 @@ class Parallelism:
         return max(own, self.fallback.n_copies if self.fallback else 0)
 
     def by_layer(self, topology: Topology) -> dict[str, str]:
-        """What becomes of every layer, and why, for people."""
+        """Division of the work on every layer, with its reason, for people."""
         ways = {
             "one thread": self.reason,
             "staleness": f"staleness: {self.n_threads} threads ({self.reason}) exchange every {self.interval} rows",
@@ -224,7 +224,7 @@ def bytes_of_copy(optimizer: Optimizer) -> int:
 
 
 def handed_over(team: Parallelism, share: float, n_seen: int) -> Parallelism:
-    """What a team turns into that waits too long."""
+    """Division of work that follows a team that waits too long."""
     assert team.fallback is not None
     why = f"after {n_seen:,} rows instead of a team that waited {share:.0%} of the time"
     return replace(team.fallback, reason=f"{team.fallback.reason}, {why}")

@@ -37,7 +37,7 @@ ONE_THREAD = Parallelism("one thread", 1, 64, "one thread")
 
 
 class ThreadContext(NamedTuple):
-    """What one thread works with."""
+    """Arrays that one thread works with."""
 
     dense: WeightBlock  #: the replica's own, or a working copy
     team: Team
@@ -218,9 +218,23 @@ class Replica:
             np.copyto(context.base, context.dense.weights)  # not `shared`: others may have published meanwhile
 
     def visit(self, rank: int, rows: Rows, stop: int, n_seen: int) -> float:
-        """What a thread does: take rows from `control[NEXT]` up to `stop`, K at a time, and exchange after each K.
+        """Train in one thread: take chunks of rows from `control[NEXT]` up to `stop`, and exchange after each.
 
-        n_seen: rows learned before row 0.
+        Parameters
+        ----------
+        rank : int
+            Number of the thread.
+        rows : Rows
+            Rows to visit, in order.
+        stop : int
+            Row at which to stop.
+        n_seen : int
+            Rows learned before row 0.
+
+        Returns
+        -------
+        float
+            Sum of the losses of the rows that this thread visited.
         """
         context = self.contexts[rank]
         given = (
@@ -293,7 +307,24 @@ def _scratch(topology: Topology, optimizer: Optimizer) -> NDArray[np.float32]:
 
 
 def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads: int = 1) -> NDArray[np.float32]:
-    """Outputs of every row, (n, n_outputs): probabilities, or a number with its offset."""
+    """Predict every row.
+
+    Parameters
+    ----------
+    topology : Topology
+        Sizes of the network.
+    flat : (size,) float32
+        Weights and biases as the topology lays them out.
+    rows : Rows
+        Rows, n of them.
+    n_threads : int
+        Maximum number of threads.
+
+    Returns
+    -------
+    (n, n_outputs) float32
+        Probabilities, or a number with its offset.
+    """
     n_threads = min(n_threads, 1 + rows.n // ROWS_PER_THREAD)
     out = np.empty((rows.n, topology.n_outputs), np.float32)
     table, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]

@@ -33,7 +33,7 @@ def is_finite(values: NDArray[np.float32]) -> bool:
 
 
 def instability(topology: Topology, flat: NDArray[np.float32]) -> str | None:
-    """What is wrong with the first layer that is not finite or has exploded; None when all are sound."""
+    """Fault of the first layer that is not finite or has exploded; None when all are sound."""
     for k, parts in enumerate(zip(*topology.unpack(flat), strict=True)):
         for name, values in zip(MAX, parts, strict=True):
             n_bad = sum(int(np.count_nonzero(~np.isfinite(chunk))) for chunk in _chunks(values))

@@ -1,4 +1,4 @@
-"""Where encoded rows are kept, the memory that takes, and the second pass over the tables, which encodes them."""
+"""Place of encoded rows, the memory that it takes, and the second pass over the tables, which encodes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,26 @@ if TYPE_CHECKING:
 def load(problem: Problem, progress: Progress, here: Backend, *, has_folder: bool) -> dict[str, tuple[int, int]]:
     """Decide where the rows shall be, say what it will take, and read the tables a second time.
 
-    Returns the rows of each table, and how many of them train or are scored.
+    Parameters
+    ----------
+    problem : Problem
+        Tables and network; its parameter "storage" is set to what was decided.
+    progress : Progress
+        Prints what happens.
+    here : Backend
+        Reads and keeps the tables.
+    has_folder : bool
+        Whether blocks get checksums, as checkpoints need them.
+
+    Returns
+    -------
+    dict of str to tuple of (int, int)
+        Rows of each table, and how many of them train or are scored.
+
+    Raises
+    ------
+    ParameterError
+        When balancing the classes draws no row.
     """
     topology, found, effective = problem.topology, problem.found, problem.effective
     progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")

@@ -1,4 +1,4 @@
-"""What the columns of the tables and the parameters make of the network."""
+"""Decisions about the network that follow from the columns of the tables and the parameters."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ class Problem:
 
     @property
     def kernel(self) -> Any:
-        """What trains."""
+        """Kernel that trains."""
         return train_rows if self.optimizer.batch == 1 else train_batches
 
     @property
     def found(self) -> Scan:
-        """What is known of the training table."""
+        """Scan of the training table."""
         return self.tables["training"][1]
 
 
@@ -69,7 +69,32 @@ def prepare(
     progress: Progress,
     here: Backend,
 ) -> Problem:
-    """Read the tables once, and decide what their columns and the parameters make of the network."""
+    """Read the tables once, and decide what their columns and the parameters make of the network.
+
+    Parameters
+    ----------
+    source : Source
+        The training table.
+    validation : Source or None
+        The validation table, if there is one.
+    requested : mapping
+        Parameters as the user gave them.
+    task : str
+        "classification" or "regression".
+    seed : int
+        Seed of all random numbers.
+    progress : Progress
+        Prints what happens.
+    here : Backend
+        Scans the tables.
+
+    Raises
+    ------
+    SchemaError
+        When a table is of no use, or no column is left to learn from.
+    ParameterError
+        When a parameter does not fit the table.
+    """
     progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     encoding = Encoding(
         "one_hot_internal" if requested["categorical_encoding"] == "auto" else requested["categorical_encoding"],

@@ -1,4 +1,4 @@
-"""How much to train, and in which portions (algorithm.md#size-of-a-round)."""
+"""Schedule of a training: how many rows to train, and in which portions (algorithm.md#size-of-a-round)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,31 @@ class RoundSchedule:
         share: float = 0.05,
         batch: int = 1,
     ) -> RoundSchedule:
-        """From the parameters: `per_iteration` 0 is an epoch, -1 all rows of every replica, -2 is automatic."""
+        """Schedule that follows from the parameters.
+
+        Parameters
+        ----------
+        epochs : float
+            Epochs to train.
+        n_epoch : int
+            Rows of an epoch.
+        per_iteration : int
+            Rows of a round; 0 is an epoch, -1 all rows of every replica, -2 is automatic.
+        scoring : ScoringSchedule
+            Rows at which the network is scored.
+        n_weights : int
+            Length of the flat vector of weights.
+        n_threads : int
+            Threads that train, in all.
+        n_replicas : int
+            Replicas that are averaged.
+        n_copies : int
+            Replicas that have all rows; 1 where they share them.
+        share : float
+            Share of the time that averaging may take.
+        batch : int
+            Rows of a mini-batch.
+        """
         n_total = total_rows(epochs, n_epoch)
         fixed = {0: n_epoch, -1: n_epoch * n_copies, -2: None}.get(per_iteration, per_iteration)
         first = max(1, int(SLOWEST * n_threads / n_weights))

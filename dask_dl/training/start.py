@@ -1,4 +1,4 @@
-"""The network with which a training begins: drawn, given, or of a checkpoint."""
+"""Network with which a training begins: drawn, given, or of a checkpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,31 @@ if TYPE_CHECKING:
 def begin(
     problem: Problem, checkpoint: Checkpoint | None, progress: Progress, here: Backend
 ) -> tuple[TrainingState, Snapshot | None]:
-    """The network as it starts, or as it was saved; and a copy of it, where others train."""
+    """Start the backend with the network as it is drawn or given, or as it was saved.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tables and network.
+    checkpoint : Checkpoint or None
+        The checkpoint to go on from.
+    progress : Progress
+        Prints what happens.
+    here : Backend
+        Receives the network.
+
+    Returns
+    -------
+    tuple of (TrainingState, Snapshot or None)
+        Counters and history; and the network, where the weights are in other processes.
+
+    Raises
+    ------
+    DivergedError
+        When the weights are not finite or too large before the first row.
+    ParameterError
+        When given start values do not fit the network.
+    """
     topology, effective = problem.topology, problem.effective
     metric = metric_of(effective["stopping_metric"], problem.task)
     states: list[NDArray[np.float32]] = []

@@ -1,4 +1,4 @@
-"""The loop of a training with what it needs to score, to judge and to save."""
+"""Loop of a training with what it needs to score, to judge and to save."""
 
 from __future__ import annotations
 
@@ -28,7 +28,23 @@ def make_rounds(
     progress: Progress,
     here: Backend,
 ) -> Rounds:
-    """The loop, with what it needs to score, to judge and to save."""
+    """Make the loop, with what it needs to score, to judge and to save.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tables and network.
+    state : TrainingState
+        Counters and history of the training so far.
+    writer : CheckpointWriter or None
+        Writes checkpoints, where they are asked for.
+    began : float
+        Time by `time.monotonic` at which the training began.
+    progress : Progress
+        Prints what happens.
+    here : Backend
+        Trains and measures.
+    """
     effective, history = problem.effective, state.history
 
     def score(state: TrainingState, n: int, communication: float) -> None:
