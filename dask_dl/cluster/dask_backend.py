@@ -12,7 +12,7 @@ from dask_dl.cluster import capacity, handover, plugin
 from dask_dl.cluster.averaging import Contribution, combined, momentum_of
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.membership import Membership
-from dask_dl.cluster.placement import portions, row_ranges_of
+from dask_dl.cluster.placement import apportioned, row_ranges_of
 from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.tables import Table, scan_on
@@ -323,7 +323,7 @@ class DaskBackend:
         table = self.membership.tables["training"]
         workers = table.workers()
         rows = self._shares(table, workers)
-        starts, stops = portions(self.n_seen, rows), portions(self.n_seen + n, rows)
+        starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
         busy = {w: stop - start for w, start, stop in zip(workers, starts, stops, strict=True) if stop > start}
         begun = self._beginnings(table, workers, starts)
         self._begun = {worker: begun[worker] for worker in busy}
@@ -365,7 +365,7 @@ class DaskBackend:
         different places of one stream: what they visit together is an epoch.
         """
         begun, offset = {}, 0
-        shares = portions(self.n_rows, self._shares(table, workers))
+        shares = apportioned(self.n_rows, self._shares(table, workers))
         for worker, start, share in zip(workers, starts, shares, strict=True):
             holdings_hash = table.holdings_hash(worker)
             known, place = self._places.get(worker, (None, 0))

@@ -40,11 +40,11 @@ def row_ranges_of(rows: Sequence[int], n_threads: int) -> list[RowRange]:
     return row_ranges
 
 
-def portions(n: int, weights: Sequence[int]) -> list[int]:
+def apportioned(n: int, weights: Sequence[int]) -> list[int]:
     """Divide n by weights, in whole numbers whose sum is n: Webster's method, Sainte-Laguë (algorithm.md#shares-of-workers).
 
     It grows with n in every part, and of a multiple of the weights' sum everybody gets that multiple of the weight: so a
-    training that has come n rows far has come `portions(n, ...)` rows far on every worker, and after every epoch all rows
+    training that has come n rows far has come `apportioned(n, ...)` rows far on every worker, and after every epoch all rows
     have been visited.
     """
     total = sum(weights)

@@ -143,12 +143,12 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         self.failure: Exception | None = None  #: why its rows could not be read to the end of the round
         self.used = time.monotonic()
 
-    def open(self, making: TableSpec, wanted: BlockRequest) -> tuple[Shard, Blocks]:
+    def open(self, spec: TableSpec, wanted: BlockRequest) -> tuple[Shard, Blocks]:
         """The table that blocks are wanted for. Raises GoneError when they are wanted no more."""
         with self._opening:  # partitions are read by several threads
             if self.term != wanted.term:
                 raise GoneError(f"{self.address} was taken for lost while it read.")
-            return self.shard, self.shard.open(wanted.table, making.starts, making.options, making.storage)
+            return self.shard, self.shard.open(wanted.table, spec.starts, spec.options, spec.storage)
 
     def network(self) -> NetworkState:
         """A copy of the network that counts."""
@@ -175,7 +175,9 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
             self.used = time.monotonic()
             if version is not None and version != self.version:
                 raise GoneError(f"{self.address} has weights of version {self.version}, not {version}.")
-            if table and (table not in self.shard.tables or mark_of(self.shard.tables[table].blocks) != holdings_hash):
+            if table and (
+                table not in self.shard.tables or holdings_hash_of(self.shard.tables[table].blocks) != holdings_hash
+            ):
                 raise GoneError(f"{self.address} has other blocks of the {table} table than it should have.")
             yield self.shard
         finally:
@@ -183,7 +185,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
             self._turn.release()
 
 
-def mark_of(blocks: Iterable[int]) -> int:
+def holdings_hash_of(blocks: Iterable[int]) -> int:
     """A number by which driver and worker compare which blocks they mean."""
     return hash(tuple(sorted(blocks)))
 
@@ -238,7 +240,7 @@ class BlockReceipt(NamedTuple):
 
 
 def encode(
-    part: pd.DataFrame, making: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
+    part: pd.DataFrame, spec: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
 ) -> BlockReceipt:
     """Make blocks of this worker from a partition.
 
@@ -246,7 +248,7 @@ def encode(
     ----------
     part : pandas.DataFrame or SparsePart
         The partition.
-    making : TableSpec
+    spec : TableSpec
         How the table becomes blocks.
     k : int
         Number of the partition.
@@ -264,15 +266,15 @@ def encode(
     StorageError, GoneError
         See `keep`.
     """
-    rows = encode_partition(part, making.recipe, k, n)
+    rows = encode_partition(part, spec.recipe, k, n)
     is_cut = len(row_ranges) > 1 or any(row_range.n < n for row_range in row_ranges.values())
-    copies = is_cut and making.storage.mode == "memory"  # so that the rest of the partition is released
+    copies = is_cut and spec.storage.mode == "memory"  # so that the rest of the partition is released
     blocks = {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}
-    return keep({b: cut.copy() if copies else cut for b, cut in blocks.items()}, making, wanted)
+    return keep({b: cut.copy() if copies else cut for b, cut in blocks.items()}, spec, wanted)
 
 
 def encode_again(
-    partition: bytes, making: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
+    partition: bytes, spec: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
 ) -> BlockReceipt:
     """Make blocks of this worker from a partition that it can read by itself, as often as it likes.
 
@@ -280,7 +282,7 @@ def encode_again(
     ----------
     partition : bytes
         Graph and key of the partition, pickled.
-    making : TableSpec
+    spec : TableSpec
         How the table becomes blocks.
     k : int
         Number of the partition.
@@ -299,17 +301,17 @@ def encode_again(
 
     def read(row_range: RowRange | None = None) -> Rows:
         graph, key = pickle.loads(partition)
-        rows = encode_partition(dask.get(graph, key), making.recipe, k, n)
+        rows = encode_partition(dask.get(graph, key), spec.recipe, k, n)
         return rows if row_range is None else rows.cut(row_range.lo, row_range.hi)
 
     rows, again = read(), {block: partial(read, row_range) for block, row_range in row_ranges.items()}
     return keep(
-        {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}, making, wanted, again
+        {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}, spec, wanted, again
     )
 
 
 def keep(
-    blocks: dict[int, Rows], making: TableSpec, wanted: BlockRequest, again: Mapping[int, Callable[[], Rows]] = NEVER
+    blocks: dict[int, Rows], spec: TableSpec, wanted: BlockRequest, again: Mapping[int, Callable[[], Rows]] = NEVER
 ) -> BlockReceipt:
     """Keep encoded blocks on this worker.
 
@@ -317,7 +319,7 @@ def keep(
     ----------
     blocks : dict of int to Rows
         Encoded rows, by number of the block.
-    making : TableSpec
+    spec : TableSpec
         How the table becomes blocks.
     wanted : BlockRequest
         Job and table that the blocks belong to, and whether they are staged.
@@ -337,7 +339,7 @@ def keep(
         When the driver has meanwhile given this worker up for lost.
     """
     home = plugin(wanted.job)
-    shard, store = home.open(making, wanted)
+    shard, store = home.open(spec, wanted)
     stored: dict[int, Block] = {}
     try:
         # What came over the network is read-only, which would be a type of its own for the compiler.
@@ -346,7 +348,7 @@ def keep(
     except StorageError:
         for block in stored.values():
             store.block_store.drop(block.handle)
-        home.open(making, wanted)  # its folder may have been removed meanwhile, rightly
+        home.open(spec, wanted)  # its folder may have been removed meanwhile, rightly
         raise
     if wanted.staged:  # beside a round that is trained
         drop_staged(wanted.job, [(wanted.table, k) for k in stored])  # of an attempt that nobody heard of
@@ -485,7 +487,7 @@ def train(
     version : int
         Version of the weights with which the round begins.
     holdings_hash : int
-        The driver's mark of the blocks of the training table that this worker should have: `mark_of`.
+        The driver's mark of the blocks of the training table that this worker should have: `holdings_hash_of`.
     start, stop : int
         Places [start, stop) of the stream of its rows.
     remembers : bool
@@ -612,7 +614,7 @@ def measure(job: str, version: int, table: str, holdings_hash: int, cut: int | N
     table : str
         "training" or "validation".
     holdings_hash : int
-        The driver's mark of the blocks of the table that this worker should have: `mark_of`.
+        The driver's mark of the blocks of the table that this worker should have: `holdings_hash_of`.
     cut : int or None
         Largest random key of the sample; None: all rows that were set aside, or all.
 

@@ -181,7 +181,7 @@ class Table:
 
     def holdings_hash(self, worker: str) -> int:
         """By which the worker sees whether it has the blocks that it should have."""
-        return plugin.mark_of(self.held.get(worker, ()))
+        return plugin.holdings_hash_of(self.held.get(worker, ()))
 
     def lose(self, workers: Iterable[str]) -> int:
         """Blocks of these workers are gone; returns how many."""
@@ -252,9 +252,9 @@ class Table:
         """Have workers read blocks, wave after wave, until somebody is lost: returns what. Raises GoneError."""
         waves = list(self._waves(todo))
         n_done, n_all = 0, sum(len(self._by_partition(wave)) for wave in waves)
-        making = self._making()
+        spec = self._spec()
         for wave in waves:
-            futures = self.send(wave, making)
+            futures = self.send(wave, spec)
 
             def on_poll(futures: Mapping[Any, Any] = futures, n_done: int = n_done) -> None:
                 if progress is not None:
@@ -324,36 +324,36 @@ class Table:
                     self.held[other] -= twice
         return given
 
-    def _making(self) -> Any:
+    def _spec(self) -> Any:
         """With the levels of all categories, and thousands of blocks, it may be large: it travels once, not with every task."""
         return self._submitter.send(TableSpec(self._recipe, self.starts, self.options, self._storage))
 
     def send(
-        self, place: Mapping[str, Iterable[int]], making: Any = None, *, staged: bool = False
+        self, place: Mapping[str, Iterable[int]], spec: Any = None, *, staged: bool = False
     ) -> dict[tuple[str, int], Any]:
         """Futures of blocks that are read and encoded by their workers, by worker and partition. Raises GoneError."""
-        making = making or self._making()
+        spec = spec or self._spec()
         found = self._by_partition(place)
         if self._partitions is None:
             return {
-                (worker, k): self._sent(making, worker, k, row_ranges, staged=staged)
+                (worker, k): self._sent(spec, worker, k, row_ranges, staged=staged)
                 for (worker, k), row_ranges in found.items()
             }
         arguments: dict[str, dict[int, tuple[Any, ...]]] = {}
         for (worker, k), row_ranges in found.items():
-            more = making, k, self._found.rows[k], row_ranges, self._wanted(worker, staged=staged)
+            more = spec, k, self._found.rows[k], row_ranges, self._wanted(worker, staged=staged)
             arguments.setdefault(worker, {})[k] = more
         return encoded(self._submitter, self._partitions, arguments, again=self._storage.mode == "stream")
 
     def _wanted(self, worker: str, *, staged: bool) -> BlockRequest:
         return BlockRequest(self._submitter.job, self.name, self._members.term(worker), staged)
 
-    def _sent(self, making: Any, worker: str, k: int, row_ranges: Mapping[int, RowRange], *, staged: bool) -> Any:
+    def _sent(self, spec: Any, worker: str, k: int, row_ranges: Mapping[int, RowRange], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
         rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
         blocks = {block: rows.cut(row_range.lo, row_range.hi).compact() for block, row_range in row_ranges.items()}
         data = self._submitter.send(blocks, worker)
-        return self._submitter.submit("encode", worker, plugin.keep, data, making, self._wanted(worker, staged=staged))
+        return self._submitter.submit("encode", worker, plugin.keep, data, spec, self._wanted(worker, staged=staged))
 
     def explained(self, key: tuple[str, int], error: Exception) -> Exception | None:
         """An error of a task that reads, in the words of one that is raised without a cluster.

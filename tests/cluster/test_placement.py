@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_dl.cluster.placement import placed, portions, row_ranges_of
+from dask_dl.cluster.placement import apportioned, placed, row_ranges_of
 
 exact = settings(derandomize=True, database=None, deadline=None)
 weights = st.lists(st.integers(0, 30), min_size=1, max_size=9).filter(sum)
@@ -17,7 +17,7 @@ weights = st.lists(st.integers(0, 30), min_size=1, max_size=9).filter(sum)
 @exact
 @given(weights, st.integers(0, 300))
 def test_portions_add_up_grow_and_are_fair(rows, n):
-    parts, more = portions(n, rows), portions(n + 1, rows)
+    parts, more = apportioned(n, rows), apportioned(n + 1, rows)
     assert sum(parts) == n
     assert sorted(b - a for a, b in zip(parts, more, strict=True)) == [0] * (len(rows) - 1) + [1]
     for part, weight in zip(parts, rows, strict=True):
@@ -27,11 +27,11 @@ def test_portions_add_up_grow_and_are_fair(rows, n):
 @exact
 @given(weights, st.integers(0, 5))
 def test_after_whole_epochs_everybody_has_visited_all_rows(rows, epochs):
-    assert portions(epochs * sum(rows), rows) == [epochs * n for n in rows]
+    assert apportioned(epochs * sum(rows), rows) == [epochs * n for n in rows]
 
 
 def test_one_worker_gets_everything():
-    assert portions(123_456_789_012, [7]) == [123_456_789_012]
+    assert apportioned(123_456_789_012, [7]) == [123_456_789_012]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from dask_dl import parameters
 from dask_dl.cluster import LocalBackend
 from dask_dl.cluster.averaging import Contribution, advance, combined, momentum_of
-from dask_dl.cluster.placement import portions
+from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.shard import Shard
 from dask_dl.frame.source import open_source
 from dask_dl.memory import IN_MEMORY
@@ -93,7 +93,7 @@ class Several(LocalBackend):
 
     def train(self, n, on_rows=None):
         rows = [shard.visits.n_rows for shard in self.shards]
-        starts, stops = portions(self.seen, rows), portions(self.seen + n, rows)
+        starts, stops = apportioned(self.seen, rows), apportioned(self.seen + n, rows)
         momentum = momentum_of(self.n, self.n_averages) if self.momentum is None else self.momentum
         parts = []
         for shard, start, stop in zip(self.shards, starts, stops, strict=True):
