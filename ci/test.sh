@@ -5,4 +5,4 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 sh "$root/ci/env.sh" dev
 cd "$root"
-exec .venv/bin/python -m pytest -n 3 --dist loadfile --durations=20 "$@"
+exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 "$@"

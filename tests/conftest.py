@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,9 @@ def data_folder():
     if not folder.is_dir():
         pytest.fail(f"DASK_DL_DATA={value} is no folder")  # a slip of the pen shall not pass as a skip
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """Put files with many slow tests first: of several processes none is then left alone with one at the end."""
+    n_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -n_slow[item.path])
