@@ -119,7 +119,7 @@ class Table:
     recipe : Recipe
     options : BlockOptions
     storage : Storage
-    spread : {"sharded", "replicated", "single"}
+    placement : {"sharded", "replicated", "single"}
         Whether every block is somewhere, everywhere, or all are on one worker.
     row_ranges : sequence of RowRange
         The blocks.
