@@ -47,7 +47,7 @@ def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
 
 
 class _DeepLearning(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share."""
+    """Parameters and methods that both estimators share."""
 
     _task: Literal["classification", "regression"]
     model_: Model
@@ -425,7 +425,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         Path(path).write_text(page(f"{type(self).__name__} of dask_dl", self._fitted.html()), encoding="utf-8")
 
     def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
-        """What a notebook shows: the report when there is something to report."""
+        """Representation for a notebook: the report when there is something to report."""
         if self.__sklearn_is_fitted__():
             return {"text/plain": repr(self), "text/html": self._fitted.html()}
         bundle: dict[str, str] = super()._repr_mimebundle_(**more)

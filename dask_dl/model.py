@@ -67,7 +67,7 @@ class Model:
 
     @cached_property
     def predictor(self) -> Predictor:
-        """What a prediction needs of it."""
+        """Predictor of the model."""
         return Predictor(self.encoder, self.target, self.topology, self.flat)
 
     def missing_columns(self, names: Sequence[str], label: str) -> list[str]:
@@ -97,7 +97,7 @@ class Model:
     # ---- showing ----------------------------------------------------------------------------------------------------
 
     def html(self) -> str:
-        """What there is to know of the model, as a fragment of HTML."""
+        """Facts about the model, as a fragment of HTML."""
         levelled: tuple[OneHotColumn | CodedColumn, ...] = (*self.encoder.categories, *self.encoder.codes)
         columns = [
             *((c.name, "category", f"{len(c.levels):,} levels: {', '.join(c.levels[:6])}") for c in levelled),

@@ -725,7 +725,7 @@ _SCOPES: Final = {"constructor": "the constructor", "fit": "fit"}
 
 
 def _instead(name: str, value: Any, scope: Scope | None = None) -> str:
-    """What a name is taken for that is no parameter of a place, and what to write instead."""
+    """Advice on a name that is no parameter of a place."""
     if name in TABLE and TABLE[name].scope in _SCOPES:
         shown = _adopted(name, VALUE, value)
         return f"not a parameter of {_SCOPES[scope or 'fit']}; write {name}={shown} in {_SCOPES[TABLE[name].scope]}"
@@ -757,7 +757,7 @@ def _advised(advice: Advice, value: Any, scope: Scope | None) -> str:
 
 
 def _adopted(name: str, wanted: Any, value: Any) -> str:
-    """What a parameter is to be set to; dots where that has to be found by the user."""
+    """Value that a parameter is to be set to, as text; dots where that has to be found by the user."""
     row = TABLE[name]
     if isinstance(wanted, GivenValue):
         wanted = wanted.of(_plain(value))
@@ -771,7 +771,7 @@ def _adopted(name: str, wanted: Any, value: Any) -> str:
 
 
 def _foreign_word(name: str, value: Any) -> str:
-    """What to write instead of a word of another library, if that is known."""
+    """Advice on a word of another library, if there is any."""
     word = WORDS.get(name, {}).get(fold(value), "") if isinstance(value, str) else ""
     return word if " " in word or not word else f"write {show(word)}"
 

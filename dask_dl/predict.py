@@ -1,4 +1,4 @@
-"""What a fitted model answers to a table of whatever kind: lazily over Dask collections, at once over local ones."""
+"""Answers of a fitted model to a table of whatever kind: lazily over Dask collections, at once over local ones."""
 
 from __future__ import annotations
 
@@ -173,14 +173,14 @@ def _offset_of(model: Model, table: Any, offset: Any, names: Sequence[str]) -> A
 
 
 def _respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any) -> Any:
-    """What a worker does with a partition."""
+    """Answer to a partition, on a worker."""
     if hasattr(offset, "index") and not part.index.equals(offset.index):
         raise SchemaError("a partition and its offsets have different indexes: put the offsets into the frame.")
     return answer(predictor, part, predictor.outputs(part, offset, LABEL))
 
 
 def _respond_block(block: Any, offset: Any = None, *, predictor: Predictor, names: Sequence[str], answer: Any) -> Any:
-    """What a worker does with a block of an array."""
+    """Answer to a block of an array, on a worker."""
     return _respond(_named(block, names), predictor, offset, answer=answer)
 
 

@@ -1,4 +1,6 @@
-"""What a prediction needs of a model: the encoder, the network, and what its outputs mean. It travels to the workers once."""
+"""Part of a model that a prediction needs: the encoder, the network, and what its outputs mean. It travels to the
+workers once.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SHARE_OF_DISK = 0.9
 
 
 class Budget(NamedTuple):
-    """What the process with most of the work has."""
+    """Memory and disk of the process with most of the work."""
 
     memory: int  #: bytes that it may use; 0: nobody knows
     of: str  #: where that comes from, in words

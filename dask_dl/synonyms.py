@@ -24,7 +24,7 @@ class GivenValue(NamedTuple):
     times: int = 1  #: so often in a tuple
 
     def of(self, value: Any) -> Any:
-        """What the parameter takes."""
+        """Value that the parameter takes."""
         if self == VALUE or isinstance(value, bool) or not isinstance(value, (int, float)):
             return value
         number = value if self.factor == self.power == 1 else float(f"{self.factor * value**self.power:.6g}")
@@ -40,7 +40,9 @@ VALUE: Final = GivenValue()
 
 @dataclass(frozen=True)
 class Advice:
-    """What to write instead of a name: parameters with their values, and a note on them; without any, leave it out."""
+    """Advice on a name: parameters with their values to write instead, and a note on them; without any, leave it
+    out.
+    """
 
     write: Mapping[str, Any] = field(
         default_factory=dict

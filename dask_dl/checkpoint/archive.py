@@ -336,7 +336,7 @@ def _read_header(text: bytes, path: str | os.PathLike[str], kind: str) -> _Heade
 
 
 def _metadata(spec: _Spec) -> dict[str, Any]:
-    """What `zarr.json` says of an array, the one way this format knows: as `_lay_out` describes it."""
+    """Content of `zarr.json` for an array, the one way this format knows: as `_lay_out` describes it."""
     endian = {"configuration": {"endian": "little"}} if np.dtype(spec.dtype).itemsize > 1 else {}
     return {
         "shape": list(spec.shape),

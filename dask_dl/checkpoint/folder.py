@@ -101,7 +101,7 @@ class CheckpointFolder:
             raise OSError(errno.ENOSPC, text, self.place)
 
     def numbers(self) -> list[int]:
-        """Of the checkpoints that are there."""
+        """Numbers of the checkpoints that are there."""
         if "://" in self.place:
             from fsspec.core import url_to_fs
 
@@ -117,7 +117,7 @@ class CheckpointFolder:
         return sorted(int(match[1]) for name in found if (match := _NAME.fullmatch(name)))
 
     def path(self, number: int) -> str:
-        """Of a checkpoint."""
+        """Path of a checkpoint."""
         return f"{self.place}/checkpoint-{number:08d}.zip"
 
     def write(self, arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:

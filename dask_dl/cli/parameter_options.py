@@ -64,7 +64,7 @@ def option_of(name: str) -> str:
 
 
 def instead_of(option: str, value: str) -> str:
-    """What to write instead of an option that does not exist, "" where that is not known; `value` is "" for none."""
+    """Advice on an option that does not exist, "" where there is none; `value` is "" for none."""
     name = option.removeprefix("--").replace("-", "_")
     synonym = SYNONYMS.get(fold(name))
     if synonym is None and name.startswith("no_"):  # as flags are written here

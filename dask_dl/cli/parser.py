@@ -20,8 +20,8 @@ class Parser(argparse.ArgumentParser):
     required : mapping
         Names in the namespace of options that must be given, and the options. They are checked after unknown options are
         refused: a misspelled one is then not called missing.
-    given : dict
-        As for argparse.
+    **given : object
+        Arguments of argparse.ArgumentParser.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
             self.error(f"missing: {', '.join(missing)}")
 
     def _about(self, unknown: Sequence[str]) -> str:
-        """What to say of unknown arguments."""
+        """Error text about unknown arguments."""
         place = next((k for k, word in enumerate(unknown) if word.startswith("-")), 0)
         name, has_value, value = unknown[place].partition("=")
         if not has_value:

@@ -71,7 +71,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
-    """What cannot be written is better known before the training than after it."""
+    """Check before the training that its files can be written."""
     others = [name for name in (options.data, options.validation) if name]
     check_file(options.model, "--model", overwrite=options.overwrite, others=others)
     others.append(options.model)

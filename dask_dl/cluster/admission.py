@@ -65,7 +65,7 @@ class Admission:
             return (await asyncio.wait_for(call, ASKING))[worker]
 
     def answers(self, alive: Mapping[str, Member]) -> dict[str, Any]:
-        """What workers have answered since the last call: facts, or the error of a worker that cannot say."""
+        """Answers of workers since the last call: facts, or the error of a worker that cannot say."""
         found: dict[str, Any] = {}
         for worker, question in list(self._asked.items()):
             if worker not in alive:

@@ -1,4 +1,4 @@
-"""What the workers of a cluster have, and how much of the work the busiest of them will get."""
+"""Capacity of the workers of a cluster, and how much of the work the busiest of them will get."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def slots(liveness: Mapping[str, Member]) -> int:
 def workload(
     liveness: Mapping[str, Member], row_ranges: Sequence[Sequence[RowRange]], n_kept: int, *, shares: bool
 ) -> Workload:
-    """Of the worker with most threads: its share of the rows, and a block more.
+    """Workload of the worker with most threads: its share of the rows, and a block more.
 
     Parameters
     ----------
-    members : mapping
+    liveness : mapping of str to Member
         The workers by address.
     row_ranges : sequence of sequence of RowRange
         Blocks of the training and of the validation table.
@@ -57,11 +57,12 @@ def workload(
 
 
 def budget(liveness: Mapping[str, Member], facts: Mapping[str, Mapping[str, Any]], source: Source) -> Budget:
-    """Of the worker that has least; workers of one machine share its disk, and its memory where they have no limit.
+    """Budget of the worker that has least; workers of one machine share its disk, and its memory where they have no
+    limit.
 
     Parameters
     ----------
-    members : mapping
+    liveness : mapping of str to Member
         The workers by address.
     facts : mapping
         What they said of themselves: `environment.describe`.
@@ -90,7 +91,7 @@ def budget(liveness: Mapping[str, Member], facts: Mapping[str, Mapping[str, Any]
 
 
 def too_small(liveness: Mapping[str, Member], peak: int) -> str | None:
-    """What to say of workers that Dask would pause, after which no round ends there; None when there are none."""
+    """Warning about workers that Dask would pause, after which no round ends there; None when there are none."""
     pause = float(dask.config.get("distributed.worker.memory.pause") or 1.0)
     small = {w: m.memory_limit for w, m in liveness.items() if 0 < pause * m.memory_limit < peak}
     if not small:

@@ -73,7 +73,7 @@ class DaskBackend:
         Seconds to wait for a worker when there is none.
     say : callable
         Told, in a line, of whatever happens to workers.
-    spread : {"sharded", "replicated", "single"}
+    placement : {"sharded", "replicated", "single"}
         Whether every row is on one worker, on every one, or all on the same.
     balances : bool
         Whether partitions are cut where workers would have too few.
@@ -194,7 +194,7 @@ class DaskBackend:
         return capacity.slots(self.membership.liveness.alive or self.membership.usable())
 
     def _share(self, member: Member) -> float:
-        """Of the training table, by threads."""
+        """Share of the training table that a worker gets, by threads."""
         return member.n_threads / self._n_slots() if self._placement == "sharded" else 1.0
 
     @property
@@ -228,7 +228,7 @@ class DaskBackend:
         return capacity.workload(workers, row_ranges, n_kept, shares=self._placement == "sharded")
 
     def budget(self, source: Source) -> Budget:
-        """Of the worker that has least."""
+        """Budget of the worker that has least."""
         return capacity.budget(self.membership.usable(), self.membership.admission.facts, source)
 
     def too_small(self, peak: int) -> str | None:
@@ -441,7 +441,7 @@ class DaskBackend:
         return self.membership.taking_part.keys() | self.membership.liveness.leaving
 
     def _handed_over(self, workers: Iterable[str]) -> dict[str, Contribution]:
-        """What closed workers have learned in this round, by worker."""
+        """Contributions of closed workers to this round, by worker."""
         found = {}
         for left in self.membership.handed_over(workers):
             if left.version == self._round and left.n_rows:
@@ -472,7 +472,7 @@ class DaskBackend:
         self.membership.adopt(given)
 
     def _reports(self) -> tuple[dict[str, plugin.Report], set[str]]:
-        """Of the workers that go on from the average, and those that were lost."""
+        """Reports of the workers that go on from the average, and those that were lost."""
         holders = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
         lost = self.submitter.wait(self._received, also=holders)
         reports, lost = self.submitter.results(self._received, lost)

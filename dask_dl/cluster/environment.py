@@ -28,7 +28,7 @@ MISSING = "not installed"
 
 
 def describe(dask_worker: Any = None) -> dict[str, Any]:
-    """Of this process, which may be a worker's."""
+    """Facts about this process, which may be a worker's."""
     return {
         **installed(),
         "host": socket.gethostname(),
@@ -46,7 +46,7 @@ def versions() -> Mapping[str, str]:
 
 @functools.cache
 def installed() -> Mapping[str, Any]:
-    """What has to be the same, or had better be, in all processes."""
+    """Versions and sources that have to be the same, or had better be, in all processes."""
     package = Path(__file__).parents[1]
     return {
         **versions(),

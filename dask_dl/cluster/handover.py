@@ -1,4 +1,4 @@
-"""What a worker that is closed as planned hands over to the driver: its network, with what it has learned in the round.
+"""Handover of a worker that is closed as planned to the driver: its network, with what it has learned in the round.
 
 It passes through the scheduler, as there may be no other worker to give it to.
 """

@@ -102,7 +102,7 @@ class Liveness:
         return self.alive
 
     def advice(self) -> str:
-        """What to do when no worker counts."""
+        """Advice for when no worker counts."""
         if not self.paused:
             return "Start workers, or wait longer for them: worker_timeout."
         shown = ", ".join(f"{address} at {full}" for address, full in sorted(self.paused.items())[:5])

@@ -120,7 +120,7 @@ class LocalBackend:
         return store.n_visits
 
     def budget(self, source: Source) -> Budget:
-        """What this process may use of the machine."""
+        """Budget of this process on the machine."""
         memory, of = memory_budget()
         disk = disk_of(base())
 

@@ -1,4 +1,4 @@
-"""What the machine of this process has: memory, and a local disk."""
+"""Memory and local disk of the machine of this process."""
 
 from __future__ import annotations
 

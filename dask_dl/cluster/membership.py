@@ -353,7 +353,7 @@ class Membership:
         return self.kept
 
     def handed_over(self, workers: Iterable[str]) -> list[Handover]:
-        """What closed workers have left."""
+        """Handovers that closed workers have left."""
         return self.inbox.collect(workers, self.liveness, self._on_wait)
 
     def take(self, given: Any, workers: Iterable[str], source: str) -> tuple[dict[str, Any], set[str]]:
@@ -456,7 +456,9 @@ class Membership:
         self.lose(failed | self.submitter.run("move", calls)[1], "did not answer")
 
     def of_holders(self, name: str, table: str, call: Callable[[int], TaskSpec]) -> list[Any]:
-        """What all workers with rows of a table answer, in the order of their blocks; a call is given the worker's mark."""
+        """Answers of all workers with rows of a table, in the order of their blocks; a call is given the worker's
+        mark.
+        """
         found: list[Any] = []
         for _ in self.submitter.attempts():
             self.settle()

@@ -95,7 +95,7 @@ class Partitions:
         return graph, self._keys[k]
 
     def pickled(self, k: int) -> bytes:
-        """The same, for a worker that reads the partition by itself."""
+        """Graph and key of a partition, pickled for a worker that reads it by itself."""
         return pickle.dumps(self.alone(k))  # type: ignore[no-any-return]  # distributed has no types
 
     def not_again(self) -> str | None:

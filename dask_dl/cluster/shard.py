@@ -151,7 +151,7 @@ class Shard:
             self._samples.pop(table, None)
 
     def _forget(self, table: str) -> None:
-        """What was derived from the blocks of a table."""
+        """Forget what was derived from the blocks of a table."""
         self._samples.pop(table, None)
         if table == "training":
             self.close()

@@ -105,7 +105,27 @@ class Submitter:
         return f"{PREFIX}{name}-{self.job}-{self._n}"
 
     def submit(self, name: str, worker: str | None, function: Callable[..., Any], *arguments: Any) -> Any:
-        """A future, on a worker or on any."""
+        """Submit a task to a worker, or to any.
+
+        Parameters
+        ----------
+        name : str
+            Kind of task, which begins its key.
+        worker : str or None
+            Address of the worker; None: any.
+        function : callable
+        *arguments : object
+            Arguments of the function.
+
+        Returns
+        -------
+        distributed.Future
+
+        Raises
+        ------
+        NoWorkersError
+            When the client was closed meanwhile.
+        """
         where: dict[str, Any] = {"workers": [worker], "allow_other_workers": False} if worker else {}
         with self._open():
             future = self.client.submit(function, *arguments, key=self.key(name), pure=False, **where)
@@ -249,7 +269,7 @@ class Submitter:
             self.client.cancel(futures)
 
     def _look_after(self) -> None:
-        """What is to be done now and then, however long something takes."""
+        """Do what is due now and then, however long something takes."""
         self.on_wait()
         if time.monotonic() - self._renewed > RENEWAL:
             self._renewed = time.monotonic()

@@ -18,7 +18,7 @@ class TlsFiles(NamedTuple):
     key: str | None = None  #: its private key; None: it is in the file of the certificate
 
     def security(self, address: str) -> Any:
-        """What distributed needs for an address; None if that is not encrypted.
+        """Security object that distributed needs for an address; None if that is not encrypted.
 
         Raises
         ------

@@ -27,7 +27,7 @@ POLL = 0.1
 
 
 class _Segments(NamedTuple):
-    """What is read at a time, in the order of the table."""
+    """Segments of a table, each read at a time, in its order."""
 
     block: NDArray[np.int64]
     lo: NDArray[np.int64]  #: first row inside the block

@@ -121,11 +121,11 @@ class Restarts:
 def died_reading(
     liveness: Mapping[str, Member], source: Source, partitions: Iterable[int], n_bytes: int, n_restarts: int
 ) -> WorkerMemoryError:
-    """What to raise when workers died again and again while they read a table.
+    """Error for workers that died again and again while they read a table.
 
     Parameters
     ----------
-    members : mapping
+    liveness : mapping of str to Member
         The workers by address, as far as they are known.
     source : Source
         The table.

@@ -1,1 +1,3 @@
-"""What models and checkpoints say in JSON, as schemas: the form of every field, its bounds, and what must hold between them."""
+"""Schemas of the JSON in models and checkpoints: the form of every field, its bounds, and what must hold between
+them.
+"""

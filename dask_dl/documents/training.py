@@ -20,7 +20,7 @@ MAX_HALVINGS = 1000
 
 
 class IdentityDocument(Document):
-    """What a checkpoint and the training that goes on with it must have in common."""
+    """Identity that a checkpoint and the training that goes on with it must have in common."""
 
     columns: tuple[str, ...]
     roles: dict[Literal["target", "weight", "offset"], str]

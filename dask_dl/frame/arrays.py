@@ -55,16 +55,23 @@ def whole_rows(X: Any, label: str) -> Any:
 
 
 def partitions(X: Any, columns: Mapping[int, str], beside: Mapping[str, Any], label: str) -> list[Any]:
-    """Blocks of whole rows as pandas frames, of the named columns and of what stands beside them: Dask's Delayed, of one graph.
+    """Blocks of whole rows as pandas frames, of the named columns and of what stands beside them.
 
     Parameters
     ----------
     X : dask.array.Array of shape (n, p)
         See `whole_rows`.
-    columns : mapping
-        Place of a column -> its name.
-    beside : mapping
-        Name of a role -> its `aligned` values.
+    columns : mapping of int to str
+        Names of the columns, by place.
+    beside : mapping of str to dask.array.Array of shape (n,)
+        Values of each role, `aligned`, by name.
+    label : str
+        What errors call the table.
+
+    Returns
+    -------
+    list of dask.delayed.Delayed
+        The frames, of one graph.
     """
     import dask.array as da
 

@@ -53,7 +53,7 @@ class Balance(NamedTuple):
         return visits
 
     def n_visits(self, counts: Sequence[int]) -> float:
-        """Of an epoch over classes of so many rows, on average."""
+        """Visits of an epoch over classes of so many rows, on average."""
         return float(np.array(self.ratios) @ counts)
 
     def n_min(self, counts: Sequence[int]) -> int:

@@ -215,7 +215,7 @@ class FromSource:
         return max(n, 1)
 
     def n_entries(self, handle: SourceHandle, lo: int, n: int) -> int:  # noqa: ARG002  # the protocol's signature
-        """Of all rows."""
+        """Entries of all rows."""
         return handle.n_entries
 
     def read(self, handle: SourceHandle, lo: int, out: Rows) -> None:
@@ -264,7 +264,7 @@ def checksum(parts: list[memoryview]) -> int:
 
 
 def _bytes(rows: Rows) -> list[memoryview]:
-    """What is stored of rows: where entries begin follows from how many there are."""
+    """Bytes that are stored of rows: where entries begin follows from how many there are."""
     parts = *rows.even, *rows.entries[1:]
     return [_view(part) for part in parts if part.size]
 

@@ -243,7 +243,7 @@ def _checksum(part: NDArray[np.generic], rows: NDArray[np.int64]) -> int:
 
 
 def _checksum_of(entries: Entries, rows: NDArray[np.int64]) -> int:
-    """The same of sparse inputs, wherever in their pools they lie; 0 where there are none."""
+    """Checksum of sparse inputs, wherever in their pools they lie; 0 where there are none."""
     total = 0
     for start in range(0, len(entries.begin), 4096):
         here = entries.of(slice(start, start + 4096)).compact()

@@ -158,17 +158,19 @@ def parse(
     dtype: Mapping[str, str] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Records as a frame.
+    """Parse records to a frame.
 
     Parameters
     ----------
     data : bytes
+        The records.
     encoding, sep, decimal : str
+        How they are written.
     names : sequence of str
-        Of all fields.
+        Names of all fields.
     dtype : mapping, optional
-        The dtypes of the columns to parse; by default all are parsed, and typed by pandas.
-    options : dict
+        Dtypes of the columns to parse; by default all are parsed, and typed by pandas.
+    **options : object
         More for pandas.
     """
     # pandas allows as many fields as the first record has. With one more than names it would take the first for an index.

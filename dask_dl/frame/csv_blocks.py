@@ -51,7 +51,7 @@ def _quotes(data: NDArray[np.uint8], before: int, sep: int) -> tuple[NDArray[np.
 
 
 def effect(data: bytes, before: int, sep: int) -> int:
-    """What a stretch of bytes does to the state of the automaton.
+    """Effect of a stretch of bytes on the state of the automaton.
 
     Parameters
     ----------

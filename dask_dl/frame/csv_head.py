@@ -67,7 +67,7 @@ class CsvFormat:
 
 @dataclass(frozen=True)
 class Head:
-    """What the first bytes of a file tell."""
+    """Head of a file, from its first bytes."""
 
     file: File
     encoding: str

@@ -209,7 +209,7 @@ def _root(X: Any) -> str:
 
 
 def _by_type(X: Any, remedies: dict[str, str]) -> str | None:
-    """What to do with an object, by its type or one that it derives from; SciPy derives matrices from dicts."""
+    """Remedy for an object, by its type or one that it derives from; SciPy derives matrices from dicts."""
     if is_sparse(X):
         return None
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(X).__mro__)

@@ -40,16 +40,20 @@ def apart(keys: NDArray[np.uint64], copies: NDArray[np.int64]) -> NDArray[np.uin
 def windows(starts: NDArray[np.int64], n_windows: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
     """Deal segments of a table out to windows, whose rows are then shuffled together (algorithm.md#windows).
 
-    The segments, in the order of the table, are cut into runs of `n_windows` neighbours, and every window gets one of each run,
-    by chance. So each window reaches over the whole table, and a table that is sorted by whatever column is as good as one
-    that is not.
+    The segments, in the order of the table, are cut into runs of `n_windows` neighbours, and every window gets one of
+    each run, by chance. So each window reaches over the whole table, and a table that is sorted by whatever column is
+    as good as one that is not.
 
     Parameters
     ----------
     starts : (n,) int64
         First rows of the segments, ascending.
     n_windows : int
-        At most n.
+        Number of windows, at most n.
+    seed : int
+        Seed of the random keys.
+    epoch : int
+        Number of the epoch, each of which is dealt anew.
 
     Returns
     -------

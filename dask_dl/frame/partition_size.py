@@ -39,7 +39,7 @@ class PartitionSize(NamedTuple):
 
 
 def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) -> None:
-    """Compare with the limits what will be a partition, and cannot be cut any further.
+    """Compare the size of a partition that cannot be cut any further with the limits; warns when it may not fit.
 
     Parameters
     ----------
@@ -48,10 +48,14 @@ def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) 
     n_bytes : float
         Its bytes as a frame.
     limits : PartitionLimits
+        Bytes that a partition may take.
     remedy : str
         What to do about it; more memory is always one.
 
-    Warns when it may not fit. Raises SchemaError when it surely does not.
+    Raises
+    ------
+    SchemaError
+        When it surely does not fit.
     """
     if n_bytes <= limits.fits:
         return
@@ -66,7 +70,7 @@ def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) 
 
 
 def remedies(n_bytes: int) -> str:
-    """What to do about partitions that are larger than this."""
+    """Advice on partitions that are larger than this."""
     if n_bytes < MIN_SIZE:
         return f"Hardly anything fits beside the imports: {MORE_MEMORY}."
     maximum = f"{n_bytes / 1e6:.3g}MB"

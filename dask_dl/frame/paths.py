@@ -42,7 +42,7 @@ class File:
 
     @property
     def name(self) -> str:
-        """What it is called in its folder, or in the file that it is a part of: zip://name::file:///folder/t.zip."""
+        """Name in its folder, or in the file that it is a part of: zip://name::file:///folder/t.zip."""
         return PurePosixPath(self.address.partition("::")[0] if "://" in self.address else self.address).name
 
     @property

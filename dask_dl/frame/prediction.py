@@ -132,7 +132,7 @@ def reading(label: str) -> Iterator[None]:
 
 
 def _died_reading(error: Any, label: str) -> WorkerMemoryError:
-    """What to raise when Dask gave up since workers died again and again."""
+    """Error for when Dask gave up since workers died again and again."""
     key, limit = error.task, getattr(error.last_worker, "memory_limit", 0)
     what = f"partition {key[-1]} of {label}" if isinstance(key, tuple) and isinstance(key[-1], int) else label
     may = f", the last one of which had {size(limit)} of memory" if limit else ""

@@ -147,7 +147,7 @@ def joined(left: Mapping[Any, Any], right: Mapping[Any, Any], join: Callable[[An
 def _response(
     codes: NDArray[np.intp], texts: list[str], weights: NDArray[np.float64], roles: RowRoles
 ) -> dict[str, dict[Any, float]]:
-    """What every level teaches: the weight of each class in it, or its weight and its targets times weight."""
+    """Response of every level: the weight of each class in it, or its weight and its targets times weight."""
     if roles.labels is not None:
         return _by_label(codes, texts, weights, roles.labels)
     targets = np.zeros(len(codes)) if roles.targets is None else roles.targets

@@ -64,7 +64,7 @@ class Source:
 
     @property
     def label(self) -> str:
-        """What errors call it."""
+        """Name of the table in errors."""
         return self.schema.label
 
 
@@ -159,14 +159,23 @@ def _is_position(value: Any) -> bool:
 
 
 def named(value: Any, labels: Mapping[Any, str], role: str, label: str) -> str:
-    """Name of the column that is meant; a label comes before a position of the same number. Raises SchemaError.
+    """Name of the column that is meant; a label comes before a position of the same number.
 
     Parameters
     ----------
     value : str, int or tuple
         See `is_column`.
     labels : mapping
-        The table's own labels, in order, and the texts by which columns are known.
+        The table's own labels, in order, and the strings by which columns are known.
+    role : str
+        Role of the column, for errors.
+    label : str
+        What errors call the table.
+
+    Raises
+    ------
+    SchemaError
+        When there is no such column.
     """
     names = list(labels.values())
     if isinstance(value, str):

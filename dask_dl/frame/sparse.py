@@ -39,7 +39,7 @@ def check_n_columns(n: int, label: str) -> None:
 
 
 def as_csr(X: Any, label: str) -> Any:
-    """The same in canonical CSR, whose every index was checked: ascending columns, none twice in a row.
+    """Matrix in canonical CSR, whose every index was checked: ascending columns, none twice in a row.
 
     SciPy does not look at the indices that it is given; it reads and writes wherever they point to, and so do kernels.
 
@@ -168,7 +168,7 @@ class SparsePart:
 
     @property
     def index(self) -> pd.Index[Any]:
-        """Of the rows."""
+        """Index of the rows."""
         return self.frame.index
 
     @property
@@ -211,7 +211,7 @@ class SparsePart:
         return np.where(has_zeros, np.fmin(low, 0), low), np.where(has_zeros, np.fmax(high, 0), high)
 
     def sums(self, weights: NDArray[np.float64] | None) -> Sums:
-        """Of every column, with weights (n,)."""
+        """Sums of every column, with weights (n,)."""
         numbers, row, column = self._by_column
         p = len(self.names)
 

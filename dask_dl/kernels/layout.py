@@ -200,7 +200,10 @@ class Topology:
     def _views(
         self, flat: NDArray[np.float32], k: int
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
-        """Of layer k, by channel: (one-hot slots, units) input-major, (units, dense inputs) unit-major, (units,) biases."""
+        """Views of layer k, by channel.
+
+        (one-hot slots, units) input-major, (units, dense inputs) unit-major, (units,) biases.
+        """
         n_in, stride, n_out, weights, biases = (int(v) for v in self.network.layers[k, :5])
         n_onehot, width = self.n_onehot if k == 0 else 0, self.widths[k]
         onehot = flat[: n_onehot * width].reshape(n_onehot, width)

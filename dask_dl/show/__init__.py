@@ -1,3 +1,3 @@
-"""What people look at: progress lines and pictures."""
+"""Progress lines and pictures for people."""
 
 from __future__ import annotations

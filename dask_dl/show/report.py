@@ -58,7 +58,7 @@ def fragment(
     classes: Sequence[str],
     confusion: Mapping[str, Sequence[Sequence[float]]],
 ) -> str:
-    """What a notebook shows.
+    """Report for a notebook.
 
     Parameters
     ----------

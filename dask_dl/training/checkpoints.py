@@ -36,7 +36,7 @@ CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class TrainingFingerprint:
-    """What a checkpoint and the training that goes on with it must have in common."""
+    """Fingerprint that a checkpoint and the training that goes on with it must have in common."""
 
     columns: tuple[str, ...]
     roles: dict[str, str]  #: columns of target, weight and offset
@@ -103,7 +103,7 @@ class TrainingFingerprint:
 
 
 def _unchanging(topology: Topology) -> dict[str, Any]:
-    """What a restart must not change; early files know nothing of sparse columns."""
+    """Topology as far as a restart must not change it; early files know nothing of sparse columns."""
     return {k: v for k, v in asdict(topology).items() if k != "dropout" and (k != "n_sparse" or v)}
 
 
@@ -162,7 +162,7 @@ class Checkpoint:
 
     @property
     def seed(self) -> int:
-        """Of the training that it belongs to."""
+        """Seed of the training that it belongs to."""
         return self.document.seed
 
     def check(self, fingerprint: TrainingFingerprint) -> None:

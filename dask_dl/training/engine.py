@@ -38,7 +38,7 @@ class Request(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a training."""
+    """Outcome of a training."""
 
     model: Model  #: the last good one
     failure: BaseException | None  #: why it could not go on: it diverged, no worker was left, or a callback raised

@@ -86,7 +86,7 @@ def begin(
 
 
 def _objective(distribution: Distribution, e: Mapping[str, Any]) -> Objective:
-    """What the kernels make small; huber starts at 1, in standardised units."""
+    """Objective of the kernels; huber starts at 1, in standardised units."""
     name = e["loss"] if distribution.name in {"bernoulli", "multinomial"} else distribution.name
     return Objective(KINDS[name], 1.0 if distribution.name == "huber" else distribution.shape)
 
