@@ -106,7 +106,7 @@ def scan_on(
 
 
 class Members(Protocol):
-    """What a table asks of the workers that take part: `Membership`."""
+    """Interface of `Membership` that a table needs."""
 
     submitter: Submitter
     admission: Admission
