@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from naive import mlp
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters, rounds
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend, row_stream
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
@@ -24,6 +24,7 @@ from dask_dl.frame.validation import open_validation
 from dask_dl.metrics.history import History, ScoringSchedule
 from dask_dl.node import replica
 from dask_dl.show.progress import Progress
+from dask_dl.training import loop
 from dask_dl.training.engine import Request, train
 from dask_dl.training.loop import Halt, Rounds
 from dask_dl.training.schedule import RoundSchedule
@@ -399,7 +400,7 @@ def test_without_workers_nobody_is_asked_to_score():
 
 
 def test_workers_that_do_not_answer_are_not_asked_for_ever(monkeypatch):
-    monkeypatch.setattr(rounds, "MIN_SECONDS_TO_SCORE", 0.0)
+    monkeypatch.setattr(loop, "MIN_SECONDS_TO_SCORE", 0.0)
     trainer, inner = Ended(KeyboardInterrupt()), scoring(iter([1.0]))
 
     def score(state, n, communication):
