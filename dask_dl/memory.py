@@ -168,7 +168,7 @@ def network(n_weights: int, n_dense: int, n_states: int, n_copies: int) -> int:
     """Bytes of weights and optimizer state.
 
     A weight takes 4 bytes, and 4 for each vector of state. Working copies hold a dense weight twice, now and at the
-    last exchange, with a state of their own; the first copy's state is the network's. So, under ADADELTA, 12 bytes a
+    last exchange, with their own state; the first copy's state is the network's. So, under ADADELTA, 12 bytes a
     weight, and for a dense one 4 + 16 per copy where there are copies.
 
     Parameters

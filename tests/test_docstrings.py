@@ -99,7 +99,7 @@ def test_functions_of_many_arguments_name_each_of_them_with_its_type():
     assert faults(functions) == []
 
 
-def test_public_docstrings_begin_with_what_they_are_about():
+def test_docstrings_begin_with_what_they_are_about():
     begun = []
     for where, tree in trees().items():
         for node in ast.walk(tree):

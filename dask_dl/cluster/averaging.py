@@ -1,7 +1,7 @@
 """Averages of replicas that trained apart: their weighted mean, and a step beyond it.
 
 The mean of many replicas moves too little: each saw only its share of the rows, and their common direction is cut by
-averaging as if it were noise. So the way from one average to the next is taken as a gradient with momentum of its own:
+averaging as if it were noise. So the way from one average to the next is taken as a gradient with its own momentum:
 the "block momentum" of Chen and Huo (2016).
 """
 
