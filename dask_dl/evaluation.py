@@ -16,7 +16,7 @@ from dask_dl.frame.row_stats import count_labels
 from dask_dl.frame.scan import unseen_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
 from dask_dl.frame.sparse import SparsePart
-from dask_dl.predict import check_n_features, check_offset, no_offset
+from dask_dl.predict import check_n_features, check_offset, no_offset, respond
 from dask_dl.predictor import best_class
 
 if TYPE_CHECKING:
@@ -100,12 +100,14 @@ def _of_partition(
     roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), is_class=bool(predictor.target.classes))
     rows = _rows_of(part, roles.places)
     rows = rows if names is None else _renamed(rows, schema.predictors, names)
-    outputs, target = predictor.outputs(rows, roles.offsets, LABEL), predictor.target
+    answered = functools.partial(respond, rows, predictor, roles.offsets, label=LABEL)
     if roles.labels is not None:
-        truth = np.nan_to_num(target.encode(roles.labels, None), nan=-1).astype(np.intp)
-        return ScoredRows(truth, best_class(outputs), roles.weights), count_labels(roles.labels)
+        truth = np.nan_to_num(predictor.target.encode(roles.labels, None), nan=-1).astype(np.intp)
+        classes = answered(answer=lambda _, __, outputs: best_class(outputs))
+        return ScoredRows(truth, classes, roles.weights), count_labels(roles.labels)
     assert roles.targets is not None
-    return ScoredRows(roles.targets, target.decode(outputs[:, 0]), roles.weights), {}
+    numbers = answered(answer=lambda predictor, _, outputs: predictor.numbers(outputs))
+    return ScoredRows(roles.targets, numbers, roles.weights), {}
 
 
 def _rows_of(part: Any, places: Places) -> Any:

@@ -14,7 +14,7 @@ from dask_dl.frame.dask_frames import by_name, is_dask_frame
 from dask_dl.frame.dense import DensePart, is_numeric_array
 from dask_dl.frame.dtypes import as_numbers
 from dask_dl.frame.interchange import as_column, as_table
-from dask_dl.frame.prediction import map_rows, over_slices
+from dask_dl.frame.prediction import map_rows, over_slices, slices_of
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
 from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
 from dask_dl.predictor import Predictor
@@ -94,12 +94,12 @@ def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str
     used = {*model.encoder.columns, *keep}
     X = by_name(X, [name for name in names if name in used], LABEL, is_alone=offset is None)
     meta = answer(model.predictor, X._meta, _nothing(model))  # noqa: SLF001  # Dask's name
-    return map_rows(functools.partial(_respond, answer=answer), X, model.predictor, offset, meta)
+    return map_rows(functools.partial(respond, answer=answer), X, model.predictor, offset, meta)
 
 
 def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> list[Any]:
     """`answer(predictor, part, outputs)` of every slice of a table in this process."""
-    respond = functools.partial(_respond, answer=answer)
+    answered = functools.partial(respond, answer=answer)
     if is_sparse(X):
         X = as_csr(X, LABEL)
     elif not is_numeric_array(X):
@@ -107,12 +107,12 @@ def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> li
         if model.is_named and hasattr(X, "columns"):
             names = table.columns.tolist()
             model.missing_columns(names, LABEL)
-            return over_slices(respond, table, model.predictor, _offset_of(model, table, offset, names))
+            return over_slices(answered, table, model.predictor, _offset_of(model, table, offset, names))
         X = table
     check_two_dimensions(X, X.shape, LABEL)
     check_n_features(model, X.shape[1], called)
     part = _named(X, model.feature_names)
-    return over_slices(respond, part, model.predictor, _offset_of(model, part, offset, model.feature_names))
+    return over_slices(answered, part, model.predictor, _offset_of(model, part, offset, model.feature_names))
 
 
 def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> Any:
@@ -124,8 +124,8 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
         offset = as_numbers(offset) if isinstance(offset, pd.Series) else offset
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
     names, predictor = model.feature_names, model.predictor
-    respond = functools.partial(_respond_block, names=names, answer=functools.partial(_values, answer=answer))
-    return map_blocks(respond, X, predictor, offset, answer(predictor, _nothing(model)), LABEL)
+    answered = functools.partial(_respond_block, names=names, answer=functools.partial(_values, answer=answer))
+    return map_blocks(answered, X, predictor, offset, answer(predictor, _nothing(model)), LABEL)
 
 
 def _nothing(model: Model) -> Any:
@@ -172,16 +172,34 @@ def _offset_of(model: Model, table: Any, offset: Any, names: Sequence[str]) -> A
     return table[next(key for key, text in labels.items() if text == name)]
 
 
-def _respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any) -> Any:
-    """Answer to a partition, on a worker."""
+def respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any, label: str = LABEL) -> Any:
+    """Answer to a partition, on a worker: a chunk of rows at a time, so that many classes take no more memory than few.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame, SparsePart or DensePart
+        n rows, under the names of training.
+    predictor : Predictor
+    offset : array-like of shape (n,), optional
+    answer : callable
+        Called as `answer(predictor, rows, outputs)`; returns an array, a Series or a frame with a row for each.
+    label : str, default "the table to predict"
+        Name of the table, for errors.
+    """
     if hasattr(offset, "index") and not part.index.equals(offset.index):
         raise SchemaError("a partition and its offsets have different indexes: put the offsets into the frame.")
-    return answer(predictor, part, predictor.outputs(part, offset, LABEL))
+    answers = [
+        answer(predictor, rows, predictor.outputs(rows, shifts, label))
+        for rows, shifts in slices_of(part, offset, predictor.rows_per_chunk)
+    ]
+    if len(answers) == 1:
+        return answers[0]
+    return np.concatenate(answers) if isinstance(answers[0], np.ndarray) else pd.concat(answers)
 
 
 def _respond_block(block: Any, offset: Any = None, *, predictor: Predictor, names: Sequence[str], answer: Any) -> Any:
     """Answer to a block of an array, on a worker."""
-    return _respond(_named(block, names), predictor, offset, answer=answer)
+    return respond(_named(block, names), predictor, offset, answer=answer)
 
 
 def _named(table: Any, names: Sequence[str]) -> pd.DataFrame | SparsePart | DensePart:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
 
+#: Bytes of the outputs that a prediction holds beside its answers, however many classes there are.
+BYTES_PER_CHUNK = 2**26
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A network with its encoder and target: small beside a `Model`, which also holds optimizer state and history.
@@ -37,6 +41,11 @@ class Predictor:
     target: Target
     topology: Topology
     flat: NDArray[np.float32]  #: weights and biases, as `topology` lays them out
+
+    @property
+    def rows_per_chunk(self) -> int:
+        """Rows whose outputs and probabilities, 8 bytes each, take BYTES_PER_CHUNK at most; 1 or more."""
+        return max(1, BYTES_PER_CHUNK // (8 * self.topology.n_outputs))
 
     def outputs(self, part: Any, offset: Any, label: str) -> NDArray[np.float32]:
         """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""

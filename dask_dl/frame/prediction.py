@@ -57,14 +57,29 @@ def over_slices(
         raise SchemaError(
             f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. They must be as many."
         )
-    if len(table) <= ROWS_PER_SLICE:
-        return [function(table, predictor, offsets)]
-    answers = []
-    for start in range(0, len(table), ROWS_PER_SLICE):
-        rows = slice(start, start + ROWS_PER_SLICE)
+    return [function(part, predictor, shifts) for part, shifts in slices_of(table, offsets, ROWS_PER_SLICE)]
+
+
+def slices_of(
+    table: pd.DataFrame | SparsePart | DensePart, offset: Any, n: int
+) -> Iterator[tuple[pd.DataFrame | SparsePart | DensePart, Any]]:
+    """Slices of n rows at most, with their offsets; a table without rows is one slice.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame, SparsePart or DensePart
+    offset : ndarray, pandas.Series or None
+        Offsets of the rows, by position.
+    n : int
+        1 or more.
+    """
+    if len(table) <= n:
+        yield table, offset
+        return
+    for start in range(0, len(table), n):
+        rows = slice(start, start + n)
         part = table.iloc[rows] if isinstance(table, pd.DataFrame) else table.take(rows)
-        answers.append(function(part, predictor, None if offsets is None else offsets[rows]))
-    return answers
+        yield part, offset.iloc[rows] if isinstance(offset, pd.Series) else None if offset is None else offset[rows]
 
 
 def map_rows(

@@ -274,6 +274,33 @@ def test_slices_of_a_local_table_change_nothing(classifiers, with_offset, table,
     np.testing.assert_array_equal(with_offset.predict(table, offset=offset), numbers)
 
 
+@pytest.mark.parametrize("make", [lambda t: t, lambda t: dd.from_pandas(t, npartitions=2)], ids=["pandas", "dask"])
+def test_outputs_are_held_for_as_many_rows_as_their_bytes_allow(classifier, with_offset, table, monkeypatch, make):
+    seen, inner = [], Predictor.outputs
+    methods = {
+        "predict": classifier.predict,
+        "predict_proba": classifier.predict_proba,
+        "predict_table": lambda X: classifier.predict_table(X, keep=["b"]),
+        "offset": lambda X: with_offset.predict(X, offset=X["b"]),
+    }
+    y = np.resize(["no", "yes"], N)
+    whole = {name: method(table) for name, method in methods.items()}
+    score = classifier.score(table, y)
+
+    def outputs(predictor, part, *given):
+        seen.append(len(part))
+        return inner(predictor, part, *given)
+
+    monkeypatch.setattr(Predictor, "outputs", outputs)
+    monkeypatch.setattr(dask_dl.predictor, "BYTES_PER_CHUNK", 8 * 3 * 7)  # three classes, seven rows
+    for name, method in methods.items():
+        answer = method(make(table))
+        answer = answer.compute(scheduler="synchronous") if hasattr(answer, "compute") else answer
+        np.testing.assert_array_equal(np.asarray(answer), np.asarray(whole[name]))
+    assert classifier.score(table, y) == score
+    assert max(seen) <= 21 and 7 in seen  # numbers have one output
+
+
 def test_a_row_is_predicted_the_same_whatever_is_beside_it(classifier, table):
     whole = classifier.predict_proba(table)
     shuffled = np.random.default_rng(0).permutation(N)
