@@ -85,14 +85,12 @@ def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> li
         Number of last events that suffice when every event is a value, for the sake of trainings with thousands of
         them; 0: all.
     """
-    means, values, n_strides = [math.nan], [], 0
+    means, values, since = [math.nan], [], 0
     for record in history.records[1:] if stride or not n_last else history.records[1:][-n_last:]:
         values.append(value_of(record, metric, history.table))
-        if (
-            not stride or record["samples"] // stride > n_strides
-        ):  # events fall due at multiples of it, and come a little late
+        if record["samples"] - since >= stride:
             means.append(sum(values) / len(values))
-            values, n_strides = [], record["samples"] // stride if stride else 0
+            values, since = [], record["samples"]
     return means
 
 

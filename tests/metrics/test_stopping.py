@@ -115,8 +115,6 @@ def test_values_are_means_over_rows_and_those_under_way_wait():
     np.testing.assert_equal(values_of(history, "deviance", 0), [NAN, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0])
     np.testing.assert_equal(values_of(history, "deviance", 20), [NAN, 3.0, 8.0])
     np.testing.assert_equal(values_of(history, "deviance", 10**6), [NAN])
-    late = history_of("regression", "deviance", [1.0, 3.0, 5.0, 7.0, 9.0], every=11)  # rounds end after the marks
-    np.testing.assert_equal(values_of(late, "deviance", 10), [NAN, 2.0, 5.0, 7.0, 9.0])
     history.records[2]["training_deviance"] = NAN
     np.testing.assert_equal(values_of(history, "deviance", 20), [NAN, NAN, 8.0])
 
