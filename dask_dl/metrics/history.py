@@ -134,7 +134,7 @@ class History:
             return False
         measured = [name for name in best if name.startswith(("training_", "validation_"))]
         same = all(repr(last[name]) == repr(best[name]) for name in measured)  # NaN is NaN again
-        return same and not last["samples_per_iteration"]
+        return same and not last.get("samples_per_iteration")  # early files lack it
 
     @property
     def loss(self) -> str:

@@ -101,3 +101,19 @@ def test_every_metric_that_stopping_may_watch_is_in_the_table():
     row = parameters.TABLE["stopping_metric"]
     assert {*row.available} <= {*METRICS}
     assert {metric.name for metric in TABLE} - {*row.available} == {"r2"}  # H2O knows no such word
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_repetition_of_the_best_event_is_known_from_a_scoring_that_came_out_alike(early):
+    history = History("regression", has_validation=False)
+    for k in (1, 2):
+        history.add(
+            seconds=k, speed=1, epochs=k, iterations=k, samples=k, samples_per_iteration=1,
+            training=MEASURED["regression"].metrics("regression"), validation={},
+        )  # fmt: skip
+    assert not history.repeats_best  # a network that did not change was scored again
+    history.repeat_best(seconds=3, epochs=2, iterations=2, samples=2)
+    if early:  # files of the first versions have no such column
+        for record in history.records:
+            del record["samples_per_iteration"]
+    assert history.repeats_best
