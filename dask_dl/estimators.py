@@ -270,6 +270,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Self:
         """Train, on any thread but that of an asynchronous client."""
+        from dask_dl.events import Callbacks
         from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
         from dask_dl.frame.validation import open_validation
         from dask_dl.show.progress import Progress
@@ -281,7 +282,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         backend = backend_for(requested, client, progress.say, cancelled)
         request = Request(source, self._task, requested, validation, resume, began)
-        model, failure = train(request, backend, progress, callbacks=callbacks, cancelled=cancelled)
+        model, failure = train(request, backend, [Callbacks(callbacks), progress], cancelled=cancelled)
         if failure is not None and model.n_seen == 0:
             raise failure  # nothing was learned: an earlier model stays
         self.model_ = model
@@ -323,8 +324,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("feature_names_in_", None)
         if has_names:
             self.feature_names_in_ = np.array(names, dtype=object)
-        if self._task == "classification":
-            self.classes_ = self.model_.target.labels.copy()
 
     # ---- what was learned -------------------------------------------------------------------------------------------
 
@@ -420,22 +419,27 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         path : str or path-like
             A local file; one that exists is replaced. A notebook shows the same by itself.
         """
-        from dask_dl.show.report import page
+        from dask_dl.show.report import report
 
-        Path(path).write_text(page(f"{type(self).__name__} of dask_dl", self._fitted.html()), encoding="utf-8")
+        Path(path).write_text(report(self._fitted, f"{type(self).__name__} of dask_dl"), encoding="utf-8")
 
     def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
         """Representation for a notebook: the report when there is something to report."""
         if self.__sklearn_is_fitted__():
-            return {"text/plain": repr(self), "text/html": self._fitted.html()}
+            return {"text/plain": repr(self), "text/html": self._html()}
         bundle: dict[str, str] = super()._repr_mimebundle_(**more)
         return bundle
 
     @property
     def _repr_html_(self) -> Callable[[], str]:
         """HTML for notebooks that do not ask for `_repr_mimebundle_`; a property, as in scikit-learn."""
-        show: Callable[[], str] = self._fitted.html if self.__sklearn_is_fitted__() else super()._repr_html_
+        show: Callable[[], str] = self._html if self.__sklearn_is_fitted__() else super()._repr_html_
         return show
+
+    def _html(self) -> str:
+        from dask_dl.show.report import report
+
+        return report(self._fitted)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to one file, whole or not at all.
@@ -445,7 +449,9 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         path : str or path-like
             A local path or an fsspec URL. An existing file is replaced.
         """
-        self._fitted.save(path)
+        from dask_dl.model.files import save_model
+
+        save_model(self._fitted, path)
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
@@ -513,6 +519,10 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
 
     _task = "classification"
 
+    def _set_names(self, *, has_names: bool) -> None:
+        super()._set_names(has_names=has_names)
+        self.classes_ = self.model_.head.labels.copy()
+
     def predict(self, X: Any, *, offset: Any = None) -> Any:
         """The most probable class of every row, in its original type.
 
@@ -530,7 +540,7 @@ class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[mi
         """
         from dask_dl.predictor import Predictor
 
-        return self._predict(X, offset, Predictor.labels)
+        return self._predict(X, offset, Predictor.predicted)
 
     @property
     def confusion_matrix_(self) -> pd.DataFrame | None:
@@ -622,7 +632,7 @@ class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc
         """
         from dask_dl.predictor import Predictor
 
-        return self._predict(X, offset, Predictor.numbers)
+        return self._predict(X, offset, Predictor.predicted)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination (R2) of `predict`. Rows without a target do not count.
@@ -662,10 +672,10 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
         When the file is truncated, damaged, foreign or newer than this version.
     FileNotFoundError
     """
-    from dask_dl.model import Model
+    from dask_dl.model.files import load_model
 
-    model = Model.load(path)
-    kind = DeepLearningClassifier if model.task == "classification" else DeepLearningRegressor
+    model = load_model(path)
+    kind = next(kind for kind in (DeepLearningClassifier, DeepLearningRegressor) if kind._task == model.task)  # noqa: SLF001  # as below
     estimator = kind._unjudged({**model.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
     estimator.model_ = model
     estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way

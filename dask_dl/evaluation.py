@@ -13,11 +13,9 @@ from dask_dl.frame.interchange import as_table
 from dask_dl.frame.prediction import map_partitions
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.row_stats import count_labels
-from dask_dl.frame.scan import unseen_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
 from dask_dl.frame.sparse import SparsePart
 from dask_dl.predict import check_n_features, check_offset, no_offset, respond
-from dask_dl.predictor import best_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.source import Schema, Source
     from dask_dl.model import Model
     from dask_dl.predictor import Predictor
+    from dask_dl.tasks.head import Head
 
 LABEL = "the table to score"
 
@@ -64,8 +63,7 @@ def scored_rows(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: 
     rows, labels = zip(*map_partitions(read, source, model.predictor), strict=True)
     y_true, y_pred = (np.concatenate(parts) for parts in zip(*(r[:2] for r in rows), strict=True))
     where = where_of(source.schema, TARGET)
-    if model.target.classes:
-        _check_labels(functools.reduce(added, labels), model.target.classes, where)
+    _check_labels(functools.reduce(added, labels), model.head, where)
     if not len(y_true):
         needs = " and a weight above zero" if WEIGHT in source.roles else ""
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
@@ -97,17 +95,15 @@ def _of_partition(
     part: Any, k: int, predictor: Predictor, *, schema: Schema, names: Sequence[str] | None
 ) -> tuple[ScoredRows, Mapping[Any, int]]:
     """The rows of partition k that count, and how many of them have each label."""
-    roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), is_class=bool(predictor.target.classes))
+    roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), predictor.head.target_kind)
     rows = _rows_of(part, roles.places)
     rows = rows if names is None else _renamed(rows, schema.predictors, names)
-    answered = functools.partial(respond, rows, predictor, roles.offsets, label=LABEL)
-    if roles.labels is not None:
-        truth = np.nan_to_num(predictor.target.encode(roles.labels, None), nan=-1).astype(np.intp)
-        classes = answered(answer=lambda _, __, outputs: best_class(outputs))
-        return ScoredRows(truth, classes, roles.weights), count_labels(roles.labels)
-    assert roles.targets is not None
-    numbers = answered(answer=lambda predictor, _, outputs: predictor.numbers(outputs))
-    return ScoredRows(roles.targets, numbers, roles.weights), {}
+    head = predictor.head
+    answers = respond(
+        rows, predictor, roles.offsets, answer=lambda _, __, answers: head.scored_as(answers), label=LABEL
+    )
+    labels = {} if roles.labels is None else count_labels(roles.labels)
+    return ScoredRows(head.scored_truth(roles), answers, roles.weights), labels
 
 
 def _rows_of(part: Any, places: Places) -> Any:
@@ -124,9 +120,9 @@ def _renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
     return part[list(predictors)].set_axis(list(names), axis=1)
 
 
-def _check_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) -> None:
+def _check_labels(found: Mapping[Any, int], head: Head, where: str) -> None:
     """Labels must be of the type of the classes (SchemaError); those that the model has never seen are warned of."""
-    strangers = unseen_labels(found, classes, where)
+    strangers = head.check_scored(found, where)
     if not strangers:
         return
     shown = ", ".join(map(repr, list(strangers)[:5]))

@@ -496,6 +496,8 @@ _SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
 TABLE: Final[Mapping[str, Parameter]] = {
     row[0]: Parameter(group, scope, *row) for group, scope, rows in _SECTIONS for row in rows
 }
+#: Parameters that hold arrays, which files keep as such.
+ARRAYS: Final = ("initial_weights", "initial_biases")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

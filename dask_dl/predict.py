@@ -30,9 +30,9 @@ LABEL = "the table to predict"
 
 
 def predict_rows(
-    model: Model, X: Any, offset: Any, answer: Callable[[Predictor, NDArray[np.float32]], NDArray[Any]], called: str
+    model: Model, X: Any, offset: Any, answer: Callable[[Predictor, NDArray[Any]], NDArray[Any]], called: str
 ) -> Any:
-    """`answer(predictor, outputs)` of every row: lazy over Dask collections, with the index of a frame; else an array.
+    """`answer(predictor, answers)` of every row: lazy over Dask collections, with the index of a frame; else an array.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def predict_rows(
     X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
     offset : str, int, aligned collection or None
     answer : callable
-        Makes an array of the network's outputs: a method of `Predictor`.
+        Makes an array of what `Predictor.answers` returns: a method of `Predictor`.
     called : str
         Name of the estimator, for errors.
     """
@@ -74,18 +74,18 @@ def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str],
     return pd.concat(_of_local(model, X, offset, answer, called))
 
 
-def _values(predictor: Predictor, _part: Any, outputs: Any, *, answer: Any) -> Any:
+def _values(predictor: Predictor, _part: Any, answers: Any, *, answer: Any) -> Any:
     """`answer` of a partition, as it is."""
-    return answer(predictor, outputs)
+    return answer(predictor, answers)
 
 
-def _framed(predictor: Predictor, part: Any, outputs: Any, *, answer: Any) -> pd.Series[Any] | pd.DataFrame:
+def _framed(predictor: Predictor, part: Any, answers: Any, *, answer: Any) -> pd.Series[Any] | pd.DataFrame:
     """`answer` of a partition, with its index."""
-    return predictor.framed(answer(predictor, outputs), part.index)
+    return predictor.framed(answer(predictor, answers), part.index)
 
 
 def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
-    """`answer(predictor, part, outputs)` of every partition of a Dask DataFrame, lazily."""
+    """`answer(predictor, part, answers)` of every partition of a Dask DataFrame, lazily."""
     if not model.is_named:
         raise SchemaError("the model was trained on an array without column names; pass an array, or train on a frame.")
     names = list(labels_of(X, LABEL).values())
@@ -93,12 +93,12 @@ def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str
     offset = _offset_of(model, X, offset, names)
     used = {*model.encoder.columns, *keep}
     X = by_name(X, [name for name in names if name in used], LABEL, is_alone=offset is None)
-    meta = answer(model.predictor, X._meta, _nothing(model))  # noqa: SLF001  # Dask's name
+    meta = answer(model.predictor, X._meta, model.predictor.no_answers)  # noqa: SLF001  # Dask's name
     return map_rows(functools.partial(respond, answer=answer), X, model.predictor, offset, meta)
 
 
 def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> list[Any]:
-    """`answer(predictor, part, outputs)` of every slice of a table in this process."""
+    """`answer(predictor, part, answers)` of every slice of a table in this process."""
     answered = functools.partial(respond, answer=answer)
     if is_sparse(X):
         X = as_csr(X, LABEL)
@@ -125,12 +125,7 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
     names, predictor = model.feature_names, model.predictor
     answered = functools.partial(_respond_block, names=names, answer=functools.partial(_values, answer=answer))
-    return map_blocks(answered, X, predictor, offset, answer(predictor, _nothing(model)), LABEL)
-
-
-def _nothing(model: Model) -> Any:
-    """Outputs for no rows."""
-    return np.zeros((0, model.topology.n_outputs), np.float32)
+    return map_blocks(answered, X, predictor, offset, answer(predictor, predictor.no_answers), LABEL)
 
 
 def check_n_features(model: Model, n: int, called: str) -> None:
@@ -182,14 +177,14 @@ def respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any,
     predictor : Predictor
     offset : array-like of shape (n,), optional
     answer : callable
-        Called as `answer(predictor, rows, outputs)`; returns an array, a Series or a frame with a row for each.
+        Called as `answer(predictor, rows, answers)`; returns an array, a Series or a frame with a row for each.
     label : str, default "the table to predict"
         Name of the table, for errors.
     """
     if hasattr(offset, "index") and not part.index.equals(offset.index):
         raise SchemaError("a partition and its offsets have different indexes: put the offsets into the frame.")
     answers = [
-        answer(predictor, rows, predictor.outputs(rows, shifts, label))
+        answer(predictor, rows, predictor.answers(rows, shifts, label))
         for rows, shifts in slices_of(part, offset, predictor.rows_per_chunk)
     ]
     if len(answers) == 1:

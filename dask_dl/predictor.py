@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.encoder import Encoder
-    from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
+    from dask_dl.tasks.head import Head
 
 
 #: Bytes of the outputs that a prediction holds beside its answers, however many classes there are.
@@ -31,14 +31,14 @@ BYTES_PER_CHUNK = 2**26
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A network with its encoder and target: small beside a `Model`, which also holds optimizer state and history.
+    """A network with its encoder and head: small beside a `Model`, which also holds optimizer state and history.
 
-    Prediction has two halves, so that the shape of an answer is known without one: `outputs` runs the network on a
-    partition, whose columns have text names; the other methods say what the outputs mean.
+    Prediction has two halves, so that the form of an answer is known without one: `answers` runs the network on a partition,
+    whose columns have text names; the other methods make of its answers what was asked for.
     """
 
     encoder: Encoder
-    target: Target
+    head: Head
     topology: Topology
     flat: NDArray[np.float32]  #: weights and biases, as `topology` lays them out
 
@@ -47,8 +47,8 @@ class Predictor:
         """Rows whose outputs and probabilities, 8 bytes each, take BYTES_PER_CHUNK at most; 1 or more."""
         return max(1, BYTES_PER_CHUNK // (8 * self.topology.n_outputs))
 
-    def outputs(self, part: Any, offset: Any, label: str) -> NDArray[np.float32]:
-        """(n, K) probabilities, or (n, 1) numbers in the units of the output, of a partition."""
+    def answers(self, part: Any, offset: Any, label: str) -> NDArray[Any]:
+        """Answers to a partition, as `Head.answers` gives them."""
         present = set(names_of(part))
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
@@ -57,57 +57,41 @@ class Predictor:
             part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
         dense, active, entries = self.encoder.encode(part, label)
         nothing = np.zeros(0, np.float32)
-        shifts = (
-            nothing if offset is None else self.target.offsets(_finite(offset, len(part), label)).astype(np.float32)
-        )
-        return self.target.probabilities(
-            predict(self.topology, self.flat, Rows(dense, active, nothing, nothing, shifts, entries=entries))
-        )
+        shifts = nothing if offset is None else self.head.offsets(_finite(offset, len(part), label)).astype(np.float32)
+        rows = Rows(dense, active, nothing, nothing, shifts, entries=entries)
+        return self.head.answers(predict(self.topology, self.flat, rows))
 
-    def labels(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
-        """The most probable class of every row, the first of equals, in its original type."""
-        labels: NDArray[Any] = self.target.labels[best_class(outputs)]
-        return labels
+    @property
+    def no_answers(self) -> NDArray[Any]:
+        """Answers to a table without rows."""
+        return self.head.answers(np.zeros((0, self.topology.n_outputs), np.float32))
 
-    def probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predicted(self, answers: NDArray[Any]) -> NDArray[Any]:
+        """The most probable class of every row, or its number: see `Head.predicted`."""
+        return self.head.predicted(answers)
+
+    def probabilities(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, K), in the order of the classes."""
-        return outputs
+        return answers
 
-    def log_probabilities(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    def log_probabilities(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
         """Natural logarithms of `probabilities`; minus infinity where one is 0."""
         with np.errstate(divide="ignore"):
-            logarithms: NDArray[np.float32] = np.log(outputs)
+            logarithms: NDArray[np.float32] = np.log(answers)
         return logarithms
-
-    def numbers(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Predicted numbers, in the unit of the target."""
-        return self.target.decode(outputs[:, 0])
 
     def framed(self, values: NDArray[Any], index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
         """One value per row as a Series; one per row and class as a frame, whose columns are named by the classes."""
-        if values.ndim == 1:
-            dtype = pd.Index(self.target.labels).dtype if self.target.classes else None  # of no rows, too
-            return pd.Series(values, index=index, name="predict", dtype=dtype)
-        return pd.DataFrame(values, index=index, columns=[str(label) for label in self.target.classes])
+        if values.ndim == 1:  # the dtype is that of no rows, too
+            series: pd.Series[Any] = pd.Series(
+                values, index=index, name="predict", dtype=pd.Index(self.head.labels).dtype
+            )
+            return series
+        return pd.DataFrame(values, index=index, columns=[str(label) for label in self.head.classes])
 
-    def table(self, part: pd.DataFrame, outputs: NDArray[np.float32], *, keep: Sequence[str] = ()) -> pd.DataFrame:
-        """Kept columns, `predict`, and for classes one probability each, side by side; every name once."""
-        columns: dict[str, Any] = {name: part[name] for name in keep}
-        if not self.target.classes:
-            return pd.DataFrame(columns | {"predict": self.numbers(outputs)}, index=part.index)
-        columns["predict"] = self.framed(self.labels(outputs), part.index)
-        for label, values in zip(self.target.classes, outputs.T, strict=True):
-            # H2O puts a p before what reads as a whole number; here also before a name that is taken.
-            name = f"p{label}" if str(label).lstrip("-").isdecimal() else str(label)
-            while name in columns:
-                name = f"p{name}"
-            columns[name] = values
-        return pd.DataFrame(columns, index=part.index)
-
-
-def best_class(outputs: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Index of the most probable class of every row, the first of equals."""
-    return outputs.argmax(axis=1) if len(outputs) else np.zeros(0, np.intp)
+    def table(self, part: pd.DataFrame, answers: NDArray[Any], *, keep: Sequence[str] = ()) -> pd.DataFrame:
+        """Kept columns and predictions, side by side: see `Head.table`."""
+        return self.head.table(answers, part.index, {name: part[name] for name in keep})
 
 
 def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from dask_dl.distribution import Distribution
 from dask_dl.errors import SchemaError, warn
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.source import TARGET, Schema
-from dask_dl.metrics.measurement import measure_classes, measure_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,12 +56,12 @@ class TableMetrics:
         SchemaError
             Targets or weights that no validation table may hold.
         """
-        k, schema, target = self._n_partitions, self._schema, self._model.target
+        k, schema, head = self._n_partitions, self._schema, self._model.head
         self._n_partitions += 1
         counts = counting_rows(truth, schema, k)
-        roles = RowRoles.of(truth, schema, k, counts, is_class=bool(target.classes))
+        roles = RowRoles.of(truth, schema, k, counts, head.target_kind)
         if roles.labels is not None:
-            codes = target.encode(roles.labels, None)
+            codes = head.encode(roles)
             known = ~np.isnan(codes)
             self._n_unseen += int(np.count_nonzero(~known))
             weights = None if roles.weights is None else roles.weights[known]
@@ -79,10 +78,7 @@ class TableMetrics:
     def _merge(self, truth: Any, answers: Any, weights: Any) -> None:
         if not len(truth):
             return
-        if self._model.target.classes:
-            found = measure_classes(truth, answers, weights)
-        else:
-            found = measure_numbers(truth, answers, weights, self._distribution)
+        found = self._model.head.measure(truth, answers, weights, self._distribution)
         self.n_rows += len(truth)
         self._total = found if self._total is None else self._total.merge(found)
 

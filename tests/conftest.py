@@ -4,7 +4,12 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Machines may be slow: what a test takes is no reason to fail.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

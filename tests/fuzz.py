@@ -161,7 +161,7 @@ def try_model(name, subjects, folder, rng):
     except DaskDLError as error:
         raise Finding(f"loaded, and then {type(error).__name__}: {error}") from error
     if rng.random() < 0.1:  # it draws a picture, which takes longer than all the rest
-        model._fitted.html()
+        model._repr_html_()
     if not np.array_equal(answer, again):
         raise Finding("answers otherwise after it was saved and loaded again")
 

@@ -18,7 +18,6 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.source import open_source
 from dask_dl.metrics.measurement import measure_numbers
 from dask_dl.parameters import validate
-from dask_dl.show.progress import Progress
 from dask_dl.training.engine import Request, train
 
 SHAPES = {"quantile": ("quantile_alpha", 0.8), "huber": ("huber_alpha", 0.7), "tweedie": ("tweedie_power", 1.3)}
@@ -82,7 +81,7 @@ def test_a_target_keeps_its_unit_under_a_log_link_and_an_offset_is_an_exposure(n
     table = make_table(name).assign(o=0.0)
     settings = given(name, adaptive_rate=False, rate=0.002)
     plain = DeepLearningRegressor(**settings).fit(table, "y", offset="o")
-    assert not plain.model_.target.is_standardized and plain.model_.target.link == "log"
+    assert not plain.model_.head.is_standardized and plain.model_.head.link == "log"
     if name == "gamma":  # whose gradient depends on nothing but the ratio of target and mean
         exposed = table.assign(y=10 * table["y"], o=np.log(10.0))
         other = DeepLearningRegressor(**settings).fit(exposed, "y", offset="o")
@@ -149,22 +148,27 @@ def test_targets_beyond_what_a_log_link_reaches():
 
 
 def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
-    table = make_table("huber", 600)
-    place, deltas = LocalBackend(), []
-    requested = validate(
-        given("huber", epochs=3, train_samples_per_iteration=0, score_each_iteration=True), task="regression"
-    )
-    callbacks = [lambda record: deltas.append((place.delta, record["training_deviance"]))]
-    request = Request(open_source(table, "y"), "regression", requested)
-    model, failure = train(request, place, Progress(quiet=True), callbacks=callbacks)
-    assert failure is None and len({delta for delta, _ in deltas}) == 3
-    estimator = DeepLearningRegressor(**given("huber"))
-    estimator.model_ = model
-    residuals = np.abs(table["y"] - estimator.predict(table[["a", "b", "c"]]))
-    best = min(deltas, key=lambda pair: pair[1])  # of the network that was put back
-    assert best[0] == pytest.approx(residuals.quantile(0.7) / table["y"].std(), rel=1e-5)
-    # It is what the kernel was told of the rounds that followed.
-    assert place.replica.objective.shape in {delta for delta, _ in deltas[:-1]}
+    class Told(LocalBackend):
+        def train(self, n, settings, on_rows=None):
+            deltas.append(settings.delta)
+            super().train(n, settings, on_rows)
+            shapes.append(self.replica.objective.shape)
+
+    def trained(n_epochs, backend):
+        asked = {"epochs": n_epochs, "train_samples_per_iteration": 0, "overwrite_with_best_model": False}
+        requested = validate(given("huber", score_each_iteration=True, **asked), task="regression")
+        model, failure = train(Request(open_source(table, "y"), "regression", requested), backend)
+        assert failure is None
+        return model
+
+    table, deltas, shapes = make_table("huber", 600), [], []
+    trained(3, Told())
+    assert deltas[0] is None and shapes == [1.0, *deltas[1:]]  # what the kernel was told
+    for n_epochs, delta in enumerate(deltas[1:], 1):
+        estimator = DeepLearningRegressor(**given("huber"))
+        estimator.model_ = trained(n_epochs, LocalBackend())
+        residuals = np.abs(table["y"] - estimator.predict(table[["a", "b", "c"]]))
+        assert delta == pytest.approx(residuals.quantile(0.7) / table["y"].std(), rel=1e-5)
 
 
 def test_a_delta_of_zero_does_not_stop_learning():

@@ -149,7 +149,7 @@ def test_coefs_and_intercepts_are_the_network(table):
     a = (table[["a"]].to_numpy() - model.encoder_.numbers[0].shift) * model.encoder_.numbers[0].factor
     hidden = np.maximum(a @ model.coefs_[0] + model.intercepts_[0], 0)
     z = (hidden @ model.coefs_[1] + model.intercepts_[1])[:, 0]
-    target = model.model_.target
+    target = model.model_.head
     np.testing.assert_allclose(model.predict(table), z / target.factor + target.shift, rtol=1e-5)
 
 

@@ -19,6 +19,7 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend, row_stream
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
+from dask_dl.events import Began, Callbacks, Listeners, Trained
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
 from dask_dl.metrics.history import History, ScoringSchedule
@@ -52,14 +53,15 @@ class Recorder:
     busy_seconds = 0.0
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.scales = [], []
         self.n_seen = 0
 
     def compile(self):
         raise AssertionError("the loop does not compile")
 
-    def train(self, n, on_rows=None):
+    def train(self, n, settings, on_rows=None):
         self.asked.append(n)
+        self.scales.append(settings.step_scale)
         self.n_seen += n
         on_rows(n)
         return 0.0
@@ -75,8 +77,8 @@ class Recorder:
 
     weights = snapshot
 
-    def restore(self, flat, states, n_seen, n_halvings):
-        self.asked.append(("restore", float(flat[0]), n_seen, n_halvings))
+    def restore(self, flat, states, n_seen):
+        self.asked.append(("restore", float(flat[0]), n_seen))
         self.n_seen = n_seen
 
 
@@ -99,7 +101,7 @@ def recorded(trainer, schedule, losses=None, **more):
     state = TrainingState(History("regression", has_validation=False))
     state.history.start()
     judge = more.pop("judge", lambda: None)
-    loop = Rounds(trainer, schedule, state, score, judge, Progress(quiet=True), **more)
+    loop = Rounds(trainer, schedule, state, score, judge, Listeners([Callbacks(more.pop("callbacks", ()))]), **more)
     loop.run()
     trainer.final = loop.final
     return state
@@ -225,7 +227,8 @@ def test_a_diverging_round_is_rolled_back_and_steps_are_halved():
         state = recorded(trainer, each(30))
     restores = [call for call in trainer.asked if isinstance(call, tuple)]
     # No copy was taken within a second, but the best network is newer.
-    assert restores == [("restore", 10.0, 10, 1), ("restore", 10.0, 10, 2)]
+    assert restores == [("restore", 10.0, 10), ("restore", 10.0, 10)]
+    assert trainer.scales == [1.0, 1.0, 0.5, 0.25, 0.25]
     assert (state.stopped_by, state.n_seen, state.n_halvings, state.failure) == ("epochs", 30, 2, None)
 
 
@@ -250,12 +253,12 @@ def test_an_interrupt_that_python_drops_ends_the_training_too():
     """In a finalizer, or in a callback of a weak reference, KeyboardInterrupt is printed and forgotten."""
 
     class Dropping(Recorder):
-        def train(self, n, on_rows=None):
+        def train(self, n, settings, on_rows=None):
             if self.asked.count("average") == 3:
                 with contextlib.suppress(KeyboardInterrupt):
                     signal.raise_signal(signal.SIGINT)
             on_rows(0)
-            super().train(n, on_rows)
+            super().train(n, settings, on_rows)
 
     state = recorded(Dropping(), each(1000))
     assert state.stopped_by == "interrupted" and state.n_rounds == 4
@@ -288,7 +291,7 @@ def test_an_interrupt_before_divergence_was_seen_saves_sound_weights():
 def test_an_interrupt_in_a_diverging_round_ends_the_training():
     trainer = Recorder()
 
-    def train(n, on_rows=None):
+    def train(n, settings, on_rows=None):
         trainer.n_seen += n
         raise KeyboardInterrupt
 
@@ -311,7 +314,7 @@ def test_divergence_without_end_is_an_error_with_sound_weights():
     with pytest.warns(DaskDLWarning):
         state = recorded(trainer, each(30))
     assert state.stopped_by == "diverged" and "halved 4 times" in str(state.failure)
-    assert trainer.asked[-1] == ("restore", 0.0, 0, 5)
+    assert trainer.asked[-1] == ("restore", 0.0, 0)
 
 
 # ---- what ends a training -----------------------------------------------------------------------------------------------
@@ -336,11 +339,11 @@ class Ended(Recorder):
         super().__init__()
         self.error = error
 
-    def train(self, n, on_rows=None):
+    def train(self, n, settings, on_rows=None):
         if self.asked.count("average") == 3:
             self.n_seen += n - 5
             raise self.error
-        super().train(n, on_rows)
+        super().train(n, settings, on_rows)
 
 
 ENDS = {
@@ -389,7 +392,7 @@ def test_an_error_that_may_have_torn_a_row_goes_back_to_a_sound_copy_and_scores_
     trainer = Ended(MemoryError("a thread had none"))
     state = recorded(trainer, rarely(1000), [1.0, 0.5])
     assert state.stopped_by == "failed" and isinstance(state.failure, MemoryError)
-    assert trainer.asked[-1] != ("restore", 35.0, 35, 0) and float(trainer.final.flat[0]) == 10.0  # the newest one
+    assert trainer.asked[-1] != ("restore", 35.0, 35) and float(trainer.final.flat[0]) == 10.0  # the newest one
 
 
 def test_without_workers_nobody_is_asked_to_score():
@@ -740,7 +743,7 @@ def places_visited(monkeypatch, table, **given):
 
     monkeypatch.setattr(replica.Replica, "train", spy)
     model = fitted(table, **given)
-    target = (table["y"].to_numpy() - model.model_.target.shift) * model.model_.target.factor
+    target = (table["y"].to_numpy() - model.model_.head.shift) * model.model_.head.factor
     return pd.Index(target.astype(np.float32)).get_indexer(np.array(seen, np.float32))
 
 
@@ -910,7 +913,6 @@ def test_an_order_given_from_outside_is_followed(table):
         train(
             Request(open_source(table, "y"), "regression", requested),
             LocalBackend(lambda _: order),
-            Progress(quiet=True),
         ).model
         for _ in range(2)
     ]
@@ -948,9 +950,9 @@ def test_long_epochs_show_progress_and_time_left(capsys, monkeypatch):
     clock = iter(np.arange(0.0, 1e6, 3.0))
     monkeypatch.setattr("dask_dl.show.progress.time.monotonic", lambda: float(next(clock)))
     progress = Progress(quiet=False)
-    progress.begin_training(1000)
+    progress(Began(1000))
     for _ in range(5):
-        progress.trained(100)
+        progress(Trained(100))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2
     assert "of 1,000 rows" in lines[0] and "rows/s" in lines[0] and lines[0].endswith("left")

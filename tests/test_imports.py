@@ -26,6 +26,7 @@ PACKAGES = {
     "storage": ("errors memory", "a choice by numbers of bytes"),
     "state": ("errors", "values that packages pass to each other, so that they need not know each other"),
     "metrics": ("distribution errors state", "functions of truth and prediction, their names, and how they went"),
+    "events": ("errors metrics", "what happens in a training, for whoever shows it or acts on it"),
     "synonyms": ("", "names of other libraries, as data"),
     "parameters": ("errors metrics synonyms", "a wrong parameter is an error, and names the right one"),
     # The user's table becomes blocks of numbers
@@ -33,30 +34,34 @@ PACKAGES = {
     # Three layers; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
+    "tasks": (
+        "distribution errors frame kernels metrics state",
+        "everything that depends on what is learned, from the target's column to the answer and its measurement",
+    ),
     # What is known of the result, where it trains, and where it goes
     "cluster": (
-        "distribution errors frame jit kernels memory node metrics state storage",
+        "distribution errors frame jit kernels memory node metrics state storage tasks",
         "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
     ),
     "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
     "documents": (
-        "checkpoint errors frame kernels node metrics",
+        "checkpoint errors frame kernels node metrics tasks",
         "what the JSON of models and checkpoints may say, and what must hold in it",
     ),
-    "show": ("errors metrics state", "draws the history"),
-    "predictor": ("errors frame kernels node state", "what a prediction needs of a model, and sends to workers"),
+    "predictor": ("errors frame kernels node state tasks", "what a prediction needs of a model, and sends to workers"),
     "model": (
-        "checkpoint documents errors frame kernels parameters predictor metrics show state",
-        "the fitted value: is saved and shown, with what differs from the defaults, and predicts; never trains",
+        "checkpoint documents errors frame kernels metrics parameters predictor tasks",
+        "the fitted value, and files of it; never trains",
     ),
+    "show": ("errors events frame metrics model parameters", "progress lines, pictures, the report on a model"),
     # On top: what puts the packages together
     "training": (
-        "checkpoint cluster distribution documents errors frame jit kernels memory metrics model node parameters show state storage",  # noqa: E501  # one list
+        "checkpoint cluster distribution documents errors events frame jit kernels memory metrics model node parameters state storage tasks",  # noqa: E501  # one list
         "one training, put together; it alone sees everything below it",
     ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
     "evaluation": (
-        "predict errors frame model predictor",
+        "predict errors frame model predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
     ),
     "table_metrics": (
@@ -64,7 +69,7 @@ PACKAGES = {
         "a score needs the model's target, and the truth of a table",
     ),
     "estimators": (
-        "predict cluster errors evaluation training frame model parameters predictor show",
+        "predict cluster errors evaluation events training frame model parameters predictor show",
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model", "the public names"),
@@ -79,6 +84,7 @@ PACKAGES = {
 DEPENDENCIES = {
     "dask": ("frame cluster show demo", "collections are read in frame, clusters are spoken to in cluster"),
     "distributed": ("frame cluster show demo", "as dask"),
+    "jinja2": ("show", "HTML is made in one place"),
     "llvmlite": ("jit kernels", "as numba"),
     "matplotlib": ("show demo", "an optional dependency"),
     "numba": ("jit kernels", "what is compiled is a kernel"),
@@ -100,7 +106,7 @@ KERNEL_PACKAGES = {
 KERNEL_PACKAGES |= {"llvmlite", "numba", "numpy"}
 
 #: Nothing of these is loaded by `import dask_dl`.
-HEAVY = {"dask", "distributed", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "sklearn", "zarr"}
+HEAVY = {"dask", "distributed", "jinja2", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "sklearn", "zarr"}
 
 MODULES = sorted((ROOT / "dask_dl").rglob("*.py"))
 

@@ -38,8 +38,8 @@ def interrupted_after(n_rows, monkeypatch, interrupt=KeyboardInterrupt):
     """Have a Ctrl-C come after so many rows."""
     inner = LocalBackend.train
 
-    def train(self, n, on_rows=None):
-        inner(self, n, on_rows)
+    def train(self, n, settings, on_rows=None):
+        inner(self, n, settings, on_rows)
         if self.n_seen >= n_rows:
             raise interrupt
 

@@ -16,8 +16,12 @@ from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster.local import LocalBackend
+from dask_dl.events import Began, Judged, KeptBest, Trained, WentBack
+from dask_dl.frame.source import open_source
 from dask_dl.metrics.history import History
+from dask_dl.parameters import validate
 from dask_dl.show.progress import Progress, duration
+from dask_dl.training.engine import Request, train
 
 
 class Training:
@@ -34,7 +38,7 @@ class Training:
         with self._clock():
             if "limit" in more:
                 more["deadline"] = self.now + more.pop("limit")
-            self.progress.begin_training(total, done, **more)
+            self.progress(Began(total, done, **more))
 
     def _clock(self):
         return mock.patch("dask_dl.show.progress.time", SimpleNamespace(monotonic=lambda: self.now))
@@ -44,9 +48,9 @@ class Training:
             self.now += seconds / parts
             self.done += n // parts
             with self._clock():
-                self.progress.trained(n // parts)
+                self.progress(Trained(n // parts))
 
-    def score(self, loss=1.0, seconds=0.0, **more):
+    def score(self, loss=1.0, seconds=0.0, *, is_last=False):
         self.now += seconds
         self.n_events += 1
         self.history.add(
@@ -54,7 +58,7 @@ class Training:
             samples_per_iteration=1, training={"deviance": loss}, validation={},
         )  # fmt: skip
         with self._clock():
-            self.progress.scored(self.history, **more)
+            self.progress(Judged(self.history, is_last))
 
     @property
     def lines(self):
@@ -163,7 +167,7 @@ def test_rows_that_were_lost_are_counted_again():
         training.round(1000, 1.0)
         training.done = 500
         with training._clock():
-            training.progress.went_back(500)
+            training.progress(WentBack(500))
     training.round(500, 10.0)
     assert training.lines[-1].endswith(" 50.0% of 2,000 rows, 50 rows/s, 20 s left")
 
@@ -185,7 +189,7 @@ def test_the_best_network_that_is_kept_gets_a_sentence():
         training.round(100, 1.0)
         training.score(loss)
     training.history.repeat_best(seconds=1.0, epochs=3.0, iterations=3, samples=300)
-    training.progress.kept_best(training.history)
+    training.progress(KeptBest(training.history))
     assert training.lines[-1] == "    3.00  back to the best network, of 2.00 epochs: train deviance 2"
     assert "rows/s" not in training.lines[-1]
 
@@ -235,13 +239,20 @@ def test_every_end_is_at_zero(table, capsys, why):
 def test_the_clock_starts_when_kernels_are_compiled(table, monkeypatch, settings, may_stop_early, first_is_small, ends):
     called = mock.Mock()
     monkeypatch.setattr(LocalBackend, "compile", lambda _: called.compile())
-    monkeypatch.setattr(Progress, "begin_training", lambda _, *rows, **more: called.begin_training(*rows, **more))
-    DeepLearningRegressor(hidden=(3,), epochs=2, **settings).fit(table, "y")
-    (first, _, _), (second, rows, more) = called.mock_calls
-    assert (first, second, rows) == ("compile", "begin_training", (800, 0))
-    assert math.isfinite(more.pop("deadline")) == ends
-    assert (0 < more.pop("n_first") < 800) == first_is_small
-    assert more == {"may_stop_early": may_stop_early}
+    requested = validate({"hidden": (3,), "epochs": 2, **settings}, task="regression")
+    events = []
+
+    def listen(event):
+        if isinstance(event, Began):
+            called.began()
+            events.append(event)
+
+    train(Request(open_source(table, "y"), "regression", requested), LocalBackend(), [listen])
+    assert [name for name, _, _ in called.mock_calls] == ["compile", "began"]
+    (began,) = events
+    assert (began.total, began.done, began.may_stop_early) == (800, 0, may_stop_early)
+    assert math.isfinite(began.deadline) == ends
+    assert (0 < began.n_first < 800) == first_is_small
 
 
 def test_a_callback_that_raises_hides_no_line(table, capsys):

@@ -91,17 +91,17 @@ def test_the_page_has_everything_in_one_file(model, tmp_path):
 
 
 def test_the_confusion_matrix_is_that_of_the_scored_rows(model, table):
-    matrix = np.array(model.model_.confusion["validation"])
+    matrix = np.array(model.model_.history.confusion["validation"])
     held = table.head(100)
     expected = pd.crosstab(held["y"], model.predict(held)).reindex(
         index=model.classes_, columns=model.classes_, fill_value=0
     )
     np.testing.assert_array_equal(matrix, expected)
-    assert np.sum(model.model_.confusion["training"]) == 300
+    assert np.sum(model.model_.history.confusion["training"]) == 300
 
 
 def test_the_figures_come_first(model):
-    found = Reader(model.model_.html()).headings
+    found = Reader(model._repr_html_()).headings
     assert found == [
         "dask_dl classification model", "Metrics", "History", "Network and training", "Confusion, training rows",
         "Confusion, validation rows", "Columns", "Parameters",
@@ -109,7 +109,7 @@ def test_the_figures_come_first(model):
 
 
 def test_facts_of_the_training(model):
-    page, last = Reader(model.model_.html()), model.history_.iloc[-1]
+    page, last = Reader(model._repr_html_()), model.history_.iloc[-1]
     assert page.row("training table") == ["300 rows"] and page.row("validation table") == ["100 rows"]
     assert page.row("date") == [f"{last['timestamp']:%Y-%m-%d %H:%M:%S}"]
     assert page.row("duration") == [duration(last["duration"])]
@@ -123,36 +123,36 @@ def test_rows_that_do_not_count_are_told_apart(table):
     held = table.head(50).assign(w=1.0, y=["never seen", *table["y"][:49]])
     with pytest.warns(DaskDLWarning, match="1 rows of the validation table"):
         model = DeepLearningClassifier(hidden=(3,), epochs=1).fit(holes, "y", sample_weight="w", eval_set=held)
-    page = Reader(model.model_.html())
+    page = Reader(model._repr_html_())
     assert page.row("training table") == ["300 rows, 150 of them trained on"]
     assert page.row("validation table") == ["50 rows, 49 of them scored"]
     balanced = DeepLearningClassifier(hidden=(3,), epochs=1, balance_classes=True, max_after_balance_size=3.0)
-    page = Reader(balanced.fit(table, "y").model_.html())
+    page = Reader(balanced.fit(table, "y")._repr_html_())
     assert page.row("training table") == ["300 rows"] and page.row("rows of an epoch") != ["300"]
 
 
 def test_parameters_that_were_changed_are_marked(table):
     given = {"hidden": (8,), "epochs": 3, "rho": 0.99, "random_state": 1, "initial_biases": [None, np.zeros(3)]}
-    page = Reader(DeepLearningClassifier(**given).fit(table, "y").model_.html())
+    page = Reader(DeepLearningClassifier(**given).fit(table, "y")._repr_html_())
     marked = {name: cells for is_changed, (name, *cells) in zip(page.changed, page.rows, strict=True) if is_changed}
     assert marked == {"hidden": ["(8,)", "(200, 200)"], "epochs": ["3.0", "10.0"], "random_state": ["1", "None"]}
     assert page.row("rho") == ["0.99", ""] and page.row("loss") == ["cross_entropy", ""]  # automatic is not asked for
     facts = page.row("changed parameters")[0]
     assert facts == "hidden=(8,), initial_biases=<arrays>, epochs=3.0, random_state=1"
-    page = Reader(DeepLearningClassifier().fit(table.head(30), "y").model_.html())
+    page = Reader(DeepLearningClassifier().fit(table.head(30), "y")._repr_html_())
     assert page.row("changed parameters") == ["none"] and not any(page.changed)
 
 
 @pytest.mark.parametrize("name", ["1-classifier", "1-regressor", "2-balanced", "2-hashed"])
 def test_what_an_early_file_does_not_know_is_left_out(name):
-    page = Reader(load(DATA / f"format-{name}.zip").model_.html())
+    page = Reader(load(DATA / f"format-{name}.zip")._repr_html_())
     first = [row[0] for row in page.rows]
     assert not {"training table", "validation table", "versions"} & set(first)
     assert {"date", "duration", "network"} <= set(first)
 
 
 def test_the_picture_takes_its_colors_from_the_page(model):
-    text = model.model_.html()
+    text = model._repr_html_()
     svg = text[text.index("<svg") : text.index("</svg>")]
     colors = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg))
     variables = {f"var(--dask-dl-{name})" for name in ("training", "validation", "sheet")}
@@ -162,15 +162,15 @@ def test_the_picture_takes_its_colors_from_the_page(model):
 
 
 def test_a_style_of_the_user_does_not_reach_the_page(model, monkeypatch):
-    plain, style = model.model_.html(), dict(matplotlib.rcParams)
+    plain, style = model._repr_html_(), dict(matplotlib.rcParams)
     with matplotlib.style.context("dark_background"):
-        assert model.model_.html() == plain
+        assert model._repr_html_() == plain
     assert dict(matplotlib.rcParams) == style
 
 
 def test_two_pictures_in_a_notebook_have_no_name_in_common(model, table):
-    other = DeepLearningClassifier(hidden=(3,), epochs=1).fit(table, "y").model_.html()
-    first, second = (set(re.findall(r' id="([^"]+)"', text)) for text in (model.model_.html(), other))
+    other = DeepLearningClassifier(hidden=(3,), epochs=1).fit(table, "y")._repr_html_()
+    first, second = (set(re.findall(r' id="([^"]+)"', text)) for text in (model._repr_html_(), other))
     assert first and second and not first & second
 
 
@@ -186,7 +186,7 @@ def test_texts_of_the_user_stay_texts():
 
 def test_numbers_have_no_confusion(table, tmp_path):
     model = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table[["p", "q", "kind"]], "p")
-    assert model.model_.confusion == {}
+    assert model.model_.history.confusion == {}
     model.report(tmp_path / "r.html")
     page = Reader((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "regression, gaussian" in page.cells and not any("Confusion" in part for part in page.text)
@@ -203,26 +203,26 @@ def test_a_notebook_shows_the_page_of_a_fitted_estimator(model):
 
 def test_a_model_that_was_loaded_has_the_same_page(model, tmp_path):
     model.save(tmp_path / "m.zip")
-    assert load(tmp_path / "m.zip").model_.html() == model.model_.html()
+    assert load(tmp_path / "m.zip")._repr_html_() == model._repr_html_()
 
 
 def test_without_matplotlib_the_page_says_what_is_missing(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert 'pip install "dask_dl[plots]"' in model.model_.html()
-    Reader(model.model_.html())
+    assert 'pip install "dask_dl[plots]"' in model._repr_html_()
+    Reader(model._repr_html_())
 
 
 def test_many_classes_have_no_matrix_and_the_page_says_so():
     random = np.random.default_rng(0)
     table = pd.DataFrame({"a": random.normal(size=600), "y": [f"class {k % 60}" for k in range(600)]})
     model = DeepLearningClassifier(hidden=(4,), epochs=1).fit(table, "y")
-    assert "60 classes: a confusion matrix is kept for 50 at most" in model.model_.html()
+    assert "60 classes: a confusion matrix is kept for 50 at most" in model._repr_html_()
 
 
 def test_many_columns_are_cut(tmp_path):
     wide = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 50)), columns=[f"column {k}" for k in range(50)])
     model = DeepLearningRegressor(hidden=(4,), epochs=1).fit(wide, "column 0")
-    page = Reader(model.model_.html())
+    page = Reader(model._repr_html_())
     assert "and 9 more" in page.cells
 
 

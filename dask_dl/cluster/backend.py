@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.shard import RoundSettings, Setup
     from dask_dl.frame.blocks import BlockOptions, Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
@@ -42,7 +42,6 @@ class Backend(Protocol):
     Those from `train` on raise `DivergedError`. A context manager: what it left behind elsewhere is gone at its end.
     """
 
-    delta: float | None  #: the residual from which huber's loss is linear; None for other losses, and before a scoring
     on_wait: Callable[[], None]  #: called while workers are waited for, between rounds; what it raises ends the waiting
 
     @property
@@ -155,7 +154,6 @@ class Backend(Protocol):
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
-        n_halvings: int,
         on_change: Callable[[Parallelism], None],
     ) -> None:
         """Begin to train, or go on, with given weights.
@@ -170,8 +168,6 @@ class Backend(Protocol):
             Optimizer state; empty for zeros.
         n_seen : int
             Rows that these weights have learned.
-        n_halvings : int
-            How often the step was halved so far.
         on_change : callable
             Called with the new `Parallelism` when threads do something else from now on.
         """
@@ -183,7 +179,7 @@ class Backend(Protocol):
     def n_seen(self) -> int:
         """Rows learned."""
 
-    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
+    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows."""
 
     @property
@@ -202,22 +198,8 @@ class Backend(Protocol):
     def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Copies of them."""
 
-    def restore(
-        self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
-    ) -> None:
-        """Go back to a snapshot, and take smaller steps from there.
-
-        Parameters
-        ----------
-        flat : (size,) float32
-            Weights and biases of the snapshot.
-        states : sequence of (size,) float32
-            Its optimizer state.
-        n_seen : int
-            Rows that it has learned.
-        n_halvings : int
-            How often the step is halved, counted from the beginning of the training.
-        """
+    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
+        """Go back to the weights of a snapshot, its optimizer state, and the number of rows that it has learned."""
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""

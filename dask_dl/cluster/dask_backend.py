@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.backend import Workload
     from dask_dl.cluster.liveness import Member
     from dask_dl.cluster.placement import RowRange
-    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.shard import RoundSettings, Setup
     from dask_dl.frame.blocks import BlockOptions, Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
@@ -84,7 +84,6 @@ class DaskBackend:
     """
 
     is_local = False
-    delta: float | None = None
 
     def __init__(
         self,
@@ -115,7 +114,7 @@ class DaskBackend:
         #: Worker -> what it contributes to the average: a future or, where it was closed, what it handed over.
         self._trained: dict[str, Any] = {}
         self._round = 0  #: version of the weights with which the round began
-        self._n_halvings, self._n_bytes = 0, 0  #: of the step; of the network with its optimizer state
+        self._n_bytes = 0  #: of the network with its optimizer state
         self._received: dict[str, Any] = {}  #: worker -> future: it goes on from the average
         self._places: dict[
             str, tuple[int, int]
@@ -286,7 +285,6 @@ class DaskBackend:
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
-        n_halvings: int,
         on_change: Callable[[Parallelism], None],
     ) -> None:
         """Get all workers ready, and give them these weights.
@@ -300,7 +298,7 @@ class DaskBackend:
             keys = np.concatenate(self._drawn(name))
             self._cuts[name] = cut_of(keys, table.options.n_sample)
         self.n_rows = sum(self.membership.tables["training"].n_visits.values())
-        self.restore(flat, states, n_seen, n_halvings)
+        self.restore(flat, states, n_seen)
 
     def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
         job = self.membership.job
@@ -311,7 +309,7 @@ class DaskBackend:
     def compile(self) -> None:
         """Workers have compiled when they began to take part."""
 
-    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
+    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
         """A round: every worker trains its share of the next `n` rows, from the same weights."""
         self._trained, self._received = {}, {}
         if on_rows is not None:  # there may be nobody to train, and an end in sight
@@ -333,7 +331,7 @@ class DaskBackend:
         job, version, remembers = self.membership.job, self.membership.version, self._outer > 0
         self._round = version
         self.membership.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
-        more = remembers, self.membership.inbox.is_wanted, self.delta
+        more = remembers, self.membership.inbox.is_wanted, settings
         calls = {
             worker: TaskSpec(plugin.train, (job, version, holdings_hash, place, place + busy[worker], *more))
             for worker, (holdings_hash, place) in self._begun.items()
@@ -455,7 +453,7 @@ class DaskBackend:
         parts = self._trained | dict.fromkeys(futures, Contribution(0, ())) | self._handed_over(futures)
         mean = combined(list(parts.values()))
         agrees = self._moving_rate is not None and self._was_several
-        given = NetworkState(mean.vectors, None, self.n_seen + mean.n_rows, self._n_halvings, agrees)
+        given = NetworkState(mean.vectors, None, self.n_seen + mean.n_rows, agrees)
         if self.membership.version > self._round:  # that of the average
             averages = [
                 left.network for left in self.membership.handed_over(futures) if left.version == self.membership.version
@@ -577,21 +575,12 @@ class DaskBackend:
 
     snapshot = weights
 
-    def restore(
-        self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
-    ) -> None:
-        """Give all workers these weights. Raises NoWorkersError.
-
-        See `Backend.restore`.
-        """
+    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
+        """Give all workers these weights. Raises NoWorkersError."""
         several = self._was_several or len(self.membership.liveness.alive) > 1
         agrees = self._moving_rate is not None and n_seen > 0 and several
-        self.n_seen, self._n_halvings, self._n_bytes = (
-            n_seen,
-            n_halvings,
-            3 * flat.nbytes,
-        )  # at most two arrays of state
-        self._adopt(NetworkState((flat, *states), None, n_seen, n_halvings, agrees))
+        self.n_seen, self._n_bytes = n_seen, 3 * flat.nbytes  # at most two arrays of state
+        self._adopt(NetworkState((flat, *states), None, n_seen, agrees))
         for _ in self.submitter.attempts():
             self.membership.look()
             self.membership.welcome()

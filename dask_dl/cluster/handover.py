@@ -39,7 +39,6 @@ class NetworkState(NamedTuple):
     vectors: tuple[NDArray[np.float32], ...]  #: weights, optimizer state; no state means zeros
     velocity: NDArray[np.float32] | None
     n_seen: int
-    n_halvings: int
     agrees: bool = False  #: whether it is the consensus of elastic averaging
 
 

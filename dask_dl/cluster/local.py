@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.shard import RoundSettings, Setup
     from dask_dl.frame.blocks import BlockOptions, Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
@@ -49,7 +49,6 @@ class LocalBackend:
     is_local = is_reachable = True
     n_replicas = n_copies = 1
     busy_seconds = 0.0
-    delta: float | None = None
 
     def __init__(
         self, order: Callable[[int], NDArray[np.int64]] | None = None, kept: NDArray[np.uint8] | None = None
@@ -145,7 +144,6 @@ class LocalBackend:
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
-        n_halvings: int,
         on_change: Callable[[Parallelism], None],
     ) -> None:
         """Begin to train, or go on, with these weights.
@@ -153,7 +151,6 @@ class LocalBackend:
         See `Backend.start`.
         """
         self.replica = self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
-        self.replica.optimizer = setup.optimizer._replace(scale=0.5**n_halvings)
         self.n_rows = self.shard.visits.n_rows
 
     def compile(self) -> None:
@@ -165,12 +162,11 @@ class LocalBackend:
         """Rows learned."""
         return self.replica.n_seen
 
-    def train(self, n: int, on_rows: Callable[[int], None] | None = None) -> None:
+    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows. Raises DivergedError."""
         began = time.monotonic()
-        self.shard.turn_at(self.delta)
         try:
-            self.shard.train(self.n_seen, self.n_seen + n, on_rows)
+            self.shard.train(self.n_seen, self.n_seen + n, settings, on_rows)
         finally:
             self.busy_seconds = time.monotonic() - began
 
@@ -194,14 +190,9 @@ class LocalBackend:
         flat, states = self.shard.weights()
         return flat.copy(), tuple(state.copy() for state in states)
 
-    def restore(
-        self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int, n_halvings: int
-    ) -> None:
-        """Go back to a snapshot, and take smaller steps from there.
-
-        See `Backend.restore`.
-        """
-        self.shard.restore(flat, states, n_seen, n_halvings)
+    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
+        """Go back to the weights of a snapshot."""
+        self.shard.restore(flat, states, n_seen)
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.placement import RowRange
-    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.shard import RoundSettings, Setup
     from dask_dl.frame.blocks import Block, BlockOptions, Blocks, Recipe
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema
@@ -157,7 +157,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         flat, states = shard.weights()
         velocity = None if shard.velocity is None else shard.velocity.copy()
         vectors = (flat.copy(), *(state.copy() for state in states))
-        return NetworkState(vectors, velocity, shard.replica.n_seen, shard.n_halvings, bool(shard.consensus))
+        return NetworkState(vectors, velocity, shard.replica.n_seen, bool(shard.consensus))
 
     def _look(self) -> None:
         if time.monotonic() - self.used > LEASE and not self._turn.locked():
@@ -456,7 +456,7 @@ def take(given: NetworkState, job: str, version: int, setup: Setup, threads: Par
             shard.start(setup, copied(flat), [copied(state) for state in states], given.n_seen, threads)
         velocity = None if given.velocity is None else copied(given.velocity)
         vectors = states or [np.zeros_like(state) for state in shard.weights()[1]]
-        shard.restore(flat, vectors, given.n_seen, given.n_halvings, velocity, agrees=given.agrees)
+        shard.restore(flat, vectors, given.n_seen, velocity, agrees=given.agrees)
         home.version, home.stopped = version, -1.0
         return version
 
@@ -476,7 +476,7 @@ def train(
     stop: int,
     remembers: bool,
     hands_over: bool,
-    delta: float | None,
+    settings: RoundSettings,
 ) -> Contribution:
     """Train this worker's share of a round.
 
@@ -494,8 +494,8 @@ def train(
         Whether to keep the last average, from which a momentum is reckoned.
     hands_over : bool
         Whether the driver wants the network when this worker is closed.
-    delta : float or None
-        Residual from which huber's loss is linear; None for other losses, and before a scoring.
+    settings : RoundSettings
+        Settings of the round.
 
     Returns
     -------
@@ -521,13 +521,12 @@ def train(
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
         home.version = home.begun = -1  # from here on the weights are this worker's own
-        shard.turn_at(delta)
         if remembers:
             shard.remember()
         assert shard.replica is not None
         before, began = shard.replica.n_seen, time.monotonic()
         try:
-            shard.train(start, stop, on_rows)
+            shard.train(start, stop, settings, on_rows)
         except Stopped:
             pass
         except (StorageError, SchemaError) as error:  # told with the average: what was learned until then counts

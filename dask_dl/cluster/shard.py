@@ -7,7 +7,7 @@ a cache that can be built again, from the source's partitions and from the weigh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from dask_dl.errors import DivergedError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
 from dask_dl.frame.blocks import Blocks, drawn_rows
 from dask_dl.memory import IN_MEMORY, Storage
-from dask_dl.metrics.measurement import measure_classes, measure_numbers
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability, is_finite
 from dask_dl.state import Rows, aligned_zeros, copied, padded
@@ -32,12 +31,12 @@ if TYPE_CHECKING:
     from dask_dl.distribution import Distribution
     from dask_dl.frame.block_store import BlockStore
     from dask_dl.frame.blocks import Block, BlockOptions
-    from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
+    from dask_dl.tasks.head import Head
 
 
 #: Segments of a window of blocks on disk: so many places of the table meet in it.
@@ -50,7 +49,7 @@ MIN_SEGMENT = 2**14
 class Setup:
     """Settings that every shard has to know of a training."""
 
-    target: Target
+    head: Head
     topology: Topology
     optimizer: Optimizer
     objective: Objective
@@ -62,6 +61,15 @@ class Setup:
     def drops(self) -> bool:
         """Whether training drops inputs or units."""
         return self.optimizer.input_kept < 1 or any(self.topology.dropout)
+
+
+class RoundSettings(NamedTuple):
+    """Settings of a round, which change while a training goes on."""
+
+    delta: float | None = (
+        None  #: residual from which huber's loss is linear; None for other losses, and before a scoring
+    )
+    step_scale: float = 1.0  #: factor of all steps: halved after divergence
 
 
 class Shard:
@@ -92,7 +100,6 @@ class Shard:
         self.velocity: NDArray[np.float32] | None = None  #: of the outer momentum; None while there is none
         self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
         self.consensus: tuple[NDArray[np.float32], ...] = ()  #: of elastic averaging: weights, optimizer state
-        self.n_halvings = 0  #: of the step
         self._order, self._kept = order, kept
         self._visits: RowStream | None = None
         self._samples: dict[str, Rows | None] = {}
@@ -223,15 +230,33 @@ class Shard:
         )
         return self.replica
 
-    def turn_at(self, delta: float | None) -> None:
-        """Huber's loss is linear from this residual on; None for other losses, and where nothing was scored yet."""
-        assert self.replica is not None
-        if delta is not None:
-            self.replica.objective = self.setup.objective._replace(shape=delta)
+    def train(
+        self, start: int, stop: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None
+    ) -> float:
+        """Train the rows at some places of the stream.
 
-    def train(self, start: int, stop: int, on_rows: Callable[[int], None] | None = None) -> float:
-        """Train the rows at places [start, stop) of the stream; returns the sum of their losses. Raises DivergedError."""
+        Parameters
+        ----------
+        start, stop : int
+            Places [start, stop) of the stream.
+        settings : RoundSettings
+            Settings of the round to which they belong.
+        on_rows : callable, optional
+            Called ten times a second with the number of rows trained since.
+
+        Returns
+        -------
+        float
+            Sum of the losses of the rows.
+
+        Raises
+        ------
+        DivergedError
+        """
         assert self.replica is not None
+        self.replica.optimizer = self.setup.optimizer._replace(scale=settings.step_scale)
+        if settings.delta is not None:
+            self.replica.objective = self.setup.objective._replace(shape=settings.delta)
         slices, loss = self.visits.slices(start, stop, lambda: on_rows(0) if on_rows is not None else None), 0.0
         ready = [next(slices, None)]
         while (rows := ready.pop()) is not None:
@@ -341,16 +366,14 @@ class Shard:
         outputs = predict(setup.topology, self.flat, rows, replica.parallelism.n_threads)
         if not np.isfinite(outputs).all():
             self.check(f"{int((~np.isfinite(outputs)).sum()):,} of {outputs.size:,} outputs are not finite")
-        truth, weights = rows.target, rows.weight if len(rows.weight) else None
+        head, weights = setup.head, rows.weight if len(rows.weight) else None
+        truth = head.truth(rows)
         if weights is not None:
             used = weights > 0
             outputs, truth, weights = outputs[used], truth[used], weights[used]
         if not len(truth):
             return None
-        if setup.target.classes:
-            return measure_classes(truth.astype(np.int64), setup.target.probabilities(outputs), weights)
-        predicted = setup.target.decode(outputs[:, 0])
-        return measure_numbers(setup.target.raw(truth), predicted, weights, setup.distribution)
+        return head.measure(truth, head.answers(outputs), weights, setup.distribution)
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Those that count, with their optimizer state: no copies."""
@@ -362,12 +385,11 @@ class Shard:
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
-        n_halvings: int,
         velocity: Any = None,
         *,
         agrees: bool = False,
     ) -> None:
-        """Go on from other weights, with smaller steps.
+        """Go on from other weights.
 
         Parameters
         ----------
@@ -377,8 +399,6 @@ class Shard:
             Optimizer state.
         n_seen : int
             Rows that they have learned.
-        n_halvings : int
-            How often the step is halved, counted from the beginning of the training.
         velocity : (size,) float32, optional
             Momentum of the averages.
         agrees : bool
@@ -390,5 +410,4 @@ class Shard:
         self.replica.restore(flat, states, n_seen)
         if agrees:
             self._agreed((flat, *states))
-        self.replica.optimizer = self.setup.optimizer._replace(scale=0.5**n_halvings)
-        self.velocity, self.before, self.n_halvings = velocity, None, n_halvings
+        self.velocity, self.before = velocity, None

@@ -83,8 +83,8 @@ def check_network(task: Task, encoder: EncoderDocument, target: TargetDocument, 
     )
     if mine != theirs:
         raise ValueError(f"the network has {mine} inputs, and the encoder {theirs} (one-hot, numeric, sparse)")
-    outputs = {"classification": ("softmax", len(target.classes)), "regression": ("linear", 1)}[task]
-    if (topology.output, topology.n_outputs) != outputs or (task == "classification") != bool(target.classes):
+    head = target.head()
+    if (topology.output, topology.n_outputs, task) != (head.output, head.n_outputs(inputs), head.task):
         raise ValueError("task, target and outputs of the network do not belong together")
 
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from dask_dl.checkpoint.codec import Document, Factor, Statistic
 from dask_dl.documents.encoder import check_different
-from dask_dl.frame.target import Target
+from dask_dl.tasks import Classes, Numbers
 
 #: Types of labels by the names that files have for them: JSON holds their values exactly.
 LABEL_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
@@ -54,6 +54,8 @@ class TargetDocument(Document):
             return self.classes
         return tuple(float(label) if type(label) is int else label for label in self.classes)
 
-    def target(self) -> Target:
-        """Return the target."""
-        return Target(self.labels(), self.shift, self.factor, self.is_standardized, self.link, self.correction)
+    def head(self) -> Classes | Numbers:
+        """Return the head."""
+        if self.classes:
+            return Classes(self.labels(), self.correction)
+        return Numbers(self.shift, self.factor, self.is_standardized, self.link)

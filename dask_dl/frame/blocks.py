@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.sparse import SparsePart
-    from dask_dl.frame.target import Target
+    from dask_dl.frame.target import TargetEncoder
 
 
 #: What helps against a source that gives other rows each time it is read.
@@ -267,7 +267,7 @@ class Recipe:
 
     schema: Schema
     encoder: Encoder
-    target: Target
+    target: TargetEncoder
     mean_weight: float | None
     required: frozenset[str] = frozenset()  #: columns without which a row is skipped
 
@@ -277,7 +277,7 @@ class Recipe:
         source: Source,
         found: Scan,
         encoder: Encoder,
-        target: Target,
+        target: TargetEncoder,
         mean_weight: float,
         *,
         required: frozenset[str] = frozenset(),
@@ -292,14 +292,14 @@ class Recipe:
             Result of its scan.
         encoder : Encoder
             Makes inputs of its columns.
-        target : Target
+        target : TargetEncoder
             Makes numbers of its target.
         mean_weight : float
             Mean weight of the training table; kept only where a row of this table may count other than 1.
         required : frozenset of str
             Columns without which a row is skipped.
         """
-        has_strangers = bool(target.classes) and not set(found.classes).issubset(target.classes)
+        has_strangers = target.has_unseen(found.classes)
         weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
         return cls(source.schema, encoder, target, mean_weight if weighted else None, required)
 
@@ -363,7 +363,7 @@ def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n:
             f"now. {SAVE}"
         )
     counts = counting_rows(part, source, k, recipe.required)
-    roles = RowRoles.of(part, source, k, counts, is_class=bool(target.classes))
+    roles = RowRoles.of(part, source, k, counts, target.target_kind)
     if mean_weight is None and roles.n < n:
         raise SchemaError(
             f"{source.label} changed while it was read: partition {k} had every target in the scan and lacks some now. {SAVE}"
@@ -371,10 +371,10 @@ def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n:
     nothing = np.zeros(0, np.float32)
     goal, weight, offset = nothing, nothing, nothing
     if TARGET in source.roles:
-        values = target.encode(roles.labels, roles.targets)
+        values = target.encode(roles)
         if roles.labels is not None and np.isnan(values).any():
             counts[counts] = known = ~np.isnan(values)
-            roles, values = RowRoles.of(part, source, k, counts, is_class=True), values[known]
+            roles, values = RowRoles.of(part, source, k, counts, target.target_kind), values[known]
         elif roles.targets is not None:
             check_in_network(roles.targets, values, where_of(source, TARGET), k)
         goal = _in_whole(values, roles.places, n)

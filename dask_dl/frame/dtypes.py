@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import DaskDLWarning, SchemaError
+from dask_dl.errors import SchemaError
 from dask_dl.frame.dense import DensePart
 
 if TYPE_CHECKING:
@@ -284,10 +284,10 @@ def is_blurred(column: pd.Series[Any], values: NDArray[np.float64]) -> bool:
     return n_seen < (1 - FEW) * n_distinct
 
 
-def blurred_warning(names: Sequence[str]) -> DaskDLWarning:
+def blurred_warning(names: Sequence[str]) -> str:
     """Warning about columns that are blurred."""
     shown = ", ".join(repr(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return DaskDLWarning(
+    return (
         f"whole numbers that differ become one in float32, which the network reads, in {shown}: they spread too far. Are they "
         f"identifiers? Leave them out, make them categories, or split them."
     )

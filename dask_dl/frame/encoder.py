@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.dense import DensePart
+    from dask_dl.frame.row_roles import TargetKind
     from dask_dl.frame.scan import Scan
 
 
@@ -55,11 +56,11 @@ class Encoding(NamedTuple):
     seed: int = 0  #: of the hashing of levels
     sparse: bool = False  #: numbers are scaled, but not centred, and kept by their non-zeros
 
-    def request(self, task: str, *, skips: bool, is_weighted: bool) -> ScanRequest:
+    def request(self, target: TargetKind, *, skips: bool, is_weighted: bool) -> ScanRequest:
         """Request for a scan that finds what an encoder has to know of a table."""
         by_weight = "weight" if is_weighted and self.scheme in AS_NUMBERS else ""
         levels = "response" if self.scheme == "sort_by_response" else by_weight
-        return ScanRequest(task, skips, levels, self.sparse)
+        return ScanRequest(target, skips, levels, self.sparse)
 
 
 class Encoded(NamedTuple):

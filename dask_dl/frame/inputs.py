@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dask_dl.errors import DaskDLWarning
 from dask_dl.frame.column_stats import EmptyStats
 
 if TYPE_CHECKING:
@@ -71,9 +70,9 @@ def usable_predictors(columns: Mapping[str, Column], *, ignore_const_cols: bool)
     return kept, dropped
 
 
-def dropped_warning(dropped: Sequence[str]) -> DaskDLWarning:
+def dropped_warning(dropped: Sequence[str]) -> str:
     """Warning about dropped columns."""
     shown = ", ".join(repr(name) for name in dropped[:8]) + (
         f" and {len(dropped) - 8} more" if len(dropped) > 8 else ""
     )
-    return DaskDLWarning(f"dropped {len(dropped)} columns that are constant or empty: {shown}.")
+    return f"dropped {len(dropped)} columns that are constant or empty: {shown}."

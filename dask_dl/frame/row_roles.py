@@ -6,7 +6,7 @@ other row is looked at again: whatever it holds, it shapes no figure, and no che
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+#: How the column of a target is read: as labels of classes, as numbers, or not at all.
+TargetKind = Literal["labels", "numbers", "nothing"]
 #: Positive weights: what is beyond loses digits, or leaves float64, in a sum of squares.
 MIN_WEIGHT, MAX_WEIGHT = 1e-100, 1e100
 #: Targets and offsets: the square of what is beyond leaves float32, in which the network computes.
@@ -41,7 +43,7 @@ class RowRoles(NamedTuple):
 
     @classmethod
     def of(
-        cls, part: pd.DataFrame | SparsePart, schema: Schema, k: int, counts: NDArray[np.bool_], *, is_class: bool
+        cls, part: pd.DataFrame | SparsePart, schema: Schema, k: int, counts: NDArray[np.bool_], target: TargetKind
     ) -> RowRoles:
         """Read the marked rows of a partition.
 
@@ -55,8 +57,8 @@ class RowRoles(NamedTuple):
             Number of the partition.
         counts : (n,) bool
             Whether each row counts: `counting_rows`.
-        is_class : bool
-            Whether targets are labels of classes.
+        target : "labels", "numbers" or "nothing"
+            How the column of the target is read.
 
         Raises
         ------
@@ -65,10 +67,10 @@ class RowRoles(NamedTuple):
         """
         places = None if counts.all() else np.flatnonzero(counts)
         labels, targets, weights, offsets = None, None, None, None
-        if TARGET in schema.roles and is_class:
+        if TARGET in schema.roles and target == "labels":
             labels = at(part[schema.roles[TARGET]], places)
             kind_of(labels, where_of(schema, TARGET))
-        elif TARGET in schema.roles:
+        elif TARGET in schema.roles and target == "numbers":
             targets = _target_numbers(at(part[schema.roles[TARGET]], places), where_of(schema, TARGET), k)
         if WEIGHT in schema.roles:
             weights = _numbers(at(part[schema.roles[WEIGHT]], places), where_of(schema, WEIGHT), k)

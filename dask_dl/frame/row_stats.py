@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.distribution import Distribution
-    from dask_dl.frame.row_roles import RowRoles
+    from dask_dl.frame.row_roles import RowRoles, TargetKind
 
 
 class ScanRequest(NamedTuple):
     """Questions that a scan shall answer."""
 
-    task: str  #: "classification" or "regression"
+    target: TargetKind  #: how the column of the target is read
     skips: bool = False  #: whether rows with a missing input shall not train
     levels: str = ""  #: what to sum over the rows of every level that train: "response", "weight" or nothing
     sparse: bool = False  #: whether numbers are kept by their non-zeros

@@ -20,14 +20,12 @@ from dask_dl.frame.source import TARGET, WEIGHT, Schema, Source
 from dask_dl.frame.sparse import SparsePart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pandas as pd
 
 #: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
 FAN_IN = 16
-#: A target may have as many classes (algorithm.md#limits): as many as H2O allows a factor to have.
-MAX_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -147,65 +145,23 @@ def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
     return total
 
 
-def check_target(found: Scan, source: Source, request: ScanRequest) -> None:
-    """Whether there is something to learn: raises SchemaError when there is not."""
-    target = source.roles.get(TARGET, "target")
-    name = "the target" if target.startswith("__") else f"target {target!r}"
+def check_used(found: Scan, source: Source, request: ScanRequest) -> None:
+    """Whether any row trains, and by weights that can be told apart: raises SchemaError when not."""
     if found.n_used == 0:
         needs = ["a value", *(["a weight above zero"] if WEIGHT in source.roles else [])]
         needs += ["no missing input, without which it is skipped (missing_values_handling)"] if request.skips else []
         gaps = sorted((found.candidates or {}).items(), key=lambda item: -item[1].n_missing)[:5]
         maximum = ", ".join(f"{column!r} {figures.n_missing:,}" for column, figures in gaps if figures.n_missing)
         hint = f" Most are missing of {maximum}: drop such columns, or do not skip." if maximum else ""
+        name = name_of_target(source)
         raise SchemaError(f"{name} of {source.label}: none of {found.n_rows:,} rows has {' and '.join(needs)}.{hint}")
     check_weights(found, source.schema)
-    if request.task == "classification":
-        if len(found.classes) < 2:
-            raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
-        check_label_types(found.classes, name)
-        if len(found.classes) > MAX_CLASSES:
-            raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MAX_CLASSES:,}. Is it a number?")
-    elif not math.isfinite(found.target.m2):
-        raise SchemaError(f"{name} holds values that are too large for a mean. Make them missing or scale them.")
-    elif found.target.m2 == 0 and found.n_used > 1:
-        raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
 
 
-def check_label_types(labels: Mapping[Any, int], name: str) -> None:
-    """Whether labels can be classes: raises SchemaError when they cannot."""
-    fraction = next((lab for lab in labels if isinstance(lab, float) and not lab.is_integer()), None)
-    if fraction is not None:
-        raise SchemaError(
-            f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
-            f"DeepLearningRegressor, or make it a text or category."
-        )
-    texts = [label for label in labels if isinstance(label, str)]
-    if texts and len(texts) < len(labels):
-        other = next(label for label in labels if not isinstance(label, str))
-        raise SchemaError(
-            f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
-            f"{type(other).__name__}. Convert it to one type, in all partitions."
-        )
-    odd = next((label for label in labels if not isinstance(label, (str, int, float))), None)
-    if odd is not None:
-        raise SchemaError(
-            f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
-            f"booleans."
-        )
-
-
-def unseen_labels(found: Mapping[Any, int], classes: Sequence[Any], where: str) -> dict[Any, int]:
-    """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type than the classes."""
-    check_label_types(found, where)
-    known = set(classes)
-    unseen = {label: n for label, n in found.items() if label not in known}
-    if unseen and not any(isinstance(label, str) == isinstance(classes[0], str) for label in unseen):
-        shown, kind = ", ".join(map(repr, list(unseen)[:5])), type(next(iter(unseen))).__name__
-        raise SchemaError(
-            f"{where} has labels of type {kind}, for example {shown}, and the model learned labels of type "
-            f"{type(classes[0]).__name__}, for example {classes[0]!r}. Convert them to the type of `classes_`."
-        )
-    return unseen
+def name_of_target(source: Source) -> str:
+    """Name, for errors, of the target of a table."""
+    name = source.roles.get(TARGET, "target")
+    return "the target" if name.startswith("__") else f"target {name!r}"
 
 
 def check_weights(found: Scan, source: Schema) -> None:
@@ -242,7 +198,7 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, requ
     trains = counts
     if request.skips:
         trains = counting_rows(part, source, k, source.predictors if request.inputs is None else request.inputs)
-    roles = RowRoles.of(part, source, k, trains, is_class=request.task == "classification")
+    roles = RowRoles.of(part, source, k, trains, request.target)
     columns, coded, n_entries = scan_columns(part, roles.places, roles.weights, source, k, request)
     check_figures(columns, part, roles.places, source, k)
     candidates = None

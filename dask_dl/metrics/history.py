@@ -24,6 +24,9 @@ class History:
     records: list[dict[str, Any]] = field(default_factory=list)
     metric: str = ""
     """What the best event is judged by, of the validation table if there is one; the loss of the task when empty."""
+    confusion: Mapping[str, Any] = field(default_factory=dict)
+    """Of the newest event: (K, K) weights of rows by class and prediction, for each table that has few enough classes."""
+    best_confusion: Mapping[str, Any] = field(default_factory=dict)  #: of the best event
     best: dict[str, Any] | None = field(default=None, init=False)
     """The event with the best value of it so far, the first of equals (algorithm.md#best-network)."""
 
@@ -60,6 +63,7 @@ class History:
         communication: float = 0.0,
         training: Mapping[str, float],
         validation: Mapping[str, float],
+        confusion: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Append one event and return it.
 
@@ -81,6 +85,8 @@ class History:
             Share of the time since the last event in which no rows were trained, from 0 to 1.
         training, validation : mapping of str to float
             Metrics on each table, by name; what is missing becomes NaN.
+        confusion : mapping, optional
+            (K, K) weights of rows by class and prediction, for each table that has them.
         """
         record: dict[str, Any] = {
             "timestamp": time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -96,11 +102,14 @@ class History:
         if self.has_validation:
             record |= {f"validation_{name}": validation.get(name, math.nan) for name in columns_of(self.task)}
         self.records.append(record)
+        self.confusion = confusion or {}
         self._compare(record)
+        if self.best is record:
+            self.best_confusion = self.confusion
         return record
 
     def repeat_best(self, *, seconds: float, epochs: float, iterations: int, samples: int) -> None:
-        """Append an event for the best network, which was put back: its metrics are known.
+        """Append an event for the best network, which was put back: its metrics and confusion matrices are known.
 
         Parameters
         ----------
@@ -118,6 +127,7 @@ class History:
         self.records.append(
             self.best | now | {"iterations": iterations, "samples": samples, "samples_per_iteration": 0}
         )
+        self.confusion = self.best_confusion
 
     def cut(self, samples: int) -> None:
         """Forget events after so many rows, whose network is gone."""

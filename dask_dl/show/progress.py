@@ -8,9 +8,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from dask_dl.events import Began, Ended, Judged, KeptBest, Message, Reading, Saved, Trained, Warned, WentBack
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dask_dl.events import Event
     from dask_dl.metrics.history import History
 
 #: Seconds without a line after which one is due.
@@ -40,7 +43,7 @@ class _Clock:
 
 
 class Progress:
-    """Prints to `stream` unless quiet. One line per scoring; more where those are far apart."""
+    """Listener that prints to `stream` unless quiet: a line per scoring, more where those are far apart."""
 
     def __init__(self, *, quiet: bool, stream: TextIO | None = None) -> None:
         self.quiet = quiet
@@ -63,44 +66,42 @@ class Progress:
             except (OSError, ValueError):  # a full disk, a pipe or a file that was closed: no reason to end a training
                 self.quiet = True
 
-    def reading(self, what: str) -> Any:
-        """A callback for a pass over partitions: a line where it takes long."""
+    def __call__(self, event: Event, /) -> None:
+        """Print what an event says."""
+        match event:
+            case Message(text):
+                self.say(text)
+            case Warned(text, kind):
+                if kind:  # Python shows the others
+                    self.say(f"{kind}: {text}")
+            case Reading(what, done, total):
+                if time.monotonic() - self._last > PATIENCE:
+                    self.say(f"{what}: {done:,} of {total:,} partitions")
+            case Began():
+                self._begin(event)
+            case Trained(n):
+                self._trained(n)
+            case WentBack(done):
+                self._clock = _Clock(time.monotonic(), done)
+                self._done = done
+            case Judged(history, is_last):
+                self._judged(history, is_last=is_last)
+            case KeptBest(history):
+                self._kept_best(history)
+            case Saved(path):
+                self.say(f"checkpoint: {path}")
+            case Ended(stopped_by):
+                self.say(f"ended: {stopped_by}")
 
-        def on_partition(done: int, total: int) -> None:
-            if time.monotonic() - self._last > PATIENCE:
-                self.say(f"{what}: {done:,} of {total:,} partitions")
-
-        return on_partition
-
-    def begin_training(
-        self,
-        total: int,
-        done: int = 0,
-        *,
-        deadline: float = math.inf,
-        may_stop_early: bool = False,
-        n_first: int = 0,
-    ) -> None:
-        """Start the clock: kernels are compiled.
-
-        Parameters
-        ----------
-        total, done : int
-            Rows to be visited in all, and those that were visited before.
-        deadline : float
-            When training ends at the latest, by `time.monotonic`.
-        may_stop_early : bool
-            Whether it may end before all rows were visited, when it no longer improves.
-        n_first : int
-            Rows of a first round that is much smaller than the others, and slow for its size; 0 where there is none.
-        """
-        self._total, self._done, self._deadline = total, done, deadline
-        self._may_stop_early, self._measured_from = may_stop_early, done + n_first
+    def _begin(self, began: Began) -> None:
+        """Start the clock."""
+        self._total, self._done, self._deadline = began.total, began.done, began.deadline
+        self._may_stop_early, self._measured_from = began.may_stop_early, began.done + began.n_first
         self._last = time.monotonic()
-        self._clock = _Clock(self._last, done)
+        self._clock = _Clock(self._last, began.done)
 
-    def trained(self, n: int) -> None:
-        """Rows visited since the last call."""
+    def _trained(self, n: int) -> None:
+        """Print a line where the last one was long ago."""
         now = time.monotonic()
         if n:
             self._count(now, self._done + n)
@@ -109,12 +110,7 @@ class Progress:
                 f"  ... {min(1.0, self._done / max(1, self._total)):6.1%} of {self._total:,} rows{self._speed_and_time(now)}"
             )
 
-    def went_back(self, done: int) -> None:
-        """Training goes on from an earlier network, of so many rows."""
-        self._clock = _Clock(time.monotonic(), done)
-        self._done = done
-
-    def scored(self, history: History, *, is_last: bool = False) -> None:
+    def _judged(self, history: History, *, is_last: bool) -> None:
         """Print the newest scoring event; after the last one no time is left."""
         now, record, best = time.monotonic(), history.records[-1], history.best
         self._count(now, record["samples"])
@@ -129,7 +125,7 @@ class Progress:
             + f" {'?' if left is None else duration(left):>{len(self._left)}}{' *' if best is record else ''}"
         )
 
-    def kept_best(self, history: History) -> None:
+    def _kept_best(self, history: History) -> None:
         """Say that the network of the best event is the one that is kept."""
         best = history.best
         assert best is not None, "else none could be kept"

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.encoder import Encoder
-    from dask_dl.frame.target import Target
     from dask_dl.kernels.layout import Topology
+    from dask_dl.tasks.head import Head
 
 #: Statistics of a column may differ by so much, relatively: the order of sums depends on how a table is cut.
 CLOSE = 1e-9
@@ -44,7 +44,7 @@ class TrainingFingerprint:
     n_used: int
     n_validation: int
     encoder: Encoder
-    target: Target
+    head: Head
     topology: Topology
     settings: dict[str, Any]  #: parameters that a restart must not change
     balance: tuple[float, ...] = ()  #: visits per row of every class, where classes are balanced
@@ -69,7 +69,7 @@ class TrainingFingerprint:
             "n_used": self.n_used,
             "n_validation": self.n_validation,
             "encoder": plain(self.encoder.to_json()),
-            "target": plain(self.target.to_json()),
+            "target": plain(self.head.to_json()),
             "topology": plain(_unchanging(self.topology)),
             "settings": self.settings,
             "balance": list(self.balance),
@@ -96,7 +96,7 @@ class TrainingFingerprint:
                 found.append(f"{name}: {_short(theirs[key])}, now {_short(mine[key])}")
         if not found:
             found += _unlike("columns", _columns(checkpoint.encoder.encoder()), _columns(self.encoder))
-            found += _unlike("target", plain(checkpoint.target.target().to_json()), mine["target"])
+            found += _unlike("target", plain(checkpoint.target.head().to_json()), mine["target"])
             found += _unlike("network", plain(_unchanging(checkpoint.topology.topology())), mine["topology"])
             found += _unlike("visits per row of a class", theirs["balance"], mine["balance"])
         return found
@@ -190,19 +190,19 @@ class Checkpoint:
         return self.document.identity.encoder.encoder()
 
     @property
-    def target(self) -> Target:
+    def head(self) -> Head:
         """As fitted by the training that broke off, to the last bit."""
-        return self.document.identity.target.target()
+        return self.document.identity.target.head()
 
     def state(self, metric: str) -> TrainingState:
         """Counters, history and best model."""
         d, task = self.document.course, self.document.task
         records = records_of(d.history, task, has_validation=d.has_validation)
-        history, best = History(task, d.has_validation, records, metric), self.best
+        history, best = History(task, d.has_validation, records, metric, d.confusion, d.best_confusion), self.best
         if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
         counters = (d.n_seen, d.n_rounds, d.training_seconds, d.seconds, d.n_halvings)
-        return TrainingState(history, *counters, best, d.confusion, d.best_confusion, d.stopped_by, delta=d.delta)
+        return TrainingState(history, *counters, best, d.stopped_by, delta=d.delta)
 
 
 def unlike_parts(before: Sequence[int], now: Sequence[int]) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from dask_dl import parameters
 from dask_dl.cluster.environment import versions
-from dask_dl.errors import ParameterError, warn
+from dask_dl.errors import ParameterError
+from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.model import Model
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dask_dl.cluster.backend import Backend
-    from dask_dl.show.progress import Progress
+    from dask_dl.events import Listener
 
 
 class Request(NamedTuple):
@@ -47,9 +48,8 @@ class Outcome(NamedTuple):
 def train(
     request: Request,
     backend: Backend,
-    progress: Progress,
+    listeners: Sequence[Listener] = (),
     *,
-    callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = (),
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Train a network on a table.
@@ -60,10 +60,8 @@ def train(
         What to train.
     backend : Backend
         Where; it is opened and closed here.
-    progress : Progress
-        Told of everything that takes time.
-    callbacks : sequence of callable
-        Called with the record of every scoring event; True stops the training.
+    listeners : sequence of Listener
+        Told of everything that happens; one may stop the training.
     cancelled : callable
         Asked ten times a second while rounds are trained; True ends the training as Ctrl-C does.
 
@@ -77,42 +75,43 @@ def train(
     ParameterError, SchemaError
         Parameters or tables that nothing can be learned with; what ends the rounds is in the outcome instead.
     """
+    tell = Listeners(listeners)
     source, validation, requested, task = request.source, request.validation, request.parameters, request.task
     began = time.monotonic() if request.began is None else request.began
     folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume)
     for text in parameters.warnings_for(requested):
-        warn(text)
+        tell.warn(text)
     with backend as here:
         seed = _seed(requested["random_state"], checkpoint)
         if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
             requested = {**requested, "random_state": seed}
-        problem = prepare(source, validation, requested, task, seed, progress, here)
+        problem = prepare(source, validation, requested, task, seed, tell, here)
         if folder:
             n_states, keeps_best = N_STATES[problem.optimizer.kind], requested["overwrite_with_best_model"]
             folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=keeps_best))
         if checkpoint:
             checkpoint.check(problem.fingerprint)
-            problem.encoder, problem.target = checkpoint.encoder, checkpoint.target  # to the last bit
-        table_rows = load(problem, progress, here, has_folder=folder is not None)
-        state, start = begin(problem, checkpoint, progress, here)
+            problem.encoder, problem.head = checkpoint.encoder, checkpoint.head  # to the last bit
+        table_rows = load(problem, tell, here, has_folder=folder is not None)
+        state, start = begin(problem, checkpoint, tell, here)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if checkpoint:
             checkpoint.check_rows(prints)
         if request.resume and not checkpoint:
             place_of_state = requested["checkpoint_dir"]
-            progress.say(f"resume: there is no checkpoint in {place_of_state} yet, starting from the beginning")
+            tell.say(f"resume: there is no checkpoint in {place_of_state} yet, starting from the beginning")
         writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints) if folder else None
-        rounds = make_rounds(problem, state, writer, began, progress, here)
-        rounds.callbacks, rounds.cancelled, rounds.good = callbacks, cancelled, start
+        rounds = make_rounds(problem, state, writer, began, tell, here)
+        rounds.cancelled, rounds.good = cancelled, start
         here.compile()
         rounds.run()
         assert rounds.final is not None
         final, effective = rounds.final, problem.effective | here.report() | {"client": None}
-    progress.say(f"ended: {state.stopped_by}")
+    tell(Ended(state.stopped_by))
     model = Model(
         task=task,
         encoder=problem.encoder,
-        target=problem.target,
+        head=problem.head,
         topology=problem.topology,
         flat=final.flat,
         states=final.states,
@@ -127,7 +126,6 @@ def train(
         offset_name=_offset_name(source),
         target_name=_target_name(source),
         stopped_by=state.stopped_by,
-        confusion=state.confusion,
         table_rows=table_rows,
         versions=versions(),
     )

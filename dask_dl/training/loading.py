@@ -7,32 +7,32 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dask_dl import jit, memory
-from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.blocks import BlockOptions, Recipe
 from dask_dl.frame.source import OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.storage import Decision, decide
-from dask_dl.training.preparation import Problem, class_counts
 
 if TYPE_CHECKING:
     from dask_dl.cluster.backend import Backend
+    from dask_dl.events import Listeners
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.show.progress import Progress
+    from dask_dl.training.preparation import Problem
 
 
-def load(problem: Problem, progress: Progress, here: Backend, *, has_folder: bool) -> dict[str, tuple[int, int]]:
+def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) -> dict[str, tuple[int, int]]:
     """Decide where the rows shall be, say what it will take, and read the tables a second time.
 
     Parameters
     ----------
     problem : Problem
         Tables and network; its parameter "storage" is set to what was decided.
-    progress : Progress
-        Prints what happens.
+    tell : Listeners
+        Told what happens.
     here : Backend
         Reads and keeps the tables.
     has_folder : bool
@@ -49,25 +49,25 @@ def load(problem: Problem, progress: Progress, here: Backend, *, has_folder: boo
         When balancing the classes draws no row.
     """
     topology, found, effective = problem.topology, problem.found, problem.effective
-    progress.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
+    tell.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
     storage, need, why = _decide_storage(problem, here)
     effective["storage"] = storage.mode
-    progress.say(f"storage: {storage.mode}, {why}")
-    progress.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
+    tell.say(f"storage: {storage.mode}, {why}")
+    tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
     text = here.too_small(need.peak)
     if text:
-        warn(text)
-    say_threads(progress, topology, problem.threads)
+        tell.warn(text)
+    say_threads(tell, topology, problem.threads)
     table_rows = {}
     for name, (source, scanned) in problem.tables.items():
         required = problem.required if name == "training" else frozenset[str]()
-        recipe = Recipe.of(source, scanned, problem.encoder, problem.target, found.mean_weight, required=required)
+        recipe = Recipe.of(source, scanned, problem.encoder, problem.head, found.mean_weight, required=required)
         n_sample = effective[f"score_{name}_samples"]
         balance = problem.balance if name == "training" else None
         options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
-        n_used = here.load(name, source, scanned, recipe, options, storage, progress.reading("encode"))
+        n_used = here.load(name, source, scanned, recipe, options, storage, tell.reading("encode"))
         if name == "validation":
-            _check_validation(n_used, scanned, source)
+            _check_validation(n_used, scanned, source, tell)
         elif n_used == 0:
             raise ParameterError(
                 "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
@@ -77,13 +77,13 @@ def load(problem: Problem, progress: Progress, here: Backend, *, has_folder: boo
     return table_rows
 
 
-def say_threads(progress: Progress, topology: Topology, threads: Parallelism) -> None:
+def say_threads(tell: Listeners, topology: Topology, threads: Parallelism) -> None:
     """A line for every layer."""
     for layer, way in threads.by_layer(topology).items():
-        progress.say(f"{layer}: {way}")
+        tell.say(f"{layer}: {way}")
 
 
-def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
+def _check_validation(n_scored: int, found: Scan, validation: Source, tell: Listeners) -> None:
     """Rows of the validation table whose label training never saw cannot be scored."""
     if n_scored == 0:
         raise SchemaError(f"no label of {validation.label} was seen in training.")
@@ -91,7 +91,7 @@ def _check_validation(n_scored: int, found: Scan, validation: Source) -> None:
         text = (
             f"{found.n_used - n_scored:,} rows of {validation.label} have labels that training never saw: not scored."
         )
-        warn(text)
+        tell.warn(text)
 
 
 def _decide_storage(problem: Problem, here: Backend) -> Decision:
@@ -125,9 +125,7 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
     need = partial(
         memory.estimate,
         n_rows=workload.n_rows,
-        visits_per_row=problem.balance.n_visits(class_counts(found, problem.target)) / found.n_rows
-        if problem.balance
-        else 1.0,
+        visits_per_row=problem.balance.n_visits(problem.class_counts) / found.n_rows if problem.balance else 1.0,
         n_columns=len(found.columns),
         planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,

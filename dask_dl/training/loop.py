@@ -8,9 +8,9 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dask_dl.cluster.shard import RoundSettings
 from dask_dl.errors import (
     Aborted,
     DivergedError,
@@ -18,15 +18,15 @@ from dask_dl.errors import (
     ReplicasLostError,
     SchemaError,
     StorageError,
-    warn,
 )
+from dask_dl.events import Began, Judged, KeptBest, Scored, Trained, WentBack
 from dask_dl.training.state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator
 
     from dask_dl.cluster.backend import Backend
-    from dask_dl.show.progress import Progress
+    from dask_dl.events import Listeners
     from dask_dl.training.schedule import RoundSchedule
 
 #: Seconds between two copies of the weights that a diverging round may be rolled back to, at least: in this process, and ...
@@ -62,11 +62,10 @@ class Rounds:
     state: TrainingState
     score: Callable[[TrainingState, int, float], None]
     judge: Callable[[], str | None]
-    progress: Progress
+    tell: Listeners
     keeps_best: bool = True
     deadline: float = math.inf  #: of `time.monotonic`
     may_stop_early: bool = False  #: whether `judge` looks for a loss that no longer improves
-    callbacks: Sequence[Callable[[Mapping[str, Any]], object]] = ()
     save: Callable[[TrainingState, Snapshot], None] | None = None  #: writes a checkpoint, and may fail
     save_place: str = ""  #: folder or URL of the checkpoints
     save_interval: float = 60.0  #: seconds between two of them, at least
@@ -94,13 +93,8 @@ class Rounds:
         The first Ctrl-C ends the training, wherever it is. A second one ends the scoring of the last network; at any other
         moment it is the caller's, as KeyboardInterrupt.
         """
-        self.progress.begin_training(
-            self.schedule.n_total,
-            self.state.n_seen,
-            deadline=self.deadline,
-            may_stop_early=self.may_stop_early,
-            n_first=self.schedule.rows(self.state.n_seen) if self.schedule.fixed is None else 0,
-        )
+        n_first = self.schedule.rows(self.state.n_seen) if self.schedule.fixed is None else 0
+        self.tell(Began(self.schedule.n_total, self.state.n_seen, self.deadline, self.may_stop_early, n_first))
         is_done = self.state.stopped_by is not None
         with self._listening():
             while self.state.stopped_by is None:
@@ -187,7 +181,7 @@ class Rounds:
                 self._not_saved.add(cause)
                 what = f"no checkpoint could be written to {self.save_place}: {type(error).__name__}: {error}"
                 again = f"every {self.save_interval:g} s and at the end"
-                self._warn("not saved", f"{what}. The training goes on without; it is tried again {again}.")
+                self.tell.warn(f"{what}. The training goes on without; it is tried again {again}.", "not saved")
         self._saved_at = time.monotonic()
 
     def _score_last(self, last: Snapshot, *, is_copy: bool) -> None:
@@ -209,9 +203,9 @@ class Rounds:
             if is_copy:
                 self._return_to(last)
             self._measure()
-            self.progress.scored(history, is_last=True)
+            self.tell(Judged(history, is_last=True))
         except (Exception, KeyboardInterrupt, Halt) as error:  # noqa: BLE001  # a lost worker, a damaged file, a second Ctrl-C
-            self.progress.say(f"the last network could not be scored: {error!r}")
+            self.tell.say(f"the last network could not be scored: {error!r}")
 
     def _recovering(self, work: Callable[[], None]) -> None:
         """Do it, or go back to a network that is known to be sound."""
@@ -232,7 +226,8 @@ class Rounds:
         self._copy()
         self._began, self._is_torn = time.monotonic(), True
         try:
-            trainer.train(self.schedule.rows(state.n_seen), self._on_rows)
+            settings = RoundSettings(state.delta, 0.5**state.n_halvings)
+            trainer.train(self.schedule.rows(state.n_seen), settings, self._on_rows)
         except Aborted:
             raise
         except KeyboardInterrupt:
@@ -264,7 +259,7 @@ class Rounds:
         state, history = self.state, self.state.history
         record = history.records[-1]
         if self.keeps_best and history.best is record and record["samples"] == network.n_seen:
-            state.best, state.best_confusion = network, dict(state.confusion)
+            state.best = network
 
     def _event(self, began: float) -> str | None:
         """Score; returns why to stop, if there is a reason."""
@@ -277,17 +272,15 @@ class Rounds:
                 state.best = None  # the old copy makes room for the new one
             self._note_best(self._snapshot())
         reason = self.judge()
-        record = MappingProxyType(dict(history.records[-1]))
         try:
-            wishes = [callback(record) for callback in self.callbacks]  # all of them are called
-            if True in wishes:
+            if self.tell(Scored(history)):
                 reason = reason or "callback"
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  # SystemExit too is raised by `fit`, when what was learned is safe
             state.failure, reason = error, "callback"
         finally:
-            self.progress.scored(history, is_last=reason is not None)
+            self.tell(Judged(history, is_last=reason is not None))
         return reason
 
     def _keep_best(self, last: Snapshot) -> None:
@@ -311,8 +304,7 @@ class Rounds:
             iterations=state.n_rounds,
             samples=state.n_seen,
         )
-        state.confusion = state.best_confusion
-        self.progress.kept_best(history)
+        self.tell(KeptBest(history))
 
     # ---- going back -------------------------------------------------------------------------------------------------
 
@@ -344,12 +336,12 @@ class Rounds:
         state = self.state
         state.n_seen, state.n_rounds = good.n_seen, good.n_rounds
         state.history.cut(good.n_seen)
-        self.progress.went_back(good.n_seen)
+        self.tell(WentBack(good.n_seen))
 
     def _return_to(self, good: Snapshot) -> None:
         """Go on from a copy."""
         self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen, self.state.n_halvings)
+        self.trainer.restore(good.flat, good.states, good.n_seen)
         self._began, self._is_torn = None, False
 
     def _roll_back(self, error: DivergedError) -> None:
@@ -363,7 +355,7 @@ class Rounds:
             state.failure = DivergedError(f"{error} The step was halved {MAX_HALVINGS} times, in vain.")
             return
         text = f"{error} Went back to {good.n_seen:,} rows; steps are {2**state.n_halvings} times smaller from there."
-        self._warn("diverged", text)
+        self.tell.warn(text, "diverged")
 
     def _go_back(self, error: ReplicasLostError) -> None:
         """Go on, on other workers, from the newest copy that this process has."""
@@ -371,22 +363,18 @@ class Rounds:
         lost = state.n_seen - good.n_seen
         self._return_to(good)
         state.stopped_by = self._pending or self._halt
-        self._warn("lost", f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.")
+        self.tell.warn(f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.", "lost")
 
     def _give_up(self, why: str, error: Exception) -> None:
         """End for this reason; what comes of an earlier failure does not hide it."""
         if self.state.failure is None or self.state.stopped_by is None:
             self.state.stopped_by, self.state.failure = why, self.state.failure or error
 
-    def _warn(self, what: str, text: str) -> None:
-        warn(text)
-        self.progress.say(f"{what}: {text}")
-
     # ---- ends from outside ----------------------------------------------------------------------------------------------
 
     def _on_rows(self, n: int) -> None:
         """Called ten times a second while a round is trained."""
-        self.progress.trained(n)
+        self.tell(Trained(n))
         if self.cancelled() or (self._is_heard and self._pending != INTERRUPTED):
             raise Halt(INTERRUPTED)
         if self._halt is not None:

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
 from dask_dl.distribution import Distribution
-from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.dtypes import blurred_warning
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import dropped_warning, settle
 from dask_dl.frame.row_roles import where_of
 from dask_dl.frame.row_stats import ScanRequest
-from dask_dl.frame.scan import Scan, check_target, unseen_labels
+from dask_dl.frame.scan import Scan, check_used, name_of_target
 from dask_dl.frame.source import TARGET, WEIGHT, Source
-from dask_dl.frame.target import Target
 from dask_dl.kernels.batches import train_batches
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.network import train_rows
 from dask_dl.kernels.optimizers import Optimizer, kind_of
 from dask_dl.node.parallelism import Parallelism, overshoots
+from dask_dl.tasks import HEADS
 from dask_dl.training.checkpoints import TrainingFingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_dl.cluster.backend import Backend
-    from dask_dl.show.progress import Progress
+    from dask_dl.events import Listeners
+    from dask_dl.tasks.head import Head
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Problem:
     tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
     required: frozenset[str]  #: columns without which a row does not train
     encoder: Encoder
-    target: Target
+    head: Head
     balance: Balance | None
     distribution: Distribution
     topology: Topology
@@ -59,6 +60,11 @@ class Problem:
         """Scan of the training table."""
         return self.tables["training"][1]
 
+    @property
+    def class_counts(self) -> list[int]:
+        """Rows of every class."""
+        return class_counts(self.found, self.head)
+
 
 def prepare(
     source: Source,
@@ -66,7 +72,7 @@ def prepare(
     requested: Mapping[str, Any],
     task: parameters.Task,
     seed: int,
-    progress: Progress,
+    tell: Listeners,
     here: Backend,
 ) -> Problem:
     """Read the tables once, and decide what their columns and the parameters make of the network.
@@ -83,8 +89,8 @@ def prepare(
         "classification" or "regression".
     seed : int
         Seed of all random numbers.
-    progress : Progress
-        Prints what happens.
+    tell : Listeners
+        Told what happens.
     here : Backend
         Scans the tables.
 
@@ -95,7 +101,7 @@ def prepare(
     ParameterError
         When a parameter does not fit the table.
     """
-    progress.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
+    tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     encoding = Encoding(
         "one_hot_internal" if requested["categorical_encoding"] == "auto" else requested["categorical_encoding"],
         requested["use_all_factor_levels"],
@@ -105,23 +111,25 @@ def prepare(
         requested["sparse"] or source.is_sparse,
     )
     skips = requested["missing_values_handling"] == "skip"
-    request = encoding.request(task, skips=skips, is_weighted=WEIGHT in source.roles)
-    if task == "regression":
+    head_of_task = HEADS[task]
+    request = encoding.request(head_of_task.target_kind, skips=skips, is_weighted=WEIGHT in source.roles)
+    if request.target == "numbers":
         request = request._replace(distribution=Distribution.of(parameters.effective(requested, task=task)))
 
     def scan(request: ScanRequest) -> Scan:
         if request.inputs is not None:
-            progress.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
-        return here.scan(source, request, progress.reading("scan"))
+            tell.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
+        return here.scan(source, request, tell.reading("scan"))
 
     found, predictors, dropped, required = settle(scan, request, ignore_const_cols=requested["ignore_const_cols"])
-    check_target(found, source, request)
+    check_used(found, source, request)
+    head_of_task.check(found, name_of_target(source))
     if found.row_stats.is_binary:
         text = (
             "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
             "category (on the command line with --categorical)."
         )
-        warn(text)
+        tell.warn(text)
     n_classes = len(found.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {
@@ -130,31 +138,33 @@ def prepare(
     }
     distribution = Distribution.of(effective)
     _check_range(found, source, distribution)
-    target = Target.fit(found, task=task, standardize=requested["standardize"], link=distribution.link)
-    balance = _balance(found, target, effective) if effective["balance_classes"] else None
-    for k in balance.rarely_visited(class_counts(found, target)) if balance else ():
-        text = f"balance_classes: rows of class {target.classes[k]!r} are visited rarely or never. Raise its factor."
-        warn(text)
-    if balance:
-        target = replace(target, correction=balance.correction(class_counts(found, target)))
+    head = head_of_task.fit(found, standardize=requested["standardize"], link=distribution.link)
+    balance = None
+    if effective["balance_classes"]:
+        counts = class_counts(found, head)
+        balance = _balance(found, counts, effective)
+        for k in balance.rarely_visited(counts):
+            text = f"balance_classes: rows of class {head.classes[k]!r} are visited rarely or never. Raise its factor."
+            tell.warn(text)
+        head = head.corrected(balance.correction(counts))
     if not predictors:
         raise SchemaError(
             f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
         )
     if dropped:
-        warn(dropped_warning(dropped))
+        tell.warn(dropped_warning(dropped))
     blurred = [name for name in predictors if getattr(found.columns[name], "is_blurred", False)]
     if blurred:
-        warn(blurred_warning(blurred))
+        tell.warn(blurred_warning(blurred))
     encoder = Encoder.fit(found, predictors, encoding)
     topology = Topology(
         n_onehot=encoder.n_onehot,
         n_dense=encoder.n_dense,
         n_sparse=encoder.n_sparse,
         hidden=effective["hidden"],
-        n_outputs=len(target.classes) or 1,
+        n_outputs=head.n_outputs(encoder),
         activation=effective["activation"].removesuffix("_with_dropout"),
-        output="softmax" if target.classes else "linear",
+        output=head.output,
         dropout=effective["hidden_dropout_ratios"] if any(effective["hidden_dropout_ratios"]) else (),
     )
     if topology.n_parameters > MAX_PARAMETERS:
@@ -162,15 +172,15 @@ def prepare(
             f"hidden={effective['hidden']} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
             f"more than {MAX_PARAMETERS:,}. Use fewer units, or fewer inputs: max_categorical_features limits those of levels."
         )
-    n_min = balance.n_min(class_counts(found, target)) if balance else found.n_used
+    n_min = balance.n_min(class_counts(found, head)) if balance else found.n_used
     effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
     optimizer = _optimizer(effective)
     threads = here.choose(topology, optimizer, found.n_used, effective)
     for text in overshoots(threads, optimizer):
-        warn(text)
+        tell.warn(text)
     tables = {"training": (source, found)}
     if validation is not None:
-        scanned = _scan_validation(validation, encoder, target, task, progress, here)
+        scanned = _scan_validation(validation, encoder, head, tell, here)
         _check_range(scanned, validation, distribution)
         tables["validation"] = validation, scanned
     fingerprint = TrainingFingerprint(
@@ -180,7 +190,7 @@ def prepare(
         found.n_used,
         tables["validation"][1].n_rows if validation else 0,
         encoder,
-        target,
+        head,
         topology,
         TrainingFingerprint.settings_of(requested),
         balance.ratios if balance else (),
@@ -190,7 +200,7 @@ def prepare(
         tables,
         required,
         encoder,
-        target,
+        head,
         balance,
         distribution,
         topology,
@@ -206,37 +216,34 @@ def prepare(
 MAX_PARAMETERS = 100_000_000
 
 
-def _balance(found: Scan, target: Target, e: Mapping[str, Any]) -> Balance:
+def _balance(found: Scan, counts: list[int], e: Mapping[str, Any]) -> Balance:
     """How often rows of every class are visited. Raises ParameterError."""
     if not found.row_stats.has_one_weight:
         raise ParameterError(
             "balance_classes=True: rows have weights other than 0 and 1. Leave them out, or multiply those of every class by a "
             "factor instead."
         )
-    return Balance.of(
-        class_counts(found, target), e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"]
-    )
+    return Balance.of(counts, e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"])
 
 
-def class_counts(found: Scan, target: Target) -> list[int]:
+def class_counts(found: Scan, head: Head) -> list[int]:
     """Rows of every class."""
-    return [found.classes[label] for label in target.classes]
+    return [found.classes[label] for label in head.classes]
 
 
-def _scan_validation(
-    validation: Source, encoder: Encoder, target: Target, task: str, progress: Progress, here: Backend
-) -> Scan:
+def _scan_validation(validation: Source, encoder: Encoder, head: Head, tell: Listeners, here: Backend) -> Scan:
     missing = encoder.match(validation.predictors, validation.label)
     if missing:
         raise SchemaError(
             f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
         )
-    found = here.scan(validation, ScanRequest(task, sparse=encoder.is_sparse), progress.reading("scan validation"))
+    found = here.scan(
+        validation, ScanRequest(head.target_kind, sparse=encoder.is_sparse), tell.reading("scan validation")
+    )
     if found.n_used == 0:
         needs = " and a weight above zero" if WEIGHT in validation.roles else ""
         raise SchemaError(f"{validation.label} has no row with a target{needs}.")
-    if target.classes:
-        unseen_labels(found.classes, target.classes, where_of(validation.schema, TARGET))
+    head.check_scored(found.classes, where_of(validation.schema, TARGET))
     return found
 
 

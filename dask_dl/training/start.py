@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from dask_dl.cluster.shard import Setup
 from dask_dl.errors import DivergedError, ParameterError
 from dask_dl.frame.source import OFFSET
 from dask_dl.kernels.initial import initial_biases, initial_weights
-from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.metrics.history import History
 from dask_dl.metrics.stopping import metric_of
 from dask_dl.node.stability import instability
@@ -18,19 +17,16 @@ from dask_dl.training.loading import say_threads
 from dask_dl.training.state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
     from dask_dl.cluster.backend import Backend
-    from dask_dl.distribution import Distribution
-    from dask_dl.show.progress import Progress
+    from dask_dl.events import Listeners
     from dask_dl.training.checkpoints import Checkpoint
     from dask_dl.training.preparation import Problem
 
 
 def begin(
-    problem: Problem, checkpoint: Checkpoint | None, progress: Progress, here: Backend
+    problem: Problem, checkpoint: Checkpoint | None, tell: Listeners, here: Backend
 ) -> tuple[TrainingState, Snapshot | None]:
     """Start the backend with the network as it is drawn or given, or as it was saved.
 
@@ -40,8 +36,8 @@ def begin(
         Tables and network.
     checkpoint : Checkpoint or None
         The checkpoint to go on from.
-    progress : Progress
-        Prints what happens.
+    tell : Listeners
+        Told what happens.
     here : Backend
         Receives the network.
 
@@ -62,7 +58,7 @@ def begin(
     states: list[NDArray[np.float32]] = []
     if checkpoint:
         state, flat, states = checkpoint.state(metric), checkpoint.flat, checkpoint.states
-        progress.say(f"going on from {checkpoint.path}: {state.n_seen:,} rows, {state.n_rounds:,} rounds")
+        tell.say(f"going on from {checkpoint.path}: {state.n_seen:,} rows, {state.n_rounds:,} rounds")
     else:
         state = TrainingState(History(problem.task, "validation" in problem.tables, metric=metric))
         state.history.start()
@@ -71,24 +67,17 @@ def begin(
     if unsound:
         raise DivergedError(f"{unsound} before the first row. Start from smaller weights: lower initial_weight_scale.")
     setup = Setup(
-        problem.target,
+        problem.head,
         topology,
         problem.optimizer,
-        _objective(problem.distribution, effective),
+        problem.head.objective(effective["loss"], problem.distribution),
         problem.distribution,
         problem.seed,
         effective["shuffle_training_data"],
     )
-    here.delta = state.delta
-    here.start(setup, flat, states, state.n_seen, state.n_halvings, lambda now: say_threads(progress, topology, now))
+    here.start(setup, flat, states, state.n_seen, lambda now: say_threads(tell, topology, now))
     copy = None if here.is_local else Snapshot(flat, tuple(states), state.n_seen, state.n_rounds)
     return state, copy
-
-
-def _objective(distribution: Distribution, e: Mapping[str, Any]) -> Objective:
-    """Objective of the kernels; huber starts at 1, in standardised units."""
-    name = e["loss"] if distribution.name in {"bernoulli", "multinomial"} else distribution.name
-    return Objective(KINDS[name], 1.0 if distribution.name == "huber" else distribution.shape)
 
 
 def _start_values(problem: Problem) -> NDArray[np.float32]:
@@ -96,7 +85,7 @@ def _start_values(problem: Problem) -> NDArray[np.float32]:
     topology, e, intercept = problem.topology, problem.effective, problem.found.row_stats.intercept
     weights = initial_weights(topology, e["initial_weight_distribution"], e["initial_weight_scale"], problem.seed)
     has_offset = OFFSET in problem.tables["training"][0].roles
-    start = problem.target.sum_of(intercept.value, has_offset=has_offset) if intercept else 0.0
+    start = problem.head.start_of_bias(intercept.value, has_offset=has_offset) if intercept else 0.0
     biases = initial_biases(topology, start)
     for name, drawn, shapes in (
         ("initial_weights", weights, [(n_in, n_out) for n_out, n_in in topology.shapes]),

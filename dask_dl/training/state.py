@@ -31,10 +31,8 @@ class TrainingState:
     training_seconds: float = 0.0  #: of the rounds
     seconds: float = 0.0  #: since `fit` began, in earlier processes
     n_halvings: int = 0  #: of the step, after divergence
-    delta: float | None = field(default=None, kw_only=True)  #: of `Backend`
+    delta: float | None = field(default=None, kw_only=True)  #: of `RoundSettings`
     best: Snapshot | None = None  #: of the history's best event
-    confusion: dict[str, Any] = field(default_factory=dict)  #: of the last event: a (K, K) matrix for each table
-    best_confusion: dict[str, Any] = field(default_factory=dict)  #: of the best event
     stopped_by: str | None = None  #: why training ended, in words
     failure: BaseException | None = field(default=None)  #: why it could not go on; the last good weights are there
 
@@ -44,8 +42,8 @@ class TrainingState:
             "history": self.history.records,
             "has_validation": self.history.has_validation,
             "metric": self.history.metric,
-            "confusion": self.confusion,
-            "best_confusion": self.best_confusion,
+            "confusion": self.history.confusion,
+            "best_confusion": self.history.best_confusion,
             "n_seen": self.n_seen,
             "n_rounds": self.n_rounds,
             "training_seconds": self.training_seconds,

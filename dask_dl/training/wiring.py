@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from dask_dl import jit
+from dask_dl.events import Saved
 from dask_dl.metrics.history import ScoringSchedule
 from dask_dl.metrics.stopping import reason_to_stop, stride_of
 from dask_dl.training.loop import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
@@ -14,7 +15,7 @@ from dask_dl.training.schedule import RoundSchedule, total_rows
 
 if TYPE_CHECKING:
     from dask_dl.cluster.backend import Backend
-    from dask_dl.show.progress import Progress
+    from dask_dl.events import Listeners
     from dask_dl.training.checkpoints import CheckpointWriter
     from dask_dl.training.preparation import Problem
     from dask_dl.training.state import Snapshot, TrainingState
@@ -25,7 +26,7 @@ def make_rounds(
     state: TrainingState,
     writer: CheckpointWriter | None,
     began: float,
-    progress: Progress,
+    tell: Listeners,
     here: Backend,
 ) -> Rounds:
     """Make the loop, with what it needs to score, to judge and to save.
@@ -40,8 +41,8 @@ def make_rounds(
         Writes checkpoints, where they are asked for.
     began : float
         Time by `time.monotonic` at which the training began.
-    progress : Progress
-        Prints what happens.
+    tell : Listeners
+        Told what happens.
     here : Backend
         Trains and measures.
     """
@@ -49,12 +50,11 @@ def make_rounds(
 
     def score(state: TrainingState, n: int, communication: float) -> None:
         measured = {name: here.measure(name) for name in problem.tables}
-        state.confusion = {name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None}
         found = {name: m.metrics(problem.task) for name, m in measured.items()}
         residuals = measured["training"].residuals
         if residuals is not None:
-            delta = residuals.quantile(problem.distribution.shape) * problem.target.factor
-            state.delta = here.delta = max(delta, MIN_DELTA)
+            delta = problem.head.encoded_residual(residuals.quantile(problem.distribution.shape))
+            state.delta = max(delta, MIN_DELTA)
         history.add(
             seconds=state.seconds + time.monotonic() - began,
             speed=state.n_seen / state.training_seconds if state.n_seen else 0.0,
@@ -65,15 +65,16 @@ def make_rounds(
             communication=communication,
             training=found["training"],
             validation=found.get("validation", {}),
+            confusion={name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None},
         )
 
     def save(state: TrainingState, network: Snapshot) -> None:
         assert writer is not None
-        progress.say(f"checkpoint: {writer.save(state, network.flat, network.states)}")
+        tell(Saved(writer.save(state, network.flat, network.states)))
 
     if not jit.is_cached(problem.kernel):
         kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
-        progress.say(f"compiling the kernels, {kept} (about 20 s) ...")
+        tell.say(f"compiling the kernels, {kept} (about 20 s) ...")
     schedule = RoundSchedule.of(
         effective["epochs"],
         here.n_rows,
@@ -93,7 +94,7 @@ def make_rounds(
         state,
         score,
         lambda: reason_to_stop(history, effective, stride),
-        progress,
+        tell,
         keeps_best=effective["overwrite_with_best_model"],
         deadline=began + limit if limit else math.inf,
         may_stop_early=effective["stopping_rounds"] > 0,

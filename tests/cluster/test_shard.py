@@ -15,7 +15,6 @@ from dask_dl.cluster.shard import Shard
 from dask_dl.frame.source import open_source
 from dask_dl.memory import IN_MEMORY
 from dask_dl.metrics.measurement import measure_classes, measure_numbers
-from dask_dl.show.progress import Progress
 from dask_dl.training.engine import Request, train
 
 
@@ -71,8 +70,8 @@ class Several(LocalBackend):
         super().__init__()
         self.n, self.n_replicas, self.momentum = n, n, momentum
 
-    def start(self, setup, flat, states, n_seen, n_halvings, on_change):
-        super().start(setup, flat, states, n_seen, n_halvings, on_change)
+    def start(self, setup, flat, states, n_seen, on_change):
+        super().start(setup, flat, states, n_seen, on_change)
         store = self.shard.tables["training"]
         whole = store.blocks[0].handle
         assert len(store.blocks) == 1
@@ -91,7 +90,7 @@ class Several(LocalBackend):
     def n_seen(self):
         return self.seen
 
-    def train(self, n, on_rows=None):
+    def train(self, n, settings, on_rows=None):
         rows = [shard.visits.n_rows for shard in self.shards]
         starts, stops = apportioned(self.seen, rows), apportioned(self.seen + n, rows)
         momentum = momentum_of(self.n, self.n_averages) if self.momentum is None else self.momentum
@@ -99,7 +98,7 @@ class Several(LocalBackend):
         for shard, start, stop in zip(self.shards, starts, stops, strict=True):
             if momentum:
                 shard.remember()
-            shard.train(start, stop)
+            shard.train(start, stop, settings)
             vectors = shard.contribution(stop - start).vectors
             parts.append(Contribution(stop - start, tuple(v.copy() for v in vectors)))
         mean = combined(parts)
@@ -120,7 +119,7 @@ def reached(place, rows, test, of="logloss", **given):
     settings |= {"overwrite_with_best_model": False, "score_duty_cycle": 0.0}
     requested = parameters.validate(settings | given, task="classification")
     request = Request(open_source(rows, "y"), "classification", requested, open_source(test, "y"))
-    model, failure = train(request, place, Progress(quiet=True))
+    model, failure = train(request, place)
     assert failure is None
     return model.history.records[-1][f"validation_{of}"]
 

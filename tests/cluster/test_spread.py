@@ -288,7 +288,10 @@ async def test_replicated_workers_have_all_rows_and_draw_different_ones(c, s, a,
     first, second = by_station.values()
     assert sorted(first + second) == list(range(2000))  # together they visit every row once
     # The sample is drawn once, and not from every copy.
-    assert np.sum(model.model_.confusion["training"]) == 2000 and np.sum(model.model_.confusion["validation"]) == 90
+    assert (
+        np.sum(model.model_.history.confusion["training"]) == 2000
+        and np.sum(model.model_.history.confusion["validation"]) == 90
+    )
     await nothing_left(s, a, b)
 
 

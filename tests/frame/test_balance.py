@@ -12,7 +12,7 @@ from frame.test_block_store import rows_of, shelf_of
 from dask_dl.cluster.row_stream import RowStream
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import BlockOptions, Blocks
-from dask_dl.frame.target import Target
+from dask_dl.tasks import Classes
 
 COUNTS = (900, 90, 10)
 
@@ -36,8 +36,8 @@ def test_factors_are_ratios_within_the_limit():
 
 def test_probabilities_are_corrected_as_in_the_worked_example():
     balance = Balance.of(COUNTS, None, 5.0, seed=0)
-    target = Target(("a", "b", "c"), correction=balance.correction(COUNTS))
-    found = target.probabilities(np.array([[0.2, 0.3, 0.5]], np.float32))
+    head = Classes(("a", "b", "c")).corrected(balance.correction(COUNTS))
+    found = head.answers(np.array([[0.2, 0.3, 0.5]], np.float32))
     np.testing.assert_allclose(found, [[0.849057, 0.127358, 0.023585]], rtol=1e-5)
     assert Balance.of((5, 5), (0.0, 1.0), 5.0, 0).correction((5, 5)) == (1.0, 0.5)  # a class that is never visited
 

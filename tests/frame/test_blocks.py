@@ -18,8 +18,8 @@ from dask_dl.frame.order import visiting_places
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
-from dask_dl.frame.target import Target
 from dask_dl.state import Rows, padded
+from dask_dl.tasks import HEADS, Classes, Numbers
 
 
 def source_of(*parts, **roles):
@@ -41,9 +41,9 @@ def rows_of(store):
 
 def blocks_of(source, task="regression", *, again=None, standardize=True):
     """Scan and encode a table; `again` is what the second pass reads."""
-    found = scan(source, ScanRequest(task))
+    found = scan(source, ScanRequest(HEADS[task].target_kind))
     encoder = Encoder.fit(found, source.predictors, Encoding(standardize=standardize))
-    target = Target.fit(found, task=task, standardize=standardize)
+    target = HEADS[task].fit(found, standardize=standardize, link="identity")
     return encode(again or source, found, encoder, target, found.mean_weight)
 
 
@@ -105,13 +105,13 @@ def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
     frame = random_frame(200)
     order = visiting_places(np.arange(200), seed=1, epoch=2)
     whole_source = source_of(frame, target="y", weight="w")
-    found = scan(whole_source, ScanRequest("regression"))
+    found = scan(whole_source, ScanRequest("numbers"))
     encoder = Encoder.fit(found, whole_source.predictors, Encoding())
-    target = Target.fit(found, task="regression", standardize=True)
+    target = Numbers.fit(found, standardize=True, link="identity")
     whole = encode(whole_source, found, encoder, target, found.mean_weight)
     for lengths in ([100, 100], [0, 1, 0, 150, 49, 0]):
         parts = source_of(*cut(frame, lengths), target="y", weight="w")
-        again = scan(parts, ScanRequest("regression"))
+        again = scan(parts, ScanRequest("numbers"))
         pieces = encode(parts, again, encoder, target, found.mean_weight)
         assert pieces.starts.tolist() == np.cumsum([0, *lengths]).tolist()
         for a, b in zip(gather(whole, order), gather(pieces, order), strict=True):
@@ -172,11 +172,11 @@ def test_classes_are_numbered_in_their_order(labels):
 
 def test_labels_that_training_has_not_seen_get_weight_zero():
     frame = pd.DataFrame({"x": [0.0, 1, 2, 3], "y": ["a", "b", "b", "a"]})
-    found = scan(source_of(frame, target="y"), ScanRequest("classification"))
+    found = scan(source_of(frame, target="y"), ScanRequest("labels"))
     encoder = Encoder.fit(found, ["x"], Encoding())
-    target = Target.fit(found, task="classification", standardize=True)
+    target = Classes.fit(found, standardize=True, link="identity")
     other = source_of(frame.assign(y=["a", "new", "b", "new"]), target="y")
-    store = encode(other, scan(other, ScanRequest("classification")), encoder, target)
+    store = encode(other, scan(other, ScanRequest("labels")), encoder, target)
     assert rows_of(store)[0].weight.tolist() == [1, 0, 1, 0]
     assert np.isfinite(rows_of(store)[0].target).all()
     assert visited_rows(store).tolist() == [0, 2]
@@ -185,12 +185,12 @@ def test_labels_that_training_has_not_seen_get_weight_zero():
 def test_progress_is_told_of_every_partition():
     told = []
     source = source_of(*cut(random_frame(30), [10, 10, 10]), target="y")
-    found = scan(source, ScanRequest("regression"))
+    found = scan(source, ScanRequest("numbers"))
     encode(
         source,
         found,
         Encoder.fit(found, ["a"], Encoding()),
-        Target.fit(found, task="regression", standardize=True),
+        Numbers.fit(found, standardize=True, link="identity"),
         progress=lambda done, of: told.append((done, of)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
@@ -264,11 +264,11 @@ def test_a_table_is_scanned_and_encoded_in_memory_for_a_few_partitions():
     source = Source(schema, n_partitions, read)
     partition = n * (8 * n_columns + 2 + 8)
 
-    found, peak = peak_of(lambda: scan(source, ScanRequest("regression")))
+    found, peak = peak_of(lambda: scan(source, ScanRequest("numbers")))
     assert peak < 8 * partition
 
     encoder = Encoder.fit(found, source.predictors, Encoding())
-    target = Target.fit(found, task="regression", standardize=True)
+    target = Numbers.fit(found, standardize=True, link="identity")
     store, peak = peak_of(lambda: encode(source, found, encoder, target))
     n_bytes = sum(rows.nbytes for rows in rows_of(store))
     assert n_bytes == 4 * n * n_partitions * (padded(n_columns) + 1 + 1)

@@ -17,12 +17,13 @@ from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.hashing import Hashing, murmur2
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
+from dask_dl.tasks import HEADS
 
 
 def fit(frame, scheme, task="regression", *, use_all_factor_levels=True, standardize=True, **roles):
     predictors = tuple(name for name in frame.columns if name not in roles.values())
     encoding = Encoding(scheme, use_all_factor_levels, standardize)
-    request = encoding.request(task, skips=False, is_weighted="weight" in roles)
+    request = encoding.request(HEADS[task].target_kind, skips=False, is_weighted="weight" in roles)
     # In three partitions, as what is known of levels has to be merged.
     parts = [frame.iloc[k::3] for k in range(3)]
     found = scan(Source(Schema(predictors, roles, "the table"), 3, lambda k: parts[k]), request)

@@ -22,16 +22,17 @@ from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
 from dask_dl.state import padded
+from dask_dl.tasks import HEADS
 
 
-def scan_of(frame, request=ScanRequest("regression"), **roles):  # noqa: B008  # a constant
+def scan_of(frame, request=ScanRequest("numbers"), **roles):  # noqa: B008  # a constant
     predictors = tuple(name for name in frame.columns if name not in roles.values())
     return scan(Source(Schema(predictors, roles, "the table"), 1, lambda _: frame), request)
 
 
 def fit(frame, *, use_all_factor_levels=True, standardize=True, scheme="one_hot_internal", task="regression", **roles):
     encoding = Encoding(scheme, use_all_factor_levels, standardize)
-    request = encoding.request(task, skips=False, is_weighted="weight" in roles)
+    request = encoding.request(HEADS[task].target_kind, skips=False, is_weighted="weight" in roles)
     found = scan_of(frame, request, **roles)
     return Encoder.fit(found, tuple(found.columns), encoding)
 

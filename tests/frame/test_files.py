@@ -180,7 +180,7 @@ def test_texts_beyond_the_sample_are_an_error_with_a_remedy(here, monkeypatch):
     with pytest.raises(
         SchemaError, match=r"t.csv: column 'n' holds 'many', which is no number .*--categorical.*Parquet"
     ):
-        scan(source, ScanRequest("regression"))
+        scan(source, ScanRequest("numbers"))
 
 
 # ---- URLs ---------------------------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_days_of_parquet_files_are_milliseconds(here):
     days = pa.array([dt.date(1970, 1, 1), dt.date(2020, 1, 2), None])
     prices = pa.array([Decimal("1.00"), Decimal("2.50"), None])
     pq.write_table(pa.table({"day": days, "price": prices, "y": [1.0, 2, 3]}), "t.parquet")
-    found = scan(open_source(open_table("t.parquet"), "y"), ScanRequest("regression")).columns
+    found = scan(open_source(open_table("t.parquet"), "y"), ScanRequest("numbers")).columns
     assert (found["day"].maximum, found["day"].n_missing) == (1_577_923_200_000, 1)
     assert (found["price"].maximum, found["price"].n_missing) == (2.5, 1)
 

@@ -211,7 +211,7 @@ def test_what_is_masked_is_missing(make):
             warnings.simplefilter("ignore", DataConversionWarning)
             model = DeepLearningRegressor(**SMALL).fit(make(X), target, eval_set=(make(X), target))
             score = model.score(make(X), target)
-        assert model.model_.target.shift == pytest.approx(x[~gone].mean())
+        assert model.model_.head.shift == pytest.approx(x[~gone].mean())
         assert score == pytest.approx(model.score(X[~gone], x[~gone]))
     with pytest.raises(SchemaError, match=r"weight of the training table: .* missing or infinite"):
         DeepLearningRegressor(**SMALL).fit(make(X), x, sample_weight=y)

@@ -276,7 +276,7 @@ def test_slices_of_a_local_table_change_nothing(classifiers, with_offset, table,
 
 @pytest.mark.parametrize("make", [lambda t: t, lambda t: dd.from_pandas(t, npartitions=2)], ids=["pandas", "dask"])
 def test_outputs_are_held_for_as_many_rows_as_their_bytes_allow(classifier, with_offset, table, monkeypatch, make):
-    seen, inner = [], Predictor.outputs
+    seen, inner = [], Predictor.answers
     methods = {
         "predict": classifier.predict,
         "predict_proba": classifier.predict_proba,
@@ -287,11 +287,11 @@ def test_outputs_are_held_for_as_many_rows_as_their_bytes_allow(classifier, with
     whole = {name: method(table) for name, method in methods.items()}
     score = classifier.score(table, y)
 
-    def outputs(predictor, part, *given):
+    def answers(predictor, part, *given):
         seen.append(len(part))
         return inner(predictor, part, *given)
 
-    monkeypatch.setattr(Predictor, "outputs", outputs)
+    monkeypatch.setattr(Predictor, "answers", answers)
     monkeypatch.setattr(dask_dl.predictor, "BYTES_PER_CHUNK", 8 * 3 * 7)  # three classes, seven rows
     for name, method in methods.items():
         answer = method(make(table))

@@ -20,8 +20,9 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.column_stats import CategoricalStats, EmptyStats, Moments, NumericStats
 from dask_dl.frame.inputs import settle
 from dask_dl.frame.row_stats import ScanRequest
-from dask_dl.frame.scan import FAN_IN, check_target, merged, scan, scan_partition
+from dask_dl.frame.scan import FAN_IN, check_used, merged, name_of_target, scan, scan_partition
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
+from dask_dl.tasks import HEADS
 
 exact = settings(derandomize=True, database=None, deadline=None)
 
@@ -34,7 +35,7 @@ def source_of(*parts, **roles):
 
 def scan_column(*parts):
     """What the scan finds in one column that is cut into `parts`."""
-    return scan(source_of(*(pd.DataFrame({"x": part}) for part in parts)), ScanRequest("regression")).columns["x"]
+    return scan(source_of(*(pd.DataFrame({"x": part}) for part in parts)), ScanRequest("numbers")).columns["x"]
 
 
 def cut(frame, edges):
@@ -71,9 +72,7 @@ def test_moments_are_those_of_numpy_whatever_the_cut(n, seed, edges, shift, scal
     values[:2], weights[:2] = (shift, shift + scale), 1  # at least two rows count, and they differ
     frame = pd.DataFrame({"x": values, "w": weights})
 
-    found = scan(source_of(*cut(frame, np.minimum(edges, n).tolist()), weight="w"), ScanRequest("regression")).columns[
-        "x"
-    ]
+    found = scan(source_of(*cut(frame, np.minimum(edges, n).tolist()), weight="w"), ScanRequest("numbers")).columns["x"]
 
     used = (weights > 0) & ~np.isnan(values)
     mean, deviation = by_the_book(values, weights)
@@ -154,7 +153,7 @@ def frame():
 
 def test_one_partition_or_seven_give_the_same(frame):
     one, seven = (
-        scan(source_of(*cut(frame, edges), target="y", weight="w"), ScanRequest("classification"))
+        scan(source_of(*cut(frame, edges), target="y", weight="w"), ScanRequest("labels"))
         for edges in ([], [1, 100, 101, 350, 600, 699])
     )
     assert one.rows == (700,)
@@ -176,7 +175,7 @@ def test_one_partition_or_seven_give_the_same(frame):
 
 def test_partitions_are_merged_in_their_order(frame):
     parts = cut(frame, [10, 300, 301])
-    found = scan(source_of(*parts), ScanRequest("classification")).columns["number"]
+    found = scan(source_of(*parts), ScanRequest("labels")).columns["number"]
     each = [Moments.of(part["number"].to_numpy()[None], None)[0] for part in parts]
     assert found.moments == each[0].merge(each[1]).merge(each[2].merge(each[3]))  # to the last bit
 
@@ -187,10 +186,10 @@ def test_a_tree_of_tasks_gives_the_bits_of_one_pass(n):
     table = source_of(
         *(pd.DataFrame({"x": random.normal(size=3), "t": random.choice(list("abcd"), 3)}) for _ in range(n))
     )
-    parts = [scan_partition(table.read(k), table.schema, k, ScanRequest("regression")) for k in range(n)]
+    parts = [scan_partition(table.read(k), table.schema, k, ScanRequest("numbers")) for k in range(n)]
     while len(parts) > 1:
         parts = [merged(parts[k : k + FAN_IN], table.schema) for k in range(0, len(parts), FAN_IN)]
-    whole = scan(table, ScanRequest("regression"))
+    whole = scan(table, ScanRequest("numbers"))
     assert parts == [whole] and list(parts[0].columns["t"].counts) == list(whole.columns["t"].counts)
 
 
@@ -203,7 +202,7 @@ def test_one_partition_is_alive_at_a_time(frame):
         alive.append(weakref.ref(part))
         return part
 
-    scan(Source(Schema(("x", "t"), {}, "the table"), 5, read), ScanRequest("regression"))
+    scan(Source(Schema(("x", "t"), {}, "the table"), 5, read), ScanRequest("numbers"))
     assert len(alive) == 5
 
 
@@ -211,7 +210,7 @@ def test_every_partition_is_read_once_and_told_of():
     reads, told = [], []
     parts = [pd.DataFrame({"x": [1.0, 2.0]})] * 3
     source = Source(Schema(("x",), {}, "the table"), 3, lambda k: reads.append(k) or parts[k])
-    found = scan(source, ScanRequest("regression"), progress=lambda done, of: told.append((done, of)))
+    found = scan(source, ScanRequest("numbers"), progress=lambda done, of: told.append((done, of)))
     assert reads == [0, 1, 2]
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert found.rows == (2, 2, 2)
@@ -219,7 +218,7 @@ def test_every_partition_is_read_once_and_told_of():
 
 def test_size_of_the_largest_partition_counts_texts():
     short, long = (pd.DataFrame({"t": pd.Series([text] * 100, dtype=object)}) for text in ("a", "a" * 1000))
-    assert scan(source_of(short, long), ScanRequest("regression")).largest_partition > 100_000
+    assert scan(source_of(short, long), ScanRequest("numbers")).largest_partition > 100_000
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -227,9 +226,9 @@ def test_size_of_the_largest_partition_counts_texts():
 def test_empty_partitions_change_nothing(frame, at, dtype):
     parts = cut(frame, [300])
     empty = frame.iloc[:0] if dtype == "as it was" else pd.DataFrame(columns=frame.columns, dtype=dtype)
-    full = scan(source_of(*parts, target="y", weight="w"), ScanRequest("classification"))
+    full = scan(source_of(*parts, target="y", weight="w"), ScanRequest("labels"))
     with_gap = [*parts[:at], empty, *parts[at:]]
-    gap = scan(source_of(*with_gap, target="y", weight="w"), ScanRequest("classification"))
+    gap = scan(source_of(*with_gap, target="y", weight="w"), ScanRequest("labels"))
     assert gap.rows == tuple(len(part) for part in with_gap)
     assert (gap.columns, gap.classes, gap.n_used, gap.row_stats.weight) == (
         full.columns,
@@ -242,7 +241,7 @@ def test_empty_partitions_change_nothing(frame, at, dtype):
 @pytest.mark.parametrize("n_partitions", [1, 3])
 def test_a_table_without_rows_is_refused(frame, n_partitions):
     with pytest.raises(SchemaError, match="the table has no rows"):
-        scan(source_of(*[frame.iloc[:0]] * n_partitions, target="y"), ScanRequest("classification"))
+        scan(source_of(*[frame.iloc[:0]] * n_partitions, target="y"), ScanRequest("labels"))
 
 
 # ---- columns ------------------------------------------------------------------------------------------------------------
@@ -392,7 +391,7 @@ def test_a_partition_without_values_takes_the_kind_of_the_others(kind):
 
 
 def test_columns_keep_the_order_of_the_table(frame):
-    assert list(scan(source_of(frame, target="y", weight="w"), ScanRequest("classification")).columns) == [
+    assert list(scan(source_of(frame, target="y", weight="w"), ScanRequest("labels")).columns) == [
         "number",
         "integer",
         "text",
@@ -402,7 +401,7 @@ def test_columns_keep_the_order_of_the_table(frame):
 
 def test_many_columns_are_taken_in_chunks():
     values = np.random.default_rng(0).normal(size=(5, 150))
-    found = scan(source_of(pd.DataFrame(values).rename(columns=str)), ScanRequest("regression")).columns
+    found = scan(source_of(pd.DataFrame(values).rename(columns=str)), ScanRequest("numbers")).columns
     assert [column.moments.mean for column in found.values()] == pytest.approx(values.mean(axis=0).tolist())
 
 
@@ -429,7 +428,7 @@ def roles_table(**columns):
 
 
 def test_rows_without_target_or_weight_are_not_used():
-    found = scan(roles_table(y=[1.0, np.nan, 3, 5], w=[2.0, 3, 0, 4]), ScanRequest("regression"))
+    found = scan(roles_table(y=[1.0, np.nan, 3, 5], w=[2.0, 3, 0, 4]), ScanRequest("numbers"))
     assert (found.n_rows, found.n_used, found.row_stats.weight, found.mean_weight) == (4, 2, 6, 3)
     assert (found.target.n, found.target.mean) == (2, (2 * 1 + 4 * 5) / 6)
     assert (found.columns["x"].moments.weight, found.columns["x"].maximum) == (6, 4)
@@ -447,13 +446,13 @@ def test_rows_without_target_or_weight_are_not_used():
     ],
 )
 def test_classes_are_counted_as_python_values(labels, classes):
-    found = scan(roles_table(y=labels), ScanRequest("classification"))
+    found = scan(roles_table(y=labels), ScanRequest("labels"))
     assert dict(found.classes) == classes
     assert {type(label) for label in found.classes} <= {str, int, float, bool}
 
 
 def test_classes_of_weight_zero_do_not_exist():
-    found = scan(roles_table(y=["a", "b", "c", "a"], w=[1.0, 1, 0, 1]), ScanRequest("classification"))
+    found = scan(roles_table(y=["a", "b", "c", "a"], w=[1.0, 1, 0, 1]), ScanRequest("labels"))
     assert dict(found.classes) == {"a": 2, "b": 1}
 
 
@@ -471,7 +470,7 @@ def test_classes_of_weight_zero_do_not_exist():
 )
 def test_faults_of_the_roles_name_column_and_partition(columns, message):
     with pytest.raises(SchemaError, match=message):
-        scan(roles_table(**columns), ScanRequest("regression"))
+        scan(roles_table(**columns), ScanRequest("numbers"))
 
 
 @pytest.mark.parametrize(
@@ -492,9 +491,15 @@ def test_faults_of_the_roles_name_column_and_partition(columns, message):
     ],
 )
 def test_a_target_without_anything_to_learn_is_refused(task, columns, message):
-    source = roles_table(**columns)
+    source, request = roles_table(**columns), ScanRequest(HEADS[task].target_kind)
+
+    def check():
+        found = scan(source, request)
+        check_used(found, source, request)
+        HEADS[task].check(found, name_of_target(source))
+
     with pytest.raises(SchemaError, match=message):
-        check_target(scan(source, ScanRequest(task)), source, ScanRequest(task))
+        check()
 
 
 # ---- JSON ---------------------------------------------------------------------------------------------------------------
@@ -502,7 +507,7 @@ def test_a_target_without_anything_to_learn_is_refused(task, columns, message):
 
 def test_the_result_is_json(frame):
     frame["gone"] = None
-    found = scan(source_of(*cut(frame, [300]), target="y", weight="w"), ScanRequest("classification"))
+    found = scan(source_of(*cut(frame, [300]), target="y", weight="w"), ScanRequest("labels"))
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert document["rows"] == [300, 400]
     assert document["columns"]["text"]["counts"] == found.columns["text"].counts
@@ -536,7 +541,7 @@ def test_inputs_are_of_use_in_the_rows_that_train_and_these_lack_none(case, weig
     def settled(table, edges):
         source = source_of(*cut(table, edges), **roles)
         return settle(
-            lambda request: scan(source, request), ScanRequest("regression", skips=True), ignore_const_cols=ignores
+            lambda request: scan(source, request), ScanRequest("numbers", skips=True), ignore_const_cols=ignores
         )
 
     found, predictors, dropped, required = settled(table, edges)
@@ -569,7 +574,7 @@ def of_gaps(**columns):
         inquiries.append(request)
         return scan(source_of(table, target="y"), request)
 
-    return settle(scanned, ScanRequest("regression", skips=True), ignore_const_cols=True), len(inquiries)
+    return settle(scanned, ScanRequest("numbers", skips=True), ignore_const_cols=True), len(inquiries)
 
 
 def test_skipping_scans_once_more_only_where_useless_columns_have_gaps():
@@ -600,4 +605,4 @@ def test_levels_are_limited(monkeypatch):
     monkeypatch.setattr("dask_dl.frame.column_stats.MAX_LEVELS", 5)
     parts = [pd.DataFrame({"id": [f"{k}{n}" for n in range(3)], "y": [0.0, 1, 2]}) for k in range(2)]
     with pytest.raises(SchemaError, match=r"column 'id' of the table has more than 5 levels"):
-        scan(source_of(*parts, target="y"), ScanRequest("regression"))
+        scan(source_of(*parts, target="y"), ScanRequest("numbers"))

@@ -46,7 +46,7 @@ def test_figures_are_those_of_the_table_written_out(case, weighted, skips):
     random = np.random.default_rng(n)
     y = random.normal(size=n)
     weights = np.where(np.arange(n) % 4, random.random(n), 0.0) if weighted else None
-    request = ScanRequest("regression", skips=skips, sparse=True)
+    request = ScanRequest("numbers", skips=skips, sparse=True)
     sparse_, dense = (scan(open_source(X, y, weights), request) for X in (csr, whole))
     assert list(sparse_.columns) == list(dense.columns)
     for name, column in dense.columns.items():
@@ -71,7 +71,7 @@ def test_figures_are_those_of_the_table_written_out(case, weighted, skips):
 def test_inputs_are_those_of_the_table_written_out(case, standardize):
     whole, csr = case
     y = np.arange(float(len(whole)))
-    found = scan(open_source(whole, y), ScanRequest("regression", sparse=True))
+    found = scan(open_source(whole, y), ScanRequest("numbers", sparse=True))
     kept = [name for name, column in found.columns.items() if not column.is_constant]
     encoder = Encoder.fit(found, kept, Encoding(standardize=standardize, sparse=True))
     frame = pd.DataFrame(whole, columns=[f"x{k}" for k in range(whole.shape[1])])
@@ -109,7 +109,7 @@ def test_any_format_becomes_canonical_and_the_users_matrix_stays():
 )
 def test_what_cannot_be_used_is_refused(X, message):
     with pytest.raises(SchemaError, match=message):
-        scan(open_source(X, np.arange(float(X.shape[0])), label="t"), ScanRequest("regression", sparse=True))
+        scan(open_source(X, np.arange(float(X.shape[0])), label="t"), ScanRequest("numbers", sparse=True))
 
 
 def test_a_scan_never_asks_for_one_column_after_another(monkeypatch):
@@ -124,7 +124,7 @@ def test_a_scan_never_asks_for_one_column_after_another(monkeypatch):
     X.data[::9] = np.nan
     source = open_source(X, np.arange(50.0), np.ones(50))
     assert source.n_partitions == 3
-    found = scan(source, ScanRequest("regression", skips=True, sparse=True))
+    found = scan(source, ScanRequest("numbers", skips=True, sparse=True))
     complete = ~np.isnan(X.toarray()).any(axis=1)
     assert found.n_used == complete.sum()
     assert found.columns["x0"].moments.mean == pytest.approx(X.toarray()[complete, 0].mean())

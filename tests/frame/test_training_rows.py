@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +17,13 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import settle
-from dask_dl.frame.scan import Scan, check_target, scan
+from dask_dl.frame.scan import Scan, check_used, name_of_target, scan
 from dask_dl.frame.source import Schema, Source, open_source
 from dask_dl.frame.sparse import SparsePart
-from dask_dl.frame.target import Target
+from dask_dl.tasks import HEADS
+
+if TYPE_CHECKING:
+    from dask_dl.tasks.head import Head
 
 SCHEMES = ["one_hot_internal", "enum_limited", "sort_by_response", "binary", "label_encoder", "eigen"]
 exact = settings(derandomize=True, database=None, deadline=None, max_examples=80)
@@ -31,7 +34,7 @@ class Prepared(NamedTuple):
 
     found: Scan
     encoder: Encoder
-    target: Target
+    head: Head
     blocks: list
 
 
@@ -49,15 +52,16 @@ def source_of(parts, predictors, roles):
 def prepared(parts, predictors, roles, task, encoding, *, skips=False, standardize=True):
     """Scan and encode a table in these partitions."""
     source = source_of(parts, predictors, roles)
-    request = encoding.request(task, skips=skips, is_weighted="weight" in roles)
+    request = encoding.request(HEADS[task].target_kind, skips=skips, is_weighted="weight" in roles)
     found, kept, _, required = settle(lambda wanted: scan(source, wanted), request, ignore_const_cols=True)
-    check_target(found, source, request)
+    check_used(found, source, request)
+    HEADS[task].check(found, name_of_target(source))
     encoder = Encoder.fit(found, kept, encoding)
-    target = Target.fit(found, task=task, standardize=standardize)
+    head = HEADS[task].fit(found, standardize=standardize, link="identity")
     starts = np.cumsum([0, *found.rows])
     store = Blocks(starts)
-    encode_blocks(store, source, found, Recipe.of(source, found, encoder, target, found.mean_weight, required=required))
-    return Prepared(found, encoder, target, [store.blocks[k].handle for k in store.numbers])
+    encode_blocks(store, source, found, Recipe.of(source, found, encoder, head, found.mean_weight, required=required))
+    return Prepared(found, encoder, head, [store.blocks[k].handle for k in store.numbers])
 
 
 def junk_of(way, task, draw):
@@ -125,7 +129,7 @@ def test_the_table_without_the_rows_that_do_not_train_gives_the_same(case, schem
     expected = prepared([part[columns] for part in alone], predictors, roles, task, encoding, skips=skips)
     given_ = prepared([part[columns] for part, _ in mixed], predictors, roles, task, encoding, skips=skips)
     assert given_.encoder.to_json() == expected.encoder.to_json()
-    assert given_.target == expected.target
+    assert given_.head == expected.head
     assert given_.found.row_stats == expected.found.row_stats
     for rows, other, (_, trains) in zip(given_.blocks, expected.blocks, mixed, strict=True):
         for part, wanted in zip(
@@ -156,7 +160,7 @@ def test_a_sparse_matrix_without_such_rows_gives_the_same(skips):
     both = [[(X[cut], frame.iloc[cut].reset_index(drop=True)) for cut in cuts]]
     both += [[(X[cut][trains[cut]], frame.iloc[cut][trains[cut]].reset_index(drop=True)) for cut in cuts]]
     given_, expected = (prepared(parts, names, roles, "regression", encoding, skips=skips) for parts in both)
-    assert given_.encoder.to_json() == expected.encoder.to_json() and given_.target == expected.target
+    assert given_.encoder.to_json() == expected.encoder.to_json() and given_.head == expected.head
     for rows, other, cut in zip(given_.blocks, expected.blocks, cuts, strict=True):
         entries = rows.entries.of(trains[cut]).compact()
         np.testing.assert_array_equal(entries.slot, other.entries.slot)

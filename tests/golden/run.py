@@ -22,7 +22,7 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 from dask_dl.frame.source import open_source
-from dask_dl.show.progress import Progress
+from dask_dl.tasks import Numbers
 from dask_dl.training.engine import Request
 from dask_dl.training.engine import train as train_network
 
@@ -111,13 +111,13 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
         backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
-        model, _ = train_network(Request(source, estimator._task, requested), backend, Progress(quiet=True))
+        model, _ = train_network(Request(source, estimator._task, requested), backend)
     estimator.model_ = model
     predictions = {}
     for name, frame in (("train", train), ("test", test)):
         if is_class:
             values = estimator.predict_proba(frame)
-            columns = {label: values[:, k].tolist() for k, label in enumerate(model.target.classes)}
+            columns = {label: values[:, k].tolist() for k, label in enumerate(model.head.classes)}
         else:
             columns = {"predict": estimator.predict(frame).tolist()}
         predictions[f"{name}_predictions"] = columns
@@ -125,6 +125,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     numbers, codes = model.encoder.numbers, model.encoder.codes
     means = [mean for code in codes for mean in code.means]
     scaled = bool(requested["standardize"])
+    head = model.head if isinstance(model.head, Numbers) and model.head.is_standardized else None
     return {
         "row_order": visits.tolist(),
         "final_weights": [w.tolist() for w in weights],
@@ -134,8 +135,8 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         if scaled
         else None,
         "input_fill": [*(x.fill for x in numbers), *means],
-        "normrespsub": [model.target.shift] if model.target.is_standardized else None,
-        "normrespmul": [model.target.factor] if model.target.is_standardized else None,
+        "normrespsub": None if head is None else [head.shift],
+        "normrespmul": None if head is None else [head.factor],
         **predictions,
         "input_names": model.encoder.input_names,
     }

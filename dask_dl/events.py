@@ -1,0 +1,143 @@
+"""Events of a training, in the order in which they happen, and those who listen to them.
+
+Progress lines, users' callbacks, and every other view of a training are listeners: none of them is known to what trains.
+"""
+
+from __future__ import annotations
+
+import math
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from dask_dl.errors import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from dask_dl.metrics.history import History
+
+
+class Message(NamedTuple):
+    """A step of the preparation, a decision, or something about workers, in words."""
+
+    text: str
+
+
+class Warned(NamedTuple):
+    """A warning, which Python's `warnings` have as well."""
+
+    text: str
+    kind: str = ""  #: of what happened to the rounds: "diverged", "lost", "not saved"; else empty
+
+
+class Reading(NamedTuple):
+    """Partitions of a table that were read."""
+
+    what: str  #: "scan", "scan validation" or "encode"
+    done: int
+    total: int
+
+
+class Began(NamedTuple):
+    """Kernels are compiled, and the rounds begin."""
+
+    total: int  #: rows to visit in all
+    done: int = 0  #: rows that were visited before
+    deadline: float = math.inf  #: when training ends at the latest, by `time.monotonic`
+    may_stop_early: bool = False  #: whether it may end before, when it no longer improves
+    n_first: int = (
+        0  #: rows of a first round that is much smaller than the others, and slow for its size; 0: there is none
+    )
+
+
+class Trained(NamedTuple):
+    """Rows visited since the last such event."""
+
+    n: int
+
+
+class WentBack(NamedTuple):
+    """Training goes on from an earlier network."""
+
+    done: int  #: rows that it has learned
+
+
+class Scored(NamedTuple):
+    """A network was scored: the newest record of the history. A listener that answers True stops the training."""
+
+    history: History
+
+
+class Judged(NamedTuple):
+    """Training goes on after the newest record, or ends."""
+
+    history: History
+    is_last: bool  #: whether training ends
+
+
+class KeptBest(NamedTuple):
+    """The network of the best record was put back."""
+
+    history: History
+
+
+class Saved(NamedTuple):
+    """A checkpoint was written."""
+
+    path: str
+
+
+class Ended(NamedTuple):
+    """The training is over."""
+
+    stopped_by: str | None
+
+
+Event = Message | Warned | Reading | Began | Trained | WentBack | Scored | Judged | KeptBest | Saved | Ended
+
+
+class Listener(Protocol):
+    """Listener to a training; called on the thread that drives it, between rounds and ten times a second in them."""
+
+    def __call__(self, event: Event, /) -> object:
+        """Take note of an event; True stops the training, where the event is `Scored`."""
+
+
+class Listeners(tuple[Listener, ...]):
+    """Some listeners, told one after another."""
+
+    __slots__ = ()
+
+    def __call__(self, event: Event, /) -> bool:
+        """Tell all of them of an event; returns whether any wants the training to stop."""
+        return True in [listener(event) for listener in self]
+
+    def say(self, text: str) -> None:
+        """Tell them something in words."""
+        self(Message(text))
+
+    def warn(self, text: str, kind: str = "") -> None:
+        """Warn the user, and tell them."""
+        warn(text)
+        self(Warned(text, kind))
+
+    def reading(self, what: str) -> Callable[[int, int], None]:
+        """Return a callback for a pass over partitions."""
+
+        def on_partition(done: int, total: int) -> None:
+            self(Reading(what, done, total))
+
+        return on_partition
+
+
+class Callbacks(tuple["Callable[[Mapping[str, Any]], object]", ...]):
+    """Listener that calls a user's functions with every record of the history, read-only; True from any stops the training."""
+
+    __slots__ = ()
+
+    def __call__(self, event: Event, /) -> bool:
+        """Call all of them, where the event is `Scored`."""
+        if not isinstance(event, Scored):
+            return False
+        record = MappingProxyType(dict(event.history.records[-1]))
+        return True in [callback(record) for callback in self]

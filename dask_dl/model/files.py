@@ -1,0 +1,122 @@
+"""Models in files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dask_dl import parameters
+from dask_dl.checkpoint import read_archive, write_archive
+from dask_dl.checkpoint.codec import opened
+from dask_dl.checkpoint.plain import plain, unplain
+from dask_dl.documents.history import records_of
+from dask_dl.documents.model import ModelDocument
+from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
+from dask_dl.metrics.history import History
+from dask_dl.metrics.stopping import metric_of
+from dask_dl.metrics.table import METRICS
+from dask_dl.model.model import Model
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dask_dl.kernels.layout import Topology
+
+
+def save_model(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write everything to one file; see `checkpoint.write_archive`."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, vector in zip(("network", "state/0", "state/1"), (model.flat, *model.states), strict=False):
+        arrays |= model.topology.named(name, vector)
+    for name in parameters.ARRAYS:
+        arrays |= {
+            f"{name}/{k}": np.asarray(a, np.float32)
+            for k, a in enumerate(model.requested.get(name) or ())
+            if a is not None
+        }
+    document = {
+        "task": model.task,
+        "encoder": model.encoder.to_json(),
+        "target": model.head.to_json(),
+        "topology": plain(asdict(model.topology)),
+        "requested": plain(dict(model.requested) | dict.fromkeys(parameters.ARRAYS)),
+        "effective": plain(dict(model.effective) | dict.fromkeys(parameters.ARRAYS)),
+        "history": plain(model.history.records),
+        "has_validation": model.history.has_validation,
+        "n_states": len(model.states),
+        "n_seen": model.n_seen,
+        "n_rounds": model.n_rounds,
+        "n_rows": model.n_rows,
+        "feature_names": list(model.feature_names),
+        "is_named": model.is_named,
+        "offset_name": model.offset_name,
+        "target_name": model.target_name,
+        "stopped_by": model.stopped_by,
+        "confusion": model.history.confusion,
+        "table_rows": plain(dict(model.table_rows)),
+        "versions": dict(model.versions),
+    }
+    write_archive(path, arrays, document, kind="model")
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Read what `save_model` wrote. Raises ArchiveError, FileNotFoundError."""
+    arrays, document = read_archive(path, kind="model", schema=ModelDocument)
+    topology = document.topology.topology()
+    names = names_of("", document.n_states)
+    flat, *states = vectors_of(arrays, topology, names, str(path))
+    start_values = _start_values(arrays, topology, str(path))
+    known = [part for name in names for part in shapes_of(topology, name)]
+    known += [f"{name}/{k}" for name in start_values for k in range(len(topology.units))]
+    check_no_more(arrays, known, str(path))
+    requested, effective = (
+        unplain(opened(value, f"{path}: {name}")) | dict.fromkeys(parameters.ARRAYS) | start_values
+        for name, value in (("requested", document.requested), ("effective", document.effective))
+    )
+    records = records_of(document.history, document.task, has_validation=document.has_validation)
+    asked = effective.get("stopping_metric")
+    metric = metric_of(asked if asked in METRICS else None, document.task)
+    return Model(
+        task=document.task,
+        encoder=document.encoder.encoder(),
+        head=document.target.head(),
+        topology=topology,
+        flat=flat,
+        states=tuple(states),
+        requested=requested,
+        effective=effective,
+        history=History(document.task, document.has_validation, records, metric, document.confusion),
+        n_seen=document.n_seen,
+        n_rounds=document.n_rounds,
+        n_rows=document.n_rows,
+        feature_names=document.feature_names,
+        is_named=document.is_named,
+        offset_name=document.offset_name,
+        target_name=document.target_name,
+        stopped_by=document.stopped_by,
+        table_rows=document.table_rows,
+        versions=document.versions,
+    )
+
+
+def _start_values(
+    arrays: Mapping[str, NDArray[np.float32]], topology: Topology, where: str
+) -> dict[str, tuple[NDArray[np.float32] | None, ...]]:
+    """Start values that a file holds, by parameter: an array for each layer, or None. Raises ArchiveError."""
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "initial_weights": [(n_in, n_out) for n_out, n_in in topology.shapes],
+        "initial_biases": [(n_out,) for n_out, _ in topology.shapes],
+    }
+    return {
+        name: tuple(
+            check_array(arrays, f"{name}/{k}", shape, where) if f"{name}/{k}" in arrays else None
+            for k, shape in enumerate(shapes[name])
+        )
+        for name in parameters.ARRAYS
+        if any(key.startswith(f"{name}/") for key in arrays)
+    }

@@ -1,0 +1,191 @@
+"""Head of a classification: labels, their numbers, and probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.errors import SchemaError
+from dask_dl.frame.target import sorted_labels
+from dask_dl.kernels.losses import KINDS, Objective
+from dask_dl.metrics.measurement import measure_classes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.distribution import Distribution
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.row_roles import RowRoles, TargetKind
+    from dask_dl.frame.scan import Scan
+    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.state import Rows
+    from dask_dl.tasks.head import Output
+
+#: A target may have as many classes (algorithm.md#limits): as many as H2O allows a factor to have.
+MAX_CLASSES = 2**20
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Labels of a target; a row's target is the index of its own. See `Head`."""
+
+    task: ClassVar[str] = "classification"
+    target_kind: ClassVar[TargetKind] = "labels"
+    output: ClassVar[Output] = "softmax"
+
+    classes: tuple[Any, ...]  #: sorted
+    correction: tuple[float, ...] = ()  #: of probabilities, where classes were balanced: a factor for each class
+
+    @classmethod
+    def check(cls, found: Scan, name: str) -> None:
+        """Refuse a single class, too many, and labels that are none. Raises SchemaError."""
+        if len(found.classes) < 2:
+            raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
+        check_label_types(found.classes, name)
+        if len(found.classes) > MAX_CLASSES:
+            raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MAX_CLASSES:,}. Is it a number?")
+
+    @classmethod
+    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Classes:  # noqa: ARG003  # of numbers
+        """Head with the labels of a scanned table. See `Head.fit`."""
+        return cls(tuple(sorted_labels(found.classes)))
+
+    def corrected(self, correction: Sequence[float]) -> Classes:
+        """Head whose probabilities are multiplied by a factor for each class."""
+        return replace(self, correction=tuple(correction))
+
+    def n_outputs(self, encoder: Encoder) -> int:  # noqa: ARG002  # of a reconstruction
+        """One unit for each class."""
+        return len(self.classes)
+
+    def objective(self, loss: str, distribution: Distribution) -> Objective:
+        """Loss of the kernels."""
+        return Objective(KINDS[loss], distribution.shape)
+
+    def start_of_bias(self, constant: float, *, has_offset: bool) -> float:  # noqa: ARG002  # of numbers
+        """Classes begin with equal probabilities."""
+        return 0.0
+
+    def encoded_residual(self, residual: float) -> float:
+        """Probabilities are what the network's outputs are."""
+        return residual
+
+    @cached_property
+    def labels(self) -> NDArray[Any]:
+        """The classes as an array: numbers and booleans by their type, texts as objects."""
+        texts = any(isinstance(label, str) for label in self.classes)
+        return np.array(self.classes, dtype=object if texts else None)
+
+    def encode(self, roles: RowRoles) -> NDArray[np.float64]:
+        """Index of the class of every row, NaN where it was never seen."""
+        assert roles.labels is not None, "a head of classes reads labels"
+        codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(roles.labels.astype(object)))
+        return np.where(codes < 0, np.nan, codes.astype(np.float64))
+
+    def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Classes have no offsets."""
+        return values
+
+    def has_unseen(self, labels: Mapping[Any, int]) -> bool:
+        """Whether any of these labels was never seen in training."""
+        return not set(labels).issubset(self.classes)
+
+    def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities, (n, K) float32, for classes as they are (algorithm.md#corrected-probabilities)."""
+        if not self.correction:
+            return outputs
+        corrected: NDArray[np.float32] = outputs * np.array(self.correction, np.float32)
+        corrected /= corrected.sum(axis=1, keepdims=True)
+        return corrected
+
+    def predicted(self, answers: NDArray[np.float32]) -> NDArray[Any]:
+        """The most probable class of every row, the first of equals, in its original type."""
+        labels: NDArray[Any] = self.labels[self.scored_as(answers)]
+        return labels
+
+    def table(self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
+        """Table of kept columns, `predict`, and one probability for each class; every name once."""
+        columns = {
+            **kept,
+            "predict": pd.Series(self.predicted(answers), index=index, dtype=pd.Index(self.labels).dtype),
+        }
+        for label, values in zip(self.classes, answers.T, strict=True):
+            # H2O puts a p before what reads as a whole number; here also before a name that is taken.
+            name = f"p{label}" if str(label).lstrip("-").isdecimal() else str(label)
+            while name in columns:
+                name = f"p{name}"
+            columns[name] = values
+        return pd.DataFrame(columns, index=index)
+
+    def truth(self, rows: Rows) -> NDArray[np.int64]:
+        """Index of the class of every row, (n,) int64."""
+        return rows.target.astype(np.int64)
+
+    def measure(
+        self,
+        truth: NDArray[np.int64],
+        answers: NDArray[np.float32],
+        weights: NDArray[np.floating] | None,
+        distribution: Distribution,  # noqa: ARG002  # of numbers
+    ) -> Measurement:
+        """Measurement of probabilities.
+
+        See `Head.measure`.
+        """
+        return measure_classes(truth, answers, weights)
+
+    def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:
+        """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type."""
+        check_label_types(found, where)
+        known = set(self.classes)
+        unseen = {label: n for label, n in found.items() if label not in known}
+        if unseen and not any(isinstance(label, str) == isinstance(self.classes[0], str) for label in unseen):
+            shown, kind = ", ".join(map(repr, list(unseen)[:5])), type(next(iter(unseen))).__name__
+            raise SchemaError(
+                f"{where} has labels of type {kind}, for example {shown}, and the model learned labels of type "
+                f"{type(self.classes[0]).__name__}, for example {self.classes[0]!r}. Convert them to the type of `classes_`."
+            )
+        return unseen
+
+    def scored_truth(self, roles: RowRoles) -> NDArray[np.intp]:
+        """Index of the class of every row, -1 where it was never seen."""
+        return np.nan_to_num(self.encode(roles), nan=-1).astype(np.intp)
+
+    def scored_as(self, answers: NDArray[np.float32]) -> NDArray[np.intp]:
+        """Index of the most probable class of every row, the first of equals."""
+        return answers.argmax(axis=1) if len(answers) else np.zeros(0, np.intp)
+
+    def to_json(self) -> dict[str, Any]:
+        """Head as lists and dicts."""
+        kinds = sorted({type(label).__name__ for label in self.classes})
+        nothing = {"shift": 0.0, "factor": 1.0, "is_standardized": False, "link": "identity"}  # of numbers
+        return {"classes": list(self.classes), "types": kinds, **nothing, "correction": list(self.correction)}
+
+
+def check_label_types(labels: Mapping[Any, int], name: str) -> None:
+    """Whether labels can be classes: raises SchemaError when they cannot."""
+    fraction = next((lab for lab in labels if isinstance(lab, float) and not lab.is_integer()), None)
+    if fraction is not None:
+        raise SchemaError(
+            f"{name} is continuous, for example {fraction!r} (Unknown label type: continuous): use "
+            f"DeepLearningRegressor, or make it a text or category."
+        )
+    texts = [label for label in labels if isinstance(label, str)]
+    if texts and len(texts) < len(labels):
+        other = next(label for label in labels if not isinstance(label, str))
+        raise SchemaError(
+            f"{name} has labels of different types, {texts[0]!r} of type str and {other!r} of type "
+            f"{type(other).__name__}. Convert it to one type, in all partitions."
+        )
+    odd = next((label for label in labels if not isinstance(label, (str, int, float))), None)
+    if odd is not None:
+        raise SchemaError(
+            f"{name} has labels of type {type(odd).__name__}, for example {odd!r}. Make them texts, whole numbers or "
+            f"booleans."
+        )

@@ -1,0 +1,138 @@
+"""Interface of a head: everything that depends on what is learned from a row, from the target's column to the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+
+from dask_dl.frame.target import TargetEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from dask_dl.distribution import Distribution
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.row_roles import RowRoles
+    from dask_dl.frame.scan import Scan
+    from dask_dl.kernels.losses import Objective
+    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.state import Rows
+
+Output = Literal["softmax", "linear"]
+
+
+class Head(TargetEncoder, Protocol):
+    """A head: frozen, fitted to the training table, saved with the model, and sent to the workers.
+
+    Three forms of a row's target and answer: as the *table* has them; *encoded*, float32 of `Rows.target` and of the
+    network's outputs; and as metrics compare them, by `truth` and `answers`.
+    """
+
+    task: ClassVar[str]  #: "classification", "regression" or "autoencoder"
+
+    # ---- fitting ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, found: Scan, name: str) -> None:
+        """Refuse a training table from whose target, called `name`, nothing can be learned. Raises SchemaError."""
+
+    @classmethod
+    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Self:
+        """Head of a scanned table.
+
+        Parameters
+        ----------
+        found : Scan
+            Result of the scan.
+        standardize : bool
+            Whether numbers are learned less their mean, in units of their standard deviation.
+        link : str
+            "identity" or "log"; a log link learns numbers as they are.
+        """
+
+    def corrected(self, correction: Sequence[float]) -> Self:
+        """Head whose probabilities are multiplied by a factor for each class (algorithm.md#corrected-probabilities)."""
+
+    # ---- the network ------------------------------------------------------------------------------------------------
+
+    @property
+    def output(self) -> Output:
+        """Activation of the output layer."""
+
+    def n_outputs(self, encoder: Encoder) -> int:
+        """Units of the output layer."""
+
+    def objective(self, loss: str, distribution: Distribution) -> Objective:
+        """Loss of the kernels; huber's begins to be linear at 1, in standardised units."""
+
+    def start_of_bias(self, constant: float, *, has_offset: bool) -> float:
+        """Bias of the output for which the network predicts a constant, or a constant above the offset.
+
+        The constant is a logarithm where the link is one, else in the target's unit. An offset holds the target's mean.
+        """
+
+    def encoded_residual(self, residual: float) -> float:
+        """A residual in the target's unit as one of the network's output."""
+
+    # ---- answers ----------------------------------------------------------------------------------------------------
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """Labels, sorted; empty for numbers and reconstructions."""
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """The classes as an array: numbers and booleans by their type, texts as objects."""
+
+    def answers(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
+        """Answers to n rows, by the network's (n, outputs): (n, K) probabilities, (n,) numbers, or (n, inputs)."""
+
+    def predicted(self, answers: NDArray[Any]) -> NDArray[Any]:
+        """The single best answer to every row: its class in its original type, its number, or its inputs."""
+
+    def table(self, answers: NDArray[Any], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
+        """Table of kept columns, `predict`, and for classes one probability each; every name once."""
+
+    # ---- measuring --------------------------------------------------------------------------------------------------
+
+    def truth(self, rows: Rows) -> NDArray[Any]:
+        """Truth of encoded rows, as `measure` compares it to answers."""
+
+    def measure(
+        self,
+        truth: NDArray[Any],
+        answers: NDArray[Any],
+        weights: NDArray[np.floating] | None,
+        distribution: Distribution,
+    ) -> Measurement:
+        """Measurement of the answers to some rows, one or more.
+
+        Parameters
+        ----------
+        truth : ndarray of n rows
+            As `truth` returns it.
+        answers : ndarray of n rows
+            As `answers` returns them.
+        weights : (n,) float or None
+            Weights of the rows; None: all 1.
+        distribution : Distribution
+            Distribution of the target.
+        """
+
+    def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:
+        """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type."""
+
+    def scored_truth(self, roles: RowRoles) -> NDArray[Any]:
+        """Truth of the rows of a table as scikit-learn's metrics take it.
+
+        Numbers are in the target's unit; classes are their indices, and -1 is one that was never seen.
+        """
+
+    def scored_as(self, answers: NDArray[Any]) -> NDArray[Any]:
+        """The single best answer to every row in the form of `scored_truth`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Head as lists and dicts."""

@@ -1,0 +1,145 @@
+"""Head of a regression: a number, and the units in which the network learns it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.distribution import MAX
+from dask_dl.errors import SchemaError
+from dask_dl.kernels.losses import KINDS, Objective
+from dask_dl.metrics.measurement import measure_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.distribution import Distribution
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.row_roles import RowRoles, TargetKind
+    from dask_dl.frame.scan import Scan
+    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.state import Rows
+    from dask_dl.tasks.head import Output
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Location and scale of a number. See `Head`."""
+
+    task: ClassVar[str] = "regression"
+    target_kind: ClassVar[TargetKind] = "numbers"
+    output: ClassVar[Output] = "linear"
+    classes: ClassVar[tuple[Any, ...]] = ()
+    labels: ClassVar[NDArray[Any]] = np.zeros(0)
+
+    shift: float = 0.0  #: mean of training, when the response is standardised
+    factor: float = 1.0  #: 1 / standard deviation of training
+    is_standardized: bool = False
+    link: str = "identity"  #: `log`: the network's output is the logarithm of the number
+
+    @classmethod
+    def check(cls, found: Scan, name: str) -> None:
+        """Refuse a constant, and numbers without a mean. Raises SchemaError."""
+        if not math.isfinite(found.target.m2):
+            raise SchemaError(f"{name} holds values that are too large for a mean. Make them missing or scale them.")
+        if found.target.m2 == 0 and found.n_used > 1:
+            raise SchemaError(f"{name} is constant ({found.target.mean:g}): there is nothing to learn.")
+
+    @classmethod
+    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Numbers:
+        """Head with the moments of a scanned target. See `Head.fit`."""
+        if not standardize or link == "log":
+            return cls(link=link)
+        return cls(found.target.mean, 1 / (found.target.deviation or 1.0), is_standardized=True)
+
+    def corrected(self, correction: Sequence[float]) -> Numbers:  # noqa: ARG002  # of classes
+        """Numbers have no probabilities."""
+        return self
+
+    def n_outputs(self, encoder: Encoder) -> int:  # noqa: ARG002  # of a reconstruction
+        """One unit."""
+        return 1
+
+    def objective(self, loss: str, distribution: Distribution) -> Objective:  # noqa: ARG002  # of classes
+        """Loss of the kernels; huber's begins to be linear at 1, in standardised units."""
+        return Objective(KINDS[distribution.name], 1.0 if distribution.name == "huber" else distribution.shape)
+
+    def start_of_bias(self, constant: float, *, has_offset: bool) -> float:
+        """Bias for which the network predicts a constant, or a constant above the offset. See `Head.start_of_bias`."""
+        return (constant if has_offset else constant - self.shift) * self.factor
+
+    def encoded_residual(self, residual: float) -> float:
+        """A residual in the target's unit as one of the network's output."""
+        return residual * self.factor
+
+    def encode(self, roles: RowRoles) -> NDArray[np.float64]:
+        """Standardised number of every row."""
+        assert roles.targets is not None, "a head of numbers reads numbers"
+        return (roles.targets - self.shift) * self.factor
+
+    def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Offsets in the units of the output's pre-activation: algorithm.md#offsets."""
+        return (values - self.shift) * self.factor
+
+    def has_unseen(self, labels: Mapping[Any, int]) -> bool:  # noqa: ARG002  # of classes
+        """Numbers may be any."""
+        return False
+
+    def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Numbers, (n,) float64, in the unit of the target."""
+        if self.link == "log":
+            with np.errstate(over="ignore"):
+                return np.minimum(np.exp(outputs[:, 0].astype(np.float64)), MAX)
+        return self._raw(outputs[:, 0])
+
+    def predicted(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The answers themselves."""
+        return answers
+
+    def table(self, answers: NDArray[np.float64], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
+        """Table of kept columns and `predict`."""
+        return pd.DataFrame({**kept, "predict": answers}, index=index)
+
+    def truth(self, rows: Rows) -> NDArray[np.float64]:
+        """Targets of encoded rows in their unit, (n,) float64: `encode` undone."""
+        return self._raw(rows.target)
+
+    def _raw(self, encoded: NDArray[np.float32]) -> NDArray[np.float64]:
+        return encoded.astype(np.float64) / self.factor + self.shift
+
+    def measure(
+        self,
+        truth: NDArray[np.float64],
+        answers: NDArray[np.float64],
+        weights: NDArray[np.floating] | None,
+        distribution: Distribution,
+    ) -> Measurement:
+        """Measurement of predicted numbers.
+
+        See `Head.measure`.
+        """
+        return measure_numbers(truth, answers, weights, distribution)
+
+    def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:  # noqa: ARG002  # of classes
+        """Numbers may be any."""
+        return {}
+
+    def scored_truth(self, roles: RowRoles) -> NDArray[np.float64]:
+        """Targets of a table, in their unit."""
+        assert roles.targets is not None, "a head of numbers reads numbers"
+        return roles.targets
+
+    def scored_as(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The answers themselves."""
+        return answers
+
+    def to_json(self) -> dict[str, Any]:
+        """Head as lists and dicts."""
+        mine = {"shift": self.shift, "factor": self.factor, "is_standardized": self.is_standardized, "link": self.link}
+        return {"classes": [], "types": [], **mine, "correction": []}
