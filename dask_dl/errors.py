@@ -23,7 +23,7 @@ class ArchiveError(DaskDLError, ValueError):
 
 
 class DivergedError(DaskDLError, ArithmeticError):
-    """Training left the finite numbers."""
+    """Weights became non-finite or exploded."""
 
 
 class ClusterError(DaskDLError, RuntimeError):

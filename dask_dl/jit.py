@@ -62,7 +62,7 @@ def cache_folder() -> Path | None:
         with contextlib.suppress(OSError, RuntimeError):
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(mode=0o700, exist_ok=True)
-            # A folder of somebody else could hold code of somebody else.
+            # A folder of another user could hold another user's code.
             if folder.stat().st_uid == folder.parent.stat().st_uid == os.getuid() and os.access(folder, os.W_OK):
                 return folder
     return None

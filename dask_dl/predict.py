@@ -129,7 +129,7 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
 
 
 def check_n_features(model: Model, n: int, called: str) -> None:
-    """Columns without names must be as many as in training. Raises SchemaError."""
+    """The number of columns without names must be that of training. Raises SchemaError."""
     wanted = len(model.feature_names)
     if n != wanted:
         raise SchemaError(f"X has {n} features, but {called} is expecting {wanted} features as input.")

@@ -97,7 +97,7 @@ class Predictor:
 def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:
     values = np.asarray(offset, np.float64)
     if values.shape != (n,):
-        raise SchemaError(f"{label} has {n:,} rows and {values.size:,} offsets. They must be as many.")
+        raise SchemaError(f"{label} has {n:,} rows and {values.size:,} offsets. Their lengths must match.")
     if not np.isfinite(values).all():
         raise SchemaError(f"{int((~np.isfinite(values)).sum()):,} offsets of {label} are missing or infinite.")
     return values

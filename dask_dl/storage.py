@@ -21,7 +21,7 @@ SHARE_OF_DISK = 0.9
 class Budget(NamedTuple):
     """Memory and disk of the process with most of the work."""
 
-    memory: int  #: bytes that it may use; 0: nobody knows
+    memory: int  #: bytes that it may use; 0: unknown
     of: str  #: where that comes from, in words
     disk: int  #: bytes that its encoded rows may take
     folder: str  #: where they would be

@@ -223,9 +223,12 @@ def test_an_empty_frame(no_training, make):
 @pytest.mark.parametrize(
     "call, parts",
     [
-        ({"y": np.zeros(N - 1)}, ["24 rows and its target 23", "must be as many"]),
-        ({"y": np.arange(N), "sample_weight": np.ones(N + 1)}, ["24 rows and its weight 25", "must be as many"]),
-        ({"y": np.arange(N), "offset": []}, ["24 rows and its offset 0", "must be as many"]),
+        ({"y": np.zeros(N - 1)}, ["24 rows and its target 23", "Their lengths must match"]),
+        (
+            {"y": np.arange(N), "sample_weight": np.ones(N + 1)},
+            ["24 rows and its weight 25", "Their lengths must match"],
+        ),
+        ({"y": np.arange(N), "offset": []}, ["24 rows and its offset 0", "Their lengths must match"]),
         ({"y": np.zeros((N, 2))}, ["the target must have one dimension", "(24, 2)"]),
         ({"y": 3}, ["has 2 columns, at the positions 0 to 1, and none at 3 for the target"]),
         ({"y": 3.5}, ["the target is 3.5", "name or position of a column"]),

@@ -62,7 +62,7 @@ class Backend(Protocol):
 
     @property
     def is_reachable(self) -> bool:
-        """Whether anybody is there who could score: a cluster may have lost its workers."""
+        """Whether there are processes that could score: a cluster may have lost its workers."""
 
     @property
     def is_local(self) -> bool:

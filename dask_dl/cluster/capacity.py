@@ -76,7 +76,7 @@ def budget(liveness: Mapping[str, Member], facts: Mapping[str, Mapping[str, Any]
         return LOCAL if lazy is None else Partitions(lazy).not_again()
 
     if not known:
-        return Budget(0, "", 0, "", "nobody has said what disks there are", no_stream)
+        return Budget(0, "", 0, "", "it is not known what disks there are", no_stream)
     hosts = Counter(liveness[worker].host for worker in known)
     disks = Counter((liveness[worker].host, about["disk"].device) for worker, about in known.items())
     rooms, free = [], []

@@ -23,7 +23,7 @@ def find_client(given: Any) -> Any:
         if not hasattr(given, "scheduler") or getattr(given, "status", None) in {"closed", "closing"}:
             raise ClusterError(f"client={given!r} is no running dask.distributed.Client.")
         return given
-    if "distributed" not in sys.modules:  # nobody has made a client then, and importing it takes half a second
+    if "distributed" not in sys.modules:  # then there is no client, and importing it takes half a second
         return None
     from distributed import Client, get_worker
     from distributed.threadpoolexecutor import thread_state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from dask_dl.cluster import capacity, handover, plugin
+from dask_dl.cluster import capacity, handover, round_tasks, table_tasks
 from dask_dl.cluster.averaging import Contribution, combined, momentum_of
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.membership import Membership
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.storage import Budget
 
-#: Seconds after which a worker that is alive, but does not end its share of a round, is given up, at least.
+#: Minimum time, in seconds, before a live worker that has not finished its part of a round is abandoned.
 LONGEST = 3600.0
 #: When half of the workers have ended their share, the others get until so many times that long since the round began.
 AS_LONG_AGAIN = 2.0
@@ -273,7 +273,7 @@ class DaskBackend:
         """The sum of those of all blocks."""
         job = self.membership.job
         parts = self.membership.of_holders(
-            "fingerprint", table, lambda holdings_hash: TaskSpec(plugin.fingerprint, (job, table, holdings_hash))
+            "fingerprint", table, lambda holdings_hash: TaskSpec(table_tasks.fingerprint, (job, table, holdings_hash))
         )
         return added(parts)
 
@@ -303,7 +303,7 @@ class DaskBackend:
     def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
         job = self.membership.job
         return self.membership.of_holders(
-            "sample", table, lambda holdings_hash: TaskSpec(plugin.keys_of_drawn, (job, table, holdings_hash))
+            "sample", table, lambda holdings_hash: TaskSpec(table_tasks.keys_of_drawn, (job, table, holdings_hash))
         )
 
     def compile(self) -> None:
@@ -312,7 +312,7 @@ class DaskBackend:
     def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
         """A round: every worker trains its share of the next `n` rows, from the same weights."""
         self._trained, self._received = {}, {}
-        if on_rows is not None:  # there may be nobody to train, and an end in sight
+        if on_rows is not None:  # there may be no worker to train, and an end in sight
             self.submitter.on_wait = lambda: on_rows(0)
         try:
             self.membership.settle()
@@ -333,7 +333,7 @@ class DaskBackend:
         self.membership.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
         more = remembers, self.membership.inbox.is_wanted, settings
         calls = {
-            worker: TaskSpec(plugin.train, (job, version, holdings_hash, place, place + busy[worker], *more))
+            worker: TaskSpec(round_tasks.train, (job, version, holdings_hash, place, place + busy[worker], *more))
             for worker, (holdings_hash, place) in self._begun.items()
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
@@ -353,7 +353,7 @@ class DaskBackend:
             raise
         self._accept(futures, lost)
         self._speed = n / (time.monotonic() - began)
-        if on_rows is not None:  # those who were told to end have trained some of theirs; nobody knows yet how many
+        if on_rows is not None:  # workers that were told to end have trained some of theirs; how many is not known yet
             on_rows(sum(share for worker, share in busy.items() if worker not in lost and worker not in self._told))
 
     def _beginnings(self, table: Table, workers: Sequence[str], starts: Sequence[int]) -> dict[str, tuple[int, int]]:
@@ -426,7 +426,7 @@ class DaskBackend:
                 self._trained = {}
                 self._note(reports)
                 return
-            # Nobody has it, so what was trained is still where it was, except on those that are gone.
+            # No worker has it, so what was trained is still where it was, except on those that are gone.
             self.membership.look()
             gone = {
                 w for w, part in self._trained.items() if not (w in self._there() or isinstance(part, Contribution))
@@ -469,18 +469,18 @@ class DaskBackend:
         self._trained, self._received, self._places, self._n_averages = {}, {}, {}, 0
         self.membership.adopt(given)
 
-    def _reports(self) -> tuple[dict[str, plugin.Report], set[str]]:
+    def _reports(self) -> tuple[dict[str, round_tasks.Report], set[str]]:
         """Reports of the workers that go on from the average, and those that were lost."""
         holders = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
         lost = self.submitter.wait(self._received, also=holders)
         reports, lost = self.submitter.results(self._received, lost)
         return reports or self._confirmed(), lost
 
-    def _confirmed(self) -> dict[str, plugin.Report]:
+    def _confirmed(self) -> dict[str, round_tasks.Report]:
         """Reports of workers that went on from the average before it was known that others could not."""
         self.membership.look()
         calls = {
-            w: TaskSpec(plugin.confirm, (self.membership.job, self.membership.version))
+            w: TaskSpec(round_tasks.confirm, (self.membership.job, self.membership.version))
             for w in self.membership.taking_part
         }
         return {
@@ -490,7 +490,7 @@ class DaskBackend:
     def _send_average(self) -> None:
         """Submit the tree, and what workers do with its root; an interrupt in between leaves what may be waited for.
 
-        Every attempt has a version of its own, so that nobody mistakes one for another.
+        Every attempt has a version of its own, so that none is mistaken for another.
         """
         self.membership.version += 1
         self.membership.holders = set()
@@ -499,17 +499,20 @@ class DaskBackend:
         while len(layer) > 1:
             groups = [layer[k : k + FAN] for k in range(0, len(layer), FAN)]
             layer = [
-                (group[0][0], self.submitter.submit("average", group[0][0], plugin.average, *(f for _, f in group)))
+                (
+                    group[0][0],
+                    self.submitter.submit("average", group[0][0], round_tasks.average, *(f for _, f in group)),
+                )
                 for group in groups
             ]
         ((_, mean),) = layer
         moving_rate = self._moving_rate if self._was_several else None
         sent: list[Any] = []
         for k, worker in enumerate(sorted(self.membership.taking_part)):
-            # The first few fetch it from the root, every other one when somebody before it has a copy too.
+            # The first few fetch it from the root, every other one when a worker before it has a copy too.
             after = sent[k // FAN - 1] if k >= FAN else None
             arguments = (mean, self.membership.job, self.membership.version, outer, moving_rate, self.n_seen, after)
-            sent.append(self.submitter.submit("receive", worker, plugin.receive, *arguments))
+            sent.append(self.submitter.submit("receive", worker, round_tasks.receive, *arguments))
             self._received[worker] = sent[-1]
 
     def _placed(self, worker: str, part: Any) -> tuple[str, Any]:
@@ -517,7 +520,7 @@ class DaskBackend:
         place = worker if worker in self.membership.taking_part else min(self.membership.taking_part)
         return place, self.submitter.send(part, place) if isinstance(part, Contribution) else part
 
-    def _note(self, reports: Mapping[str, plugin.Report]) -> None:
+    def _note(self, reports: Mapping[str, round_tasks.Report]) -> None:
         report = reports[min(reports)]
         self.n_seen = report.n_seen
         self.busy_seconds = max((reports[worker].seconds for worker in self._begun if worker in reports), default=0.0)
@@ -546,7 +549,8 @@ class DaskBackend:
             "score",
             table,
             lambda holdings_hash: TaskSpec(
-                plugin.measure, (self.membership.job, self.membership.version, table, holdings_hash, self._cuts[table])
+                round_tasks.measure,
+                (self.membership.job, self.membership.version, table, holdings_hash, self._cuts[table]),
             ),
         )
         total: Measurement | None = None
@@ -562,7 +566,7 @@ class DaskBackend:
         network: NetworkState | None = None
         for worker in sorted(self.membership.holders):
             done, lost = self.submitter.run(
-                "give", {worker: TaskSpec(plugin.give, (self.membership.job, self.membership.version))}
+                "give", {worker: TaskSpec(round_tasks.give, (self.membership.job, self.membership.version))}
             )
             if done:
                 network = done[worker]

@@ -46,7 +46,7 @@ class Demand:
             return
         self._n_threads = n_threads
         n = min(n_threads * self._tasks_per_thread(n_threads), MAX_TASKS)
-        with contextlib.suppress(Exception):  # without a client or a scheduler there is nobody to ask
+        with contextlib.suppress(Exception):  # there may be no client, or no scheduler
             for task in self._tasks[n:]:
                 task.release()
             del self._tasks[n:]

@@ -121,7 +121,7 @@ def check(found: Mapping[str, Any]) -> list[DaskDLWarning]:
         if others:
             text = (
                 f"{name} is {here[name]} here and {', '.join(sorted(set(others.values())))} on {_named(others)}: results may "
-                f"differ in their last digits, and objects may not survive the way. Install the same version everywhere."
+                f"differ in their last digits, and objects may fail to deserialize. Install the same version everywhere."
             )
             warnings.append(DaskDLWarning(text))
     processors: dict[str, list[str]] = {}

@@ -13,7 +13,7 @@ from dask_dl.memory import size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds without a sign of life after which a worker is taken for lost: heartbeats come every half second to few seconds.
+#: Seconds without a sign of life after which a worker is considered lost: heartbeats come every half second to few seconds.
 CUT_OFF = 15.0
 #: Seconds that the scheduler may take to answer.
 ANSWER = 30.0

@@ -53,7 +53,7 @@ class LocalBackend:
     def __init__(
         self, order: Callable[[int], NDArray[np.int64]] | None = None, kept: NDArray[np.uint8] | None = None
     ) -> None:
-        self.on_wait = lambda: None  # there is nobody to wait for
+        self.on_wait = lambda: None  # there are no workers to wait for
         self._scratch = Scratch(base())
         self.shard = Shard(self._scratch.folder, order, kept)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from distributed import wait
 
-from dask_dl.cluster import plugin
+from dask_dl.cluster import round_tasks, table_tasks
 from dask_dl.cluster.admission import ASKING, Admission
 from dask_dl.cluster.demand import Demand
 from dask_dl.cluster.handover import Handover, Inbox, NetworkState
@@ -144,7 +144,7 @@ class Membership:
     def _until(self, is_done: Callable[[Mapping[str, Member]], bool], what: str) -> None:
         """Look at the workers until something holds of them.
 
-        Raises NoWorkersError after `worker_timeout` seconds, when there is nobody who could make it so.
+        Raises NoWorkersError after `worker_timeout` seconds, when no worker could make it so.
         """
         deadline, remind = time.monotonic() + self._timeout, Reminder(self._say)
         while not is_done(alive := self.liveness.wait(self._timeout, self._on_wait)):
@@ -169,7 +169,7 @@ class Membership:
         self.submitter.on_wait()
 
     def term(self, worker: str) -> int:
-        """How often a worker was taken for lost: tasks of an earlier term come too late."""
+        """Number of times a worker was considered lost: tasks of an earlier term are stale."""
         return self._terms.get(worker, 0)
 
     # ---- who is there -----------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class Membership:
             if any(table.missing for table in self.tables.values()):
                 for table in self.tables.values():
                     table.fill(lambda table=table: self.strengths(table.name))  # type: ignore[misc]  # mypy cannot infer a lambda's default
-                continue  # somebody may have gone meanwhile
+                continue  # workers may have gone meanwhile
             if self.version:
                 self._move_blocks()
             if self.taking_part and self.taking_part.keys() <= self.liveness.alive.keys():
@@ -256,7 +256,7 @@ class Membership:
     def welcome(self, *, all_of_them: bool = False) -> None:
         """Take in workers that have compiled the kernels, and have new ones compile.
 
-        Waits only where nobody is left, or for `all_of_them`. Raises NoWorkersError.
+        Waits only where no worker is left, or for `all_of_them`. Raises NoWorkersError.
         """
 
         def are_in(alive: Mapping[str, Member]) -> bool:
@@ -272,7 +272,7 @@ class Membership:
         """Have workers get ready for taking part."""
         new = alive.keys() & self.admission.facts.keys() - self.taking_part.keys() - self._joining.keys()
         new = {worker for worker in new if self.admission.is_due(worker)}
-        calls = {w: TaskSpec(plugin.ready, (self.job, self.setup, self.term(w))) for w in sorted(new)}
+        calls = {w: TaskSpec(round_tasks.ready, (self.job, self.setup, self.term(w))) for w in sorted(new)}
         self._joining |= self.submitter.on_each("compile", calls)
         self._invited |= dict.fromkeys(new, time.monotonic())
 
@@ -325,7 +325,7 @@ class Membership:
                 self.find_kept()
             source = min(self.holders or self.taking_part)
             if self.holders:
-                given = self.submitter.submit("give", source, plugin.give, self.job, self.version)
+                given = self.submitter.submit("give", source, round_tasks.give, self.job, self.version)
                 is_given = not self.submitter.wait({source: given})
             else:
                 given, is_given = self._sent(source)
@@ -360,7 +360,7 @@ class Membership:
         """Workers go on with a network, a future that lies on `source`; returns those that do, and those that were lost."""
         calls = {
             worker: TaskSpec(
-                plugin.take, (given, self.job, self.version, self.setup, self.choice(self.taking_part[worker]))
+                round_tasks.take, (given, self.job, self.version, self.setup, self.choice(self.taking_part[worker]))
             )
             for worker in workers
         }
@@ -379,7 +379,7 @@ class Membership:
             self.speeds[worker] = speed if before is None else before + NEWNESS * (speed - before)
 
     def level(self, table: Table) -> None:
-        """Have blocks moved from slow workers to fast ones, when that is worth it; not where nobody is clocked."""
+        """Have blocks moved from slow workers to fast ones, when that is worth it; not while no speeds are known."""
         now = time.monotonic()
         if (
             not self.speeds
@@ -423,7 +423,7 @@ class Membership:
         moving, self._moving = self._moving, {}
         try:
             arrived, lost = self.submitter.results(moving, self.submitter.wait(moving))
-        except (StorageError, SchemaError) as error:  # whoever has them goes on with them
+        except (StorageError, SchemaError) as error:  # workers that have them go on with them
             self._say(f"blocks stay where they are: {error}")
             self._n_failed += 1
             self._is_level = self._is_level or self._n_failed >= MAX_FAILED
@@ -436,7 +436,7 @@ class Membership:
             with contextlib.suppress(StorageError, SchemaError):
                 self.submitter.wait({w: f for w, f in moving.items() if f.status == "pending"})
             self.submitter.run(
-                "move", {w: TaskSpec(plugin.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
+                "move", {w: TaskSpec(table_tasks.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
             )
             return
         self._is_level = self._is_level and not lost
@@ -444,7 +444,7 @@ class Membership:
         for (worker, name, _), held in arrived.items():
             if worker in self.taking_part:
                 taken.setdefault(worker, []).extend((name, k) for k in held.n_visits)
-        calls = {worker: TaskSpec(plugin.take_over, (self.job, blocks)) for worker, blocks in taken.items()}
+        calls = {worker: TaskSpec(table_tasks.take_over, (self.job, blocks)) for worker, blocks in taken.items()}
         done, failed = self.submitter.run("move", calls)
         given: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
@@ -452,7 +452,7 @@ class Membership:
                 self.tables[name].settle(held)
                 for other, blocks in self.tables[name].give_up({worker: held.n_visits}).items():
                     given.setdefault(other, []).extend((name, k) for k in blocks)
-        calls = {worker: TaskSpec(plugin.give_up, (self.job, blocks)) for worker, blocks in given.items()}
+        calls = {worker: TaskSpec(table_tasks.give_up, (self.job, blocks)) for worker, blocks in given.items()}
         self.lose(failed | self.submitter.run("move", calls)[1], "did not answer")
 
     def of_holders(self, name: str, table: str, call: Callable[[int], TaskSpec]) -> list[Any]:

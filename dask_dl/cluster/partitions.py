@@ -11,7 +11,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from distributed import Future
 from distributed.protocol import pickle
 
-from dask_dl.cluster import plugin
+from dask_dl.cluster import table_tasks
 from dask_dl.frame.scan import FAN_IN, scan_partition
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ANYWHERE = ""
 #: How often the tasks of a partition may be needed by others too, on average, where they are done again each time.
 MAX_SHARED = 2.0
-#: Bytes of the pickled graph of a partition that is read by whoever needs it.
+#: Bytes of the pickled graph of a partition that is read where it is needed.
 MAX_PICKLED = 2**18
 SAVE = "Save it to Parquet first, and train from there."
 
@@ -109,7 +109,7 @@ class Partitions:
         return None
 
     def shares_work(self) -> str | None:
-        """Why nobody should read them again and again, if so."""
+        """Reason not to read them again and again, if there is one."""
         maximum, n_tasks = MAX_SHARED * len(self._graph), 0
         for k in range(len(self)):
             n_tasks += len(self.alone(k)[0])
@@ -148,7 +148,7 @@ def scanned(
         The scans of the partitions, in order, and the merged one.
     """
     parts = partitions.some({ANYWHERE: range(len(partitions))})[ANYWHERE]
-    one, merge = (dask.delayed(f, pure=False) for f in (scan_partition, plugin.scan_merged))
+    one, merge = (dask.delayed(f, pure=False) for f in (scan_partition, table_tasks.scan_merged))
     layer = [one(parts[k], schema, k, request, dask_key_name=submitter.key("scan")) for k in range(len(partitions))]
     leaves = layer
     while len(layer) > 1:
@@ -175,9 +175,9 @@ def encoded(
     partitions : Partitions
         Partitions of the table.
     wanted : mapping of str to mapping of int to tuple
-        Arguments of `plugin.encode` after the first one, by worker and partition.
+        Arguments of `table_tasks.encode` after the first one, by worker and partition.
     again : bool
-        Whether workers read partitions by themselves: `plugin.encode_again`.
+        Whether workers read partitions by themselves: `table_tasks.encode_again`.
 
     Returns
     -------
@@ -186,12 +186,12 @@ def encoded(
     """
     if again:
         return {
-            (worker, k): submitter.submit("encode", worker, plugin.encode_again, partitions.pickled(k), *arguments)
+            (worker, k): submitter.submit("encode", worker, table_tasks.encode_again, partitions.pickled(k), *arguments)
             for worker, by_partition in wanted.items()
             for k, arguments in by_partition.items()
         }
     parts = partitions.some(wanted)
-    make = dask.delayed(plugin.encode, pure=False)
+    make = dask.delayed(table_tasks.encode, pure=False)
     tasks: dict[tuple[str, int], Any] = {}
     for worker, by_partition in wanted.items():
         with dask.annotate(**_pinned(worker)):

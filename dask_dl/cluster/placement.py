@@ -73,7 +73,7 @@ def placed(
 ) -> dict[int, str]:
     """A worker for every block: where it is, as long as all get rows by their strength.
 
-    Blocks that nobody holds are dealt out in the order of the table, so that every worker's rows come from all over it: a
+    Blocks that no worker holds are dealt out in the order of the table, so that every worker's rows come from all over it: a
     worker with one end of a sorted table would learn something else than the others. Where their source lies matters less:
     they travel once.
 

@@ -330,7 +330,7 @@ class Shard:
         return self.consensus[0] if self.consensus else self.replica.flat
 
     def check(self, found: str | None = None) -> None:
-        """Raise DivergedError when weights, or what somebody found, are not of this world."""
+        """Raise DivergedError if weights are non-finite or have exploded, or for the reason given."""
         assert self.replica is not None
         found = found or instability(self.setup.topology, self.replica.flat)
         if found is not None:

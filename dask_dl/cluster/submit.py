@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distributed import wait
 from distributed.scheduler import KilledWorker
 
-from dask_dl.cluster import plugin
+from dask_dl.cluster import plugin, round_tasks
 from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.spans import PREFIX, SENT, tidy
 from dask_dl.cluster.waiting import pause_after, within
@@ -33,7 +33,7 @@ STEP = 600.0
 RENEWAL = plugin.LEASE / 10
 #: Seconds that workers get to end what they were told to end.
 STOPPING = 15.0
-#: Seconds that a round lasts before anybody is told so, at least.
+#: Minimum duration of a round, in seconds, before it is reported.
 MIN_WAIT = 2.0
 #: How often a step is tried again after workers were lost in it.
 ATTEMPTS = 20
@@ -228,7 +228,7 @@ class Submitter:
             if len(found) == len(done):
                 return dict(zip(done, found, strict=True)), lost
             gone = {key for key, f in done.items() if _worker(key) not in self.liveness.alive or f.status != "finished"}
-            gone = gone or set(done)  # nobody knows which of them
+            gone = gone or set(done)  # it is not known which of them
             self.cancel([done[key] for key in gone])
             lost = lost | gone
             done = {key: future for key, future in done.items() if key not in gone}
@@ -277,7 +277,7 @@ class Submitter:
 
     def _renew(self) -> None:
         """Tell workers that their driver is alive, and keep the scheduler's memory of a long training small."""
-        self.client.run(plugin.renew, self.job, on_error="ignore")
+        self.client.run(round_tasks.renew, self.job, on_error="ignore")
         self.tidy()
 
     def tidy(self) -> None:
@@ -430,7 +430,7 @@ class Submitter:
         """Have workers end a round between two rows."""
         within(
             STOPPING if waits else 0.0,
-            lambda: self.client.run(plugin.stop, self.job, version, workers=list(workers), on_error="ignore"),
+            lambda: self.client.run(round_tasks.stop, self.job, version, workers=list(workers), on_error="ignore"),
         )
 
     def stop(self, futures: Mapping[str, Any], version: int) -> set[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from distributed.scheduler import KilledWorker
 
-from dask_dl.cluster import plugin
+from dask_dl.cluster import plugin, table_tasks
 from dask_dl.cluster.partitions import Partitions, encoded, scanned
 from dask_dl.cluster.placement import placed
 from dask_dl.cluster.plugin import BlockReceipt, BlockRequest, GoneError, TableSpec
@@ -78,7 +78,7 @@ def scan_on(
         n_all, done = len(leaves), set[int]()
 
         def on_poll(leaves: Sequence[Any] = leaves, n_all: int = n_all, done: set[int] = done) -> None:
-            # What was found in a partition is large where there are many columns: once it is merged nobody keeps it.
+            # What was found in a partition is large where there are many columns: once it is merged it is not kept.
             finished = {k: leaf for k, leaf in enumerate(leaves) if k not in done and leaf.status == "finished"}
             if n_all > 1:  # else it is the whole
                 submitter.release(finished.values())
@@ -199,7 +199,7 @@ class Table:
         return {k: self.n_visits.get(k, row_range.n) for k, row_range in enumerate(self.row_ranges)}
 
     def wanted(self, strengths: Mapping[str, float]) -> dict[str, set[int]]:
-        """The blocks that every worker had better have and has not: rows by strength, on as few ways as that allows."""
+        """Blocks each worker should receive so that rows match throughput, moving as few as possible."""
         everything = set(range(len(self.row_ranges)))
         if self.placement == "replicated":
             target = dict.fromkeys(strengths, everything)
@@ -249,7 +249,7 @@ class Table:
     def _read(
         self, todo: Mapping[str, Sequence[int]], progress: Callable[[int, int], None] | None
     ) -> set[tuple[str, int]]:
-        """Have workers read blocks, wave after wave, until somebody is lost: returns what. Raises GoneError."""
+        """Have workers read blocks, wave after wave, until a worker is lost: returns what. Raises GoneError."""
         waves = list(self._waves(todo))
         n_done, n_all = 0, sum(len(self._by_partition(wave)) for wave in waves)
         spec = self._spec()
@@ -353,7 +353,9 @@ class Table:
         rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
         blocks = {block: rows.cut(row_range.lo, row_range.hi).compact() for block, row_range in row_ranges.items()}
         data = self._submitter.send(blocks, worker)
-        return self._submitter.submit("encode", worker, plugin.keep, data, spec, self._wanted(worker, staged=staged))
+        return self._submitter.submit(
+            "encode", worker, table_tasks.keep, data, spec, self._wanted(worker, staged=staged)
+        )
 
     def explained(self, key: tuple[str, int], error: Exception) -> Exception | None:
         """An error of a task that reads, in the words of one that is raised without a cluster.

@@ -1,6 +1,6 @@
 """Rows of blocks that are not in memory, a window at a time: segments of many blocks, shuffled together.
 
-While a window is trained, a thread fills the next one: whoever reads faster than threads learn never waits for a disk.
+While a window is trained, a thread fills the next one: where reading is faster than learning, nothing waits for a disk.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def aligned(values: Any, X: Any, role: str, label: str) -> Any:
             raise SchemaError(_unlike(X, f"one of {values.numblocks[0]} blocks", role, label))
         return values  # row by row where they are read
     if values.shape[0] != n:
-        raise SchemaError(f"{label} has {n:,} rows and its {role} {values.shape[0]:,}. They must be as many.")
+        raise SchemaError(f"{label} has {n:,} rows and its {role} {values.shape[0]:,}. Their lengths must match.")
     return values.rechunk((rows,))
 
 

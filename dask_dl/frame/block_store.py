@@ -203,7 +203,7 @@ class FromSource:
     in_memory = False
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()  # one partition is in memory, whoever reads
+        self._turn = threading.Lock()  # one partition is in memory, however many threads read
 
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> SourceHandle:
         """How to get them again, and what they were."""

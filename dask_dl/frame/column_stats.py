@@ -110,7 +110,7 @@ class CategoricalStats:
     n_missing: int
     counts: Mapping[str, int]
     from_numbers: bool  #: levels were numbers, and are ordered as such
-    weights: Mapping[str, float] = field(default_factory=dict)  #: by level; empty where nobody asks
+    weights: Mapping[str, float] = field(default_factory=dict)  #: by level; empty where not asked for
     first: int = field(default=0, compare=False)  #: the partition in which one was first seen, for errors
 
     def merge(self, other: CategoricalStats) -> CategoricalStats:

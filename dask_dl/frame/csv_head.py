@@ -271,7 +271,7 @@ def warn_of_decimal_commas(file: File, sample: pd.DataFrame, texts: Sequence[str
     file : File
     sample : pandas.DataFrame
     texts : sequence of str
-        The columns of strings that nobody called categorical.
+        The columns of strings that were not declared categorical.
     """
     found, examples, has_thousands = [], [], False
     for name in texts:

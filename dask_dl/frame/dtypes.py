@@ -215,7 +215,7 @@ def as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
     if pd.api.types.is_datetime64_dtype(column.dtype):
         stamps = column.to_numpy().astype("datetime64[ms]")
         return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64).astype(np.float64))
-    with np.errstate(over="ignore"):  # of long doubles: infinite numbers are refused by whoever knows the column's name
+    with np.errstate(over="ignore"):  # of long doubles: infinite numbers are refused where the column's name is known
         try:
             return column.to_numpy(dtype=np.float64, na_value=np.nan)
         except OverflowError:  # Python's integers have no end

@@ -87,8 +87,8 @@ def scan_columns(
     """
     if isinstance(part, SparsePart) and not request.sparse:
         raise SchemaError(
-            f"{source.label}: partition {k} is a sparse matrix, which nobody said. Use sparse=True, or tell Dask: "
-            f"meta=scipy.sparse.csr_matrix((0, 0))."
+            f"{source.label}: partition {k} is a sparse matrix, but the table was declared dense. Use sparse=True, or "
+            f"tell Dask: meta=scipy.sparse.csr_matrix((0, 0))."
         )
     if isinstance(part, SparsePart):
         return _of_matrix(part if rows is None else part.take(rows), weights, k)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 N_LOOKED_AT = 8
 #: Bytes of a partition that fits nearly everywhere, where nothing is known.
 DEFAULT_SIZE = 50_000_000
-#: Nobody should be told to make partitions of fewer bytes.
+#: No error recommends partitions of fewer bytes.
 MIN_SIZE = 4_000_000
 #: What can always be done.
 MORE_MEMORY = "give every worker more memory (memory_limit), or fewer threads"
@@ -165,7 +165,7 @@ def _row_group_bytes(metadata: Any, groups: Iterable[int], columns: set[str]) ->
     """Bytes of columns in memory: rows times the width of their type or, of texts, what the file holds uncompressed."""
     schema, total = metadata.schema.to_arrow_schema(), 0
     used = [(k, schema.field(name).type) for k, name in enumerate(schema.names) if name in columns]
-    if len(schema.names) != metadata.num_columns:  # columns of columns, which are counted by nobody
+    if len(schema.names) != metadata.num_columns:  # columns of columns, which are not counted
         used = []
     for group in (metadata.row_group(k) for k in groups):
         for k, kind in used:

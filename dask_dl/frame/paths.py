@@ -118,9 +118,7 @@ def _remote_files(url: str) -> list[File]:
             files += [file for file in inside if not _is_aside(PurePosixPath(file).relative_to(place).parts)]
     except OSError:
         raise
-    except (
-        Exception
-    ) as error:  # protocols that nobody knows, packages that are missing, credentials that do not fit, ...
+    except Exception as error:  # unknown protocols, packages that are missing, credentials that do not fit, ...
         raise SchemaError(f"{url} cannot be read: {error}.") from error
     return [File(there.unstrip_protocol(file)) for file in files]
 

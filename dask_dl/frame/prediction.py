@@ -55,7 +55,7 @@ def over_slices(
     offsets = as_numbers(offset) if isinstance(offset, pd.Series) else offset if offset is None else np.asarray(offset)
     if offsets is not None and len(offsets) != len(table):
         raise SchemaError(
-            f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. They must be as many."
+            f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. Their lengths must match."
         )
     return [function(part, predictor, shifts) for part, shifts in slices_of(table, offsets, ROWS_PER_SLICE)]
 

@@ -351,7 +351,7 @@ def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
         if column.dtype.kind in "SV":  # bytes and records, which a frame holds as objects only
             column = column.astype(object)
     if len(column) != n:
-        raise SchemaError(f"{label} has {n:,} rows and its {role} {len(column):,}. They must be as many.")
+        raise SchemaError(f"{label} has {n:,} rows and its {role} {len(column):,}. Their lengths must match.")
     return column
 
 

@@ -31,7 +31,7 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, metric
     rounds : int
         k: means of k consecutive events are compared; 0 is never.
     tolerance : float
-        Relative improvement that counts as none.
+        Improvements smaller than this, relatively, are ignored.
     metric : Metric
         Its direction, and whether it can be below 0.
 

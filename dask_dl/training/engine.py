@@ -9,15 +9,16 @@ import numpy as np
 
 from dask_dl import parameters
 from dask_dl.cluster.environment import versions
-from dask_dl.errors import ParameterError
+from dask_dl.errors import ParameterError, warn
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.model import Model
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
-from dask_dl.training.loading import load
+from dask_dl.training.loading import load, say_threads
+from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import prepare
-from dask_dl.training.start import begin
+from dask_dl.training.start import Start
 from dask_dl.training.wiring import make_rounds
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listener
+    from dask_dl.training.preparation import Problem
+    from dask_dl.training.state import Snapshot, TrainingState
 
 
 class Request(NamedTuple):
@@ -43,6 +46,34 @@ class Outcome(NamedTuple):
 
     model: Model  #: the last good one
     failure: BaseException | None  #: why it could not go on: it diverged, no worker was left, or a callback raised
+
+    def settle(self, on_interrupt: str = "return") -> None:
+        """Raise what the end of the training is to its caller, who has the model in place by now.
+
+        Parameters
+        ----------
+        on_interrupt : {"return", "raise"}
+            What Ctrl-C is: a warning, or KeyboardInterrupt.
+
+        Raises
+        ------
+        BaseException
+            The failure; SystemExit(143) after SIGTERM; KeyboardInterrupt, where it is asked for.
+        """
+        if self.failure is not None:
+            raise self.failure
+        if self.model.stopped_by == TERMINATED:
+            raise SystemExit(SIGTERM_STATUS)
+        if self.model.stopped_by == INTERRUPTED:
+            n_epochs = self.model.n_seen / self.model.n_rows
+            text = f"training was interrupted after {n_epochs:.2f} epochs; the best model so far is there."
+            if on_interrupt == "raise":
+                raise KeyboardInterrupt(text)
+            warn(text)
+
+
+#: Exit status of a process that wrote a checkpoint because of SIGTERM: 128 + 15, as a shell reports that signal.
+SIGTERM_STATUS = 143
 
 
 def train(
@@ -93,7 +124,10 @@ def train(
             checkpoint.check(problem.fingerprint)
             problem.encoder, problem.head = checkpoint.encoder, checkpoint.head  # to the last bit
         table_rows = load(problem, tell, here, has_folder=folder is not None)
-        state, start = begin(problem, checkpoint, tell, here)
+        start = Start.resumed(checkpoint, problem) if checkpoint else Start.fresh(problem)
+        if checkpoint:
+            tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
+        start.begin(problem, here, lambda now: say_threads(tell, problem.topology, now))
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if checkpoint:
             checkpoint.check_rows(prints)
@@ -101,26 +135,58 @@ def train(
             place_of_state = requested["checkpoint_dir"]
             tell.say(f"resume: there is no checkpoint in {place_of_state} yet, starting from the beginning")
         writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints) if folder else None
-        rounds = make_rounds(problem, state, writer, began, tell, here)
-        rounds.cancelled, rounds.good = cancelled, start
+        rounds = make_rounds(problem, start.state, writer, began, tell, here)
+        rounds.cancelled, rounds.good = cancelled, None if here.is_local else start.snapshot
         here.compile()
         rounds.run()
         assert rounds.final is not None
-        final, effective = rounds.final, problem.effective | here.report() | {"client": None}
+        effective = problem.effective | here.report() | {"client": None}
+    state = start.state
     tell(Ended(state.stopped_by))
-    model = Model(
-        task=task,
+    return Outcome(_model(problem, source, rounds.final, state, effective, table_rows, here.n_rows), state.failure)
+
+
+def _model(
+    problem: Problem,
+    source: Source,
+    network: Snapshot,
+    state: TrainingState,
+    effective: dict[str, Any],
+    table_rows: dict[str, tuple[int, int]],
+    n_rows: int,
+) -> Model:
+    """Model of a training that is over.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tables and network.
+    source : Source
+        The training table.
+    network : Snapshot
+        The network that came out.
+    state : TrainingState
+        Counters and history.
+    effective : dict
+        Parameters as they came to be.
+    table_rows : dict of str to tuple of (int, int)
+        Rows of each table, and how many of them train or are scored.
+    n_rows : int
+        Rows of an epoch.
+    """
+    return Model(
+        task=problem.task,
         encoder=problem.encoder,
         head=problem.head,
         topology=problem.topology,
-        flat=final.flat,
-        states=final.states,
-        requested=dict(requested) | {"client": None},  # a model knows nothing of where it was trained
+        flat=network.flat,
+        states=network.states,
+        requested=problem.requested | {"client": None},  # a model knows nothing of where it was trained
         effective=effective,
         history=state.history,
-        n_seen=final.n_seen,
-        n_rounds=final.n_rounds,
-        n_rows=here.n_rows,
+        n_seen=network.n_seen,
+        n_rounds=network.n_rounds,
+        n_rows=n_rows,
         feature_names=source.predictors,
         is_named=source.is_named,
         offset_name=_offset_name(source),
@@ -129,7 +195,6 @@ def train(
         table_rows=table_rows,
         versions=versions(),
     )
-    return Outcome(model, state.failure)
 
 
 def _seed(asked: int | np.random.RandomState | np.random.Generator | None, checkpoint: Checkpoint | None) -> int:

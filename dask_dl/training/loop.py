@@ -69,7 +69,7 @@ class Rounds:
     save: Callable[[TrainingState, Snapshot], None] | None = None  #: writes a checkpoint, and may fail
     save_place: str = ""  #: folder or URL of the checkpoints
     save_interval: float = 60.0  #: seconds between two of them, at least
-    cancelled: Callable[[], bool] = lambda: False  #: whether somebody else wants it to end as Ctrl-C does
+    cancelled: Callable[[], bool] = lambda: False  #: whether the caller wants it to end as Ctrl-C does
     good: Snapshot | None = None  #: sound weights, copied: what a round that fails is rolled back to
     final: Snapshot | None = field(default=None, init=False)  #: the network that came out
     _worked: float = field(

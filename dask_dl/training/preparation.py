@@ -10,25 +10,26 @@ from dask_dl.distribution import Distribution
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.dtypes import blurred_warning
-from dask_dl.frame.encoder import Encoder, Encoding
-from dask_dl.frame.inputs import dropped_warning, settle
+from dask_dl.frame.encoder import Encoder
+from dask_dl.frame.inputs import Inputs, dropped_warning, settle
 from dask_dl.frame.row_roles import where_of
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_used, name_of_target
 from dask_dl.frame.source import TARGET, WEIGHT, Source
 from dask_dl.kernels.batches import train_batches
-from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.network import train_rows
-from dask_dl.kernels.optimizers import Optimizer, kind_of
 from dask_dl.node.parallelism import Parallelism, overshoots
 from dask_dl.tasks import HEADS
 from dask_dl.training.checkpoints import TrainingFingerprint
+from dask_dl.training.settings import NetworkSettings, Preparation, RunSettings, optimizer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listeners
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.tasks.head import Head
 
 
@@ -44,11 +45,13 @@ class Problem:
     balance: Balance | None
     distribution: Distribution
     topology: Topology
+    network: NetworkSettings
     optimizer: Optimizer
-    effective: dict[str, Any]
+    run: RunSettings
+    effective: dict[str, Any]  #: parameters as the model will tell them
+    requested: dict[str, Any]
     seed: int
     threads: Parallelism
-    fingerprint: TrainingFingerprint
 
     @property
     def kernel(self) -> Any:
@@ -59,6 +62,23 @@ class Problem:
     def found(self) -> Scan:
         """Scan of the training table."""
         return self.tables["training"][1]
+
+    @property
+    def fingerprint(self) -> TrainingFingerprint:
+        """What a checkpoint of this training must have in common with another one."""
+        (source, found), validation = self.tables["training"], self.tables.get("validation")
+        return TrainingFingerprint(
+            source.predictors,
+            dict(source.roles),
+            found.n_rows,
+            found.n_used,
+            validation[1].n_rows if validation else 0,
+            self.encoder,
+            self.head,
+            self.topology,
+            TrainingFingerprint.settings_of(self.requested),
+            self.balance.ratios if self.balance else (),
+        )
 
     @property
     def class_counts(self) -> list[int]:
@@ -101,80 +121,32 @@ def prepare(
     ParameterError
         When a parameter does not fit the table.
     """
-    tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
-    encoding = Encoding(
-        "one_hot_internal" if requested["categorical_encoding"] == "auto" else requested["categorical_encoding"],
-        requested["use_all_factor_levels"],
-        requested["standardize"],
-        requested["max_categorical_features"],
-        seed,
-        requested["sparse"] or source.is_sparse,
-    )
-    skips = requested["missing_values_handling"] == "skip"
-    head_of_task = HEADS[task]
-    request = encoding.request(head_of_task.target_kind, skips=skips, is_weighted=WEIGHT in source.roles)
-    if request.target == "numbers":
-        request = request._replace(distribution=Distribution.of(parameters.effective(requested, task=task)))
-
-    def scan(request: ScanRequest) -> Scan:
-        if request.inputs is not None:
-            tell.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
-        return here.scan(source, request, tell.reading("scan"))
-
-    found, predictors, dropped, required = settle(scan, request, ignore_const_cols=requested["ignore_const_cols"])
-    check_used(found, source, request)
-    head_of_task.check(found, name_of_target(source))
-    if found.row_stats.is_binary:
-        text = (
-            "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
-            "category (on the command line with --categorical)."
-        )
-        tell.warn(text)
+    distribution = Distribution.of(parameters.effective(requested, task=task)) if task == "regression" else None
+    preparation = Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
+    found, predictors, dropped, required = _scan(source, HEADS[task], preparation, tell, here)
     n_classes = len(found.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {
         "random_state": seed,
-        "sparse": encoding.sparse,
+        "sparse": preparation.encoding.sparse,
     }
     distribution = Distribution.of(effective)
     _check_range(found, source, distribution)
-    head = head_of_task.fit(found, standardize=requested["standardize"], link=distribution.link)
-    balance = None
-    if effective["balance_classes"]:
-        counts = class_counts(found, head)
-        balance = _balance(found, counts, effective)
-        for k in balance.rarely_visited(counts):
-            text = f"balance_classes: rows of class {head.classes[k]!r} are visited rarely or never. Raise its factor."
-            tell.warn(text)
-        head = head.corrected(balance.correction(counts))
+    head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
+    balance = _balance(found, head, effective, tell) if effective["balance_classes"] else None
+    if balance:
+        head = head.corrected(balance.correction(class_counts(found, head)))
     if not predictors:
         raise SchemaError(
             f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
         )
-    if dropped:
-        tell.warn(dropped_warning(dropped))
-    blurred = [name for name in predictors if getattr(found.columns[name], "is_blurred", False)]
-    if blurred:
-        tell.warn(blurred_warning(blurred))
-    encoder = Encoder.fit(found, predictors, encoding)
-    topology = Topology(
-        n_onehot=encoder.n_onehot,
-        n_dense=encoder.n_dense,
-        n_sparse=encoder.n_sparse,
-        hidden=effective["hidden"],
-        n_outputs=head.n_outputs(encoder),
-        activation=effective["activation"].removesuffix("_with_dropout"),
-        output=head.output,
-        dropout=effective["hidden_dropout_ratios"] if any(effective["hidden_dropout_ratios"]) else (),
-    )
-    if topology.n_parameters > MAX_PARAMETERS:
-        raise ParameterError(
-            f"hidden={effective['hidden']} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
-            f"more than {MAX_PARAMETERS:,}. Use fewer units, or fewer inputs: max_categorical_features limits those of levels."
-        )
+    _warn_of_columns(found, predictors, dropped, tell)
+    encoder = Encoder.fit(found, predictors, preparation.encoding)
+    network = NetworkSettings.of(effective)
+    topology = network.topology(encoder, head)
     n_min = balance.n_min(class_counts(found, head)) if balance else found.n_used
     effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
-    optimizer = _optimizer(effective)
+    optimizer = optimizer_of(effective)
     threads = here.choose(topology, optimizer, found.n_used, effective)
     for text in overshoots(threads, optimizer):
         tell.warn(text)
@@ -183,47 +155,57 @@ def prepare(
         scanned = _scan_validation(validation, encoder, head, tell, here)
         _check_range(scanned, validation, distribution)
         tables["validation"] = validation, scanned
-    fingerprint = TrainingFingerprint(
-        source.predictors,
-        dict(source.roles),
-        found.n_rows,
-        found.n_used,
-        tables["validation"][1].n_rows if validation else 0,
-        encoder,
-        head,
-        topology,
-        TrainingFingerprint.settings_of(requested),
-        balance.ratios if balance else (),
-    )
     return Problem(
-        task,
-        tables,
-        required,
-        encoder,
-        head,
-        balance,
-        distribution,
-        topology,
-        optimizer,
-        effective,
-        seed,
-        threads,
-        fingerprint,
-    )
+        task, tables, required, encoder, head, balance, distribution, topology, network, optimizer,
+        RunSettings.of(effective), effective, dict(requested), seed, threads,
+    )  # fmt: skip
 
 
-#: A network may have as many weights and biases (algorithm.md#limits): as many as in H2O.
-MAX_PARAMETERS = 100_000_000
+def _scan(source: Source, head: type[Head], preparation: Preparation, tell: Listeners, here: Backend) -> Inputs:
+    """Read the training table once, or twice where rows are skipped; refuse a target from which nothing can be learned."""
+    tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
+    request = preparation.encoding.request(
+        head.target_kind, skips=preparation.skips, is_weighted=WEIGHT in source.roles
+    )._replace(distribution=preparation.distribution)
+
+    def scan(request: ScanRequest) -> Scan:
+        if request.inputs is not None:
+            tell.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
+        return here.scan(source, request, tell.reading("scan"))
+
+    inputs = settle(scan, request, ignore_const_cols=preparation.ignores_constants)
+    check_used(inputs.found, source, request)
+    head.check(inputs.found, name_of_target(source))
+    if inputs.found.row_stats.is_binary:
+        tell.warn(
+            "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
+            "category (on the command line with --categorical)."
+        )
+    return inputs
 
 
-def _balance(found: Scan, counts: list[int], e: Mapping[str, Any]) -> Balance:
+def _warn_of_columns(found: Scan, predictors: Sequence[str], dropped: Sequence[str], tell: Listeners) -> None:
+    """Warn of columns that are dropped, and of those that lose digits."""
+    if dropped:
+        tell.warn(dropped_warning(dropped))
+    blurred = [name for name in predictors if getattr(found.columns[name], "is_blurred", False)]
+    if blurred:
+        tell.warn(blurred_warning(blurred))
+
+
+def _balance(found: Scan, head: Head, e: Mapping[str, Any], tell: Listeners) -> Balance:
     """How often rows of every class are visited. Raises ParameterError."""
     if not found.row_stats.has_one_weight:
         raise ParameterError(
             "balance_classes=True: rows have weights other than 0 and 1. Leave them out, or multiply those of every class by a "
             "factor instead."
         )
-    return Balance.of(counts, e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"])
+    counts = class_counts(found, head)
+    balance = Balance.of(counts, e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"])
+    for k in balance.rarely_visited(counts):
+        text = f"balance_classes: rows of class {head.classes[k]!r} are visited rarely or never. Raise its factor."
+        tell.warn(text)
+    return balance
 
 
 def class_counts(found: Scan, head: Head) -> list[int]:
@@ -252,27 +234,3 @@ def _check_range(found: Scan, source: Source, distribution: Distribution) -> Non
     wrong = distribution.forbids(found.row_stats.min_target, found.target.mean)
     if wrong is not None:
         raise SchemaError(f"the target of {source.label} {wrong}")
-
-
-def _optimizer(e: Mapping[str, Any]) -> Optimizer:
-    return Optimizer(
-        kind=kind_of(e),
-        rho=e["rho"],
-        epsilon=e["epsilon"],
-        rate=e["rate"],
-        rate_annealing=e["rate_annealing"],
-        rate_decay=e["rate_decay"],
-        momentum_start=e["momentum_start"],
-        momentum_ramp=float(e["momentum_ramp"]),
-        momentum_stable=e["momentum_stable"],
-        nesterov=e["nesterov_accelerated_gradient"],
-        l1=e["l1"],
-        l2=e["l2"],
-        fast_mode=e["fast_mode"],
-        pull=e["elastic_averaging_regularization"] if e["elastic_averaging"] else 0.0,
-        batch=e["mini_batch_size"],
-        max_w2=e["max_w2"],
-        input_kept=1.0 - e["input_dropout_ratio"],
-        average_activation=e["average_activation"],
-        sparsity_beta=e["sparsity_beta"],
-    )

@@ -18,7 +18,7 @@ from distributed.utils_test import gen_cluster
 from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
-from dask_dl.cluster import membership, plugin, submit, tables
+from dask_dl.cluster import membership, submit, table_tasks, tables
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, SchemaError, StorageError
 from dask_dl.frame.block_store import OnDisk
@@ -388,7 +388,7 @@ async def test_a_sorted_table_is_dealt_out_and_not_cut_in_two(c, s, a, b):
 async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch):
     monkeypatch.setattr(membership, "SHORTEST", 1e9)  # all get as many blocks, however busy the machine is
     loop, new, waiting, held, before = asyncio.get_running_loop(), [], [], [], tables.PER_WAVE
-    inner = plugin.keep
+    inner = table_tasks.keep
 
     def spy(*given):
         waiting.append(sum(str(key).startswith("dask-dl-encode") for key in list(s.tasks)))
@@ -404,12 +404,12 @@ async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch
             held.append(sum(len(p.shard.tables["training"].blocks) for p in residences(new[0]) if p.shard.tables))
         return bool(held) and held[-1] >= 16
 
-    plugin.keep, tables.PER_WAVE = spy, 4
+    table_tasks.keep, tables.PER_WAVE = spy, 4
     try:
         given = rounds(300) | {"epochs": 1e4}
         await DeepLearningRegressor(**given).fit(parted(make_table(), 60), "y", callbacks=[join])
     finally:
-        plugin.keep, tables.PER_WAVE = inner, before
+        table_tasks.keep, tables.PER_WAVE = inner, before
     assert len(waiting) >= 76 and max(waiting[:8]) <= 8  # those of earlier waves are released later
     assert held[-1] >= 16 and len({*held}) > 3  # a newcomer takes part with its first few
     await nothing_left(s, a, b, new[0])

@@ -355,7 +355,7 @@ def test_offsets_by_name_and_beside_the_table(with_offset, table):
 
 
 def test_offsets_that_do_not_match_are_refused(with_offset, table, frame):
-    with pytest.raises(SchemaError, match=r"60 rows and 59 offsets. They must be as many"):
+    with pytest.raises(SchemaError, match=r"60 rows and 59 offsets. Their lengths must match"):
         with_offset.predict(table, offset=np.zeros(N - 1))
     with pytest.raises(
         SchemaError, match="the offset of a Dask DataFrame must be a Dask Series or the name of a column"
@@ -534,7 +534,7 @@ def test_offsets_beside_a_dask_array(numbers):
     np.testing.assert_array_equal(
         model.predict(of_unknown_length(X), offset=da.from_array(offset, chunks=17)).compute(), local
     )
-    with pytest.raises(SchemaError, match=r"60 rows and its offset 59. They must be as many"):
+    with pytest.raises(SchemaError, match=r"60 rows and its offset 59. Their lengths must match"):
         model.predict(X, offset=offset[1:])
     with pytest.raises(SchemaError, match="unknown length"):
         model.predict(of_unknown_length(X), offset=offset)

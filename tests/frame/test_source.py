@@ -473,8 +473,8 @@ def test_objects_in_dask_arrays_stay_what_they_are():
         (da.zeros(N), None, r"two dimensions.*shape \(30,\).*X\[:, None\]"),
         (da.zeros((N, 2, 2)), None, r"two dimensions.*shape \(30, 2, 2\)"),
         (da.zeros((N, 0)), None, "no column to learn from"),
-        (da.zeros((N, 2), chunks=10), da.zeros(N - 1, chunks=10), "30 rows and its target 29. They must be as many"),
-        (da.zeros((N, 2), chunks=10), np.zeros(N + 1), "30 rows and its target 31. They must be as many"),
+        (da.zeros((N, 2), chunks=10), da.zeros(N - 1, chunks=10), "30 rows and its target 29. Their lengths must match"),
+        (da.zeros((N, 2), chunks=10), np.zeros(N + 1), "30 rows and its target 31. Their lengths must match"),
         (da.zeros((N, 2), chunks=10), da.zeros((N, 2), chunks=10), r"one dimension; found a Dask Array of shape \(30, 2\)"),
         (da.zeros((N, 2), chunks=10), 2.5, "the target is 2.5: give the name or position"),
         (of_unknown_length(da.zeros((N, 2), chunks=10)), np.zeros(N), r"unknown length.*found ndarray.*compute_chunk_sizes"),
@@ -571,7 +571,7 @@ def test_a_target_alone_leaves_nothing_to_learn_from(frame, make):
 @pytest.mark.parametrize("values", [np.zeros(N - 1), np.zeros(N + 1), []])
 def test_values_that_are_too_few_or_too_many_are_refused(frame, values):
     with pytest.raises(
-        SchemaError, match=f"the training table has 30 rows and its weight {len(values)}. They must be as"
+        SchemaError, match=f"the training table has 30 rows and its weight {len(values)}. Their lengths must"
     ):
         open_source(frame, "y", values)
 

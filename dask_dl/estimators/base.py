@@ -1,4 +1,4 @@
-"""The scikit-learn face: estimators for classes and for numbers, over pandas, NumPy and Dask."""
+"""Parameters, fit and prediction of the estimators."""
 
 from __future__ import annotations
 
@@ -7,31 +7,22 @@ import inspect
 import math
 import threading
 import time
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.exceptions import NotFittedError
 
 from dask_dl import parameters
-from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.errors import ParameterError, SchemaError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    import pandas as pd
-    from numpy.typing import NDArray
-
     from dask_dl.evaluation import ScoredRows
-    from dask_dl.frame.encoder import Encoder
-    from dask_dl.model import Model
 
 
-#: Exit status of a process that wrote a checkpoint because of SIGTERM: 128 + 15, as a shell reports that signal.
-TERMINATED = 143
+from dask_dl.estimators.fitted import Fitted
 
 
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
@@ -46,11 +37,10 @@ def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-class _DeepLearning(BaseEstimator):  # type: ignore[misc]
+class DeepLearning(Fitted):
     """Parameters and methods that both estimators share."""
 
     _task: Literal["classification", "regression"]
-    model_: Model
     client: Any
     #: Parameters of a loaded model that this version does not know: `fit` names them.
     _strange: Mapping[str, Any] = MappingProxyType({})
@@ -282,22 +272,11 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         backend = backend_for(requested, client, progress.say, cancelled)
         request = Request(source, self._task, requested, validation, resume, began)
-        model, failure = train(request, backend, [Callbacks(callbacks), progress], cancelled=cancelled)
-        if failure is not None and model.n_seen == 0:
-            raise failure  # nothing was learned: an earlier model stays
-        self.model_ = model
-        self._set_names(has_names=source.has_text_names)
-        if failure is not None:
-            raise failure
-        if model.stopped_by == "terminated":
-            raise SystemExit(TERMINATED)
-        if model.stopped_by == "interrupted":
-            text = f"training was interrupted after {model.n_seen / model.n_rows:.2f} epochs; the best model so far is there."
-            if (
-                requested["on_interrupt"] == "raise" and not cancelled()
-            ):  # the caller of an awaited fit gets CancelledError
-                raise KeyboardInterrupt(text)
-            warn(text)
+        outcome = train(request, backend, [Callbacks(callbacks), progress], cancelled=cancelled)
+        if outcome.failure is None or outcome.model.n_seen > 0:  # else nothing was learned: an earlier model stays
+            self.model_ = outcome.model
+            self._set_names(has_names=source.has_text_names)
+        outcome.settle("return" if cancelled() else requested["on_interrupt"])  # an awaited fit raises CancelledError
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -318,18 +297,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         """All parameters, known to this version or not."""
         return {**self.get_params(deep=False), **self._strange}
 
-    def _set_names(self, *, has_names: bool) -> None:
-        names = self.model_.feature_names
-        self.n_features_in_ = len(names)
-        self.__dict__.pop("feature_names_in_", None)
-        if has_names:
-            self.feature_names_in_ = np.array(names, dtype=object)
-
-    # ---- what was learned -------------------------------------------------------------------------------------------
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "model_")
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
@@ -339,119 +306,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         tags.non_deterministic = self.random_state is None
         return tags
 
-    @property
-    def _fitted(self) -> Model:
-        if not hasattr(self, "model_"):
-            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first.")
-        return self.model_
-
-    @property
-    def history_(self) -> pd.DataFrame:
-        """Scoring events: one row each, with time, speed, epochs, and the metrics of both tables."""
-        return self._fitted.history.to_pandas()
-
-    @property
-    def coefs_(self) -> list[NDArray[np.float32]]:
-        """Weights of every layer, (inputs, units), inputs in the order of `encoder_.input_names`."""
-        return [weight.T for weight in self._fitted.topology.unpack(self._fitted.flat)[0]]
-
-    @property
-    def intercepts_(self) -> list[NDArray[np.float32]]:
-        """Biases of every layer, (units,)."""
-        return self._fitted.topology.unpack(self._fitted.flat)[1]
-
-    @property
-    def n_iter_(self) -> int:
-        """Rounds of training and averaging."""
-        return self._fitted.n_rounds
-
-    @property
-    def best_iteration_(self) -> int | None:
-        """Round of the best scoring event by `stopping_metric`; None when nothing could be measured."""
-        best = self._fitted.history.best
-        return None if best is None else int(best["iterations"])
-
-    @property
-    def best_score_(self) -> float | None:
-        """`stopping_metric` at the best scoring event, of the validation table if there is one; lower is better."""
-        history = self._fitted.history
-        return None if history.best is None else history.score_of(history.best)
-
-    @property
-    def metrics_(self) -> pd.DataFrame:
-        """Metrics of the network at its last scoring: a row each, a column for each table that was scored.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Columns `training` (the rows of `score_training_samples`) and, with an eval_set, `validation`; rows `rmse`,
-            `logloss`, `r2` and `classification_error` of a classifier, `rmse`, `deviance`, `mae` and `r2` of a regressor.
-            Where the best network was put back, they are its own.
-        """
-        return self._fitted.history.last_metrics()
-
-    @property
-    def stopped_by_(self) -> str | None:
-        """Why training ended: "epochs", a stopping parameter, "callback", "interrupted", ..."""
-        return self._fitted.stopped_by
-
-    @property
-    def parameters_(self) -> dict[str, Any]:
-        """Parameters in effect: automatic choices replaced by what they became."""
-        return dict(self._fitted.effective)
-
-    @property
-    def encoder_(self) -> Encoder:
-        """How columns become network inputs."""
-        return self._fitted.encoder
-
-    def plot_history(self, ax: Any = None) -> Any:
-        """Draw the loss against epochs with matplotlib; returns the axes."""
-        from dask_dl.show.plots import plot_history
-
-        return plot_history(self._fitted.history, ax)
-
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write one page of HTML, which needs nothing else: history, metrics, confusion matrix, columns, parameters.
-
-        Parameters
-        ----------
-        path : str or path-like
-            A local file; one that exists is replaced. A notebook shows the same by itself.
-        """
-        from dask_dl.show.report import report
-
-        Path(path).write_text(report(self._fitted, f"{type(self).__name__} of dask_dl"), encoding="utf-8")
-
-    def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
-        """Representation for a notebook: the report when there is something to report."""
-        if self.__sklearn_is_fitted__():
-            return {"text/plain": repr(self), "text/html": self._html()}
-        bundle: dict[str, str] = super()._repr_mimebundle_(**more)
-        return bundle
-
-    @property
-    def _repr_html_(self) -> Callable[[], str]:
-        """HTML for notebooks that do not ask for `_repr_mimebundle_`; a property, as in scikit-learn."""
-        show: Callable[[], str] = self._html if self.__sklearn_is_fitted__() else super()._repr_html_
-        return show
-
-    def _html(self) -> str:
-        from dask_dl.show.report import report
-
-        return report(self._fitted)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to one file, whole or not at all.
-
-        Parameters
-        ----------
-        path : str or path-like
-            A local path or an fsspec URL. An existing file is replaced.
-        """
-        from dask_dl.model.files import save_model
-
-        save_model(self._fitted, path)
+    def _set_names(self, *, has_names: bool) -> None:
+        names = self.model_.feature_names
+        self.n_features_in_ = len(names)
+        self.__dict__.pop("feature_names_in_", None)
+        if has_names:
+            self.feature_names_in_ = np.array(names, dtype=object)
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
@@ -502,186 +362,6 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__)
 
 
-class DeepLearningClassifier(ClassifierMixin, _DeepLearning):  # type: ignore[misc]
-    """Multi-layer perceptron for classes, with H2O Deep Learning's parameters and numbers.
-
-    {parameters}
-
-    Attributes
-    ----------
-    classes_ : ndarray
-        Labels, sorted, in their original type.
-    history_, metrics_, confusion_matrix_, coefs_, intercepts_, n_iter_, parameters_, encoder_
-        See the properties.
-    n_features_in_, feature_names_in_
-        As in scikit-learn.
-    """
-
-    _task = "classification"
-
-    def _set_names(self, *, has_names: bool) -> None:
-        super()._set_names(has_names=has_names)
-        self.classes_ = self.model_.head.labels.copy()
-
-    def predict(self, X: Any, *, offset: Any = None) -> Any:
-        """The most probable class of every row, in its original type.
-
-        Parameters
-        ----------
-        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
-            Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
-        offset : None
-            Classifiers have no offsets.
-
-        Returns
-        -------
-        dask.dataframe.Series, dask.array.Array or ndarray
-            Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
-        """
-        from dask_dl.predictor import Predictor
-
-        return self._predict(X, offset, Predictor.predicted)
-
-    @property
-    def confusion_matrix_(self) -> pd.DataFrame | None:
-        """Rows by class (down) and prediction (across) at the last scoring, in the order of `classes_`.
-
-        Of the validation table if there was an eval_set, else of the scored training rows: the name of the frame's index
-        says which, "actual (validation)" or "actual (training)".
-
-        Returns
-        -------
-        pandas.DataFrame or None
-            (K, K) numbers of rows; where rows have weights their sums, in units of the mean weight in training. None for more
-            than 50 classes.
-        """
-        return self._fitted.confusion_matrix()
-
-    def predict_proba(self, X: Any) -> Any:
-        """Probability of every class: float32, one column per class, in the order of `classes_`.
-
-        Returns
-        -------
-        dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
-            The frame's columns are named by the classes.
-        """
-        from dask_dl.predictor import Predictor
-
-        return self._predict(X, None, Predictor.probabilities)
-
-    def predict_log_proba(self, X: Any) -> Any:
-        """Natural logarithm of `predict_proba`, in the same form; minus infinity where a probability is 0.
-
-        Returns
-        -------
-        dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
-            float32; the frame's columns are named by the classes.
-        """
-        from dask_dl.predictor import Predictor
-
-        return self._predict(X, None, Predictor.log_probabilities)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Accuracy of `predict`. Rows without a label do not count; labels never seen in training count as wrong (warned).
-
-        Parameters
-        ----------
-        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
-            As in `predict`.
-        y : str, int, or aligned collection of n values
-            Labels, of any type that `fit` takes.
-        sample_weight : str, int or aligned collection, optional
-            0 or more; rows of weight 0 do not count.
-        offset : None
-            Classifiers have no offsets.
-        """
-        from sklearn.metrics import accuracy_score
-
-        return float(accuracy_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
-
-
-class DeepLearningRegressor(RegressorMixin, _DeepLearning):  # type: ignore[misc]
-    """Multi-layer perceptron for a number, with H2O Deep Learning's parameters and numbers.
-
-    {parameters}
-
-    Attributes
-    ----------
-    history_, metrics_, coefs_, intercepts_, n_iter_, parameters_, encoder_
-        See the properties.
-    n_features_in_, feature_names_in_
-        As in scikit-learn.
-    """
-
-    _task = "regression"
-
-    def predict(self, X: Any, *, offset: Any = None) -> Any:
-        """Predicted target of every row, float64, in the unit of the training target.
-
-        Parameters
-        ----------
-        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
-            Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
-        offset : str, int, aligned collection or None
-            Needed when the model was trained with offsets; None takes the column of that name.
-
-        Returns
-        -------
-        dask.dataframe.Series, dask.array.Array or ndarray
-            Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
-        """
-        from dask_dl.predictor import Predictor
-
-        return self._predict(X, offset, Predictor.predicted)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
-        """Coefficient of determination (R2) of `predict`. Rows without a target do not count.
-
-        Parameters
-        ----------
-        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
-            As in `predict`.
-        y : str, int, or aligned collection of n values
-            Targets, of any type that `fit` takes.
-        sample_weight : str, int or aligned collection, optional
-            0 or more; rows of weight 0 do not count.
-        offset : str, int, aligned collection or None
-            As in `predict`.
-        """
-        from sklearn.metrics import r2_score
-
-        return float(r2_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
-
-
-def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
-    """Read a model that `save` wrote. No code in the file is run.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A local path or an fsspec URL.
-
-    Returns
-    -------
-    DeepLearningClassifier or DeepLearningRegressor
-        Fitted, as it was saved.
-
-    Raises
-    ------
-    ArchiveError
-        When the file is truncated, damaged, foreign or newer than this version.
-    FileNotFoundError
-    """
-    from dask_dl.model.files import load_model
-
-    model = load_model(path)
-    kind = next(kind for kind in (DeepLearningClassifier, DeepLearningRegressor) if kind._task == model.task)  # noqa: SLF001  # as below
-    estimator = kind._unjudged({**model.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
-    estimator.model_ = model
-    estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
-    return estimator
-
-
 async def _awaitable(work: Callable[..., Any]) -> Any:
     """`work` on a thread of its own; when its caller is cancelled it ends as after Ctrl-C, and is waited for."""
     import asyncio
@@ -694,12 +374,3 @@ async def _awaitable(work: Callable[..., Any]) -> Any:
         cancelled.set()
         await asyncio.wait([running])
         raise
-
-
-def _write_docstrings() -> None:
-    section = parameters.numpydoc().replace("\n", "\n    ")
-    for kind in (DeepLearningClassifier, DeepLearningRegressor):
-        kind.__doc__ = (kind.__doc__ or "").replace("{parameters}", section)
-
-
-_write_docstrings()

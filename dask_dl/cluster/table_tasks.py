@@ -1,0 +1,195 @@
+"""Tasks that workers run on tables: scan, encode, keep and give up blocks."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import dask
+import numpy as np
+from distributed.protocol import pickle
+
+from dask_dl.cluster.plugin import NEVER, BlockReceipt, BlockRequest, GoneError, TableSpec, plugin
+from dask_dl.errors import StorageError
+from dask_dl.frame.blocks import drawn_keys, encode_partition
+from dask_dl.frame.scan import merged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from dask_dl.cluster.placement import RowRange
+    from dask_dl.frame.blocks import Block
+    from dask_dl.frame.scan import Scan
+    from dask_dl.frame.source import Schema
+    from dask_dl.state import Rows
+
+
+def scan_merged(parts: Sequence[Scan], schema: Schema) -> Scan:
+    """Neighbouring partitions."""
+    scan = merged(iter(parts), schema)
+    assert scan is not None
+    return scan
+
+
+def encode(
+    part: pd.DataFrame, spec: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
+) -> BlockReceipt:
+    """Make blocks of this worker from a partition.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame or SparsePart
+        The partition.
+    spec : TableSpec
+        How the table becomes blocks.
+    k : int
+        Number of the partition.
+    n : int
+        Rows that it had when it was scanned.
+    row_ranges : dict of int to RowRange
+        Rows of the partition that make each block, by number of the block.
+    wanted : BlockRequest
+        Job and table that the blocks belong to.
+
+    Raises
+    ------
+    SchemaError
+        When the partition has changed since the scan, or holds what the network cannot compute with.
+    StorageError, GoneError
+        See `keep`.
+    """
+    rows = encode_partition(part, spec.recipe, k, n)
+    is_cut = len(row_ranges) > 1 or any(row_range.n < n for row_range in row_ranges.values())
+    copies = is_cut and spec.storage.mode == "memory"  # so that the rest of the partition is released
+    blocks = {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}
+    return keep({b: cut.copy() if copies else cut for b, cut in blocks.items()}, spec, wanted)
+
+
+def encode_again(
+    partition: bytes, spec: TableSpec, k: int, n: int, row_ranges: dict[int, RowRange], wanted: BlockRequest
+) -> BlockReceipt:
+    """Make blocks of this worker from a partition that it can read by itself, as often as it likes.
+
+    Parameters
+    ----------
+    partition : bytes
+        Graph and key of the partition, pickled.
+    spec : TableSpec
+        How the table becomes blocks.
+    k : int
+        Number of the partition.
+    n : int
+        Rows that it had when it was scanned.
+    row_ranges : dict of int to RowRange
+        Rows of the partition that make each block, by number of the block.
+    wanted : BlockRequest
+        Job and table that the blocks belong to.
+
+    Raises
+    ------
+    SchemaError, StorageError, GoneError
+        As in `encode`.
+    """
+
+    def read(row_range: RowRange | None = None) -> Rows:
+        graph, key = pickle.loads(partition)
+        rows = encode_partition(dask.get(graph, key), spec.recipe, k, n)
+        return rows if row_range is None else rows.cut(row_range.lo, row_range.hi)
+
+    rows, again = read(), {block: partial(read, row_range) for block, row_range in row_ranges.items()}
+    return keep(
+        {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}, spec, wanted, again
+    )
+
+
+def keep(
+    blocks: dict[int, Rows], spec: TableSpec, wanted: BlockRequest, again: Mapping[int, Callable[[], Rows]] = NEVER
+) -> BlockReceipt:
+    """Keep encoded blocks on this worker.
+
+    Parameters
+    ----------
+    blocks : dict of int to Rows
+        Encoded rows, by number of the block.
+    spec : TableSpec
+        How the table becomes blocks.
+    wanted : BlockRequest
+        Job and table that the blocks belong to, and whether they are staged.
+    again : mapping of int to callable
+        Functions that read a block again, where that is possible.
+
+    Returns
+    -------
+    BlockReceipt
+        Visits and checksums of the blocks.
+
+    Raises
+    ------
+    StorageError
+        When they cannot be stored; none of them is kept then.
+    GoneError
+        When the driver has meanwhile given this worker up for lost.
+    """
+    home = plugin(wanted.job)
+    shard, store = home.open(spec, wanted)
+    stored: dict[int, Block] = {}
+    try:
+        # What came over the network is read-only, which would be a type of its own for the compiler.
+        for k, rows in blocks.items():
+            stored[k] = store.shelve(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
+    except StorageError:
+        for block in stored.values():
+            store.block_store.drop(block.handle)
+        home.open(spec, wanted)  # its folder may have been removed meanwhile, rightly
+        raise
+    if wanted.staged:  # beside a round that is trained
+        drop_staged(wanted.job, [(wanted.table, k) for k in stored])  # of an attempt whose end was not reported
+        home.staged |= {(wanted.table, k): block for k, block in stored.items()}
+    else:
+        with home.turn():
+            if shard is not home.shard:
+                raise GoneError(f"{home.address} was considered lost while it read.")
+            shard.put(wanted.table, stored)
+    checksums = {k: store.block_store.checksum(block.handle) for k, block in stored.items()}
+    return BlockReceipt(home.address, {k: block.n_visits for k, block in stored.items()}, checksums)
+
+
+def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:
+    """Staged blocks (table, number) begin to take part."""
+    home = plugin(job)
+    with home.turn() as shard:
+        if not set(blocks) <= home.staged.keys():
+            raise GoneError(f"{home.address} does not have all the blocks that it had read.")
+        for table, k in blocks:
+            shard.put(table, {k: home.staged.pop((table, k))})
+
+
+def drop_staged(job: str, blocks: Iterable[tuple[str, int]]) -> None:
+    """Staged blocks (table, number) are not wanted after all."""
+    home = plugin(job)
+    for table, k in blocks:
+        block = home.staged.pop((table, k), None)
+        if block is not None and table in home.shard.tables:
+            home.shard.tables[table].block_store.drop(block.handle)
+
+
+def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
+    """Blocks (table, number) that others have now."""
+    with plugin(job).turn() as shard:
+        for table, block in blocks:
+            shard.drop(table, [block])
+
+
+def keys_of_drawn(job: str, table: str, holdings_hash: int) -> NDArray[np.uint64]:
+    """Keys of rows that may belong to the table's sample."""
+    with plugin(job).turn(None, table, holdings_hash) as shard:
+        return drawn_keys(shard.tables[table])
+
+
+def fingerprint(job: str, table: str, holdings_hash: int) -> list[int]:
+    """Fingerprint of this worker's blocks of a table: `Blocks.fingerprint`."""
+    with plugin(job).turn(None, table, holdings_hash) as shard:
+        return shard.tables[table].fingerprint()

@@ -1,0 +1,7 @@
+"""The scikit-learn face: estimators for classes and for numbers, over pandas, NumPy and Dask."""
+
+from __future__ import annotations
+
+from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor, load
+
+__all__ = ["DeepLearningClassifier", "DeepLearningRegressor", "load"]

@@ -1,0 +1,143 @@
+"""Views of what was learned: the attributes and methods of a fitted estimator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.model import Model
+
+
+class Fitted(BaseEstimator):  # type: ignore[misc]
+    """Attributes and methods that a fitted estimator has."""
+
+    model_: Model
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    @property
+    def _fitted(self) -> Model:
+        if not hasattr(self, "model_"):
+            raise NotFittedError(f"this {type(self).__name__} is not fitted yet: call fit first.")
+        return self.model_
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """Scoring events: one row each, with time, speed, epochs, and the metrics of both tables."""
+        return self._fitted.history.to_pandas()
+
+    @property
+    def coefs_(self) -> list[NDArray[np.float32]]:
+        """Weights of every layer, (inputs, units), inputs in the order of `encoder_.input_names`."""
+        return [weight.T for weight in self._fitted.topology.unpack(self._fitted.flat)[0]]
+
+    @property
+    def intercepts_(self) -> list[NDArray[np.float32]]:
+        """Biases of every layer, (units,)."""
+        return self._fitted.topology.unpack(self._fitted.flat)[1]
+
+    @property
+    def n_iter_(self) -> int:
+        """Rounds of training and averaging."""
+        return self._fitted.n_rounds
+
+    @property
+    def best_iteration_(self) -> int | None:
+        """Round of the best scoring event by `stopping_metric`; None when nothing could be measured."""
+        best = self._fitted.history.best
+        return None if best is None else int(best["iterations"])
+
+    @property
+    def best_score_(self) -> float | None:
+        """`stopping_metric` at the best scoring event, of the validation table if there is one; lower is better."""
+        history = self._fitted.history
+        return None if history.best is None else history.score_of(history.best)
+
+    @property
+    def metrics_(self) -> pd.DataFrame:
+        """Metrics of the network at its last scoring: a row each, a column for each table that was scored.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `training` (the rows of `score_training_samples`) and, with an eval_set, `validation`; rows `rmse`,
+            `logloss`, `r2` and `classification_error` of a classifier, `rmse`, `deviance`, `mae` and `r2` of a regressor.
+            Where the best network was put back, they are its own.
+        """
+        return self._fitted.history.last_metrics()
+
+    @property
+    def stopped_by_(self) -> str | None:
+        """Why training ended: "epochs", a stopping parameter, "callback", "interrupted", ..."""
+        return self._fitted.stopped_by
+
+    @property
+    def parameters_(self) -> dict[str, Any]:
+        """Parameters in effect: automatic choices replaced by what they became."""
+        return dict(self._fitted.effective)
+
+    @property
+    def encoder_(self) -> Encoder:
+        """How columns become network inputs."""
+        return self._fitted.encoder
+
+    def plot_history(self, ax: Any = None) -> Any:
+        """Draw the loss against epochs with matplotlib; returns the axes."""
+        from dask_dl.show.plots import plot_history
+
+        return plot_history(self._fitted.history, ax)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one page of HTML, which needs nothing else: history, metrics, confusion matrix, columns, parameters.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A local file; one that exists is replaced. A notebook shows the same by itself.
+        """
+        from dask_dl.show.report import report
+
+        Path(path).write_text(report(self._fitted, f"{type(self).__name__} of dask_dl"), encoding="utf-8")
+
+    def _repr_mimebundle_(self, **more: Any) -> dict[str, str]:
+        """Representation for a notebook: the report when there is something to report."""
+        if self.__sklearn_is_fitted__():
+            return {"text/plain": repr(self), "text/html": self._html()}
+        bundle: dict[str, str] = super()._repr_mimebundle_(**more)
+        return bundle
+
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        """HTML for notebooks that do not ask for `_repr_mimebundle_`; a property, as in scikit-learn."""
+        show: Callable[[], str] = self._html if self.__sklearn_is_fitted__() else super()._repr_html_
+        return show
+
+    def _html(self) -> str:
+        from dask_dl.show.report import report
+
+        return report(self._fitted)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A local path or an fsspec URL. An existing file is replaced.
+        """
+        from dask_dl.model.files import save_model
+
+        save_model(self._fitted, path)

@@ -1,0 +1,206 @@
+"""Estimators for classes and for numbers, over pandas, NumPy and Dask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import ClassifierMixin, RegressorMixin
+
+from dask_dl import parameters
+
+if TYPE_CHECKING:
+    import os
+
+    import pandas as pd
+
+
+from dask_dl.estimators.base import DeepLearning
+
+
+class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[misc]
+    """Multi-layer perceptron for classes, with H2O Deep Learning's parameters and numbers.
+
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        Labels, sorted, in their original type.
+    history_, metrics_, confusion_matrix_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+        See the properties.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+    """
+
+    _task = "classification"
+
+    def _set_names(self, *, has_names: bool) -> None:
+        super()._set_names(has_names=has_names)
+        self.classes_ = self.model_.head.labels.copy()
+
+    def predict(self, X: Any, *, offset: Any = None) -> Any:
+        """The most probable class of every row, in its original type.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
+        offset : None
+            Classifiers have no offsets.
+
+        Returns
+        -------
+        dask.dataframe.Series, dask.array.Array or ndarray
+            Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
+        """
+        from dask_dl.predictor import Predictor
+
+        return self._predict(X, offset, Predictor.predicted)
+
+    @property
+    def confusion_matrix_(self) -> pd.DataFrame | None:
+        """Rows by class (down) and prediction (across) at the last scoring, in the order of `classes_`.
+
+        Of the validation table if there was an eval_set, else of the scored training rows: the name of the frame's index
+        says which, "actual (validation)" or "actual (training)".
+
+        Returns
+        -------
+        pandas.DataFrame or None
+            (K, K) numbers of rows; where rows have weights their sums, in units of the mean weight in training. None for more
+            than 50 classes.
+        """
+        return self._fitted.confusion_matrix()
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probability of every class: float32, one column per class, in the order of `classes_`.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
+            The frame's columns are named by the classes.
+        """
+        from dask_dl.predictor import Predictor
+
+        return self._predict(X, None, Predictor.probabilities)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Natural logarithm of `predict_proba`, in the same form; minus infinity where a probability is 0.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame, dask.array.Array or ndarray of shape (n, K)
+            float32; the frame's columns are named by the classes.
+        """
+        from dask_dl.predictor import Predictor
+
+        return self._predict(X, None, Predictor.log_probabilities)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
+        """Accuracy of `predict`. Rows without a label do not count; labels never seen in training count as wrong (warned).
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            As in `predict`.
+        y : str, int, or aligned collection of n values
+            Labels, of any type that `fit` takes.
+        sample_weight : str, int or aligned collection, optional
+            0 or more; rows of weight 0 do not count.
+        offset : None
+            Classifiers have no offsets.
+        """
+        from sklearn.metrics import accuracy_score
+
+        return float(accuracy_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
+
+
+class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
+    """Multi-layer perceptron for a number, with H2O Deep Learning's parameters and numbers.
+
+    {parameters}
+
+    Attributes
+    ----------
+    history_, metrics_, coefs_, intercepts_, n_iter_, parameters_, encoder_
+        See the properties.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+    """
+
+    _task = "regression"
+
+    def predict(self, X: Any, *, offset: Any = None) -> Any:
+        """Predicted target of every row, float64, in the unit of the training target.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
+        offset : str, int, aligned collection or None
+            Needed when the model was trained with offsets; None takes the column of that name.
+
+        Returns
+        -------
+        dask.dataframe.Series, dask.array.Array or ndarray
+            Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
+        """
+        from dask_dl.predictor import Predictor
+
+        return self._predict(X, offset, Predictor.predicted)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
+        """Coefficient of determination (R2) of `predict`. Rows without a target do not count.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            As in `predict`.
+        y : str, int, or aligned collection of n values
+            Targets, of any type that `fit` takes.
+        sample_weight : str, int or aligned collection, optional
+            0 or more; rows of weight 0 do not count.
+        offset : str, int, aligned collection or None
+            As in `predict`.
+        """
+        from sklearn.metrics import r2_score
+
+        return float(r2_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
+
+
+def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
+    """Read a model that `save` wrote. No code in the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or an fsspec URL.
+
+    Returns
+    -------
+    DeepLearningClassifier or DeepLearningRegressor
+        Fitted, as it was saved.
+
+    Raises
+    ------
+    ArchiveError
+        When the file is truncated, damaged, foreign or newer than this version.
+    FileNotFoundError
+    """
+    from dask_dl.model.files import load_model
+
+    model = load_model(path)
+    kind = next(kind for kind in (DeepLearningClassifier, DeepLearningRegressor) if kind._task == model.task)  # noqa: SLF001  # as below
+    estimator = kind._unjudged({**model.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
+    estimator.model_ = model
+    estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
+    return estimator
+
+
+def _write_docstrings() -> None:
+    section = parameters.numpydoc().replace("\n", "\n    ")
+    for kind in (DeepLearningClassifier, DeepLearningRegressor):
+        kind.__doc__ = (kind.__doc__ or "").replace("{parameters}", section)
+
+
+_write_docstrings()

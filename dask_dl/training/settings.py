@@ -1,0 +1,165 @@
+"""Settings of a training, typed: the only place below the estimators where parameters are looked up by their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dask_dl.errors import ParameterError
+from dask_dl.frame.encoder import Encoding
+from dask_dl.kernels.layout import Topology
+from dask_dl.kernels.optimizers import Optimizer, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dask_dl.distribution import Distribution
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.tasks.head import Head
+
+#: A network may have as many weights and biases (algorithm.md#limits): as many as in H2O.
+MAX_PARAMETERS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Settings that decide which rows and columns train, and what becomes of them."""
+
+    encoding: Encoding
+    skips: bool  #: whether rows with a missing input do not train
+    ignores_constants: bool  #: whether constant columns are no inputs
+    standardizes: bool  #: whether numbers, the target too, are learned in units of their standard deviation
+    distribution: Distribution | None  #: of a numeric target
+
+    @classmethod
+    def of(
+        cls, requested: Mapping[str, Any], seed: int, distribution: Distribution | None, *, is_sparse: bool
+    ) -> Preparation:
+        """Settings of requested parameters.
+
+        Parameters
+        ----------
+        requested : mapping
+            Parameters as `parameters.validate` returns them.
+        seed : int
+            Seed of the hashing of levels.
+        distribution : Distribution or None
+            Distribution of a numeric target.
+        is_sparse : bool
+            Whether the table is a sparse matrix.
+        """
+        scheme = requested["categorical_encoding"]
+        encoding = Encoding(
+            "one_hot_internal" if scheme == "auto" else scheme,
+            requested["use_all_factor_levels"],
+            requested["standardize"],
+            requested["max_categorical_features"],
+            seed,
+            requested["sparse"] or is_sparse,
+        )
+        skips = requested["missing_values_handling"] == "skip"
+        return cls(encoding, skips, requested["ignore_const_cols"], requested["standardize"], distribution)
+
+
+class NetworkSettings(NamedTuple):
+    """Settings of the network and of what it begins with."""
+
+    hidden: tuple[int, ...]
+    activation: str  #: without "_with_dropout"
+    dropout: tuple[float, ...]  #: of each hidden layer; empty where none drops
+    loss: str
+    weight_distribution: str
+    weight_scale: float
+    weights: Sequence[Any] | None  #: given ones: (inputs, units) of each layer, or None
+    biases: Sequence[Any] | None
+
+    @classmethod
+    def of(cls, e: Mapping[str, Any]) -> NetworkSettings:
+        """Settings of effective parameters."""
+        ratios = e["hidden_dropout_ratios"]
+        return cls(
+            e["hidden"],
+            e["activation"].removesuffix("_with_dropout"),
+            ratios if any(ratios) else (),
+            e["loss"],
+            e["initial_weight_distribution"],
+            e["initial_weight_scale"],
+            e["initial_weights"],
+            e["initial_biases"],
+        )
+
+    def topology(self, encoder: Encoder, head: Head) -> Topology:
+        """Sizes of the network. Raises ParameterError when it is too large."""
+        topology = Topology(
+            n_onehot=encoder.n_onehot,
+            n_dense=encoder.n_dense,
+            n_sparse=encoder.n_sparse,
+            hidden=self.hidden,
+            n_outputs=head.n_outputs(encoder),
+            activation=self.activation,
+            output=head.output,
+            dropout=self.dropout,
+        )
+        if topology.n_parameters > MAX_PARAMETERS:
+            raise ParameterError(
+                f"hidden={self.hidden} and {topology.n_inputs:,} inputs make {topology.n_parameters:,} weights and biases, "
+                f"more than {MAX_PARAMETERS:,}. Use fewer units, or fewer inputs: max_categorical_features limits those of "
+                f"levels."
+            )
+        return topology
+
+
+class RunSettings(NamedTuple):
+    """Settings of the rounds: how many rows, for how long, and what is kept of them."""
+
+    epochs: float
+    per_iteration: int  #: rows of a round, or how they are chosen: train_samples_per_iteration
+    share: float  #: of the time that averaging may take
+    batch: int  #: rows of a mini-batch
+    max_seconds: float  #: 0: no limit
+    may_stop_early: bool
+    keeps_best: bool
+    shuffles: bool
+    checkpoint_dir: str
+    checkpoint_interval: float
+
+    @classmethod
+    def of(cls, e: Mapping[str, Any]) -> RunSettings:
+        """Settings of effective parameters."""
+        return cls(
+            e["epochs"],
+            e["train_samples_per_iteration"],
+            e["target_ratio_comm_to_comp"],
+            e["mini_batch_size"],
+            e["max_runtime_secs"],
+            e["stopping_rounds"] > 0,
+            e["overwrite_with_best_model"],
+            e["shuffle_training_data"],
+            e["checkpoint_dir"] or "",
+            e["checkpoint_interval"],
+        )
+
+
+def optimizer_of(e: Mapping[str, Any]) -> Optimizer:
+    """Optimizer of effective parameters."""
+    return Optimizer(
+        kind=kind_of(e),
+        rho=e["rho"],
+        epsilon=e["epsilon"],
+        rate=e["rate"],
+        rate_annealing=e["rate_annealing"],
+        rate_decay=e["rate_decay"],
+        momentum_start=e["momentum_start"],
+        momentum_ramp=float(e["momentum_ramp"]),
+        momentum_stable=e["momentum_stable"],
+        nesterov=e["nesterov_accelerated_gradient"],
+        l1=e["l1"],
+        l2=e["l2"],
+        fast_mode=e["fast_mode"],
+        pull=e["elastic_averaging_regularization"] if e["elastic_averaging"] else 0.0,
+        batch=e["mini_batch_size"],
+        max_w2=e["max_w2"],
+        input_kept=1.0 - e["input_dropout_ratio"],
+        average_activation=e["average_activation"],
+        sparsity_beta=e["sparsity_beta"],
+    )
