@@ -1,7 +1,7 @@
 """
 Every parameter in one table: name, allowed values, default, what a restart may change, what has an effect, meaning.
 
-Validation, the effective values, docs/parameters.md, the estimators' docstrings and the command line are derived from
+Validation, the effective values, docs/reference/parameters.md, the estimators' docstrings and the command line are derived from
 `TABLE`, `CONFLICTS` and `NO_EFFECT`; no default and no range is written anywhere else. What to answer to the names of
 other libraries is in `synonyms`. Imports only the standard library, and at once.
 """
@@ -850,7 +850,7 @@ def numpydoc() -> str:
 
 
 def document() -> str:
-    """Write docs/parameters.md."""
+    """Write docs/reference/parameters.md."""
     lines = [
         "# Parameters",
         "",
@@ -882,7 +882,9 @@ def document() -> str:
         lines += [f"| {', '.join(f'`{name}`' for name in synonym.names)} | {text} |"]
     for title, rules in (("What does not go together", CONFLICTS), ("What has no effect by itself", NO_EFFECT)):
         lines += ["", f"## {title}", ""]
-        lines += [f"- {', '.join(f'`{name}`' for name in rule.names)}: {rule.text}" for rule in rules]
+        for rule in rules:
+            text = f"- {', '.join(f'`{name}`' for name in rule.names)}: {rule.text}"
+            lines += textwrap.wrap(text, 120, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join([*lines, ""])
 
 
