@@ -226,12 +226,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
         ClusterError
             When the workers cannot do the work, or none is left (NoWorkersError).
         DivergedError
-            When weights leave the finite numbers or explode, again and again, though steps were halved.
-
-        What was learned before rounds failed stays usable: `predict`, `save` and `history_` work after the error.
+            When weights become non-finite or explode repeatedly, although steps were halved.
 
         Notes
         -----
+        What was learned before rounds failed stays usable: `predict`, `save` and `history_` work after the error.
+
         Ctrl-C ends the training, with a warning, and leaves the better of the last network, which is scored first, and the
         best one; a second one skips that scoring, or aborts. With on_interrupt="raise" KeyboardInterrupt is raised then.
         `stopped_by_` says why training ended.
@@ -348,7 +348,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     @property
     def history_(self) -> pd.DataFrame:
-        """Scoring events: one row each, with time, speed, epochs, and the metrics of both tables."""
+        """Scoring events, one row each, with time, speed, epochs, and the metrics of both tables."""
         return self._fitted.history.to_pandas()
 
     @property
@@ -380,7 +380,7 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     @property
     def metrics_(self) -> pd.DataFrame:
-        """Metrics of the network at its last scoring: a row each, a column for each table that was scored.
+        """Metrics of the network at its last scoring, a row each, with a column for each table that was scored.
 
         Returns
         -------
@@ -393,12 +393,12 @@ class _DeepLearning(BaseEstimator):  # type: ignore[misc]
 
     @property
     def stopped_by_(self) -> str | None:
-        """Why training ended: "epochs", a stopping parameter, "callback", "interrupted", ..."""
+        """Reason why training ended, such as "epochs", a stopping parameter, "callback" or "interrupted"."""
         return self._fitted.stopped_by
 
     @property
     def parameters_(self) -> dict[str, Any]:
-        """Parameters in effect: automatic choices replaced by what they became."""
+        """Parameters in effect, with automatic choices replaced by what they became."""
         return dict(self._fitted.effective)
 
     @property
