@@ -1,6 +1,6 @@
 # Build .venv with this package, editable, and the extras it is asked for; return at once where that is done.
 #
-#     sh ci/env.sh dev     for the tests and all that follows
+#     sh ci/env.sh dev     for the tests; brings the others
 #     sh ci/env.sh plots   for the demo
 #     sh ci/env.sh docs    for the documentation
 #

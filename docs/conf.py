@@ -11,6 +11,8 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 4  # as on GitHub
 myst_fence_as_directive = ["mermaid"]  # as on GitHub
 
+smartquotes = False
+
 html_theme = "furo"
 html_title = "dask_dl"
 
