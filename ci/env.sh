@@ -1,6 +1,8 @@
 # Build .venv with this package, editable, and the extras it is asked for; return at once where that is done.
 #
-#     sh ci/env.sh dev        for the tests        sh ci/env.sh plots        for the demo
+#     sh ci/env.sh dev     for the tests; brings the others
+#     sh ci/env.sh plots   for the demo
+#     sh ci/env.sh docs    for the documentation
 #
 # Python 3.11 or newer is looked for on PATH; DASK_DL_PYTHON names another one. Building needs the network.
 set -eu

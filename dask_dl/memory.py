@@ -1,4 +1,4 @@
-"""Peak memory of a training, computed before it starts (docs/memory.md).
+"""Peak memory of a training, computed before it starts (docs/explanation/memory.md).
 
 peak = imports + compiler + encoded rows + visiting order + network + kept copies + threads + rows to score on
      + the larger of (reading partitions, scoring)

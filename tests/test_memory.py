@@ -189,7 +189,7 @@ def test_sizes_for_people(n, text):
 
 
 def test_the_example_of_the_page_is_what_the_formula_says():
-    page = (Path(__file__).parents[1] / "docs" / "memory.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "guide" / "larger-than-memory.md").read_text()
 
     def worker(mode, window=0, partition=128 * 10**6):
         return memory.estimate(

@@ -561,10 +561,12 @@ def test_every_rule_of_no_effect_can_apply(rule):
 
 
 def test_docs_file_is_the_table():
-    path = Path(parameters.__file__).parents[2] / "docs" / "parameters.md"
+    path = Path(parameters.__file__).parents[2] / "docs" / "reference" / "parameters.md"
     if not path.exists():
         pytest.skip("installed without its docs")
-    assert path.read_text() == parameters.document(), "regenerate: python -m dask_dl.parameters > docs/parameters.md"
+    assert path.read_text() == parameters.document(), (
+        "regenerate: python -m dask_dl.parameters > docs/reference/parameters.md"
+    )
 
 
 def test_document_names_every_row_once():

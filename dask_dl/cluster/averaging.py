@@ -86,6 +86,6 @@ def momentum_of(n_replicas: int, n_averages: int) -> float:
 
     The rule: algorithm.md#outer-momentum. The steps that momentum adds to one then sum up to half of n + 1 of them: to as
     many as there are replicas is too far for tables of which each sees little. It rises as k / (k + 1), because the first
-    averages go far and in directions of their own. The figures behind it are in docs/cluster.md.
+    averages go far and in directions of their own. The figures behind it are in docs/explanation/cluster.md.
     """
     return min((n_replicas - 1) / (n_replicas + 1), MAX, n_averages / (n_averages + 1))

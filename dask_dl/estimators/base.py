@@ -216,12 +216,12 @@ class DeepLearning(Fitted):
         ClusterError
             When the workers cannot do the work, or none is left (NoWorkersError).
         DivergedError
-            When weights leave the finite numbers or explode, again and again, though steps were halved.
-
-        What was learned before rounds failed stays usable: `predict`, `save` and `history_` work after the error.
+            When weights become non-finite or explode repeatedly, although steps were halved.
 
         Notes
         -----
+        What was learned before rounds failed stays usable: `predict`, `save` and `history_` work after the error.
+
         Ctrl-C ends the training, with a warning, and leaves the better of the last network, which is scored first, and the
         best one; a second one skips that scoring, or aborts. With on_interrupt="raise" KeyboardInterrupt is raised then.
         `stopped_by_` says why training ended.

@@ -36,7 +36,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
 
     @property
     def history_(self) -> pd.DataFrame:
-        """Scoring events: one row each, with time, speed, epochs, and the metrics of both tables."""
+        """Scoring events, one row each, with time, speed, epochs, and the metrics of both tables."""
         return self._fitted.history.to_pandas()
 
     @property
@@ -68,7 +68,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
 
     @property
     def metrics_(self) -> pd.DataFrame:
-        """Metrics of the network at its last scoring: a row each, a column for each table that was scored.
+        """Metrics of the network at its last scoring, a row each, with a column for each table that was scored.
 
         Returns
         -------
@@ -81,12 +81,12 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
 
     @property
     def stopped_by_(self) -> str | None:
-        """Why training ended: "epochs", a stopping parameter, "callback", "interrupted", ..."""
+        """Reason why training ended, such as "epochs", a stopping parameter, "callback" or "interrupted"."""
         return self._fitted.stopped_by
 
     @property
     def parameters_(self) -> dict[str, Any]:
-        """Parameters in effect: automatic choices replaced by what they became."""
+        """Parameters in effect, with automatic choices replaced by what they became."""
         return dict(self._fitted.effective)
 
     @property

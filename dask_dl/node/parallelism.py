@@ -29,7 +29,7 @@ MAX_ROWS = 64
 #: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
 FEWEST_ROWS = 4
 #: Mini-batches that other threads may train between two exchanges of one, and between two exchanges at most. A batch's step
-#: is as long as a row's, and there are fewer to make good for too much (docs/threads.md).
+#: is as long as a row's, and there are fewer to make good for too much (docs/explanation/threads.md).
 MAX_STALE_BATCHES, MAX_BATCHES = 3, 2
 #: Rows of a table for every thread: small tables train on one, which is fast enough and always gives the same bits.
 ROWS_PER_THREAD = 1000

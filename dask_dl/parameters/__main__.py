@@ -1,4 +1,4 @@
-"""Write the page of parameters: python -m dask_dl.parameters > docs/parameters.md."""
+"""Write the page of parameters: python -m dask_dl.parameters > docs/reference/parameters.md."""
 
 from __future__ import annotations
 

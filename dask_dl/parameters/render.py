@@ -24,7 +24,7 @@ def numpydoc() -> str:
 
 
 def document() -> str:
-    """Write docs/parameters.md."""
+    """Write docs/reference/parameters.md."""
     lines = [
         "# Parameters",
         "",
@@ -56,5 +56,7 @@ def document() -> str:
         lines += [f"| {', '.join(f'`{name}`' for name in synonym.names)} | {text} |"]
     for title, rules in (("What does not go together", CONFLICTS), ("What has no effect by itself", NO_EFFECT)):
         lines += ["", f"## {title}", ""]
-        lines += [f"- {', '.join(f'`{name}`' for name in rule.names)}: {rule.text}" for rule in rules]
+        for rule in rules:
+            text = f"- {', '.join(f'`{name}`' for name in rule.names)}: {rule.text}"
+            lines += textwrap.wrap(text, 120, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join([*lines, ""])

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 SECONDS_PER_ROUND = 1.0
 #: ... and the least number of such rounds in a training.
 FEWEST_ROUNDS = 10
-#: Averages in an epoch, at least: one for every replica, within these limits. Fewer learn less (docs/cluster.md).
+#: Averages in an epoch, at least: one for every replica, within these limits. Fewer learn less (docs/explanation/cluster.md).
 AVERAGES_PER_EPOCH = (4, 8)
 #: ... and of every replica in a training, at least.
 AVERAGES_PER_REPLICA = 5

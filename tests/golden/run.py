@@ -30,7 +30,7 @@ NOT_YET = "not available yet"
 NOT_DEFINED = "not defined"
 #: At a rate of 0.9 this network is chaotic: exact arithmetic, and exact inputs in float32, are 1e-3 away from the answer too.
 CHAOTIC = {"best_model_bernoulli": "not reached: chaotic, exact arithmetic is 1e-3 away too"}
-#: Without weights, cases take means and deviations of rows that are skipped, too: here these shape nothing (docs/data.md).
+#: Without weights, cases take means and deviations of skipped rows too; here these affect nothing (docs/guide/data.md).
 SUPERSEDED = dict.fromkeys(["prep_missing_skip", "rows_1_gaussian"], "superseded: skipped rows shape its figures")
 #: What H2O's clients call otherwise, or what does not concern a network.
 RENAMED = {"seed": "random_state"}
