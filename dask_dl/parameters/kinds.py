@@ -58,7 +58,19 @@ def flag(value: Any) -> Any:
 
 
 def number_kind(cast: Callable[[Any], Any], low: float, high: float, ends: str, also: Sequence[float]) -> Kind:
-    """Numbers from `low` to `high`, with or without these as the brackets `ends` tell, and the values `also`."""
+    """Numbers between limits, and a few others.
+
+    Parameters
+    ----------
+    cast : callable
+        Reads a number: `to_float` or `to_int`.
+    low, high : float
+        Limits.
+    ends : {"[)", "[]", "(]", "()"}
+        Whether the limits themselves are legal.
+    also : sequence of float
+        Legal numbers beside those.
+    """
     name = cast.__name__.removeprefix("to_")
     text = f"{name} in {ends[0]}{low}, {high}{ends[1]}"
     if math.isinf(high) and ends[1] == ")":

@@ -65,7 +65,7 @@ class Problem:
 
     @property
     def fingerprint(self) -> TrainingFingerprint:
-        """What a checkpoint of this training must have in common with another one."""
+        """Fingerprint that a checkpoint must share to be continued by this training."""
         (source, found), validation = self.tables["training"], self.tables.get("validation")
         return TrainingFingerprint(
             source.predictors,
