@@ -102,5 +102,5 @@ def _check_writable(target: Path, option: str) -> None:
             pass
     except OSError as error:
         raise ParameterError(
-            f"{option}: nothing can be written to the folder {str(target.parent)!r}: {error}."
+            f"{option}: nothing can be written to the folder {str(target.parent)!r}: {error.strerror or error}."
         ) from error
