@@ -75,6 +75,8 @@ def faults(functions: list[Documented]) -> list[str]:
     by_name = {f.where.split(": ")[1]: f for f in functions}
     wrong = []
     for where, arguments, text in functions:
+        if "{parameters}" in text:  # written from the table of parameters, whose tests compare it with the signature
+            continue
         if len(arguments) < FEWEST and not HEADING.search(text):
             continue
         if not HEADING.search(text):

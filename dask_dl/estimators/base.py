@@ -38,7 +38,10 @@ def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
 
 
 class DeepLearning(Fitted):
-    """Parameters and methods that both estimators share."""
+    """Parameters and methods that all estimators share.
+
+    {parameters}
+    """
 
     _task: Literal["classification", "regression"]
     client: Any
@@ -198,7 +201,7 @@ class DeepLearning(Fitted):
         resume : bool
             Go on from the newest checkpoint in `checkpoint_dir`, as after a crash: same table, same parameters, as many threads
             as there are now. Without any checkpoint training starts from the beginning.
-        **unknown
+        **unknown : object
             Refused: the error says what to write instead, as for parameters of the constructor.
 
         Returns
