@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     # Shared files
     "errors": ("", "anything may fail, and nothing is needed to say so"),
+    "paths": ("", "what is a URL, for whoever opens files"),
     "jit": ("", "Numba's settings, for whoever compiles"),
     "memory": ("", "numbers in, bytes out"),
     "distribution": ("", "what is known of a target's distribution, for whoever learns, measures or predicts it"),
@@ -30,7 +31,7 @@ PACKAGES = {
     "synonyms": ("", "names of other libraries, as data"),
     "parameters": ("errors metrics synonyms", "a wrong parameter is an error, and names the right one"),
     # The user's table becomes blocks of numbers
-    "frame": ("distribution errors memory parameters state", "knows tables, and nothing of networks"),
+    "frame": ("distribution errors memory parameters paths state", "knows tables, and nothing of networks"),
     # Three layers; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
@@ -43,7 +44,7 @@ PACKAGES = {
         "distribution errors frame jit kernels memory node metrics state storage tasks",
         "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
     ),
-    "checkpoint": ("errors state", "puts arrays and JSON into a file, whatever they mean"),
+    "checkpoint": ("errors paths state", "puts arrays and JSON into a file, whatever they mean"),
     "documents": (
         "checkpoint errors frame kernels node metrics tasks",
         "what the JSON of models and checkpoints may say, and what must hold in it",
@@ -75,7 +76,7 @@ PACKAGES = {
     "__init__": ("errors estimators model", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": (
-        "__init__ checkpoint cluster demo errors estimators frame parameters show synonyms table_metrics",
+        "__init__ checkpoint cluster demo errors estimators frame parameters paths show synonyms table_metrics",
         "arguments in, files out",
     ),
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dask_dl.checkpoint.archive import read_archive, write_archive
 from dask_dl.errors import ArchiveError, ParameterError, warn
+from dask_dl.paths import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -46,11 +47,11 @@ class CheckpointFolder:
 
     def __init__(self, place: str) -> None:
         place = place.rstrip("/") or place
-        self.place = place if "://" in place else str(Path(place).absolute())
+        self.place = place if is_url(place) else str(Path(place).absolute())
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written, before work starts. Raises OSError, ParameterError."""
-        if "://" in self.place:
+        if is_url(self.place):
             self._prepare_url()
             return
         try:
@@ -90,7 +91,7 @@ class CheckpointFolder:
 
     def check_room(self, n_bytes: int) -> None:
         """See that a checkpoint of so many bytes would fit. Raises OSError."""
-        if "://" in self.place:
+        if is_url(self.place):
             return  # who stores what is behind a URL does not tell
         free = shutil.disk_usage(self._made()).free
         if free < n_bytes:
@@ -102,7 +103,7 @@ class CheckpointFolder:
 
     def numbers(self) -> list[int]:
         """Numbers of the checkpoints that are there."""
-        if "://" in self.place:
+        if is_url(self.place):
             from fsspec.core import url_to_fs
 
             filesystem, path = url_to_fs(self.place)
@@ -125,7 +126,7 @@ class CheckpointFolder:
 
         A folder that has vanished is made anew.
         """
-        if "://" not in self.place:
+        if not is_url(self.place):
             self._made()
         numbers = self.numbers()
         path = self.path(numbers[-1] + 1 if numbers else 1)
@@ -160,7 +161,7 @@ class CheckpointFolder:
         return None
 
     def _remove(self, path: str) -> None:
-        if "://" in path:
+        if is_url(path):
             from fsspec.core import url_to_fs
 
             filesystem, remote = url_to_fs(path)

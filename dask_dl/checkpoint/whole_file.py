@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from dask_dl.errors import ArchiveError
+from dask_dl.paths import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +25,10 @@ _REMEDIES = {
 }
 
 
-def _is_url(path: str | os.PathLike[str]) -> bool:
-    return isinstance(path, str) and "://" in path
-
-
 @contextlib.contextmanager
 def replaced(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Give a new empty file that takes the place of `path` when the body ends, and is gone if the body fails."""
-    if _is_url(path):
+    if is_url(path):
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
@@ -79,7 +76,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open the file at `path`; while it is read it stays the same, even if `path` is replaced meanwhile."""
-    if _is_url(path):
+    if is_url(path):
         import fsspec
 
         with fsspec.open(path, "rb") as remote, tempfile.TemporaryFile(prefix="dask_dl-") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import ParameterError
+from dask_dl.paths import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ def filesystem_of(path: str, option: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
-    if "://" not in path:  # names of this machine may hold what fsspec would split, such as ::
+    if not is_url(path):
         return LocalFileSystem(), path
     try:
         there, place = url_to_fs(path)

@@ -10,6 +10,7 @@ from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, 
 from dask_dl.cli.outputs import check_file
 from dask_dl.cli.parameter_options import add_parameters, instead_of
 from dask_dl.errors import ParameterError
+from dask_dl.paths import is_url
 
 if TYPE_CHECKING:
     import argparse
@@ -82,7 +83,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
         check_file(options.plot, "--plot", overwrite=True, others=others)
         others.append(options.plot)
     if options.report:
-        if "://" in options.report:
+        if is_url(options.report):
             raise ParameterError("--report: not available for URLs; name a local file.")
         check_file(options.report, "--report", overwrite=True, others=others)
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from dask_dl.cluster.liveness import Member
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.shard import RoundSettings, Setup
-    from dask_dl.frame.blocks import BlockOptions, Recipe
+    from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.shard import RoundSettings, Setup
-    from dask_dl.frame.blocks import BlockOptions, Recipe
+    from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source

@@ -11,7 +11,8 @@ from distributed.protocol import pickle
 
 from dask_dl.cluster.plugin import NEVER, BlockReceipt, BlockRequest, GoneError, TableSpec, plugin
 from dask_dl.errors import StorageError
-from dask_dl.frame.blocks import drawn_keys, encode_partition
+from dask_dl.frame.blocks import drawn_keys
+from dask_dl.frame.recipe import encode_partition
 from dask_dl.frame.scan import merged
 
 if TYPE_CHECKING:

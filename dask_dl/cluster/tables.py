@@ -17,9 +17,9 @@ from dask_dl.cluster.placement import placed
 from dask_dl.cluster.plugin import BlockReceipt, BlockRequest, GoneError, TableSpec
 from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
 from dask_dl.errors import NoWorkersError, SchemaError, StorageError
-from dask_dl.frame.blocks import SAVE, encode_partition
 from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
 from dask_dl.frame.partition_size import largest_known
+from dask_dl.frame.recipe import SAVE, encode_partition
 from dask_dl.frame.scan import checked, scan
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from dask_dl.cluster.admission import Admission
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.submit import Submitter
-    from dask_dl.frame.blocks import BlockOptions, Recipe
+    from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source

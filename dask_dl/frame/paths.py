@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import SchemaError
+from dask_dl.paths import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ PACKED = {".gz": "gzip", ".zip": "zip", ".bz2": "bz2", ".xz": "xz", ".zst": "zst
 
 def list_files(path: str) -> list[File]:
     """The files of one kind at a path, a glob or a URL, in the order of their names."""
-    files = sorted(_remote_files(path) if "://" in path else _local_files(path))
+    files = sorted(_remote_files(path) if is_url(path) else _local_files(path))
     if not files:
         raise FileNotFoundError(
             f"{path}: no such file, or no files in it. Give a Parquet or CSV file, a folder or a glob."
@@ -43,7 +44,7 @@ class File:
     @property
     def name(self) -> str:
         """Name in its folder, or in the file that it is a part of: zip://name::file:///folder/t.zip."""
-        return PurePosixPath(self.address.partition("::")[0] if "://" in self.address else self.address).name
+        return PurePosixPath(self.address.partition("::")[0] if is_url(self.address) else self.address).name
 
     @property
     def suffix(self) -> str:
@@ -60,7 +61,7 @@ class File:
         """Its bytes as they are stored."""
         import fsspec
 
-        with fsspec.open(self.address) if "://" in self.address else Path(self.address).open("rb") as stored:
+        with fsspec.open(self.address) if is_url(self.address) else Path(self.address).open("rb") as stored:
             yield stored
 
     @contextlib.contextmanager
@@ -90,7 +91,7 @@ class File:
 
     def version(self) -> tuple[int | None, int]:
         """(bytes as stored, time of the last change): None where a server does not tell, 0 at URLs."""
-        if "://" not in self.address:
+        if not is_url(self.address):
             found = Path(self.address).stat()
             return found.st_size, found.st_mtime_ns
         with self.open() as stored:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dask_dl.metrics.table import METRICS, loss_of, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dask_dl.metrics.history import History
     from dask_dl.metrics.table import Metric
@@ -94,22 +94,37 @@ def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> li
     return means
 
 
+class Enough(NamedTuple):
+    """Rule that ends a training whose training rows are learned well enough."""
+
+    parameter: str  #: that has the limit
+    metric: str
+    shortfall: Callable[[float], float]  #: of a value of the metric: 0 is perfect
+    words: str
+
+
+#: The latter is relative to the variance of the target, so that it does not depend on its unit (H2O: squared target units).
+ENOUGH = {
+    "classification": Enough(
+        "classification_stop", "misclassification", lambda error: error, "{:.3g} of the training rows are misclassified"
+    ),
+    "regression": Enough(
+        "regression_stop", "r2", lambda r2: 1 - r2, "the squared error is {:.3g} of the target's variance"
+    ),
+}
+
+
 def reason_to_stop(history: History, e: Mapping[str, Any], stride: int = 0) -> str | None:
     """Why the newest event ends the training, in words; None when it does not.
 
     `e`: effective parameters; `stride` as of `values_of`. The metric is of the validation table if there is one;
-    `classification_stop` and `regression_stop` look at the training table. The latter is relative to the variance of the
-    target, so that it does not depend on its unit (H2O: squared target units).
+    the rules of `ENOUGH` look at the training table.
     """
-    record = history.records[-1]
-    if history.task == "classification":
-        error = record["training_classification_error"]
-        if error <= e["classification_stop"]:
-            return f"classification_stop: {error:.3g} of the training rows are misclassified"
-    else:
-        unexplained = 1 - record["training_r2"]
-        if unexplained <= e["regression_stop"]:
-            return f"regression_stop: the squared error is {unexplained:.3g} of the target's variance"
+    enough = ENOUGH.get(history.task)
+    if enough is not None:
+        left = enough.shortfall(value_of(history.records[-1], enough.metric, "training"))
+        if left <= e[enough.parameter]:
+            return f"{enough.parameter}: {enough.words.format(left)}"
     metric, rounds = metric_of(e["stopping_metric"], history.task), e["stopping_rounds"]
     if rounds == 0:
         return None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-Task = Literal["classification", "regression"]
-_CLASSES, _NUMBERS = ("classification",), ("regression",)
+Task = Literal["classification", "regression", "autoencoder"]
+_CLASSES, _NUMBERS, _INPUTS = ("classification",), ("regression",), ("autoencoder",)
 
 
 def _mean(name: str) -> Callable[[Any], float]:
@@ -45,20 +45,27 @@ class Metric(NamedTuple):
     value: Callable[[Any], float]  #: of a `Measurement`
     greater_is_better: bool = False
     lower_bound: float = 0.0  #: that it never falls below
-    is_loss: bool = False  #: that training minimises, and that "auto" stands for
+    loss_of: tuple[str, ...] = ()  #: tasks whose training minimises it, and in which "auto" stands for it
     column: str = ""  #: of the history, after the table, where it is not the name
     of_column: Callable[[float], float] | None = None  #: by which it follows from another metric's column
 
 
 #: In the order of a history's columns.
 TABLE: Final = (
-    Metric("rmse", _CLASSES + _NUMBERS, _rmse),
-    Metric("logloss", _CLASSES, _mean("logloss"), is_loss=True),
-    Metric("deviance", _NUMBERS, _deviance, lower_bound=-math.inf, is_loss=True),
+    Metric("rmse", _CLASSES + _NUMBERS + _INPUTS, _rmse),
+    Metric("logloss", _CLASSES, _mean("logloss"), loss_of=_CLASSES),
+    Metric("deviance", _NUMBERS, _deviance, lower_bound=-math.inf, loss_of=_NUMBERS),
     Metric("mae", _NUMBERS, _mean("mae")),
     Metric("r2", _CLASSES + _NUMBERS, _r2, greater_is_better=True, lower_bound=-math.inf),
     Metric("misclassification", _CLASSES, _mean("classification_error"), column="classification_error"),
-    Metric("mse", _CLASSES + _NUMBERS, _mean("mse"), column="rmse", of_column=lambda rmse: rmse * rmse),
+    Metric(
+        "mse",
+        _CLASSES + _NUMBERS + _INPUTS,
+        _mean("mse"),
+        loss_of=_INPUTS,
+        column="rmse",
+        of_column=lambda rmse: rmse * rmse,
+    ),
 )
 METRICS: Final[Mapping[str, Metric]] = {metric.name: metric for metric in TABLE}
 
@@ -70,7 +77,7 @@ def columns_of(task: str) -> dict[str, Metric]:
 
 def loss_of(task: str) -> str:
     """Name of the metric that training minimises."""
-    return next(metric.name for metric in TABLE if metric.is_loss and task in metric.tasks)
+    return next(metric.name for metric in TABLE if task in metric.loss_of)
 
 
 def is_better(name: str, value: float, other: float) -> bool:

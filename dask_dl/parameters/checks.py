@@ -200,7 +200,7 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
             e["train_samples_per_iteration"] = -1
 
     if e["stopping_metric"] == "auto":
-        e["stopping_metric"] = "mse" if task == "autoencoder" else loss_of(task)
+        e["stopping_metric"] = loss_of(task)
     if e["nfolds"]:
         e["overwrite_with_best_model"] = False  # the model of all rows holds none out to be judged by
         if e["fold_assignment"] == "auto":

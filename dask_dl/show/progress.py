@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dask_dl.events import Began, Ended, Judged, KeptBest, Message, Reading, Saved, Trained, Warned, WentBack
+from dask_dl.metrics.table import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,7 +173,7 @@ class Progress:
 def _losses(history: History, record: Mapping[str, Any]) -> dict[str, float]:
     """The loss of each table in a scoring event, by the heading of its column."""
     tables = {"train": "training"} | ({"valid": "validation"} if history.has_validation else {})
-    return {f"{word} {history.loss}": record[f"{table}_{history.loss}"] for word, table in tables.items()}
+    return {f"{word} {history.loss}": value_of(record, history.loss, table) for word, table in tables.items()}
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from dask_dl import jit, memory
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.frame.blocks import BlockOptions, Recipe
+from dask_dl.frame.blocks import BlockOptions
+from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.source import OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES

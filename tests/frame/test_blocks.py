@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks, gather, visited_rows
+from dask_dl.frame.blocks import Blocks, encode_blocks, gather, visited_rows
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.order import visiting_places
+from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source

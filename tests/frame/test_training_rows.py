@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.blocks import Blocks, Recipe, encode_blocks
+from dask_dl.frame.blocks import Blocks, encode_blocks
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import settle
+from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.scan import Scan, check_used, name_of_target, scan
 from dask_dl.frame.source import Schema, Source, open_source
 from dask_dl.frame.sparse import SparsePart
