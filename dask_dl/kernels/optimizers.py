@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dask_dl.jit import inlined
+from dask_dl.jit import inlined, kernel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,12 +49,20 @@ class Optimizer(NamedTuple):
     l2: float
     fast_mode: bool
     scale: float = 1.0  #: factor on every step: halved when a training diverges
-    pull: float = 0.0  #: of the consensus, where weights have one: `layers.WeightBlock.center`
+    pull: float = 0.0  #: of the consensus, where weights have one: `weights.WeightBlock.center`
     batch: int = 1  #: rows whose gradients, divided by as many, make a step
     max_w2: float = np.inf  #: limit on the sum of squares of a unit's incoming weights
     input_kept: float = 1.0  #: share of the inputs that a row keeps
     average_activation: float = 0.0  #: that the biases of hidden units are drawn to ...
     sparsity_beta: float = 0.0  #: ... as strongly as this
+
+
+class Step(NamedTuple):
+    """Step of an optimizer at this row in this layer."""
+
+    optimizer: Optimizer
+    rate: np.float32
+    decay: np.float32  #: momentum
 
 
 class Penalty(NamedTuple):
@@ -63,6 +71,14 @@ class Penalty(NamedTuple):
     l1: np.float32
     l2: np.float32
     pull: np.float32
+
+
+@kernel
+def rate_of(opt, n_seen):
+    """(rate, momentum) for the row before which `n_seen` rows were learned (algorithm.md#learning-rate)."""
+    ramp = ONE if n_seen >= opt.momentum_ramp else n_seen / opt.momentum_ramp
+    decay = opt.momentum_start + ramp * (opt.momentum_stable - opt.momentum_start)
+    return opt.scale * opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
 
 
 @inlined
@@ -106,29 +122,23 @@ def gradient(a, d, w, c, penalty, fast_mode):
 
 
 @inlined
-def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode):
+def adadelta(step, penalty, a, d, block):
     """Take a step of ADADELTA (algorithm.md#adadelta): Zeiler 2012, algorithm 1.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights, changed in place.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    squares, steps : (n,) float32
-        Running means of squared gradients and of squared steps, changed in place.
-    rho, epsilon : float32
-        Decay of the running means, and what is added to them.
-    scale : float32
-        Factor on the step.
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights, changed in place. Their state: running means of squared gradients and of squared steps.
     """
+    opt = step.optimizer
+    rho, epsilon, scale, fast_mode = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.scale), opt.fast_mode
+    w, c, squares, steps = block.weights, block.center, block.state0, block.state1
     forget = ONE - rho
     if not has_penalty(penalty):
         for i in range(w.shape[0]):
@@ -152,57 +162,48 @@ def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode
 
 
 @inlined
-def plain(a, d, w, c, rate, penalty, fast_mode):
+def plain(step, penalty, a, d, block):
     """Take a step of plain gradient descent.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights, changed in place.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    rate : float32
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights, changed in place.
     """
+    w, c = block.weights, block.center
     if not has_penalty(penalty):
         for i in range(w.shape[0]):
-            w[i] -= rate * (d * a[i])
+            w[i] -= step.rate * (d * a[i])
     else:
         for i in range(w.shape[0]):
-            w[i] -= rate * gradient(a[i], d, w[i], c[i], penalty, fast_mode)
+            w[i] -= step.rate * gradient(a[i], d, w[i], c[i], penalty, step.optimizer.fast_mode)
 
 
 @inlined
-def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
+def momentum(step, penalty, a, d, block):
     """Take a step with momentum (algorithm.md#momentum).
 
     v <- decay v - rate gradient; w += v, or with Nesterov w += decay v - rate gradient.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights, changed in place.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    velocity : (n,) float32
-        v, changed in place.
-    rate, decay : float32
-        Learning rate, and momentum.
-    nesterov : bool
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights, changed in place, and v, their state.
     """
+    rate, decay, nesterov, fast_mode = step.rate, step.decay, step.optimizer.nesterov, step.optimizer.fast_mode
+    w, c, velocity = block.weights, block.center, block.state0
     ahead = decay if nesterov else ONE
     now = ONE if nesterov else ZERO
     penalised = has_penalty(penalty)
@@ -217,25 +218,23 @@ def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
 
 
 @inlined
-def squared_gradients(a, d, w, c, penalty, fast_mode):
+def squared_gradients(step, penalty, a, d, block):
     """Sum of squared gradients of one unit's dense weights, which its bias' ADADELTA needs.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights.
     """
     total = ZERO
+    w, c = block.weights, block.center
     for i in range(w.shape[0]):
-        g = gradient(a[i], d, w[i], c[i], penalty, fast_mode)
+        g = gradient(a[i], d, w[i], c[i], penalty, step.optimizer.fast_mode)
         total += g * g
     return total

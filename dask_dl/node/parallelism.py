@@ -116,11 +116,7 @@ def choose(
     available : (int, str), optional
         Threads that there are, and what they are: by default the cores that this process may use.
     """
-    free, source = available or cores(None)
-    asked, why = cores(n_jobs) if n_jobs is not None and n_jobs > 0 else (free, source)
-    if asked > free and (parallelism == "auto" or reproducible):
-        # A thread without a core makes a team wait, and misses more rows than any K allows.
-        asked, why = free, f"{why}, but {free} cores"
+    asked, why = _asked(n_jobs, available or cores(None), is_bound=parallelism == "auto" or reproducible)
     batch = optimizer.batch
     look = whole(max(1, min(MAX_ROWS, 2**24 // max(1, topology.dense_size))), batch)
     lanes = min(asked, max_threads(topology))
@@ -168,6 +164,16 @@ def choose(
     if threads > maximum and team_size >= stale.n_threads:
         return team(team_size, f"{why}, too many for exchanges every {FEWEST_ROWS} rows or more", fallback)
     return stale
+
+
+def _asked(n_jobs: int | None, available: tuple[int, str], *, is_bound: bool) -> tuple[int, str]:
+    """Threads to use, and whose wish that is; no more than available, if bound by it."""
+    free, _ = available
+    asked, why = cores(n_jobs) if n_jobs is not None and n_jobs > 0 else available
+    if asked > free and is_bound:
+        # A thread without a core makes a team wait, and misses more rows than any K allows.
+        return free, f"{why}, but {free} cores"
+    return asked, why
 
 
 def cores(n_jobs: int | None) -> tuple[int, str]:

@@ -11,12 +11,12 @@ from dask_dl.kernels import losses
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
-from dask_dl.kernels.layers import WeightBlock
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import Objective
-from dask_dl.kernels.network import train_rows
+from dask_dl.kernels.network import Buffers, Queue, train_rows
 from dask_dl.kernels.optimizers import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
 from dask_dl.kernels.team import NEXT, team_of
+from dask_dl.kernels.weights import WeightBlock, Weights, WorkingCopy
 from dask_dl.state import Entries, Rows, aligned_zeros, padded
 
 NOTHING = np.zeros(0, np.float32)
@@ -159,20 +159,20 @@ def train(
     control = np.zeros(4 * LINE, np.int64)
     batch, batched = optimizer.batch, batched or optimizer.batch > 1
     team = team_of(topology, 1, control, batch=max(batch, 2) if batched else 1)[0]
-    given = objective or default_objective(topology), optimizer, n_seen, *parts, team
+    given = topology.network, objective or default_objective(topology), optimizer, Weights(*parts), team
+    copy = WorkingCopy(NOTHING, NOTHING, 0)
     values = np.full(max_active(rows, batch), np.nan, np.float32)
     marks = np.full(marks_size(topology.n_onehot, batch, len(values)), -1, np.int32)
     kept = aligned_zeros(scratch_size(topology, optimizer))
     loss = 0.0
     for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
         if batched:
-            ends = 2 * batch, NOTHING, NOTHING, 0, marks, values, kept
-            loss += train_batches(rows, hi, topology.network, *given, *ends)
+            loss += train_batches(rows, Queue(hi, 2 * batch, n_seen), *given, copy, Buffers(marks, values, kept))
             assert (marks[: topology.n_onehot] == -1).all()  # as the next call expects it
         else:
             scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left must not matter
-            ends = chunk, NOTHING, NOTHING, 0, np.zeros(len(values), np.int32), values, scratch
-            loss += train_rows(rows, hi, topology.network, *given, *ends)
+            buffers = Buffers(np.zeros(len(values), np.int32), values, scratch)
+            loss += train_rows(rows, Queue(hi, chunk, n_seen), *given, copy, buffers)
         control[NEXT] = hi
     return flat, states, loss
 
@@ -184,7 +184,7 @@ def predict(topology, rows, flat, size=7):
     halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
     values = np.full(max_active(rows, size), np.nan, np.float32)
     marks = np.zeros(len(values) + size + 1, np.int32)
-    predict_batches(rows, 0, rows.n, topology.network, *halves, team, size, marks, values, out)
+    predict_batches(rows, 0, rows.n, topology.network, *halves, team, size, Buffers(marks, values, NOTHING), out)
     return out
 
 
