@@ -97,7 +97,7 @@ def update_speed(n: int) -> float:
     """Weights per second that the arithmetic of ADADELTA allows: n weights, few enough for the first cache."""
     a, w, squares, steps = (aligned_zeros(n) for _ in range(4))
     a[:] = 1
-    optimizer = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, 0.0, 0.0, True)
+    optimizer = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, True)
     with flushed():
         return 100 * n / seconds_of(lambda: update_often(optimizer, a, WeightBlock(w, squares, steps, a), 100))
 

@@ -34,7 +34,7 @@ from dask_dl.state import Rows, aligned_zeros, padded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SETTINGS = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, 0.0, 0.0, True)
+SETTINGS = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, True)
 NEVER, HOGWILD, STALENESS, LOCKS, TEAM = (
     "never exchange", "plain Hogwild", "staleness", "staleness, locks", "team",
 )  # fmt: skip

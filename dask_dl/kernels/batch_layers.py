@@ -26,11 +26,21 @@ from dask_dl.kernels.layers import (
     width_of,
 )
 from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, STRIDE, WEIGHTS
-from dask_dl.kernels.optimizers import ADADELTA, ONE, PLAIN, ZERO, Step, has_penalty, rate_of, squared_gradients
+from dask_dl.kernels.optimizers import (
+    ADADELTA,
+    ONE,
+    PLAIN,
+    ZERO,
+    Step,
+    has_penalty,
+    rate_of,
+    run_of,
+    squared_gradients,
+    update,
+)
 from dask_dl.kernels.spans import span
 from dask_dl.kernels.team import barrier, rank_in, unit_range
-from dask_dl.kernels.updates import MAX_INPUTS, backward_biases, backward_level, limit_weights, penalty_of, update
-from dask_dl.kernels.weights import run_of
+from dask_dl.kernels.updates import MAX_INPUTS, backward_biases, backward_level, limit_weights, penalty_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -195,7 +205,7 @@ def update_units(step, layer, channel, reads, deltas, dense, vectors, lo, hi):
             if skip and mine[j] == ZERO:
                 continue
             a = span(gradients, (j - unit) * stride, stride)
-            block = run_of(dense, layer[WEIGHTS] + (channel * n_out + lo + j) * stride, stride, a)
+            block = run_of(step, dense, layer[WEIGHTS] + (channel * n_out + lo + j) * stride, stride, a)
             if opt.kind == ADADELTA:
                 squared[j] = squared_gradients(step, penalty, a, ONE, block)
             update(step, penalty, a, ONE, block)
@@ -239,7 +249,7 @@ def update_layer(network, step, k, n_columns, reads, deltas, chains, weights, te
             slot = e if all_levels else chains.seen[e]
             add_rows(chains, slot, deltas, spare, c0, c1)
             backward_level(step, slot, width, spare, onehot, squares, c0, c1)
-        if opt.max_w2 < np.inf:
+        if opt.penalties.max_w2 < np.inf:
             limit_weights(opt, layer, n_onehot, channel, sums, dense.weights, onehot.weights, spare, lo, hi)
         has_means = layer[MEANS] >= 0
         means = span(dense.weights, layer[MEANS] + lo if has_means else 0, hi - lo if has_means else 0)

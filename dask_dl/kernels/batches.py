@@ -240,7 +240,7 @@ def train_batch(rows, begin, stop, n_seen, network, objective, opt, weights, tea
     onehot, dense = weights.onehot.weights, weights.dense.weights
     block = forward_batch(network, inputs, onehot, dense, team, vectors.masks, size)
     loss = output_deltas_of_batch(rows, begin, block, network, objective, opt, team, vectors, b)
-    if opt.sparsity_beta > 0.0:
+    if opt.penalties.sparsity_beta > 0.0:
         remember_batch(network, b, team, dense, size)
     chains = Chains(heads, links, owners, seen, values, chain_slots(inputs.slots, inputs.edges, buffers.chains))
     n_columns = network.layers[0, N_IN] + rows.active.shape[1] + network.n_sparse

@@ -190,7 +190,7 @@ def update_layer(network, step, k, n_columns, inputs, reads, deltas, weights, te
             # Of a table's inputs a row sets one per column.
             n_inputs = min(layer[N_IN] + n_onehot, MAX_INPUTS * n_columns)
             backward_levels(step, n_onehot, inputs, width, own, weights.onehot, first + lo, first + hi)
-        if opt.max_w2 < np.inf:
+        if opt.penalties.max_w2 < np.inf:
             limit_weights(
                 opt, layer, n_onehot, channel, deltas, weights.dense.weights, weights.onehot.weights, spare, lo, hi
             )
@@ -292,7 +292,7 @@ def train_row(rows, i, n_seen, network, objective, opt, weights, team, vectors, 
         out[j] = acts[start + j]
     answer(network, rows, i, out)
     loss = output_deltas(objective, network, rows, i, out, span(vectors.deltas, start, out.shape[0]))
-    if opt.sparsity_beta > 0.0:
+    if opt.penalties.sparsity_beta > 0.0:
         remember(network, team, acts, weights.dense.weights)
     n_columns = n_dense + rows.active.shape[1] + network.n_sparse
     backward(network, opt, n_seen, n_columns, inputs, weights, team, acts, vectors, start)

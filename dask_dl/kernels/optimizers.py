@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dask_dl.errors import ParameterError
 from dask_dl.jit import inlined, kernel
+from dask_dl.kernels.spans import span
+from dask_dl.kernels.weights import WeightBlock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
 PLAIN, MOMENTUM, ADADELTA = 0, 1, 2
-#: Vectors of optimizer state, each as long as the weights.
-N_STATES = {PLAIN: 0, MOMENTUM: 1, ADADELTA: 2}
 
 
 def kind_of(parameters: Mapping[str, Any]) -> int:
@@ -32,10 +33,21 @@ def kind_of(parameters: Mapping[str, Any]) -> int:
     return MOMENTUM if parameters.get("momentum_start") or parameters.get("momentum_stable") else PLAIN
 
 
+class Penalties(NamedTuple):
+    """Forces on weights and biases besides the loss, and limits on them."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+    pull: float = 0.0  #: of the consensus, where weights have one: `weights.WeightBlock.center`
+    max_w2: float = np.inf  #: limit on the sum of squares of a unit's incoming weights
+    average_activation: float = 0.0  #: that the biases of hidden units are drawn to ...
+    sparsity_beta: float = 0.0  #: ... as strongly as this
+
+
 class Optimizer(NamedTuple):
     """Settings of a training, as kernels read them."""
 
-    kind: int  #: PLAIN, MOMENTUM or ADADELTA
+    kind: int  #: a key of RULES
     rho: float  #: ADADELTA: decay of both running means
     epsilon: float  #: ADADELTA: added to both running means
     rate: float  #: step before annealing
@@ -45,16 +57,17 @@ class Optimizer(NamedTuple):
     momentum_ramp: float  #: rows over which momentum goes from start to stable
     momentum_stable: float
     nesterov: bool
-    l1: float
-    l2: float
     fast_mode: bool
-    scale: float = 1.0  #: factor on every step: halved when a training diverges
-    pull: float = 0.0  #: of the consensus, where weights have one: `weights.WeightBlock.center`
+    penalties: Penalties = Penalties()
     batch: int = 1  #: rows whose gradients, divided by as many, make a step
-    max_w2: float = np.inf  #: limit on the sum of squares of a unit's incoming weights
     input_kept: float = 1.0  #: share of the inputs that a row keeps
-    average_activation: float = 0.0  #: that the biases of hidden units are drawn to ...
-    sparsity_beta: float = 0.0  #: ... as strongly as this
+    scale: float = 1.0  #: factor on every step: halved when a training diverges
+
+    @classmethod
+    def of(cls, **settings: Any) -> Optimizer:
+        """From settings by name, those of the penalties among them."""
+        penalties = {name: settings.pop(name) for name in Penalties._fields if name in settings}
+        return cls(penalties=Penalties(**penalties), **settings)
 
 
 class Step(NamedTuple):
@@ -66,7 +79,7 @@ class Step(NamedTuple):
 
 
 class Penalty(NamedTuple):
-    """Forces on a weight besides the loss: gradients of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
+    """Penalties that act on a block of weights: gradients of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
 
     l1: np.float32
     l2: np.float32
@@ -238,3 +251,78 @@ def squared_gradients(step, penalty, a, d, block):
         g = gradient(a[i], d, w[i], c[i], penalty, step.optimizer.fast_mode)
         total += g * g
     return total
+
+
+class Rule(NamedTuple):
+    """An optimizer: how it takes a step, and what it needs for that."""
+
+    n_states: int  #: vectors of state, each as long as the weights
+    #: single rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots
+    max_stale: int
+    step: Any  #: the kernel that takes a step on a vector of weights
+
+
+RULES = {PLAIN: Rule(0, 16, plain), MOMENTUM: Rule(1, 16, momentum), ADADELTA: Rule(2, 64, adadelta)}
+N_STATES = {kind: rule.n_states for kind, rule in RULES.items()}
+
+
+def rule_of(optimizer: Optimizer) -> Rule:
+    """Row of the table of optimizers. Raises ParameterError where there is none."""
+    if optimizer.kind not in RULES:
+        raise ParameterError(f"{optimizer.kind!r} is no kind of optimizer; there are {sorted(RULES)}")
+    return RULES[optimizer.kind]
+
+
+@inlined
+def n_states_of(kind):
+    """Vectors of state of an optimizer, as its row says: by comparisons, of which only one is left where the kind is known."""
+    return 2 if kind == ADADELTA else 1 if kind == MOMENTUM else 0
+
+
+@inlined
+def run_of(step, block, start, n, a):
+    """Weights [start, start + n), with their consensus and optimizer state as far as there is any, not copied.
+
+    Parameters
+    ----------
+    step : Step
+    block : WeightBlock
+    start, n : int
+        First weight, and their number.
+    a : (n,) float32
+        Inputs, which stand in for the consensus where nothing pulls, so that a loop may read it and use it or not.
+
+    Returns
+    -------
+    WeightBlock
+        States that there are not are empty.
+    """
+    n_states = n_states_of(step.optimizer.kind)
+    state0 = span(block.state0, start if n_states > 0 else 0, n if n_states > 0 else 0)
+    state1 = span(block.state1, start if n_states > 1 else 0, n if n_states > 1 else 0)
+    center = span(block.center, start, n) if block.center.shape[0] > 0 else a
+    return WeightBlock(span(block.weights, start, n), state0, state1, center)
+
+
+@inlined
+def update(step, penalty, a, d, block):
+    """Take one step of the optimizer on one vector of whole lanes: `Rule.step` of its kind.
+
+    Parameters
+    ----------
+    step : Step
+    penalty : Penalty
+    a : (n,) float32
+        Inputs; the gradient of the loss is `d * a`.
+    d : float32
+        Delta of the unit.
+    block : WeightBlock
+        The n weights, changed in place with their optimizer state.
+    """
+    # Kernels cannot look a function up in a table. Other kinds never get here: see `rule_of`.
+    if step.optimizer.kind == ADADELTA:
+        adadelta(step, penalty, a, d, block)
+    elif step.optimizer.kind == MOMENTUM:
+        momentum(step, penalty, a, d, block)
+    else:
+        plain(step, penalty, a, d, block)

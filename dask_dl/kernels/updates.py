@@ -11,20 +11,17 @@ from dask_dl.kernels.layers import add_scaled, dot, pad, width_of
 from dask_dl.kernels.layout import CHANNELS, N_OUT, STRIDE, WEIGHTS
 from dask_dl.kernels.optimizers import (
     ADADELTA,
-    MOMENTUM,
     ONE,
     PLAIN,
     ZERO,
     Penalty,
-    adadelta,
     gradient,
     has_penalty,
-    momentum,
-    plain,
+    run_of,
     squared_gradients,
+    update,
 )
 from dask_dl.kernels.spans import span
-from dask_dl.kernels.weights import run_of
 from dask_dl.state import LANE
 
 if TYPE_CHECKING:
@@ -47,31 +44,9 @@ class LayerVectors(NamedTuple):
 @inlined
 def penalty_of(opt, block):
     """The penalties on these weights: nothing pulls where there is no consensus."""
-    pull = opt.pull if block.center.shape[0] > 0 else 0.0
-    return Penalty(np.float32(opt.l1), np.float32(opt.l2), np.float32(pull))
-
-
-@inlined
-def update(step, penalty, a, d, block):
-    """Take one step of the optimizer on one vector of whole lanes.
-
-    Parameters
-    ----------
-    step : Step
-    penalty : Penalty
-    a : (n,) float32
-        Inputs; the gradient of the loss is `d * a`.
-    d : float32
-        Delta of the unit.
-    block : WeightBlock
-        The n weights, changed in place with their optimizer state.
-    """
-    if step.optimizer.kind == ADADELTA:
-        adadelta(step, penalty, a, d, block)
-    elif step.optimizer.kind == MOMENTUM:
-        momentum(step, penalty, a, d, block)
-    else:
-        plain(step, penalty, a, d, block)
+    penalties = opt.penalties
+    pull = penalties.pull if block.center.shape[0] > 0 else 0.0
+    return Penalty(np.float32(penalties.l1), np.float32(penalties.l2), np.float32(pull))
 
 
 # Inlined down to the loops, although they are not small: the arrays of two `WeightBlock`s, passed through three calls, took a
@@ -118,7 +93,7 @@ def backward_units(step, layer, inputs, vectors, dense, errors, is_first, lo, hi
                 d = mine[j]
                 if skip and d == ZERO:
                     continue
-                block = run_of(dense, rows + j * stride, stride, inputs)
+                block = run_of(step, dense, rows + j * stride, stride, inputs)
                 if not is_first:
                     add_scaled(passed, d, block.weights)
                 if opt.kind == ADADELTA:
@@ -147,7 +122,7 @@ def update_vector(step, block, start, a, n):
     penalty = penalty_of(step.optimizer, block)
     for at in range(0, n, LANE):
         lane = span(a, at, LANE)
-        update(step, penalty, lane, ONE, run_of(block, start + at, LANE, lane))
+        update(step, penalty, lane, ONE, run_of(step, block, start + at, LANE, lane))
 
 
 @inlined
@@ -177,7 +152,7 @@ def backward_level(step, slot, width, gradients, onehot, squares, lo, hi):
         penalised, fast_mode = has_penalty(penalty), step.optimizer.fast_mode
         for at in range(0, n, LANE):  # as in `update_vector`
             lane, total = span(a, at, LANE), span(sums, at, LANE)
-            block = run_of(onehot, start + at, LANE, lane)
+            block = run_of(step, onehot, start + at, LANE, lane)
             for j in range(LANE):
                 g = lane[j]
                 if penalised:
@@ -253,7 +228,7 @@ def backward_biases(step, start, n, n_inputs, deltas, means, block, squares):
         Sums of squared gradients of these units' weights.
     """
     opt, has_means = step.optimizer, means.shape[0] > 0
-    beta, wanted = np.float32(opt.sparsity_beta), np.float32(opt.average_activation)
+    beta, wanted = np.float32(opt.penalties.sparsity_beta), np.float32(opt.penalties.average_activation)
     if opt.kind != ADADELTA:
         update_vector(step, block, start, deltas, pad(n))
         if has_means:
@@ -266,7 +241,7 @@ def backward_biases(step, start, n, n_inputs, deltas, means, block, squares):
     for at in range(0, n, LANE):  # a lane at a time, as in `update_vector`
         lane, sums = span(deltas, at, LANE), span(squares, at, LANE)
         there = span(means, at, LANE) if has_means else lane
-        w, s0, s1, c = run_of(block, start + at, LANE, lane)
+        w, s0, s1, c = run_of(step, block, start + at, LANE, lane)
         for j in range(LANE):
             if at + j >= n or (opt.fast_mode and lane[j] == ZERO):
                 continue
@@ -303,7 +278,7 @@ def limit_weights(opt, layer, n_onehot, channel, deltas, dense, onehot, factors,
     lo, hi : int
         Units of this thread.
     """
-    n_out, stride, limit = layer[N_OUT], layer[STRIDE], np.float32(opt.max_w2)
+    n_out, stride, limit = layer[N_OUT], layer[STRIDE], np.float32(opt.penalties.max_w2)
     n, first, width = min(hi, n_out) - lo, channel * pad(n_out) + lo, width_of(layer)
     if n <= 0:
         return

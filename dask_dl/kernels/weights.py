@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dask_dl.jit import inlined, kernel
+from dask_dl.jit import kernel
 from dask_dl.kernels.spans import span
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ class WeightBlock(NamedTuple):
     """Weights with their optimizer state: the one-hot block or the dense part of the flat vectors, or a run of either."""
 
     weights: NDArray[np.float32]  #: (n,)
-    state0: NDArray[np.float32]  #: (n,); empty where the optimizer has none: `optimizers.N_STATES`
+    state0: NDArray[np.float32]  #: (n,); empty where the optimizer has none: `optimizers.RULES`
     state1: NDArray[np.float32]  #: (n,), or empty
-    center: NDArray[np.float32]  #: (n,): the consensus; empty where nothing pulls: `Optimizer.pull`
+    center: NDArray[np.float32]  #: (n,): the consensus; empty where nothing pulls: `Penalties.pull`
 
     @property
     def states(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -39,30 +39,6 @@ class WorkingCopy(NamedTuple):
     shared: NDArray[np.float32]  #: (dense,): published weights
     base: NDArray[np.float32]  #: (dense,): the copy at its last exchange
     first: int  #: place where the exchange begins
-
-
-@inlined
-def run_of(block, start, n, a):
-    """Weights [start, start + n), with their consensus and optimizer state as far as there is any, not copied.
-
-    Parameters
-    ----------
-    block : WeightBlock
-    start, n : int
-        First weight, and their number.
-    a : (n,) float32
-        Inputs, which stand in for the consensus where nothing pulls, so that a loop may read it and use it or not.
-
-    Returns
-    -------
-    WeightBlock
-        States that there are not are empty.
-    """
-    has0, has1 = block.state0.shape[0] > 0, block.state1.shape[0] > 0
-    state0 = span(block.state0, start if has0 else 0, n if has0 else 0)
-    state1 = span(block.state1, start if has1 else 0, n if has1 else 0)
-    center = span(block.center, start, n) if block.center.shape[0] > 0 else a
-    return WeightBlock(span(block.weights, start, n), state0, state1, center)
 
 
 @kernel

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Literal
 
 import joblib
 
-from dask_dl.kernels.optimizers import ADADELTA, N_STATES, Optimizer
+from dask_dl.kernels.optimizers import Optimizer, rule_of
 from dask_dl.kernels.team import max_threads
 
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
-#: Single rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots.
-MAX_STALE = {"adadelta": 64, "sgd": 16}
 #: Rows between two exchanges, at most: more saves nothing.
 MAX_ROWS = 64
 #: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
@@ -110,7 +108,7 @@ def choose(
     parallelism : {"auto", "staleness", "team"}
         The way; small tables and narrow networks use fewer threads only under "auto".
     interval : int or None
-        Rows between two exchanges, which makes the choice staleness; None: by the rule of MAX_STALE.
+        Rows between two exchanges, which makes the choice staleness; None: by the optimizer's `max_stale`.
     reproducible : bool
         Whether the result must not depend on the number of threads: a team, or one thread.
     available : (int, str), optional
@@ -191,7 +189,7 @@ def max_stale(optimizer: Optimizer) -> int:
     """N: how many updates the others may make between two exchanges of a thread."""
     if optimizer.batch > 1:
         return MAX_STALE_BATCHES
-    return MAX_STALE["adadelta" if optimizer.kind == ADADELTA else "sgd"]
+    return rule_of(optimizer).max_stale
 
 
 def whole(n: int, batch: int) -> int:
@@ -226,7 +224,7 @@ def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
 
 def bytes_of_copy(optimizer: Optimizer) -> int:
     """Bytes of a thread's working copy for every weight: the copy, what it was at the last exchange, optimizer state."""
-    return 4 * (2 + N_STATES[optimizer.kind])
+    return 4 * (2 + rule_of(optimizer).n_states)
 
 
 def handed_over(team: Parallelism, share: float, n_seen: int) -> Parallelism:

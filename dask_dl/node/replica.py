@@ -11,7 +11,7 @@ from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.network import Buffers, Queue, train_rows
-from dask_dl.kernels.optimizers import N_STATES, Optimizer
+from dask_dl.kernels.optimizers import Optimizer, rule_of
 from dask_dl.kernels.team import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Team, team_of
 from dask_dl.kernels.weights import WeightBlock, Weights, WorkingCopy
 from dask_dl.node.parallelism import MAX_WAITING, ROWS_PER_THREAD, Parallelism, handed_over
@@ -82,7 +82,7 @@ class Replica:
         self.optimizer = optimizer
         self.objective = objective
         self.flat = flat
-        self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
+        self.states = list(states) or [aligned_zeros(topology.size) for _ in range(rule_of(optimizer).n_states)]
         self.n_seen = n_seen
         self.control = np.zeros(4 * LINE, np.int64)
         self._onehot = _part(flat, self.states, 0, topology.onehot_size)
@@ -109,7 +109,7 @@ class Replica:
             self.contexts.append(ThreadContext(own, team, copy, _scratch(topology, self.optimizer)))
 
     def pull_to(self, center: NDArray[np.float32] | None) -> None:
-        """Draw weights and biases to a consensus from now on, as strongly as `optimizer.pull` says.
+        """Draw weights and biases to a consensus from now on, as strongly as `optimizer.penalties.pull` says.
 
         Parameters
         ----------

@@ -248,7 +248,7 @@ def _check_range(found: Scan, source: Source, distribution: Distribution) -> Non
 
 
 def _optimizer(e: Mapping[str, Any]) -> Optimizer:
-    return Optimizer(
+    return Optimizer.of(
         kind=kind_of(e),
         rho=e["rho"],
         epsilon=e["epsilon"],

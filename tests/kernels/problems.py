@@ -40,7 +40,7 @@ def settings(kind="adadelta", **changes):
     rules = {"optimizer": "adadelta" if kind == "adadelta" else "sgd", **values}
     if "input_kept" in rules:
         rules["input_ratio"] = 1.0 - rules.pop("input_kept")
-    return Optimizer(KINDS[kind], **values), rules
+    return Optimizer.of(kind=KINDS[kind], **values), rules
 
 
 def aim(objective):
