@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 RHO, EPSILON = 0.99, 1e-8
-SETTINGS = Optimizer(ADADELTA, RHO, EPSILON, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, 0.0, 0.0, True)
+SETTINGS = Optimizer(ADADELTA, RHO, EPSILON, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, True)
 N_CLASSES = 10
 TRIALS = 3  #: epochs before the timed rounds: the first of them compiles, the others find the fastest number of threads
 DASK_DL, JAX, TORCH, TORCH_UPDATE, TORCH_BY_HAND, SKLEARN = (

@@ -14,7 +14,7 @@ from rows import update_speed
 from threadpoolctl import threadpool_limits
 
 from dask_dl.jit import kernel
-from dask_dl.kernels.gemm import add_dots, combine
+from dask_dl.kernels.gemm import Factors, Matrix, add_dots, combine
 from dask_dl.state import aligned_zeros, padded
 
 #: Inputs and units of a layer.
@@ -25,21 +25,23 @@ LAYERS = ((717, 200), (200, 200), (1024, 1024))
 def forward(n, out, rows, weights, batch, units, stride, width):
     """Sums of units: out (batch, width) += rows (batch, stride) weights (units, stride)'."""
     for _ in range(n):
-        add_dots(out, 0, width, batch, rows, 0, stride, units, weights, 0, stride, stride)
+        add_dots(
+            Matrix(out, 0, width, batch), Matrix(rows, 0, stride, batch), Matrix(weights, 0, stride, units), stride
+        )
 
 
 @kernel
 def errors(n, out, deltas, weights, batch, units, stride, width):
     """Errors by the layer below: out (batch, stride) = deltas (batch, width) weights."""
     for _ in range(n):
-        combine(out, 0, stride, deltas, 0, width, 1, batch, weights, 0, stride, units, stride)
+        combine(Matrix(out, 0, stride, batch), Factors(deltas, 0, width, 1), Matrix(weights, 0, stride, units), stride)
 
 
 @kernel
 def gradients(n, out, deltas, rows, batch, units, stride, width):
     """Gradients of the weights: out (units, stride) = deltas' rows."""
     for _ in range(n):
-        combine(out, 0, stride, deltas, 0, 1, width, units, rows, 0, stride, batch, stride)
+        combine(Matrix(out, 0, stride, units), Factors(deltas, 0, 1, width), Matrix(rows, 0, stride, batch), stride)
 
 
 def matrix(n, ld):

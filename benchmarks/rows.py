@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_limits
 from dask_dl import DeepLearningClassifier
 from dask_dl.demo import make_digits
 from dask_dl.kernels.denormals import flushed
-from dask_dl.kernels.optimizers import ONE, ZERO, Penalty, adadelta
+from dask_dl.kernels.optimizers import ADADELTA, ONE, ZERO, Optimizer, Penalty, Step, adadelta
+from dask_dl.kernels.weights import WeightBlock
 from dask_dl.state import aligned_zeros, padded
 
 if TYPE_CHECKING:
@@ -96,15 +97,15 @@ def update_speed(n: int) -> float:
     """Weights per second that the arithmetic of ADADELTA allows: n weights, few enough for the first cache."""
     a, w, squares, steps = (aligned_zeros(n) for _ in range(4))
     a[:] = 1
+    optimizer = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, True)
     with flushed():
-        return 100 * n / seconds_of(lambda: update_often(a, w, squares, steps, 100))
+        return 100 * n / seconds_of(lambda: update_often(optimizer, a, WeightBlock(w, squares, steps, a), 100))
 
 
 @numba.njit
-def update_often(a, w, squares, steps, n):
+def update_often(optimizer, a, block, n):
     for _ in range(n):
-        penalty = Penalty(ZERO, ZERO, ZERO)
-        adadelta(a, ONE, w, a, squares, steps, np.float32(0.99), np.float32(1e-8), ONE, penalty, True)
+        adadelta(Step(optimizer, ONE, ZERO), Penalty(ZERO, ZERO, ZERO), a, ONE, block)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

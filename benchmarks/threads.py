@@ -22,18 +22,19 @@ from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import BIASES, N_OUT, STRIDE, WEIGHTS, Topology
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
-from dask_dl.kernels.network import exchange, train_rows
+from dask_dl.kernels.network import Buffers, Queue, train_rows
 from dask_dl.kernels.optimizers import ADADELTA, Optimizer
 from dask_dl.kernels.team import DONE, NEXT
+from dask_dl.kernels.weights import Weights, WorkingCopy, exchange
 from dask_dl.node.parallelism import Parallelism, rows_between
-from dask_dl.node.replica import NOTHING, Replica, predict
+from dask_dl.node.replica import NO_COPY, NOTHING, Replica, predict
 from dask_dl.node.threads import run_threads
 from dask_dl.state import Rows, aligned_zeros, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SETTINGS = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, 0.0, 0.0, True)
+SETTINGS = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, True)
 NEVER, HOGWILD, STALENESS, LOCKS, TEAM = (
     "never exchange", "plain Hogwild", "staleness", "staleness, locks", "team",
 )  # fmt: skip
@@ -111,9 +112,9 @@ def ways(topology: Topology, n: int) -> dict[str, tuple[Replica, Callable[[Repli
         return replica(topology, Parallelism(way, n, rows_between(SETTINGS, n), "benchmark"))
 
     never, hogwild, locked = made("staleness"), made("staleness"), made("staleness")
-    never.contexts = [context._replace(shared=NOTHING, base=NOTHING) for context in never.contexts]
+    never.contexts = [context._replace(copy=NO_COPY) for context in never.contexts]
     hogwild.contexts = [
-        context._replace(dense=hogwild._dense, shared=NOTHING, base=NOTHING)  # noqa: SLF001  # a rival built of our parts
+        context._replace(dense=hogwild._dense, copy=NO_COPY)  # noqa: SLF001  # a rival built of our parts
         for context in hogwild.contexts
     ]
     return {
@@ -144,7 +145,9 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
         control = np.zeros_like(trained.control)
         team = context.team._replace(control=control)
         trained.refresh(rank)
-        slots, values = np.zeros(rows.active.shape[1], np.int32), np.zeros(rows.active.shape[1], np.float32)
+        n_active = rows.active.shape[1]
+        buffers = Buffers(np.zeros(n_active, np.int32), np.zeros(n_active, np.float32), context.scratch)
+        weights = Weights(trained._onehot, context.dense)  # noqa: SLF001  # as above
         with flushed():
             while True:
                 with taking:
@@ -152,19 +155,13 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
                 if lo is None:
                     return
                 control[NEXT] = lo
-                train_rows(
-                    rows, min(lo + interval, rows.n), network, trained.objective, SETTINGS, trained.n_seen,
-                    trained._table, context.dense, team, interval, NOTHING, NOTHING, 0, slots, values, context.scratch,  # noqa: SLF001  # as above
-                )  # fmt: skip
+                given = Queue(min(lo + interval, rows.n), interval, trained.n_seen)
+                train_rows(rows, given, network, trained.objective, SETTINGS, weights, team, NO_COPY, buffers)
                 for k in range(len(slices)):
                     part = (k + rank) % len(slices)
                     with locks[part]:
-                        exchange(
-                            context.shared[slices[part]],
-                            context.dense.weights[slices[part]],
-                            context.base[slices[part]],
-                            0,
-                        )
+                        copy = WorkingCopy(context.copy.shared[slices[part]], context.copy.base[slices[part]], 0)
+                        exchange(copy, context.dense.weights[slices[part]])
                 trained.control[DONE] += control[DONE]
 
     run_threads(len(trained.contexts), work, trained.control)

@@ -24,7 +24,7 @@ from dask_dl.state import Entries, Rows, aligned_zeros
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SETTINGS = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, 0.0, 0.0, True)
+SETTINGS = Optimizer(ADADELTA, 0.99, 1e-8, 0.005, 1e-6, 1.0, 0.0, 1e6, 0.0, True, True)
 LEVELS = (100, 1_000, 10_000, 100_000)
 COLUMNS, N_ENTRIES = (100, 100_000), 100
 #: Times the time per row at 100 levels, at hidden [200].

@@ -131,12 +131,7 @@ def vectors_of(
 
 def shapes_of(topology: Topology, name: str) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays that make a vector, by name; see `Topology.named`."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for k, shape in enumerate(topology.shapes):
-        shapes |= {f"{name}/weights/{k}": shape, f"{name}/biases/{k}": shape[:1]}
-    if topology.has_means:
-        shapes |= {f"{name}/means/{k}": (n,) for k, n in enumerate(topology.hidden)}
-    return shapes
+    return {f"{name}/{part}": shape for part, shape in topology.array_shapes.items()}
 
 
 def check_array(

@@ -10,7 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from dask_dl.jit import inlined, kernel
-from dask_dl.kernels.optimizers import ZERO
+from dask_dl.kernels.layers import pad, width_of
+from dask_dl.kernels.layout import N_OUT
+from dask_dl.kernels.optimizers import ONE, ZERO
+from dask_dl.kernels.spans import span
+from dask_dl.kernels.team import unit_range
 
 
 @inlined
@@ -116,3 +120,30 @@ def mask_of(rows, i, layer, place, first, kept, value, mask, n):
         given_mask(rows.kept[i], first + place, value, mask, n)
     else:
         draw_mask(key_of(rows.key[i], layer), place, kept, value, mask)
+
+
+@kernel
+def draw_masks(network, rows, i, n_inputs, rank, size, masks):
+    """Draw which hidden units a row keeps: 1 or 0, laid out as the activations.
+
+    Parameters
+    ----------
+    network : Network
+    rows : Rows
+    i : int
+        The row.
+    n_inputs : int
+        Inputs of the network, whose marks come first in `Rows.kept`.
+    rank, size : int
+        Share of the units to draw, out of `size` shares.
+    masks : (activations,) float32
+        Receives the masks of this share.
+    """
+    last = network.layers.shape[0] - 1
+    start, place = 0, n_inputs
+    for k in range(last):
+        n_out = network.layers[k, N_OUT]
+        if network.kept[k] < ONE:
+            lo, hi = unit_range(pad(n_out), rank, size)
+            mask_of(rows, i, k, lo, place, network.kept[k], ONE, span(masks, start + lo, hi - lo), n_out - lo)
+        start, place = start + width_of(network.layers[k]), place + n_out

@@ -1,12 +1,14 @@
 """Products of matrices for mini-batches, in blocks of as many vector registers as the processor has.
 
-Matrices are parts of contiguous vectors, row by row: an array, the place of their first number, and the length of a row. The
-ones of a mini-batch are narrow (its rows) and used once, so that a library's packing of them costs what it saves:
-benchmarks/products.py compares these blocks with the BLAS of NumPy. Every number of a result is summed in an order of its own,
-whatever is computed beside it, so that the bits do not depend on who computes what.
+Matrices are parts of contiguous vectors, row by row. The ones of a mini-batch are narrow (its rows) and used once, so that a
+library's packing of them costs what it saves: benchmarks/products.py compares these blocks with the BLAS of NumPy. Every
+number of a result is summed in an order of its own, whatever is computed beside it, so that the bits do not depend on who
+computes what.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import llvmlite.binding
 from llvmlite import ir
@@ -18,6 +20,10 @@ from numba.np.arrayobj import make_array, populate_array
 from dask_dl.jit import FASTMATH, kernel
 from dask_dl.state import LANE
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 #: Numbers of a vector register, and the shape of a block of them: with AVX-512 there are 32 registers, else 16 (or as much
 #: room in twice as many, on Arm). ROWS x VECTORS (`combine`) and DOT_ROWS x UNITS (`add_dots`) sums stay in registers.
 _HAS_512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
@@ -26,6 +32,24 @@ WIDTH, ROWS, VECTORS, DOT_ROWS, UNITS = (16, 6, 4, 6, 4) if _HAS_512 else (8, 4,
 _LONG, _FLOAT = ir.IntType(64), ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, WIDTH)
 _FLAGS = tuple(sorted(FASTMATH))
+
+
+class Matrix(NamedTuple):
+    """Rows in a contiguous vector."""
+
+    numbers: NDArray[np.float32]  #: (..,)
+    start: int  #: place of the first row
+    length: int  #: from one row to the next
+    n: int  #: rows
+
+
+class Factors(NamedTuple):
+    """A matrix that may be turned: number (r, s) lies at `start + r by_row + s by_term`."""
+
+    numbers: NDArray[np.float32]  #: (..,)
+    start: int
+    by_row: int
+    by_term: int
 
 
 @intrinsic
@@ -57,8 +81,11 @@ class _Code:
     def __init__(self, context, builder, signature):
         self.context, self.builder, self.signature = context, builder, signature
 
-    def data(self, k, array):
-        return make_array(self.signature.args[k])(self.context, self.builder, array).data
+    def parts(self, k, matrix):
+        """Pointer to the numbers of argument k, a `Matrix` or `Factors`; then its other fields."""
+        kind = self.signature.args[k]
+        numbers, *others = (self.builder.extract_value(matrix, i) for i in range(len(kind.types)))
+        return make_array(kind.types[0])(self.context, self.builder, numbers).data, *others
 
     def at(self, start, step, k):
         """Start + k step."""
@@ -104,14 +131,19 @@ class _Code:
 
 
 def _combining(n_rows, n_vectors):
-    """For n_rows rows and n_vectors vectors of columns: out[r] = sum of factors[r, s] rows[s], over n of them."""
+    """For n_rows rows and n_vectors vectors of columns: out[r] = sum of factors[r, s] rows[s], over n_terms rows of `rows`.
+
+    The first numbers lie at the places that follow each matrix.
+    """
 
     @intrinsic
-    def block(_context, out, _o, _ldo, factors, _f, _by_row, _by_term, rows, _m, _ldm, _n):
+    def block(_context, out, _o, factors, _f, rows, _m):
         def codegen(context, builder, signature, arguments):
             code = _Code(context, builder, signature)
-            out, o, ldo, factors, f, by_row, by_term, rows, m, ldm, n = arguments
-            to, by, of = code.data(0, out), code.data(3, factors), code.data(7, rows)
+            out, o, factors, f, rows, m = arguments
+            to, _, ldo, _ = code.parts(0, out)
+            by, _, by_row, by_term = code.parts(2, factors)
+            of, _, ldm, n = code.parts(4, rows)
             sums = [code.sums(n_vectors) for _ in range(n_rows)]
             with cgutils.for_range(builder, n) as loop:
                 row, factor = (
@@ -128,21 +160,25 @@ def _combining(n_rows, n_vectors):
                     code.put(builder.load(place), to, code.at(code.at(o, ldo, r), ir.Constant(_LONG, WIDTH), v))
             return context.get_dummy_value()
 
-        long = types.intp
-        return types.void(out, long, long, factors, long, long, long, rows, long, long, long), codegen
+        return types.void(out, types.intp, factors, types.intp, rows, types.intp), codegen
 
     return block
 
 
 def _dotting(n_rows, n_units):
-    """For n_rows rows a and n_units rows w of n numbers, whole vectors: out[r, u] += a[r] w[u]."""
+    """For n_rows rows a and n_units rows w of n numbers, whole vectors: out[r, u] += a[r] w[u].
+
+    The first numbers lie at the places that follow each matrix.
+    """
 
     @intrinsic
-    def block(_context, out, _o, _ldo, rows, _a, _lda, weights, _w, _ldw, _n):
+    def block(_context, out, _o, rows, _a, weights, _w, _n):
         def codegen(context, builder, signature, arguments):
             code = _Code(context, builder, signature)
-            out, o, ldo, rows, a, lda, weights, w, ldw, n = arguments
-            to, of, by = code.data(0, out), code.data(3, rows), code.data(6, weights)
+            out, o, rows, a, weights, w, n = arguments
+            to, _, ldo, _ = code.parts(0, out)
+            of, _, lda, _ = code.parts(2, rows)
+            by, _, ldw, _ = code.parts(4, weights)
             sums = [code.sums(n_units) for _ in range(n_rows)]
             with cgutils.for_range(builder, builder.udiv(n, ir.Constant(_LONG, WIDTH))) as loop:
                 i = builder.mul(loop.index, ir.Constant(_LONG, WIDTH))
@@ -158,7 +194,7 @@ def _dotting(n_rows, n_units):
             return context.get_dummy_value()
 
         long = types.intp
-        return types.void(out, long, long, rows, long, long, weights, long, long, long), codegen
+        return types.void(out, long, rows, long, weights, long, long), codegen
 
     return block
 
@@ -171,89 +207,72 @@ _dot_block, _dot_rows, _dot_units, _dot_one = (
 
 
 @kernel
-def combine(out, o, ldo, factors, f, by_row, by_term, n_rows, rows, m, ldm, n_terms, n):
-    """Multiply matrices: out (n_rows, n) = factors (n_rows, n_terms) times rows (n_terms, n).
+def combine(out, factors, rows, n):
+    """Multiply matrices: out (out.n, n) = factors (out.n, rows.n) times rows (rows.n, n).
 
     Parameters
     ----------
-    out : (..,) float32
+    out : Matrix
         Receives the product.
-    o, ldo : int
-        Place of its first number, and from one row to the next.
-    factors : (..,) float32
-        Factor (r, s) lies at `f + r by_row + s by_term`.
-    f, by_row, by_term : int
-        Place of the first factor, and steps.
-    n_rows : int
-        Rows of `out`.
-    rows : (..,) float32
+    factors : Factors
+        Left matrix.
+    rows : Matrix
         Right matrix.
-    m, ldm : int
-        Place of its first number, and from one row to the next.
-    n_terms : int
-        Rows of the right matrix.
     n : int
         Columns, whole lanes.
     """
     step = VECTORS * WIDTH
     r = 0
-    while r < n_rows:
-        is_block = r + ROWS <= n_rows
-        i, to, by = 0, o + r * ldo, f + r * by_row
+    while r < out.n:
+        is_block = r + ROWS <= out.n
+        i, to, by = 0, out.start + r * out.length, factors.start + r * factors.by_row
         while i + step <= n:
             if is_block:
-                _combine_block(out, to + i, ldo, factors, by, by_row, by_term, rows, m + i, ldm, n_terms)
+                _combine_block(out, to + i, factors, by, rows, rows.start + i)
             else:
-                _combine_vectors(out, to + i, ldo, factors, by, by_row, by_term, rows, m + i, ldm, n_terms)
+                _combine_vectors(out, to + i, factors, by, rows, rows.start + i)
             i += step
         while i < n:
             if is_block:
-                _combine_rows(out, to + i, ldo, factors, by, by_row, by_term, rows, m + i, ldm, n_terms)
+                _combine_rows(out, to + i, factors, by, rows, rows.start + i)
             else:
-                _combine_one(out, to + i, ldo, factors, by, by_row, by_term, rows, m + i, ldm, n_terms)
+                _combine_one(out, to + i, factors, by, rows, rows.start + i)
             i += LANE
         r += ROWS if is_block else 1
 
 
 @kernel
-def add_dots(out, o, ldo, n_rows, rows, a, lda, n_units, weights, w, ldw, n):
-    """Add a product: out (n_rows, n_units) += rows (n_rows, n) times weights (n_units, n), transposed.
+def add_dots(out, rows, weights, n):
+    """Add a product: out (rows.n, weights.n) += rows (rows.n, n) times weights (weights.n, n), transposed.
 
     Parameters
     ----------
-    out : (..,) float32
+    out : Matrix
         Receives the sums.
-    o, ldo : int
-        Place of its first number, and from one row to the next.
-    n_rows : int
-        Rows of `out`.
-    rows : (..,) float32
+    rows : Matrix
         Left matrix.
-    a, lda : int
-        Place of its first number, and from one row to the next.
-    n_units : int
-        Columns of `out`.
-    weights : (..,) float32
+    weights : Matrix
         Right matrix, a row for each unit.
-    w, ldw : int
-        Place of its first number, and from one row to the next.
     n : int
         Numbers of a row, whole lanes.
     """
     u = 0
-    while u < n_units:
-        is_block = u + UNITS <= n_units
+    while u < weights.n:
+        is_block = u + UNITS <= weights.n
+        w = weights.start + u * weights.length
         r = 0
-        while r + DOT_ROWS <= n_rows:
+        while r + DOT_ROWS <= rows.n:
+            to, a = out.start + r * out.length + u, rows.start + r * rows.length
             if is_block:
-                _dot_block(out, o + r * ldo + u, ldo, rows, a + r * lda, lda, weights, w + u * ldw, ldw, n)
+                _dot_block(out, to, rows, a, weights, w, n)
             else:
-                _dot_rows(out, o + r * ldo + u, ldo, rows, a + r * lda, lda, weights, w + u * ldw, ldw, n)
+                _dot_rows(out, to, rows, a, weights, w, n)
             r += DOT_ROWS
-        while r < n_rows:
+        while r < rows.n:
+            to, a = out.start + r * out.length + u, rows.start + r * rows.length
             if is_block:
-                _dot_units(out, o + r * ldo + u, ldo, rows, a + r * lda, lda, weights, w + u * ldw, ldw, n)
+                _dot_units(out, to, rows, a, weights, w, n)
             else:
-                _dot_one(out, o + r * ldo + u, ldo, rows, a + r * lda, lda, weights, w + u * ldw, ldw, n)
+                _dot_one(out, to, rows, a, weights, w, n)
             r += 1
         u += UNITS if is_block else 1

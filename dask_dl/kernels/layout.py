@@ -16,12 +16,14 @@ is at 2 (j inputs + i) + k.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dask_dl.errors import ParameterError
 from dask_dl.state import LANE, aligned_zeros, padded
 
 if TYPE_CHECKING:
@@ -31,8 +33,12 @@ if TYPE_CHECKING:
 
 RECTIFIER, TANH, MAXOUT = 0, 1, 2
 ACTIVATIONS = {"rectifier": RECTIFIER, "tanh": TANH, "maxout": MAXOUT}
-LINEAR, SOFTMAX = 0, 1
-OUTPUTS = {"linear": LINEAR, "softmax": SOFTMAX}
+LINEAR, SOFTMAX, ACTIVATED = 0, 1, 2
+#: Functions of the output by name. The last one is that of the hidden layers, of which maxout has none.
+OUTPUTS = {"linear": LINEAR, "softmax": SOFTMAX, "activated": ACTIVATED}
+
+# Places of units, inputs and channels among the axes of a segment. Biases and means count as one input.
+INPUT_MAJOR, UNIT_MAJOR = (2, 0, 1), (1, 2, 0)
 
 # Columns of `Network.layers`
 N_IN, STRIDE, N_OUT, WEIGHTS, BIASES, CHANNELS, MEANS = range(7)
@@ -46,9 +52,28 @@ class Network(NamedTuple):
     layers: NDArray[np.int64]
     n_onehot: int  #: one-hot slots; their rows are as long as the first layer, padded
     activation: int  #: of ACTIVATIONS
-    output: int  #: LINEAR or SOFTMAX
+    output: int  #: of OUTPUTS
     kept: NDArray[np.float32]  #: (L,): share of a layer's units that a row keeps in training; 1 is all
     n_sparse: int  #: columns that come as entries
+
+
+class Segment(NamedTuple):
+    """A part of the flat vector: an array of a file, or what some of its inputs feed."""
+
+    name: str  #: of the array: weights/0
+    shape: tuple[int, int, int]  #: as it lies, but for the padding of its last axis to whole lanes
+    axes: tuple[int, int, int]  #: INPUT_MAJOR or UNIT_MAJOR
+    start: int  #: place in the flat vector
+
+    @property
+    def size(self) -> int:
+        """Numbers, with padding."""
+        return math.prod(self.shape[:-1]) * padded(self.shape[-1])
+
+    def view(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(units, inputs, channels), not copied."""
+        rows = flat[self.start : self.start + self.size].reshape(*self.shape[:-1], padded(self.shape[-1]))
+        return rows[..., : self.shape[-1]].transpose(self.axes)
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,10 @@ class Topology:
     n_sparse: int = (
         0  #: columns of the table that come as entries (`state.Entries`); their slots count as one-hot inputs
     )
+
+    def __post_init__(self) -> None:
+        if self.output == "activated" and self.activation == "maxout":
+            raise ParameterError("output='activated' needs activation='rectifier' or 'tanh', not 'maxout'")
 
     @property
     def n_inputs(self) -> int:
@@ -99,39 +128,67 @@ class Topology:
         return sum(n_out * n_in + n_out for n_out, n_in in self.shapes)
 
     @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """Parts of the flat vector, one after another: the one-hot block, if there is one, then the dense part."""
+        parts: list[tuple[str, tuple[int, int, int], tuple[int, int, int]]] = []
+        for k, (n_in, n_out, c) in enumerate(zip((self.n_dense, *self.hidden), self.units, self.channels, strict=True)):
+            weights = f"weights/{k}", (c, n_out, n_in), UNIT_MAJOR
+            biases = f"biases/{k}", (1, c, n_out), INPUT_MAJOR
+            if k == 0 and self.n_onehot:
+                parts += [(f"weights/{k}", (self.n_onehot, c, n_out), INPUT_MAJOR), biases, weights]
+            else:
+                parts += [weights, biases]
+            if self.has_means and k < len(self.hidden):
+                parts.append((f"means/{k}", (1, 1, n_out), INPUT_MAJOR))
+        segments, end = [], 0
+        for name, shape, axes in parts:
+            segments.append(Segment(name, shape, axes, end))
+            end += segments[-1].size
+        return tuple(segments)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Segment]]:
+        found: dict[str, list[Segment]] = {}
+        for segment in self.segments:
+            found.setdefault(segment.name, []).append(segment)
+        return found
+
+    @cached_property
+    def array_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of a file's arrays, by name: weights/0, ..., biases/0, ..., and means/0, ... where there are any."""
+        shapes: dict[str, tuple[int, ...]] = {f"weights/{k}": shape for k, shape in enumerate(self.shapes)}
+        shapes |= {f"biases/{k}": shape[:1] for k, shape in enumerate(self.shapes)}
+        return shapes | ({f"means/{k}": (n,) for k, n in enumerate(self.hidden)} if self.has_means else {})
+
+    @cached_property
     def network(self) -> Network:
         """Topology as data for kernels."""
         layers = np.zeros((len(self.units), 7), np.int64)
         kept = np.ones(len(self.units), np.float32)
         kept[: len(self.dropout)] -= np.array(self.dropout, np.float32)
-        end = 0
+        # Of the weights of levels and of the first layer's dense ones, which have the same name, the latter come last.
+        start = {segment.name: segment.start - self.onehot_size for segment in self.segments}
+        if self.n_onehot:
+            start["biases/0"] += self.onehot_size
         for k, (n_in, n_out) in enumerate(zip((self.n_dense, *self.hidden), self.units, strict=True)):
-            stop = end + self.channels[k] * n_out * padded(n_in)
-            with_levels = k == 0 and self.n_onehot > 0
-            biases = self.n_onehot * self.widths[k] if with_levels else stop
-            stop += 0 if with_levels else self.widths[k]
-            has_means = self.has_means and k < len(self.hidden)
-            layers[k] = n_in, padded(n_in), n_out, end, biases, self.channels[k], stop if has_means else -1
-            end = stop + (padded(n_out) if has_means else 0)
+            places = start[f"weights/{k}"], start[f"biases/{k}"], self.channels[k], start.get(f"means/{k}", -1)
+            layers[k] = n_in, padded(n_in), n_out, *places
         return Network(layers, self.n_onehot, ACTIVATIONS[self.activation], OUTPUTS[self.output], kept, self.n_sparse)
 
-    @property
+    @cached_property
     def onehot_size(self) -> int:
         """Length of the one-hot block, with which the flat vector starts (levels, biases); the rest is its dense part."""
-        return (self.n_onehot + 1) * self.widths[0] if self.n_onehot else 0
+        return sum(segment.size for segment in self.segments[:2]) if self.n_onehot else 0
 
     @property
     def dense_size(self) -> int:
-        """Length of the dense part: weights of dense inputs, and biases."""
-        layers = zip((self.n_dense, *self.hidden), self.shapes, self.widths, strict=True)
-        size = sum(n_rows * padded(n_in) + width for n_in, (n_rows, _), width in layers)
-        size -= self.widths[0] if self.n_onehot else 0
-        return size + (sum(padded(n) for n in self.hidden) if self.has_means else 0)
+        """Length of the dense part: weights of dense inputs, biases, and mean activations."""
+        return self.size - self.onehot_size
 
     @property
     def size(self) -> int:
         """Length of the flat vector, padding included."""
-        return self.onehot_size + self.dense_size
+        return self.segments[-1].start + self.segments[-1].size
 
     @cached_property
     def buffers(self) -> tuple[int, int, int]:
@@ -154,65 +211,49 @@ class Topology:
         self, weights: Sequence[NDArray[np.floating]], biases: Sequence[NDArray[np.floating]]
     ) -> NDArray[np.float32]:
         """A flat vector of `weights`, one (units, inputs) a layer, and `biases`, one (units,) a layer."""
-        flat = aligned_zeros(self.size)
-        for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            n_in = weight.shape[1]
-            by_channel = weight.reshape(self.units[k], n_in, self.channels[k])
-            for channel, (onehot, dense, bias_view) in enumerate(self._views(flat, k)):
-                onehot[:] = by_channel[:, : n_in - dense.shape[1], channel].T
-                dense[:] = by_channel[:, n_in - dense.shape[1] :, channel]
-                bias_view[:] = bias.reshape(self.units[k], -1)[:, channel]
-        return flat
+        arrays = {f"weights/{k}": array for k, array in enumerate(weights)}
+        return self._filled(arrays | {f"biases/{k}": array for k, array in enumerate(biases)})
 
     def unpack(self, flat: NDArray[np.float32]) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
         """Copies of the weights, (units, inputs) a layer, and of the biases, (units,) a layer: `pack` undone."""
-        weights, biases = [], []
-        for k, shape in enumerate(self.shapes):
-            views = self._views(flat, k)
-            weights.append(np.stack([np.concatenate([o.T, d], axis=1) for o, d, _ in views], axis=2).reshape(shape))
-            biases.append(np.stack([bias for _, _, bias in views], axis=1).reshape(-1))
+        weights, biases = (
+            [self._array(flat, f"{part}/{k}") for k in range(len(self.units))] for part in ("weights", "biases")
+        )
         return weights, biases
 
     def means(self, flat: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Mean activations of every hidden layer's units, not copied; empty where they are not remembered."""
-        starts = self.onehot_size + self.network.layers[:-1, MEANS]
-        return [flat[start : start + n] for start, n in zip(starts, self.hidden, strict=True)] if self.has_means else []
+        return [segment.view(flat)[:, 0, 0] for segment in self.segments if segment.name.startswith("means/")]
 
     def named(self, name: str, flat: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Arrays of a file: `name`/weights/0, ... and `name`/biases/0, ..., as `unpack` gives them; `name`/means/0, ..."""
-        parts = zip(("weights", "biases", "means"), (*self.unpack(flat), self.means(flat)), strict=True)
-        return {f"{name}/{part}/{k}": array for part, arrays in parts for k, array in enumerate(arrays)}
+        """Arrays of a file, copied: `name`/weights/0, ..., as `array_shapes` has them."""
+        return {f"{name}/{part}": self._array(flat, part) for part in self.array_shapes}
 
     def vector(self, name: str, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """The flat vector of a file's arrays: `named` undone. Raises ValueError when they are not this network's."""
-        weights, biases = (
-            [arrays[f"{name}/{part}/{k}"] for k in range(len(self.units))] for part in ("weights", "biases")
-        )
-        if [w.shape for w in weights] != self.shapes or [b.shape for b in biases] != [(n,) for n, _ in self.shapes]:
-            raise ValueError("the arrays' shapes are not the network's")
-        flat = self.pack(weights, biases)
-        for k, view in enumerate(self.means(flat)):
-            if arrays[f"{name}/means/{k}"].shape != view.shape:
-                raise ValueError("the mean activations' shapes are not the network's")
-            view[:] = arrays[f"{name}/means/{k}"]
+        mine = {part: arrays[f"{name}/{part}"] for part in self.array_shapes}
+        for part, shape in self.array_shapes.items():
+            if mine[part].shape != shape:
+                raise ValueError(
+                    f"{part} has the shape {mine[part].shape}, and not {shape}: the shapes are not the network's"
+                )
+        return self._filled(mine)
+
+    def _array(self, flat: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+        """Copy of an array of a file."""
+        parts = [segment.view(flat) for segment in self._by_name[name]]
+        n_units, _, n_channels = parts[0].shape
+        array = np.empty((n_units, sum(part.shape[1] for part in parts), n_channels), np.float32)
+        return np.concatenate(parts, axis=1, out=array).reshape(self.array_shapes[name])
+
+    def _filled(self, arrays: Mapping[str, NDArray[np.floating]]) -> NDArray[np.float32]:
+        """A flat vector of a file's arrays; zeros where they are not given."""
+        flat = aligned_zeros(self.size)
+        for name, array in arrays.items():
+            first = 0  # input
+            for segment in self._by_name[name]:
+                view = segment.view(flat)
+                stop = first + view.shape[1]
+                view[:] = array.reshape(view.shape[0], -1, view.shape[2])[:, first:stop]
+                first = stop
         return flat
-
-    def _views(
-        self, flat: NDArray[np.float32], k: int
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]]:
-        """Views of layer k, by channel.
-
-        (one-hot slots, units) input-major, (units, dense inputs) unit-major, (units,) biases.
-        """
-        n_in, stride, n_out, weights, biases = (int(v) for v in self.network.layers[k, :5])
-        n_onehot, width = self.n_onehot if k == 0 else 0, self.widths[k]
-        onehot = flat[: n_onehot * width].reshape(n_onehot, width)
-        dense = flat[self.onehot_size :]
-        with_biases = flat if n_onehot else dense
-        rows = dense[weights : weights + self.channels[k] * n_out * stride].reshape(self.channels[k], n_out, stride)[
-            :, :, :n_in
-        ]
-        return [
-            (onehot[:, i : i + n_out], rows[channel], with_biases[biases + i : biases + i + n_out])
-            for channel, i in enumerate(range(0, width, padded(n_out)))
-        ]

@@ -1,8 +1,9 @@
 """Loss of one row, which training makes small, and its gradients by the output's pre-activations.
 
-The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers. The gradient is the derivative of the
-loss, but for squared errors of probabilities, where it takes only the diagonal of softmax's Jacobian, as H2O's does. A
-weight multiplies both.
+The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers, algorithm.md#loss-of-reconstructions. The
+gradient is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of
+softmax's Jacobian, and of activated outputs, where it leaves out their function's derivative, both as H2O's does. A weight
+multiplies loss and gradient.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dask_dl.jit import inlined, kernel
+from dask_dl.jit import inlined
 from dask_dl.kernels.optimizers import ONE, TWO, ZERO
 
 (
@@ -24,8 +25,9 @@ from dask_dl.kernels.optimizers import ONE, TWO, ZERO
     POISSON,
     GAMMA,
     TWEEDIE,
-) = range(9)
-#: Losses by the names of parameters: (distribution, loss) of classes, and the distribution of numbers.
+    RECONSTRUCTION,
+) = range(10)
+#: Losses by the names of parameters: the loss of classes, the distribution of numbers, and that of a row's own inputs.
 KINDS = {
     "cross_entropy": CROSS_ENTROPY,
     "quadratic": SQUARED_PROBABILITIES,
@@ -36,6 +38,7 @@ KINDS = {
     "poisson": POISSON,
     "gamma": GAMMA,
     "tweedie": TWEEDIE,
+    "reconstruction": RECONSTRUCTION,
 }
 #: The largest value of the exponential function, and the least of the logarithm.
 MAX, MIN = np.float32(1e19), np.float32(-19)
@@ -45,7 +48,7 @@ class Objective(NamedTuple):
     """A loss."""
 
     kind: int  #: a value of KINDS
-    #: Quantile: which one. Huber: the residual at which it turns linear. Tweedie: the power of the variance. Else unused.
+    #: Quantile: which one. Huber: delta, the residual from which it is linear. Tweedie: the power of the variance. Else unused.
     shape: float = 0.0
 
 
@@ -85,46 +88,3 @@ def number_loss(objective, z, y):
         constant = y**above / (below * above) if y > ZERO else ZERO
         return TWO * (constant - part / below + whole / above), TWO * (whole - part)
     return residual * residual, TWO * residual
-
-
-@kernel
-def output_deltas(objective, out, n, target, weight, deltas):
-    """Compute the gradients of a row's loss by the pre-activations of the output.
-
-    Parameters
-    ----------
-    objective : Objective
-    out : (padded n,) float32
-        Answer of the network: probabilities, or the sum with its offset.
-    n : int
-        Outputs.
-    target : float32
-        Class index, or the target in units of the sum.
-    weight : float32
-        Factor of the loss.
-    deltas : (padded n,) float32
-        Receives the gradients.
-
-    Returns
-    -------
-    float32
-        The loss.
-    """
-    if objective.kind == CROSS_ENTROPY:
-        label = np.int64(target)
-        for j in range(n):
-            deltas[j] = weight * out[j]
-        deltas[label] -= weight
-        return -weight * np.log(max(out[label], np.float32(1e-15)))
-    if objective.kind == SQUARED_PROBABILITIES:
-        label = np.int64(target)
-        loss = ZERO
-        for j in range(n):
-            p = out[j]
-            error = p - ONE if j == label else p
-            loss += error * error
-            deltas[j] = weight * (error * (ONE - p) * p)
-        return weight * (loss / TWO)
-    loss, gradient = number_loss(objective, out[0], target)
-    deltas[0] = weight * gradient
-    return weight * loss

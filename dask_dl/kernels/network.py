@@ -1,174 +1,119 @@
-"""Network of one row: forward, backward with immediate update, and the loops over rows that threads run."""
+"""Network of one row: forward, backward with immediate update, and the loop over rows that threads run."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dask_dl.jit import inlined, kernel
-from dask_dl.kernels.atomics import LINE, fetch_add, load, now
-from dask_dl.kernels.dropout import is_kept, key_of, limit_of, mask_of
+from dask_dl.kernels.atomics import fetch_add, load
+from dask_dl.kernels.dropout import draw_masks
+from dask_dl.kernels.inputs import Inputs, collect, drop_numbers
 from dask_dl.kernels.layers import (
-    MAX_INPUTS,
-    StepSize,
     activate,
     add_errors,
-    backward_biases,
-    backward_levels,
-    backward_units,
     follow_means,
     forward_levels,
     forward_units,
     hidden_deltas,
-    limit_weights,
     pad,
-    softmax,
+    sizes,
+    width_of,
 )
-from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, SOFTMAX, STRIDE
-from dask_dl.kernels.losses import output_deltas
-from dask_dl.kernels.optimizers import ONE, ZERO
+from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, STRIDE
+from dask_dl.kernels.optimizers import ONE, ZERO, Step, rate_of
+from dask_dl.kernels.outputs import answer, output_deltas
 from dask_dl.kernels.prefetch import FAR, fetch_level
 from dask_dl.kernels.spans import span
-from dask_dl.kernels.team import ABORT, DONE, SPENT, STOP, TIMED, TIMED_ROWS, barrier, next_chunk, rank_in, unit_range
+from dask_dl.kernels.team import (
+    ABORT,
+    DONE,
+    TIMED_ROWS,
+    barrier,
+    begin_timing,
+    end_timing,
+    must_stop,
+    next_chunk,
+    rank_in,
+    unit_range,
+)
+from dask_dl.kernels.updates import (
+    MAX_INPUTS,
+    LayerVectors,
+    backward_biases,
+    backward_levels,
+    backward_units,
+    limit_weights,
+)
+from dask_dl.kernels.weights import exchange
 from dask_dl.state import LANE
 
-
-@kernel
-def width_of(layer):
-    """Length of a layer's vectors."""
-    return layer[CHANNELS] * pad(layer[N_OUT])
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
-@kernel
-def sizes(network):
-    """Length of all layers' vectors, and of the longest one."""
-    total, widest = 0, 0
-    for k in range(network.layers.shape[0]):
-        n = width_of(network.layers[k])
-        total += n
-        widest = max(widest, n)
-    return total, widest
+class Queue(NamedTuple):
+    """Rows that the threads of a replica take from; the first of them is `team.control[NEXT]`."""
+
+    stop: int  #: row at which to stop
+    chunk: int  #: rows to take at a time; of mini-batches whole ones
+    n_seen: int  #: rows learned before row 0
 
 
-@kernel
-def draw_masks(network, rows, i, n_inputs, rank, size, masks):
-    """Draw which hidden units a row keeps: 1 or 0, laid out as the activations.
+class Buffers(NamedTuple):
+    """Scratch that is private to a thread."""
 
-    Parameters
-    ----------
-    network : Network
-    rows : Rows
-    i : int
-        The row.
-    n_inputs : int
-        Inputs of the network, whose marks come first in `Rows.kept`.
-    rank, size : int
-        Share of the units to draw, out of `size` shares.
-    masks : (activations,) float32
-        Receives the masks of this share.
-    """
-    last = network.layers.shape[0] - 1
-    start, place = 0, n_inputs
-    for k in range(last):
-        n_out = network.layers[k, N_OUT]
-        if network.kept[k] < ONE:
-            lo, hi = unit_range(pad(n_out), rank, size)
-            mask_of(rows, i, k, lo, place, network.kept[k], ONE, span(masks, start + lo, hi - lo), n_out - lo)
-        start, place = start + width_of(network.layers[k]), place + n_out
+    #: (max_active,) int32: one-hot inputs of a row. Of mini-batches (marks_size,): the first of them, one for each one-hot
+    #: input, are -1 before and after
+    marks: NDArray[np.int32]
+    values: NDArray[np.float32]  #: (max_active,): values of one-hot inputs
+    scratch: NDArray[np.float32]  #: (Topology.scratch_size,), or of mini-batches (scratch_size,): zeros at first
 
 
-@kernel
-def drop_numbers(rows, i, n_onehot, n_dense, kept, inputs):
-    """Drop some of a row's numeric inputs, and enlarge the others to make up for them.
+class RowVectors(NamedTuple):
+    """Vectors of all layers of one row, one layer after another, and scratch; private to the thread."""
 
-    Parameters
-    ----------
-    rows : Rows
-    i : int
-        The row.
-    n_onehot, n_dense : int
-        One-hot and numeric inputs of the network.
-    kept : float32
-        Share of inputs that a row keeps, below 1.
-    inputs : (stride,) float32
-        Receives the numbers.
-    """
-    numbers = rows.dense[i]
-    mask_of(rows, i, -1, n_onehot, 0, kept, ONE / kept, inputs, n_dense)
-    for j in range(inputs.shape[0]):
-        inputs[j] *= numbers[j]
-
-
-@kernel
-def remains(rows, i, slot, kept):
-    """Whether a row keeps a one-hot input, where it drops some.
-
-    Parameters
-    ----------
-    rows : Rows
-    i : int
-        The row.
-    slot : int
-        The input.
-    kept : float32
-        Share of inputs that a row keeps, below 1.
-    """
-    if rows.kept.shape[0] > 0:
-        return rows.kept[i, slot] != 0
-    return is_kept(key_of(rows.key[i], -1), slot, limit_of(kept))
+    #: (activations,): gradients by the sums; those of hidden units first hold the gradients of tanh
+    deltas: NDArray[np.float32]
+    masks: NDArray[np.float32]  #: (activations,): masks of hidden units; empty without dropout
+    squares: NDArray[np.float32]  #: (widest,)
+    spare: NDArray[np.float32]  #: (widest,)
+    out: NDArray[np.float32]  #: (padded outputs,): answer of the network
+    numbers: NDArray[np.float32]  #: (stride,): numeric inputs that dropout leaves
 
 
 @inlined
-def collect(rows, i, kept, slots, values, at):
-    """Collect the one-hot inputs that are active in a row, levels before entries, without those that are dropped.
-
-    Parameters
-    ----------
-    rows : Rows
-    i : int
-        The row.
-    kept : float32
-        Share of inputs that a row keeps.
-    slots, values : (max_active,) int32, float32
-        Receive the inputs and their values, from `at` on.
-    at : int
-
-    Returns
-    -------
-    tuple of (int, int)
-        Place where the entries start, and the end.
-    """
-    active, factor = rows.active[i], ONE / kept
-    for c in range(active.shape[0]):
-        if active[c] >= 0 and (kept == ONE or remains(rows, i, active[c], kept)):
-            slots[at], values[at] = active[c], factor
-            at += 1
-    n_levels = at
-    if rows.entries.begin.shape[0] > 0:
-        first = rows.entries.begin[i]
-        for e in range(first, first + rows.entries.length[i]):
-            slot = rows.entries.slot[e]
-            if kept == ONE or remains(rows, i, slot, kept):
-                slots[at], values[at] = slot, factor * rows.entries.value[e]
-                at += 1
-    return n_levels, at
+def vectors_of(network, scratch):
+    """The vectors of a row, in a thread's scratch."""
+    total, widest = sizes(network)
+    n, stride = pad(network.layers[-1, N_OUT]), network.layers[0, STRIDE]
+    for i in range(scratch.shape[0]):
+        scratch[i] = ZERO  # padding must be zero
+    drops = False
+    for k in range(network.kept.shape[0]):
+        drops |= network.kept[k] < ONE
+    rest = 2 * total
+    return RowVectors(
+        span(scratch, 0, total),
+        span(scratch, total, total if drops else 0),
+        span(scratch, rest, widest),
+        span(scratch, rest + widest, widest),
+        span(scratch, rest + 2 * widest, n),
+        span(scratch, rest + 2 * widest + n, stride),
+    )
 
 
 # Inlined, as is `backward`: so many arrays passed in a call take a fifth of the time of a row of a small network.
 @inlined
-def forward(network, inputs, slots, values, n_active, offset, table, dense, team, acts, gradients, masks, out):
-    """Carry one row through all layers, to probabilities or the sum (algorithm.md#forward-pass).
+def forward(network, inputs, onehot, dense, team, acts, gradients, masks):
+    """Carry one row through all layers, to the sums of the output (algorithm.md#forward-pass).
 
     Parameters
     ----------
     network : Network
-    inputs : (stride,) float32
-        Numeric inputs.
-    slots, values : (n_active,) int32, float32
-        Active one-hot inputs and their values: `collect`.
-    n_active : int
-    offset : float32
-        Added to a linear output.
-    table, dense : (..,) float32
+    inputs : Inputs
+    onehot, dense : (..,) float32
         One-hot block and dense part of the weights, shared by the team.
     team : Team
     acts : (activations,) float32
@@ -177,8 +122,6 @@ def forward(network, inputs, slots, values, n_active, offset, table, dense, team
         Receives the gradients of tanh.
     masks : (activations,) float32
         Masks of hidden units, or empty.
-    out : (padded outputs,) float32
-        Receives the answer; private to the thread.
 
     Returns
     -------
@@ -188,44 +131,81 @@ def forward(network, inputs, slots, values, n_active, offset, table, dense, team
     layers = network.layers
     last = layers.shape[0] - 1
     start = 0
+    reads = inputs.numbers
     for k in range(last + 1):
         width, n = width_of(layers[k]), pad(layers[k, N_OUT])
         here = span(acts, start, width)
         lo, hi = unit_range(n, rank_in(team, k == last), team.size)
-        with_biases = table if k == 0 and network.n_onehot > 0 else dense
+        with_biases = onehot if k == 0 and network.n_onehot > 0 else dense
         masked = masks.shape[0] > 0 and network.kept[k] < ONE
         mask = span(masks, start if masked else 0, n if masked else 0)
         for channel in range(layers[k, CHANNELS]):
-            forward_units(layers[k], channel, inputs, dense, with_biases, mask, here, lo, hi)
+            forward_units(layers[k], channel, reads, dense, with_biases, mask, here, lo, hi)
             if k == 0:
-                forward_levels(slots, values, 0, n_active, width, table, here, channel * n + lo, channel * n + hi)
+                at = channel * n
+                forward_levels(inputs.slots, inputs.values, 0, inputs.n, width, onehot, here, at + lo, at + hi)
         if k < last:
             activate(network.activation, here, span(gradients, start, n), mask, ONE, n, lo, hi)
             start += width
         barrier(team)
-        inputs = span(here, 0, n)
-    for j in range(out.shape[0]):
-        out[j] = inputs[j]
-    if network.output == SOFTMAX:
-        softmax(out, layers[last, N_OUT])
-    else:
-        out[0] += offset
+        reads = span(here, 0, n)
     return start
 
 
-@kernel
-def rate_of(opt, n_seen):
-    """(rate, momentum) for the row before which `n_seen` rows were learned (algorithm.md#learning-rate)."""
-    ramp = ONE if n_seen >= opt.momentum_ramp else n_seen / opt.momentum_ramp
-    decay = opt.momentum_start + ramp * (opt.momentum_stable - opt.momentum_start)
-    return opt.scale * opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
+@inlined
+def update_layer(network, step, k, n_columns, inputs, reads, deltas, weights, team, vectors):
+    """Update a layer's weights and biases, and pass errors to the layer below.
+
+    Parameters
+    ----------
+    network : Network
+    step : Step
+    k : int
+        The layer.
+    n_columns : int
+        Columns of the table that are inputs.
+    inputs : Inputs
+    reads : (stride,) float32
+        Dense inputs of the layer.
+    deltas : (width,) float32
+        Gradients by the layer's sums.
+    weights : Weights
+    team : Team
+        Its errors [k & 1] receive those of the layer below.
+    vectors : RowVectors
+    """
+    opt, layer = step.optimizer, network.layers[k]
+    n, width = pad(layer[N_OUT]), width_of(layer)
+    lo, hi = unit_range(n, rank_in(team, k == network.layers.shape[0] - 1), team.size)
+    squares, spare = vectors.squares, vectors.spare
+    for j in range(width):
+        squares[j] = ZERO
+    own = LayerVectors(deltas, squares, spare)
+    backward_units(step, layer, reads, own, weights.dense, team.errors[k & 1], k == 0, lo, hi)
+    with_biases = weights.onehot if k == 0 and network.n_onehot > 0 else weights.dense
+    n_onehot, n_inputs = (network.n_onehot if k == 0 else 0), layer[N_IN]
+    for channel in range(layer[CHANNELS]):
+        first = channel * n
+        if k == 0:
+            # Of a table's inputs a row sets one per column.
+            n_inputs = min(layer[N_IN] + n_onehot, MAX_INPUTS * n_columns)
+            backward_levels(step, n_onehot, inputs, width, own, weights.onehot, first + lo, first + hi)
+        if opt.penalties.max_w2 < np.inf:
+            limit_weights(
+                opt, layer, n_onehot, channel, deltas, weights.dense.weights, weights.onehot.weights, spare, lo, hi
+            )
+        m = min(hi, layer[N_OUT]) - lo
+        if m > 0:
+            has_means = layer[MEANS] >= 0
+            means = span(weights.dense.weights, layer[MEANS] + lo if has_means else 0, hi - lo if has_means else 0)
+            backward_biases(
+                step, layer[BIASES] + first + lo, m, n_inputs, span(deltas, first + lo, hi - lo), means, with_biases,
+                span(squares, first + lo, hi - lo),
+            )  # fmt: skip
 
 
 @inlined
-def backward(
-    network, opt, n_seen, inputs, slots, values, n_levels, n_active, n_columns, table, dense, team, acts, masks, deltas,
-    squares, spare, start,
-):  # fmt: skip
+def backward(network, opt, n_seen, n_columns, inputs, weights, team, acts, vectors, start):
     """Carry the errors of one row back through all layers, output first; a layer is updated once they are passed down.
 
     Parameters
@@ -234,29 +214,19 @@ def backward(
     opt : Optimizer
     n_seen : int
         Rows learned before this one.
-    inputs : (stride,) float32
-        Numeric inputs.
-    slots, values : (n_active,) int32, float32
-        Active one-hot inputs and their values: `collect`.
-    n_levels, n_active : int
-        Number of levels among them, which come first, and of all.
     n_columns : int
         Columns of the table that are inputs.
-    table, dense : WeightBlock
-        One-hot block and dense part.
+    inputs : Inputs
+    weights : Weights
     team : Team
     acts : (activations,) float32
         Activations of `forward`.
-    masks : (activations,) float32
-        Masks of hidden units, or empty.
-    deltas : (activations,) float32
-        Gradients by every layer's sums; those of the output are in place, the others hold the gradients of tanh.
-    squares, spare : (widest,) float32
-        Scratch, private to the thread.
+    vectors : RowVectors
+        Deltas of the output are in place.
     start : int
         Place of the output's sums.
     """
-    layers = network.layers
+    layers, masks = network.layers, vectors.masks
     rate, decay = rate_of(opt, n_seen)
     last = layers.shape[0] - 1
     for k in range(last, -1, -1):
@@ -264,192 +234,120 @@ def backward(
         n, width = pad(layer[N_OUT]), width_of(layer)
         rank = rank_in(team, k == last)
         lo, hi = unit_range(n, rank, team.size)
-        mine = span(deltas, start, width)
+        mine = span(vectors.deltas, start, width)
         if k < last:
             errors = team.errors[(k + 1) & 1]
             masked = masks.shape[0] > 0 and network.kept[k] < ONE
             mask = span(masks, start if masked else 0, n if masked else 0)
             add_errors(errors, pad(layers[k + 1, N_OUT]) // LANE, team.size, -1, lo, hi - lo)
             hidden_deltas(network.activation, span(acts, start, width), errors[0], mask, mine, n, lo, hi)
-        step = StepSize(np.float32(rate * opt.rate_decay**k), np.float32(decay))
-        for j in range(width):
-            squares[j] = ZERO
-        n_inputs = layer[N_IN]
-        below = 0 if k == 0 else pad(n_inputs)
+        step = Step(opt, np.float32(rate * opt.rate_decay**k), np.float32(decay))
+        below = 0 if k == 0 else pad(layer[N_IN])
         start -= 0 if k == 0 else width_of(layers[k - 1])
-        reads = inputs if k == 0 else span(acts, start, below)
-        backward_units(opt, step, layer, reads, mine, dense, team.errors[k & 1], k == 0, squares, lo, hi)
-        with_biases = table if k == 0 and network.n_onehot > 0 else dense
-        n_onehot = network.n_onehot if k == 0 else 0
-        for channel in range(layer[CHANNELS]):
-            first = channel * n
-            if k == 0:
-                # Of a table's inputs a row sets one per column.
-                n_inputs = min(layer[N_IN] + n_onehot, MAX_INPUTS * n_columns)
-                backward_levels(
-                    opt, step, n_onehot, slots, values, n_levels, n_active, width, mine, spare, table, squares, first + lo,
-                    first + hi,
-                )  # fmt: skip
-            if opt.max_w2 < np.inf:
-                limit_weights(opt, layer, n_onehot, width, channel, mine, dense.weights, table.weights, spare, lo, hi)
-            m = min(hi, layer[N_OUT]) - lo
-            if m > 0:
-                has_means = layer[MEANS] >= 0
-                means = span(dense.weights, layer[MEANS] + lo if has_means else 0, hi - lo if has_means else 0)
-                backward_biases(
-                    opt, step, layer[BIASES] + first + lo, m, n_inputs, span(mine, first + lo, hi - lo), means,
-                    with_biases, span(squares, first + lo, hi - lo),
-                )  # fmt: skip
+        reads = inputs.numbers if k == 0 else span(acts, start, below)
+        update_layer(network, step, k, n_columns, inputs, reads, mine, weights, team, vectors)
         if k > 0:
             add_errors(team.errors[k & 1], n // LANE, team.size, rank, 0, below)
             barrier(team)
 
 
-@kernel
-def exchange(shared, own, base, first):
-    """Publish what a working copy has learned, and take what others have published, without a lock.
-
-    shared += own - base; base = own = shared (algorithm.md#staleness). Two threads in the same place at the same time
-    may lose the step of one of them, so each begins at another place.
+@inlined
+def train_row(rows, i, n_seen, network, objective, opt, weights, team, vectors, buffers):
+    """Learn one row.
 
     Parameters
     ----------
-    shared : (n,) float32
-        Published weights.
-    own : (n,) float32
-        The working copy.
-    base : (n,) float32
-        The working copy at its last exchange.
-    first : int
-        Place to begin at.
+    rows : Rows
+    i : int
+        The row.
+    n_seen : int
+        Rows learned before it.
+    network : Network
+    objective : Objective
+    opt : Optimizer
+    weights : Weights
+    team : Team
+    vectors : RowVectors
+    buffers : Buffers
+
+    Returns
+    -------
+    float32
+        Loss of the row before the step.
     """
-    n = own.shape[0]
-    for part in range(2):
-        lo, hi = (first, n) if part == 0 else (0, first)
-        mine, published, before = span(own, lo, hi - lo), span(shared, lo, hi - lo), span(base, lo, hi - lo)
-        for i in range(hi - lo):
-            now_there = published[i] + (mine[i] - before[i])
-            published[i] = now_there
-            mine[i] = now_there
-            before[i] = now_there
+    n_onehot, n_dense, kept = network.n_onehot, network.layers[0, N_IN], np.float32(opt.input_kept)
+    numbers = rows.dense[i]
+    if vectors.masks.shape[0] > 0:
+        draw_masks(network, rows, i, n_onehot + n_dense, team.rank, team.size, vectors.masks)
+    if kept < ONE:
+        drop_numbers(rows, i, n_onehot, n_dense, kept, vectors.numbers)
+        numbers = vectors.numbers
+    n_levels, n_active = collect(rows, i, kept, buffers.marks, buffers.values, 0)
+    inputs = Inputs(numbers, buffers.marks, buffers.values, n_levels, n_active)
+    acts, out = team.acts[i & 1], vectors.out  # a thread may be one row ahead of the others, never two
+    start = forward(
+        network, inputs, weights.onehot.weights, weights.dense.weights, team, acts, vectors.deltas, vectors.masks
+    )
+    for j in range(out.shape[0]):
+        out[j] = acts[start + j]
+    answer(network, rows, i, out)
+    loss = output_deltas(objective, network, rows, i, out, span(vectors.deltas, start, out.shape[0]))
+    if opt.penalties.sparsity_beta > 0.0:
+        remember(network, team, acts, weights.dense.weights)
+    n_columns = n_dense + rows.active.shape[1] + network.n_sparse
+    backward(network, opt, n_seen, n_columns, inputs, weights, team, acts, vectors, start)
+    return loss
 
 
 @kernel
-def train_rows(
-    rows, stop, network, objective, opt, n_seen, table, dense, team, chunk, shared, base, first, slots, values, scratch
-):
-    """Visit rows up to `stop`, one step each. One thread equals tests/naive/mlp.py.
+def train_rows(rows, queue, network, objective, opt, weights, team, copy, buffers):
+    """Visit rows from a queue, one step each. One thread equals tests/naive/mlp.py.
 
     Parameters
     ----------
     rows : Rows
         Rows of positive weight.
-    stop : int
-        Row at which to stop.
+    queue : Queue
     network : Network
     objective : Objective
     opt : Optimizer
-    n_seen : int
-        Rows learned before row 0.
-    table, dense : WeightBlock
-        One-hot block and dense part.
+    weights : Weights
     team : Team
-        The next row is `team.control[NEXT]`.
-    chunk : int
-        Rows that are taken at a time.
-    shared, base : (dense,) float32
-        When not empty, `dense` is a working copy, exchanged after every chunk: see `exchange`.
-    first : int
-        Place where the exchange begins.
-    slots, values : (max_active,) int32, float32
-        Scratch, as long as a row has active one-hot inputs, at most.
-    scratch : (Topology.scratch_size,) float32
-        Scratch, private to the thread.
+    copy : WorkingCopy
+        When not empty, the dense weights are a working copy, exchanged after every chunk: see `exchange`.
+    buffers : Buffers
 
     Returns
     -------
     float
         Sum of the rows' losses before their steps.
     """
-    total, widest = sizes(network)
-    layers = network.layers
-    n_outputs, n_dense, n_onehot = layers[-1, N_OUT], layers[0, N_IN], network.n_onehot
-    n, n_first = pad(n_outputs), layers[0, STRIDE]
-    for i in range(scratch.shape[0]):
-        scratch[i] = ZERO  # padding must be zero
-    deltas, masks, rest = span(scratch, 0, total), span(scratch, total, total), 2 * total
-    squares, spare = span(scratch, rest, widest), span(scratch, rest + widest, widest)
-    out, numbers = span(scratch, rest + 2 * widest, n), span(scratch, rest + 2 * widest + n, n_first)
-    drops = False
-    for k in range(network.kept.shape[0]):
-        drops |= network.kept[k] < ONE
-    if not drops:
-        masks = span(scratch, 0, 0)
-    kept = np.float32(opt.input_kept)
-    n_columns = n_dense + rows.active.shape[1] + network.n_sparse
-    weighted, shifted = rows.weight.shape[0] > 0, rows.offset.shape[0] > 0
-    n_fed = width_of(layers[0])
-    is_far = team.size == 1 and table.weights.shape[0] >= FAR
-    own = team.rank * LINE
+    vectors, onehot = vectors_of(network, buffers.scratch), weights.onehot
+    n_fed = width_of(network.layers[0])
+    is_far = team.size == 1 and onehot.weights.shape[0] >= FAR
     loss = 0.0
     turn = 0
     while True:
-        lo = next_chunk(team, turn, stop, chunk)
-        hi = min(lo + chunk, stop)
-        if lo >= stop:
+        lo = next_chunk(team, turn, queue.stop, queue.chunk)
+        hi = min(lo + queue.chunk, queue.stop)
+        if lo >= queue.stop:
             return loss
         turn += 1
         for i in range(lo, hi):
-            # A team of several stops together, in `next_chunk`, so that all have learned the same rows.
-            if load(team.control, ABORT) or (team.size == 1 and load(team.control, STOP)):
+            if must_stop(team):
                 hi = i
                 break
             is_timed = team.size > 1 and i % TIMED_ROWS == 0
-            if is_timed:
-                team.arrived[own + TIMED] = 1
-            began = now() if is_timed else 0
-            weight = rows.weight[i] if weighted else ONE
-            offset = rows.offset[i] if shifted else ZERO
-            inputs = rows.dense[i]
-            if drops:
-                draw_masks(network, rows, i, n_onehot + n_dense, team.rank, team.size, masks)
-            if kept < ONE:
-                drop_numbers(rows, i, n_onehot, n_dense, kept, numbers)
-                inputs = numbers
+            began = begin_timing(team, is_timed)
             if is_far and i + 1 < hi:
                 for c in range(rows.active.shape[1]):
-                    fetch_level(table.weights, table.state0, table.state1, rows.active[i + 1, c], n_fed)
-            n_levels, n_active = collect(rows, i, kept, slots, values, 0)
-            acts = team.acts[i & 1]  # a thread may be one row ahead of the others, never two
-            start = forward(
-                network,
-                inputs,
-                slots,
-                values,
-                n_active,
-                offset,
-                table.weights,
-                dense.weights,
-                team,
-                acts,
-                deltas,
-                masks,
-                out,
-            )
-            loss += output_deltas(objective, out, n_outputs, rows.target[i], weight, span(deltas, start, n))
-            if opt.sparsity_beta > 0.0:
-                remember(network, team, acts, dense.weights)
-            backward(
-                network, opt, n_seen + i, inputs, slots, values, n_levels, n_active, n_columns, table, dense, team, acts, masks,
-                deltas, squares, spare, start,
-            )  # fmt: skip
-            if is_timed:
-                team.arrived[own + SPENT] += now() - began
-                team.arrived[own + TIMED] = 0
+                    fetch_level(onehot.weights, onehot.state0, onehot.state1, rows.active[i + 1, c], n_fed)
+            loss += train_row(rows, i, queue.n_seen + i, network, objective, opt, weights, team, vectors, buffers)
+            end_timing(team, is_timed, began)
         if team.rank == 0:
             fetch_add(team.control, DONE, hi - lo)
-        if shared.shape[0] > 0:
-            exchange(shared, dense.weights, base, first)
+        if copy.shared.shape[0] > 0:
+            exchange(copy, weights.dense.weights)
         if load(team.control, ABORT):
             return loss
 

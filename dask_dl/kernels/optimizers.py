@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dask_dl.jit import inlined
+from dask_dl.errors import ParameterError
+from dask_dl.jit import inlined, kernel
+from dask_dl.kernels.spans import span
+from dask_dl.kernels.weights import WeightBlock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 
 PLAIN, MOMENTUM, ADADELTA = 0, 1, 2
-#: Vectors of optimizer state, each as long as the weights.
-N_STATES = {PLAIN: 0, MOMENTUM: 1, ADADELTA: 2}
 
 
 def kind_of(parameters: Mapping[str, Any]) -> int:
@@ -32,10 +33,21 @@ def kind_of(parameters: Mapping[str, Any]) -> int:
     return MOMENTUM if parameters.get("momentum_start") or parameters.get("momentum_stable") else PLAIN
 
 
+class Penalties(NamedTuple):
+    """Forces on weights and biases besides the loss, and limits on them."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+    pull: float = 0.0  #: of the consensus, where weights have one: `weights.WeightBlock.center`
+    max_w2: float = np.inf  #: limit on the sum of squares of a unit's incoming weights
+    average_activation: float = 0.0  #: that the biases of hidden units are drawn to ...
+    sparsity_beta: float = 0.0  #: ... as strongly as this
+
+
 class Optimizer(NamedTuple):
     """Settings of a training, as kernels read them."""
 
-    kind: int  #: PLAIN, MOMENTUM or ADADELTA
+    kind: int  #: a key of RULES
     rho: float  #: ADADELTA: decay of both running means
     epsilon: float  #: ADADELTA: added to both running means
     rate: float  #: step before annealing
@@ -45,24 +57,41 @@ class Optimizer(NamedTuple):
     momentum_ramp: float  #: rows over which momentum goes from start to stable
     momentum_stable: float
     nesterov: bool
-    l1: float
-    l2: float
     fast_mode: bool
-    scale: float = 1.0  #: factor on every step: halved when a training diverges
-    pull: float = 0.0  #: of the consensus, where weights have one: `layers.WeightBlock.center`
+    penalties: Penalties = Penalties()
     batch: int = 1  #: rows whose gradients, divided by as many, make a step
-    max_w2: float = np.inf  #: limit on the sum of squares of a unit's incoming weights
     input_kept: float = 1.0  #: share of the inputs that a row keeps
-    average_activation: float = 0.0  #: that the biases of hidden units are drawn to ...
-    sparsity_beta: float = 0.0  #: ... as strongly as this
+    scale: float = 1.0  #: factor on every step: halved when a training diverges
+
+    @classmethod
+    def of(cls, **settings: Any) -> Optimizer:
+        """From settings by name, those of the penalties among them."""
+        penalties = {name: settings.pop(name) for name in Penalties._fields if name in settings}
+        return cls(penalties=Penalties(**penalties), **settings)
+
+
+class Step(NamedTuple):
+    """Step of an optimizer at this row in this layer."""
+
+    optimizer: Optimizer
+    rate: np.float32
+    decay: np.float32  #: momentum
 
 
 class Penalty(NamedTuple):
-    """Forces on a weight besides the loss: gradients of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
+    """Penalties that act on a block of weights: gradients of l1 |w| + l2 w**2 / 2 + pull (w - c)**2 / 2."""
 
     l1: np.float32
     l2: np.float32
     pull: np.float32
+
+
+@kernel
+def rate_of(opt, n_seen):
+    """(rate, momentum) for the row before which `n_seen` rows were learned (algorithm.md#learning-rate)."""
+    ramp = ONE if n_seen >= opt.momentum_ramp else n_seen / opt.momentum_ramp
+    decay = opt.momentum_start + ramp * (opt.momentum_stable - opt.momentum_start)
+    return opt.scale * opt.rate / (1.0 + opt.rate_annealing * n_seen) * (1.0 - decay), decay
 
 
 @inlined
@@ -106,29 +135,23 @@ def gradient(a, d, w, c, penalty, fast_mode):
 
 
 @inlined
-def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode):
+def adadelta(step, penalty, a, d, block):
     """Take a step of ADADELTA (algorithm.md#adadelta): Zeiler 2012, algorithm 1.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights, changed in place.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    squares, steps : (n,) float32
-        Running means of squared gradients and of squared steps, changed in place.
-    rho, epsilon : float32
-        Decay of the running means, and what is added to them.
-    scale : float32
-        Factor on the step.
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights, changed in place. Their state: running means of squared gradients and of squared steps.
     """
+    opt = step.optimizer
+    rho, epsilon, scale, fast_mode = np.float32(opt.rho), np.float32(opt.epsilon), np.float32(opt.scale), opt.fast_mode
+    w, c, squares, steps = block.weights, block.center, block.state0, block.state1
     forget = ONE - rho
     if not has_penalty(penalty):
         for i in range(w.shape[0]):
@@ -152,57 +175,48 @@ def adadelta(a, d, w, c, squares, steps, rho, epsilon, scale, penalty, fast_mode
 
 
 @inlined
-def plain(a, d, w, c, rate, penalty, fast_mode):
+def plain(step, penalty, a, d, block):
     """Take a step of plain gradient descent.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights, changed in place.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    rate : float32
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights, changed in place.
     """
+    w, c = block.weights, block.center
     if not has_penalty(penalty):
         for i in range(w.shape[0]):
-            w[i] -= rate * (d * a[i])
+            w[i] -= step.rate * (d * a[i])
     else:
         for i in range(w.shape[0]):
-            w[i] -= rate * gradient(a[i], d, w[i], c[i], penalty, fast_mode)
+            w[i] -= step.rate * gradient(a[i], d, w[i], c[i], penalty, step.optimizer.fast_mode)
 
 
 @inlined
-def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
+def momentum(step, penalty, a, d, block):
     """Take a step with momentum (algorithm.md#momentum).
 
     v <- decay v - rate gradient; w += v, or with Nesterov w += decay v - rate gradient.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights, changed in place.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    velocity : (n,) float32
-        v, changed in place.
-    rate, decay : float32
-        Learning rate, and momentum.
-    nesterov : bool
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights, changed in place, and v, their state.
     """
+    rate, decay, nesterov, fast_mode = step.rate, step.decay, step.optimizer.nesterov, step.optimizer.fast_mode
+    w, c, velocity = block.weights, block.center, block.state0
     ahead = decay if nesterov else ONE
     now = ONE if nesterov else ZERO
     penalised = has_penalty(penalty)
@@ -217,25 +231,98 @@ def momentum(a, d, w, c, velocity, rate, decay, nesterov, penalty, fast_mode):
 
 
 @inlined
-def squared_gradients(a, d, w, c, penalty, fast_mode):
+def squared_gradients(step, penalty, a, d, block):
     """Sum of squared gradients of one unit's dense weights, which its bias' ADADELTA needs.
 
     Parameters
     ----------
+    step : Step
+    penalty : Penalty
     a : (n,) float32
         Inputs.
     d : float32
         Delta; the gradient of the loss is `d * a`.
-    w : (n,) float32
-        Weights.
-    c : (n,) float32
-        Consensus; any numbers where nothing pulls.
-    penalty : Penalty
-    fast_mode : bool
-        Whether weights whose input is 0 rest.
+    block : WeightBlock
+        The n weights.
     """
     total = ZERO
+    w, c = block.weights, block.center
     for i in range(w.shape[0]):
-        g = gradient(a[i], d, w[i], c[i], penalty, fast_mode)
+        g = gradient(a[i], d, w[i], c[i], penalty, step.optimizer.fast_mode)
         total += g * g
     return total
+
+
+class Rule(NamedTuple):
+    """An optimizer: how it takes a step, and what it needs for that."""
+
+    n_states: int  #: vectors of state, each as long as the weights
+    #: single rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots
+    max_stale: int
+    step: Any  #: the kernel that takes a step on a vector of weights
+
+
+RULES = {PLAIN: Rule(0, 16, plain), MOMENTUM: Rule(1, 16, momentum), ADADELTA: Rule(2, 64, adadelta)}
+N_STATES = {kind: rule.n_states for kind, rule in RULES.items()}
+
+
+def rule_of(optimizer: Optimizer) -> Rule:
+    """Row of the table of optimizers. Raises ParameterError where there is none."""
+    if optimizer.kind not in RULES:
+        raise ParameterError(f"{optimizer.kind!r} is no kind of optimizer; there are {sorted(RULES)}")
+    return RULES[optimizer.kind]
+
+
+@inlined
+def n_states_of(kind):
+    """Vectors of state of an optimizer, as its row says: by comparisons, of which only one is left where the kind is known."""
+    return 2 if kind == ADADELTA else 1 if kind == MOMENTUM else 0
+
+
+@inlined
+def run_of(step, block, start, n, a):
+    """Weights [start, start + n), with their consensus and optimizer state as far as there is any, not copied.
+
+    Parameters
+    ----------
+    step : Step
+    block : WeightBlock
+    start, n : int
+        First weight, and their number.
+    a : (n,) float32
+        Inputs, which stand in for the consensus where nothing pulls, so that a loop may read it and use it or not.
+
+    Returns
+    -------
+    WeightBlock
+        States that there are not are empty.
+    """
+    n_states = n_states_of(step.optimizer.kind)
+    state0 = span(block.state0, start if n_states > 0 else 0, n if n_states > 0 else 0)
+    state1 = span(block.state1, start if n_states > 1 else 0, n if n_states > 1 else 0)
+    center = span(block.center, start, n) if block.center.shape[0] > 0 else a
+    return WeightBlock(span(block.weights, start, n), state0, state1, center)
+
+
+@inlined
+def update(step, penalty, a, d, block):
+    """Take one step of the optimizer on one vector of whole lanes: `Rule.step` of its kind.
+
+    Parameters
+    ----------
+    step : Step
+    penalty : Penalty
+    a : (n,) float32
+        Inputs; the gradient of the loss is `d * a`.
+    d : float32
+        Delta of the unit.
+    block : WeightBlock
+        The n weights, changed in place with their optimizer state.
+    """
+    # Kernels cannot look a function up in a table. Other kinds never get here: see `rule_of`.
+    if step.optimizer.kind == ADADELTA:
+        adadelta(step, penalty, a, d, block)
+    elif step.optimizer.kind == MOMENTUM:
+        momentum(step, penalty, a, d, block)
+    else:
+        plain(step, penalty, a, d, block)

@@ -149,3 +149,25 @@ def next_chunk(team, turn, stop, chunk):
         store(team.taken, place, first)
     barrier(team)
     return stop if load(team.control, ABORT) else load(team.taken, place)
+
+
+@inlined
+def must_stop(team):
+    """Whether to stop before the next row: a team of several stops in `next_chunk`, where all have learned the same."""
+    return load(team.control, ABORT) != 0 or (team.size == 1 and load(team.control, STOP) != 0)
+
+
+@inlined
+def begin_timing(team, is_timed):
+    """Begin to time what a thread does for some rows, if it is; returns the time."""
+    if is_timed:
+        team.arrived[team.rank * LINE + TIMED] = 1
+    return now() if is_timed else 0
+
+
+@inlined
+def end_timing(team, is_timed, began):
+    """Add the nanoseconds since `began` to those spent, if they were timed."""
+    if is_timed:
+        team.arrived[team.rank * LINE + SPENT] += now() - began
+        team.arrived[team.rank * LINE + TIMED] = 0

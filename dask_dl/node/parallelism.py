@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Literal
 
 import joblib
 
-from dask_dl.kernels.optimizers import ADADELTA, N_STATES, Optimizer
+from dask_dl.kernels.optimizers import Optimizer, rule_of
 from dask_dl.kernels.team import max_threads
 
 if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
-#: Single rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots.
-MAX_STALE = {"adadelta": 64, "sgd": 16}
 #: Rows between two exchanges, at most: more saves nothing.
 MAX_ROWS = 64
 #: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
@@ -110,17 +108,13 @@ def choose(
     parallelism : {"auto", "staleness", "team"}
         The way; small tables and narrow networks use fewer threads only under "auto".
     interval : int or None
-        Rows between two exchanges, which makes the choice staleness; None: by the rule of MAX_STALE.
+        Rows between two exchanges, which makes the choice staleness; None: by the optimizer's `max_stale`.
     reproducible : bool
         Whether the result must not depend on the number of threads: a team, or one thread.
     available : (int, str), optional
         Threads that there are, and what they are: by default the cores that this process may use.
     """
-    free, source = available or cores(None)
-    asked, why = cores(n_jobs) if n_jobs is not None and n_jobs > 0 else (free, source)
-    if asked > free and (parallelism == "auto" or reproducible):
-        # A thread without a core makes a team wait, and misses more rows than any K allows.
-        asked, why = free, f"{why}, but {free} cores"
+    asked, why = _asked(n_jobs, available or cores(None), is_bound=parallelism == "auto" or reproducible)
     batch = optimizer.batch
     look = whole(max(1, min(MAX_ROWS, 2**24 // max(1, topology.dense_size))), batch)
     lanes = min(asked, max_threads(topology))
@@ -170,6 +164,16 @@ def choose(
     return stale
 
 
+def _asked(n_jobs: int | None, available: tuple[int, str], *, is_bound: bool) -> tuple[int, str]:
+    """Threads to use, and whose wish that is; no more than available, if bound by it."""
+    free, _ = available
+    asked, why = cores(n_jobs) if n_jobs is not None and n_jobs > 0 else available
+    if asked > free and is_bound:
+        # A thread without a core makes a team wait, and misses more rows than any K allows.
+        return free, f"{why}, but {free} cores"
+    return asked, why
+
+
 def cores(n_jobs: int | None) -> tuple[int, str]:
     """Threads to use, and whose wish that is."""
     if n_jobs is not None and n_jobs > 0:
@@ -185,7 +189,7 @@ def max_stale(optimizer: Optimizer) -> int:
     """N: how many updates the others may make between two exchanges of a thread."""
     if optimizer.batch > 1:
         return MAX_STALE_BATCHES
-    return MAX_STALE["adadelta" if optimizer.kind == ADADELTA else "sgd"]
+    return rule_of(optimizer).max_stale
 
 
 def whole(n: int, batch: int) -> int:
@@ -220,7 +224,7 @@ def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
 
 def bytes_of_copy(optimizer: Optimizer) -> int:
     """Bytes of a thread's working copy for every weight: the copy, what it was at the last exchange, optimizer state."""
-    return 4 * (2 + N_STATES[optimizer.kind])
+    return 4 * (2 + rule_of(optimizer).n_states)
 
 
 def handed_over(team: Parallelism, share: float, n_seen: int) -> Parallelism:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.denormals import flushed
-from dask_dl.kernels.layers import WeightBlock
-from dask_dl.kernels.network import train_rows
-from dask_dl.kernels.optimizers import N_STATES, Optimizer
+from dask_dl.kernels.losses import RECONSTRUCTION
+from dask_dl.kernels.network import Buffers, Queue, train_rows
+from dask_dl.kernels.optimizers import Optimizer, rule_of
 from dask_dl.kernels.team import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Team, team_of
+from dask_dl.kernels.weights import WeightBlock, Weights, WorkingCopy
 from dask_dl.node.parallelism import MAX_WAITING, ROWS_PER_THREAD, Parallelism, handed_over
 from dask_dl.node.threads import run_threads
 from dask_dl.state import Rows, aligned_zeros, copied
@@ -33,6 +35,7 @@ ROWS_TO_PREDICT = 32
 #: Seconds of a team's timed rows, of all its threads together, by which their waiting is judged.
 SECONDS_TO_JUDGE = 0.1
 NOTHING = np.zeros(0, np.float32)
+NO_COPY = WorkingCopy(NOTHING, NOTHING, 0)
 ONE_THREAD = Parallelism("one thread", 1, 64, "one thread")
 
 
@@ -41,10 +44,8 @@ class ThreadContext(NamedTuple):
 
     dense: WeightBlock  #: the replica's own, or a working copy
     team: Team
-    shared: NDArray[np.float32]  #: where a working copy is published; empty: there is none
-    base: NDArray[np.float32]  #: the working copy at its last exchange
-    first: int  #: where in the vector its exchanges begin
-    scratch: NDArray[np.float32]
+    copy: WorkingCopy  #: what a working copy is exchanged with
+    scratch: NDArray[np.float32]  #: (scratch_size,)
 
 
 class Replica:
@@ -79,14 +80,19 @@ class Replica:
         parallelism: Parallelism = ONE_THREAD,
         on_change: Callable[[Parallelism], None] | None = None,
     ) -> None:
+        if objective.kind == RECONSTRUCTION and (
+            topology.output == "softmax" or topology.n_outputs != topology.n_inputs
+        ):
+            found = f"{topology.n_outputs} {topology.output}"
+            raise ParameterError(f"a reconstruction of {topology.n_inputs} inputs needs as many outputs, not {found}")
         self.topology = topology
         self.optimizer = optimizer
         self.objective = objective
         self.flat = flat
-        self.states = list(states) or [aligned_zeros(topology.size) for _ in range(N_STATES[optimizer.kind])]
+        self.states = list(states) or [aligned_zeros(topology.size) for _ in range(rule_of(optimizer).n_states)]
         self.n_seen = n_seen
         self.control = np.zeros(4 * LINE, np.int64)
-        self._table = _part(flat, self.states, 0, topology.onehot_size)
+        self._onehot = _part(flat, self.states, 0, topology.onehot_size)
         self._dense = _part(flat, self.states, topology.onehot_size, topology.size)
         self._on_change = on_change
         self._set(parallelism)
@@ -97,8 +103,7 @@ class Replica:
         if parallelism.way != "staleness":
             teams = team_of(topology, n, self.control, batch=batch)
             self.contexts = [
-                ThreadContext(self._dense, team, NOTHING, NOTHING, 0, _scratch(topology, self.optimizer))
-                for team in teams
+                ThreadContext(self._dense, team, NO_COPY, _scratch(topology, self.optimizer)) for team in teams
             ]
             return
         self.contexts = []
@@ -106,14 +111,12 @@ class Replica:
             # The first thread's optimizer state is the replica's; at a round's end it is the average of all.
             state0, state1 = (s if rank == 0 or not len(s) else copied(s) for s in self._dense.states)
             own = WeightBlock(copied(self._dense.weights), state0, state1, self._dense.center)
-            base, team = copied(own.weights), team_of(topology, 1, self.control, batch=batch)[0]
-            first = rank * (topology.dense_size // n)
-            self.contexts.append(
-                ThreadContext(own, team, self._dense.weights, base, first, _scratch(topology, self.optimizer))
-            )
+            copy = WorkingCopy(self._dense.weights, copied(own.weights), rank * (topology.dense_size // n))
+            team = team_of(topology, 1, self.control, batch=batch)[0]
+            self.contexts.append(ThreadContext(own, team, copy, _scratch(topology, self.optimizer)))
 
     def pull_to(self, center: NDArray[np.float32] | None) -> None:
-        """Draw weights and biases to a consensus from now on, as strongly as `optimizer.pull` says.
+        """Draw weights and biases to a consensus from now on, as strongly as `optimizer.penalties.pull` says.
 
         Parameters
         ----------
@@ -127,7 +130,7 @@ class Replica:
             The consensus is not as long as the weights.
         """
         n = self.topology.onehot_size
-        table = dense = NOTHING
+        onehot = dense = NOTHING
         if center is not None:
             if center.shape != self.flat.shape:
                 raise ValueError(
@@ -135,8 +138,8 @@ class Replica:
                 )
             # Numba compiles another kernel for a vector that is read-only, as one that was received may be.
             center = np.require(center, np.float32, ["C", "A", "W"])
-            table, dense = center[:n], center[n:]
-        self._table, self._dense = self._table._replace(center=table), self._dense._replace(center=dense)
+            onehot, dense = center[:n], center[n:]
+        self._onehot, self._dense = self._onehot._replace(center=onehot), self._dense._replace(center=dense)
         self.contexts = [context._replace(dense=context.dense._replace(center=dense)) for context in self.contexts]
 
     def compile(self, rows: Rows) -> None:
@@ -161,8 +164,12 @@ class Replica:
 
         `on_rows` is told the number of rows done since its last call, now and then; what it raises, or an interrupt,
         stops the training between two rows: `n_seen` counts those that were learned. `meanwhile` is called once, while the
-        threads work.
+        threads work. Raises SchemaError where rows lack the targets that the objective needs.
         """
+        if len(rows.target) != rows.n and self.objective.kind != RECONSTRUCTION:
+            raise SchemaError(
+                f"{rows.n:,} rows have {len(rows.target):,} targets; the objective needs one for each row"
+            )
         if len(rows.weight) and not rows.weight.all():
             rows = rows.take(rows.weight > 0)
         first, loss, is_over = self.n_seen, 0.0, False
@@ -213,9 +220,9 @@ class Replica:
     def refresh(self, rank: int) -> None:
         """Begin a call with what all threads had learned at the end of the last."""
         context = self.contexts[rank]
-        if len(context.shared):
-            np.copyto(context.dense.weights, context.shared)
-            np.copyto(context.base, context.dense.weights)  # not `shared`: others may have published meanwhile
+        if len(context.copy.shared):
+            np.copyto(context.dense.weights, context.copy.shared)
+            np.copyto(context.copy.base, context.dense.weights)  # not `shared`: others may have published meanwhile
 
     def visit(self, rank: int, rows: Rows, stop: int, n_seen: int) -> float:
         """Train in one thread: take chunks of rows from `control[NEXT]` up to `stop`, and exchange after each.
@@ -237,17 +244,18 @@ class Replica:
             Sum of the losses of the rows that this thread visited.
         """
         context = self.contexts[rank]
-        given = (
-            rows, stop, self.topology.network, self.objective, self.optimizer, n_seen, self._table, context.dense, context.team,
-            self.parallelism.interval, context.shared, context.base, context.first,
-        )  # fmt: skip
         batch, maximum = self.optimizer.batch, max_active(rows, self.optimizer.batch)
-        values = np.empty(maximum, np.float32)
+        n_marks = maximum if batch == 1 else marks_size(self.topology.n_onehot, batch, maximum)
+        buffers = Buffers(np.full(n_marks, -1, np.int32), np.empty(maximum, np.float32), context.scratch)
+        queue, weights = Queue(stop, self.parallelism.interval, n_seen), Weights(self._onehot, context.dense)
+        train = train_rows if batch == 1 else train_batches
         with flushed():
-            if batch == 1:
-                return float(train_rows(*given, np.empty(maximum, np.int32), values, context.scratch))
-            marks = np.full(marks_size(self.topology.n_onehot, batch, maximum), -1, np.int32)
-            return float(train_batches(*given, marks, values, context.scratch))
+            return float(
+                train(
+                    rows, queue, self.topology.network, self.objective, self.optimizer, weights, context.team, context.copy,
+                    buffers,
+                )
+            )  # fmt: skip
 
     def merge(self) -> None:
         """The end of a round: the threads' optimizer states become their average."""
@@ -267,7 +275,7 @@ class Replica:
         for state, other in zip(self.states, states, strict=True):
             np.copyto(state, other)
         for context in self.contexts[1:]:
-            if len(context.shared):
+            if len(context.copy.shared):
                 for own, state in zip(context.dense.states, self._dense.states, strict=True):
                     np.copyto(own, state)
         self.n_seen = n_seen
@@ -327,19 +335,19 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
     """
     n_threads = min(n_threads, 1 + rows.n // ROWS_PER_THREAD)
     out = np.empty((rows.n, topology.n_outputs), np.float32)
-    table, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]
+    onehot, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]
     control = np.zeros(4 * LINE, np.int64)
     size = min(ROWS_TO_PREDICT, max(rows.n, 2))  # buffers of a batch, where there are several rows or one
     maximum = max_active(rows, size)
 
     def work(rank: int) -> None:
         team = team_of(topology, 1, control, batch=size)[0]
-        marks, values = np.empty(maximum + size + 1, np.int32), np.empty(maximum, np.float32)
+        buffers = Buffers(np.empty(maximum + size + 1, np.int32), np.empty(maximum, np.float32), NOTHING)
         with flushed():
             for lo, hi in kernel_calls(rows.n * rank // n_threads, rows.n * (rank + 1) // n_threads):
                 if control[STOP] or control[ABORT]:
                     return
-                predict_batches(rows, lo, hi, topology.network, table, dense, team, size, marks, values, out)
+                predict_batches(rows, lo, hi, topology.network, onehot, dense, team, size, buffers, out)
 
     if n_threads == 1:  # here: a task of Dask has its thread
         work(0)

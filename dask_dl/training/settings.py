@@ -142,7 +142,7 @@ class RunSettings(NamedTuple):
 
 def optimizer_of(e: Mapping[str, Any]) -> Optimizer:
     """Optimizer of effective parameters."""
-    return Optimizer(
+    return Optimizer.of(
         kind=kind_of(e),
         rho=e["rho"],
         epsilon=e["epsilon"],

@@ -588,7 +588,9 @@ async def test_elastic_averaging_keeps_networks_apart_and_reports_the_consensus(
     def look(record):
         shards = [p.shard for w in (a, b) for p in residences(w)]
         n_rows.append([shard.tables["training"].n_used / 2000 for shard in shards])
-        seen.append([(st.replica.flat.copy(), st.consensus[0].copy(), st.replica.optimizer.pull) for st in shards])
+        seen.append(
+            [(st.replica.flat.copy(), st.consensus[0].copy(), st.replica.optimizer.penalties.pull) for st in shards]
+        )
 
     def mean(k):
         return sum(share * flat for share, (flat, _, _) in zip(n_rows[k], seen[k], strict=True))

@@ -11,12 +11,12 @@ from dask_dl.kernels import losses
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
-from dask_dl.kernels.layers import WeightBlock
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import Objective
-from dask_dl.kernels.network import train_rows
+from dask_dl.kernels.network import Buffers, Queue, train_rows
 from dask_dl.kernels.optimizers import ADADELTA, MOMENTUM, N_STATES, PLAIN, Optimizer
 from dask_dl.kernels.team import NEXT, team_of
+from dask_dl.kernels.weights import WeightBlock, Weights, WorkingCopy
 from dask_dl.state import Entries, Rows, aligned_zeros, padded
 
 NOTHING = np.zeros(0, np.float32)
@@ -24,6 +24,7 @@ KINDS = {"adadelta": ADADELTA, "plain": PLAIN, "momentum": MOMENTUM}
 ACTIVATIONS = ["rectifier", "tanh", "maxout"]
 OF_CLASSES = ["cross_entropy", "quadratic"]
 OF_NUMBERS = ["gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie"]
+OF_ORACLE = {"activated": "activation"}  #: the oracle's names of outputs, where they differ
 SHAPES = {"quantile": 0.3, "huber": 0.7, "tweedie": 1.4}
 
 
@@ -40,11 +41,13 @@ def settings(kind="adadelta", **changes):
     rules = {"optimizer": "adadelta" if kind == "adadelta" else "sgd", **values}
     if "input_kept" in rules:
         rules["input_ratio"] = 1.0 - rules.pop("input_kept")
-    return Optimizer(KINDS[kind], **values), rules
+    return Optimizer.of(kind=KINDS[kind], **values), rules
 
 
 def aim(objective):
     """Objective for the kernel, and the same in the oracle's words."""
+    if objective == "reconstruction":
+        return Objective(losses.RECONSTRUCTION), {"objective": "gaussian"}
     shape = SHAPES.get(objective)
     name = "quadratic_classes" if objective == "quadratic" else objective
     return Objective(losses.KINDS[objective], shape or 0.0), {"objective": name, "shape": shape}
@@ -52,14 +55,14 @@ def aim(objective):
 
 def problem(
     n=60, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0, objective=None, n_sparse=0,
-    **more,
+    output=None, **more,
 ):  # fmt: skip
     """Topology, encoded rows, and the same rows expanded for the oracle."""
     random = np.random.default_rng(seed)
-    if objective is not None:
-        n_outputs = 3 if objective in OF_CLASSES else 1
     n_onehot = sum(levels) + n_sparse
-    output = "softmax" if n_outputs > 1 else "linear"
+    if objective is not None:
+        n_outputs = {"reconstruction": n_onehot + n_dense}.get(objective, 3 if objective in OF_CLASSES else 1)
+    output = output or ("softmax" if n_outputs > 1 else "linear")
     topology = Topology(n_onehot, n_dense, hidden, n_outputs, activation, output, n_sparse=n_sparse, **more)
     dense = np.zeros((n, padded(n_dense)), np.float32)
     dense[:, :n_dense] = random.normal(size=(n, n_dense))
@@ -73,6 +76,8 @@ def problem(
         active[random.random(active.shape) < 0.1] = -1  # the first level, when it has no input
     if objective == "poisson":
         target = random.poisson(1.5, size=n)
+    elif objective == "reconstruction":
+        target = NOTHING
     elif objective in {"gamma", "tweedie"}:
         target = np.where(random.random(n) < 0.2, 0.0, random.gamma(2.0, size=n))
     else:
@@ -159,20 +164,20 @@ def train(
     control = np.zeros(4 * LINE, np.int64)
     batch, batched = optimizer.batch, batched or optimizer.batch > 1
     team = team_of(topology, 1, control, batch=max(batch, 2) if batched else 1)[0]
-    given = objective or default_objective(topology), optimizer, n_seen, *parts, team
+    given = topology.network, objective or default_objective(topology), optimizer, Weights(*parts), team
+    copy = WorkingCopy(NOTHING, NOTHING, 0)
     values = np.full(max_active(rows, batch), np.nan, np.float32)
     marks = np.full(marks_size(topology.n_onehot, batch, len(values)), -1, np.int32)
     kept = aligned_zeros(scratch_size(topology, optimizer))
     loss = 0.0
     for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
         if batched:
-            ends = 2 * batch, NOTHING, NOTHING, 0, marks, values, kept
-            loss += train_batches(rows, hi, topology.network, *given, *ends)
+            loss += train_batches(rows, Queue(hi, 2 * batch, n_seen), *given, copy, Buffers(marks, values, kept))
             assert (marks[: topology.n_onehot] == -1).all()  # as the next call expects it
         else:
             scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left must not matter
-            ends = chunk, NOTHING, NOTHING, 0, np.zeros(len(values), np.int32), values, scratch
-            loss += train_rows(rows, hi, topology.network, *given, *ends)
+            buffers = Buffers(np.zeros(len(values), np.int32), values, scratch)
+            loss += train_rows(rows, Queue(hi, chunk, n_seen), *given, copy, buffers)
         control[NEXT] = hi
     return flat, states, loss
 
@@ -184,7 +189,7 @@ def predict(topology, rows, flat, size=7):
     halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
     values = np.full(max_active(rows, size), np.nan, np.float32)
     marks = np.zeros(len(values) + size + 1, np.int32)
-    predict_batches(rows, 0, rows.n, topology.network, *halves, team, size, marks, values, out)
+    predict_batches(rows, 0, rows.n, topology.network, *halves, team, size, Buffers(marks, values, NOTHING), out)
     return out
 
 
@@ -203,11 +208,12 @@ def assert_equals_oracle(
 ):
     """Train both; every weight, bias and running mean has to be equal. Returns the kernel's flat vector."""
     weights, biases = start or start_values(topology)
+    start = [[part.astype(float) for part in parts] for parts in (weights, biases)]
     kernels, oracles = (None, {}) if objective is None else aim(objective)
     flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center, objective=kernels, **how)
     *expected, state = mlp.train(
-        X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
-        activation=topology.activation, output=topology.output, n_seen=n_seen,
+        X, target_of(topology, rows, X), np.arange(rows.n), *start,
+        activation=topology.activation, output=OF_ORACLE.get(topology.output, topology.output), n_seen=n_seen,
         n_columns=topology.n_dense + rows.active.shape[1] + topology.n_sparse, center=center,
         masks=oracle_masks(topology, rows, rules.get("input_ratio", 0.0)), hidden_ratios=topology.dropout,
         sample_weight=rows.weight.astype(float) if len(rows.weight) else None,
@@ -220,5 +226,7 @@ def assert_equals_oracle(
     return flat
 
 
-def target_of(topology, rows):
+def target_of(topology, rows, X=None):
+    if not len(rows.target):
+        return X
     return rows.target.astype(int) if topology.output == "softmax" else rows.target.astype(float)

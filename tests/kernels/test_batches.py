@@ -23,7 +23,7 @@ from kernels.problems import (
 )
 from kernels.test_dropout import given
 
-from dask_dl.kernels.gemm import add_dots, combine
+from dask_dl.kernels.gemm import Factors, Matrix, add_dots, combine
 from dask_dl.state import LANE, aligned_zeros, padded
 
 LEVELS = (4, 3)
@@ -44,7 +44,7 @@ def test_dots_are_those_of_numpy(n_rows, n_units, n):
     weights, w = matrix(n_units, n, 48, 2)
     out, before = matrix(n_rows, n_units, 16, 3)
     expected = before + a @ w.T
-    add_dots(out, 0, 16, n_rows, rows, 0, 64, n_units, weights, 0, 48, n)
+    add_dots(Matrix(out, 0, 16, n_rows), Matrix(rows, 0, 64, n_rows), Matrix(weights, 0, 48, n_units), n)
     np.testing.assert_allclose(out.reshape(n_rows, 16)[:, :n_units], expected, rtol=1e-5, atol=1e-5)
     assert not out.reshape(n_rows, 16)[:, n_units:].any()
 
@@ -59,7 +59,8 @@ def test_combinations_are_those_of_numpy(n_rows, n_terms, n, turned):
     f = (f.T if turned else f)[:n_rows, :n_terms]
     out, _ = matrix(n_rows, 160, 160, 3)
     beyond = out.reshape(n_rows, 160)[:, n:].copy()
-    combine(out, 0, 160, factors, 0, *((1, 16) if turned else (16, 1)), n_rows, rows, 0, 160, n_terms, n)
+    left = Factors(factors, 0, *((1, 16) if turned else (16, 1)))
+    combine(Matrix(out, 0, 160, n_rows), left, Matrix(rows, 0, 160, n_terms), n)
     np.testing.assert_allclose(out.reshape(n_rows, 160)[:, :n], f @ m[:n_terms], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(out.reshape(n_rows, 160)[:, n:], beyond)
 
@@ -68,15 +69,17 @@ def test_a_product_does_not_depend_on_what_is_computed_beside_it():
     rows, _ = matrix(13, 48, 48, 1)
     weights, _ = matrix(9, 48, 48, 2)
     whole, parts = aligned_zeros(13 * LANE), aligned_zeros(13 * LANE)
-    add_dots(whole, 0, LANE, 13, rows, 0, 48, 9, weights, 0, 48, 48)
+    add_dots(Matrix(whole, 0, LANE, 13), Matrix(rows, 0, 48, 13), Matrix(weights, 0, 48, 9), 48)
     for i, j in itertools.product(range(13), range(9)):
-        add_dots(parts, i * LANE + j, LANE, 1, rows, i * 48, 48, 1, weights, j * 48, 48, 48)
+        part = Matrix(parts, i * LANE + j, LANE, 1)
+        add_dots(part, Matrix(rows, i * 48, 48, 1), Matrix(weights, j * 48, 48, 1), 48)
     np.testing.assert_array_equal(whole, parts)
     whole, parts = aligned_zeros(13 * 160), aligned_zeros(13 * 160)
     terms, _ = matrix(9, 144, 160, 4)
-    combine(whole, 0, 160, rows, 0, 48, 1, 13, terms, 0, 160, 9, 144)
+    combine(Matrix(whole, 0, 160, 13), Factors(rows, 0, 48, 1), Matrix(terms, 0, 160, 9), 144)
     for i, j in itertools.product(range(13), range(0, 144, LANE)):
-        combine(parts, i * 160 + j, 160, rows, i * 48, 48, 1, 1, terms, j, 160, 9, LANE)
+        part = Matrix(parts, i * 160 + j, 160, 1)
+        combine(part, Factors(rows, i * 48, 48, 1), Matrix(terms, j, 160, 9), LANE)
     np.testing.assert_array_equal(whole, parts)
 
 

@@ -54,6 +54,21 @@ def test_layout_is_aligned_and_reversible(kind):
 
 
 @pytest.mark.parametrize("kind", TOPOLOGIES, ids=str)
+def test_segments_are_all_of_the_vector_and_each_number_of_a_file_once(kind):
+    topology = topology_of(**kind)
+    ends = [0, *(segment.start + segment.size for segment in topology.segments)]
+    assert ends == [*(segment.start for segment in topology.segments), topology.size]
+    assert topology.onehot_size in ends and all(end % LANE == 0 for end in ends)
+    flat = np.zeros(topology.size, np.float32)
+    for segment in topology.segments:
+        segment.view(flat)[:] += 1
+    arrays = topology.named("best", flat)
+    assert {name.removeprefix("best/"): array.shape for name, array in arrays.items()} == topology.array_shapes
+    assert all((array == 1).all() for array in arrays.values())
+    assert flat.sum() == sum(array.size for array in arrays.values())
+
+
+@pytest.mark.parametrize("kind", TOPOLOGIES, ids=str)
 def test_a_file_has_all_and_gives_all_back(kind):
     topology = topology_of(**kind)
     flat = remembered(topology, topology.pack(*parameters(topology)))

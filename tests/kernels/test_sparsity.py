@@ -28,7 +28,7 @@ def test_means_and_biases_equal_the_oracle(kind, activation, fast_mode, levels, 
         n=30, levels=levels, hidden=(18, 4), n_outputs=n_outputs, activation=activation, has_means=True
     )
     flat = assert_equals_oracle(topology, rows, X, optimizer, rules)
-    without, _, _ = train(topology, rows, optimizer._replace(sparsity_beta=0.0), *start_values(topology))
+    without, _, _ = train(topology, rows, settings(kind, fast_mode=fast_mode)[0], *start_values(topology))
     assert all(m.any() for m in topology.means(flat)) and not any(m.any() for m in topology.means(without))
     (*hidden, output), (*others, other) = topology.unpack(flat)[1], topology.unpack(without)[1]
     assert all(not np.allclose(b, c, rtol=1e-3) for b, c in zip(hidden, others, strict=True))

@@ -26,7 +26,7 @@ def optimizer(kind="adadelta", **changes):
     }  # fmt: skip
     if kind == "momentum":
         values |= {"momentum_start": 0.5, "momentum_stable": 0.9}
-    return Optimizer(**(values | changes))
+    return Optimizer.of(**(values | changes))
 
 
 def packed(X, y, active=None):

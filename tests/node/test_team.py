@@ -190,10 +190,10 @@ def test_a_thread_that_raises_releases_the_others(monkeypatch):
     trained.compile(rows)
     inner = node_replica.train_rows
 
-    def fails(rows, stop, network, objective, opt, n_seen, table, dense, team, *more):
+    def fails(rows, queue, network, objective, opt, weights, team, *more):
         if team.rank == 1:
             raise MemoryError("no room for this thread")
-        return inner(rows, stop, network, objective, opt, n_seen, table, dense, team, *more)
+        return inner(rows, queue, network, objective, opt, weights, team, *more)
 
     monkeypatch.setattr(node_replica, "train_rows", fails)
     with pytest.raises(MemoryError, match="no room"):
