@@ -367,7 +367,7 @@ class Shard:
         if not np.isfinite(outputs).all():
             self.check(f"{int((~np.isfinite(outputs)).sum()):,} of {outputs.size:,} outputs are not finite")
         head, weights = setup.head, rows.weight if len(rows.weight) else None
-        truth = head.truth(rows)
+        truth = head.truth(rows, setup.topology)
         if weights is not None:
             used = weights > 0
             outputs, truth, weights = outputs[used], truth[used], weights[used]

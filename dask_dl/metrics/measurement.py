@@ -97,6 +97,14 @@ def confusion(
     return np.asarray(found, np.float64)
 
 
+def measure_inputs(
+    truth: NDArray[np.float32], answers: NDArray[np.float32], weights: NDArray[np.floating] | None
+) -> Measurement:
+    """Measure reconstructed inputs (n, p) against the inputs themselves: means over rows of means over inputs."""
+    errors = np.mean((truth.astype(np.float64) - answers) ** 2, axis=1)
+    return _measured(errors, weights, {"mse": float(np.average(errors, weights=weights))})
+
+
 def measure_numbers(
     truth: NDArray[np.float64],
     predicted: NDArray[np.float64],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.row_roles import RowRoles, TargetKind
     from dask_dl.frame.scan import Scan
+    from dask_dl.kernels.layout import Topology
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.state import Rows
     from dask_dl.tasks.head import Output
@@ -123,7 +124,7 @@ class Classes:
             columns[name] = values
         return pd.DataFrame(columns, index=index)
 
-    def truth(self, rows: Rows) -> NDArray[np.int64]:
+    def truth(self, rows: Rows, topology: Topology) -> NDArray[np.int64]:  # noqa: ARG002  # of a reconstruction
         """Index of the class of every row, (n,) int64."""
         return rows.target.astype(np.int64)
 

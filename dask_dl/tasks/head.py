@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.row_roles import RowRoles
     from dask_dl.frame.scan import Scan
+    from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.state import Rows
 
-Output = Literal["softmax", "linear"]
+Output = Literal["softmax", "linear", "activated"]
 
 
 class Head(TargetEncoder, Protocol):
@@ -98,7 +99,7 @@ class Head(TargetEncoder, Protocol):
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 
-    def truth(self, rows: Rows) -> NDArray[Any]:
+    def truth(self, rows: Rows, topology: Topology) -> NDArray[Any]:
         """Truth of encoded rows, as `measure` compares it to answers."""
 
     def measure(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.row_roles import RowRoles, TargetKind
     from dask_dl.frame.scan import Scan
+    from dask_dl.kernels.layout import Topology
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.state import Rows
     from dask_dl.tasks.head import Output
@@ -106,7 +107,7 @@ class Numbers:
         """Table of kept columns and `predict`."""
         return pd.DataFrame({**kept, "predict": answers}, index=index)
 
-    def truth(self, rows: Rows) -> NDArray[np.float64]:
+    def truth(self, rows: Rows, topology: Topology) -> NDArray[np.float64]:  # noqa: ARG002  # of a reconstruction
         """Targets of encoded rows in their unit, (n,) float64: `encode` undone."""
         return self._raw(rows.target)
 

@@ -214,7 +214,7 @@ def _seed(asked: int | np.random.RandomState | np.random.Generator | None, check
 
 
 def _target_name(source: Source) -> str | None:
-    name = source.roles[TARGET]
+    name = source.roles.get(TARGET)
     return None if name == f"__{TARGET}__" else name
 
 

@@ -132,13 +132,13 @@ async def test_a_hundred_rounds_leave_no_more_tasks_than_five(c, s, a, b):
 async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
     table = make_table(1001).assign(number=np.arange(1001.0))
     visited = []
-    inner = dask_backend.plugin.Shard.train
+    inner = plugin.Shard.train
 
-    def spy(shard, start, stop, on_rows=None):
+    def spy(shard, start, stop, settings, on_rows=None):
         whole, _, _ = shard.visits._source.at(0, 0, lambda: None)
         rows = whole.numbers(start, stop) if stop <= shard.visits.n_rows else []
         visited.append(list(rows))
-        return inner(shard, start, stop, on_rows)
+        return inner(shard, start, stop, settings, on_rows)
 
     plugin.Shard.train = spy
     try:
@@ -297,9 +297,9 @@ async def test_a_worker_that_leaves_costs_a_round_and_no_replay(c, s, a, b):
     loop, trained = asyncio.get_running_loop(), []
     inner = plugin.Shard.train
 
-    def spy(shard, start, stop, on_rows=None):
+    def spy(shard, start, stop, settings, on_rows=None):
         trained.append(stop - start)
-        return inner(shard, start, stop, on_rows)
+        return inner(shard, start, stop, settings, on_rows)
 
     def leave(record):
         if record["iterations"] == 5:  # all have the average then: one of them goes

@@ -33,15 +33,15 @@ class Spy:
         self.at, self.happens, self.n_rows = at, happens, n_rows
         inner = plugin.Shard.train
 
-        def train(shard, start, stop, on_rows=None):
+        def train(shard, start, stop, settings, on_rows=None):
             before = shard.replica.n_seen
             with self.lock:
                 self.n_rounds += 1
                 is_it = self.n_rounds == at
             try:
                 if not is_it:
-                    return inner(shard, start, stop, on_rows)
-                inner(shard, start, start + n_rows, on_rows)
+                    return inner(shard, start, stop, settings, on_rows)
+                inner(shard, start, start + n_rows, settings, on_rows)
                 happens(shard)
                 deadline = time.monotonic() + 60
                 while time.monotonic() < deadline:  # until the round is stopped

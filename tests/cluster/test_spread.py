@@ -259,13 +259,13 @@ class Trained:
         self.shortest, membership.SHORTEST = membership.SHORTEST, 1e9
         self.inner = inner = Shard.train
 
-        def spy(shard, start, stop, on_rows=None):
+        def spy(shard, start, stop, settings, on_rows=None):
             rows, n = [], shard.visits.n_rows
             for place in range(start, stop):
                 whole, lo, _ = shard.visits._source.at(place // n, place % n, lambda: None)
                 rows += whole.numbers(place % n - lo, place % n - lo + 1).tolist()
             self.shares.append((shard, shard.tables["training"].n_used, list(rows)))
-            return inner(shard, start, stop, on_rows)
+            return inner(shard, start, stop, settings, on_rows)
 
         Shard.train = spy
         return self
@@ -424,9 +424,9 @@ async def test_blocks_move_to_the_faster_worker(c, s, a, b):
     held, inner = [], Shard.train
     before = membership.SECONDS_PER_MOVE, membership.SHORTEST
 
-    def slow(shard, start, stop, on_rows=None):
+    def slow(shard, start, stop, settings, on_rows=None):
         time.sleep((stop - start) * (3e-4 if get_worker().address == a.address else 1e-4))
-        return inner(shard, start, stop, on_rows)
+        return inner(shard, start, stop, settings, on_rows)
 
     def look(record):
         held.append([sum(len(p.shard.tables["training"].blocks) for p in residences(w)) for w in (a, b)])
@@ -479,12 +479,12 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
     """It is told to end, and what it has learned counts."""
     inner, shares, times, before = Shard.train, [], [], submit.MIN_WAIT
 
-    def slow(shard, start, stop, on_rows=None):
+    def slow(shard, start, stop, settings, on_rows=None):
         if get_worker().address != a.address or len(times) >= 3:
-            return inner(shard, start, stop, on_rows)
+            return inner(shard, start, stop, settings, on_rows)
         loss = 0.0
         for k in range(start, stop):
-            loss += inner(shard, k, k + 1, on_rows)
+            loss += inner(shard, k, k + 1, settings, on_rows)
             time.sleep(0.01)
         return loss
 
@@ -512,13 +512,13 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
 async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
     inner, before, begun = Shard.train, submit.MIN_WAIT, {a.address: [], b.address: []}
 
-    def slow(shard, start, stop, on_rows=None):
+    def slow(shard, start, stop, settings, on_rows=None):
         home, n_before = get_worker().address, shard.replica.n_seen
         try:
             if home != a.address:
-                return inner(shard, start, stop, on_rows)
+                return inner(shard, start, stop, settings, on_rows)
             for k in range(start, stop):
-                inner(shard, k, k + 1, on_rows)
+                inner(shard, k, k + 1, settings, on_rows)
                 time.sleep(0.005)
         finally:
             begun[home].append((start, start + shard.replica.n_seen - n_before))
@@ -541,10 +541,10 @@ async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
 async def test_a_reproducible_training_waits(c, s, a, b):
     inner, before, ended = Shard.train, submit.MIN_WAIT, []
 
-    def slow(shard, start, stop, on_rows=None):
+    def slow(shard, start, stop, settings, on_rows=None):
         time.sleep(1.0 if get_worker().address == a.address else 0.0)
         ended.append(stop - start)
-        return inner(shard, start, stop, on_rows)
+        return inner(shard, start, stop, settings, on_rows)
 
     submit.MIN_WAIT = 0.1
     Shard.train = slow
@@ -561,11 +561,11 @@ async def test_a_straggler_that_does_not_even_stop_is_lost(c, s, a, b):
     inner, before = Shard.train, (submit.MIN_WAIT, submit.STOPPING)
     hung = []
 
-    def hang(shard, start, stop, on_rows=None):
+    def hang(shard, start, stop, settings, on_rows=None):
         if get_worker().address == a.address and not hung:
             hung.append(1)
             time.sleep(4)
-        return inner(shard, start, stop, on_rows)
+        return inner(shard, start, stop, settings, on_rows)
 
     submit.MIN_WAIT = submit.STOPPING = 0.3
     Shard.train = hang

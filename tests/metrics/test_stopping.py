@@ -122,11 +122,13 @@ def test_values_are_means_over_rows_and_those_under_way_wait():
 @pytest.mark.parametrize("rounds", [0, 3])
 def test_single_events_are_judged_by_the_last_ones_alone(rounds, monkeypatch):
     looked_at = []
-    monkeypatch.setattr(stopping, "value_of", lambda record, *_: looked_at.append(1) or record["training_deviance"])
+    monkeypatch.setattr(
+        stopping, "value_of", lambda record, name, table: looked_at.append(1) or record[f"{table}_{name}"]
+    )
     e = NEVER | {"stopping_rounds": rounds, "stopping_tolerance": 0.0, "stopping_metric": "auto"}
     history = history_of("regression", "deviance", np.linspace(2, 1, 500))
     assert reason_to_stop(history, e) is None
-    assert len(looked_at) == 2 * rounds
+    assert len(looked_at) == 2 * rounds + 1  # and at the newest, whether enough is learned
     for record in history.records[-3:]:
         record["training_deviance"] = 5.0
     assert (reason_to_stop(history, e) is None) is (rounds == 0)

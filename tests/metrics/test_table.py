@@ -10,7 +10,7 @@ from sklearn import metrics as sklearn_metrics
 
 from dask_dl import parameters
 from dask_dl.metrics.history import History
-from dask_dl.metrics.measurement import measure_classes, measure_numbers
+from dask_dl.metrics.measurement import measure_classes, measure_inputs, measure_numbers
 from dask_dl.metrics.table import METRICS, TABLE, columns_of, is_better, loss_of, value_of
 
 NAN = math.nan
@@ -19,9 +19,16 @@ LABELS, WEIGHTS = RANDOM.integers(3, size=300), RANDOM.random(300)
 PROBABILITIES = RANDOM.dirichlet(np.ones(3), 300)
 TRUTH = RANDOM.normal(5, 2, 300)
 PREDICTED = TRUTH + RANDOM.normal(0, 1, 300)
+INPUTS = RANDOM.normal(0, 1, (300, 4))
+GIVEN = {
+    "classification": (LABELS, PROBABILITIES),
+    "regression": (TRUTH, PREDICTED),
+    "autoencoder": (INPUTS, INPUTS + RANDOM.normal(0, 0.3, INPUTS.shape)),
+}
 MEASURED = {
-    "classification": measure_classes(LABELS, PROBABILITIES, WEIGHTS),
-    "regression": measure_numbers(TRUTH, PREDICTED, WEIGHTS),
+    "classification": measure_classes(*GIVEN["classification"], WEIGHTS),
+    "regression": measure_numbers(*GIVEN["regression"], WEIGHTS),
+    "autoencoder": measure_inputs(*GIVEN["autoencoder"], WEIGHTS),
 }
 
 
@@ -43,13 +50,14 @@ EXPECTED = {
     ("regression", "deviance"): sklearn_metrics.mean_squared_error,
     ("regression", "mae"): sklearn_metrics.mean_absolute_error,
     ("regression", "r2"): sklearn_metrics.r2_score,
+    ("autoencoder", "mse"): sklearn_metrics.mean_squared_error,
+    ("autoencoder", "rmse"): lambda *a, **k: math.sqrt(sklearn_metrics.mean_squared_error(*a, **k)),
 }
 
 
 @pytest.mark.parametrize(("task", "name"), EXPECTED)
 def test_values_are_those_of_scikit_learn(task, name):
-    given = (LABELS, PROBABILITIES) if task == "classification" else (TRUTH, PREDICTED)
-    assert MEASURED[task][name] == pytest.approx(EXPECTED[task, name](*given, sample_weight=WEIGHTS), rel=1e-9)
+    assert MEASURED[task][name] == pytest.approx(EXPECTED[task, name](*GIVEN[task], sample_weight=WEIGHTS), rel=1e-9)
 
 
 def test_r2_of_classes_is_of_the_class_index():

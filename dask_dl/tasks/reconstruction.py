@@ -1,0 +1,133 @@
+"""Head of an autoencoder: the inputs themselves, which the network learns to give back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from dask_dl.kernels.losses import RECONSTRUCTION, Objective
+from dask_dl.metrics.measurement import measure_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.distribution import Distribution
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.row_roles import RowRoles, TargetKind
+    from dask_dl.frame.scan import Scan
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.state import Rows
+    from dask_dl.tasks.head import Output
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Inputs of a row as its target (algorithm.md#loss-of-reconstructions). See `Head`."""
+
+    task: ClassVar[str] = "autoencoder"
+    target_kind: ClassVar[TargetKind] = "nothing"
+    output: ClassVar[Output] = "activated"
+    classes: ClassVar[tuple[Any, ...]] = ()
+    labels: ClassVar[NDArray[Any]] = np.zeros(0)
+
+    @classmethod
+    def check(cls, found: Scan, name: str) -> None:
+        """Any table will do."""
+
+    @classmethod
+    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Reconstruction:  # noqa: ARG003  # of numbers
+        """Head without any state. See `Head.fit`."""
+        return cls()
+
+    def corrected(self, correction: Sequence[float]) -> Reconstruction:  # noqa: ARG002  # of classes
+        """Inputs have no probabilities."""
+        return self
+
+    def n_outputs(self, encoder: Encoder) -> int:
+        """One unit for each input."""
+        return encoder.n_onehot + encoder.n_dense
+
+    def objective(self, loss: str, distribution: Distribution) -> Objective:  # noqa: ARG002  # of targets
+        """Squared error of every input."""
+        return Objective(RECONSTRUCTION)
+
+    def start_of_bias(self, constant: float, *, has_offset: bool) -> float:  # noqa: ARG002  # of numbers
+        """Outputs begin at zero."""
+        return 0.0
+
+    def encoded_residual(self, residual: float) -> float:
+        """Inputs are learned as they are encoded."""
+        return residual
+
+    def encode(self, roles: RowRoles) -> NDArray[np.float64]:  # noqa: ARG002  # of targets
+        """Nothing: rows have no target."""
+        return np.zeros(0)
+
+    def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Inputs have no offsets."""
+        return values
+
+    def has_unseen(self, labels: Mapping[Any, int]) -> bool:  # noqa: ARG002  # of classes
+        """Inputs may be any."""
+        return False
+
+    def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inputs as the network gives them back, (n, inputs) float32."""
+        return outputs
+
+    def predicted(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The answers themselves."""
+        return answers
+
+    def table(self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
+        """Table of kept columns, and a column for each input by its number."""
+        columns = {f"reconstruction_{j}": values for j, values in enumerate(answers.T)}
+        return pd.DataFrame({**kept, **columns}, index=index)
+
+    def truth(self, rows: Rows, topology: Topology) -> NDArray[np.float32]:
+        """Inputs of encoded rows, (n, inputs) float32: one-hot ones first, then numbers."""
+        inputs = np.zeros((rows.n, topology.n_inputs), np.float32)
+        inputs[:, topology.n_onehot :] = rows.dense[:, : topology.n_dense]
+        row, column = np.nonzero(rows.active >= 0)
+        inputs[row, rows.active[row, column]] = 1
+        if len(rows.entries.begin):
+            places = rows.entries.places()
+            inputs[np.repeat(np.arange(rows.n), rows.entries.length), rows.entries.slot[places]] = rows.entries.value[
+                places
+            ]
+        return inputs
+
+    def measure(
+        self,
+        truth: NDArray[np.float32],
+        answers: NDArray[np.float32],
+        weights: NDArray[np.floating] | None,
+        distribution: Distribution,  # noqa: ARG002  # of numbers
+    ) -> Measurement:
+        """Measurement of reconstructed inputs.
+
+        See `Head.measure`.
+        """
+        return measure_inputs(truth, answers, weights)
+
+    def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:  # noqa: ARG002  # of classes
+        """Inputs may be any."""
+        return {}
+
+    def scored_truth(self, roles: RowRoles) -> NDArray[np.float64]:  # noqa: ARG002  # of targets
+        """Nothing: a table has no targets."""
+        return np.zeros(0)
+
+    def scored_as(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The answers themselves."""
+        return answers
+
+    def to_json(self) -> dict[str, Any]:
+        """Head as lists and dicts."""
+        return {}
