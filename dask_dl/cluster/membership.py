@@ -12,8 +12,6 @@ import uuid
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
-from distributed import wait
-
 from dask_dl.cluster import round_tasks, table_tasks
 from dask_dl.cluster.admission import ASKING, Admission
 from dask_dl.cluster.demand import Demand
@@ -22,7 +20,7 @@ from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.plugin import GoneError, TrainingPlugin, name_of
 from dask_dl.cluster.spans import in_span
 from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
-from dask_dl.cluster.waiting import Reminder, within
+from dask_dl.cluster.waiting import Reminder, wait, within
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
 
 if TYPE_CHECKING:
@@ -161,7 +159,7 @@ class Membership:
             self._on_wait()
             if self._joining:
                 with contextlib.suppress(TimeoutError, CancelledError):
-                    wait(list(self._joining.values()), timeout=POLL, return_when="FIRST_COMPLETED")
+                    wait(self.client, list(self._joining.values()), POLL, return_when="FIRST_COMPLETED")
             else:
                 time.sleep(POLL / 5)
 

@@ -9,13 +9,12 @@ import time
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from distributed import wait
 from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import plugin, round_tasks
 from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.spans import PREFIX, SENT, tidy
-from dask_dl.cluster.waiting import pause_after, within
+from dask_dl.cluster.waiting import pause_after, wait, within
 from dask_dl.errors import ClusterError, NoWorkersError
 
 if TYPE_CHECKING:
@@ -320,7 +319,7 @@ class Submitter:
             if not waiting or any(future.status == "error" for future in futures.values()):
                 break
             with contextlib.suppress(TimeoutError, CancelledError):
-                wait(list(waiting.values()), timeout=POLL)
+                wait(self.client, list(waiting.values()), POLL)
             self._look_after()
             if on_poll is not None:
                 on_poll()
@@ -359,7 +358,7 @@ class Submitter:
         while True:
             while future.status == "pending":
                 with contextlib.suppress(TimeoutError, CancelledError):
-                    wait([future], timeout=POLL)
+                    wait(self.client, [future], POLL)
                 self._look_after()
                 if time.monotonic() - told > LOOK:
                     on_poll()

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: Seconds between the first two attempts, and at most; pauses double.
 MIN_PAUSE, MAX_PAUSE = 0.1, 5.0
@@ -51,3 +51,23 @@ def within(seconds: float, submitter: Callable[[], Any]) -> Exception | None:
     if not ended.wait(seconds):
         return TimeoutError(f"no answer within {seconds:g} s")
     return raised[0] if raised else None
+
+
+def wait(client: Any, futures: Sequence[Any], seconds: float, return_when: str = "ALL_COMPLETED") -> None:
+    """Wait for tasks of a client, which need not be the default one: `distributed.wait` knows no other.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    futures : sequence of distributed.Future
+    seconds : float
+        Longest time to wait.
+    return_when : {"ALL_COMPLETED", "FIRST_COMPLETED"}
+
+    Raises
+    ------
+    TimeoutError, CancelledError
+    """
+    from distributed.client import _wait
+
+    client.sync(_wait, list(futures), timeout=seconds, return_when=return_when)
