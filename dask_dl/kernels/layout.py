@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dask_dl.errors import ParameterError
 from dask_dl.state import LANE, aligned_zeros, padded
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 
 RECTIFIER, TANH, MAXOUT = 0, 1, 2
 ACTIVATIONS = {"rectifier": RECTIFIER, "tanh": TANH, "maxout": MAXOUT}
-LINEAR, SOFTMAX = 0, 1
-OUTPUTS = {"linear": LINEAR, "softmax": SOFTMAX}
+LINEAR, SOFTMAX, ACTIVATED = 0, 1, 2
+#: Functions of the output by name. The last one is that of the hidden layers, of which maxout has none.
+OUTPUTS = {"linear": LINEAR, "softmax": SOFTMAX, "activated": ACTIVATED}
 
 # Places of units, inputs and channels among the axes of a segment. Biases and means count as one input.
 INPUT_MAJOR, UNIT_MAJOR = (2, 0, 1), (1, 2, 0)
@@ -50,7 +52,7 @@ class Network(NamedTuple):
     layers: NDArray[np.int64]
     n_onehot: int  #: one-hot slots; their rows are as long as the first layer, padded
     activation: int  #: of ACTIVATIONS
-    output: int  #: LINEAR or SOFTMAX
+    output: int  #: of OUTPUTS
     kept: NDArray[np.float32]  #: (L,): share of a layer's units that a row keeps in training; 1 is all
     n_sparse: int  #: columns that come as entries
 
@@ -89,6 +91,10 @@ class Topology:
     n_sparse: int = (
         0  #: columns of the table that come as entries (`state.Entries`); their slots count as one-hot inputs
     )
+
+    def __post_init__(self) -> None:
+        if self.output == "activated" and self.activation == "maxout":
+            raise ParameterError("output='activated' needs activation='rectifier' or 'tanh', not 'maxout'")
 
     @property
     def n_inputs(self) -> int:

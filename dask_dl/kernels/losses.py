@@ -1,8 +1,9 @@
 """Loss of one row, which training makes small, and its gradients by the output's pre-activations.
 
-The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers. The gradient is the derivative of the
-loss, but for squared errors of probabilities, where it takes only the diagonal of softmax's Jacobian, as H2O's does. A
-weight multiplies both.
+The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers, algorithm.md#loss-of-reconstructions. The
+gradient is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of
+softmax's Jacobian, and of activated outputs, where it leaves out their function's derivative, both as H2O's does. A weight
+multiplies loss and gradient.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from dask_dl.kernels.optimizers import ONE, TWO, ZERO
     POISSON,
     GAMMA,
     TWEEDIE,
-) = range(9)
-#: Losses by the names of parameters: (distribution, loss) of classes, and the distribution of numbers.
+    RECONSTRUCTION,
+) = range(10)
+#: Losses by the names of parameters: the loss of classes, the distribution of numbers, and that of a row's own inputs.
 KINDS = {
     "cross_entropy": CROSS_ENTROPY,
     "quadratic": SQUARED_PROBABILITIES,
@@ -36,6 +38,7 @@ KINDS = {
     "poisson": POISSON,
     "gamma": GAMMA,
     "tweedie": TWEEDIE,
+    "reconstruction": RECONSTRUCTION,
 }
 #: The largest value of the exponential function, and the least of the logarithm.
 MAX, MIN = np.float32(1e19), np.float32(-19)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from dask_dl.jit import inlined, kernel
-from dask_dl.kernels.layout import N_OUT, SOFTMAX
-from dask_dl.kernels.losses import CROSS_ENTROPY, SQUARED_PROBABILITIES, number_loss
+from dask_dl.kernels.exponential import tanh_and_gradient
+from dask_dl.kernels.layout import ACTIVATED, N_OUT, SOFTMAX, TANH
+from dask_dl.kernels.losses import CROSS_ENTROPY, RECONSTRUCTION, SQUARED_PROBABILITIES, number_loss
 from dask_dl.kernels.optimizers import ONE, TWO, ZERO
+from dask_dl.kernels.spans import span
 
 
 @kernel
@@ -24,9 +26,18 @@ def softmax(out, n):
         out[j] /= total
 
 
+@kernel
+def activate_outputs(kind, out):
+    """Apply the function of the hidden layers, TANH or RECTIFIER, in place."""
+    for j in range(out.shape[0]):
+        out[j] = tanh_and_gradient(out[j])[0] if kind == TANH else max(out[j], ZERO)
+
+
 @inlined
 def answer(network, rows, i, out):
-    """Turn the output's sums into the network's answer, in place: probabilities, or the sum with the row's offset.
+    """Turn the output's sums into the network's answer, in place.
+
+    It is made of probabilities; of a sum with the row's offset; or of activations, as many as inputs.
 
     Parameters
     ----------
@@ -38,6 +49,8 @@ def answer(network, rows, i, out):
     """
     if network.output == SOFTMAX:
         softmax(out, network.layers[-1, N_OUT])
+    elif network.output == ACTIVATED:
+        activate_outputs(network.activation, out)
     elif rows.offset.shape[0] > 0:
         out[0] += rows.offset[i]
 
@@ -85,6 +98,49 @@ def target_deltas(objective, n, out, target, weight, deltas):
     return weight * loss
 
 
+@kernel
+def reconstruction_deltas(n_onehot, numbers, active, entries, out, weight, deltas):
+    """Compute the gradients of squared errors against the row's own inputs (algorithm.md#loss-of-reconstructions).
+
+    Parameters
+    ----------
+    n_onehot : int
+        One-hot inputs, which come first.
+    numbers : (stride,) float32
+        Numeric inputs of the row, none of them dropped.
+    active : (categories,) int32
+        One-hot inputs that are 1; -1: none.
+    entries : tuple of (n,) int32, (n,) float32
+        One-hot inputs with a value of their own, and the values.
+    out : (padded outputs,) float32
+        Answer of the network, input by input.
+    weight : float32
+        Factor of the loss.
+    deltas : (padded outputs,) float32
+        Receives the gradients. The padding stays zero.
+
+    Returns
+    -------
+    float32
+        The loss.
+    """
+    slots, values = entries
+    for j in range(deltas.shape[0]):
+        deltas[j] = out[j]
+    for c in range(active.shape[0]):
+        if active[c] >= 0:
+            deltas[active[c]] -= ONE
+    for e in range(slots.shape[0]):
+        deltas[slots[e]] -= values[e]
+    for j in range(min(numbers.shape[0], deltas.shape[0] - n_onehot)):  # the padding of both is zero
+        deltas[n_onehot + j] -= numbers[j]
+    loss = ZERO
+    for j in range(deltas.shape[0]):
+        loss += deltas[j] * deltas[j]
+        deltas[j] *= TWO * weight
+    return weight * loss
+
+
 # Inlined: all arrays of the rows, passed in a call, take longer than the outputs of a small network.
 @inlined
 def output_deltas(objective, network, rows, i, out, deltas):
@@ -103,4 +159,10 @@ def output_deltas(objective, network, rows, i, out, deltas):
         Receives the gradients.
     """
     weight = rows.weight[i] if rows.weight.shape[0] > 0 else ONE
+    if objective.kind == RECONSTRUCTION:
+        entries, first, n = rows.entries, 0, 0
+        if entries.begin.shape[0] > 0:
+            first, n = entries.begin[i], entries.length[i]
+        of_row = span(entries.slot, first, n), span(entries.value, first, n)
+        return reconstruction_deltas(network.n_onehot, rows.dense[i], rows.active[i], of_row, out, weight, deltas)
     return target_deltas(objective, network.layers[-1, N_OUT], out, rows.target[i], weight, deltas)

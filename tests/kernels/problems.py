@@ -24,6 +24,7 @@ KINDS = {"adadelta": ADADELTA, "plain": PLAIN, "momentum": MOMENTUM}
 ACTIVATIONS = ["rectifier", "tanh", "maxout"]
 OF_CLASSES = ["cross_entropy", "quadratic"]
 OF_NUMBERS = ["gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie"]
+OF_ORACLE = {"activated": "activation"}  #: the oracle's names of outputs, where they differ
 SHAPES = {"quantile": 0.3, "huber": 0.7, "tweedie": 1.4}
 
 
@@ -45,6 +46,8 @@ def settings(kind="adadelta", **changes):
 
 def aim(objective):
     """Objective for the kernel, and the same in the oracle's words."""
+    if objective == "reconstruction":
+        return Objective(losses.RECONSTRUCTION), {"objective": "gaussian"}
     shape = SHAPES.get(objective)
     name = "quadratic_classes" if objective == "quadratic" else objective
     return Objective(losses.KINDS[objective], shape or 0.0), {"objective": name, "shape": shape}
@@ -52,14 +55,14 @@ def aim(objective):
 
 def problem(
     n=60, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0, objective=None, n_sparse=0,
-    **more,
+    output=None, **more,
 ):  # fmt: skip
     """Topology, encoded rows, and the same rows expanded for the oracle."""
     random = np.random.default_rng(seed)
-    if objective is not None:
-        n_outputs = 3 if objective in OF_CLASSES else 1
     n_onehot = sum(levels) + n_sparse
-    output = "softmax" if n_outputs > 1 else "linear"
+    if objective is not None:
+        n_outputs = {"reconstruction": n_onehot + n_dense}.get(objective, 3 if objective in OF_CLASSES else 1)
+    output = output or ("softmax" if n_outputs > 1 else "linear")
     topology = Topology(n_onehot, n_dense, hidden, n_outputs, activation, output, n_sparse=n_sparse, **more)
     dense = np.zeros((n, padded(n_dense)), np.float32)
     dense[:, :n_dense] = random.normal(size=(n, n_dense))
@@ -73,6 +76,8 @@ def problem(
         active[random.random(active.shape) < 0.1] = -1  # the first level, when it has no input
     if objective == "poisson":
         target = random.poisson(1.5, size=n)
+    elif objective == "reconstruction":
+        target = NOTHING
     elif objective in {"gamma", "tweedie"}:
         target = np.where(random.random(n) < 0.2, 0.0, random.gamma(2.0, size=n))
     else:
@@ -203,11 +208,12 @@ def assert_equals_oracle(
 ):
     """Train both; every weight, bias and running mean has to be equal. Returns the kernel's flat vector."""
     weights, biases = start or start_values(topology)
+    start = [[part.astype(float) for part in parts] for parts in (weights, biases)]
     kernels, oracles = (None, {}) if objective is None else aim(objective)
     flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center, objective=kernels, **how)
     *expected, state = mlp.train(
-        X, target_of(topology, rows), np.arange(rows.n), [w.astype(float) for w in weights], [b.astype(float) for b in biases],
-        activation=topology.activation, output=topology.output, n_seen=n_seen,
+        X, target_of(topology, rows, X), np.arange(rows.n), *start,
+        activation=topology.activation, output=OF_ORACLE.get(topology.output, topology.output), n_seen=n_seen,
         n_columns=topology.n_dense + rows.active.shape[1] + topology.n_sparse, center=center,
         masks=oracle_masks(topology, rows, rules.get("input_ratio", 0.0)), hidden_ratios=topology.dropout,
         sample_weight=rows.weight.astype(float) if len(rows.weight) else None,
@@ -220,5 +226,7 @@ def assert_equals_oracle(
     return flat
 
 
-def target_of(topology, rows):
+def target_of(topology, rows, X=None):
+    if not len(rows.target):
+        return X
     return rows.target.astype(int) if topology.output == "softmax" else rows.target.astype(float)
