@@ -9,13 +9,14 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cli import main
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError, SchemaError
 
 N = 24
-SMALL = {"hidden": (2,), "epochs": 1, "random_state": 1}
+SMALL = UNSCORED | {"hidden": (2,), "epochs": 1, "random_state": 1}
 
 
 @pytest.fixture

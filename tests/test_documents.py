@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from forgery import build, entries_of, forged_archive, seal
 from sklearn.base import clone
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load, parameters
 from dask_dl.checkpoint import read_archive, write_archive
@@ -36,7 +37,7 @@ def make_table(n=120):
     return table.assign(y=np.where(table["a"] > 0, "p", "q"), z=table["a"] * 3 + (table["b"] == "u"))
 
 
-SETTINGS = {"hidden": (5, 3), "epochs": 2, "random_state": 7, "n_jobs": 1}
+SETTINGS = UNSCORED | {"hidden": (5, 3), "epochs": 2, "random_state": 7, "n_jobs": 1}
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,12 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
 
-SMALL = {"hidden": (8,), "epochs": 5, "random_state": 1}
+SMALL = UNSCORED | {"hidden": (8,), "epochs": 5, "random_state": 1}
 
 
 def expected_failures(estimator):
@@ -36,8 +37,8 @@ def expected_failures(estimator):
 
 @parametrize_with_checks(
     [
-        DeepLearningClassifier(hidden=(10,), epochs=20, random_state=0),
-        DeepLearningRegressor(hidden=(10,), epochs=20, random_state=0),
+        DeepLearningClassifier(hidden=(10,), epochs=20, random_state=0, **UNSCORED),
+        DeepLearningRegressor(hidden=(10,), epochs=20, random_state=0, **UNSCORED),
     ],
     expected_failed_checks=expected_failures,
 )
@@ -130,7 +131,7 @@ def test_works_in_pipelines_and_cross_validation(table):
 
 
 def test_attributes_describe_the_network(table):
-    model = DeepLearningClassifier(**SMALL).fit(table.drop(columns="number"), "label")
+    model = DeepLearningClassifier(**SMALL | {"score_duty_cycle": 0.1}).fit(table.drop(columns="number"), "label")
     assert model.n_features_in_ == 3
     assert model.feature_names_in_.tolist() == ["a", "b", "c"]
     assert [w.shape for w in model.coefs_] == [(6, 8), (8, 3)]

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from sklearn.exceptions import DataConversionWarning
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.errors import DaskDLError, DaskDLWarning
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 N = 24
-SMALL = {"hidden": (4,), "epochs": 1, "random_state": 1}
+SMALL = UNSCORED | {"hidden": (4,), "epochs": 1, "random_state": 1}
 RANDOM = np.random.default_rng(0)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError
@@ -93,7 +94,7 @@ def attempt(chosen, is_class, weighted, has_offset):
     parts = {"sample_weight": "w"} if weighted else {}
     if has_offset and not is_class:
         parts["offset"] = "o"
-    model = kind(random_state=3, **{"epochs": 1.0, "hidden": [8], **chosen})
+    model = kind(random_state=3, **UNSCORED | {"epochs": 1.0, "hidden": [8], **chosen})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)
         try:

@@ -8,11 +8,12 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
 
-SETTINGS = {"hidden": (16,), "epochs": 8, "random_state": 1, "n_jobs": 1, "stopping_rounds": 0}
+SETTINGS = UNSCORED | {"hidden": (16,), "epochs": 8, "random_state": 1, "n_jobs": 1, "stopping_rounds": 0}
 SCHEMES = ["one_hot_internal", "binary", "eigen", "label_encoder", "sort_by_response", "enum_limited"]
 
 

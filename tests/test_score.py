@@ -14,12 +14,13 @@ from distributed import Client
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, r2_score
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError, SchemaError
 
 N = 90
-SMALL = {"hidden": (3,), "epochs": 2, "random_state": 1}
+SMALL = UNSCORED | {"hidden": (3,), "epochs": 2, "random_state": 1}
 RANDOM = np.random.default_rng(5)
 X = pd.DataFrame({"a": RANDOM.normal(size=N), "b": RANDOM.normal(size=N)}, index=np.arange(N)[::-1])
 WEIGHTS = RANDOM.integers(0, 3, N) / 2

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.errors import DaskDLWarning, SchemaError
 
-SETTINGS = {"hidden": (12,), "epochs": 4, "random_state": 1, "n_jobs": 1, "stopping_rounds": 0}
+SETTINGS = UNSCORED | {"hidden": (12,), "epochs": 4, "random_state": 1, "n_jobs": 1, "stopping_rounds": 0}
 
 
 def make_matrix(n=700, p=60, seed=0):

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import ParameterError
 from dask_dl.parameters import TABLE, validate
 from dask_dl.synonyms import SYNONYMS, WORDS, GivenValue, fold
 
-SMALL = {"hidden": (4,), "epochs": 1, "n_jobs": 1}
+SMALL = UNSCORED | {"hidden": (4,), "epochs": 1, "n_jobs": 1}
 
 
 def answers(call, *args, **given):

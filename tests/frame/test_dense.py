@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import SchemaError
 
 N, P = 80, 4
-SMALL = {"hidden": (5, 3), "epochs": 1, "random_state": 1, "n_jobs": 1}
+SMALL = UNSCORED | {"hidden": (5, 3), "epochs": 1, "random_state": 1, "n_jobs": 1}
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,14 @@ import pyarrow.dataset
 import pytest
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import SchemaError
 from dask_dl.frame.interchange import as_column, as_table, to_pandas
 
 N = 40
-SMALL = {"hidden": (3,), "epochs": 1, "random_state": 1, "n_jobs": 1}
+SMALL = UNSCORED | {"hidden": (3,), "epochs": 1, "random_state": 1, "n_jobs": 1}
 
 
 def make_table():

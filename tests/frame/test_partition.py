@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import SchemaError
@@ -20,7 +21,7 @@ from dask_dl.frame.partition import selected
 from dask_dl.frame.source import open_source
 
 N = 60
-SMALL = {"hidden": (3,), "epochs": 1, "random_state": 1, "n_jobs": 1}
+SMALL = UNSCORED | {"hidden": (3,), "epochs": 1, "random_state": 1, "n_jobs": 1}
 PREDICTORS = ["age", "pay", "town"]
 exact = settings(derandomize=True, database=None, deadline=None, max_examples=12)
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from dask.dataframe.utils import assert_eq
 from distributed.scheduler import KilledWorker
+from tables import UNSCORED
 
 import dask_dl.predictor
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
@@ -23,7 +24,7 @@ from dask_dl.frame.source import open_source
 from dask_dl.predictor import Predictor
 
 N = 60
-SMALL = {"hidden": (3,), "epochs": 1, "random_state": 1}
+SMALL = UNSCORED | {"hidden": (3,), "epochs": 1, "random_state": 1}
 
 
 def make_table():

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from tables import UNSCORED
 
 from dask_dl import DeepLearningRegressor
 from dask_dl.errors import SchemaError
@@ -133,7 +134,7 @@ def test_a_scan_never_asks_for_one_column_after_another(monkeypatch):
 # ---- what is not sound --------------------------------------------------------------------------------------------------
 
 SOUND = sparse.random_array((40, 12), density=0.3, format="csr", rng=1)
-SMALL = {"hidden": (2,), "epochs": 1, "random_state": 1, "n_jobs": 1}
+SMALL = UNSCORED | {"hidden": (2,), "epochs": 1, "random_state": 1, "n_jobs": 1}
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import ParameterError, SchemaError
 
 N = 40
-SMALL = {"hidden": (3,), "epochs": 1, "random_state": 1, "n_jobs": 1}
+SMALL = UNSCORED | {"hidden": (3,), "epochs": 1, "random_state": 1, "n_jobs": 1}
 
 
 def make_table(seed, n=N):
