@@ -101,9 +101,9 @@ def decide(
     if fixed or not budget.memory:
         return decision("memory", "reproducible=True" if fixed else "no limit is known")
     if whole.peak <= budget.memory:
-        return decision("memory", f"at most {size(whole.peak)} of {budget.of}")
+        return decision("memory", f"needs up to {size(whole.peak)}; limit {size(budget.memory)}, {budget.of}")
     full = f"{size(n_bytes)} do not fit into {SHARE_OF_DISK:.0%} of the {size(budget.disk)} that are free in {budget.folder}"
-    reasons = [f"in memory it would take up to {size(whole.peak)}, more than {budget.of}"]
+    reasons = [f"in memory it would need up to {size(whole.peak)}, limit {size(budget.memory)}, {budget.of}"]
     modes = ["memory"]
     no_disk = budget.no_disk or (full if n_bytes > SHARE_OF_DISK * budget.disk else None)
     for mode in ("disk", "stream"):
@@ -115,7 +115,7 @@ def decide(
         if peak <= budget.memory:
             return decision(mode, "; ".join(reasons))
         modes.append(mode)
-        reasons.append(f"{mode} would take up to {size(peak)}")
+        reasons.append(f"{mode} would need up to {size(peak)}")
     best = min(modes, key=lambda mode: need(storage(mode)).peak)
     return decision(best, f"nothing fits ({'; '.join(reasons)}), and this takes least")
 

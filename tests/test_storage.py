@@ -49,8 +49,8 @@ def chosen(requested="auto", n_bytes=1000 * MB, budget=ROOM, largest_block=5 * M
 @pytest.mark.parametrize(
     ("n_bytes", "changes", "mode", "why"),
     [
-        (199 * MB, {}, "memory", "at most"),
-        (201 * MB, {}, "disk", "in memory it would take up to .*, more than 75 % of 400 MB"),
+        (199 * MB, {}, "memory", "needs up to .*; limit 300 MB, 75 % of 400 MB"),
+        (201 * MB, {}, "disk", "in memory it would need up to .*, limit 300 MB, 75 % of 400 MB"),
         (9_100 * MB, {}, "stream", "9.1 GB do not fit into 90% of the 10 GB that are free in /scratch"),
         (201 * MB, {"no_disk": "/scratch lies in memory (tmpfs)"}, "stream", "lies in memory"),
         (
@@ -59,9 +59,9 @@ def chosen(requested="auto", n_bytes=1000 * MB, budget=ROOM, largest_block=5 * M
             "memory",
             "nothing fits .*do not fit .*; the table is here",
         ),
-        (201 * MB, {"no_stream": lambda: "the table is here."}, "disk", "would take"),
+        (201 * MB, {"no_stream": lambda: "the table is here."}, "disk", "would need"),
         (10**15, {"memory": 0}, "memory", "no limit is known"),
-        (201 * MB, {"memory": 110 * MB}, "disk", "nothing fits .*disk would take up to .*stream would take"),
+        (201 * MB, {"memory": 110 * MB}, "disk", "nothing fits .*disk would need up to .*stream would need"),
     ],
 )
 def test_auto_takes_the_first_that_fits(n_bytes, changes, mode, why):
@@ -196,7 +196,7 @@ def test_the_choice_is_said_with_its_reason(folder, monkeypatch, capsys):
     model = DeepLearningRegressor(**SETTINGS, verbose=True).fit(make_table(), "y")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("storage: "))
     assert (
-        line.startswith("storage: disk, in memory it would take up to ")
+        line.startswith("storage: disk, in memory it would need up to ")
         and "more than 80% of the" in line
         and str(folder) in line
     )

@@ -32,22 +32,22 @@ class Disk(NamedTuple):
 
 
 def memory_budget() -> tuple[int, str]:
-    """Bytes that this process may have, and of what: of what the machine has left, or of a limit."""
+    """Bytes that this process may have, and of what: of free memory, or of a limit."""
     limit = worker_limit()
     if limit:
         return of_worker(limit)
     used = psutil.Process().memory_info().rss
-    limit, of = psutil.virtual_memory().available + used, "that this machine has left"
+    limit, of = psutil.virtual_memory().available + used, "free memory"
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):  # another system, or no limit
             if (found := int(Path(name).read_text())) < limit:
-                limit, of = found, "that this container may use"
+                limit, of = found, "the container's memory"
     return of_machine(limit, of)
 
 
-def of_machine(limit: int, of: str = "that a worker without a limit finds on its machine") -> tuple[int, str]:
-    """Bytes of what is left that a process may have, and of what."""
-    return int(SHARE_OF_MEMORY * limit), f"{SHARE_OF_MEMORY:.0%} of the {size(limit)} {of}"
+def of_machine(limit: int, of: str = "free memory of a worker without a limit") -> tuple[int, str]:
+    """Bytes that a process may have where so many are free, and in words of what."""
+    return int(SHARE_OF_MEMORY * limit), f"{SHARE_OF_MEMORY:.0%} of {size(limit)} {of}"
 
 
 def of_worker(limit: int) -> tuple[int, str]:

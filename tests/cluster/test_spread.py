@@ -108,7 +108,7 @@ def test_a_worker_with_too_little_memory_gets_its_rows_on_disk(capsys, saved, mo
 
     run()
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("storage: "))
-    assert "in memory it would take" in line and "60% of a worker's limit of" in line and "dask-scratch-space" in line
+    assert "in memory it would need" in line and "60% of a worker's limit of" in line and "dask-scratch-space" in line
 
 
 @pytest.mark.parametrize(
