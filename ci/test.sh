@@ -5,4 +5,5 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 sh "$root/ci/env.sh" dev
 cd "$root"
+unset PYTHONDONTWRITEBYTECODE # a hundred processes would each compile the package
 exec .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=20 "$@"

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
+import subprocess
+import sys
 from collections import Counter
+from multiprocessing import forkserver
 from pathlib import Path
 
+import dask
 import hypothesis
 import pytest
 
@@ -22,6 +27,37 @@ def data_folder():
     if not folder.is_dir():
         pytest.fail(f"DASK_DL_DATA={value} is no folder")  # a slip of the pen shall not pass as a skip
     return folder
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """A multiprocessing context whose processes have imported what a training needs, which takes others seconds each."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["distributed", "dask.dataframe", "dask_dl.estimators", "dask_dl.training.engine"])
+    forkserver.ensure_running()
+    return context
+
+
+@pytest.fixture(scope="module")
+def forked_workers(forks):
+    """Have worker processes of clusters made so. Those of users import for themselves, as in the tests of examples."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        yield
+
+
+COMPILE = """
+import sys
+import numpy as np
+from dask_dl import DeepLearningRegressor
+DeepLearningRegressor(hidden=(2,), epochs=1, mini_batch_size=int(sys.argv[1])).fit(np.eye(8), np.arange(8.0))
+"""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes():
+    """Compile what trains by rows and by batches, 20 s each, before several processes would each compile both."""
+    compilers = [subprocess.Popen([sys.executable, "-W", "ignore", "-c", COMPILE, batch]) for batch in ("1", "8")]
+    assert [compiler.wait() for compiler in compilers] == [0, 0]
 
 
 def pytest_collection_modifyitems(items):

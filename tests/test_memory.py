@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
+import multiprocessing
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,8 +12,11 @@ import dask
 import distributed  # noqa: F401  # its defaults are in Dask's configuration then
 import numpy as np
 import pandas as pd
+import peaks
 import pytest
 from node.problems import optimizer, replica, threads
+from peaks import figures, measured
+from tables import UNSCORED
 
 from dask_dl import DeepLearningRegressor, memory
 from dask_dl.cluster import LocalBackend
@@ -23,23 +24,6 @@ from dask_dl.cluster.worker_memory import partition_limits
 from dask_dl.kernels.batches import buffer_size, marks_size
 from dask_dl.kernels.layout import Topology
 from dask_dl.node.stability import instability, is_finite
-
-RUN = """
-import re, sys
-import dask.dataframe as dd
-from dask_dl import DeepLearningRegressor
-table = dd.read_parquet(sys.argv[1])
-DeepLearningRegressor(hidden=(8,), epochs=1.5, random_state=1, verbose=True).fit(table, "y", eval_set=table)
-status = open("/proc/self/status").read()  # ru_maxrss would begin with the peak of the process that started this one
-print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
-"""
-UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-
-
-def figures(line):
-    """Bytes by name of a printed line."""
-    parts = re.findall(r"([\d.,]+) (B|kB|MB|GB)(?: = | (?=[a-z]))?([a-z ]*)", line)
-    return [(float(number.replace(",", "")) * UNITS[unit], name.strip()) for number, unit, name in parts]
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +38,14 @@ def folder(tmp_path_factory):
     return place
 
 
-def test_real_peak_stays_below_the_printed_one(folder):
-    done = subprocess.run([sys.executable, "-c", RUN, folder], capture_output=True, text=True, check=True, timeout=200)
-    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
-    printed = figures(line)[0][0]
-    real = float(done.stdout.split("peak")[1])
-    assert real <= printed * 1.005, line  # it is printed with three digits
-    assert real > 0.6 * printed, line  # a bound that says nothing is no bound
+@pytest.mark.parametrize("mode", ["auto", "disk", "stream"])
+def test_real_peak_stays_below_the_printed_one(forks, folder, tmp_path, mode):
+    # A process that imports for itself, where all that it has beside is in memory.
+    context = multiprocessing.get_context("spawn") if mode == "auto" else forks
+    peak = measured(context, tmp_path, peaks.rows, folder, mode)
+    assert f"storage: {'memory' if mode == 'auto' else mode}," in peak.output
+    assert peak.real <= peak.printed * 1.005, peak.line  # it is printed with three digits
+    assert peak.real > 0.6 * peak.printed, peak.line  # a bound that says nothing is no bound
 
 
 @pytest.mark.parametrize(
@@ -80,7 +65,7 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
         backends.append(self)
 
     monkeypatch.setattr(LocalBackend, "__init__", spy)
-    given = optimizer | {"n_jobs": n_jobs, "parallelism": parallelism}
+    given = UNSCORED | optimizer | {"n_jobs": n_jobs, "parallelism": parallelism}
     DeepLearningRegressor(hidden=(70, 64), epochs=0.1, verbose=True, **given).fit(
         table, "y", sample_weight="w", offset="o"
     )
@@ -96,33 +81,14 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
     assert len(backend.replica.contexts) == (min(n_jobs, 5) if parallelism == "team" else n_jobs)
 
 
-RUN_WIDE = """
-import re, sys
-import numpy as np, pandas as pd
-from dask_dl import DeepLearningRegressor
-random = np.random.default_rng(0)
-table = pd.DataFrame(random.normal(size=(2500, 100)).astype("f4"), columns=[f"c{i}" for i in range(100)])
-table["y"] = table["c0"] + random.normal(size=2500)
-given = {"parallelism": sys.argv[2]} if int(sys.argv[1]) > 1 else {}
-DeepLearningRegressor(hidden=(1500, 1000), epochs=0.2, n_jobs=int(sys.argv[1]), verbose=True, **given).fit(table, "y")
-status = open("/proc/self/status").read()
-print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
-"""
-
-
 @pytest.mark.parametrize(("n_jobs", "way"), [(1, "auto"), (2, "staleness"), (8, "staleness"), (2, "team"), (2, "auto")])
-def test_real_peak_of_threads_stays_below_the_printed_one(n_jobs, way):
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_WIDE, str(n_jobs), way], capture_output=True, text=True, check=True, timeout=200
-    )
-    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
-    terms = {name: n_bytes for n_bytes, name in figures(line)}
-    real = float(done.stdout.split("peak")[1])
-    assert real <= figures(line)[0][0] * 1.005, line
+def test_real_peak_of_threads_stays_below_the_printed_one(forks, tmp_path, n_jobs, way):
+    peak = measured(forks, tmp_path, peaks.threads, n_jobs, way)
+    assert peak.real <= peak.printed * 1.005, peak.line
     if way != "auto" or n_jobs == 1:  # what a team may turn into is counted, whether it does or not
-        assert real > terms["network"] + 150e6, line  # the copies are really there
+        assert peak.real > peak.terms["network"] + 150e6, peak.line  # the copies are really there
     weights = 1.65e6  # 12 bytes for each of them, or 4 and 16 for each thread
-    assert terms["network"] == pytest.approx(
+    assert peak.terms["network"] == pytest.approx(
         weights * (12 if n_jobs == 1 or way == "team" else 4 + 16 * n_jobs), rel=0.02
     )
 
@@ -214,30 +180,6 @@ def test_the_example_of_the_page_is_what_the_formula_says():
     assert f"{whole.peak / 0.6 / 1e9:.0f} GB for each of 20 workers" in page
 
 
-RUN_MODES = """
-import re, sys
-import dask.dataframe as dd
-from dask_dl import DeepLearningRegressor, storage
-storage.MIN_WINDOW = storage.MAX_WINDOW = 8 * 2**20
-table = dd.read_parquet(sys.argv[1])
-model = DeepLearningRegressor(hidden=(8,), epochs=1.5, random_state=1, verbose=True, storage=sys.argv[2])
-model.fit(table, "y", eval_set=table)
-status = open("/proc/self/status").read()
-print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
-"""
-
-
-@pytest.mark.parametrize("mode", ["memory", "disk", "stream"])
-def test_real_peak_of_every_mode_stays_below_the_printed_one(folder, mode):
-    command = [sys.executable, "-c", RUN_MODES, folder, mode]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
-    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
-    printed, real = figures(line)[0][0], float(done.stdout.split("peak")[1])
-    assert f"storage: {mode}," in done.stdout
-    assert real <= printed * 1.005, line
-    assert real > 0.6 * printed, line
-
-
 @pytest.mark.parametrize("batch", [1, 8, 300])
 @pytest.mark.parametrize("activation", ["rectifier", "maxout"])
 @pytest.mark.parametrize(("dropout", "kept"), [((), 1.0), ((0.5, 0.5), 0.9)])
@@ -251,18 +193,6 @@ def test_buffers_of_a_thread_are_as_large_as_the_formula_says(batch, activation,
     assert sum(part.size for part in parts) + n_marks == buffer_size(topology, settings, 2)
 
 
-RUN_LEVELS = """
-import re, sys
-import dask.dataframe as dd
-from dask_dl import DeepLearningRegressor
-given = {"max_categorical_features": 1000, "epochs": 0.05, "score_training_samples": 1000, "verbose": True}
-table = dd.read_parquet(sys.argv[1])
-DeepLearningRegressor(hidden=(4,), n_jobs=1, categorical_encoding="sort_by_response", **given).fit(table, "y")
-status = open("/proc/self/status").read()
-print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
-"""
-
-
 @pytest.fixture(scope="module")
 def distinct(tmp_path_factory):
     """A column of a million distinct texts."""
@@ -273,62 +203,15 @@ def distinct(tmp_path_factory):
     return place
 
 
-def test_real_peak_of_a_million_distinct_texts_stays_below_the_printed_one(distinct):
-    # sort_by_response, which sums the target of every level, takes most: 480 bytes a level, 140 without.
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_LEVELS, distinct], capture_output=True, text=True, check=True, timeout=200
-    )
-    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
-    assert float(done.stdout.split("peak")[1]) <= figures(line)[0][0] * 1.005, line
-    assert {name: n for n, name in figures(line)}["columns and levels"] == pytest.approx(1e6 * memory.LEVEL, rel=0.01)
+def test_real_peak_of_a_million_distinct_texts_stays_below_the_printed_one(forks, tmp_path, distinct):
+    peak = measured(forks, tmp_path, peaks.levels, distinct)  # 480 bytes a level, 140 by another encoding
+    assert peak.real <= peak.printed * 1.005, peak.line
+    assert peak.terms["columns and levels"] == pytest.approx(1e6 * memory.LEVEL, rel=0.01)
 
 
-def test_real_peak_of_many_sparse_columns_stays_below_the_printed_one():
-    done = subprocess.run([sys.executable, "-c", RUN_SPARSE], capture_output=True, text=True, check=True, timeout=200)
-    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
-    assert float(done.stdout.split("peak")[1]) <= figures(line)[0][0] * 1.005, line
-
-
-RUN_SPARSE = """
-import re, warnings
-import numpy as np
-from scipy import sparse
-from dask_dl import DeepLearningRegressor
-warnings.simplefilter("ignore")
-random, n, p, per_row = np.random.default_rng(0), 10_000, 100_000, 100
-indices = np.sort(random.integers(0, p, (n, per_row)), axis=1).ravel()
-X = sparse.csr_array((random.random(n * per_row), indices, np.arange(0, n * per_row + 1, per_row)), shape=(n, p))
-model = DeepLearningRegressor(hidden=(16,), epochs=0.5, n_jobs=1, verbose=True).fit(X, np.asarray(X.sum(axis=1)).ravel())
-status = open("/proc/self/status").read()
-print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
-"""
-
-
-WIDE = """
-import dask.dataframe as dd
-table = dd.read_parquet(sys.argv[1])
-model, given = DeepLearningRegressor, {"hidden": (10,), "storage": sys.argv[2]}
-"""
-LARGE = """
-table = pd.DataFrame(random.standard_normal((300, 20)), columns=[f"c{i}" for i in range(20)])
-table["y"] = table["c0"]
-model, given = DeepLearningRegressor, {"hidden": (2000, 2000), "n_jobs": int(sys.argv[2])}
-"""
-MANY_CLASSES = """
-table = pd.DataFrame(random.standard_normal((12_000, 4)), columns=list("abcd"))
-table["y"] = [f"class {i % 1000}" for i in range(len(table))]
-model, given = DeepLearningClassifier, {"hidden": (8,), "epochs": 0.05, "n_jobs": 1}
-"""
-RUN_CASE = """
-import re, sys, warnings
-import numpy as np, pandas as pd
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-random = np.random.default_rng(0)
-CASE
-model(**{"epochs": 1, "random_state": 1, "verbose": True} | given).fit(table, "y")
-status = open("/proc/self/status").read()
-print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
-"""
+def test_real_peak_of_many_sparse_columns_stays_below_the_printed_one(forks, tmp_path):
+    peak = measured(forks, tmp_path, peaks.sparse_columns)
+    assert peak.real <= peak.printed * 1.005, peak.line
 
 
 @pytest.fixture(scope="module")
@@ -344,17 +227,14 @@ def wide(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "given"),
-    [(WIDE, "memory"), (LARGE, "1"), (LARGE, "2"), (MANY_CLASSES, "")],
+    ("training", "given"),
+    [(peaks.wide, ["folder"]), (peaks.large, [1]), (peaks.large, [2]), (peaks.many_classes, [])],
     ids=["wide", "large", "large, two threads", "many classes"],
 )
-def test_real_peak_of_extremes_stays_below_the_printed_one(wide, case, given):
-    command = [sys.executable, "-c", RUN_CASE.replace("CASE", case), wide, given]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=250)
-    line = next(line for line in done.stdout.splitlines() if line.startswith("memory: at most"))
-    printed, real = figures(line)[0][0], float(done.stdout.split("peak")[1])
-    assert real <= printed * 1.005, line
-    assert real > 0.5 * printed, line
+def test_real_peak_of_extremes_stays_below_the_printed_one(forks, tmp_path, wide, training, given):
+    peak = measured(forks, tmp_path, training, *(wide if argument == "folder" else argument for argument in given))
+    assert peak.real <= peak.printed * 1.005, peak.line
+    assert peak.real > 0.5 * peak.printed, peak.line
 
 
 def test_checking_weights_makes_no_copies_of_them():
