@@ -82,9 +82,9 @@ class Watched:
         """Note every round and every reading of blocks inside the `with`."""
         train, average, fill = DaskBackend.train, DaskBackend.average, Table.fill
 
-        def timed_train(cluster, n, on_rows=None):
+        def timed_train(cluster, n, settings, on_rows=None):
             self.rounds.append((time.monotonic(), 0.0, cluster.n_seen))
-            train(cluster, n, on_rows)
+            train(cluster, n, settings, on_rows)
 
         def timed_average(cluster):
             average(cluster)

@@ -222,7 +222,7 @@ class ScoringSchedule:
     def of(
         cls, e: Mapping[str, Any], n_total: int, n_weights: float, n_scored: int, n_tables: int, stride: int = 0
     ) -> ScoringSchedule:
-        """Pace of a training.
+        """Schedule of the scorings of a training.
 
         Parameters
         ----------
