@@ -386,8 +386,8 @@ def test_interrupts_are_warned_of(table, monkeypatch):
 
     inner = LocalBackend.train
 
-    def interrupted(self, n, on_rows=None):
-        inner(self, n, on_rows)
+    def interrupted(self, n, settings, on_rows=None):
+        inner(self, n, settings, on_rows)
         if self.n_seen > 1000:
             raise KeyboardInterrupt
 
