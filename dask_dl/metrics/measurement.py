@@ -133,4 +133,6 @@ def measure_numbers(
     if distribution.name == "huber":
         residuals = Residuals.of(np.abs(truth - predicted), weights)
         return replace(_measured(truth, weights, means), residuals=residuals, alpha=distribution.shape)
-    return _measured(truth, weights, means | {"deviance": distribution.deviance(truth, predicted, weights)})
+    known = {"gaussian": "mse", "laplace": "mae"}.get(distribution.name)
+    deviance = means[known] if known else distribution.deviance(truth, predicted, weights)
+    return _measured(truth, weights, means | {"deviance": deviance})
