@@ -343,8 +343,9 @@ def test_shapes_are_those_of_the_arrays_that_are_written(model_file, checkpoint_
 def renamed(monkeypatch, old, new):
     """Let a parameter have another name, as if a later version had renamed it."""
     table = {new if name == old else name: row for name, row in parameters.TABLE.items()}
-    monkeypatch.setattr(parameters, "TABLE", table)
-    monkeypatch.setattr(parameters, "SYNONYMS", {})  # which lead to names of this version
+    for module in (parameters, parameters.table, parameters.checks):
+        monkeypatch.setattr(module, "TABLE", table)
+    monkeypatch.setattr(parameters.checks, "SYNONYMS", {})  # which lead to names of this version
 
 
 @pytest.mark.parametrize("name", FORMATS)
