@@ -45,9 +45,8 @@ class Began(NamedTuple):
     done: int = 0  #: rows that were visited before
     deadline: float = math.inf  #: when training ends at the latest, by `time.monotonic`
     may_stop_early: bool = False  #: whether it may end before, when it no longer improves
-    n_first: int = (
-        0  #: rows of a first round that is much smaller than the others, and slow for its size; 0: there is none
-    )
+    #: rows of a first round that is much smaller than the others, and slow for its size; 0: there is none
+    n_first: int = 0
 
 
 class Trained(NamedTuple):

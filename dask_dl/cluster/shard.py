@@ -66,9 +66,8 @@ class Setup:
 class RoundSettings(NamedTuple):
     """Settings of a round, which change while a training goes on."""
 
-    delta: float | None = (
-        None  #: residual from which huber's loss is linear; None for other losses, and before a scoring
-    )
+    #: residual from which huber's loss is linear; None for other losses, and before a scoring
+    delta: float | None = None
     step_scale: float = 1.0  #: factor of all steps: halved after divergence
 
 

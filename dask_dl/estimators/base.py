@@ -263,7 +263,7 @@ class DeepLearning(Fitted):
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Self:
         """Train, on any thread but that of an asynchronous client."""
-        from dask_dl.events import Callbacks
+        from dask_dl.events import Callbacks, Listeners
         from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
         from dask_dl.frame.validation import open_validation
         from dask_dl.show.progress import Progress
@@ -273,9 +273,10 @@ class DeepLearning(Fitted):
         source = open_source(X, y, weight, offset)
         validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
-        backend = backend_for(requested, client, progress.say, cancelled)
+        listeners = Listeners([Callbacks(callbacks), progress])
+        backend = backend_for(requested, client, listeners.say, cancelled)
         request = Request(source, self._task, requested, validation, resume, began)
-        outcome = train(request, backend, [Callbacks(callbacks), progress], cancelled=cancelled)
+        outcome = train(request, backend, listeners, cancelled=cancelled)
         if outcome.failure is None or outcome.model.n_seen > 0:  # else nothing was learned: an earlier model stays
             self.model_ = outcome.model
             self._set_names(has_names=source.has_text_names)
