@@ -17,7 +17,7 @@ from common import ALL_EPOCHS, FIGURE, figure, options, print_machine, print_tab
 from distributed import Client, LocalCluster
 
 from dask_dl import DeepLearningClassifier
-from dask_dl.cluster.dask_backend import DaskBackend
+from dask_dl.cluster.dask_trainer import DaskTrainer
 from dask_dl.cluster.tables import Table
 from dask_dl.demo import make_digits
 from dask_dl.errors import DaskDLWarning
@@ -80,7 +80,7 @@ class Watched:
     @contextlib.contextmanager
     def watching(self):
         """Note every round and every reading of blocks inside the `with`."""
-        train, average, fill = DaskBackend.train, DaskBackend.average, Table.fill
+        train, average, fill = DaskTrainer.train, DaskTrainer.average, Table.fill
 
         def timed_train(cluster, n, settings, on_rows=None):
             self.rounds.append((time.monotonic(), 0.0, cluster.n_seen))
@@ -96,11 +96,11 @@ class Watched:
             fill(table, *more)
             self.fills.append((began, time.monotonic()))
 
-        DaskBackend.train, DaskBackend.average, Table.fill = timed_train, timed_average, timed_fill
+        DaskTrainer.train, DaskTrainer.average, Table.fill = timed_train, timed_average, timed_fill
         try:
             yield self
         finally:
-            DaskBackend.train, DaskBackend.average, Table.fill = train, average, fill
+            DaskTrainer.train, DaskTrainer.average, Table.fill = train, average, fill
 
 
 def cost_of_a_round(client, folder: Path, valid: Path) -> list[float]:

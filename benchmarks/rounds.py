@@ -16,7 +16,7 @@ from common import ALL_EPOCHS
 from distributed import Client, LocalCluster, get_task_stream
 
 from dask_dl import DeepLearningRegressor
-from dask_dl.cluster.dask_backend import FAN, DaskBackend
+from dask_dl.cluster.dask_trainer import FAN, DaskTrainer
 from dask_dl.kernels.layout import Topology
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def one_clock(dask_worker) -> None:
 @contextlib.contextmanager
 def timed_rounds(times: list[list[float]]):
     """Note begin and end of every round inside the `with`."""
-    train, average = DaskBackend.train, DaskBackend.average
+    train, average = DaskTrainer.train, DaskTrainer.average
 
     def timed_train(cluster, n, on_rows=None):
         times.append([time.time(), inf])
@@ -108,11 +108,11 @@ def timed_rounds(times: list[list[float]]):
         average(cluster)
         times[-1][1] = min(times[-1][1], time.time())
 
-    DaskBackend.train, DaskBackend.average = timed_train, timed_average
+    DaskTrainer.train, DaskTrainer.average = timed_train, timed_average
     try:
         yield
     finally:
-        DaskBackend.train, DaskBackend.average = train, average
+        DaskTrainer.train, DaskTrainer.average = train, average
 
 
 def measured(case: Case, folder: Path, n_rounds: int) -> Found:

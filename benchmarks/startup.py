@@ -39,17 +39,17 @@ FIRST_FIT = """
 import json, time
 import numpy as np
 from dask_dl import DeepLearningClassifier
-from dask_dl.cluster.local import LocalBackend
+from dask_dl.cluster.local import LocalTrainer
 
 compiling = []
-compile_kernels = LocalBackend.compile
+compile_kernels = LocalTrainer.compile
 
 def timed(trainer):
     began = time.perf_counter()
     compile_kernels(trainer)
     compiling.append(time.perf_counter() - began)
 
-LocalBackend.compile = timed
+LocalTrainer.compile = timed
 X = np.random.default_rng(0).standard_normal((100, 4))
 calls = []
 for _ in range(2):

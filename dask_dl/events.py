@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from dask_dl.metrics.history import History
+    from dask_dl.training_state import Snapshot, TrainingState
 
 
 class Message(NamedTuple):
@@ -62,7 +63,7 @@ class WentBack(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A network was scored: the newest record of the history. A listener that answers True stops the training."""
+    """A network was scored: the newest event of the history. A listener that answers True stops the training."""
 
     history: History
 
@@ -80,6 +81,14 @@ class KeptBest(NamedTuple):
     history: History
 
 
+class Learned(NamedTuple):
+    """A round is over, or all of them are."""
+
+    state: TrainingState
+    network: Callable[[], Snapshot]  #: fetches the network as it was trained
+    is_last: bool  #: whether training ends; the network may yet be replaced by the best one
+
+
 class Saved(NamedTuple):
     """A checkpoint was written."""
 
@@ -92,7 +101,7 @@ class Ended(NamedTuple):
     stopped_by: str | None
 
 
-Event = Message | Warned | Reading | Began | Trained | WentBack | Scored | Judged | KeptBest | Saved | Ended
+Event = Message | Warned | Reading | Began | Trained | WentBack | Scored | Judged | KeptBest | Learned | Saved | Ended
 
 
 class Listener(Protocol):
@@ -138,5 +147,5 @@ class Callbacks(tuple["Callable[[Mapping[str, Any]], object]", ...]):
         """Call all of them, where the event is `Scored`."""
         if not isinstance(event, Scored):
             return False
-        record = MappingProxyType(dict(event.history.records[-1]))
+        record = MappingProxyType(event.history.record(event.history.events[-1]))
         return True in [callback(record) for callback in self]

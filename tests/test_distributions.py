@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
-from dask_dl.cluster import LocalBackend
+from dask_dl.cluster import LocalBackend, LocalTrainer
 from dask_dl.distribution import LOG_LINKS, QUANTILES, Distribution, Intercept, Residuals
 from dask_dl.errors import SchemaError
 from dask_dl.frame.source import open_source
@@ -54,7 +54,9 @@ def given(name, **more):
 
 def deviance(name, truth, predicted):
     distribution = Distribution(name, SHAPES[name][1] if name in SHAPES else 0.0)
-    return measure_numbers(np.asarray(truth, float), np.asarray(predicted, float), None, distribution)["deviance"]
+    return measure_numbers(np.asarray(truth, float), np.asarray(predicted, float), None, distribution).metric(
+        "deviance"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,11 +158,15 @@ def test_targets_beyond_what_a_log_link_reaches():
 
 
 def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
-    class Told(LocalBackend):
+    class Told(LocalTrainer):
         def train(self, n, settings, on_rows=None):
             deltas.append(settings.delta)
             super().train(n, settings, on_rows)
             shapes.append(self.replica.objective.shape)
+
+    class Telling(LocalBackend):
+        def trainer(self, *given):
+            return Told(super().trainer(*given).shard)
 
     def trained(n_epochs, backend):
         asked = {"epochs": n_epochs, "train_samples_per_iteration": 0, "overwrite_with_best_model": False}
@@ -170,7 +176,7 @@ def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
         return model
 
     table, deltas, shapes = make_table("huber", 600), [], []
-    trained(3, Told())
+    trained(3, Telling())
     assert deltas[0] is None and shapes == [1.0, *deltas[1:]]  # what the kernel was told
     for n_epochs, delta in enumerate(deltas[1:], 1):
         estimator = DeepLearningRegressor(**given("huber"))

@@ -21,9 +21,10 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load, paramet
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.checkpoint.codec import Document, check_keys, decode
 from dask_dl.checkpoint.folder import CheckpointFolder
-from dask_dl.documents.history import Event, records_of
+from dask_dl.documents.history import Event, events_of
 from dask_dl.documents.network import shapes_of
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
+from dask_dl.metrics.history import History
 from dask_dl.metrics.table import columns_of
 from dask_dl.training.checkpoints import Checkpoint
 
@@ -322,12 +323,13 @@ def test_records_come_back_as_they_were_measured():
     numbers |= {"training_rmse": None, "training_mae": "infinity"}
     event = {"timestamp": "2026-11-21 04:01:47", "duration": 0.5, "training_speed": None, "epochs": 1.0,
              "iterations": 2, "samples": 3, **numbers}  # fmt: skip
-    (record,) = records_of([msgspec.convert(event, Event)], "regression", has_validation=False)
+    events = events_of([msgspec.convert(event, Event)], "regression", has_validation=False)
+    (record,) = History("regression", has_validation=False, events=events).records
     assert list(record) == list(event)  # early files know no other counters
     assert math.isnan(record["training_rmse"]) and record["training_mae"] == math.inf
     assert record["timestamp"] == event["timestamp"] and datetime.fromisoformat(record["timestamp"]).year == 2026
     event = msgspec.convert({name: event[name] for name in event if "r2" not in name}, Event)
-    assert math.isnan(records_of([event], "regression", has_validation=False)[0]["training_r2"])
+    assert math.isnan(events_of([event], "regression", has_validation=False)[0].metrics["training"]["r2"])
 
 
 def test_shapes_are_those_of_the_arrays_that_are_written(model_file, checkpoint_file):

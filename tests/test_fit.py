@@ -16,20 +16,22 @@ import pytest
 from naive import mlp
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
-from dask_dl.cluster import LocalBackend, row_stream
+from dask_dl.cluster import LocalBackend, LocalTrainer, row_stream
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
 from dask_dl.events import Began, Callbacks, Listeners, Trained
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
-from dask_dl.metrics.history import History, ScoringSchedule
+from dask_dl.metrics.history import History, ScoringEvent
 from dask_dl.node import replica
 from dask_dl.show.progress import Progress
 from dask_dl.training import loop
 from dask_dl.training.engine import Request, train
 from dask_dl.training.loop import Halt, Rounds
-from dask_dl.training.schedule import RoundSchedule
-from dask_dl.training.state import TrainingState
+from dask_dl.training.saving import PeriodicCheckpoints
+from dask_dl.training.schedule import RoundSchedule, ScoringSchedule
+from dask_dl.training.settings import ScoringSettings
+from dask_dl.training_state import TrainingState
 
 QUIET = {"classification_stop": -1, "regression_stop": -1, "stopping_rounds": 0, "overwrite_with_best_model": False}
 
@@ -88,8 +90,11 @@ def scoring(losses):
     def score(state, n, communication):
         measured = {"deviance": next(losses)}
         state.history.add(
-            seconds=0.0, speed=1.0, epochs=state.n_seen / 10, iterations=state.n_rounds, samples=state.n_seen,
-            samples_per_iteration=n, communication=communication, training=measured, validation={},
+            ScoringEvent(
+                duration=0.0, training_speed=1.0, epochs=state.n_seen / 10, iterations=state.n_rounds,
+                samples=state.n_seen, samples_per_iteration=n, communication=communication,
+                metrics={"training": measured},
+            )
         )  # fmt: skip
 
     return score
@@ -101,7 +106,11 @@ def recorded(trainer, schedule, losses=None, **more):
     state = TrainingState(History("regression", has_validation=False))
     state.history.start()
     judge = more.pop("judge", lambda: None)
-    loop = Rounds(trainer, schedule, state, score, judge, Listeners([Callbacks(more.pop("callbacks", ()))]), **more)
+    tell = Listeners([Callbacks(more.pop("callbacks", ()))])
+    save = more.pop("save", None)
+    if save is not None:
+        tell = Listeners([*tell, PeriodicCheckpoints(save, "there", more.pop("save_interval"), tell)])
+    loop = Rounds(trainer, schedule, state, score, judge, tell, ends_at_sigterm=save is not None, **more)
     loop.run()
     trainer.final = loop.final
     return state
@@ -112,7 +121,7 @@ def each(n_total, per_round=10):
 
 
 def scored(state):
-    return [(r["iterations"], r["samples"], r["samples_per_iteration"]) for r in state.history.records[1:]]
+    return [(e.iterations, e.samples, e.samples_per_iteration) for e in state.history.events[1:]]
 
 
 def test_a_round_trains_then_averages_and_the_last_one_is_cut():
@@ -132,7 +141,7 @@ def test_the_best_network_is_put_back_and_scored_once_more():
     trainer = Recorder()
     state = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5, 1.0])
     assert (float(trainer.final.flat[0]), trainer.final.n_seen) == (20.0, 40)  # its weights; the counters stay
-    assert scored(state)[-1] == (4, 40, 0) and len(state.history.records) == 6
+    assert scored(state)[-1] == (4, 40, 0) and len(state.history.events) == 6
     trainer = Recorder()
     recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.5], keeps_best=False)
     assert float(trainer.final.flat[0]) == 40.0
@@ -143,8 +152,8 @@ def test_the_last_network_stays_when_none_was_better(losses):
     trainer = Recorder()
     state = recorded(trainer, each(30), [*losses, 9.0])
     if losses == [3.0, 1.0, 1.0]:  # the first of equals is the best, and no better than the last
-        assert state.history.best["iterations"] == 2
-    assert float(trainer.final.flat[0]) == 30.0 and len(state.history.records) == 4
+        assert state.history.best.iterations == 2
+    assert float(trainer.final.flat[0]) == 30.0 and len(state.history.events) == 4
 
 
 def test_a_reason_to_stop_ends_the_loop():
@@ -358,7 +367,7 @@ ENDS = {
 @pytest.mark.parametrize("why", ENDS)
 def test_whatever_ends_a_training_scores_once_more_and_keeps_the_better_network(why, loss):
     trainer, checkpoint = Ended(ENDS[why]), []
-    given = {"save": lambda state, network: checkpoint.append((state.n_seen, len(state.history.records)))}
+    given = {"save": lambda state, network: checkpoint.append((state.n_seen, len(state.history.events)))}
     state = recorded(trainer, rarely(1000), [1.0, loss], save_interval=1e6, **given)
     assert (state.stopped_by, state.n_seen, state.n_rounds) == (why, 35, 4)
     assert scored(state)[:2] == [(1, 10, 10), (4, 35, 5)]
@@ -449,7 +458,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_warning_for_every_cause():
 
     checkpoint = []
     with pytest.warns(DaskDLWarning) as caught:
-        state = recorded(Recorder(), each(90), save=save, save_place="there", save_interval=-1.0)
+        state = recorded(Recorder(), each(90), save=save, save_interval=-1.0)
     texts = [str(warning.message) for warning in caught]
     causes = ["OSError: .Errno 28. No space", "OSError: .Errno 24. Too many", "RuntimeError: 403 Forbidden"]
     assert len(texts) == 3
@@ -507,8 +516,8 @@ def test_pace_meets_its_marks_whatever_the_clock_says():
 
 
 def paced(n_total=10**6, n_weights=5e4, n_scored=10_000, stride=0, **given):
-    e = {"score_interval": 5.0, "score_duty_cycle": 0.1, "score_each_iteration": False, "mini_batch_size": 1}
-    return ScoringSchedule.of(e | {"max_runtime_secs": 0.0} | given, n_total, n_weights, n_scored, 1, stride)
+    settings = ScoringSettings(5.0, 0.1, each_iteration=False, max_seconds=0.0, batch=1, samples={})
+    return ScoringSchedule.of(settings._replace(**given), n_total, n_weights, n_scored, 1, stride)
 
 
 @pytest.mark.parametrize("n_total", [10**5, 10**6, 10**8])
@@ -553,24 +562,22 @@ def test_values_for_early_stopping_are_left_out_where_scoring_is_dear():
     asked = {"n_total": 10**7, "n_weights": 1e4}
     assert paced(**asked, n_scored=100, stride=1000).stride == 1000
     assert paced(**asked, n_scored=10**5, stride=1000).stride > 10**9
-    assert (
-        paced(**asked, n_scored=100, stride=1000, score_duty_cycle=0.01).stride > 10**9
-    )  # it costs more than this share
+    assert paced(**asked, n_scored=100, stride=1000, duty_cycle=0.01).stride > 10**9  # it costs more than this share
     assert paced(**asked, n_scored=10**5, stride=10**6).stride == 10**6
-    assert paced(**asked, n_scored=100, stride=1000, score_duty_cycle=0.0).stride > 10**9
-    assert paced(**asked, n_scored=100, stride=1000, score_each_iteration=True).stride > 10**9
+    assert paced(**asked, n_scored=100, stride=1000, duty_cycle=0.0).stride > 10**9
+    assert paced(**asked, n_scored=100, stride=1000, each_iteration=True).stride > 10**9
 
 
 def test_events_are_so_many_that_they_take_their_share():
     assert paced().every == 10**6 // 40
     few = paced(n_total=2 * 10**5)
     assert few.every == 2 * 10**5 // 10  # 4.2 s of training; 0.038 s an event
-    assert paced(n_total=10**5, mini_batch_size=32).every == 10**5 // 5  # a fifth of a second is free
+    assert paced(n_total=10**5, batch=32).every == 10**5 // 5  # a fifth of a second is free
     assert paced(n_total=1500, n_scored=150).every == -(-1500 // 36)
     assert paced(n_total=4 * 10**6, n_weights=100, n_scored=3 * 10**6).every == 4 * 10**6 // 16  # rows cost time, too
     assert paced(n_total=7, n_scored=7).every == 1
-    assert paced(score_duty_cycle=0.0).every > 10**9
-    assert [paced(max_runtime_secs=limit).interval for limit in (0.0, 20.0, 1e6)] == [5.0, 0.5, 5.0]
+    assert paced(duty_cycle=0.0).every > 10**9
+    assert [paced(max_seconds=limit).interval for limit in (0.0, 20.0, 1e6)] == [5.0, 0.5, 5.0]
 
 
 @pytest.mark.parametrize("batch", [1, 32])
@@ -819,17 +826,9 @@ def test_best_event_is_the_first_with_the_least_loss():
     history.start()
     assert history.best is None
     for k, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
-        history.add(
-            seconds=k,
-            speed=1.0,
-            epochs=k,
-            iterations=k,
-            samples=k,
-            samples_per_iteration=1,
-            training={"deviance": -k},
-            validation={"deviance": loss},
-        )
-    assert history.best["iterations"] == 1
+        metrics = {"training": {"deviance": -k}, "validation": {"deviance": loss}}
+        history.add(ScoringEvent(duration=k, training_speed=1.0, epochs=k, iterations=k, samples=k, metrics=metrics))
+    assert history.best.iterations == 1
 
 
 def test_weights_that_start_out_of_this_world_are_refused(table):
@@ -868,7 +867,7 @@ def test_a_rate_that_is_somewhat_too_large_is_halved_and_learns(table):
 
 def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
     calls = []
-    inner = LocalBackend.average
+    inner = LocalTrainer.average
 
     def diverges_later(self):
         inner(self)
@@ -876,7 +875,7 @@ def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
         if len(calls) > 5:
             raise DivergedError("layer 1 has gone.")
 
-    monkeypatch.setattr(LocalBackend, "average", diverges_later)
+    monkeypatch.setattr(LocalTrainer, "average", diverges_later)
     monkeypatch.setattr("dask_dl.training.loop.SECONDS_PER_COPY", 0.0)
     monkeypatch.setattr("dask_dl.training.loop.TIMES_PER_COPY", 0.0)  # however long a copy takes
     model = DeepLearningRegressor(hidden=(4,), random_state=1, epochs=20)

@@ -27,7 +27,8 @@ PACKAGES = {
     "storage": ("errors memory", "a choice by numbers of bytes"),
     "state": ("errors", "values that packages pass to each other, so that they need not know each other"),
     "metrics": ("distribution errors state", "functions of truth and prediction, their names, and how they went"),
-    "events": ("errors metrics", "what happens in a training, for whoever shows it or acts on it"),
+    "training_state": ("metrics", "how far a training has come, for whoever goes on with it, saves it or shows it"),
+    "events": ("errors metrics training_state", "what happens in a training, for whoever shows it or acts on it"),
     "synonyms": ("", "names of other libraries, as data"),
     "parameters": ("errors metrics synonyms", "a wrong parameter is an error, and names the right one"),
     # The user's table becomes blocks of numbers
@@ -57,7 +58,7 @@ PACKAGES = {
     "show": ("errors events frame metrics model parameters", "progress lines, pictures, the report on a model"),
     # On top: what puts the packages together
     "training": (
-        "checkpoint cluster distribution documents errors events frame jit kernels memory metrics model node parameters state storage tasks",  # noqa: E501  # one list
+        "checkpoint cluster distribution documents errors events frame jit kernels memory metrics model node parameters state storage tasks training_state",  # noqa: E501  # one list
         "one training, put together; it alone sees everything below it",
     ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),

@@ -15,7 +15,7 @@ from test_resume import SETTINGS, fit, make_table
 from dask_dl import DeepLearningRegressor
 from dask_dl.checkpoint import folder as folders
 from dask_dl.checkpoint.folder import CheckpointFolder
-from dask_dl.cluster import LocalBackend
+from dask_dl.cluster.local import LocalBackend, LocalTrainer
 from dask_dl.errors import Aborted, DaskDLWarning, DivergedError, ParameterError
 from dask_dl.show.progress import Progress
 
@@ -26,7 +26,7 @@ RARELY = {"score_each_iteration": False, "score_interval": 1e9, "n_jobs": 1, "tr
 @pytest.fixture(autouse=True)
 def _marks_are_rare(monkeypatch):
     """With RARELY only the first round is scored, and the end."""
-    monkeypatch.setattr("dask_dl.metrics.history.EVENTS", 1)
+    monkeypatch.setattr("dask_dl.training.schedule.EVENTS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def table():
 
 def interrupted_after(n_rows, monkeypatch, interrupt=KeyboardInterrupt):
     """Have a Ctrl-C come after so many rows."""
-    inner = LocalBackend.train
+    inner = LocalTrainer.train
 
     def train(self, n, settings, on_rows=None):
         inner(self, n, settings, on_rows)
         if self.n_seen >= n_rows:
             raise interrupt
 
-    monkeypatch.setattr(LocalBackend, "train", train)
+    monkeypatch.setattr(LocalTrainer, "train", train)
 
 
 # ---- Ctrl-C -------------------------------------------------------------------------------------------------------------
@@ -80,14 +80,14 @@ def test_a_search_is_ended_by_an_interrupt_that_is_raised(table, monkeypatch):
 
 def test_a_second_interrupt_skips_the_last_scoring(table, monkeypatch):
     interrupted_after(1500, monkeypatch)
-    inner = LocalBackend.measure
+    inner = LocalTrainer.measure
 
     def measure(self, name):
         if self.n_seen >= 1500:
             raise Aborted
         return inner(self, name)
 
-    monkeypatch.setattr(LocalBackend, "measure", measure)
+    monkeypatch.setattr(LocalTrainer, "measure", measure)
     with pytest.warns(DaskDLWarning, match="interrupted"):
         model = fit(table, **RARELY)
     assert model.history_["samples"].tolist() == [0, 300, 1500]  # the best event, which was put back

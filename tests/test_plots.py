@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
-from dask_dl.metrics.history import History
+from dask_dl.metrics.history import History, ScoringEvent
 from dask_dl.show.plots import range_of
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -28,11 +28,13 @@ def history_of(losses, *, task="classification", puts_back=False):
     for k, loss in enumerate(losses, 1):
         training, validation = loss if two else (loss, math.nan)
         history.add(
-            seconds=k, speed=1000.0 / k, epochs=float(k), iterations=k, samples=100 * k, samples_per_iteration=100,
-            training={name: training}, validation={name: validation},
+            ScoringEvent(
+                duration=k, training_speed=1000.0 / k, epochs=float(k), iterations=k, samples=100 * k,
+                samples_per_iteration=100, metrics={"training": {name: training}, "validation": {name: validation}},
+            )
         )  # fmt: skip
     if puts_back:
-        history.repeat_best(seconds=99.0, epochs=float(k), iterations=k, samples=100 * k)
+        history.repeat_best(duration=99.0, epochs=float(k), iterations=k, samples=100 * k)
     return history
 
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster.local import LocalBackend
+from dask_dl.cluster.local import LocalBackend, LocalTrainer
 from dask_dl.events import Began, Judged, KeptBest, Trained, WentBack
 from dask_dl.frame.source import open_source
-from dask_dl.metrics.history import History
+from dask_dl.metrics.history import History, ScoringEvent
 from dask_dl.parameters import validate
 from dask_dl.show.progress import Progress, duration
 from dask_dl.training.engine import Request, train
@@ -53,10 +53,9 @@ class Training:
     def score(self, loss=1.0, seconds=0.0, *, is_last=False):
         self.now += seconds
         self.n_events += 1
-        self.history.add(
-            seconds=0.0, speed=5.0, epochs=self.done / 100, iterations=self.n_events, samples=self.done,
-            samples_per_iteration=1, training={"deviance": loss}, validation={},
-        )  # fmt: skip
+        counters = {"epochs": self.done / 100, "iterations": self.n_events, "samples": self.done}
+        metrics = {"training": {"deviance": loss}}
+        self.history.add(ScoringEvent(duration=0.0, training_speed=5.0, **counters, metrics=metrics))
         with self._clock():
             self.progress(Judged(self.history, is_last))
 
@@ -188,7 +187,7 @@ def test_the_best_network_that_is_kept_gets_a_sentence():
     for loss in (3.0, 2.0, 5.0):
         training.round(100, 1.0)
         training.score(loss)
-    training.history.repeat_best(seconds=1.0, epochs=3.0, iterations=3, samples=300)
+    training.history.repeat_best(duration=1.0, epochs=3.0, iterations=3, samples=300)
     training.progress(KeptBest(training.history))
     assert training.lines[-1] == "    3.00  back to the best network, of 2.00 epochs: train deviance 2"
     assert "rows/s" not in training.lines[-1]
@@ -238,7 +237,7 @@ def test_every_end_is_at_zero(table, capsys, why):
 )
 def test_the_clock_starts_when_kernels_are_compiled(table, monkeypatch, settings, may_stop_early, first_is_small, ends):
     called = mock.Mock()
-    monkeypatch.setattr(LocalBackend, "compile", lambda _: called.compile())
+    monkeypatch.setattr(LocalTrainer, "compile", lambda _: called.compile())
     requested = validate({"hidden": (3,), "epochs": 2, **settings}, task="regression")
     events = []
 

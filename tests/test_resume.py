@@ -14,6 +14,7 @@ import pytest
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.checkpoint.folder import KEPT, CheckpointFolder
+from dask_dl.cluster import LocalTrainer
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError, SchemaError
 from dask_dl.training.checkpoints import unlike_parts
 
@@ -382,16 +383,14 @@ def test_an_interrupt_on_the_command_line_saves_the_model(tmp_path):
 
 
 def test_interrupts_are_warned_of(table, monkeypatch):
-    from dask_dl.cluster import LocalBackend
-
-    inner = LocalBackend.train
+    inner = LocalTrainer.train
 
     def interrupted(self, n, settings, on_rows=None):
         inner(self, n, settings, on_rows)
         if self.n_seen > 1000:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(LocalBackend, "train", interrupted)
+    monkeypatch.setattr(LocalTrainer, "train", interrupted)
     with pytest.warns(DaskDLWarning, match="interrupted after 2.00 epochs; the best model so far is there"):
         model = fit(table, train_samples_per_iteration=0)
     assert model.stopped_by_ == "interrupted" and len(model.predict(table)) == len(table)
@@ -474,13 +473,11 @@ def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, m
 
 
 def test_a_second_interrupt_is_raised(table, monkeypatch):
-    from dask_dl.cluster import LocalBackend
-
     def interrupted(self, *arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(LocalBackend, "train", interrupted)
-    monkeypatch.setattr(LocalBackend, "average", interrupted)
+    monkeypatch.setattr(LocalTrainer, "train", interrupted)
+    monkeypatch.setattr(LocalTrainer, "average", interrupted)
     model = DeepLearningRegressor(**SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         model.fit(table, "y")

@@ -75,7 +75,7 @@ def test_inputs_are_their_own_truth():
     head = Reconstruction()
     np.testing.assert_array_equal(head.truth(without, topology), expected)
     found = head.measure(expected, expected + np.array([[1], [3]], np.float32), None, GAUSSIAN)
-    assert found["mse"] == pytest.approx(5) and found["rmse"] == pytest.approx(5**0.5)
+    assert found.metric("mse") == pytest.approx(5) and found.metric("rmse") == pytest.approx(5**0.5)
 
 
 @pytest.mark.parametrize("batch", [1, 8])

@@ -1,8 +1,9 @@
-"""Backends, which train rounds: in this process, or on a Dask cluster."""
+"""Backends, which keep rows, and trainers on them: in this process, or on a Dask cluster."""
 
 from __future__ import annotations
 
 from dask_dl.cluster.backend import Backend
-from dask_dl.cluster.local import LocalBackend
+from dask_dl.cluster.local import LocalBackend, LocalTrainer
+from dask_dl.cluster.trainer import Trainer
 
-__all__ = ["Backend", "LocalBackend"]
+__all__ = ["Backend", "LocalBackend", "LocalTrainer", "Trainer"]

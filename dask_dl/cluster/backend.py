@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.shard import RoundSettings, Setup
+    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.trainer import Trainer
     from dask_dl.frame.blocks import BlockOptions
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
-    from dask_dl.metrics.measurement import Measurement
-    from dask_dl.node.parallelism import Parallelism
+    from dask_dl.node.parallelism import Parallelism, ThreadSettings
     from dask_dl.storage import Budget
 
 
@@ -38,36 +38,14 @@ class Workload:
 
 
 class Backend(Protocol):
-    """Scans and encodes tables and trains on them; the methods are called in this order.
+    """Scans and encodes tables, and makes trainers on them; the methods are called in this order.
 
-    Those from `train` on raise `DivergedError`. A context manager: what it left behind elsewhere is gone at its end.
+    A context manager: what it left behind elsewhere is gone at its end.
     """
-
-    on_wait: Callable[[], None]  #: called while workers are waited for, between rounds; what it raises ends the waiting
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of an epoch."""
-
-    @property
-    def n_threads(self) -> int:
-        """Threads that train, in all."""
-
-    @property
-    def n_replicas(self) -> int:
-        """Replicas that are averaged."""
-
-    @property
-    def n_copies(self) -> int:
-        """Replicas that have all rows; 1 where they share them."""
-
-    @property
-    def is_reachable(self) -> bool:
-        """Whether there are processes that could score: a cluster may have lost its workers."""
 
     @property
     def is_local(self) -> bool:
-        """Whether the weights are in this process, where they cannot get lost."""
+        """Whether rows and weights are in this process."""
 
     def __enter__(self) -> Self: ...
 
@@ -76,9 +54,7 @@ class Backend(Protocol):
     def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once."""
 
-    def choose(
-        self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
-    ) -> Parallelism:
+    def choose(self, topology: Topology, optimizer: Optimizer, n_rows: int, settings: ThreadSettings) -> Parallelism:
         """Choose what the threads of a process will do with a table.
 
         Parameters
@@ -89,8 +65,8 @@ class Backend(Protocol):
             Settings of the training.
         n_rows : int
             Rows of the training table that count.
-        effective : mapping
-            Parameters that apply; n_jobs, parallelism, exchange_interval and reproducible are read.
+        settings : ThreadSettings
+            What the parameters say.
 
         Returns
         -------
@@ -149,15 +125,15 @@ class Backend(Protocol):
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""
 
-    def start(
+    def trainer(
         self,
         setup: Setup,
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
         on_change: Callable[[Parallelism], None],
-    ) -> None:
-        """Begin to train, or go on, with given weights.
+    ) -> Trainer:
+        """Make a trainer of the tables that were loaded, which begins, or goes on, with given weights.
 
         Parameters
         ----------
@@ -172,35 +148,3 @@ class Backend(Protocol):
         on_change : callable
             Called with the new `Parallelism` when threads do something else from now on.
         """
-
-    def compile(self) -> None:
-        """Get the kernels ready, so that no round waits for the compiler."""
-
-    @property
-    def n_seen(self) -> int:
-        """Rows learned."""
-
-    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
-        """Visit the next `n` rows."""
-
-    @property
-    def busy_seconds(self) -> float:
-        """Seconds of the last round in which rows were trained, by the replica that trained longest."""
-
-    def average(self) -> None:
-        """Bring all replicas to their average; harmless when nothing was trained since."""
-
-    def measure(self, table: str) -> Measurement:
-        """Measure the network on the sample of a table."""
-
-    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
-        """Weights and optimizer state, which may be the arrays that are trained."""
-
-    def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
-        """Copies of them."""
-
-    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
-        """Go back to the weights of a snapshot, its optimizer state, and the number of rows that it has learned."""
-
-    def report(self) -> dict[str, Any]:
-        """Parameters of threads as they came to be."""

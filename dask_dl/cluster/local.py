@@ -19,7 +19,7 @@ from dask_dl.node.parallelism import choose
 from dask_dl.storage import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.metrics.measurement import Measurement
-    from dask_dl.node.parallelism import Parallelism
+    from dask_dl.node.parallelism import Parallelism, ThreadSettings
 
 
 class LocalBackend:
-    """Trains one replica on all rows of a table; see `Backend`.
+    """Keeps all rows of a table in this process; see `Backend`.
 
     Parameters
     ----------
@@ -47,14 +47,11 @@ class LocalBackend:
         What each of them keeps, instead of what dropout draws: for tests.
     """
 
-    is_local = is_reachable = True
-    n_replicas = n_copies = 1
-    busy_seconds = 0.0
+    is_local = True
 
     def __init__(
         self, order: Callable[[int], NDArray[np.int64]] | None = None, kept: NDArray[np.uint8] | None = None
     ) -> None:
-        self.on_wait = lambda: None  # there are no workers to wait for
         self._scratch = Scratch(base())
         self.shard = Shard(self._scratch.folder, order, kept)
 
@@ -72,24 +69,12 @@ class LocalBackend:
         """Read every partition once; one is in memory at a time."""
         return scan(source, request, progress)
 
-    def choose(
-        self, topology: Topology, optimizer: Optimizer, n_rows: int, effective: Mapping[str, Any]
-    ) -> Parallelism:
+    def choose(self, topology: Topology, optimizer: Optimizer, n_rows: int, settings: ThreadSettings) -> Parallelism:
         """Choose what the threads of this process will do.
 
         See `Backend.choose`.
         """
-        self.threads = choose(
-            topology,
-            optimizer,
-            n_rows=n_rows,
-            n_jobs=effective["n_jobs"],
-            parallelism=effective["parallelism"],
-            interval=effective["exchange_interval"],
-            reproducible=effective["reproducible"],
-            available=slot(),
-        )
-        self.n_threads = self.threads.n_threads
+        self.threads = choose(topology, optimizer, n_rows=n_rows, **settings._asdict(), available=slot())
         return self.threads
 
     def workload(self, found: Scan, validation: Scan | None) -> Workload:
@@ -137,22 +122,34 @@ class LocalBackend:
         """See `Blocks.fingerprint`."""
         return self.shard.tables[table].fingerprint()
 
-    # ---- training ---------------------------------------------------------------------------------------------------
-
-    def start(
+    def trainer(
         self,
         setup: Setup,
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
         on_change: Callable[[Parallelism], None],
-    ) -> None:
-        """Begin to train, or go on, with these weights.
+    ) -> LocalTrainer:
+        """Make a trainer of one replica, which has all rows.
 
-        See `Backend.start`.
+        See `Backend.trainer`.
         """
-        self.replica = self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
-        self.n_rows = self.shard.visits.n_rows
+        self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
+        return LocalTrainer(self.shard)
+
+
+class LocalTrainer:
+    """Trains one replica in this process; see `Trainer`."""
+
+    is_local = is_reachable = True
+    n_replicas = n_copies = 1
+    busy_seconds = 0.0
+
+    def __init__(self, shard: Shard) -> None:
+        assert shard.replica is not None
+        self.on_wait = lambda: None  # there are no workers to wait for
+        self.shard, self.replica = shard, shard.replica
+        self.n_rows, self.n_threads = shard.visits.n_rows, shard.replica.parallelism.n_threads
 
     def compile(self) -> None:
         """Get the kernels ready, so that no round waits for the compiler."""

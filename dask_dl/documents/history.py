@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dask_dl.checkpoint.codec import Count, Document, Figure
+from dask_dl.metrics.history import ScoringEvent
 from dask_dl.metrics.measurement import MAX_CLASSES
 from dask_dl.metrics.table import TABLE, columns_of
 
@@ -41,22 +43,43 @@ else:  # with a column for every metric of both tables
 Events = Annotated[tuple[Event, ...], Meta(min_length=1)]
 
 
-def records_of(events: Sequence[Event], task: str, *, has_validation: bool) -> list[dict[str, Any]]:
-    """Return the records of a history. Raises ValueError when they have other metrics than the task and its tables."""
-    tables = TABLES if has_validation else TABLES[:1]
-    metrics = [f"{table}_{name}" for table in tables for name in columns_of(task)]
-    records = []
+def events_of(
+    events: Sequence[Event], task: str, *, has_validation: bool, confusion: Mapping[str, Matrix] | None = None
+) -> list[ScoringEvent]:
+    """Return the events of a history, with the confusion matrices of the last one.
+
+    Parameters
+    ----------
+    events : sequence of Event
+        One or more.
+    task : str
+        "classification" or "regression".
+    has_validation : bool
+        Whether a validation table was scored.
+    confusion : mapping of str to Matrix, optional
+        By table.
+
+    Raises
+    ------
+    ValueError
+        When they have other metrics than the task and its tables.
+    """
+    columns = [(table, name, f"{table}_{name}") for table in TABLES[: 1 + has_validation] for name in columns_of(task)]
+    found = []
     for event in events:
         given = {name: value for name in event.__struct_fields__ if (value := getattr(event, name)) is not UNSET}
-        counters = {name: given.pop(name) for name in EventDocument.__struct_fields__ if name in given}
-        if strange := given.keys() - set(metrics):
+        counters = {name: _number(given.pop(name)) for name in EventDocument.__struct_fields__ if name in given}
+        if strange := given.keys() - {column for *_, column in columns}:
             raise ValueError(f"a scoring event has {min(strange)!r}, which is not measured here")
         if not 1970 <= event.timestamp.year < 2262:  # what pandas can count in nanoseconds
             raise ValueError(f"a scoring event is of the year {event.timestamp.year}")
-        record = counters | {name: given.get(name) for name in metrics}
-        record = {name: _number(value) for name, value in record.items()}
-        records.append(record | {"timestamp": f"{event.timestamp:%Y-%m-%d %H:%M:%S}"})
-    return records
+        metrics: dict[str, dict[str, float]] = {}
+        for table, name, column in columns:
+            metrics.setdefault(table, {})[name] = _number(given.get(column))
+        counters["timestamp"] = f"{event.timestamp:%Y-%m-%d %H:%M:%S}"
+        found.append(ScoringEvent(**counters, metrics=metrics))
+    found[-1] = replace(found[-1], confusion=confusion or {})
+    return found
 
 
 def _number(value: Any) -> Any:

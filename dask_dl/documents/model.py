@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from dask_dl.checkpoint.codec import Count, Document, Opaque, Remark, check_weight
 from dask_dl.documents.encoder import EncoderDocument, check_columns
-from dask_dl.documents.history import Events, Matrix, check_confusion, check_table, records_of
+from dask_dl.documents.history import Events, Matrix, check_confusion, check_table, events_of
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
 
@@ -49,7 +49,7 @@ class ModelDocument(Document):
         check_network(self.task, self.encoder, self.target, self.topology)
         check_columns(self.encoder, self.feature_names)
         check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)
-        records_of(self.history, self.task, has_validation=self.has_validation)
+        events_of(self.history, self.task, has_validation=self.has_validation)
         for table, (n_rows, n_used) in self.table_rows.items():
             check_table(table, "a number of rows", has_validation=self.has_validation)
             if not 1 <= n_used <= n_rows:

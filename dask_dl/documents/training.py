@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from dask_dl.checkpoint.codec import Count, Document, Factor, Opaque, Remark, check_weight, opened
 from dask_dl.documents.encoder import EncoderDocument, check_columns
-from dask_dl.documents.history import Events, Matrix, check_confusion, records_of
+from dask_dl.documents.history import Events, Matrix, check_confusion, events_of
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
 from dask_dl.kernels.optimizers import N_STATES, kind_of
@@ -81,7 +81,7 @@ class TrainingDocument(Document):
         check_network(self.task, identity.encoder, identity.target, identity.topology)
         for confusion in (course.confusion, course.best_confusion):
             check_confusion(confusion, len(identity.target.classes), has_validation=course.has_validation)
-        records_of(course.history, self.task, has_validation=course.has_validation)
+        events_of(course.history, self.task, has_validation=course.has_validation)
         if course.has_validation != (identity.n_validation > 0):
             raise ValueError("a validation table is there and was not scored, or the other way round")
         settings = opened(identity.settings, "settings")

@@ -58,7 +58,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
     def best_iteration_(self) -> int | None:
         """Round of the best scoring event by `stopping_metric`; None when nothing could be measured."""
         best = self._fitted.history.best
-        return None if best is None else int(best["iterations"])
+        return None if best is None else best.iterations
 
     @property
     def best_score_(self) -> float | None:

@@ -1,12 +1,12 @@
-"""Measurements of predictions against the truth, by scikit-learn's metrics (algorithm.md#metrics).
+"""Measurements of predictions against the truth (algorithm.md#metrics).
 
 The rows may be in several places: each place measures its own, and what it found is merged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -21,80 +21,149 @@ GAUSSIAN = Distribution("gaussian")
 MAX_CLASSES = 50
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Measurement on some rows: a few numbers, from which the metrics of these rows and of others together follow."""
+class Accumulator(Protocol):
+    """Figures of some rows, of a size that does not grow with them; those of two sets of rows merge."""
+
+    def merge(self, other: Self, /) -> Self:
+        """Both sets of rows together."""
+
+
+class Means(NamedTuple):
+    """Weighted means over rows."""
 
     weight: float  #: sum of the rows' weights
-    means: dict[str, float]  #: weighted means over the rows
-    center: float  #: weighted mean of the truth (for classes, of the class index)
-    m2: float  #: weighted sum of its squared deviations from there
-    confusion: NDArray[np.float64] | None = None  #: (K, K) weights of rows by class and answer; None: too many classes
-    residuals: Residuals | None = None  #: of a huber loss, whose deviance depends on them all
-    alpha: float = 0.0  #: huber_alpha
+    values: dict[str, float]  #: by name
 
-    def merge(self, other: Measurement) -> Measurement:
-        """Both sets of rows together (the spread of the truth by Chan's formula, as in the scan)."""
+    def merge(self, other: Means) -> Means:
+        """Both sets of rows together."""
+        weight = self.weight + other.weight
+        share = other.weight / weight
+        return Means(weight, {name: mean + share * (other.values[name] - mean) for name, mean in self.values.items()})
+
+
+class Spread(NamedTuple):
+    """Spread of the truth; for classes, of the class index."""
+
+    weight: float  #: sum of the rows' weights
+    center: float  #: weighted mean
+    m2: float  #: weighted sum of squared deviations from there
+
+    def merge(self, other: Spread) -> Spread:
+        """Both sets of rows together, by Chan's formula, as in the scan."""
         weight = self.weight + other.weight
         share = other.weight / weight
         shift = other.center - self.center
-        return Measurement(
-            weight,
-            {name: mean + share * (other.means[name] - mean) for name, mean in self.means.items()},
-            self.center + share * shift,
-            self.m2 + other.m2 + shift * shift * self.weight * share,
-            None if self.confusion is None or other.confusion is None else self.confusion + other.confusion,
-            None if self.residuals is None or other.residuals is None else self.residuals.merge(other.residuals),
-            self.alpha,
-        )
+        return Spread(weight, self.center + share * shift, self.m2 + other.m2 + shift * shift * self.weight * share)
 
-    def __getitem__(self, name: str) -> float:
-        """Value of a metric of the table."""
-        return METRICS[name].value(self)
+    @property
+    def variance(self) -> float:
+        """Population variance."""
+        return self.m2 / self.weight
+
+
+class Confusion(NamedTuple):
+    """Confusion matrix."""
+
+    matrix: NDArray[np.float64]  #: (K, K) weights of rows by class and prediction
+
+    def merge(self, other: Confusion) -> Confusion:
+        """Both sets of rows together."""
+        return Confusion(self.matrix + other.matrix)
+
+    def to_lists(self) -> list[list[float]]:
+        """The matrix as JSON has it."""
+        found: list[list[float]] = self.matrix.tolist()
+        return found
+
+
+class HuberLoss(NamedTuple):
+    """Huber's loss, which depends on all residuals together: it is linear beyond a quantile of them."""
+
+    residuals: Residuals
+    alpha: float  #: of the quantile
+
+    def merge(self, other: HuberLoss) -> HuberLoss:
+        """Both sets of rows together."""
+        return HuberLoss(self.residuals.merge(other.residuals), self.alpha)
+
+    @property
+    def delta(self) -> float:
+        """The quantile."""
+        return self.residuals.quantile(self.alpha)
+
+    @property
+    def deviance(self) -> float:
+        """Mean deviance."""
+        return self.residuals.deviance(self.alpha)
+
+
+class Measurement(NamedTuple):
+    """Measurement of some rows: accumulators, from which the metrics of these rows and of others together follow."""
+
+    means: Means
+    spread: Spread
+    confusion: Confusion | None = None  #: of a classification with few enough classes
+    huber: HuberLoss | None = None  #: of a huber loss
+
+    def merge(self, other: Measurement) -> Measurement:
+        """Both sets of rows together."""
+        pairs: list[tuple[Any, Any]] = list(zip(self, other, strict=True))
+        merged = [None if a is None or b is None else a.merge(b) for a, b in pairs]
+        return Measurement._make(merged)
+
+    def metric(self, name: str) -> float:
+        """Value of a metric of the table; NaN where what it needs was not measured."""
+        metric = METRICS[name]
+        return metric.value(self) if all(getattr(self, part) is not None for part in metric.needs) else math.nan
 
     def metrics(self, task: str) -> dict[str, float]:
         """Metrics of a task by the names of a history's columns."""
-        return {column: metric.value(self) for column, metric in columns_of(task).items()}
+        return {column: self.metric(metric.name) for column, metric in columns_of(task).items()}
 
 
 def _measured(
-    truth: NDArray[np.floating], weights: NDArray[np.floating] | None, means: dict[str, float], confusion: Any = None
+    truth: NDArray[np.floating], weights: NDArray[np.floating] | None, means: dict[str, float]
 ) -> Measurement:
     total = float(len(truth) if weights is None else weights.sum(dtype=np.float64))
-    center = float(np.average(truth, weights=weights))
-    m2 = float(np.average((truth - center) ** 2, weights=weights)) * total
-    return Measurement(total, means, center, m2, confusion)
+    center = average(truth, weights)
+    m2 = average((truth - center) ** 2, weights) * total
+    return Measurement(Means(total, means), Spread(total, center, m2))
 
 
 def measure_classes(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
 ) -> Measurement:
     """Measure class probabilities (n, K) against class indices (n,); one row or more."""
-    from sklearn.metrics import log_loss, zero_one_loss
-
     # The floor bounds a row's loss by -ln 1e-15 = 34.54.
     p = np.clip(probabilities.astype(np.float64), 1e-15, 1.0)
+    right, predicted = p[np.arange(len(labels)), labels], p.argmax(axis=1)
     means = {
-        "mse": float(np.average((1 - p[np.arange(len(labels)), labels]) ** 2, weights=weights)),
-        "logloss": float(
-            log_loss(labels, p / p.sum(axis=1, keepdims=True), labels=np.arange(p.shape[1]), sample_weight=weights)
-        ),
-        "classification_error": float(zero_one_loss(labels, p.argmax(axis=1), sample_weight=weights)),
+        "mse": average((1 - right) ** 2, weights),
+        "logloss": average(-np.log(right / p.sum(axis=1)), weights),
+        "classification_error": average(labels != predicted, weights),
     }
-    return _measured(labels.astype(np.float64), weights, means, confusion(labels, probabilities, weights))
+    measured = _measured(labels.astype(np.float64), weights, means)
+    return measured._replace(confusion=confusion(labels, probabilities, weights))
+
+
+def average(values: NDArray[Any], weights: NDArray[np.floating] | None) -> float:
+    """Weighted mean over rows, (n,) each.
+
+    Elementary metrics are such means, as scikit-learn's are (tests compare them); its checks of arrays from outside would
+    take more time than the training of a small table.
+    """
+    return float(np.average(values, weights=weights))
 
 
 def confusion(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
-) -> NDArray[np.float64] | None:
-    """(K, K) rows, or their weights, by class and by the most probable class; None for more than MAX_CLASSES."""
-    from sklearn.metrics import confusion_matrix
-
-    n_classes = probabilities.shape[1]
-    if n_classes > MAX_CLASSES:
+) -> Confusion | None:
+    """Confusion matrix of the most probable classes; None for more than MAX_CLASSES."""
+    k = probabilities.shape[1]
+    if k > MAX_CLASSES:
         return None
-    found = confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(n_classes), sample_weight=weights)
-    return np.asarray(found, np.float64)
+    cells = labels * k + probabilities.argmax(axis=1)
+    return Confusion(np.bincount(cells, weights, minlength=k * k).astype(np.float64).reshape(k, k))
 
 
 def measure_inputs(
@@ -102,7 +171,7 @@ def measure_inputs(
 ) -> Measurement:
     """Measure reconstructed inputs (n, p) against the inputs themselves: means over rows of means over inputs."""
     errors = np.mean((truth.astype(np.float64) - answers) ** 2, axis=1)
-    return _measured(errors, weights, {"mse": float(np.average(errors, weights=weights))})
+    return _measured(errors, weights, {"mse": average(errors, weights)})
 
 
 def measure_numbers(
@@ -124,15 +193,11 @@ def measure_numbers(
     distribution : Distribution
         Distribution of the target.
     """
-    from sklearn.metrics import mean_absolute_error, mean_squared_error
-
-    means = {
-        "mse": float(mean_squared_error(truth, predicted, sample_weight=weights)),
-        "mae": float(mean_absolute_error(truth, predicted, sample_weight=weights)),
-    }
+    errors = np.abs(truth - predicted)
+    means = {"mse": average(errors * errors, weights), "mae": average(errors, weights)}
     if distribution.name == "huber":
-        residuals = Residuals.of(np.abs(truth - predicted), weights)
-        return replace(_measured(truth, weights, means), residuals=residuals, alpha=distribution.shape)
+        residuals = Residuals.of(errors, weights)
+        return _measured(truth, weights, means)._replace(huber=HuberLoss(residuals, distribution.shape))
     known = {"gaussian": "mse", "laplace": "mae"}.get(distribution.name)
     deviance = means[known] if known else distribution.deviance(truth, predicted, weights)
     return _measured(truth, weights, means | {"deviance": deviance})

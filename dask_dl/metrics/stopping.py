@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dask_dl.metrics.table import METRICS, loss_of, value_of
+from dask_dl.metrics.table import METRICS, loss_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from dask_dl.metrics.history import History
     from dask_dl.metrics.table import Metric
@@ -63,9 +63,9 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, metric
 MIN_STRIDE, MAX_STRIDE = 1_000, 1_000_000
 
 
-def stride_of(e: Mapping[str, Any], n_epoch: int) -> int:
+def stride_of(n_epoch: int, *, each_iteration: bool) -> int:
     """Rows that lie between two values of early stopping at least; 0 where every event counts by itself."""
-    return 0 if e["score_each_iteration"] else min(max(n_epoch, MIN_STRIDE), MAX_STRIDE)
+    return 0 if each_iteration else min(max(n_epoch, MIN_STRIDE), MAX_STRIDE)
 
 
 def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> list[float]:
@@ -86,11 +86,11 @@ def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> li
         them; 0: all.
     """
     means, values, since = [math.nan], [], 0
-    for record in history.records[1:] if stride or not n_last else history.records[1:][-n_last:]:
-        values.append(value_of(record, metric, history.table))
-        if record["samples"] - since >= stride:
+    for event in history.events[1:] if stride or not n_last else history.events[1:][-n_last:]:
+        values.append(event.value(metric, history.table))
+        if event.samples - since >= stride:
             means.append(sum(values) / len(values))
-            values, since = [], record["samples"]
+            values, since = [], event.samples
     return means
 
 
@@ -114,22 +114,30 @@ ENOUGH = {
 }
 
 
-def reason_to_stop(history: History, e: Mapping[str, Any], stride: int = 0) -> str | None:
+class StoppingSettings(NamedTuple):
+    """Settings of early stopping."""
+
+    metric: str
+    rounds: int  #: 0: a training does not end because the metric no longer improves
+    tolerance: float
+    enough: float  #: limit of the rule of `ENOUGH`; -inf: none
+
+
+def reason_to_stop(history: History, settings: StoppingSettings, stride: int = 0) -> str | None:
     """Why the newest event ends the training, in words; None when it does not.
 
-    `e`: effective parameters; `stride` as of `values_of`. The metric is of the validation table if there is one;
-    the rules of `ENOUGH` look at the training table.
+    `stride` as of `values_of`. The metric is of the validation table if there is one; the rules of `ENOUGH` look at the
+    training table.
     """
-    enough = ENOUGH.get(history.task)
+    enough, metric, rounds = ENOUGH.get(history.task), settings.metric, settings.rounds
     if enough is not None:
-        left = enough.shortfall(value_of(history.records[-1], enough.metric, "training"))
-        if left <= e[enough.parameter]:
+        left = enough.shortfall(history.events[-1].value(enough.metric, "training"))
+        if left <= settings.enough:
             return f"{enough.parameter}: {enough.words.format(left)}"
-    metric, rounds = metric_of(e["stopping_metric"], history.task), e["stopping_rounds"]
     if rounds == 0:
         return None
     values = values_of(history, metric, stride, 2 * rounds)
-    if has_converged(values, rounds, e["stopping_tolerance"], METRICS[metric]):
+    if has_converged(values, rounds, settings.tolerance, METRICS[metric]):
         means = f"means of scorings, {stride:,} rows or more each" if stride else "scorings"
         return f"stopping_rounds: {metric} has not improved over {rounds} {means}"
     return None

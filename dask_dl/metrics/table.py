@@ -17,24 +17,22 @@ _CLASSES, _NUMBERS, _INPUTS = ("classification",), ("regression",), ("autoencode
 
 
 def _mean(name: str) -> Callable[[Any], float]:
-    return lambda measured: float(measured.means[name])
+    return lambda measured: float(measured.means.values[name])
 
 
 def _rmse(measured: Any) -> float:
-    return math.sqrt(measured.means["mse"])
+    return math.sqrt(measured.means.values["mse"])
 
 
 def _r2(measured: Any) -> float:
     """1 - MSE / population variance: for classes, of the class index, as H2O has it; NaN without variance."""
-    variance = measured.m2 / measured.weight
-    return 1 - measured.means["mse"] / variance if variance > 0 else math.nan
+    variance = measured.spread.variance
+    return 1 - measured.means.values["mse"] / variance if variance > 0 else math.nan
 
 
 def _deviance(measured: Any) -> float:
     """Mean deviance; that of a huber loss depends on all residuals."""
-    if measured.residuals is None:
-        return float(measured.means["deviance"])
-    return float(measured.residuals.deviance(measured.alpha))
+    return float(measured.means.values["deviance"] if measured.huber is None else measured.huber.deviance)
 
 
 class Metric(NamedTuple):
@@ -43,6 +41,7 @@ class Metric(NamedTuple):
     name: str  #: as `stopping_metric` takes it
     tasks: tuple[str, ...]  #: in which it is measured
     value: Callable[[Any], float]  #: of a `Measurement`
+    needs: tuple[str, ...] = ("means",)  #: accumulators of a `Measurement` that it follows from
     greater_is_better: bool = False
     lower_bound: float = 0.0  #: that it never falls below
     loss_of: tuple[str, ...] = ()  #: tasks whose training minimises it, and in which "auto" stands for it
@@ -56,7 +55,7 @@ TABLE: Final = (
     Metric("logloss", _CLASSES, _mean("logloss"), loss_of=_CLASSES),
     Metric("deviance", _NUMBERS, _deviance, lower_bound=-math.inf, loss_of=_NUMBERS),
     Metric("mae", _NUMBERS, _mean("mae")),
-    Metric("r2", _CLASSES + _NUMBERS, _r2, greater_is_better=True, lower_bound=-math.inf),
+    Metric("r2", _CLASSES + _NUMBERS, _r2, ("means", "spread"), greater_is_better=True, lower_bound=-math.inf),
     Metric("misclassification", _CLASSES, _mean("classification_error"), column="classification_error"),
     Metric(
         "mse",
@@ -83,10 +82,3 @@ def loss_of(task: str) -> str:
 def is_better(name: str, value: float, other: float) -> bool:
     """Whether a value of a metric is better than another; NaN never is, and nothing is better than NaN."""
     return value > other if METRICS[name].greater_is_better else value < other
-
-
-def value_of(record: Mapping[str, Any], name: str, table: str) -> float:
-    """Value of a metric of `table`, "training" or "validation", in a scoring event; NaN where it was not measured."""
-    metric = METRICS[name]
-    value = float(record.get(f"{table}_{metric.column or name}", math.nan))
-    return value if metric.of_column is None else metric.of_column(value)

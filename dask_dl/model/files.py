@@ -11,7 +11,7 @@ from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.checkpoint.codec import opened
 from dask_dl.checkpoint.plain import plain, unplain
-from dask_dl.documents.history import records_of
+from dask_dl.documents.history import events_of
 from dask_dl.documents.model import ModelDocument
 from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.metrics.history import History
@@ -78,7 +78,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         unplain(opened(value, f"{path}: {name}")) | dict.fromkeys(parameters.ARRAYS) | start_values
         for name, value in (("requested", document.requested), ("effective", document.effective))
     )
-    records = records_of(document.history, document.task, has_validation=document.has_validation)
+    events = events_of(
+        document.history, document.task, has_validation=document.has_validation, confusion=document.confusion
+    )
     asked = effective.get("stopping_metric")
     metric = metric_of(asked if asked in METRICS else None, document.task)
     return Model(
@@ -90,7 +92,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         states=tuple(states),
         requested=requested,
         effective=effective,
-        history=History(document.task, document.has_validation, records, metric, document.confusion),
+        history=History(document.task, document.has_validation, events, metric),
         n_seen=document.n_seen,
         n_rounds=document.n_rounds,
         n_rows=document.n_rows,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import joblib
 
@@ -43,6 +43,15 @@ TOO_WIDE = 2**29
 MAX_WAITING = 0.3
 
 Way = Literal["one thread", "staleness", "team"]
+
+
+class ThreadSettings(NamedTuple):
+    """Settings of threads; see `choose`."""
+
+    n_jobs: int | None = None
+    parallelism: str = "auto"
+    interval: int | None = None
+    reproducible: bool = False
 
 
 @dataclass(frozen=True)

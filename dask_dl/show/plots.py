@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import ParameterError
-from dask_dl.metrics.table import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,16 +49,16 @@ def plot_history(history: History, ax: Any = None) -> Any:
         _, ax = plt.subplots(figsize=(7, 4), layout="constrained")
     is_empty, color = not ax.has_data(), ax.xaxis.label.get_color()
     # The best network put back is one measurement shown twice: joined, it would look like progress of the last rows.
-    events = history.records[:-1] if history.repeats_best else history.records
-    epochs, tables = [event["epochs"] for event in events], ["training", *(["validation"] * history.has_validation)]
-    losses = [[value_of(event, history.loss, table) for table in tables] for event in events]
+    events = history.events[:-1] if history.repeats_best else history.events
+    epochs, tables = [event.epochs for event in events], history.tables
+    losses = [[event.value(history.loss, table) for table in tables] for event in events]
     for table, curve in zip(tables, zip(*losses, strict=True), strict=True):
         ax.plot(epochs, curve, marker="o" if len(events) <= MAX_MARKERS else "", markersize=3, label=table)
     best = history.best
     if best is not None:
         ring = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": "none", "color": color}
         label = f"best {history.metric}: {history.score_of(best):.4g}"
-        ax.plot(best["epochs"], value_of(best, history.loss, history.table), **ring, label=label)
+        ax.plot(best.epochs, best.value(history.loss, history.table), **ring, label=label)
     if is_empty:
         _set_range(ax, epochs, losses, color)
     ax.set_xlabel("epochs")

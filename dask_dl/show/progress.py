@@ -6,16 +6,13 @@ import math
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from dask_dl.events import Began, Ended, Judged, KeptBest, Message, Reading, Saved, Trained, Warned, WentBack
-from dask_dl.metrics.table import value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dask_dl.events import Event
-    from dask_dl.metrics.history import History
+    from dask_dl.metrics.history import History, ScoringEvent
 
 #: Seconds without a line after which one is due.
 PATIENCE = 5.0
@@ -113,17 +110,17 @@ class Progress:
 
     def _judged(self, history: History, *, is_last: bool) -> None:
         """Print the newest scoring event; after the last one no time is left."""
-        now, record, best = time.monotonic(), history.records[-1], history.best
-        self._count(now, record["samples"])
-        losses = _losses(history, record)
+        now, event, best = time.monotonic(), history.events[-1], history.best
+        self._count(now, event.samples)
+        losses = _losses(history, event)
         if not self._has_header:
             self._print_header(history, list(losses))
         left = 0.0 if is_last else self._seconds_left(now)
         shown = [*losses.values(), history.score_of(best) if best else math.nan]
         self.say(
-            f"{record['epochs']:8.2f} {record['training_speed']:9,.0f} "
+            f"{event.epochs:8.2f} {event.training_speed:9,.0f} "
             + " ".join(f"{value:15.6g}" for value in shown)
-            + f" {'?' if left is None else duration(left):>{len(self._left)}}{' *' if best is record else ''}"
+            + f" {'?' if left is None else duration(left):>{len(self._left)}}{' *' if best is event else ''}"
         )
 
     def _kept_best(self, history: History) -> None:
@@ -131,9 +128,7 @@ class Progress:
         best = history.best
         assert best is not None, "else none could be kept"
         losses = ", ".join(f"{name} {value:.6g}" for name, value in _losses(history, best).items())
-        self.say(
-            f"{history.records[-1]['epochs']:8.2f}  back to the best network, of {best['epochs']:.2f} epochs: {losses}"
-        )
+        self.say(f"{history.events[-1].epochs:8.2f}  back to the best network, of {best.epochs:.2f} epochs: {losses}")
 
     def _count(self, now: float, done: int) -> None:
         """Note that so many rows are trained; the clock starts anew until the first round, and its scoring, are over."""
@@ -170,10 +165,10 @@ class Progress:
         return max(0.0, end - now) if end < math.inf else None
 
 
-def _losses(history: History, record: Mapping[str, Any]) -> dict[str, float]:
+def _losses(history: History, event: ScoringEvent) -> dict[str, float]:
     """The loss of each table in a scoring event, by the heading of its column."""
     tables = {"train": "training"} | ({"valid": "validation"} if history.has_validation else {})
-    return {f"{word} {history.loss}": value_of(record, history.loss, table) for word, table in tables.items()}
+    return {f"{word} {history.loss}": event.value(history.loss, table) for word, table in tables.items()}
 
 
 def duration(seconds: float) -> str:

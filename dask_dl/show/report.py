@@ -51,7 +51,7 @@ def report(model: Model, title: str = "") -> str:
 def facts(model: Model) -> dict[str, str]:
     """Lines on the network and its training, without what an early file does not know."""
     history, topology = model.history, model.topology
-    best, last = history.best, history.records[-1]
+    best, last = history.best, history.events[-1]
     changed = [
         f"{name}={'<arrays>' if name in parameters.ARRAYS else parameters.show(model.requested[name])}"
         for name in model.changed_parameters
@@ -67,13 +67,13 @@ def facts(model: Model) -> dict[str, str]:
         "changed parameters": ", ".join(changed) or "none",
         "trained": f"{model.n_seen / model.n_rows:.2f} epochs in {model.n_rounds:,} rounds",
         "ended by": model.stopped_by or "",
-        "date": str(last["timestamp"]),
+        "date": str(last.timestamp),
     }
-    if math.isfinite(last["duration"]):
-        found["duration"] = duration(last["duration"])
+    if math.isfinite(last.duration):
+        found["duration"] = duration(last.duration)
     if best is not None:
         found[f"best {history.metric}"] = (
-            f"{history.score_of(best):.6g} on {history.table} rows, round {best['iterations']:,}"
+            f"{history.score_of(best):.6g} on {history.table} rows, round {best.iterations:,}"
         )
     if model.versions:
         found["versions"] = ", ".join(f"{name} {version}" for name, version in model.versions.items())
@@ -99,10 +99,10 @@ def _figure(value: Any) -> str:
 
 
 def _metrics(history: History) -> Table:
-    record = history.records[-1]
-    tables = ["training", *(["validation"] if history.has_validation else [])]
-    names = [key.removeprefix("training_") for key in record if key.startswith("training_") and key != "training_speed"]
-    return Table(["", *tables], [(name, *(record[f"{table}_{name}"] for table in tables)) for name in names])
+    table = history.last_metrics()
+    return Table(
+        ["", *table.columns], [(name, *row) for name, row in zip(table.index, table.to_numpy().tolist(), strict=True)]
+    )
 
 
 def _confusion(classes: Sequence[Any], matrix: Sequence[Sequence[float]]) -> Table:

@@ -13,6 +13,7 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.target import sorted_labels
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.metrics.measurement import measure_classes
+from dask_dl.tasks.head import Head, Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,21 +27,20 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.state import Rows
-    from dask_dl.tasks.head import Output
 
 #: A target may have as many classes (algorithm.md#limits): as many as H2O allows a factor to have.
 MAX_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
-class Classes:
+class Classes(Head):
     """Labels of a target; a row's target is the index of its own. See `Head`."""
 
     task: ClassVar[str] = "classification"
     target_kind: ClassVar[TargetKind] = "labels"
     output: ClassVar[Output] = "softmax"
 
-    classes: tuple[Any, ...]  #: sorted
+    classes: tuple[Any, ...] = ()  #: sorted
     correction: tuple[float, ...] = ()  #: of probabilities, where classes were balanced: a factor for each class
 
     @classmethod
@@ -53,7 +53,7 @@ class Classes:
             raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MAX_CLASSES:,}. Is it a number?")
 
     @classmethod
-    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Classes:  # noqa: ARG003  # of numbers
+    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Classes:
         """Head with the labels of a scanned table. See `Head.fit`."""
         return cls(tuple(sorted_labels(found.classes)))
 
@@ -61,21 +61,13 @@ class Classes:
         """Head whose probabilities are multiplied by a factor for each class."""
         return replace(self, correction=tuple(correction))
 
-    def n_outputs(self, encoder: Encoder) -> int:  # noqa: ARG002  # of a reconstruction
+    def n_outputs(self, encoder: Encoder) -> int:
         """One unit for each class."""
         return len(self.classes)
 
     def objective(self, loss: str, distribution: Distribution) -> Objective:
         """Loss of the kernels."""
         return Objective(KINDS[loss], distribution.shape)
-
-    def start_of_bias(self, constant: float, *, has_offset: bool) -> float:  # noqa: ARG002  # of numbers
-        """Classes begin with equal probabilities."""
-        return 0.0
-
-    def encoded_residual(self, residual: float) -> float:
-        """Probabilities are what the network's outputs are."""
-        return residual
 
     @cached_property
     def labels(self) -> NDArray[Any]:
@@ -88,10 +80,6 @@ class Classes:
         assert roles.labels is not None, "a head of classes reads labels"
         codes = pd.Index(self.classes, dtype=object).get_indexer(pd.Index(roles.labels.astype(object)))
         return np.where(codes < 0, np.nan, codes.astype(np.float64))
-
-    def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Classes have no offsets."""
-        return values
 
     def has_unseen(self, labels: Mapping[Any, int]) -> bool:
         """Whether any of these labels was never seen in training."""
@@ -124,7 +112,7 @@ class Classes:
             columns[name] = values
         return pd.DataFrame(columns, index=index)
 
-    def truth(self, rows: Rows, topology: Topology) -> NDArray[np.int64]:  # noqa: ARG002  # of a reconstruction
+    def truth(self, rows: Rows, topology: Topology) -> NDArray[np.int64]:
         """Index of the class of every row, (n,) int64."""
         return rows.target.astype(np.int64)
 
@@ -133,7 +121,7 @@ class Classes:
         truth: NDArray[np.int64],
         answers: NDArray[np.float32],
         weights: NDArray[np.floating] | None,
-        distribution: Distribution,  # noqa: ARG002  # of numbers
+        distribution: Distribution,
     ) -> Measurement:
         """Measurement of probabilities.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
+import numpy as np
+
 from dask_dl.frame.target import TargetEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -27,6 +28,9 @@ Output = Literal["softmax", "linear", "activated"]
 
 class Head(TargetEncoder, Protocol):
     """A head: frozen, fitted to the training table, saved with the model, and sent to the workers.
+
+    Defaults are for what a task knows nothing of: probabilities that need a correction, labels that were never seen, a unit
+    of its own.
 
     Three forms of a row's target and answer: as the *table* has them; *encoded*, float32 of `Rows.target` and of the
     network's outputs; and as metrics compare them, by `truth` and `answers`.
@@ -56,6 +60,7 @@ class Head(TargetEncoder, Protocol):
 
     def corrected(self, correction: Sequence[float]) -> Self:
         """Head whose probabilities are multiplied by a factor for each class (algorithm.md#corrected-probabilities)."""
+        return self
 
     # ---- the network ------------------------------------------------------------------------------------------------
 
@@ -74,25 +79,38 @@ class Head(TargetEncoder, Protocol):
 
         The constant is a logarithm where the link is one, else in the target's unit. An offset holds the target's mean.
         """
+        return 0.0
 
     def encoded_residual(self, residual: float) -> float:
         """A residual in the target's unit as one of the network's output."""
+        return residual
+
+    def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Offsets in the units of the output's pre-activation: algorithm.md#offsets."""
+        return values
+
+    def has_unseen(self, labels: Mapping[Any, int]) -> bool:
+        """Whether any of these labels was never seen in training."""
+        return False
 
     # ---- answers ----------------------------------------------------------------------------------------------------
 
     @property
     def classes(self) -> tuple[Any, ...]:
         """Labels, sorted; empty for numbers and reconstructions."""
+        return ()
 
     @property
     def labels(self) -> NDArray[Any]:
         """The classes as an array: numbers and booleans by their type, texts as objects."""
+        return np.zeros(0)
 
     def answers(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         """Answers to n rows, by the network's (n, outputs): (n, K) probabilities, (n,) numbers, or (n, inputs)."""
 
     def predicted(self, answers: NDArray[Any]) -> NDArray[Any]:
         """The single best answer to every row: its class in its original type, its number, or its inputs."""
+        return answers
 
     def table(self, answers: NDArray[Any], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
         """Table of kept columns, `predict`, and for classes one probability each; every name once."""
@@ -125,6 +143,7 @@ class Head(TargetEncoder, Protocol):
 
     def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:
         """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type."""
+        return {}
 
     def scored_truth(self, roles: RowRoles) -> NDArray[Any]:
         """Truth of the rows of a table as scikit-learn's metrics take it.
@@ -134,6 +153,7 @@ class Head(TargetEncoder, Protocol):
 
     def scored_as(self, answers: NDArray[Any]) -> NDArray[Any]:
         """The single best answer to every row in the form of `scored_truth`."""
+        return answers
 
     def to_json(self) -> dict[str, Any]:
         """Head as lists and dicts."""

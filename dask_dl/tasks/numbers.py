@@ -13,9 +13,10 @@ from dask_dl.distribution import MAX
 from dask_dl.errors import SchemaError
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.metrics.measurement import measure_numbers
+from dask_dl.tasks.head import Head, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -26,18 +27,15 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.state import Rows
-    from dask_dl.tasks.head import Output
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Head):
     """Location and scale of a number. See `Head`."""
 
     task: ClassVar[str] = "regression"
     target_kind: ClassVar[TargetKind] = "numbers"
     output: ClassVar[Output] = "linear"
-    classes: ClassVar[tuple[Any, ...]] = ()
-    labels: ClassVar[NDArray[Any]] = np.zeros(0)
 
     shift: float = 0.0  #: mean of training, when the response is standardised
     factor: float = 1.0  #: 1 / standard deviation of training
@@ -59,15 +57,11 @@ class Numbers:
             return cls(link=link)
         return cls(found.target.mean, 1 / (found.target.deviation or 1.0), is_standardized=True)
 
-    def corrected(self, correction: Sequence[float]) -> Numbers:  # noqa: ARG002  # of classes
-        """Numbers have no probabilities."""
-        return self
-
-    def n_outputs(self, encoder: Encoder) -> int:  # noqa: ARG002  # of a reconstruction
+    def n_outputs(self, encoder: Encoder) -> int:
         """One unit."""
         return 1
 
-    def objective(self, loss: str, distribution: Distribution) -> Objective:  # noqa: ARG002  # of classes
+    def objective(self, loss: str, distribution: Distribution) -> Objective:
         """Loss of the kernels; huber's begins to be linear at 1, in standardised units."""
         return Objective(KINDS[distribution.name], 1.0 if distribution.name == "huber" else distribution.shape)
 
@@ -88,10 +82,6 @@ class Numbers:
         """Offsets in the units of the output's pre-activation: algorithm.md#offsets."""
         return (values - self.shift) * self.factor
 
-    def has_unseen(self, labels: Mapping[Any, int]) -> bool:  # noqa: ARG002  # of classes
-        """Numbers may be any."""
-        return False
-
     def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Numbers, (n,) float64, in the unit of the target."""
         if self.link == "log":
@@ -99,15 +89,11 @@ class Numbers:
                 return np.minimum(np.exp(outputs[:, 0].astype(np.float64)), MAX)
         return self._raw(outputs[:, 0])
 
-    def predicted(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The answers themselves."""
-        return answers
-
     def table(self, answers: NDArray[np.float64], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
         """Table of kept columns and `predict`."""
         return pd.DataFrame({**kept, "predict": answers}, index=index)
 
-    def truth(self, rows: Rows, topology: Topology) -> NDArray[np.float64]:  # noqa: ARG002  # of a reconstruction
+    def truth(self, rows: Rows, topology: Topology) -> NDArray[np.float64]:
         """Targets of encoded rows in their unit, (n,) float64: `encode` undone."""
         return self._raw(rows.target)
 
@@ -127,18 +113,10 @@ class Numbers:
         """
         return measure_numbers(truth, answers, weights, distribution)
 
-    def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:  # noqa: ARG002  # of classes
-        """Numbers may be any."""
-        return {}
-
     def scored_truth(self, roles: RowRoles) -> NDArray[np.float64]:
         """Targets of a table, in their unit."""
         assert roles.targets is not None, "a head of numbers reads numbers"
         return roles.targets
-
-    def scored_as(self, answers: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The answers themselves."""
-        return answers
 
     def to_json(self) -> dict[str, Any]:
         """Head as lists and dicts."""

@@ -10,9 +10,10 @@ import pandas as pd
 
 from dask_dl.kernels.losses import RECONSTRUCTION, Objective
 from dask_dl.metrics.measurement import measure_inputs
+from dask_dl.tasks.head import Head, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -23,67 +24,40 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.state import Rows
-    from dask_dl.tasks.head import Output
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Reconstruction(Head):
     """Inputs of a row as its target (algorithm.md#loss-of-reconstructions). See `Head`."""
 
     task: ClassVar[str] = "autoencoder"
     target_kind: ClassVar[TargetKind] = "nothing"
     output: ClassVar[Output] = "activated"
-    classes: ClassVar[tuple[Any, ...]] = ()
-    labels: ClassVar[NDArray[Any]] = np.zeros(0)
 
     @classmethod
     def check(cls, found: Scan, name: str) -> None:
         """Any table will do."""
 
     @classmethod
-    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Reconstruction:  # noqa: ARG003  # of numbers
+    def fit(cls, found: Scan, *, standardize: bool, link: str) -> Reconstruction:
         """Head without any state. See `Head.fit`."""
         return cls()
-
-    def corrected(self, correction: Sequence[float]) -> Reconstruction:  # noqa: ARG002  # of classes
-        """Inputs have no probabilities."""
-        return self
 
     def n_outputs(self, encoder: Encoder) -> int:
         """One unit for each input."""
         return encoder.n_onehot + encoder.n_dense
 
-    def objective(self, loss: str, distribution: Distribution) -> Objective:  # noqa: ARG002  # of targets
+    def objective(self, loss: str, distribution: Distribution) -> Objective:
         """Squared error of every input."""
         return Objective(RECONSTRUCTION)
 
-    def start_of_bias(self, constant: float, *, has_offset: bool) -> float:  # noqa: ARG002  # of numbers
-        """Outputs begin at zero."""
-        return 0.0
-
-    def encoded_residual(self, residual: float) -> float:
-        """Inputs are learned as they are encoded."""
-        return residual
-
-    def encode(self, roles: RowRoles) -> NDArray[np.float64]:  # noqa: ARG002  # of targets
+    def encode(self, roles: RowRoles) -> NDArray[np.float64]:
         """Nothing: rows have no target."""
         return np.zeros(0)
-
-    def offsets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Inputs have no offsets."""
-        return values
-
-    def has_unseen(self, labels: Mapping[Any, int]) -> bool:  # noqa: ARG002  # of classes
-        """Inputs may be any."""
-        return False
 
     def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Inputs as the network gives them back, (n, inputs) float32."""
         return outputs
-
-    def predicted(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The answers themselves."""
-        return answers
 
     def table(self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
         """Table of kept columns, and a column for each input by its number."""
@@ -108,7 +82,7 @@ class Reconstruction:
         truth: NDArray[np.float32],
         answers: NDArray[np.float32],
         weights: NDArray[np.floating] | None,
-        distribution: Distribution,  # noqa: ARG002  # of numbers
+        distribution: Distribution,
     ) -> Measurement:
         """Measurement of reconstructed inputs.
 
@@ -116,17 +90,9 @@ class Reconstruction:
         """
         return measure_inputs(truth, answers, weights)
 
-    def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:  # noqa: ARG002  # of classes
-        """Inputs may be any."""
-        return {}
-
-    def scored_truth(self, roles: RowRoles) -> NDArray[np.float64]:  # noqa: ARG002  # of targets
+    def scored_truth(self, roles: RowRoles) -> NDArray[np.float64]:
         """Nothing: a table has no targets."""
         return np.zeros(0)
-
-    def scored_as(self, answers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The answers themselves."""
-        return answers
 
     def to_json(self) -> dict[str, Any]:
         """Head as lists and dicts."""

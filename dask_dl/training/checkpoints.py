@@ -13,12 +13,12 @@ from dask_dl.checkpoint import read_archive
 from dask_dl.checkpoint.codec import opened
 from dask_dl.checkpoint.folder import KIND, CheckpointFolder
 from dask_dl.checkpoint.plain import plain
-from dask_dl.documents.history import records_of
+from dask_dl.documents.history import events_of
 from dask_dl.documents.network import check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.documents.training import IdentityDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.metrics.history import History
-from dask_dl.training.state import Snapshot, TrainingState
+from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -197,8 +197,9 @@ class Checkpoint:
     def state(self, metric: str) -> TrainingState:
         """Counters, history and best model."""
         d, task = self.document.course, self.document.task
-        records = records_of(d.history, task, has_validation=d.has_validation)
-        history, best = History(task, d.has_validation, records, metric, d.confusion, d.best_confusion), self.best
+        events = events_of(d.history, task, has_validation=d.has_validation, confusion=d.confusion)
+        history, best = History(task, d.has_validation, events, metric), self.best
+        history.set_best_confusion(d.best_confusion)
         if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
         counters = (d.n_seen, d.n_rounds, d.training_seconds, d.seconds, d.n_halvings)
@@ -228,17 +229,17 @@ class CheckpointWriter:
         """Bytes of a checkpoint, without its history."""
         return topology.size * 4 * (1 + n_states) * (1 + keeps_best)
 
-    def save(self, state: TrainingState, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]]) -> str:
+    def save(self, state: TrainingState, network: Snapshot) -> str:
         """Write one; returns its path."""
         topology = self.fingerprint.topology
-        arrays = _named(topology, "", flat, states)
+        arrays = _named(topology, "", network.flat, network.states)
         if state.best is not None:
             arrays |= _named(topology, "best/", state.best.flat, state.best.states)
         seconds = state.seconds + time.monotonic() - self.began
         document = {
             "task": self.task,
             "seed": self.seed,
-            "n_states": len(states),
+            "n_states": len(network.states),
             "fingerprints": self.prints,
             "identity": self.fingerprint.to_json(),
             "course": state.to_json() | {"seconds": seconds},

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listener
     from dask_dl.training.preparation import Problem
-    from dask_dl.training.state import Snapshot, TrainingState
+    from dask_dl.training_state import Snapshot, TrainingState
 
 
 class Request(NamedTuple):
@@ -118,8 +118,8 @@ def train(
             requested = {**requested, "random_state": seed}
         problem = prepare(source, validation, requested, task, seed, tell, here)
         if folder:
-            n_states, keeps_best = N_STATES[problem.optimizer.kind], requested["overwrite_with_best_model"]
-            folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=keeps_best))
+            n_states = N_STATES[problem.optimizer.kind]
+            folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=problem.run.keeps_best))
         if checkpoint:
             checkpoint.check(problem.fingerprint)
             problem.encoder, problem.head = checkpoint.encoder, checkpoint.head  # to the last bit
@@ -127,23 +127,22 @@ def train(
         start = Start.resumed(checkpoint, problem) if checkpoint else Start.fresh(problem)
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
-        start.begin(problem, here, lambda now: say_threads(tell, problem.topology, now))
+        trainer = start.begin(problem, here, lambda now: say_threads(tell, problem.topology, now))
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if checkpoint:
             checkpoint.check_rows(prints)
         if request.resume and not checkpoint:
-            place_of_state = requested["checkpoint_dir"]
-            tell.say(f"resume: there is no checkpoint in {place_of_state} yet, starting from the beginning")
+            tell.say(f"resume: there is no checkpoint in {problem.run.checkpoint_dir} yet, starting from the beginning")
         writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints) if folder else None
-        rounds = make_rounds(problem, start.state, writer, began, tell, here)
-        rounds.cancelled, rounds.good = cancelled, None if here.is_local else start.snapshot
-        here.compile()
+        rounds = make_rounds(problem, start.state, writer, began, tell, trainer)
+        rounds.cancelled, rounds.good = cancelled, None if trainer.is_local else start.snapshot
+        trainer.compile()
         rounds.run()
         assert rounds.final is not None
-        effective = problem.effective | here.report() | {"client": None}
+        effective = problem.effective | trainer.report() | {"client": None}
     state = start.state
     tell(Ended(state.stopped_by))
-    return Outcome(_model(problem, source, rounds.final, state, effective, table_rows, here.n_rows), state.failure)
+    return Outcome(_model(problem, source, rounds.final, state, effective, table_rows, trainer.n_rows), state.failure)
 
 
 def _model(

@@ -49,10 +49,10 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
     ParameterError
         When balancing the classes draws no row.
     """
-    topology, found, effective = problem.topology, problem.found, problem.effective
+    topology, found = problem.topology, problem.found
     tell.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
     storage, need, why = _decide_storage(problem, here)
-    effective["storage"] = storage.mode
+    problem.effective["storage"] = storage.mode
     tell.say(f"storage: {storage.mode}, {why}")
     tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
     text = here.too_small(need.peak)
@@ -63,7 +63,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
     for name, (source, scanned) in problem.tables.items():
         required = problem.required if name == "training" else frozenset[str]()
         recipe = Recipe.of(source, scanned, problem.encoder, problem.head, found.mean_weight, required=required)
-        n_sample = effective[f"score_{name}_samples"]
+        n_sample = problem.run.scoring.samples[name]
         balance = problem.balance if name == "training" else None
         options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
         n_used = here.load(name, source, scanned, recipe, options, storage, tell.reading("encode"))
@@ -97,14 +97,15 @@ def _check_validation(n_scored: int, found: Scan, validation: Source, tell: List
 
 def _decide_storage(problem: Problem, here: Backend) -> Decision:
     """Where the rows shall be, and the memory of the process with most of them."""
-    e, topology, threads, found = problem.effective, problem.topology, problem.threads, problem.found
+    run, topology, threads, found = problem.run, problem.topology, problem.threads, problem.found
     source, validation = problem.tables["training"][0], problem.tables.get("validation")
     workload = here.workload(found, validation[1] if validation else None)
     n_validation = validation[1].n_rows if validation else 0
     blocks = workload.largest_blocks
     # With sparse inputs a mean.
     row = math.ceil(problem.encoder.bytes_per_row(found.n_entries / found.n_rows)) + 4 * (2 + (OFFSET in source.roles))
-    samples = [(e["score_training_samples"], found.n_used), (e["score_validation_samples"], n_validation)]
+    asked = run.scoring.samples
+    samples = [(asked["training"], found.n_used), (asked["validation"], n_validation)]
     drawn = [n for n, maximum in samples if 0 < n < maximum]
 
     def n_scored(storage: memory.Storage) -> int:
@@ -141,14 +142,14 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
         # A checkpoint is written from copies, and what is written is laid out in memory first.
-        n_kept=workload.n_kept or (1 + e["overwrite_with_best_model"]) * (3 if e["checkpoint_dir"] else 1),
+        n_kept=workload.n_kept or (1 + run.keeps_best) * (3 if run.checkpoint_dir else 1),
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(problem.kernel),
         largest_block=blocks[0],
         batch=problem.optimizer.batch,
     )
     return decide(
-        e["storage"],
+        run.storage,
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
@@ -159,5 +160,5 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
         n_bytes=n_bytes,
         bytes_per_row=row,
         largest_block=blocks[0] * row,
-        fixed=e["reproducible"],
+        fixed=run.reproducible,
     )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dask_dl.cluster.shard import RoundSettings
 from dask_dl.errors import (
@@ -19,13 +16,14 @@ from dask_dl.errors import (
     SchemaError,
     StorageError,
 )
-from dask_dl.events import Began, Judged, KeptBest, Scored, Trained, WentBack
-from dask_dl.training.state import Snapshot, TrainingState
+from dask_dl.events import Began, Judged, KeptBest, Learned, Scored, Trained, WentBack
+from dask_dl.training.signals import Signals
+from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from dask_dl.cluster.backend import Backend
+    from dask_dl.cluster.trainer import Trainer
     from dask_dl.events import Listeners
     from dask_dl.training.schedule import RoundSchedule
 
@@ -57,7 +55,7 @@ class Rounds:
     if it does.
     """
 
-    trainer: Backend
+    trainer: Trainer
     schedule: RoundSchedule
     state: TrainingState
     score: Callable[[TrainingState, int, float], None]
@@ -66,9 +64,7 @@ class Rounds:
     keeps_best: bool = True
     deadline: float = math.inf  #: of `time.monotonic`
     may_stop_early: bool = False  #: whether `judge` looks for a loss that no longer improves
-    save: Callable[[TrainingState, Snapshot], None] | None = None  #: writes a checkpoint, and may fail
-    save_place: str = ""  #: folder or URL of the checkpoints
-    save_interval: float = 60.0  #: seconds between two of them, at least
+    ends_at_sigterm: bool = False  #: as where checkpoints are written; else SIGTERM ends the process
     cancelled: Callable[[], bool] = lambda: False  #: whether the caller wants it to end as Ctrl-C does
     good: Snapshot | None = None  #: sound weights, copied: what a round that fails is rolled back to
     final: Snapshot | None = field(default=None, init=False)  #: the network that came out
@@ -80,11 +76,8 @@ class Rounds:
     _copy_took: float = field(default=0.0, init=False)
     _began: float | None = field(default=None, init=False)  #: when the round that is under way began
     _n: int = field(default=0, init=False)  #: rows of the last round
-    _saved_at: float = field(default_factory=time.monotonic, init=False)
-    _not_saved: set[object] = field(default_factory=set, init=False)  #: causes that the user was warned of
     _is_torn: bool = field(default=False, init=False)  #: whether threads may have ended in the middle of a row
-    _halt: str | None = field(default=None, init=False)  #: a signal's reason to stop
-    _is_heard: bool = field(default=False, init=False)  #: whether there was a Ctrl-C
+    _signals: Signals = field(default_factory=Signals, init=False)
     _pending: str | None = field(default=None, init=False)  #: why the round that is under way is the last
 
     def run(self) -> None:
@@ -96,7 +89,7 @@ class Rounds:
         n_first = self.schedule.rows(self.state.n_seen) if self.schedule.fixed is None else 0
         self.tell(Began(self.schedule.n_total, self.state.n_seen, self.deadline, self.may_stop_early, n_first))
         is_done = self.state.stopped_by is not None
-        with self._listening():
+        with self._signals.listening(to_sigterm=self.ends_at_sigterm):
             while self.state.stopped_by is None:
                 try:
                     self._recovering(self._round)
@@ -104,8 +97,8 @@ class Rounds:
                     self._first(interrupt)
                     self._recovering(self._settle)
             self._uninterrupted(lambda: self._finish(saves=not is_done))
-            if self._halt is not None and self.state.failure is None:  # it may have come in the last moments
-                self.state.stopped_by = self._halt
+            if self._signals.terminated and self.state.failure is None:  # it may have come in the last moments
+                self.state.stopped_by = TERMINATED
 
     def _uninterrupted(self, work: Callable[[], None]) -> None:
         """Do it again, when a first interrupt came in between."""
@@ -149,7 +142,7 @@ class Rounds:
             self._rewind(last)
         self._note_best(last)  # an interrupt may have come before that
         if saves:
-            self._recovering(lambda: self._save(last))
+            self._recovering(lambda: self.tell(Learned(self.state, lambda: last, is_last=True)))
         self._score_last(last, is_copy=fetched is None)
         self._note_best(last)
         self._keep_best(last)
@@ -162,27 +155,12 @@ class Rounds:
         try:  # a cluster without workers may have been handed the network by the last one
             if state.stopped_by != NO_WORKERS and self._began is not None:  # a round that broke off between two rows
                 self._settle()
-            return Snapshot(*self.trainer.weights(), state.n_seen, state.n_rounds)
+            return self._trained_network()
         except (ReplicasLostError, NoWorkersError):
             return None
         except Exception as error:  # noqa: BLE001  # raised by `fit`, with the newest copy in place
             self._give_up(FAILED, error)
             return None
-
-    def _save(self, network: Snapshot) -> None:
-        """Write a checkpoint. What prevents that is a warning, once for every cause: the training is worth more."""
-        if self.save is None:
-            return
-        try:
-            self.save(self.state, network)
-        except Exception as error:  # noqa: BLE001  # file systems behind URLs raise whatever they like
-            cause = type(error), getattr(error, "errno", None)
-            if cause not in self._not_saved:
-                self._not_saved.add(cause)
-                what = f"no checkpoint could be written to {self.save_place}: {type(error).__name__}: {error}"
-                again = f"every {self.save_interval:g} s and at the end"
-                self.tell.warn(f"{what}. The training goes on without; it is tried again {again}.", "not saved")
-        self._saved_at = time.monotonic()
 
     def _score_last(self, last: Snapshot, *, is_copy: bool) -> None:
         """Score the last network, unless it was: what was learned since the last event shall count.
@@ -190,7 +168,7 @@ class Rounds:
         Whatever prevents that hides no failure and loses no network: the best one that was scored is taken.
         """
         history, trainer, scoring = self.state.history, self.trainer, self.schedule.scoring
-        if history.records[-1]["samples"] == last.n_seen or not trainer.is_reachable:
+        if history.events[-1].samples == last.n_seen or not trainer.is_reachable:
             return
         deadline = time.monotonic() + max(MIN_SECONDS_TO_SCORE, TIMES_TO_SCORE * scoring.took)
 
@@ -207,7 +185,7 @@ class Rounds:
         except (Exception, KeyboardInterrupt, Halt) as error:  # noqa: BLE001  # a lost worker, a damaged file, a second Ctrl-C
             self.tell.say(f"the last network could not be scored: {error!r}")
 
-    def _recovering(self, work: Callable[[], None]) -> None:
+    def _recovering(self, work: Callable[[], object]) -> None:
         """Do it, or go back to a network that is known to be sound."""
         try:
             try:
@@ -222,8 +200,24 @@ class Rounds:
             self._give_up(FAILED, error)
 
     def _round(self) -> None:
-        state, trainer = self.state, self.trainer
+        """Train a round, average the replicas, score if that is due, and see whether to go on."""
+        state, scoring = self.state, self.schedule.scoring
         self._copy()
+        self._train()
+        self._settle()
+        now, reason = time.monotonic(), self._pending
+        if reason is None and state.n_seen >= self.schedule.n_total:
+            reason = EPOCHS
+        is_due = scoring.is_due(now, state.n_seen, state.history.events[-1].samples)
+        if reason not in {INTERRUPTED, TERMINATED} and (reason or is_due):
+            reason = self._event(now) or reason
+        state.stopped_by = TERMINATED if self._signals.terminated else reason
+        if not state.stopped_by:
+            self.tell(Learned(state, self._trained_network, is_last=False))
+
+    def _train(self) -> None:
+        """Train the rows of a round; note why it is the last one, where something ended it."""
+        state, trainer = self.state, self.trainer
         self._began, self._is_torn = time.monotonic(), True
         try:
             settings = RoundSettings(state.delta, 0.5**state.n_halvings)
@@ -238,16 +232,10 @@ class Rounds:
             self._is_torn = False
             raise
         self._is_torn = False
-        self._settle()
-        now, reason = time.monotonic(), self._pending
-        if reason is None and state.n_seen >= self.schedule.n_total:
-            reason = EPOCHS
-        is_due = self.schedule.scoring.is_due(now, state.n_seen, state.history.records[-1]["samples"])
-        if reason not in {INTERRUPTED, TERMINATED} and (reason or is_due):
-            reason = self._event(now) or reason
-        state.stopped_by = self._halt or reason
-        if self.save is not None and not state.stopped_by and time.monotonic() - self._saved_at > self.save_interval:
-            self._save(Snapshot(*trainer.weights(), state.n_seen, state.n_rounds))
+
+    def _trained_network(self) -> Snapshot:
+        """The network of the last round, which may be the arrays that are trained."""
+        return Snapshot(*self.trainer.weights(), self.state.n_seen, self.state.n_rounds)
 
     def _measure(self) -> None:
         """Score the network of the last round."""
@@ -257,8 +245,8 @@ class Rounds:
     def _note_best(self, network: Snapshot) -> None:
         """Keep a network, if the newest event is its own and the best one."""
         state, history = self.state, self.state.history
-        record = history.records[-1]
-        if self.keeps_best and history.best is record and record["samples"] == network.n_seen:
+        event = history.events[-1]
+        if self.keeps_best and history.best is event and event.samples == network.n_seen:
             state.best = network
 
     def _event(self, began: float) -> str | None:
@@ -267,7 +255,7 @@ class Rounds:
         self._measure()
         scoring.scored(began, time.monotonic())
         history = state.history
-        if self.keeps_best and history.best is history.records[-1]:
+        if self.keeps_best and history.best is history.events[-1]:
             if self.trainer.is_local:
                 state.best = None  # the old copy makes room for the new one
             self._note_best(self._snapshot())
@@ -288,18 +276,18 @@ class Rounds:
         state, history = self.state, self.state.history
         if self.final is not None:
             return  # an interrupt came after it was chosen
-        record = history.records[-1]
+        event = history.events[-1]
         if (
             not self.keeps_best
             or state.best is None
             or history.best is None
-            or (record["samples"] == state.n_seen and history.is_as_good_as_best(record))
+            or (event.samples == state.n_seen and history.is_as_good_as_best(event))
         ):
             self.final = last
             return
         self.final = state.best._replace(n_seen=state.n_seen, n_rounds=state.n_rounds)
         history.repeat_best(
-            seconds=max(record["duration"], state.seconds),
+            duration=max(event.duration, state.seconds),
             epochs=state.n_seen / self.trainer.n_rows,
             iterations=state.n_rounds,
             samples=state.n_seen,
@@ -349,7 +337,7 @@ class Rounds:
         state, good = self.state, self._newest_copy()
         state.n_halvings += 1
         self._return_to(good)
-        state.stopped_by = self._pending or self._halt
+        state.stopped_by = self._ending()
         if state.n_halvings > MAX_HALVINGS:
             state.stopped_by = DIVERGED
             state.failure = DivergedError(f"{error} The step was halved {MAX_HALVINGS} times, in vain.")
@@ -362,8 +350,12 @@ class Rounds:
         state, good = self.state, self._newest_copy()
         lost = state.n_seen - good.n_seen
         self._return_to(good)
-        state.stopped_by = self._pending or self._halt
+        state.stopped_by = self._ending()
         self.tell.warn(f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.", "lost")
+
+    def _ending(self) -> str | None:
+        """Why a round that broke off was to be the last, if it was."""
+        return self._pending or (TERMINATED if self._signals.terminated else None)
 
     def _give_up(self, why: str, error: Exception) -> None:
         """End for this reason; what comes of an earlier failure does not hide it."""
@@ -375,39 +367,9 @@ class Rounds:
     def _on_rows(self, n: int) -> None:
         """Called ten times a second while a round is trained."""
         self.tell(Trained(n))
-        if self.cancelled() or (self._is_heard and self._pending != INTERRUPTED):
+        if self.cancelled() or (self._signals.interrupted and self._pending != INTERRUPTED):
             raise Halt(INTERRUPTED)
-        if self._halt is not None:
-            raise Halt(self._halt)
+        if self._signals.terminated:
+            raise Halt(TERMINATED)
         if time.monotonic() > self.deadline:
             raise Halt(TIME_IS_UP)
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        """Note a Ctrl-C, which Python drops where it falls into a finalizer; and where checkpoints are written, SIGTERM.
-
-        SIGTERM, the end of a job's wall time, ends the training after writing one.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before: dict[int, Any] = {}
-        on_interrupt = signal.getsignal(signal.SIGINT)
-
-        def heard(number: int, frame: Any) -> None:
-            self._is_heard = True
-            assert callable(on_interrupt), "else this is not set"
-            on_interrupt(number, frame)
-
-        def on_signal(_number: int, _frame: Any) -> None:
-            self._halt = TERMINATED
-
-        try:
-            if callable(on_interrupt):
-                before[signal.SIGINT] = signal.signal(signal.SIGINT, heard)
-            if self.save is not None:
-                before[signal.SIGTERM] = signal.signal(signal.SIGTERM, on_signal)
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

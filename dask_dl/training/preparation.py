@@ -21,7 +21,14 @@ from dask_dl.kernels.network import train_rows
 from dask_dl.node.parallelism import Parallelism, overshoots
 from dask_dl.tasks import HEADS
 from dask_dl.training.checkpoints import TrainingFingerprint
-from dask_dl.training.settings import NetworkSettings, Preparation, RunSettings, optimizer_of
+from dask_dl.training.settings import (
+    BalanceSettings,
+    NetworkSettings,
+    Preparation,
+    RunSettings,
+    optimizer_of,
+    threads_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,7 +140,7 @@ def prepare(
     distribution = Distribution.of(effective)
     _check_range(found, source, distribution)
     head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
-    balance = _balance(found, head, effective, tell) if effective["balance_classes"] else None
+    balance = _balance(found, head, settings, tell) if (settings := BalanceSettings.of(effective)) else None
     if balance:
         head = head.corrected(balance.correction(class_counts(found, head)))
     if not predictors:
@@ -147,7 +154,7 @@ def prepare(
     n_min = balance.n_min(class_counts(found, head)) if balance else found.n_used
     effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
     optimizer = optimizer_of(effective)
-    threads = here.choose(topology, optimizer, found.n_used, effective)
+    threads = here.choose(topology, optimizer, found.n_used, threads_of(effective))
     for text in overshoots(threads, optimizer):
         tell.warn(text)
     tables = {"training": (source, found)}
@@ -157,7 +164,7 @@ def prepare(
         tables["validation"] = validation, scanned
     return Problem(
         task, tables, required, encoder, head, balance, distribution, topology, network, optimizer,
-        RunSettings.of(effective), effective, dict(requested), seed, threads,
+        RunSettings.of(effective, task), effective, dict(requested), seed, threads,
     )  # fmt: skip
 
 
@@ -193,7 +200,7 @@ def _warn_of_columns(found: Scan, predictors: Sequence[str], dropped: Sequence[s
         tell.warn(blurred_warning(blurred))
 
 
-def _balance(found: Scan, head: Head, e: Mapping[str, Any], tell: Listeners) -> Balance:
+def _balance(found: Scan, head: Head, settings: BalanceSettings, tell: Listeners) -> Balance:
     """How often rows of every class are visited. Raises ParameterError."""
     if not found.row_stats.has_one_weight:
         raise ParameterError(
@@ -201,7 +208,7 @@ def _balance(found: Scan, head: Head, e: Mapping[str, Any], tell: Listeners) -> 
             "factor instead."
         )
     counts = class_counts(found, head)
-    balance = Balance.of(counts, e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"])
+    balance = Balance.of(counts, *settings)
     for k in balance.rarely_visited(counts):
         text = f"balance_classes: rows of class {head.classes[k]!r} are visited rarely or never. Raise its factor."
         tell.warn(text)

@@ -1,12 +1,13 @@
-"""Schedule of a training: how many rows to train, and in which portions (algorithm.md#size-of-a-round)."""
+"""Schedules of a training: its rounds (algorithm.md#size-of-a-round), and when the network is scored."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dask_dl.metrics.history import ScoringSchedule
+    from dask_dl.training.settings import ScoringSettings
 
 #: Seconds of work in a round whose size is automatic ...
 SECONDS_PER_ROUND = 1.0
@@ -134,3 +135,96 @@ class RoundSchedule:
                 self._wanted /= correction
         fewest = SHORTEST_ROUND * n / max(busy, 1e-6)
         self._wanted = min(max(self._wanted, fewest, 1.0), MAX_EPOCHS * self.n_epoch * self.n_replicas)
+
+
+#: Events that a training has where the duty cycle allows: enough for a curve, and for early stopping.
+EVENTS = 40
+#: Seconds that all events of a training may take, whatever their share: a short one has points to plot, too.
+FREE_SECONDS = 0.2
+#: What is taken for granted before anything is measured: weights that a thread trains in a second, row by row and in
+#: mini-batches, and scores; and seconds that a row that trains, and a table that is scored, take beside.
+TRAINED, TRAINED_IN_BATCHES, SCORED, SECONDS_PER_ROW, SECONDS_PER_TABLE = 2.5e9, 8e9, 15e9, 1e-6, 0.005
+#: An event falls out only where the last one took so many times its share of the time, and so many seconds: what is scored,
+#: and so which network is kept, shall not hang on the clock.
+SLACK, MIN_SECONDS = 3.0, 0.25
+#: What the first event of a process may take beside its own time: libraries are loaded, functions compiled.
+FIRST_USE = 2.0
+
+
+@dataclass
+class ScoringSchedule:
+    """When to score: EVENTS times in a training, at rows known beforehand, and by the clock where that is sooner.
+
+    The rule: algorithm.md#when-it-is-scored. The rows do not depend on the clock, so that trainings of which it asks
+    nothing keep the same network every time. The clock alone was made for slow programs: trainings may be over when five
+    seconds have passed.
+    """
+
+    interval: float  #: seconds between the starts of two events, at most
+    duty_cycle: float  #: the last event may have taken at most this share of the time since its start
+    each_iteration: bool
+    every: int = 2**63  #: rows between two events, at most
+    stride: int = 2**63  #: the same early in a training: rows of a value of early stopping
+    started: float = -math.inf  #: clock at the start of the last event
+    took: float = 0.0  #: seconds of the last event
+
+    @classmethod
+    def of(
+        cls, settings: ScoringSettings, n_total: int, n_weights: float, n_scored: int, n_tables: int, stride: int = 0
+    ) -> ScoringSchedule:
+        """Schedule of the scorings of a training.
+
+        Parameters
+        ----------
+        settings : ScoringSettings
+            What the parameters say of it.
+        n_total : int
+            Rows to visit in all.
+        n_weights : float
+            Weights that a row meets.
+        n_scored, n_tables : int
+            Rows that are scored at an event, of so many tables.
+        stride : int
+            Rows of a value of early stopping, 0 where there is none.
+        """
+        duty_cycle, speed = settings.duty_cycle, TRAINED if settings.batch == 1 else TRAINED_IN_BATCHES
+        event = n_scored * n_weights / SCORED + n_tables * SECONDS_PER_TABLE
+        row = n_weights / speed + SECONDS_PER_ROW
+        affordable = int(max(duty_cycle * n_total * row, FREE_SECONDS) / event)
+        every = -(-n_total // min(max(affordable, 1), EVENTS))
+        dear = event > duty_cycle * max(SLACK * stride * row, FREE_SECONDS)
+        if settings.each_iteration or not duty_cycle:
+            every = stride = cls.every
+        elif dear or not stride:
+            stride = cls.stride
+        limit = settings.max_seconds / EVENTS if settings.max_seconds else math.inf
+        return cls(min(settings.interval, limit), duty_cycle, settings.each_iteration, max(every, 1), stride)
+
+    def scored(self, began: float, now: float) -> None:
+        """Note that an event began and ended at these times."""
+        took = now - began
+        self.took = max(took - FIRST_USE, 0.0) if self.started == -math.inf else took
+        self.started = began
+
+    def due_after(self, n: int) -> int:
+        """Rows at which the next event is due after `n`.
+
+        Early stopping needs a value every `stride` rows, whatever was asked for; later in a training they may be rarer, a
+        tenth of what was trained apart.
+        """
+        apart = self.stride << max(0, (n // (10 * self.stride)).bit_length() - 1)
+        return min(every - n % every + n for every in (self.every, apart))
+
+    def is_due(self, now: float, n_seen: int, n_last: int) -> bool:
+        """Whether to score after the iteration that ends at `n_seen` rows, the last event having been at `n_last`."""
+        if self.each_iteration:
+            return True
+        since = now - self.started
+        share = self.took / since
+        if n_seen >= self.due_after(n_last) and (self.took < MIN_SECONDS or share < SLACK * self.duty_cycle):
+            return True
+        return since > self.interval and share < self.duty_cycle
+
+    def rest(self, n_seen: int) -> int:
+        """Rows from `n_seen` to where the next event is due."""
+        return self.due_after(n_seen) - n_seen

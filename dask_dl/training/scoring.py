@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dask_dl.metrics.history import ScoringSchedule
+from dask_dl.metrics.history import ScoringEvent
 from dask_dl.metrics.stopping import stride_of
-from dask_dl.training.schedule import total_rows
+from dask_dl.training.schedule import ScoringSchedule, total_rows
 
 if TYPE_CHECKING:
-    from dask_dl.cluster.backend import Backend
+    from dask_dl.cluster.trainer import Trainer
     from dask_dl.training.preparation import Problem
-    from dask_dl.training.state import TrainingState
+    from dask_dl.training_state import TrainingState
 
 #: Huber's loss turns linear at this share of the target's deviation at least (algorithm.md#delta-of-huber): at 0 it would
 #: teach nothing.
@@ -25,7 +25,7 @@ class Scorer:
     """Measures the network on every table."""
 
     problem: Problem
-    backend: Backend
+    trainer: Trainer
     began: float  #: when the training began, by `time.monotonic`
 
     def __call__(self, state: TrainingState, n: int, communication: float) -> None:
@@ -33,33 +33,33 @@ class Scorer:
 
         `communication` is the share of the time since the last event in which no rows were trained.
         """
-        problem, backend = self.problem, self.backend
-        measured = {name: backend.measure(name) for name in problem.tables}
-        found = {name: m.metrics(problem.task) for name, m in measured.items()}
-        residuals = measured["training"].residuals
-        if residuals is not None:
-            delta = problem.head.encoded_residual(residuals.quantile(problem.distribution.shape))
-            state.delta = max(delta, MIN_DELTA)
+        problem, trainer = self.problem, self.trainer
+        measured = {name: trainer.measure(name) for name in problem.tables}
+        huber = measured["training"].huber
+        if huber is not None:
+            state.delta = max(problem.head.encoded_residual(huber.delta), MIN_DELTA)
         state.history.add(
-            seconds=state.seconds + time.monotonic() - self.began,
-            speed=state.n_seen / state.training_seconds if state.n_seen else 0.0,
-            epochs=state.n_seen / backend.n_rows,
-            iterations=state.n_rounds,
-            samples=state.n_seen,
-            samples_per_iteration=n,
-            communication=communication,
-            training=found["training"],
-            validation=found.get("validation", {}),
-            confusion={name: m.confusion.tolist() for name, m in measured.items() if m.confusion is not None},
+            ScoringEvent(
+                duration=state.seconds + time.monotonic() - self.began,
+                training_speed=state.n_seen / state.training_seconds if state.n_seen else 0.0,
+                epochs=state.n_seen / trainer.n_rows,
+                iterations=state.n_rounds,
+                samples=state.n_seen,
+                samples_per_iteration=n,
+                communication=communication,
+                metrics={name: m.metrics(problem.task) for name, m in measured.items()},
+                confusion={name: m.confusion.to_lists() for name, m in measured.items() if m.confusion is not None},
+            )
         )
 
 
 def scoring_schedule(problem: Problem, n_epoch: int) -> ScoringSchedule:
     """When to score, by what an event costs beside the training."""
-    e, topology, found = problem.effective, problem.topology, problem.found
+    settings, topology, found = problem.run.scoring, problem.topology, problem.found
     n_active = len(problem.encoder.categories) + found.n_entries / found.n_rows
-    samples = [(e[f"score_{name}_samples"], scanned.n_used) for name, (_, scanned) in problem.tables.items()]
+    samples = [(settings.samples[name], scanned.n_used) for name, (_, scanned) in problem.tables.items()]
     n_scored = sum(min(n or maximum, maximum) for n, maximum in samples)
     n_weights = topology.dense_size + n_active * topology.units[0]
-    stride = stride_of(e, n_epoch) if problem.run.may_stop_early else 0
-    return ScoringSchedule.of(e, total_rows(problem.run.epochs, n_epoch), n_weights, n_scored, len(samples), stride)
+    stride = stride_of(n_epoch, each_iteration=settings.each_iteration) if problem.run.stopping.rounds else 0
+    n_total = total_rows(problem.run.epochs, n_epoch)
+    return ScoringSchedule.of(settings, n_total, n_weights, n_scored, len(samples), stride)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,8 @@ from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.optimizers import Optimizer, kind_of
+from dask_dl.metrics.stopping import ENOUGH, StoppingSettings, metric_of
+from dask_dl.node.parallelism import ThreadSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,6 +112,44 @@ class NetworkSettings(NamedTuple):
         return topology
 
 
+class ScoringSettings(NamedTuple):
+    """Settings of scoring: how often, and on how many rows."""
+
+    interval: float  #: seconds between two events, at most
+    duty_cycle: float  #: share of the time that scoring may take
+    each_iteration: bool
+    max_seconds: float  #: of the training; 0: no limit
+    batch: int  #: rows of a mini-batch
+    samples: Mapping[str, int]  #: rows of each table that are scored; 0: all
+
+    @classmethod
+    def of(cls, e: Mapping[str, Any]) -> ScoringSettings:
+        """Settings of effective parameters."""
+        return cls(
+            e["score_interval"],
+            e["score_duty_cycle"],
+            e["score_each_iteration"],
+            e["max_runtime_secs"],
+            e["mini_batch_size"],
+            {table: e[f"score_{table}_samples"] for table in ("training", "validation")},
+        )
+
+
+class BalanceSettings(NamedTuple):
+    """Settings of how often rows of each class are visited."""
+
+    factors: Sequence[float] | None  #: of each class; None: all classes alike
+    max_size: float  #: visits of an epoch, at most, in epochs without balance
+    seed: int
+
+    @classmethod
+    def of(cls, e: Mapping[str, Any]) -> BalanceSettings | None:
+        """Settings of effective parameters; None where classes are not balanced."""
+        if not e["balance_classes"]:
+            return None
+        return cls(e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"])
+
+
 class RunSettings(NamedTuple):
     """Settings of the rounds: how many rows, for how long, and what is kept of them."""
 
@@ -117,27 +158,49 @@ class RunSettings(NamedTuple):
     share: float  #: of the time that averaging may take
     batch: int  #: rows of a mini-batch
     max_seconds: float  #: 0: no limit
-    may_stop_early: bool
     keeps_best: bool
     shuffles: bool
+    storage: str  #: where encoded rows shall be
+    reproducible: bool
     checkpoint_dir: str
     checkpoint_interval: float
+    scoring: ScoringSettings
+    stopping: StoppingSettings
 
     @classmethod
-    def of(cls, e: Mapping[str, Any]) -> RunSettings:
-        """Settings of effective parameters."""
+    def of(cls, e: Mapping[str, Any], task: str) -> RunSettings:
+        """Settings of effective parameters, for a task."""
         return cls(
             e["epochs"],
             e["train_samples_per_iteration"],
             e["target_ratio_comm_to_comp"],
             e["mini_batch_size"],
             e["max_runtime_secs"],
-            e["stopping_rounds"] > 0,
             e["overwrite_with_best_model"],
             e["shuffle_training_data"],
+            e["storage"],
+            e["reproducible"],
             e["checkpoint_dir"] or "",
             e["checkpoint_interval"],
+            ScoringSettings.of(e),
+            stopping_of(e, task),
         )
+
+
+def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:
+    """Rules of early stopping of effective parameters, for a task."""
+    enough = ENOUGH.get(task)
+    return StoppingSettings(
+        metric_of(e["stopping_metric"], task),
+        e["stopping_rounds"],
+        e["stopping_tolerance"],
+        -math.inf if enough is None else e[enough.parameter],
+    )
+
+
+def threads_of(e: Mapping[str, Any]) -> ThreadSettings:
+    """Settings of threads of effective parameters."""
+    return ThreadSettings(e["n_jobs"], e["parallelism"], e["exchange_interval"], e["reproducible"])
 
 
 def optimizer_of(e: Mapping[str, Any]) -> Optimizer:

@@ -11,9 +11,8 @@ from dask_dl.errors import DivergedError, ParameterError
 from dask_dl.frame.source import OFFSET
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.metrics.history import History
-from dask_dl.metrics.stopping import metric_of
 from dask_dl.node.stability import instability
-from dask_dl.training.state import Snapshot, TrainingState
+from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.backend import Backend
+    from dask_dl.cluster.trainer import Trainer
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.training.checkpoints import Checkpoint
     from dask_dl.training.preparation import Problem
@@ -36,7 +36,7 @@ class Start(NamedTuple):
     @classmethod
     def fresh(cls, problem: Problem) -> Start:
         """Begin with the network as it is drawn or given. Raises ParameterError when given values do not fit the network."""
-        metric = metric_of(problem.effective["stopping_metric"], problem.task)
+        metric = problem.run.stopping.metric
         state = TrainingState(History(problem.task, "validation" in problem.tables, metric=metric))
         state.history.start()
         return cls(_start_values(problem), (), state)
@@ -44,7 +44,7 @@ class Start(NamedTuple):
     @classmethod
     def resumed(cls, checkpoint: Checkpoint, problem: Problem) -> Start:
         """Go on where a training broke off."""
-        metric = metric_of(problem.effective["stopping_metric"], problem.task)
+        metric = problem.run.stopping.metric
         return cls(checkpoint.flat, tuple(checkpoint.states), checkpoint.state(metric))
 
     @property
@@ -52,8 +52,8 @@ class Start(NamedTuple):
         """The network with its counters."""
         return Snapshot(self.flat, self.states, self.state.n_seen, self.state.n_rounds)
 
-    def begin(self, problem: Problem, backend: Backend, on_change: Callable[[Parallelism], None]) -> None:
-        """Give a backend the network, and everything else that it needs to train.
+    def begin(self, problem: Problem, backend: Backend, on_change: Callable[[Parallelism], None]) -> Trainer:
+        """Have a backend train the network.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class Start(NamedTuple):
             problem.seed,
             problem.run.shuffles,
         )
-        backend.start(setup, self.flat, self.states, self.state.n_seen, on_change)
+        return backend.trainer(setup, self.flat, self.states, self.state.n_seen, on_change)
 
 
 def _start_values(problem: Problem) -> NDArray[np.float32]:

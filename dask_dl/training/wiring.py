@@ -6,18 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from dask_dl import jit
-from dask_dl.events import Saved
+from dask_dl.events import Listeners
 from dask_dl.metrics.stopping import reason_to_stop, stride_of
 from dask_dl.training.loop import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
+from dask_dl.training.saving import PeriodicCheckpoints
 from dask_dl.training.schedule import RoundSchedule
 from dask_dl.training.scoring import Scorer, scoring_schedule
 
 if TYPE_CHECKING:
-    from dask_dl.cluster.backend import Backend
-    from dask_dl.events import Listeners
+    from dask_dl.cluster.trainer import Trainer
     from dask_dl.training.checkpoints import CheckpointWriter
     from dask_dl.training.preparation import Problem
-    from dask_dl.training.state import Snapshot, TrainingState
+    from dask_dl.training_state import TrainingState
 
 
 def make_rounds(
@@ -26,7 +26,7 @@ def make_rounds(
     writer: CheckpointWriter | None,
     began: float,
     tell: Listeners,
-    here: Backend,
+    trainer: Trainer,
 ) -> Rounds:
     """Make the loop, with what it needs to score, to judge and to save.
 
@@ -42,48 +42,44 @@ def make_rounds(
         Time by `time.monotonic` at which the training began.
     tell : Listeners
         Told what happens.
-    here : Backend
+    trainer : Trainer
         Trains and measures.
     """
     run, history = problem.run, state.history
 
-    def save(state: TrainingState, network: Snapshot) -> None:
-        assert writer is not None
-        tell(Saved(writer.save(state, network.flat, network.states)))
-
+    if writer is not None:
+        tell = Listeners([*tell, PeriodicCheckpoints(writer.save, run.checkpoint_dir, run.checkpoint_interval, tell)])
     if not jit.is_cached(problem.kernel):
         kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
         tell.say(f"compiling the kernels, {kept} (about 20 s) ...")
     schedule = RoundSchedule.of(
         run.epochs,
-        here.n_rows,
+        trainer.n_rows,
         run.per_iteration,
-        scoring_schedule(problem, here.n_rows),
+        scoring_schedule(problem, trainer.n_rows),
         n_weights=problem.topology.size,
-        n_threads=here.n_threads,
-        n_replicas=here.n_replicas,
-        n_copies=here.n_copies,
+        n_threads=trainer.n_threads,
+        n_replicas=trainer.n_replicas,
+        n_copies=trainer.n_copies,
         share=run.share,
         batch=run.batch,
     )
-    stride = stride_of(problem.effective, here.n_rows)
+    stride = stride_of(trainer.n_rows, each_iteration=run.scoring.each_iteration)
 
     def judge() -> str | None:
-        return reason_to_stop(history, problem.effective, stride)
+        return reason_to_stop(history, run.stopping, stride)
 
     rounds = Rounds(
-        here,
+        trainer,
         schedule,
         state,
-        Scorer(problem, here, began),
+        Scorer(problem, trainer, began),
         judge,
         tell,
         keeps_best=run.keeps_best,
         deadline=began + run.max_seconds if run.max_seconds else math.inf,
-        may_stop_early=run.may_stop_early,
-        save=save if writer else None,
-        save_place=run.checkpoint_dir,
-        save_interval=run.checkpoint_interval,
+        may_stop_early=run.stopping.rounds > 0,
+        ends_at_sigterm=writer is not None,
     )
     if state.best is None and run.keeps_best:
         history.best = None  # its network was not kept

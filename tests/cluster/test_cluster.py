@@ -18,7 +18,7 @@ from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster import dask_backend, environment, membership, plugin, submit
+from dask_dl.cluster import dask_trainer, environment, membership, plugin, submit
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.membership import Membership
 from dask_dl.cluster.partitions import Partitions
@@ -350,7 +350,7 @@ async def test_when_all_forget_training_goes_back_to_the_drivers_copy(c, s, a, b
 async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
     """The worker on which averages are taken goes away between training and averaging."""
     loop, closed = asyncio.get_running_loop(), []
-    inner = dask_backend.DaskBackend._send_average
+    inner = dask_trainer.DaskTrainer._send_average
 
     def spy(self):
         if self._n_averages == 4 and not closed:
@@ -359,11 +359,11 @@ async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
             in_loop((a if a.address == first else b).close(), loop)
         inner(self)
 
-    dask_backend.DaskBackend._send_average = spy
+    dask_trainer.DaskTrainer._send_average = spy
     try:
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
-        dask_backend.DaskBackend._send_average = inner
+        dask_trainer.DaskTrainer._send_average = inner
     assert closed and model.model_.n_seen == 8000
 
 

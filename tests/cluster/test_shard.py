@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from dask_dl import parameters
-from dask_dl.cluster import LocalBackend
+from dask_dl.cluster import LocalBackend, LocalTrainer
 from dask_dl.cluster.averaging import Contribution, advance, combined, momentum_of
 from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.shard import Shard
@@ -64,14 +64,23 @@ def test_momentum_follows_the_number_of_replicas(n, k, expected):
 
 
 class Several(LocalBackend):
-    """As many replicas as a cluster would have, one after the other in this process."""
+    """Makes a trainer of several replicas."""
 
     def __init__(self, n, momentum=None):
         super().__init__()
-        self.n, self.n_replicas, self.momentum = n, n, momentum
+        self.n, self.momentum = n, momentum
 
-    def start(self, setup, flat, states, n_seen, on_change):
-        super().start(setup, flat, states, n_seen, on_change)
+    def trainer(self, setup, flat, states, n_seen, on_change):
+        super().trainer(setup, flat, states, n_seen, on_change)
+        return SeveralReplicas(self.shard, self.n, self.momentum, n_seen)
+
+
+class SeveralReplicas(LocalTrainer):
+    """As many replicas as a cluster would have, one after the other in this process."""
+
+    def __init__(self, shard, n, momentum, n_seen):
+        super().__init__(shard)
+        self.n, self.n_replicas, self.momentum = n, n, momentum
         store = self.shard.tables["training"]
         whole = store.blocks[0].handle
         assert len(store.blocks) == 1
@@ -82,7 +91,8 @@ class Several(LocalBackend):
             blocks = mine.open("training", edges.astype(np.int64), store.options, IN_MEMORY)
             for b in range(k, 4 * self.n, self.n):
                 blocks.put(b, blocks.shelve(b, whole.cut(edges[b], edges[b + 1])))
-            mine.start(setup, flat.copy(), [s.copy() for s in self.replica.states], n_seen, self.threads)
+            states = [s.copy() for s in self.replica.states]
+            mine.start(self.shard.setup, self.shard.flat.copy(), states, n_seen, self.replica.parallelism)
             self.shards.append(mine)
         self.seen, self.n_averages = n_seen, 0
 
@@ -121,7 +131,7 @@ def reached(place, rows, test, of="logloss", **given):
     request = Request(open_source(rows, "y"), "classification", requested, open_source(test, "y"))
     model, failure = train(request, place)
     assert failure is None
-    return model.history.records[-1][f"validation_{of}"]
+    return model.history.events[-1].metrics["validation"][of]
 
 
 def digits():
@@ -218,4 +228,4 @@ def test_measured_in_parts_is_measured_in_one(weighted):
         merged = first.merge(second.merge(third))
         assert merged.metrics(task) == pytest.approx(whole.metrics(task), rel=1e-9)
         if whole.confusion is not None:
-            np.testing.assert_allclose(merged.confusion, whole.confusion)
+            np.testing.assert_allclose(merged.confusion.matrix, whole.confusion.matrix)

@@ -160,7 +160,9 @@ def test_metrics_of_given_predictions_are_h2os(name):
         names = {"MSE": "mse", "RMSE": "rmse", "logloss": "logloss", "r2": "r2"}
     for theirs, ours in names.items():
         # The cases' probabilities are rounded to five digits; ours are made to sum to 1 for the logloss.
-        assert given[ours] == pytest.approx(case["metrics"][theirs], rel=1e-5 if ours == "logloss" else 1e-6), theirs
+        assert given.metric(ours) == pytest.approx(case["metrics"][theirs], rel=1e-5 if ours == "logloss" else 1e-6), (
+            theirs
+        )
 
 
 @pytest.mark.parametrize(
@@ -186,5 +188,5 @@ def test_deviances_of_its_own_predictions_are_h2os(name, table):
     distribution = Distribution.of(
         {**defaults, **case["params"], "distribution": case["effective_params"]["distribution"]}
     )
-    given = measure_numbers(truth[used], predicted[used], weights, distribution)["deviance"]
+    given = measure_numbers(truth[used], predicted[used], weights, distribution).metric("deviance")
     assert given == pytest.approx(case[f"{table}_metrics"]["mean_residual_deviance"], rel=1e-6)

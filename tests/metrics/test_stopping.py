@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.metrics import stopping
-from dask_dl.metrics.history import History
-from dask_dl.metrics.stopping import has_converged, reason_to_stop, stride_of, values_of
+from dask_dl.metrics.history import History, ScoringEvent
+from dask_dl.metrics.stopping import StoppingSettings, has_converged, reason_to_stop, stride_of, values_of
 from dask_dl.metrics.table import METRICS
 
 NAN = math.nan
@@ -70,15 +70,18 @@ def history_of(task, column, values, *, has_validation=False, every=1, **others)
     for k, value in enumerate(values):
         measured = {"classification_error": 0.5, "r2": 0.5} | others
         watched = measured | {column: value}
+        metrics = {"training": measured if has_validation else watched, "validation": watched}
         history.add(
-            seconds=k, speed=1.0, epochs=k, iterations=k + 1, samples=k * every, samples_per_iteration=1,
-            training=measured if has_validation else watched, validation=watched,
+            ScoringEvent(
+                duration=k, training_speed=1.0, epochs=k, iterations=k + 1, samples=k * every, samples_per_iteration=1,
+                metrics=metrics,
+            )
         )  # fmt: skip
     return history
 
 
-OFF = {"stopping_rounds": 0, "stopping_tolerance": 0.0, "stopping_metric": "auto"}
-NEVER = {"classification_stop": -1, "regression_stop": -1}
+def rules(metric="deviance", rounds=2, enough=-math.inf):
+    return StoppingSettings(metric, rounds, tolerance=0.0, enough=enough)
 
 
 @pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if not metric.greater_is_better])
@@ -86,7 +89,7 @@ NEVER = {"classification_stop": -1, "regression_stop": -1}
 def test_every_metric_stops_in_its_direction(metric, has_validation):
     column = METRICS[metric].column or metric
     task = "classification" if column in {"logloss", "classification_error"} else "regression"
-    e = NEVER | {"stopping_rounds": 2, "stopping_tolerance": 0.0, "stopping_metric": metric}
+    e = rules(metric)
     falling, rising = [0.9, 0.8, 0.7, 0.6], [0.6, 0.7, 0.8, 0.9]
     assert reason_to_stop(history_of(task, column, falling, has_validation=has_validation), e) is None
     reason = reason_to_stop(history_of(task, column, rising, has_validation=has_validation), e)
@@ -96,7 +99,7 @@ def test_every_metric_stops_in_its_direction(metric, has_validation):
 def test_more_scorings_make_no_earlier_end():
     random = np.random.default_rng(0)
     noisy = (0.5 + np.exp(-np.arange(400) / 80) + random.normal(0, 0.02, 400)).tolist()  # events a row apart
-    e = NEVER | {"stopping_rounds": 2, "stopping_tolerance": 0.0, "stopping_metric": "auto"}
+    e = rules()
 
     def end(stride, every):
         for n in range(every, 400, every):
@@ -115,42 +118,44 @@ def test_values_are_means_over_rows_and_those_under_way_wait():
     np.testing.assert_equal(values_of(history, "deviance", 0), [NAN, 1.0, 3.0, 5.0, 7.0, 9.0, 11.0])
     np.testing.assert_equal(values_of(history, "deviance", 20), [NAN, 3.0, 8.0])
     np.testing.assert_equal(values_of(history, "deviance", 10**6), [NAN])
-    history.records[2]["training_deviance"] = NAN
+    history.events[2] = replace(history.events[2], metrics={})
     np.testing.assert_equal(values_of(history, "deviance", 20), [NAN, NAN, 8.0])
 
 
 @pytest.mark.parametrize("rounds", [0, 3])
 def test_single_events_are_judged_by_the_last_ones_alone(rounds, monkeypatch):
     looked_at = []
-    monkeypatch.setattr(
-        stopping, "value_of", lambda record, name, table: looked_at.append(1) or record[f"{table}_{name}"]
-    )
-    e = NEVER | {"stopping_rounds": rounds, "stopping_tolerance": 0.0, "stopping_metric": "auto"}
+    value = ScoringEvent.value
+    monkeypatch.setattr(ScoringEvent, "value", lambda *given: looked_at.append(1) or value(*given))
+    e = rules(rounds=rounds)
     history = history_of("regression", "deviance", np.linspace(2, 1, 500))
+    looked_at.clear()  # the history compares every event with the best
     assert reason_to_stop(history, e) is None
     assert len(looked_at) == 2 * rounds + 1  # and at the newest, whether enough is learned
-    for record in history.records[-3:]:
-        record["training_deviance"] = 5.0
+    for k in (-3, -2, -1):
+        history.events[k] = replace(history.events[k], metrics={"training": {"deviance": 5.0}})
     assert (reason_to_stop(history, e) is None) is (rounds == 0)
 
 
 @pytest.mark.parametrize(("n_epoch", "stride"), [(150, 1_000), (26_000, 26_000), (10**9, 10**6)])
 def test_the_stride_is_an_epoch_within_limits(n_epoch, stride):
-    assert stride_of({"score_each_iteration": False}, n_epoch) == stride
-    assert stride_of({"score_each_iteration": True}, n_epoch) == 0
+    assert stride_of(n_epoch, each_iteration=False) == stride
+    assert stride_of(n_epoch, each_iteration=True) == 0
 
 
 def test_classification_stop_looks_at_the_training_table():
-    e = OFF | {"classification_stop": 0.1, "regression_stop": -1}
+    e = rules("logloss", rounds=0, enough=0.1)
     assert reason_to_stop(history_of("classification", "classification_error", [0.11]), e) is None
     assert "0.1 of the training rows" in reason_to_stop(history_of("classification", "classification_error", [0.1]), e)
     held = history_of("classification", "classification_error", [0.0], has_validation=True)
     assert reason_to_stop(held, e) is None
-    assert reason_to_stop(history_of("classification", "classification_error", [0.0]), OFF | NEVER) is None
+    assert (
+        reason_to_stop(history_of("classification", "classification_error", [0.0]), rules("logloss", rounds=0)) is None
+    )
 
 
 def test_regression_stop_is_relative_to_the_variance():
-    e = OFF | {"classification_stop": -1, "regression_stop": 0.01}
+    e = rules(rounds=0, enough=0.01)
     assert reason_to_stop(history_of("regression", "r2", [0.98]), e) is None
     assert reason_to_stop(history_of("regression", "r2", [0.995]), e).startswith(
         "regression_stop: the squared error is 0.005"

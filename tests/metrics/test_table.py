@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
 from dask_dl import parameters
-from dask_dl.metrics.history import History
+from dask_dl.metrics.history import History, ScoringEvent
 from dask_dl.metrics.measurement import measure_classes, measure_inputs, measure_numbers
-from dask_dl.metrics.table import METRICS, TABLE, columns_of, is_better, loss_of, value_of
+from dask_dl.metrics.table import METRICS, TABLE, columns_of, is_better, loss_of
 
 NAN = math.nan
 RANDOM = np.random.default_rng(0)
@@ -30,6 +31,13 @@ MEASURED = {
     "regression": measure_numbers(*GIVEN["regression"], WEIGHTS),
     "autoencoder": measure_inputs(*GIVEN["autoencoder"], WEIGHTS),
 }
+
+
+def event_of(k, training):
+    return ScoringEvent(
+        duration=k, training_speed=1, epochs=k, iterations=k, samples=k, samples_per_iteration=1,
+        metrics={"training": training},
+    )  # fmt: skip
 
 
 def error_of_the_right_class(truth, p, sample_weight):
@@ -57,14 +65,16 @@ EXPECTED = {
 
 @pytest.mark.parametrize(("task", "name"), EXPECTED)
 def test_values_are_those_of_scikit_learn(task, name):
-    assert MEASURED[task][name] == pytest.approx(EXPECTED[task, name](*GIVEN[task], sample_weight=WEIGHTS), rel=1e-9)
+    assert MEASURED[task].metric(name) == pytest.approx(
+        EXPECTED[task, name](*GIVEN[task], sample_weight=WEIGHTS), rel=1e-9
+    )
 
 
 def test_r2_of_classes_is_of_the_class_index():
     variance = np.average((LABELS - np.average(LABELS, weights=WEIGHTS)) ** 2, weights=WEIGHTS)
     measured = MEASURED["classification"]
-    assert measured["r2"] == pytest.approx(1 - measured["mse"] / variance)
-    assert math.isnan(measure_numbers(np.ones(3), np.ones(3), None)["r2"])  # no variance
+    assert measured.metric("r2") == pytest.approx(1 - measured.metric("mse") / variance)
+    assert math.isnan(measure_numbers(np.ones(3), np.ones(3), None).metric("r2"))  # no variance
 
 
 def test_every_metric_is_compared_with_another_implementation():
@@ -78,15 +88,15 @@ def test_histories_have_the_columns_of_the_table(task):
     history.start()
     found = MEASURED[task].metrics(task)
     assert [*found] == [*columns_of(task)]
-    record = history.add(
-        seconds=1, speed=1, epochs=1, iterations=1, samples=1, samples_per_iteration=1, training=found, validation={}
-    )
+    event = event_of(1, found)
+    history.add(event)
+    record = history.records[-1]
     columns = [f"{table}_{name}" for table in ("training", "validation") for name in found]
     assert [*record][-len(columns) :] == columns
     for metric in TABLE:
         if task in metric.tasks:  # those without a column follow from one
-            assert value_of(record, metric.name, "training") == pytest.approx(MEASURED[task][metric.name])
-            assert math.isnan(value_of(record, metric.name, "validation"))
+            assert event.value(metric.name, "training") == pytest.approx(MEASURED[task].metric(metric.name))
+            assert math.isnan(event.value(metric.name, "validation"))
     assert history.metric == loss_of(task) and task in METRICS[loss_of(task)].loss_of
 
 
@@ -96,12 +106,9 @@ def test_the_best_event_is_the_best_in_the_direction_of_its_metric():
     for metric, best in (("r2", 0.9), ("rmse", 0.1)):
         history = History("regression", has_validation=False, metric=metric)
         for k, value in enumerate((0.5, 0.9, 0.1, 0.9, NAN)):
-            history.add(
-                seconds=k, speed=1, epochs=k, iterations=k, samples=k, samples_per_iteration=1,
-                training={metric: value}, validation={},
-            )  # fmt: skip
+            history.add(event_of(k, {metric: value}))
         assert history.score_of(history.best) == best
-        goodness = [history.is_as_good_as_best(record) for record in history.records]
+        goodness = [history.is_as_good_as_best(event) for event in history.events]
         assert goodness == [value == best for value in (0.5, 0.9, 0.1, 0.9, NAN)]
 
 
@@ -115,13 +122,10 @@ def test_every_metric_that_stopping_may_watch_is_in_the_table():
 def test_a_repetition_of_the_best_event_is_known_from_a_scoring_that_came_out_alike(early):
     history = History("regression", has_validation=False)
     for k in (1, 2):
-        history.add(
-            seconds=k, speed=1, epochs=k, iterations=k, samples=k, samples_per_iteration=1,
-            training=MEASURED["regression"].metrics("regression"), validation={},
-        )  # fmt: skip
+        history.add(event_of(k, MEASURED["regression"].metrics("regression")))
     assert not history.repeats_best  # a network that did not change was scored again
-    history.repeat_best(seconds=3, epochs=2, iterations=2, samples=2)
+    history.repeat_best(duration=3, epochs=2, iterations=2, samples=2)
     if early:  # files of the first versions have no such column
-        for record in history.records:
-            del record["samples_per_iteration"]
+        history.events[:] = [replace(event, samples_per_iteration=None) for event in history.events]
+        history.cut(2)
     assert history.repeats_best

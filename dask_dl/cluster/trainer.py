@@ -1,0 +1,76 @@
+"""Interface of a trainer: replicas of one network with their rows, trained round after round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dask_dl.cluster.shard import RoundSettings
+    from dask_dl.metrics.measurement import Measurement
+
+
+class Trainer(Protocol):
+    """Trains a network that a backend was given; `train`, `average`, `measure` and `restore` may raise `DivergedError`."""
+
+    on_wait: Callable[[], None]  #: called while workers are waited for, between rounds; what it raises ends the waiting
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of an epoch."""
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that train, in all."""
+
+    @property
+    def n_replicas(self) -> int:
+        """Replicas that are averaged."""
+
+    @property
+    def n_copies(self) -> int:
+        """Replicas that have all rows; 1 where they share them."""
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether there are processes that could score: a cluster may have lost its workers."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the weights are in this process, where they cannot get lost."""
+
+    def compile(self) -> None:
+        """Get the kernels ready, so that no round waits for the compiler."""
+
+    @property
+    def n_seen(self) -> int:
+        """Rows learned."""
+
+    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
+        """Visit the next `n` rows."""
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds of the last round in which rows were trained, by the replica that trained longest."""
+
+    def average(self) -> None:
+        """Bring all replicas to their average; harmless when nothing was trained since."""
+
+    def measure(self, table: str) -> Measurement:
+        """Measure the network on the sample of a table."""
+
+    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Weights and optimizer state, which may be the arrays that are trained."""
+
+    def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+        """Copies of them."""
+
+    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
+        """Go back to the weights of a snapshot, its optimizer state, and the number of rows that it has learned."""
+
+    def report(self) -> dict[str, Any]:
+        """Parameters of threads as they came to be."""
