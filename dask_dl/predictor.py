@@ -5,6 +5,7 @@ workers once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.dtypes import names_of
+from dask_dl.node.predict import cut_after, rows_per_chunk
 from dask_dl.node.replica import predict
 from dask_dl.state import Rows
 
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
     from dask_dl.frame.encoder import Encoder
     from dask_dl.kernels.layout import Topology
     from dask_dl.tasks.head import Head
-
-
-#: Bytes of the outputs that a prediction holds beside its answers, however many classes there are.
-BYTES_PER_CHUNK = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +39,20 @@ class Predictor:
     head: Head
     topology: Topology
     flat: NDArray[np.float32]  #: weights and biases, as `topology` lays them out
+    layer: int | None = None  #: hidden layer whose activations are the answers; None: the head makes them of the output
+
+    @cached_property
+    def _network(self) -> tuple[Topology, NDArray[np.float32]]:
+        """The network as far as it is needed."""
+        return (self.topology, self.flat) if self.layer is None else cut_after(self.topology, self.flat, self.layer)
 
     @property
     def rows_per_chunk(self) -> int:
-        """Rows whose outputs and probabilities, 8 bytes each, take BYTES_PER_CHUNK at most; 1 or more."""
-        return max(1, BYTES_PER_CHUNK // (8 * self.topology.n_outputs))
+        """Rows that are answered at a time, so that many classes take no more memory than few."""
+        return rows_per_chunk(self._network[0].n_outputs)
 
     def answers(self, part: Any, offset: Any, label: str) -> NDArray[Any]:
-        """Answers to a partition, as `Head.answers` gives them."""
+        """Answers to a partition, as `Head.answers` gives them; or (n, units) activations of a hidden layer."""
         present = set(names_of(part))
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
@@ -58,13 +62,16 @@ class Predictor:
         dense, active, entries = self.encoder.encode(part, label)
         nothing = np.zeros(0, np.float32)
         shifts = nothing if offset is None else self.head.offsets(_finite(offset, len(part), label)).astype(np.float32)
-        rows = Rows(dense, active, nothing, nothing, shifts, entries=entries)
-        return self.head.answers(predict(self.topology, self.flat, rows))
+        rows = Rows(dense, active, nothing, nothing, shifts if self.layer is None else nothing, entries=entries)
+        return self._answered(predict(*self._network, rows))
+
+    def _answered(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
+        return self.head.answers(outputs) if self.layer is None else outputs
 
     @property
     def no_answers(self) -> NDArray[Any]:
         """Answers to a table without rows."""
-        return self.head.answers(np.zeros((0, self.topology.n_outputs), np.float32))
+        return self._answered(np.zeros((0, self._network[0].n_outputs), np.float32))
 
     def predicted(self, answers: NDArray[Any]) -> NDArray[Any]:
         """The most probable class of every row, or its number: see `Head.predicted`."""

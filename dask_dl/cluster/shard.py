@@ -18,6 +18,7 @@ from dask_dl.errors import DivergedError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
 from dask_dl.frame.blocks import Blocks, drawn_rows
 from dask_dl.memory import IN_MEMORY, Storage
+from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability, is_finite
 from dask_dl.state import Rows, aligned_zeros, copied, padded
@@ -343,10 +344,12 @@ class Shard:
     def measure(self, table: str) -> Measurement | None:
         """Measure the network on the sample of a table, as far as it is here; None when nothing of it is."""
         total: Measurement | None = None
+        n = rows_per_chunk(self.setup.topology.n_outputs)
         for rows in self._sample(table):
-            part = self._measured(rows)
-            if part is not None:
-                total = part if total is None else total.merge(part)
+            for lo in range(0, rows.n, n):
+                part = self._measured(rows if rows.n <= n else rows.cut(lo, lo + n))
+                if part is not None:
+                    total = part if total is None else total.merge(part)
         return total
 
     def _sample(self, table: str) -> Iterable[Rows]:

@@ -21,6 +21,7 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError, WorkerMemoryError
 from dask_dl.frame import prediction
 from dask_dl.frame.source import open_source
+from dask_dl.node import predict as predicting
 from dask_dl.predictor import Predictor
 
 N = 60
@@ -293,7 +294,7 @@ def test_outputs_are_held_for_as_many_rows_as_their_bytes_allow(classifier, with
         return inner(predictor, part, *given)
 
     monkeypatch.setattr(Predictor, "answers", answers)
-    monkeypatch.setattr(dask_dl.predictor, "BYTES_PER_CHUNK", 8 * 3 * 7)  # three classes, seven rows
+    monkeypatch.setattr(predicting, "BYTES_PER_CHUNK", 8 * 3 * 7)  # three classes, seven rows
     for name, method in methods.items():
         answer = method(make(table))
         answer = answer.compute(scheduler="synchronous") if hasattr(answer, "compute") else answer
