@@ -55,7 +55,7 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
         (DeepLearningClassifier, "label", {"categorical_encoding": "sort_by_response"}),
         (DeepLearningClassifier, "label", {"balance_classes": True, "class_sampling_factors": [2.5, 0.3]}),
     ):
-        settings = rounds(700) | given
+        settings = rounds(700) | {"epochs": 2} | given
         is_balanced = "balance_classes" in given
         parts = {} if is_balanced else {"sample_weight": "w"}
         if given.get("missing_values_handling") == "skip":
@@ -120,11 +120,11 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
 
 
 @two_workers
-async def test_a_hundred_rounds_leave_no_more_tasks_than_five(c, s, a, b):
+async def test_fifty_rounds_leave_no_more_tasks_than_five(c, s, a, b):
     tasks = []
-    model = DeepLearningRegressor(**rounds(100) | {"epochs": 5})
+    model = DeepLearningRegressor(**rounds(40) | {"epochs": 1})
     await model.fit(parted(make_table()), "y", callbacks=[lambda _: tasks.append(len(s.tasks))])
-    assert len(tasks) == 100 and max(tasks[5:]) <= max(tasks[:5]) < 25
+    assert len(tasks) == 50 and max(tasks[5:]) <= max(tasks[:5]) < 25
     await nothing_left(s, a, b)
 
 
@@ -162,7 +162,7 @@ async def test_only_small_results_travel_to_the_driver(c, s, a, b):
 
     Submitter.results = spy
     try:
-        settings = rounds(500) | {"hidden": (200, 200), "score_training_samples": 0}
+        settings = rounds(500) | {"epochs": 1.5, "hidden": (200, 200), "score_training_samples": 0}
         await DeepLearningClassifier(**settings).fit(
             parted(make_table(5000)), "label", eval_set=parted(make_table(5000))
         )

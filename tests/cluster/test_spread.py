@@ -623,14 +623,14 @@ async def test_elastic_averaging_goes_on_from_a_checkpoint_and_with_a_newcomer(c
     with tempfile.TemporaryDirectory() as folder:
         given = rounds(500) | {
             "elastic_averaging": True,
-            "epochs": 20,
+            "epochs": 10,
             "checkpoint_dir": folder,
             "checkpoint_interval": 0.0,
         }
         stop = [lambda record: record["iterations"] >= 5]
         await DeepLearningRegressor(**given).fit(parted(make_table()), "y", callbacks=stop)
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y", callbacks=[join], resume=True)
-    assert model.model_.n_seen == 40_000 and model.score(make_table(500, seed=1), "y") > 0.8
+    assert model.model_.n_seen == 20_000 and model.score(make_table(500, seed=1), "y") > 0.8
     await nothing_left(s, a, b, new[0])
     await new[0].close()
 
