@@ -13,6 +13,7 @@ from dask_dl.cluster.averaging import Contribution, combined, momentum_of
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.plugin import GoneError
+from dask_dl.cluster.stragglers import in_time, stop
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.errors import Aborted, DivergedError
 
@@ -148,16 +149,13 @@ class DaskTrainer:
             for worker, (holdings_hash, place) in self._begun.items()
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
+        patience = AS_LONG_AGAIN if self._by_clock else math.inf
         began, futures = time.monotonic(), {}
         try:
             for worker, call in calls.items():
                 futures[worker] = self.submitter.submit("train", worker, call.function, *call.arguments)
-            lost, self._told = self.submitter.in_time(
-                futures,
-                version,
-                lambda: on_rows(0) if on_rows is not None else None,
-                limit=limit,
-                patience=AS_LONG_AGAIN if self._by_clock else math.inf,
+            lost, self._told = in_time(
+                self.submitter, futures, version, lambda: on_rows and on_rows(0), limit=limit, patience=patience
             )
         except BaseException as error:
             self._break_off(futures, error)
@@ -202,7 +200,7 @@ class DaskTrainer:
     def _break_off(self, futures: Mapping[str, Any], error: BaseException) -> None:
         """A round that is interrupted ends between two rows, one that diverged for good."""
         try:
-            lost = self.submitter.stop(futures, self.membership.version)
+            lost = stop(self.submitter, futures, self.membership.version)
         except KeyboardInterrupt as interrupt:
             raise Aborted from interrupt
         except DivergedError:

@@ -1,18 +1,14 @@
-"""Scan of a table in one pass over its partitions: of every column and of the rows that train, merged in their order.
-
-The result is small and JSON.
-"""
+"""Scan of a table in one pass over its partitions: of every column and of the rows that train, merged in their order."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.column_stats import CategoricalStats, Column, ManyNumbers, Moments, merge_columns
 from dask_dl.frame.partition_scan import check_figures, scan_columns, too_large, without_sums
 from dask_dl.frame.row_roles import MIN_RATIO, RowRoles, check_labels, counting_rows, where_of
 from dask_dl.frame.row_stats import RowStats, ScanRequest
@@ -24,6 +20,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from dask_dl.frame.column_stats import ColumnStats, Moments
+
 #: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
 FAN_IN = 16
 
@@ -33,10 +31,10 @@ class Scan:
     """Result of one pass over a table, in the rows that train: see `frame.row_roles`."""
 
     rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
-    columns: Mapping[str, Column]  #: every predictor, in the order of the table
+    columns: ColumnStats  #: every predictor, in the order of the table
     row_stats: RowStats
     #: every predictor in all rows with target and weight, where those that lack any predictor do not train in this pass
-    candidates: Mapping[str, Column] | None = None
+    candidates: ColumnStats | None = None
     largest_partition: int = 0  #: bytes of the largest partition in memory
     n_entries: int = 0  #: numbers that are not 0, where only those are kept
     longest: int = 0  #: of a row
@@ -50,7 +48,7 @@ class Scan:
     @property
     def n_levels(self) -> int:
         """Number of levels of all columns."""
-        return sum(len(column.counts) for column in self.columns.values() if isinstance(column, CategoricalStats))
+        return sum(len(column.counts) for column in self.columns.levels.values())
 
     @property
     def n_used(self) -> int:
@@ -71,19 +69,6 @@ class Scan:
     def mean_weight(self) -> float:
         """Mean weight of the rows that train."""
         return self.row_stats.weight / self.row_stats.n
-
-    def to_json(self) -> dict[str, Any]:
-        """Scan as numbers, strings, lists and dicts."""
-        document = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "candidates"}
-        document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
-        document["row_stats"] = asdict(replace(self.row_stats, intercept=None)) | {
-            "classes": [[str(label), count] for label, count in self.classes.items()],
-            "levels": {
-                name: {level: [[str(key), value] for key, value in sums.items()] for level, sums in levels.items()}
-                for name, levels in self.row_stats.levels.items()
-            },
-        }
-        return document
 
 
 def scan(source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
@@ -119,11 +104,7 @@ def checked(found: Scan | None, source: Schema) -> Scan:
         raise SchemaError(f"{source.label} has no rows.")
     for name, low, high in without_sums(found.columns):
         raise too_large(f"column {name!r} of {source.label}", low, high)
-    return replace(found, columns=_listed(found.columns), candidates=found.candidates and _listed(found.candidates))
-
-
-def _listed(columns: Mapping[str, Column]) -> Mapping[str, Column]:
-    return columns.one_by_one() if isinstance(columns, ManyNumbers) else columns
+    return found
 
 
 def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
@@ -225,12 +206,12 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, requ
 
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
-    columns = merge_columns(left.columns, right.columns, source)
+    columns = left.columns.merge(right.columns, source.label)
     candidates = None
     if left.candidates is left.columns and right.candidates is right.columns:
         candidates = columns
     elif left.candidates is not None and right.candidates is not None:
-        candidates = merge_columns(left.candidates, right.candidates, source)
+        candidates = left.candidates.merge(right.candidates, source.label)
     return Scan(
         rows=left.rows + right.rows,
         columns=columns,

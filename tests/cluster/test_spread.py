@@ -18,7 +18,7 @@ from distributed.utils_test import gen_cluster
 from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
-from dask_dl.cluster import membership, submit, table_tasks, tables
+from dask_dl.cluster import membership, stragglers, table_tasks, tables
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, SchemaError, StorageError
 from dask_dl.frame.block_store import OnDisk
@@ -477,7 +477,7 @@ async def test_a_disk_that_is_full_when_blocks_move_leaves_them_where_they_are(c
 @two_workers
 async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
     """It is told to end, and what it has learned counts."""
-    inner, shares, times, before = Shard.train, [], [], submit.MIN_WAIT
+    inner, shares, times, before = Shard.train, [], [], stragglers.MIN_WAIT
 
     def slow(shard, start, stop, settings, on_rows=None):
         if get_worker().address != a.address or len(times) >= 3:
@@ -492,14 +492,14 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
         times.append(time.monotonic())
         shares.append(record["samples"])
 
-    submit.MIN_WAIT = 0.5
+    stragglers.MIN_WAIT = 0.5
     Shard.train = slow
     try:
         model = await DeepLearningRegressor(**rounds(2000) | {"epochs": 20}).fit(
             parted(make_table()), "y", callbacks=[look]
         )
     finally:
-        Shard.train, submit.MIN_WAIT = inner, before
+        Shard.train, stragglers.MIN_WAIT = inner, before
     learned = np.diff([0, *shares])
     assert all(
         900 < n < 1900 for n in learned[:3]
@@ -510,7 +510,7 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
 
 @two_workers
 async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
-    inner, before, begun = Shard.train, submit.MIN_WAIT, {a.address: [], b.address: []}
+    inner, before, begun = Shard.train, stragglers.MIN_WAIT, {a.address: [], b.address: []}
 
     def slow(shard, start, stop, settings, on_rows=None):
         home, n_before = get_worker().address, shard.replica.n_seen
@@ -524,12 +524,12 @@ async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
             begun[home].append((start, start + shard.replica.n_seen - n_before))
         return 0.0
 
-    submit.MIN_WAIT = 0.3
+    stragglers.MIN_WAIT = 0.3
     Shard.train = slow
     try:
         model = await DeepLearningRegressor(**rounds(1000) | {"epochs": 2}).fit(parted(make_table()), "y")
     finally:
-        Shard.train, submit.MIN_WAIT = inner, before
+        Shard.train, stragglers.MIN_WAIT = inner, before
     assert model.model_.n_seen == 4000
     for shares in begun.values():
         assert shares[0][0] == 0 and all(one[1] == two[0] for one, two in itertools.pairwise(shares))
@@ -539,26 +539,26 @@ async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
 
 @two_workers
 async def test_a_reproducible_training_waits(c, s, a, b):
-    inner, before, ended = Shard.train, submit.MIN_WAIT, []
+    inner, before, ended = Shard.train, stragglers.MIN_WAIT, []
 
     def slow(shard, start, stop, settings, on_rows=None):
         time.sleep(1.0 if get_worker().address == a.address else 0.0)
         ended.append(stop - start)
         return inner(shard, start, stop, settings, on_rows)
 
-    submit.MIN_WAIT = 0.1
+    stragglers.MIN_WAIT = 0.1
     Shard.train = slow
     try:
         given = rounds(1000) | {"reproducible": True, "epochs": 1}
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y")
     finally:
-        Shard.train, submit.MIN_WAIT = inner, before
+        Shard.train, stragglers.MIN_WAIT = inner, before
     assert model.model_.n_seen == 2000 and len(ended) == 4 and model.n_iter_ == 2
 
 
 @two_workers
 async def test_a_straggler_that_does_not_even_stop_is_lost(c, s, a, b):
-    inner, before = Shard.train, (submit.MIN_WAIT, submit.STOPPING)
+    inner, before = Shard.train, (stragglers.MIN_WAIT, stragglers.STOPPING)
     hung = []
 
     def hang(shard, start, stop, settings, on_rows=None):
@@ -567,13 +567,13 @@ async def test_a_straggler_that_does_not_even_stop_is_lost(c, s, a, b):
             time.sleep(4)
         return inner(shard, start, stop, settings, on_rows)
 
-    submit.MIN_WAIT = submit.STOPPING = 0.3
+    stragglers.MIN_WAIT = stragglers.STOPPING = 0.3
     Shard.train = hang
     try:
         model = await DeepLearningRegressor(**rounds(1000)).fit(parted(make_table()), "y")
     finally:
         Shard.train = inner
-        submit.MIN_WAIT, submit.STOPPING = before
+        stragglers.MIN_WAIT, stragglers.STOPPING = before
     assert model.model_.n_seen == 8000
     await nothing_left(s, a, b)
 
