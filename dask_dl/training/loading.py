@@ -13,6 +13,7 @@ from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.source import OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
+from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.storage import Decision, decide
 
@@ -153,6 +154,7 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
+            n_measured=min(n_scored(storage), rows_per_chunk(topology.n_outputs)),
             read_bytes=n_readers(storage) * largest,
             read_columns=n_readers(storage) * n_columns,
         ),
