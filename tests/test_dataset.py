@@ -13,7 +13,7 @@ import dask_dl
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster.local import LocalBackend
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.estimators.dataset import task_of
+from dask_dl.estimators.preparing import task_of
 
 SMALL = {"hidden": (5,), "epochs": 2, "n_jobs": 1, "random_state": 3}
 

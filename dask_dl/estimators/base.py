@@ -249,7 +249,7 @@ class DeepLearning(Fitted):
         work = functools.partial(
             self._fit, requested, client, X, y, sample_weight, offset, eval_set, tuple(callbacks or ()), resume, began
         )
-        return _awaitable(work) if client is not None and client.asynchronous else work()
+        return awaitable(work) if client is not None and client.asynchronous else work()
 
     def _fit(
         self,
@@ -380,7 +380,7 @@ class DeepLearning(Fitted):
         return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__)
 
 
-async def _awaitable(work: Callable[..., Any]) -> Any:
+async def awaitable(work: Callable[..., Any]) -> Any:
     """`work` on a thread of its own; when its caller is cancelled it ends as after Ctrl-C, and is waited for."""
     import asyncio
 
