@@ -8,17 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dask_dl.estimators import DeepLearningClassifier, DeepLearningRegressor, load
+    from dask_dl.estimators import Dataset, DeepLearningClassifier, DeepLearningRegressor, load, prepare
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Dataset": "dask_dl.estimators",
     "DeepLearningClassifier": "dask_dl.estimators",
     "DeepLearningRegressor": "dask_dl.estimators",
     "load": "dask_dl.estimators",
+    "prepare": "dask_dl.estimators",
 }
 
-__all__ = ["DeepLearningClassifier", "DeepLearningRegressor", "__version__", "load"]
+__all__ = ["Dataset", "DeepLearningClassifier", "DeepLearningRegressor", "__version__", "load", "prepare"]
 
 
 def __getattr__(name: str) -> object:

@@ -95,7 +95,8 @@ def test_real_peak_of_threads_stays_below_the_printed_one(forks, tmp_path, n_job
 
 def test_the_peak_is_the_sum_of_its_terms():
     need = memory.estimate(
-        n_rows=10**6, n_validation=10**5, n_scored=10**4, n_measured=10**4, n_samples=10**4, bytes_per_row=100, n_weights=10**6, n_dense=10**5,
+        n_rows=10**6, n_validation=10**5, n_scored=10**4, n_measured=10**4, n_samples=10**4,
+        bytes_per_row=100, n_weights=10**6, n_dense=10**5,
         n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_kept=2, n_outputs=10, read_bytes=10**8, compiles=True,
     )  # fmt: skip
     total, *terms = figures(str(need))
@@ -159,8 +160,8 @@ def test_the_example_of_the_page_is_what_the_formula_says():
 
     def worker(mode, window=0, partition=128 * 10**6):
         return memory.estimate(
-            storage=memory.Storage(mode, window), n_rows=100_260_000, n_validation=0, n_scored=500, n_measured=500, n_samples=500,
-            bytes_per_row=492, n_weights=100_000, n_dense=65_000, n_buffer=1000, n_states=2, n_threads=4, n_copies=4,
+            storage=memory.Storage(mode, window), n_rows=100_260_000, n_validation=0, n_scored=500, n_measured=500,
+            n_samples=500, bytes_per_row=492, n_weights=100_000, n_dense=65_000, n_buffer=1000, n_states=2, n_threads=4, n_copies=4,
             n_kept=11, n_outputs=2, read_bytes=4 * partition, compiles=True, largest_block=260_000,
         )  # fmt: skip
 

@@ -18,7 +18,6 @@ from dask_dl.cluster.demand import Demand
 from dask_dl.cluster.handover import Handover, Inbox, NetworkState
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.plugin import GoneError, TrainingPlugin, name_of
-from dask_dl.cluster.spans import in_span
 from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
 from dask_dl.cluster.waiting import Reminder, wait, within
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
@@ -66,6 +65,7 @@ class Membership:
         self.liveness = Liveness(client, say)
         self.submitter = Submitter(client, self.liveness, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
+        self.trained = ""  #: key of the table that is trained on
         self.taking_part: dict[str, Member] = {}
         self.version = 0  #: of the weights; 0: there are none yet
         self.holders: set[str] = set()  #: workers that have this version
@@ -86,7 +86,6 @@ class Membership:
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._cleanup.enter_context(in_span())
         try:
             self._cleanup.callback(self.demand.withdraw)
             self._cleanup.callback(self.admission.close)
@@ -186,13 +185,18 @@ class Membership:
         self._until(has_some, "a worker that can do the work")
         return found
 
-    def strengths(self, table: str = "training") -> dict[str, float]:
+    @property
+    def training(self) -> Table:
+        """The table that is trained on."""
+        return self.tables[self.trained]
+
+    def strengths(self, table: str = "") -> dict[str, float]:
         """Threads of the workers that can take part, or do if the training has begun.
 
         For the training table their rows per second, as soon as some were measured. Raises NoWorkersError.
         """
         liveness = self.usable()
-        known = {w: speed for w, speed in self.speeds.items() if w in liveness and table == "training"}
+        known = {w: speed for w, speed in self.speeds.items() if w in liveness and table in {"", self.trained}}
         per_thread = sum(known.values()) / sum(liveness[w].n_threads for w in known) if known else 1.0
         return {worker: known.get(worker, per_thread * member.n_threads) for worker, member in liveness.items()}
 
@@ -222,7 +226,7 @@ class Membership:
     def _show_demand(self) -> None:
         """Ask adaptive scaling for as many workers as could have blocks: step by step, and beside those of no use."""
         n, alive = len(self.taking_part), self.liveness.alive
-        table = self.tables.get("training")
+        table = self.tables.get(self.trained)
         n_useful = 1 if table is None or table.placement == "single" else len(table.row_ranges)
         n_wanted = min(n_useful, n + max(n, MIN_GROWTH)) + len(alive.keys() & self.admission.refused.keys())
         per_worker = sum(member.n_threads for member in alive.values()) / max(1, len(alive))
@@ -310,6 +314,16 @@ class Membership:
         return ClusterError(f"worker {worker} cannot do its part: {error!r}.")
 
     # ---- what they hold ---------------------------------------------------------------------------------------------
+
+    def begin(self, setup: Setup) -> None:
+        """Have all workers get ready for a trainer; what was measured of an earlier one is of no use to it."""
+        is_first = not self.trained
+        self.setup, self.trained = setup, setup.table
+        self.speeds.clear()
+        self.welcome(all_of_them=True)
+        if not is_first:  # else workers compile when they begin to take part
+            calls = {w: TaskSpec(round_tasks.ready, (self.job, setup, self.term(w))) for w in self.taking_part}
+            self.lose(self.submitter.run("compile", calls)[1], "did not answer")
 
     def adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here, as soon as workers have it."""

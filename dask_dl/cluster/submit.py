@@ -11,7 +11,7 @@ from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import plugin, round_tasks
 from dask_dl.cluster.plugin import GoneError
-from dask_dl.cluster.spans import PREFIX, SENT, tidy
+from dask_dl.cluster.spans import PREFIX, SENT, in_span, tidy
 from dask_dl.cluster.waiting import pause_after, started, wait
 from dask_dl.errors import ClusterError, NoWorkersError
 
@@ -127,9 +127,10 @@ class Submitter:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[None]:
-        """A client that was closed meanwhile has no workers. Raises NoWorkersError."""
+        """Submit into the span of trainings. A client that was closed meanwhile has no workers: raises NoWorkersError."""
         try:
-            yield
+            with in_span():
+                yield
         except Exception as error:
             if self.client.status in {"closed", "closing"}:
                 raise NoWorkersError(

@@ -127,7 +127,7 @@ class Table:
     members : Members
         The workers that take part.
     name : str
-        "training" or "validation".
+        Its key.
     source : Source
     found : Scan
     recipe : Recipe

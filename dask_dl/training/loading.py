@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dask_dl import jit, memory
 from dask_dl.errors import ParameterError, SchemaError
@@ -23,27 +23,31 @@ if TYPE_CHECKING:
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.training.preparation import Problem
+    from dask_dl.training.preparation import PreparedTables, Problem
 
 
-def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) -> dict[str, tuple[int, int]]:
+class EncodedTables(NamedTuple):
+    """Tables whose encoded rows a backend keeps."""
+
+    data: PreparedTables
+    rows: dict[str, tuple[int, int]]  #: of each table, and how many of them train or are scored
+    storage: str  #: where encoded rows are: "memory", "disk" or "stream"
+    n_bytes: int  #: that they take, about, in the process with most of them
+
+
+def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: bool) -> EncodedTables:
     """Decide where the rows shall be, say what it will take, and read the tables a second time.
 
     Parameters
     ----------
     problem : Problem
-        Tables and network; its parameter "storage" is set to what was decided.
+        Tables and network.
     tell : Listeners
         Told what happens.
     here : Backend
         Reads and keeps the tables.
-    has_folder : bool
+    has_checksums : bool
         Whether blocks get checksums, as checkpoints need them.
-
-    Returns
-    -------
-    dict of str to tuple of (int, int)
-        Rows of each table, and how many of them train or are scored.
 
     Raises
     ------
@@ -52,8 +56,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
     """
     topology, found = problem.topology, problem.found
     tell.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
-    storage, need, why = _decide_storage(problem, here)
-    problem.effective["storage"] = storage.mode
+    (storage, need, why), n_bytes = _decide_storage(problem, here)
     tell.say(f"storage: {storage.mode}, {why}")
     tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
     text = here.too_small(need.peak)
@@ -66,8 +69,10 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
         recipe = Recipe.of(source, scanned, problem.encoder, problem.head, found.mean_weight, required=required)
         n_sample = problem.run.scoring.samples[name]
         balance = problem.balance if name == "training" else None
-        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
-        n_used = here.load(name, source, scanned, recipe, options, storage, tell.reading("encode"))
+        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums, balance)
+        n_used = here.load(
+            name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
+        )
         if name == "validation":
             _check_validation(n_used, scanned, source, tell)
         elif n_used == 0:
@@ -76,7 +81,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
             )
         # What is loaded of the training table are visits, which balancing makes more or fewer than rows.
         table_rows[name] = scanned.n_rows, scanned.n_used if name == "training" else n_used
-    return table_rows
+    return EncodedTables(problem.tables_only, table_rows, storage.mode, n_bytes)
 
 
 def say_threads(tell: Listeners, topology: Topology, threads: Parallelism) -> None:
@@ -96,8 +101,8 @@ def _check_validation(n_scored: int, found: Scan, validation: Source, tell: List
         tell.warn(text)
 
 
-def _decide_storage(problem: Problem, here: Backend) -> Decision:
-    """Where the rows shall be, and the memory of the process with most of them."""
+def _decide_storage(problem: Problem, here: Backend) -> tuple[Decision, int]:
+    """Where the rows shall be, the memory of the process with most of them, and the bytes of its rows."""
     run, topology, threads, found = problem.run, problem.topology, problem.threads, problem.found
     source, validation = problem.tables["training"][0], problem.tables.get("validation")
     workload = here.workload(found, validation[1] if validation else None)
@@ -149,7 +154,7 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
         largest_block=blocks[0],
         batch=problem.optimizer.batch,
     )
-    return decide(
+    decision = decide(
         run.storage,
         lambda storage: need(
             storage=storage,
@@ -164,3 +169,4 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
         largest_block=blocks[0] * row,
         fixed=run.reproducible,
     )
+    return decision, n_bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Problem:
-    """Tables that are understood, and the network that shall learn them."""
+class PreparedTables:
+    """Tables that were scanned, and how their columns become inputs and targets."""
 
     task: parameters.Task
     tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
@@ -51,24 +51,41 @@ class Problem:
     head: Head
     balance: Balance | None
     distribution: Distribution
+    is_sparse: bool  #: whether inputs are taken as entries
+    seed: int  #: of samples, visits and the hashing of levels
+
+    @property
+    def found(self) -> Scan:
+        """Scan of the training table."""
+        return self.tables["training"][1]
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Rows of every class."""
+        return class_counts(self.found, self.head)
+
+
+@dataclass
+class Problem(PreparedTables):
+    """Prepared tables, and the network that shall learn them."""
+
     topology: Topology
     network: NetworkSettings
     optimizer: Optimizer
     run: RunSettings
     effective: dict[str, Any]  #: parameters as the model will tell them
     requested: dict[str, Any]
-    seed: int
     threads: Parallelism
+
+    @property
+    def tables_only(self) -> PreparedTables:
+        """The tables without the network."""
+        return PreparedTables(**{field.name: getattr(self, field.name) for field in fields(PreparedTables)})
 
     @property
     def kernel(self) -> Any:
         """Kernel that trains."""
         return train_rows if self.optimizer.batch == 1 else train_batches
-
-    @property
-    def found(self) -> Scan:
-        """Scan of the training table."""
-        return self.tables["training"][1]
 
     @property
     def fingerprint(self) -> TrainingFingerprint:
@@ -87,11 +104,6 @@ class Problem:
             self.balance.ratios if self.balance else (),
         )
 
-    @property
-    def class_counts(self) -> list[int]:
-        """Rows of every class."""
-        return class_counts(self.found, self.head)
-
 
 def prepare(
     source: Source,
@@ -101,8 +113,8 @@ def prepare(
     seed: int,
     tell: Listeners,
     here: Backend,
-) -> Problem:
-    """Read the tables once, and decide what their columns and the parameters make of the network.
+) -> PreparedTables:
+    """Read the tables once, and decide what their columns and the parameters make of them.
 
     Parameters
     ----------
@@ -115,7 +127,7 @@ def prepare(
     task : str
         "classification" or "regression".
     seed : int
-        Seed of all random numbers.
+        Seed of samples, visits and the hashing of levels.
     tell : Listeners
         Told what happens.
     here : Backend
@@ -133,10 +145,7 @@ def prepare(
     found, predictors, dropped, required = _scan(source, HEADS[task], preparation, tell, here)
     n_classes = len(found.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)
-    effective = parameters.effective(requested, task=task, n_classes=n_classes) | {
-        "random_state": seed,
-        "sparse": preparation.encoding.sparse,
-    }
+    effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
     _check_range(found, source, distribution)
     head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
@@ -149,22 +158,54 @@ def prepare(
         )
     _warn_of_columns(found, predictors, dropped, tell)
     encoder = Encoder.fit(found, predictors, preparation.encoding)
-    network = NetworkSettings.of(effective)
-    topology = network.topology(encoder, head)
-    n_min = balance.n_min(class_counts(found, head)) if balance else found.n_used
-    effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
-    optimizer = optimizer_of(effective)
-    threads = here.choose(topology, optimizer, found.n_used, threads_of(effective))
-    for text in overshoots(threads, optimizer):
-        tell.warn(text)
     tables = {"training": (source, found)}
     if validation is not None:
         scanned = _scan_validation(validation, encoder, head, tell, here)
         _check_range(scanned, validation, distribution)
         tables["validation"] = validation, scanned
+    is_sparse = preparation.encoding.sparse
+    return PreparedTables(task, tables, required, encoder, head, balance, distribution, is_sparse, seed)
+
+
+def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Listeners, here: Backend) -> Problem:
+    """Plan a network for prepared tables, and how it is trained.
+
+    Parameters
+    ----------
+    data : PreparedTables
+        The tables.
+    requested : mapping
+        Parameters as the user gave them.
+    seed : int
+        Seed of all random numbers of the training.
+    tell : Listeners
+        Told what happens.
+    here : Backend
+        Chooses what threads do.
+
+    Raises
+    ------
+    ParameterError
+        When a parameter does not fit the tables, or the network is too large.
+    """
+    n_classes = len(data.head.classes) or None
+    parameters.validate(requested, task=data.task, n_classes=n_classes)
+    effective = parameters.effective(requested, task=data.task, n_classes=n_classes) | {
+        "random_state": seed,
+        "sparse": data.is_sparse,
+    }
+    network = NetworkSettings.of(effective)
+    topology = network.topology(data.encoder, data.head)
+    n_min = data.balance.n_min(data.class_counts) if data.balance else data.found.n_used
+    effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
+    optimizer = optimizer_of(effective)
+    threads = here.choose(topology, optimizer, data.found.n_used, threads_of(effective))
+    for text in overshoots(threads, optimizer):
+        tell.warn(text)
+    shared = {field.name: getattr(data, field.name) for field in fields(PreparedTables)} | {"seed": seed}
     return Problem(
-        task, tables, required, encoder, head, balance, distribution, topology, network, optimizer,
-        RunSettings.of(effective, task), effective, dict(requested), seed, threads,
+        **shared, topology=topology, network=network, optimizer=optimizer, run=RunSettings.of(effective, data.task),
+        effective=effective, requested=dict(requested), threads=threads,
     )  # fmt: skip
 
 
