@@ -19,8 +19,8 @@ from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster import dask_trainer, environment, membership, plugin, submit
+from dask_dl.cluster.block_moves import BlockMoves
 from dask_dl.cluster.liveness import Liveness
-from dask_dl.cluster.membership import Membership
 from dask_dl.cluster.partitions import Partitions
 from dask_dl.cluster.plugin import TrainingPlugin
 from dask_dl.cluster.submit import Submitter
@@ -406,7 +406,7 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
 @two_workers
 async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
     loop, new, moves = asyncio.get_running_loop(), [], []
-    inner = Membership._take_over
+    inner = BlockMoves._take_over
 
     def spy(self):
         moves.append(len(self._moving))
@@ -422,12 +422,12 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
             new.append(in_loop(start(), loop))
         return len(moves) > 1
 
-    Membership._take_over = spy
+    BlockMoves._take_over = spy
     try:
         given = rounds(300) | {"epochs": 1e4}
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
-        Membership._take_over = inner
+        BlockMoves._take_over = inner
     assert len(moves) > 1 and np.sum(model.model_.history.confusion["training"]) == 2000
     await nothing_left(s, a, b)
     await new[0].close()

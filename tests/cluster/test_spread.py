@@ -18,7 +18,7 @@ from distributed.utils_test import gen_cluster
 from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
-from dask_dl.cluster import membership, stragglers, table_tasks, tables
+from dask_dl.cluster import block_moves, membership, stragglers, table_tasks, tables
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, SchemaError, StorageError
 from dask_dl.frame.block_store import OnDisk
@@ -422,7 +422,7 @@ async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch
 @two_workers
 async def test_blocks_move_to_the_faster_worker(c, s, a, b):
     held, inner = [], Shard.train
-    before = membership.SECONDS_PER_MOVE, membership.SHORTEST
+    before = block_moves.SECONDS_PER_MOVE, membership.SHORTEST
 
     def slow(shard, start, stop, settings, on_rows=None):
         time.sleep((stop - start) * (3e-4 if get_worker().address == a.address else 1e-4))
@@ -432,14 +432,14 @@ async def test_blocks_move_to_the_faster_worker(c, s, a, b):
         held.append([sum(len(p.shard.tables["training"].blocks) for p in residences(w)) for w in (a, b)])
         return held[-1][1] >= 14
 
-    membership.SECONDS_PER_MOVE, membership.SHORTEST = 0.2, 0.0
+    block_moves.SECONDS_PER_MOVE, membership.SHORTEST = 0.2, 0.0
     Shard.train = slow
     try:
         given = rounds(200) | {"epochs": 1e3}
         model = await DeepLearningRegressor(**given).fit(parted(make_table(), 20), "y", callbacks=[look])
     finally:
         Shard.train = inner
-        membership.SECONDS_PER_MOVE, membership.SHORTEST = before
+        block_moves.SECONDS_PER_MOVE, membership.SHORTEST = before
     assert held[0] == [10, 10] and held[-1][1] >= 14
     assert model.model_.n_seen < 2e6
     await nothing_left(s, a, b)
