@@ -73,12 +73,12 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
     (backend,) = backends
     blocks = backend.shard.tables["training"].blocks.values()
     assert terms["encoded rows"] == pytest.approx(sum(block.handle.nbytes for block in blocks), rel=0.01)
-    arrays = [backend.replica.flat, *backend.replica.states]
-    for rank, context in enumerate(backend.replica.contexts):
+    arrays = [backend.shard.replica.flat, *backend.replica.states]
+    for rank, context in enumerate(backend.shard.replica.contexts):
         if len(context.copy.shared):  # a working copy; the first has the replica's optimizer state
             arrays += [context.dense.weights, context.copy.base, *(context.dense.states if rank else ())]
     assert terms["network"] == pytest.approx(sum(a.nbytes for a in arrays), rel=0.01)
-    assert len(backend.replica.contexts) == (min(n_jobs, 5) if parallelism == "team" else n_jobs)
+    assert len(backend.shard.replica.contexts) == (min(n_jobs, 5) if parallelism == "team" else n_jobs)
 
 
 @pytest.mark.parametrize(("n_jobs", "way"), [(1, "auto"), (2, "staleness"), (8, "staleness"), (2, "team"), (2, "auto")])
