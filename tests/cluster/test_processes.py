@@ -347,13 +347,12 @@ def test_a_killed_driver_goes_on_with_another_number_of_workers(folder, tmp_path
     assert not model.exists()
     newest = CheckpointFolder(str(state)).newest()
     reached = math.ceil(newest[2]["course"]["n_seen"] / 20_000)  # it may have come far before it was killed
-    for n, epochs in ((1, reached + 2), (3, reached + 4)):
-        more = ["--workers", str(n), "--resume", "--overwrite"]
-        arguments = command(folder, model, "--epochs", str(epochs), *more, *given)
-        done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
-        assert "going on from" in done.stdout
-        assert load(model).model_.n_seen == 20_000 * epochs
+    epochs = reached + 2
+    arguments = command(folder, model, "--epochs", str(epochs), "--workers", "3", "--resume", *given)
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stdout
+    assert load(model).model_.n_seen == 20_000 * epochs
 
 
 def test_ctrl_c_in_a_terminal_saves_the_model(folder, tmp_path):
@@ -380,16 +379,17 @@ def is_under_way(dask_scheduler):
     return any(str(key).startswith("dask-dl-train") for key in dask_scheduler.tasks)
 
 def interrupt(client):
+    global began
     while not client.run_on_scheduler(is_under_way):
         time.sleep(0.1)
     time.sleep(1)
+    began = time.monotonic()
     os.kill(os.getpid(), 2)
 
 if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
         model = DeepLearningRegressor(hidden=(300, 300), epochs=1e4, train_samples_per_iteration=5_000_000, verbose=True)
         threading.Thread(target=interrupt, args=[client]).start()
-        began = time.monotonic()
         model.fit(dd.read_parquet(sys.argv[1]), "y")
         print("ended", model.stopped_by_, time.monotonic() - began, model.model_.n_seen)
 """
