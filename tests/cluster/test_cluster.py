@@ -75,7 +75,7 @@ async def test_arrays_in_the_memory_of_a_cluster_and_on_disk(c, s, a):
     table = make_table()
     local, y, w = table[list("abcde")].to_numpy(), table["y"].to_numpy(), table["w"].to_numpy()
     X = da.from_array(local, chunks=(300, 2))
-    settings = rounds(700)
+    settings = rounds(700) | {"epochs": 2}
     here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), X, y, (X, y, w), {"sample_weight": w})
     persisted = c.persist(X)
     unknown = da.Array(X.dask, X.name, ((np.nan,) * 7, X.chunks[1]), meta=X._meta)

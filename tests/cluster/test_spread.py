@@ -63,7 +63,7 @@ def test_one_worker_gives_the_bits_of_memory(mode, saved):
         models = []
         for how in ("memory", mode):
             look = [lambda _: seen.append((len(files(a)), a.memory_manager.memory_limit))]
-            given = rounds(700) | {"storage": how, "score_training_samples": 500}
+            given = rounds(700) | {"epochs": 2, "storage": how, "score_training_samples": 500}
             fitted = DeepLearningRegressor(**given).fit(X, "y", sample_weight="w", eval_set=held, callbacks=look)
             models.append(await fitted)
             assert not files(a)
@@ -86,7 +86,7 @@ def test_two_workers_train_small_windows(mode, saved, monkeypatch):
 
     @two_workers
     async def run(c, s, a, b):
-        model = await DeepLearningRegressor(**rounds(500) | {"storage": mode, "epochs": 8}).fit(X, "y")
+        model = await DeepLearningRegressor(**rounds(1000) | {"storage": mode, "epochs": 8}).fit(X, "y")
         assert model.model_.n_seen == 16_000 and model.score(make_table(500, seed=1), "y") > 0.6
         assert model.parameters_["storage"] == mode
         assert not files(a, b)
