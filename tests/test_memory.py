@@ -74,7 +74,7 @@ def test_terms_of_blocks_and_network_are_those_of_the_arrays(n_jobs, parallelism
     (backend,) = backends
     blocks = backend.shard.tables["training"].blocks.values()
     assert terms["encoded rows"] == pytest.approx(sum(block.handle.nbytes for block in blocks), rel=0.01)
-    arrays = [backend.shard.replica.flat, *backend.replica.states]
+    arrays = [backend.shard.replica.flat, *backend.shard.replica.states]
     for rank, context in enumerate(backend.shard.replica.contexts):
         if len(context.copy.shared):  # a working copy; the first has the replica's optimizer state
             arrays += [context.dense.weights, context.copy.base, *(context.dense.states if rank else ())]
