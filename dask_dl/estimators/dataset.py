@@ -40,15 +40,16 @@ class Dataset:
 
     Attributes
     ----------
-    task : {"classification", "regression"}
+    task : str
+        "classification" or "regression".
     n_rows : int
         Rows of the training table.
     n_inputs : int
         Inputs of a network.
     nbytes : int
         Bytes of encoded rows in the process that has most of them.
-    storage : {"memory", "disk", "stream"}
-        Where they are; "stream" reads and encodes the source again in every epoch.
+    storage : str
+        Where they are: "memory", "disk" or "stream", which reads and encodes the source again in every epoch.
 
     Parameters
     ----------
