@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
+from copy import deepcopy
+
+import cloudpickle
 import dask
 import dask.dataframe as dd
 import numpy as np
@@ -140,6 +145,18 @@ def test_nothing_is_left_of_it(table, monkeypatch):
     with pytest.raises(SchemaError, match="constant"):
         dask_dl.prepare(table[["a"]].assign(y=1.0), "y", storage="disk")
     assert len(folders) == 2 and not folders[1].exists()  # a table of no use leaves nothing open
+
+
+def test_a_forgotten_dataset_leaves_nothing_and_none_is_pickled(table):
+    data = dask_dl.prepare(table[["a", "y"]], "y", storage="disk")
+    folder = data._backend._scratch.folder()
+    assert folder.exists()
+    for copy in (pickle.dumps, cloudpickle.dumps, deepcopy):
+        with pytest.raises(TypeError, match="a Dataset cannot be pickled or copied"):
+            copy(data)
+    del data
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_a_checkpointed_training_on_a_dataset_goes_on(table, tmp_path):

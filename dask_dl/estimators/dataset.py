@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_dl import parameters
@@ -72,6 +74,9 @@ class Dataset:
         self._backend, self._encoded, self._requested, self._relay = backend, encoded, requested, relay
         self._in_use = threading.Lock()
         self._is_open = True
+        # A forgotten one of this process is closed with its last reference, or at exit; workers forget theirs by themselves.
+        leave = functools.partial(backend.__exit__, None, None, None)
+        self._close: Callable[[], object] = weakref.finalize(self, leave) if backend.is_local else leave
         self.task, self.storage, self.nbytes = encoded.data.task, encoded.storage, encoded.n_bytes
         self.n_rows = encoded.rows["training"][0]
         self.n_inputs = encoded.data.encoder.n_onehot + encoded.data.encoder.n_dense
@@ -80,10 +85,17 @@ class Dataset:
         """Release the rows, here and on workers, and what was written of them; harmless when that was done before."""
         if self._is_open:
             self._is_open = False
-            self._backend.__exit__(None, None, None)
+            self._close()
 
     def __enter__(self) -> Self:
         return self
+
+    def __getstate__(self) -> None:
+        """Refuse to be pickled or copied."""
+        raise TypeError(
+            "a Dataset cannot be pickled or copied: its rows are in this process, or on workers. Prepare the table where it is "
+            "needed."
+        )
 
     def __exit__(self, *_: object) -> None:
         self.close()
