@@ -15,6 +15,7 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.dtypes import CATEGORY, NUMBER
+from dask_dl.frame.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,11 +230,38 @@ class ManyNumbers(Mapping[str, "Column"]):
         return len(self.moments)
 
 
-def merge_columns(left: Mapping[str, Column], right: Mapping[str, Column], source: Schema) -> Mapping[str, Column]:
-    """Columns of neighbouring parts of a table. Raises SchemaError."""
+def merge_columns(
+    left: Mapping[str, Column], right: Mapping[str, Column], source: Schema, faults: list[Fault] | None = None
+) -> Mapping[str, Column]:
+    """Merge the columns of neighbouring parts of a table.
+
+    Parameters
+    ----------
+    left, right : mapping of str to Column
+        Statistics of the columns in the first and in the second part.
+    source : Schema
+        Schema of the table, for errors.
+    faults : list of Fault, optional
+        Receives what is wrong; the column is then that of the first part.
+
+    Raises
+    ------
+    SchemaError
+        When columns do not fit together, and there is no such list.
+    """
     if isinstance(left, ManyNumbers) and isinstance(right, ManyNumbers):
         return left.merge(right)
-    return {name: merge_column(name, left[name], right[name], source=source) for name in left}
+    if faults is None:
+        return {name: merge_column(name, left[name], right[name], source=source) for name in left}
+    merged: dict[str, Column] = {}
+    for name, column in left.items():
+        try:
+            merged[name] = merge_column(name, column, right[name], source=source)
+        except SchemaError as error:
+            other = right[name]
+            faults.append(Fault(str(error), name, None if isinstance(other, EmptyStats) else other.first))
+            merged[name] = column
+    return merged
 
 
 def merge_column(name: str, left: Column, right: Column, *, source: Schema) -> Column:
