@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dask_dl import jit, memory
 from dask_dl.errors import ParameterError, SchemaError
@@ -14,9 +14,11 @@ from dask_dl.frame.source import OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.node.replica import ROWS_TO_PREDICT
-from dask_dl.storage import Decision, decide
+from dask_dl.storage import Budget, Decision, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listeners
     from dask_dl.frame.scan import Scan
@@ -51,7 +53,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
     """
     topology, found = problem.topology, problem.found
     tell.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
-    storage, need, why = _decide_storage(problem, here)
+    storage, need, why = storage_needs(problem, here).decide(problem.run.storage)
     problem.effective["storage"] = storage.mode
     tell.say(f"storage: {storage.mode}, {why}")
     tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
@@ -95,8 +97,24 @@ def _check_validation(n_scored: int, found: Scan, validation: Source, tell: List
         tell.warn(text)
 
 
-def _decide_storage(problem: Problem, here: Backend) -> Decision:
-    """Where the rows shall be, and the memory of the process with most of them."""
+class StorageNeeds(NamedTuple):
+    """Everything by which it is decided where the rows shall be."""
+
+    need: Callable[[memory.Storage], memory.Memory]  #: the peak memory of the process with most of them
+    budget: Budget
+    n_bytes: int  #: of the encoded rows of both tables
+    bytes_per_row: int
+    largest_block: int  #: bytes
+    fixed: bool  #: whether the same is chosen on every machine
+
+    def decide(self, requested: str) -> Decision:
+        """Choose a storage. Raises SchemaError for a source that cannot be streamed, if it is to be."""
+        given = self._asdict()
+        return decide(requested, given.pop("need"), given.pop("budget"), **given)
+
+
+def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
+    """Return what the storages of a training need, and what there is."""
     run, topology, threads, found = problem.run, problem.topology, problem.threads, problem.found
     source, validation = problem.tables["training"][0], problem.tables.get("validation")
     workload = here.workload(found, validation[1] if validation else None)
@@ -148,8 +166,7 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
         largest_block=blocks[0],
         batch=problem.optimizer.batch,
     )
-    return decide(
-        run.storage,
+    return StorageNeeds(
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
@@ -157,8 +174,8 @@ def _decide_storage(problem: Problem, here: Backend) -> Decision:
             read_columns=n_readers(storage) * n_columns,
         ),
         here.budget(source),
-        n_bytes=n_bytes,
-        bytes_per_row=row,
-        largest_block=blocks[0] * row,
-        fixed=run.reproducible,
+        n_bytes,
+        row,
+        blocks[0] * row,
+        run.reproducible,
     )
