@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dask_dl.estimators import DeepLearningClassifier, DeepLearningRegressor, load
+    from dask_dl.preflight import check
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "DeepLearningClassifier": "dask_dl.estimators",
     "DeepLearningRegressor": "dask_dl.estimators",
+    "check": "dask_dl.preflight",
     "load": "dask_dl.estimators",
 }
 
-__all__ = ["DeepLearningClassifier", "DeepLearningRegressor", "__version__", "load"]
+__all__ = ["DeepLearningClassifier", "DeepLearningRegressor", "__version__", "check", "load"]
 
 
 def __getattr__(name: str) -> object:

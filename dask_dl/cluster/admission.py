@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.cluster import environment
 from dask_dl.cluster.submit import ATTEMPTS
 from dask_dl.cluster.waiting import pause_after
-from dask_dl.errors import warn
+from dask_dl.errors import ClusterError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,6 +96,16 @@ class Admission:
             for warning in environment.check(answers):
                 warn(warning)
             self.facts |= answers
+
+    def suffices(self, alive: Mapping[str, Member], *, partly: bool) -> bool:
+        """Whether some workers may take part, and all others, or `partly` not all, are refused.
+
+        Raises ClusterError when all are refused.
+        """
+        known, refused = alive.keys() & self.facts.keys(), alive.keys() & self.refused.keys()
+        if refused and refused == alive.keys():
+            raise ClusterError(" ".join(dict.fromkeys(self.refused[worker] for worker in sorted(refused))))
+        return bool(known) and (partly or len(known | refused) == len(alive))
 
     @property
     def is_asking(self) -> bool:

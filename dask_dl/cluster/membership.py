@@ -110,7 +110,7 @@ class Membership:
     def _ask_all(self) -> None:
         """Have all workers say what is installed; those that stay silent are asked again later.
 
-        Raises ClusterError when the answer of one rules it out or, where that is no error, when no other worker is left.
+        Raises ClusterError when the answer of one rules it out or, where they are left out, when no other is left.
         """
         silent_until = time.monotonic() + ASKING
 
@@ -119,12 +119,7 @@ class Membership:
             if self.admission.is_asking and time.monotonic() < silent_until:
                 return False  # so that one error names all workers that are ruled out
             self.admission.judge(alive, strict=self._strict)
-            known, refused = alive.keys() & self.admission.facts.keys(), alive.keys() & self.admission.refused.keys()
-            if refused == alive.keys():
-                raise ClusterError(
-                    " ".join(dict.fromkeys(self.admission.refused[worker] for worker in sorted(refused)))
-                )
-            return bool(known) and (len(known | refused) == len(alive) or time.monotonic() > silent_until)
+            return self.admission.suffices(alive, partly=time.monotonic() > silent_until)
 
         self._until(have_answered, "workers to say what is installed")
 

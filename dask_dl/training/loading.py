@@ -70,7 +70,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
         options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
         n_used = here.load(name, source, scanned, recipe, options, storage, tell.reading("encode"))
         if name == "validation":
-            _check_validation(n_used, scanned, source, tell)
+            check_scored(n_used, scanned, source, tell)
         elif n_used == 0:
             raise ParameterError(
                 "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
@@ -86,8 +86,25 @@ def say_threads(tell: Listeners, topology: Topology, threads: Parallelism) -> No
         tell.say(f"{layer}: {way}")
 
 
-def _check_validation(n_scored: int, found: Scan, validation: Source, tell: Listeners) -> None:
-    """Rows of the validation table whose label training never saw cannot be scored."""
+def check_scored(n_scored: int, found: Scan, validation: Source, tell: Listeners) -> None:
+    """Check how many rows of a validation table can be scored: not those whose label training never saw.
+
+    Parameters
+    ----------
+    n_scored : int
+        Rows that can be.
+    found : Scan
+        Result of the scan of the table.
+    validation : Source
+        The table.
+    tell : Listeners
+        Warned where some cannot.
+
+    Raises
+    ------
+    SchemaError
+        When none can.
+    """
     if n_scored == 0:
         raise SchemaError(f"no label of {validation.label} was seen in training.")
     if n_scored < found.n_used:

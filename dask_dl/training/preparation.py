@@ -343,25 +343,34 @@ def scan_validation(problem: Problem, validation: Source, tell: Listeners, here:
     SchemaError
         When the training cannot be scored on it.
     """
-    encoder, head = problem.encoder, problem.head
-    missing = encoder.match(validation.predictors, validation.label)
-    if missing:
-        raise SchemaError(
-            f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
-        )
-    request = ScanRequest(head.target_kind, sparse=encoder.is_sparse)
-    found = here.scan(validation, request, tell.reading("scan validation"))
+    check_columns(problem, validation)
+    found = here.scan(validation, validation_request(problem), tell.reading("scan validation"))
     check_validation(problem, validation, found)
     problem.tables["validation"] = validation, found
 
 
-def check_validation(problem: Problem, validation: Source, found: Scan) -> None:
-    """Whether the training can be scored on the rows of a scanned table. Raises SchemaError."""
+def check_columns(problem: Problem, validation: Source) -> None:
+    """Whether a validation table has the columns of training. Raises SchemaError."""
+    missing = problem.encoder.match(validation.predictors, validation.label)
+    if missing:
+        raise SchemaError(
+            f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
+        )
+
+
+def validation_request(problem: Problem) -> ScanRequest:
+    """Request for the scan of a validation table."""
+    return ScanRequest(problem.head.target_kind, sparse=problem.encoder.is_sparse)
+
+
+def check_validation(problem: Problem, validation: Source, found: Scan) -> int:
+    """Rows of a scanned table on which the training can be scored, by their labels. Raises SchemaError when it cannot be."""
     if found.n_used == 0:
         needs = " and a weight above zero" if WEIGHT in validation.roles else ""
         raise SchemaError(f"{validation.label} has no row with a target{needs}.")
-    problem.head.check_scored(found.classes, where_of(validation.schema, TARGET))
+    unseen = problem.head.check_scored(found.classes, where_of(validation.schema, TARGET))
     _check_range(found, validation, problem.distribution)
+    return found.n_used - sum(unseen.values())
 
 
 def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:
