@@ -259,7 +259,7 @@ def merge_columns(
             merged[name] = merge_column(name, column, right[name], source=source)
         except SchemaError as error:
             other = right[name]
-            faults.append(Fault(str(error), name, None if isinstance(other, EmptyStats) else other.first))
+            faults.append(Fault(str(error), name, () if isinstance(other, EmptyStats) else (other.first,)))
             merged[name] = column
     return merged
 

@@ -17,8 +17,7 @@ class Fault(NamedTuple):
 
     text: str  #: of the error that training would raise
     column: str | None = None
-    partition: int | None = None  #: the first that has it
-    n_partitions: int = 1  #: in so many was it found
+    partitions: tuple[int, ...] = ()  #: those that have it, as far as it lies in some; the text is of the first
 
 
 def found_and_remedy(text: str) -> tuple[str, str]:
@@ -36,5 +35,5 @@ def gathered(faults: Iterable[Fault]) -> tuple[Fault, ...]:
         key = fault.column, found_and_remedy(fault.text)[1]
         first = found.setdefault(key, fault)
         if first is not fault:
-            found[key] = first._replace(n_partitions=first.n_partitions + fault.n_partitions)
+            found[key] = first._replace(partitions=(*first.partitions, *fault.partitions))
     return tuple(found.values())

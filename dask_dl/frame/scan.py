@@ -269,7 +269,7 @@ def _scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, req
 def _nothing_of(source: Schema, k: int, n: int, why: str) -> Scan:
     """The scan of a partition of n rows of which nothing can be used."""
     columns: dict[str, Column] = dict.fromkeys(source.predictors, EmptyStats(0))
-    return Scan((n,), columns, RowStats(), columns, (0,), first=k, unlabelled=(0,), faults=(Fault(why, None, k),))
+    return Scan((n,), columns, RowStats(), columns, (0,), first=k, unlabelled=(0,), faults=(Fault(why, None, (k,)),))
 
 
 def _scan_around_faults(part: pd.DataFrame | SparsePart, source: Schema, k: int, request: ScanRequest) -> Scan:
@@ -283,7 +283,7 @@ def _scan_around_faults(part: pd.DataFrame | SparsePart, source: Schema, k: int,
                 bare, replace(source, predictors=(), roles={**roles, role: name}), k, request._replace(sparse=True)
             )
         except SchemaError as error:
-            faults.append(Fault(str(error), name, k))
+            faults.append(Fault(str(error), name, (k,)))
         else:
             roles[role] = name
     schema = replace(source, roles=roles)
@@ -300,10 +300,10 @@ def _scan_around_faults(part: pd.DataFrame | SparsePart, source: Schema, k: int,
         except SchemaError as error:
             if isinstance(part, SparsePart):
                 return _nothing_of(source, k, len(part), str(error))
-            faults.append(Fault(str(error), some[0], k))
+            faults.append(Fault(str(error), some[0], (k,)))
         else:
             wrong = errors_of_figures(columns, part, places, alone, k)
-            faults += [Fault(str(error), name, k) for name, error in wrong]
+            faults += [Fault(str(error), name, (k,)) for name, error in wrong]
     at_fault = {fault.column for fault in faults}
     if isinstance(part, SparsePart):
         found = _scan_partition(part.without_numbers_beyond(LARGE), schema, k, request)

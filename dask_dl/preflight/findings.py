@@ -12,6 +12,8 @@ from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 from dask_dl.frame.faults import Fault, found_and_remedy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 Level = Literal["error", "warning", "note"]
@@ -143,9 +145,9 @@ class Collector:
     def fault(self, fault: Fault) -> None:
         """Take a fault of a table."""
         text, remedy = found_and_remedy(fault.text)
-        more = fault.n_partitions - 1
-        also = f" So it is in {more:,} more partition{'s' * (more > 1)}." if more else ""
-        self.add("error", text + also, remedy, column=_shown(fault.column), partition=fault.partition)
+        first, *others = fault.partitions or (None,)
+        also = f" Found in {len(others) + 1:,} partitions: {listed(fault.partitions)}." if others else ""
+        self.add("error", text + also, remedy, column=_shown(fault.column), partition=first)
 
     def error(self, error: Exception, **where: Any) -> None:
         """Take what a training would raise."""
@@ -201,6 +203,12 @@ class Catching:
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         return is_finding
+
+
+def listed(numbers: Sequence[int], limit: int = 8) -> str:
+    """Numbers in words, the first of many."""
+    shown = ", ".join(map(str, numbers[:limit]))
+    return shown + (f" and {len(numbers) - limit:,} more" if len(numbers) > limit else "")
 
 
 def _shown(name: str | None) -> str | None:

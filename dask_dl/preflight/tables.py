@@ -13,6 +13,7 @@ from dask_dl.frame.column_stats import CategoricalStats, EmptyStats, NumericStat
 from dask_dl.frame.dtypes import as_numbers, blurred_warning
 from dask_dl.frame.source import TARGET, WEIGHT
 from dask_dl.frame.sparse import SparsePart
+from dask_dl.preflight.findings import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -40,12 +41,12 @@ _IDENTIFIER = re.compile(
 
 def on_partitions(found: Scan, source: Source, collector: Collector) -> None:
     """Find empty partitions, and those that are much larger than others."""
-    unread = {fault.partition for fault in found.faults or () if fault.column is None}
+    unread = {k for fault in found.faults or () if fault.column is None for k in fault.partitions}
     empty = [k for k, n in enumerate(found.rows) if n == 0 and k not in unread]
     if empty:
         collector.add(
             "warning",
-            f"{source.label}: {len(empty):,} of {len(found.rows):,} partitions have no rows: {_listed(empty)}.",
+            f"{source.label}: {len(empty):,} of {len(found.rows):,} partitions have no rows: {listed(empty)}.",
             "Harmless if a filter emptied them; else see whether files are missing. repartition() merges them with others.",
             partition=empty[0],
         )
@@ -58,7 +59,7 @@ def on_partitions(found: Scan, source: Source, collector: Collector) -> None:
         collector.add(
             "warning",
             f"{source.label}: partition {found.rows.index(largest)} has {largest:,} rows, and the median partition "
-            f"{middle:,.0f}; {_listed(skewed)} are larger than {SKEWED:g} times that.",
+            f"{middle:,.0f}; {listed(skewed)} are larger than {SKEWED:g} times that.",
             "A worker reads a partition whole: make them alike with repartition(partition_size=...) before the table is saved.",
             partition=found.rows.index(largest),
         )
@@ -74,7 +75,7 @@ def on_target(found: Scan, source: Source, collector: Collector) -> None:
     if n:
         level: Level = "warning" if n > MANY_UNLABELLED * n_rows else "note"
         without = [k for k, (m, rows) in enumerate(zip(found.unlabelled, found.rows, strict=True)) if 0 < rows == m]
-        whole = f" Partitions without any target: {_listed(without)}." if without else ""
+        whole = f" Partitions without any target: {listed(without)}." if without else ""
         collector.add(
             level,
             f"{source.label}: {n:,} of {n_rows:,} rows ({n / n_rows:.1%}) have no target; they do not train.{whole}",
@@ -189,8 +190,3 @@ def _each(names: Sequence[str], text: Callable[[str], str], others: str, remedy:
         collector.add(
             "warning", f"{len(names) - MAX_COLUMNS:,} more columns {others}.", remedy, column=names[MAX_COLUMNS]
         )
-
-
-def _listed(numbers: Sequence[int], limit: int = 8) -> str:
-    shown = ", ".join(map(str, numbers[:limit]))
-    return shown + (f" and {len(numbers) - limit:,} more" if len(numbers) > limit else "")

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from dask_dl.frame.source import Source
     from dask_dl.training.preparation import Problem
 
-#: Seconds that the last round of a trial takes, about; those before it, each four times as long, take a third of that.
+#: Seconds of the rounds that are measured, about; those before them take half of that.
 SECONDS = 1.0
+#: So many times as long a trial may take in all, compiling aside.
+PATIENCE = 10
 #: Rows, bytes and partitions of the sample, at most.
 MAX_ROWS, MAX_BYTES, MAX_PARTITIONS = 2**15, 2**25, 8
 
@@ -31,12 +33,12 @@ class Trial(NamedTuple):
     """Outcome of a trial."""
 
     n_sample: int  #: rows that were trained on, again and again
-    n_rows: int  #: of the last round
-    seconds: float  #: of the last round
+    n_rows: int  #: trained in the rounds that were measured
+    seconds: float
 
     @property
     def rows_per_second(self) -> float:
-        """Speed of the last round, of all processes together."""
+        """Speed of all processes together."""
         return self.n_rows / self.seconds
 
 
@@ -67,17 +69,24 @@ def train_on_sample(problem: Problem, parts: Sequence[Any], here: Backend) -> Tr
     load(small, Listeners(), here, has_folder=False)
     trainer = Start.fresh(small).begin(small, here, lambda _: None)
     trainer.compile()
-    n, is_warm = trainer.n_threads * problem.optimizer.batch, False
-    while True:
+    # Rounds of a training are long beside what it takes to begin and end them, so short ones say nothing of its speed.
+    n, n_rows, total, deadline = (
+        trainer.n_threads * problem.optimizer.batch,
+        0,
+        0.0,
+        time.monotonic() + PATIENCE * SECONDS,
+    )
+    while total < SECONDS:
         began = time.monotonic()
         trainer.train(n, RoundSettings())
         trainer.average()
-        seconds = max(time.monotonic() - began, 1e-6)
-        if seconds > SECONDS / 2 and is_warm:
-            return Trial(scan.n_rows, n, seconds)
-        if is_warm:  # of the first round, most may be spent on what is used for the first time
-            n = max(n + 1, min(4 * n, int(n * SECONDS / seconds)))
-        is_warm = True
+        now, busy = time.monotonic(), max(trainer.busy_seconds, 1e-6)
+        if busy > SECONDS / 4 or now > deadline:
+            n_rows, total = n_rows + n, total + now - began
+        if now > deadline:
+            break
+        n = max(n + 1, min(4 * n, int(n * SECONDS / 2 / busy)))
+    return Trial(scan.n_rows, n_rows, total)
 
 
 def expected_time(problem: Problem, trial: Trial, scan_seconds: float, storage: str) -> str:
