@@ -44,8 +44,10 @@ SET_ASIDE = 2.15
 SLICE = 2**24
 #: Of a thread: what it touches of its stack and of its own heap.
 THREAD = 2**18
-#: float32 outputs twice, and nine float64 arrays of their size inside the metrics; the truth counts as one more output.
-SCORING_PER_OUTPUT = 2 * 4 + 9 * 8
+#: float32 outputs twice, and three float64 arrays of their size where probabilities are corrected and measured.
+SCORING_PER_OUTPUT = 2 * 4 + 3 * 8
+#: Of a row that is scored: its truth, its weight, its errors by each metric.
+SCORING_PER_ROW = 10 * 8
 
 
 class Storage(NamedTuple):
@@ -191,6 +193,7 @@ def estimate(
     n_rows: int,
     n_validation: int,
     n_scored: int,
+    n_measured: int,
     n_samples: int = 0,
     bytes_per_row: int,
     n_weights: int,
@@ -218,8 +221,9 @@ def estimate(
     ----------
     n_rows, n_validation : int
         Rows of the training and of the validation table.
-    n_scored : int
-        Rows that are scored at a time: of the larger of both scoring samples.
+    n_scored, n_measured : int
+        Rows that are scored at an event, of the larger of both scoring samples, and those of them whose outputs are held at
+        a time.
     n_samples : int
         Rows that are set aside to be scored on, of both tables.
     bytes_per_row : int
@@ -271,6 +275,6 @@ def estimate(
         compiler=COMPILER if compiles else 0,
         columns=COLUMN * n_columns + COLUMN_PLANNED * planned_columns + LEVEL * n_levels,
         samples=int(SET_ASIDE * n_samples * bytes_per_row),
-        scoring=n_scored * (bytes_per_row + SCORING_PER_OUTPUT * (n_outputs + 1)),
+        scoring=n_scored * (bytes_per_row + SCORING_PER_ROW) + n_measured * SCORING_PER_OUTPUT * n_outputs,
         mode=storage.mode,
     )

@@ -14,7 +14,7 @@ from dask_dl.frame.dask_frames import by_name, is_dask_frame
 from dask_dl.frame.dense import DensePart, is_numeric_array
 from dask_dl.frame.dtypes import as_numbers
 from dask_dl.frame.interchange import as_column, as_table
-from dask_dl.frame.prediction import map_rows, over_slices, slices_of
+from dask_dl.frame.prediction import map_rows, offsets_of, slices_of
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
 from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
 from dask_dl.predictor import Predictor
@@ -49,8 +49,7 @@ def predict_rows(
         return _of_array(model, X, offset, answer, called)
     if is_dask_frame(X):
         return _of_frame(model, X, offset, functools.partial(_framed, answer=answer))
-    parts = _of_local(model, X, offset, functools.partial(_values, answer=answer), called)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return _of_local(model, X, offset, functools.partial(_values, answer=answer), called)
 
 
 def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str], called: str) -> Any:
@@ -71,7 +70,7 @@ def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str],
     answer = functools.partial(Predictor.table, keep=tuple(keep))
     if is_dask_frame(X):
         return _of_frame(model, X, offset, answer, keep)
-    return pd.concat(_of_local(model, X, offset, answer, called))
+    return _of_local(model, X, offset, answer, called)
 
 
 def _values(predictor: Predictor, _part: Any, answers: Any, *, answer: Any) -> Any:
@@ -97,9 +96,8 @@ def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str
     return map_rows(functools.partial(respond, answer=answer), X, model.predictor, offset, meta)
 
 
-def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> list[Any]:
-    """`answer(predictor, part, answers)` of every slice of a table in this process."""
-    answered = functools.partial(respond, answer=answer)
+def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> Any:
+    """`answer(predictor, part, answers)` of a table in this process."""
     if is_sparse(X):
         X = as_csr(X, LABEL)
     elif not is_numeric_array(X):
@@ -107,12 +105,14 @@ def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> li
         if model.is_named and hasattr(X, "columns"):
             names = table.columns.tolist()
             model.missing_columns(names, LABEL)
-            return over_slices(answered, table, model.predictor, _offset_of(model, table, offset, names))
+            offset = offsets_of(table, _offset_of(model, table, offset, names))
+            return respond(table, model.predictor, offset, answer=answer)
         X = table
     check_two_dimensions(X, X.shape, LABEL)
     check_n_features(model, X.shape[1], called)
     part = _named(X, model.feature_names)
-    return over_slices(answered, part, model.predictor, _offset_of(model, part, offset, model.feature_names))
+    offset = offsets_of(part, _offset_of(model, part, offset, model.feature_names))
+    return respond(part, model.predictor, offset, answer=answer)
 
 
 def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> Any:
@@ -168,7 +168,7 @@ def _offset_of(model: Model, table: Any, offset: Any, names: Sequence[str]) -> A
 
 
 def respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any, label: str = LABEL) -> Any:
-    """Answer to a partition, on a worker: a chunk of rows at a time, so that many classes take no more memory than few.
+    """Answer to a partition: a chunk of rows at a time, so that many rows or classes take no more memory than few.
 
     Parameters
     ----------

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from forgery import forged_archive, forged_bytes
 from scipy import sparse
+from tables import UNSCORED
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.errors import DaskDLError, StorageError
@@ -81,7 +82,7 @@ CHECKPOINTS = {
     "momentum": (DeepLearningRegressor, "z", {"adaptive_rate": False, "momentum_start": 0.5, "distribution": "huber"}),
     "plain": (DeepLearningRegressor, "z", {"adaptive_rate": False, "categorical_encoding": "eigen"}),
 }
-COMMON = {"hidden": (6, 4), "random_state": 1, "n_jobs": 1}
+COMMON = UNSCORED | {"hidden": (6, 4), "random_state": 1, "n_jobs": 1}
 
 
 def estimator(kind, given, **more):

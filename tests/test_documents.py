@@ -22,7 +22,7 @@ from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.checkpoint.codec import Document, check_keys, decode
 from dask_dl.checkpoint.folder import CheckpointFolder
 from dask_dl.documents.history import Event, events_of
-from dask_dl.documents.network import shapes_of
+from dask_dl.documents.network import TopologyDocument, shapes_of
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError
 from dask_dl.metrics.history import History
 from dask_dl.metrics.table import columns_of
@@ -337,6 +337,13 @@ def test_shapes_are_those_of_the_arrays_that_are_written(model_file, checkpoint_
         model = load(path).model_
         named = model.topology.named("network", model.flat)
         assert shapes_of(model.topology, "network") == {name: array.shape for name, array in named.items()}
+
+
+def test_outputs_of_a_reconstruction_are_legal_but_not_beside_maxout():
+    given = {"n_onehot": 3, "n_dense": 2, "hidden": [4], "n_outputs": 5, "activation": "tanh", "output": "activated"}
+    assert msgspec.convert(given, TopologyDocument).topology().output == "activated"
+    with pytest.raises(msgspec.ValidationError, match="not 'maxout'"):
+        msgspec.convert(given | {"activation": "maxout"}, TopologyDocument)
 
 
 # Parameters of another version

@@ -53,6 +53,7 @@ class Recorder:
     n_rows = 10
     is_local = is_reachable = True
     busy_seconds = 0.0
+    on_wait = None
 
     def __init__(self):
         self.asked, self.scales = [], []

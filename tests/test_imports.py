@@ -75,7 +75,7 @@ PACKAGES = {
         "a score needs the model's target, and the truth of a table",
     ),
     "estimators": (
-        "predict cluster errors evaluation events training frame model parameters predictor show",
+        "predict cluster errors evaluation events training frame memory model parameters predictor show",
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model preflight", "the public names"),

@@ -266,7 +266,7 @@ def test_generators_go_through_pickle_and_cross_validation(make, table):
 
 @pytest.mark.parametrize("make", GENERATORS.values(), ids=GENERATORS)
 def test_a_training_that_goes_on_keeps_its_seed(make, table, tmp_path):
-    given = {
+    given = UNSCORED | {
         "hidden": (4,),
         "n_jobs": 1,
         "checkpoint_dir": str(tmp_path),

@@ -98,13 +98,15 @@ class Backend(Protocol):
         options: BlockOptions,
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        trains: bool = True,
     ) -> int:
         """Encode a table.
 
         Parameters
         ----------
         table : str
-            "training" or "validation".
+            Key by which it is known from now on.
         source : Source
             The table, whose partitions are read a second time.
         found : Scan
@@ -117,6 +119,8 @@ class Backend(Protocol):
             Where encoded rows are kept.
         progress : callable, optional
             Called with the number of partitions that are encoded, and of all.
+        trains : bool
+            Whether it is trained on; else it is only scored.
 
         Returns
         -------
@@ -134,6 +138,7 @@ class Backend(Protocol):
     def trainer(
         self,
         setup: Setup,
+        scored: Sequence[str],
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
@@ -145,6 +150,8 @@ class Backend(Protocol):
         ----------
         setup : Setup
             Everything that every shard has to know of the training.
+        scored : sequence of str
+            Keys of tables that are scored beside the one that is trained on.
         flat : (size,) float32
             Weights and biases as the topology lays them out.
         states : sequence of (size,) float32

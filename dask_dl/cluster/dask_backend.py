@@ -198,19 +198,21 @@ class DaskBackend:
         options: BlockOptions,
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        trains: bool = True,
     ) -> int:
         """Encode a table on the workers.
 
         See `Backend.load`.
         """
-        row_ranges, placement = self._row_ranges(found), self._placement if table == "training" else "sharded"
+        row_ranges, placement = self._row_ranges(found), self._placement if trains else "sharded"
         new = Table(self.membership, table, source, found, recipe, options, storage, placement, row_ranges)
         if len(row_ranges) > source.n_partitions:
             self._say(f"{source.label}: {source.n_partitions:,} partitions are cut into {len(row_ranges):,} blocks")
         new.fill(self.membership.strengths, progress)
         self.membership.tables[table] = new
         self.submitter.sweep()
-        if table == "training":
+        if trains:
             self._report_idle(new, source)
         return sum(new.n_visits.values())
 
@@ -237,6 +239,7 @@ class DaskBackend:
     def trainer(
         self,
         setup: Setup,
+        scored: Sequence[str],
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
@@ -246,13 +249,12 @@ class DaskBackend:
 
         See `Backend.trainer`.
         """
-        self.membership.setup = setup
         self.submitter.on_wait = lambda: None
-        self.membership.welcome(all_of_them=True)
+        self.membership.begin(setup)
         cuts = {}
-        for name, table in self.membership.tables.items():
-            keys = np.concatenate(self._drawn(name))
-            cuts[name] = cut_of(keys, table.options.n_sample)
+        for key in (setup.table, *scored):
+            keys = np.concatenate(self._drawn(key))
+            cuts[key] = cut_of(keys, self.membership.tables[key].options.n_sample)
         trainer = DaskTrainer(
             self.membership,
             cuts,

@@ -13,6 +13,7 @@ from dask_dl.cluster.averaging import Contribution, combined, momentum_of
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.plugin import GoneError
+from dask_dl.cluster.stragglers import in_time, stop
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.errors import Aborted, DivergedError
 
@@ -67,7 +68,7 @@ class DaskTrainer:
         self._momentum, self._moving_rate, self._by_clock = momentum, moving_rate, by_clock
         self._say, self._on_change = say, on_change
         self.n_seen = 0
-        self.n_rows = sum(membership.tables["training"].n_visits.values())
+        self.n_rows = sum(membership.training.n_visits.values())
         self._was_several = False  #: whether there was ever more than one replica: a consensus with oneself is none
         self.busy_seconds = 0.0
         self._outer = 0.0  #: momentum of this round
@@ -110,12 +111,12 @@ class DaskTrainer:
     @property
     def n_replicas(self) -> int:
         """Workers that train."""
-        return max(1, len(self.membership.tables["training"].workers()))
+        return max(1, len(self.membership.training.workers()))
 
     @property
     def n_copies(self) -> int:
         """Workers that train all rows."""
-        return self.n_replicas if self.membership.tables["training"].placement == "replicated" else 1
+        return self.n_replicas if self.membership.training.placement == "replicated" else 1
 
     def compile(self) -> None:
         """Workers have compiled when they began to take part."""
@@ -129,7 +130,7 @@ class DaskTrainer:
             self.membership.settle()
         finally:
             self.submitter.on_wait = lambda: None
-        table = self.membership.tables["training"]
+        table = self.membership.training
         workers = table.workers()
         rows = self._shares(table, workers)
         starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
@@ -144,20 +145,19 @@ class DaskTrainer:
         self.membership.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
         more = remembers, self.membership.inbox.is_wanted, settings
         calls = {
-            worker: TaskSpec(round_tasks.train, (job, version, holdings_hash, place, place + busy[worker], *more))
+            worker: TaskSpec(
+                round_tasks.train, (job, version, table.name, holdings_hash, place, place + busy[worker], *more)
+            )
             for worker, (holdings_hash, place) in self._begun.items()
         }
         limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
+        patience = AS_LONG_AGAIN if self._by_clock else math.inf
         began, futures = time.monotonic(), {}
         try:
             for worker, call in calls.items():
                 futures[worker] = self.submitter.submit("train", worker, call.function, *call.arguments)
-            lost, self._told = self.submitter.in_time(
-                futures,
-                version,
-                lambda: on_rows(0) if on_rows is not None else None,
-                limit=limit,
-                patience=AS_LONG_AGAIN if self._by_clock else math.inf,
+            lost, self._told = in_time(
+                self.submitter, futures, version, lambda: on_rows and on_rows(0), limit=limit, patience=patience
             )
         except BaseException as error:
             self._break_off(futures, error)
@@ -202,7 +202,7 @@ class DaskTrainer:
     def _break_off(self, futures: Mapping[str, Any], error: BaseException) -> None:
         """A round that is interrupted ends between two rows, one that diverged for good."""
         try:
-            lost = self.submitter.stop(futures, self.membership.version)
+            lost = stop(self.submitter, futures, self.membership.version)
         except KeyboardInterrupt as interrupt:
             raise Aborted from interrupt
         except DivergedError:
@@ -340,7 +340,7 @@ class DaskTrainer:
                 self._places[worker] = holdings_hash, place + reports[worker].n_trained
                 if self._by_clock:
                     self.membership.clock(worker, reports[worker].n_trained, reports[worker].seconds)
-        self.membership.level(self.membership.tables["training"])
+        self.membership.level(self.membership.training)
         for worker, other in reports.items():
             before = self._threads.get(worker)
             self._threads[worker] = other.threads

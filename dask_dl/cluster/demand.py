@@ -9,6 +9,7 @@ from typing import Any
 import dask
 from dask.utils import parse_timedelta
 
+from dask_dl.cluster.spans import in_span
 from dask_dl.cluster.waiting import within
 
 #: Name of the tasks on the Dask dashboard, and of the resource that they ask for.
@@ -53,9 +54,10 @@ class Demand:
             keys = [f"{NAME}-{self._job}-{self._n_made + k}" for k in range(n - len(self._tasks))]
             self._n_made += len(keys)
             if keys:
-                self._tasks += self._client.map(
-                    bool, range(len(keys)), key=keys, pure=False, resources={NAME: 1}, batch_size=len(keys)
-                )
+                with in_span():
+                    self._tasks += self._client.map(
+                        bool, range(len(keys)), key=keys, pure=False, resources={NAME: 1}, batch_size=len(keys)
+                    )
 
     def withdraw(self) -> None:
         """Ask for nothing any more."""

@@ -105,6 +105,8 @@ class LocalBackend:
         options: BlockOptions,
         storage: Storage,
         progress: Callable[[int, int], None] | None = None,
+        *,
+        trains: bool = True,  # noqa: ARG002  # all tables are here
     ) -> int:
         """Encode a table in this process.
 
@@ -136,6 +138,7 @@ class LocalBackend:
     def trainer(
         self,
         setup: Setup,
+        scored: Sequence[str],  # noqa: ARG002  # their samples are known since they were loaded
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,

@@ -12,16 +12,16 @@ import uuid
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, Self
 
-from dask_dl.cluster import round_tasks, table_tasks
+from dask_dl.cluster import round_tasks
 from dask_dl.cluster.admission import ASKING, Admission
+from dask_dl.cluster.block_moves import BlockMoves
 from dask_dl.cluster.demand import Demand
 from dask_dl.cluster.handover import Handover, Inbox, NetworkState
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.plugin import GoneError, TrainingPlugin, name_of
-from dask_dl.cluster.spans import in_span
 from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
 from dask_dl.cluster.waiting import Reminder, wait, within
-from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError, SchemaError, StorageError
+from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 NEWNESS = 0.3
 #: ... those shorter than so many seconds not at all.
 SHORTEST = 0.01
-#: Blocks move to faster workers when rounds then take so much less, at the earliest so many seconds after the last time.
-WORTH_MOVING, SECONDS_PER_MOVE = 1.25, 20.0
-#: How often blocks that cannot be written or read where they are to go are tried to be moved.
-MAX_FAILED = 3
 #: Seconds that the cluster gets to prepare the workers, and to clean up.
 PREPARING = 30.0
 #: Workers that a training asks an adaptive cluster for at a time: as many as it has, and at least so many.
@@ -68,6 +64,7 @@ class Membership:
         self.liveness = Liveness(client, say)
         self.submitter = Submitter(client, self.liveness, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
+        self.trained = ""  #: key of the table that is trained on
         self.taking_part: dict[str, Member] = {}
         self.version = 0  #: of the weights; 0: there are none yet
         self.holders: set[str] = set()  #: workers that have this version
@@ -77,18 +74,14 @@ class Membership:
         self.kept: NetworkState | None = None  #: this version, while no worker has it
         self.speeds: dict[str, float] = {}  #: rows per second of those that were measured
         self._timeout, self._say, self._strict = timeout, say, strict
+        self.moves = BlockMoves(self.submitter, self.tables, self.taking_part, self.strengths, self.lose)
         self._departed: dict[str, int] = {}  #: worker that is gone -> version of the weights that it had
         self._terms: dict[str, int] = {}
         self._joining: dict[str, Any] = {}  #: newcomer -> future: it compiles ...
         self._invited: dict[str, float] = {}  #: ... and since when
-        self._moving: dict[tuple[str, str, int], Any] = {}  #: (worker, table, partition) -> future: blocks on their way
-        self._is_level = True  #: whether all workers have had their share of blocks
-        self._moved_at = time.monotonic()
-        self._n_failed = 0  #: how often blocks could not move
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        self._cleanup.enter_context(in_span())
         try:
             self._cleanup.callback(self.demand.withdraw)
             self._cleanup.callback(self.admission.close)
@@ -133,7 +126,7 @@ class Membership:
 
     def _leave(self) -> None:
         """Nothing stays on the workers, no future, no thread, no state; nor on the scheduler."""
-        unfinished = [f for f in (*self._joining.values(), *self._moving.values()) if f.status == "pending"]
+        unfinished = [f for f in (*self._joining.values(), *self.moves.futures) if f.status == "pending"]
         if unfinished:
             within(PREPARING, lambda: self.client.cancel(unfinished))
         self.submitter.sweep()
@@ -187,13 +180,18 @@ class Membership:
         self._until(has_some, "a worker that can do the work")
         return found
 
-    def strengths(self, table: str = "training") -> dict[str, float]:
+    @property
+    def training(self) -> Table:
+        """The table that is trained on."""
+        return self.tables[self.trained]
+
+    def strengths(self, table: str = "") -> dict[str, float]:
         """Threads of the workers that can take part, or do if the training has begun.
 
         For the training table their rows per second, as soon as some were measured. Raises NoWorkersError.
         """
         liveness = self.usable()
-        known = {w: speed for w, speed in self.speeds.items() if w in liveness and table == "training"}
+        known = {w: speed for w, speed in self.speeds.items() if w in liveness and table in {"", self.trained}}
         per_thread = sum(known.values()) / sum(liveness[w].n_threads for w in known) if known else 1.0
         return {worker: known.get(worker, per_thread * member.n_threads) for worker, member in liveness.items()}
 
@@ -202,7 +200,7 @@ class Membership:
 
         Futures are released but for those in `kept`.
         """
-        self.submitter.sweep(self._joining.values(), self._moving.values(), *kept)
+        self.submitter.sweep(self._joining.values(), self.moves.futures, *kept)
         for _ in self.submitter.attempts():
             self.look()
             self.welcome()
@@ -215,7 +213,7 @@ class Membership:
                     table.fill(lambda table=table: self.strengths(table.name))  # type: ignore[misc]  # mypy cannot infer a lambda's default
                 continue  # workers may have gone meanwhile
             if self.version:
-                self._move_blocks()
+                self.moves.advance()
             if self.taking_part and self.taking_part.keys() <= self.liveness.alive.keys():
                 break
         self._show_demand()
@@ -223,7 +221,7 @@ class Membership:
     def _show_demand(self) -> None:
         """Ask adaptive scaling for as many workers as could have blocks: step by step, and beside those of no use."""
         n, alive = len(self.taking_part), self.liveness.alive
-        table = self.tables.get("training")
+        table = self.tables.get(self.trained)
         n_useful = 1 if table is None or table.placement == "single" else len(table.row_ranges)
         n_wanted = min(n_useful, n + max(n, MIN_GROWTH)) + len(alive.keys() & self.admission.refused.keys())
         per_worker = sum(member.n_threads for member in alive.values()) / max(1, len(alive))
@@ -248,9 +246,7 @@ class Membership:
             if worker in self.liveness.alive:
                 self.admission.failed(worker, f"it {why}")
             self.speeds.pop(worker, None)
-            for key in [key for key in self._moving if key[0] == worker]:
-                del self._moving[key]
-                self._is_level = False
+            self.moves.forget(worker)
 
     def welcome(self, *, all_of_them: bool = False) -> None:
         """Take in workers that have compiled the kernels, and have new ones compile.
@@ -284,7 +280,7 @@ class Membership:
             del self._joining[worker]
             if future.status == "finished" and worker in alive:
                 self.taking_part[worker] = alive[worker]
-                self._is_level = False
+                self.moves.request()
                 if self.version:
                     self._say(f"worker {worker} joined")
                 continue
@@ -311,6 +307,16 @@ class Membership:
         return ClusterError(f"worker {worker} cannot do its part: {error!r}.")
 
     # ---- what they hold ---------------------------------------------------------------------------------------------
+
+    def begin(self, setup: Setup) -> None:
+        """Have all workers get ready for a trainer; what was measured of an earlier one is of no use to it."""
+        is_first = not self.trained
+        self.setup, self.trained = setup, setup.table
+        self.speeds.clear()
+        self.welcome(all_of_them=True)
+        if not is_first:  # else workers compile when they begin to take part
+            calls = {w: TaskSpec(round_tasks.ready, (self.job, setup, self.term(w))) for w in self.taking_part}
+            self.lose(self.submitter.run("compile", calls)[1], "did not answer")
 
     def adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here, as soon as workers have it."""
@@ -378,81 +384,9 @@ class Membership:
             self.speeds[worker] = speed if before is None else before + NEWNESS * (speed - before)
 
     def level(self, table: Table) -> None:
-        """Have blocks moved from slow workers to fast ones, when that is worth it; not while no speeds are known."""
-        now = time.monotonic()
-        if (
-            not self.speeds
-            or self._n_failed >= MAX_FAILED
-            or not self._is_level
-            or self._moving
-            or now - self._moved_at < SECONDS_PER_MOVE
-            or table.placement != "sharded"
-        ):
-            return
-        strengths = self.strengths()
-        rows = {worker: table.n_visits_of(worker) for worker in strengths}
-        longest = max(rows[worker] / strengths[worker] for worker in strengths)
-        if longest > WORTH_MOVING * sum(rows.values()) / sum(strengths.values()):
-            self._is_level, self._moved_at = False, now
-
-    def _move_blocks(self) -> None:
-        """Blocks that newcomers have read become theirs; others are sent on their way, beside the training."""
-        if self._moving:
-            if any(future.status == "pending" for future in self._moving.values()):
-                return
-            self._take_over()
-        if self._is_level:
-            return
-        self._is_level = True
-        for name, table in self.tables.items():
-            wanted, is_all = table.few(table.wanted(self.strengths(name)))
-            self._is_level = self._is_level and is_all  # the others when these have arrived
-            try:
-                sent = table.send(wanted, staged=True) if wanted else {}
-                if wanted:
-                    n = sum(map(len, wanted.values()))
-                    self._say(f"{n} blocks of the {name} table move to {', '.join(sorted(wanted))}")
-            except GoneError:
-                self._is_level = False  # another time
-                return
-            self._moving |= {(worker, name, k): future for (worker, k), future in sent.items()}
-
-    def _take_over(self) -> None:
-        """Between two rounds: newcomers take part with their blocks; where they do, former holders let go of them."""
-        moving, self._moving = self._moving, {}
-        try:
-            arrived, lost = self.submitter.results(moving, self.submitter.wait(moving))
-        except (StorageError, SchemaError) as error:  # workers that have them go on with them
-            self._say(f"blocks stay where they are: {error}")
-            self._n_failed += 1
-            self._is_level = self._is_level or self._n_failed >= MAX_FAILED
-            unwanted: dict[str, list[tuple[str, int]]] = {}
-            for worker, name, k in moving:
-                row_ranges = enumerate(self.tables[name].row_ranges)
-                unwanted.setdefault(worker, []).extend(
-                    (name, b) for b, row_range in row_ranges if row_range.partition == k
-                )
-            with contextlib.suppress(StorageError, SchemaError):
-                self.submitter.wait({w: f for w, f in moving.items() if f.status == "pending"})
-            self.submitter.run(
-                "move", {w: TaskSpec(table_tasks.drop_staged, (self.job, blocks)) for w, blocks in unwanted.items()}
-            )
-            return
-        self._is_level = self._is_level and not lost
-        taken: dict[str, list[tuple[str, int]]] = {}
-        for (worker, name, _), held in arrived.items():
-            if worker in self.taking_part:
-                taken.setdefault(worker, []).extend((name, k) for k in held.n_visits)
-        calls = {worker: TaskSpec(table_tasks.take_over, (self.job, blocks)) for worker, blocks in taken.items()}
-        done, failed = self.submitter.run("move", calls)
-        given: dict[str, list[tuple[str, int]]] = {}
-        for (worker, name, _), held in arrived.items():
-            if worker in done:
-                self.tables[name].settle(held)
-                for other, blocks in self.tables[name].give_up({worker: held.n_visits}).items():
-                    given.setdefault(other, []).extend((name, k) for k in blocks)
-        calls = {worker: TaskSpec(table_tasks.give_up, (self.job, blocks)) for worker, blocks in given.items()}
-        self.lose(failed | self.submitter.run("move", calls)[1], "did not answer")
+        """Have blocks moved from slow workers to fast ones, as soon as it is known which these are."""
+        if self.speeds:
+            self.moves.level(table)
 
     def of_holders(self, name: str, table: str, call: Callable[[int], TaskSpec]) -> list[Any]:
         """Answers of all workers with rows of a table, in the order of their blocks; a call is given the worker's

@@ -71,7 +71,7 @@ def take(given: NetworkState, job: str, version: int, setup: Setup, threads: Par
     home = plugin(job)
     with home.turn() as shard:
         flat, *states = given.vectors
-        if shard.replica is None:
+        if not shard.trains(setup):
             shard.start(setup, copied(flat), [copied(state) for state in states], given.n_seen, threads)
         velocity = None if given.velocity is None else copied(given.velocity)
         vectors = states or [np.zeros_like(state) for state in shard.weights()[1]]
@@ -90,6 +90,7 @@ def give(job: str, version: int) -> NetworkState:
 def train(
     job: str,
     version: int,
+    table: str,
     holdings_hash: int,
     start: int,
     stop: int,
@@ -105,8 +106,10 @@ def train(
         Identifier of the training.
     version : int
         Version of the weights with which the round begins.
+    table : str
+        Key of the training table.
     holdings_hash : int
-        The driver's mark of the blocks of the training table that this worker should have: `holdings_hash_of`.
+        The driver's mark of the blocks of that table that this worker should have: `holdings_hash_of`.
     start, stop : int
         Places [start, stop) of the stream of its rows.
     remembers : bool
@@ -135,7 +138,7 @@ def train(
         if home.stopped >= version:
             raise Stopped
 
-    with home.turn(version, "training", holdings_hash) as shard:
+    with home.turn(version, table, holdings_hash) as shard:
         home.trained, home.failure, home.hands_over = (0, 0.0), None, hands_over
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
@@ -230,7 +233,7 @@ def measure(job: str, version: int, table: str, holdings_hash: int, cut: int | N
     version : int
         Version of the weights to measure.
     table : str
-        "training" or "validation".
+        Key of the table.
     holdings_hash : int
         The driver's mark of the blocks of the table that this worker should have: `holdings_hash_of`.
     cut : int or None

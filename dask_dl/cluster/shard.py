@@ -57,6 +57,8 @@ class Setup:
     distribution: Distribution
     seed: int
     shuffle: bool
+    table: str  #: key of the table that is trained on
+    trainer: str  #: identifier of the trainer
 
     @property
     def drops(self) -> bool:
@@ -112,7 +114,7 @@ class Shard:
         Parameters
         ----------
         table : str
-            "training" or "validation".
+            Its key.
         starts : (blocks + 1,) int64
             First row of every block of the table, and the end of the last one.
         options : BlockOptions
@@ -160,7 +162,7 @@ class Shard:
     def _forget(self, table: str) -> None:
         """Forget what was derived from the blocks of a table."""
         self._samples.pop(table, None)
-        if table == "training":
+        if self.replica is not None and table == self.setup.table:
             self.close()
 
     def close(self, *, waits: bool = True) -> None:
@@ -175,7 +177,7 @@ class Shard:
         if self._visits is None:
             setup = self.setup
             self._visits = RowStream(
-                self.tables["training"],
+                self.tables[setup.table],
                 seed=setup.seed,
                 shuffle=setup.shuffle,
                 window=self.storage.window,
@@ -194,7 +196,8 @@ class Shard:
 
         topology, empty = setup.topology, np.zeros(0, np.float32)
         flat = aligned_zeros(topology.size)
-        replica = self.replica or Replica(topology, setup.optimizer, setup.objective, flat)
+        replica = self.replica if self.trains(setup) else None
+        replica = replica or Replica(topology, setup.optimizer, setup.objective, flat)
         n_dense, none, target = padded(topology.n_dense), np.zeros((1, 0), np.int32), np.zeros(1, np.float32)
         replica.compile(Rows(np.zeros((1, n_dense), np.float32), none, target, empty, empty))
 
@@ -207,7 +210,7 @@ class Shard:
         threads: Parallelism,
         on_change: Callable[[Parallelism], None] | None = None,
     ) -> Replica:
-        """Make a replica, which trains given weights in place.
+        """Make a replica, which trains given weights in place. That of an earlier trainer is forgotten.
 
         Parameters
         ----------
@@ -224,11 +227,16 @@ class Shard:
         on_change : callable, optional
             Called with the new `Parallelism` when they do something else from now on.
         """
-        self.setup = setup
+        self.close()
+        self.setup, self.velocity, self.before, self.consensus = setup, None, None, ()
         self.replica = Replica(
             setup.topology, setup.optimizer, setup.objective, flat, states, n_seen, threads, on_change
         )
         return self.replica
+
+    def trains(self, setup: Setup) -> bool:
+        """Whether there is a replica of the same trainer."""
+        return self.replica is not None and self.setup.trainer == setup.trainer
 
     def train(
         self, start: int, stop: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None

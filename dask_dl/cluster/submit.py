@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import threading
 import time
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,8 +11,8 @@ from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import plugin, round_tasks
 from dask_dl.cluster.plugin import GoneError
-from dask_dl.cluster.spans import PREFIX, SENT, tidy
-from dask_dl.cluster.waiting import pause_after, wait, within
+from dask_dl.cluster.spans import PREFIX, SENT, in_span, tidy
+from dask_dl.cluster.waiting import pause_after, started, wait
 from dask_dl.errors import ClusterError, NoWorkersError
 
 if TYPE_CHECKING:
@@ -30,10 +28,6 @@ LOOK = 0.5
 STEP = 600.0
 #: Seconds between two messages to the workers that their driver is alive: many for each lease.
 RENEWAL = plugin.LEASE / 10
-#: Seconds that workers get to end what they were told to end.
-STOPPING = 15.0
-#: Minimum duration of a round, in seconds, before it is reported.
-MIN_WAIT = 2.0
 #: How often a step is tried again after workers were lost in it.
 ATTEMPTS = 20
 
@@ -133,9 +127,10 @@ class Submitter:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[None]:
-        """A client that was closed meanwhile has no workers. Raises NoWorkersError."""
+        """Submit into the span of trainings. A client that was closed meanwhile has no workers: raises NoWorkersError."""
         try:
-            yield
+            with in_span():
+                yield
         except Exception as error:
             if self.client.status in {"closed", "closing"}:
                 raise NoWorkersError(
@@ -233,32 +228,21 @@ class Submitter:
             done = {key: future for key, future in done.items() if key not in gone}
         return {}, lost
 
-    def ask(self, submitter: Callable[[], Any], workers: Iterable[str]) -> Any:
+    def ask(self, call: Callable[[], Any], workers: Iterable[str]) -> Any:
         """Answer of a call of Dask that may wait for these workers. Raises GoneError when one of them is gone."""
-        answer: list[Any] = []
-        errors: list[BaseException] = []
-        needed = set(workers)
-
-        def run() -> None:
-            try:
-                answer.append(submitter())
-            except BaseException as error:  # noqa: BLE001  # raised by the caller, if it still waits
-                errors.append(error)
-
-        thread = threading.Thread(target=run, name="dask_dl-asking", daemon=True)
-        thread.start()
-        began = time.monotonic()
-        while thread.is_alive():
-            thread.join(POLL)
+        answer, needed, began = started(call), set(workers), time.monotonic()
+        while not answer.done():
+            with contextlib.suppress(TimeoutError):
+                answer.exception(POLL)
             self._look_after()
             now = time.monotonic()
             if now - self.liveness.looked > LOOK and not self.liveness.look().keys() >= needed:
                 raise GoneError("a worker was lost while it was asked.")
             if now - began > STEP:
                 raise GoneError(f"a worker did not answer within {STEP:g} s.")
-        if errors:
-            raise GoneError(f"a worker could not be asked: {errors[0]}") from errors[0]
-        return answer[0]
+        if (error := answer.exception()) is not None:
+            raise GoneError(f"a worker could not be asked: {error}") from error
+        return answer.result()
 
     def cancel(self, futures: list[Any]) -> None:
         """Forget tasks."""
@@ -272,7 +256,7 @@ class Submitter:
         self.on_wait()
         if time.monotonic() - self._renewed > RENEWAL:
             self._renewed = time.monotonic()
-            threading.Thread(target=self._renew, name="dask_dl-renewing", daemon=True).start()
+            started(self._renew)
 
     def _renew(self) -> None:
         """Tell workers that their driver is alive, and keep the scheduler's memory of a long training small."""
@@ -372,94 +356,10 @@ class Submitter:
             if found:
                 return found[0]
 
-    def in_time(
-        self, futures: Mapping[str, Any], version: int, on_poll: Callable[[], None], *, limit: float, patience: float
-    ) -> tuple[set[str], set[str]]:
-        """Wait for a round; returns the workers that were lost, and those that were told to end it.
-
-        When half of them are done, the others get until `patience` times as long since the round began; then they are
-        to end between two rows, and what they have learned counts. Those that do not even end are lost.
-
-        Parameters
-        ----------
-        futures : mapping of str to Future
-            Task of each worker.
-        version : int
-            Version of the weights with which the round began.
-        on_poll : callable
-            Called ten times a second; what it raises ends the waiting.
-        limit : float
-            Seconds after which tasks are given up when not one of them has ended in this time.
-        patience : float
-            Factor on the time that the first half took; infinity: wait for all.
-        """
-        began, deadline, told_at = time.monotonic(), math.inf, math.inf
-        told: set[str] = set()
-        leaving: dict[str, float] = {}  #: worker that is being closed -> when it was told to end the round
-
-        def watch() -> None:
-            nonlocal deadline, told_at
-            on_poll()
-            now = time.monotonic()
-            if closing := [w for w in _pending(futures) if w in self.liveness.leaving and w not in leaving]:
-                leaving.update(dict.fromkeys(closing, now))
-                self.tell_to_stop(closing, version, waits=False)
-            self.cancel([futures[w] for w in _pending(futures) if now > leaving.get(w, now) + STOPPING])
-            late = [worker for worker in _pending(futures) if worker in self.liveness.alive]
-            n_done = sum(future.status == "finished" for future in futures.values())
-            if not late or n_done < len(late):
-                return
-            deadline = min(deadline, began + max(MIN_WAIT, patience * (now - began)))
-            if not told and now > deadline:
-                told.update(late)
-                told_at = now
-                self.say(f"not waited for: {', '.join(late)}, {now - began:.1f} s after the round began")
-                self.tell_to_stop(late, version, waits=False)
-            elif now > told_at + STOPPING:
-                raise _LateError
-
-        try:
-            return self.wait(futures, watch, limit=limit, finish_leaving=True), told | leaving.keys()
-        except _LateError:
-            late = _pending(futures)
-            self.cancel([futures[worker] for worker in late])
-            return {*late, *self.wait({w: f for w, f in futures.items() if w not in late})}, told
-
-    def tell_to_stop(self, workers: Sequence[str], version: int, *, waits: bool = True) -> None:
-        """Have workers end a round between two rows."""
-        within(
-            STOPPING if waits else 0.0,
-            lambda: self.client.run(round_tasks.stop, self.job, version, workers=list(workers), on_error="ignore"),
-        )
-
-    def stop(self, futures: Mapping[str, Any], version: int) -> set[str]:
-        """End a round between two rows, and wait for that; returns the workers that did not."""
-        self.tell_to_stop(list(futures), version)
-        deadline = time.monotonic() + STOPPING
-
-        def on_poll() -> None:
-            if time.monotonic() > deadline:
-                raise TimeoutError
-
-        try:
-            return self.wait(futures, on_poll)
-        except TimeoutError:
-            late = {worker for worker, future in futures.items() if future.status != "finished"}
-            self.cancel([futures[worker] for worker in late])
-            return late
-
 
 def is_lost(error: BaseException) -> bool:
     """Whether a task failed because its worker is gone, or knows nothing of the training any more."""
     return isinstance(error, (GoneError, KilledWorker, CancelledError))
-
-
-class _LateError(Exception):
-    """Workers did not end a round that they were to end."""
-
-
-def _pending(futures: Mapping[str, Any]) -> list[str]:
-    return sorted(worker for worker, future in futures.items() if future.status == "pending")
 
 
 def _worker(key: Any) -> str:

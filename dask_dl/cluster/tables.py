@@ -133,7 +133,7 @@ class Table:
     members : Members
         The workers that take part.
     name : str
-        "training" or "validation".
+        Its key.
     source : Source
     found : Scan
     recipe : Recipe

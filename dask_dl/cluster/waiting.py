@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,22 +36,26 @@ class Reminder:
             self._say(f"waiting for {now - self._began:.0f} s for {what}")
 
 
-def within(seconds: float, submitter: Callable[[], Any]) -> Exception | None:
-    """Do something that may hang, on a thread of its own; returns what it raised, or TimeoutError, or None."""
-    ended = threading.Event()
-    raised: list[Exception] = []
+def started(call: Callable[[], Any]) -> Future[Any]:
+    """Future of a call that may hang, on a daemon thread: most calls of Dask's client take no time limit."""
+    future: Future[Any] = Future()
 
     def run() -> None:
         try:
-            submitter()
-        except Exception as error:  # noqa: BLE001  # the caller decides
-            raised.append(error)
-        ended.set()
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001  # the caller decides, if it still waits
+            future.set_exception(error)
 
     threading.Thread(target=run, name="dask_dl-asking", daemon=True).start()
-    if not ended.wait(seconds):
+    return future
+
+
+def within(seconds: float, call: Callable[[], Any]) -> BaseException | None:
+    """Do something that may hang; returns what it raised, or TimeoutError, or None."""
+    try:
+        return started(call).exception(seconds)
+    except TimeoutError:
         return TimeoutError(f"no answer within {seconds:g} s")
-    return raised[0] if raised else None
 
 
 def wait(client: Any, futures: Sequence[Any], seconds: float, return_when: str = "ALL_COMPLETED") -> None:

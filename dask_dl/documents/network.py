@@ -41,7 +41,7 @@ class TopologyDocument(Document):
     hidden: Annotated[tuple[Units, ...], Meta(max_length=MAX_LAYERS)]
     n_outputs: Units
     activation: Literal["rectifier", "tanh", "maxout"]
-    output: Literal["linear", "softmax"]
+    output: Literal["linear", "softmax", "activated"]
     dropout: tuple[Annotated[float, Meta(ge=0, lt=1)], ...] = ()
     has_means: bool = False
     n_sparse: Size = 0
@@ -51,6 +51,7 @@ class TopologyDocument(Document):
             raise ValueError("shares of dropped units are not as many as hidden layers")
         if self.n_onehot + self.n_dense == 0:
             raise ValueError("the network has no inputs")
+        self.topology()  # refuses functions that do not go together
 
     def topology(self) -> Topology:
         """Return the topology."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dask_dl.evaluation import ScoredRows
 
 
+from dask_dl.estimators.dataset import Dataset
 from dask_dl.estimators.fitted import Fitted
 
 
@@ -182,7 +183,8 @@ class DeepLearning(Fitted):
         Parameters
         ----------
         X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
-            Or a table of another library that speaks Arrow: polars, pyarrow, DuckDB, ... Texts and categoricals are
+            Or a `Dataset` that `prepare` made, which has the target, weights, offsets and eval_set with it. Or a table of
+            another library that speaks Arrow: polars, pyarrow, DuckDB, ... Texts and categoricals are
             categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers. Missing values are allowed.
         y : str, int, or aligned collection of n values
             The target: the name or position of a column of `X`, or as many values as `X` has rows (a Dask Series with a
@@ -234,14 +236,15 @@ class DeepLearning(Fitted):
         parameters.refuse_names(unknown, "fit")
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
-        requested = parameters.validate(self._given() | call, task=self._task)
-        requested = {name: requested[name] for name in parameters.constructor_defaults()}
-        if y is None:
+        requested = self._requested(call)
+        if isinstance(X, Dataset):
+            X.check_alone({"y": y, "sample_weight": sample_weight, "offset": offset, "eval_set": eval_set}, self.client)
+        elif y is None:
             raise ParameterError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: give the name of the target's "
                 f"column, or its values."
             )
-        client = find_client(self.client)
+        client = X.client if isinstance(X, Dataset) else find_client(self.client)
         work = functools.partial(
             self._fit, requested, client, X, y, sample_weight, offset, eval_set, tuple(callbacks or ()), resume, began
         )
@@ -269,13 +272,19 @@ class DeepLearning(Fitted):
         from dask_dl.training.backends import backend_for
         from dask_dl.training.engine import Request, train
 
-        source = open_source(X, y, weight, offset)
-        validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         listeners = Listeners([Callbacks(callbacks), progress])
-        backend = backend_for(requested, client, listeners.say, cancelled)
-        request = Request(source, self._task, requested, validation, resume, began)
-        outcome = train(request, backend, listeners, cancelled=cancelled)
+        if isinstance(X, Dataset):
+            with X.used(self._task, requested, listeners, cancelled) as (backend, encoded):
+                source = encoded.data.tables["training"][0]
+                request = Request(source, self._task, requested, None, encoded, resume, began)
+                outcome = train(request, backend, listeners, cancelled=cancelled)
+        else:
+            source = open_source(X, y, weight, offset)
+            validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
+            backend = backend_for(requested, client, listeners.say, cancelled)
+            request = Request(source, self._task, requested, validation, None, resume, began)
+            outcome = train(request, backend, listeners, cancelled=cancelled)
         if outcome.failure is None or outcome.model.n_seen > 0:  # else nothing was learned: an earlier model stays
             self.model_ = outcome.model
             self._set_names(has_names=source.has_text_names)
@@ -295,6 +304,11 @@ class DeepLearning(Fitted):
             self.client = client
         copy.client, copy._strange = client, dict(self._strange)  # another of this class
         return copy
+
+    def _requested(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters in canonical form, checked together with those of a call. Raises ParameterError."""
+        requested = parameters.validate({**self._given(), **call}, task=self._task)
+        return {name: requested[name] for name in parameters.constructor_defaults()}
 
     def _given(self) -> dict[str, Any]:
         """All parameters, known to this version or not."""

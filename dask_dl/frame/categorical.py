@@ -128,11 +128,8 @@ class CodedColumn:
             n, weight, raw = n[:-1], weight[:-1], raw[:-1]
         total = weight.sum() or 1.0
         means = (weight[:, None] * raw).sum(axis=0) / total  # not by a BLAS, whose bits depend on where arrays lie
-        moments = [
-            Moments(int(n[weight > 0].sum()), float(total), float(mean), float((weight * (values - mean) ** 2).sum()))
-            for mean, values in zip(means, raw.T, strict=True)
-        ]
-        deviations = tuple(m.deviation for m in moments)
+        m2 = np.array([(weight * (values - mean) ** 2).sum() for mean, values in zip(means, raw.T, strict=True)])
+        deviations = tuple(Moments(int(n[weight > 0].sum()), total, means, m2).deviation.tolist())
         return cls(name, tuple(levels), scheme, tuple(means.tolist()), deviations, standardize, vector)
 
     @cached_property

@@ -6,10 +6,10 @@ same figures however it is cut, to rounding.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,27 +22,23 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.frame.source import Schema
-    from dask_dl.frame.sparse import Sums
-
 #: A column may have as many levels (algorithm.md#limits): some 300 bytes of memory each while they are counted.
 MAX_LEVELS = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Weighted count, mean and sum of squared deviations of some numbers."""
+class Moments(NamedTuple):
+    """Weighted count, mean and sum of squared deviations of some numbers, or of those of p columns: arrays, (p,) each."""
 
-    n: int = 0  #: numbers with a positive weight
-    weight: float = 0.0  #: their weights' sum
-    mean: float = 0.0
-    m2: float = 0.0  #: weighted sum of squared deviations from the mean
+    n: Any = 0  #: int64: numbers with a positive weight
+    weight: Any = 0.0  #: float64: their weights' sum
+    mean: Any = 0.0  #: float64
+    m2: Any = 0.0  #: float64: weighted sum of squared deviations from the mean
 
     @classmethod
-    def of(cls, values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> list[Moments]:
-        """Moments of every row of `values` (columns, n), NaN where missing; `weights` (n,)."""
+    def of(cls, values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> Moments:
+        """Moments of every row of `values` (p, n), NaN where missing; `weights` (n,)."""
         if not values.shape[1]:
-            return [cls() for _ in values]
+            return cls.zeros(len(values))
         present = ~np.isnan(values)
         w = present.astype(np.float64) if weights is None else present * weights
         total = w.sum(axis=1)
@@ -53,27 +49,43 @@ class Moments:
             mean = np.divide((w * values).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
             m2 = (w * (values - mean[:, None]) ** 2).sum(axis=1)
             mean += origin
-        n = np.count_nonzero(w, axis=1)
-        figures = zip(n.tolist(), total.tolist(), mean.tolist(), m2.tolist(), strict=True)
-        return [cls(*row) for row in figures]
+        return cls(np.count_nonzero(w, axis=1), total, mean, m2)
+
+    @classmethod
+    def zeros(cls, p: int) -> Moments:
+        """Moments of p columns without a number."""
+        return cls(np.zeros(p, np.int64), *np.zeros((3, p)))
+
+    def column(self, k: int) -> Moments:
+        """Moments of one of the columns, as Python's numbers."""
+        return Moments(*(figure[k].item() for figure in self))
 
     def merge(self, other: Moments) -> Moments:
         """Moments of both sets of numbers together."""
         weight = self.weight + other.weight
-        if weight == 0 or not self.n or not other.n:
-            return other if not self.n else self
-        shift = other.mean - self.mean
+        has_both = np.logical_and(self.n, other.n)
+        with np.errstate(all="ignore"):  # no numbers, or some near the end of float64: seen in the result
+            shift = other.mean - self.mean
+            mean = self.mean + np.divide(shift * other.weight, weight)
+            m2 = self.m2 + other.m2 + np.divide(shift * shift * self.weight * other.weight, weight)
         return Moments(
             self.n + other.n,
             weight,
-            self.mean + shift * other.weight / weight,
-            self.m2 + other.m2 + shift * shift * self.weight * other.weight / weight,
+            _plain(np.where(has_both, mean, np.where(self.n, self.mean, other.mean))),
+            _plain(np.where(has_both, m2, np.where(self.n, self.m2, other.m2))),
         )
 
     @property
-    def deviation(self) -> float:
+    def deviation(self) -> Any:
         """Standard deviation with n - 1 below, rows counting as one each (algorithm.md#means-and-deviations)."""
-        return math.sqrt(self.m2 / self.weight * self.n / (self.n - 1)) if self.n > 1 and self.weight > 0 else 0.0
+        with np.errstate(all="ignore"):
+            deviation = np.sqrt(np.divide(self.m2, self.weight) * self.n / np.subtract(self.n, 1))
+        return _plain(np.where(np.greater(self.n, 1), deviation, 0.0))
+
+
+def _plain(figures: NDArray[Any]) -> Any:
+    """Figures of columns, or the figure of a single one as Python's number."""
+    return figures if figures.ndim else figures.item()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +96,8 @@ class NumericStats:
     minimum: float
     maximum: float
     moments: Moments  #: by weight
-    is_blurred: bool = False  #: see `columns.is_blurred`
+    is_blurred: bool = False  #: see `dtypes.is_blurred`
     first: int = field(default=0, compare=False)  #: the partition in which it was first seen, for errors
-
-    def merge(self, other: NumericStats) -> NumericStats:
-        """Both partitions together."""
-        return NumericStats(
-            self.n_missing + other.n_missing,
-            min(self.minimum, other.minimum),
-            max(self.maximum, other.maximum),
-            self.moments.merge(other.moments),
-            self.is_blurred or other.is_blurred,
-            self.first,
-        )
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether all values that are present are one, as far as their deviation tells."""
-        return self.minimum == self.maximum or self.moments.m2 == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +119,6 @@ class CategoricalStats:
             added(self.weights, other.weights),
             self.first,
         )
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether all values that are present are one."""
-        return len(self.counts) < 2
 
     @property
     def ordered(self) -> list[str]:
@@ -153,35 +144,121 @@ class EmptyStats:
     """Statistics of a column without a single value, whatever its dtype: it may still turn out to be of any kind."""
 
     n_missing: int
-    is_constant = True
-
-    def merge(self, other: Column) -> Column:
-        """Both partitions together."""
-        return replace(other, n_missing=other.n_missing + self.n_missing)
 
 
 Column = NumericStats | CategoricalStats | EmptyStats
 
 
-@dataclass(frozen=True)
-class ManyMoments(Mapping[str, Moments]):
-    """Moments of the columns of a sparse matrix, of which there may be hundreds of thousands."""
+@dataclass(frozen=True, eq=False)
+class ColumnStats(Mapping[str, Column]):
+    """Statistics of the p columns of a table, from the rows that count: of numbers as arrays, (p,) each.
+
+    A column holds numbers where `moments.n` is not 0, levels where `levels` has it, and else nothing so far. There may be
+    hundreds of thousands of columns: statistics of a single one are made when they are asked for by its name.
+    """
 
     names: tuple[str, ...]
-    sums: Sums
+    n_rows: int
+    moments: Moments  #: by weight
+    minimum: NDArray[np.float64]  #: NaN where there is no number
+    maximum: NDArray[np.float64]
+    is_blurred: NDArray[np.bool_]  #: see `dtypes.is_blurred`
+    first: NDArray[np.int64]  #: the partition in which a number was first seen, for errors
+    levels: Mapping[str, CategoricalStats]
 
-    def merge(self, other: ManyMoments) -> ManyMoments:
-        """Both sets of rows together."""
-        return ManyMoments(self.names, self.sums.merge(other.sums))
+    @classmethod
+    def empty(cls, names: tuple[str, ...], n_rows: int) -> ColumnStats:
+        """Statistics of columns without a single value."""
+        p = len(names)
+        minimum, maximum = np.full((2, p), np.nan)
+        return cls(names, n_rows, Moments.zeros(p), minimum, maximum, np.zeros(p, bool), np.zeros(p, np.int64), {})
 
-    def one_by_one(self) -> dict[str, Moments]:
-        """Moments of every column, by name."""
-        rows = zip(*(part.tolist() for part in self.sums), strict=True)
-        return {name: Moments(*row) for name, row in zip(self.names, rows, strict=True)}
+    def select(self, names: tuple[str, ...]) -> ColumnStats:
+        """Statistics of the columns of these names, in their order; those that are not here have no value."""
+        places = np.array([self.places.get(name, -1) for name in names], np.intp)
 
-    def __getitem__(self, name: str) -> Moments:
-        k = self.names.index(name)
-        return Moments(*(part[k].item() for part in self.sums))
+        def of_names(figures: NDArray[Any], without: float = 0) -> NDArray[Any]:
+            return np.append(figures, np.array(without, figures.dtype))[places]
+
+        return ColumnStats(
+            names,
+            self.n_rows,
+            Moments(*map(of_names, self.moments)),
+            of_names(self.minimum, np.nan),
+            of_names(self.maximum, np.nan),
+            of_names(self.is_blurred),
+            of_names(self.first),
+            {name: self.levels[name] for name in names if name in self.levels},
+        )
+
+    def merge(self, other: ColumnStats, label: str, faults: list[Fault] | None = None) -> ColumnStats:
+        """Statistics of two neighbouring parts of a table together.
+
+        Parameters
+        ----------
+        other : ColumnStats
+            Those of the second part.
+        label : str
+            What errors call the table.
+        faults : list of Fault, optional
+            Receives what is wrong; the column then has levels, if any, of the first part alone.
+
+        Raises
+        ------
+        SchemaError
+            When the parts hold values of different kinds in a column, or too many levels, and there is no such list.
+        """
+        levels = dict(self.levels)
+        for name in {**self.levels, **other.levels}:
+            try:
+                levels[name] = _merged_levels(name, self, other, label)
+            except SchemaError as error:
+                if faults is None:
+                    raise
+                first = other.levels[name].first if name in other.levels else other.first[other.places[name]].item()
+                faults.append(Fault(str(error), name, (first,)))
+        return ColumnStats(
+            self.names,
+            self.n_rows + other.n_rows,
+            self.moments.merge(other.moments),
+            np.fmin(self.minimum, other.minimum),
+            np.fmax(self.maximum, other.maximum),
+            self.is_blurred | other.is_blurred,
+            np.where(self.moments.n, self.first, other.first),
+            levels,
+        )
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """Place of every column in the arrays."""
+        return {name: k for k, name in enumerate(self.names)}
+
+    @property
+    def has_values(self) -> NDArray[np.bool_]:
+        """Whether each column holds anything, (p,)."""
+        has_values: NDArray[np.bool_] = self.moments.n > 0
+        has_values[[self.places[name] for name in self.levels]] = True
+        return has_values
+
+    @property
+    def is_constant(self) -> NDArray[np.bool_]:
+        """Whether all values that are present in each column are one, as far as their deviation tells, (p,)."""
+        is_constant: NDArray[np.bool_] = (self.minimum == self.maximum) | (self.moments.m2 == 0)
+        for name, column in self.levels.items():
+            is_constant[self.places[name]] = len(column.counts) < 2
+        return is_constant
+
+    def __getitem__(self, name: str) -> Column:
+        if name in self.levels:
+            return self.levels[name]
+        k = self.places[name]
+        moments = self.moments.column(k)
+        if not moments.n:
+            return EmptyStats(self.n_rows)
+        lowest, highest, blurred, first = (
+            a[k].item() for a in (self.minimum, self.maximum, self.is_blurred, self.first)
+        )
+        return NumericStats(self.n_rows - moments.n, lowest, highest, moments, blurred, first)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -190,113 +267,25 @@ class ManyMoments(Mapping[str, Moments]):
         return len(self.names)
 
 
-@dataclass(frozen=True)
-class ManyNumbers(Mapping[str, "Column"]):
-    """Statistics of the columns of a sparse matrix: arrays, (p,) each."""
-
-    n_rows: int
-    low: NDArray[np.float64]  #: least number; NaN where there is none
-    high: NDArray[np.float64]
-    moments: ManyMoments
-    first: int  #: the partition in which they were first seen
-
-    def merge(self, other: ManyNumbers) -> ManyNumbers:
-        """Both partitions together."""
-        return ManyNumbers(
-            self.n_rows + other.n_rows,
-            np.fmin(self.low, other.low),
-            np.fmax(self.high, other.high),
-            self.moments.merge(other.moments),
-            self.first,
-        )
-
-    def one_by_one(self) -> dict[str, Column]:
-        """Statistics of every column, by name."""
-        figures = zip(self.moments.one_by_one().items(), self.low.tolist(), self.high.tolist(), strict=True)
-        return {name: self._column(low, high, moments) for (name, moments), low, high in figures}
-
-    def _column(self, low: float, high: float, moments: Moments) -> Column:
-        n_missing = self.n_rows - moments.n
-        return NumericStats(n_missing, low, high, moments, first=self.first) if moments.n else EmptyStats(n_missing)
-
-    def __getitem__(self, name: str) -> Column:
-        k = self.moments.names.index(name)
-        return self._column(self.low[k].item(), self.high[k].item(), self.moments[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.moments)
-
-    def __len__(self) -> int:
-        return len(self.moments)
-
-
-def merge_columns(
-    left: Mapping[str, Column], right: Mapping[str, Column], source: Schema, faults: list[Fault] | None = None
-) -> Mapping[str, Column]:
-    """Merge the columns of neighbouring parts of a table.
-
-    Parameters
-    ----------
-    left, right : mapping of str to Column
-        Statistics of the columns in the first and in the second part.
-    source : Schema
-        Schema of the table, for errors.
-    faults : list of Fault, optional
-        Receives what is wrong; the column is then that of the first part.
-
-    Raises
-    ------
-    SchemaError
-        When columns do not fit together, and there is no such list.
-    """
-    if isinstance(left, ManyNumbers) and isinstance(right, ManyNumbers):
-        return left.merge(right)
-    if faults is None:
-        return {name: merge_column(name, left[name], right[name], source=source) for name in left}
-    merged: dict[str, Column] = {}
-    for name, column in left.items():
-        try:
-            merged[name] = merge_column(name, column, right[name], source=source)
-        except SchemaError as error:
-            other = right[name]
-            faults.append(Fault(str(error), name, () if isinstance(other, EmptyStats) else (other.first,)))
-            merged[name] = column
-    return merged
-
-
-def merge_column(name: str, left: Column, right: Column, *, source: Schema) -> Column:
-    """Merge the statistics of a column in two neighbouring parts of a table.
-
-    Parameters
-    ----------
-    name : str
-        Name of the column.
-    left, right : Column
-        Its statistics in the first and in the second part.
-    source : Schema
-        Schema of the table, for errors.
-
-    Raises
-    ------
-    SchemaError
-        When the parts hold values of different kinds, or too many levels.
-    """
-    if isinstance(right, EmptyStats):
-        return right.merge(left)
-    if isinstance(left, EmptyStats):
-        return left.merge(right)
-    if isinstance(left, NumericStats) and isinstance(right, NumericStats):
-        return left.merge(right)
-    if isinstance(left, CategoricalStats) and isinstance(right, CategoricalStats):
-        both = left.merge(right)
+def _merged_levels(name: str, left: ColumnStats, right: ColumnStats, label: str) -> CategoricalStats:
+    """Levels of a column that has some in either of two neighbouring parts of a table. Raises SchemaError."""
+    where = f"column {name!r} of {label}"
+    found, others = left.levels.get(name), right
+    if found is None:
+        found, others = right.levels[name], left
+    elif name in right.levels:
+        both = found.merge(right.levels[name])
         if len(both.counts) > MAX_LEVELS:
             raise SchemaError(
-                f"column {name!r} of {source.label} has more than {MAX_LEVELS:,} levels. Is it an identifier, or a number "
-                f"stored as text? Drop or convert it."
+                f"{where} has more than {MAX_LEVELS:,} levels. Is it an identifier, or a number stored as text? Drop or "
+                f"convert it."
             )
         return both
-    kinds = {NumericStats: NUMBER, CategoricalStats: CATEGORY}
-    raise SchemaError(
-        f"column {name!r} of {source.label}: partition {right.first} holds a {kinds[type(right)]}, partition {left.first} a "
-        f"{kinds[type(left)]}. Give the column one type."
-    )
+    k = others.places[name]
+    if others.moments.n[k]:
+        kinds = [(others.first[k], NUMBER), (found.first, CATEGORY)]
+        (second, kind), (first, other) = kinds if others is right else kinds[::-1]
+        raise SchemaError(
+            f"{where}: partition {second} holds a {kind}, partition {first} a {other}. Give the column one type."
+        )
+    return replace(found, n_missing=found.n_missing + others.n_rows)

@@ -17,7 +17,6 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.categorical import AS_NUMBERS, CodedColumn, OneHotColumn, by_response, most_frequent
-from dask_dl.frame.column_stats import CategoricalStats, NumericStats
 from dask_dl.frame.dtypes import CATEGORY, Places, at, kinds_of, number_chunks
 from dask_dl.frame.hashing import Hashing
 from dask_dl.frame.row_stats import ScanRequest
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.frame.column_stats import CategoricalStats
     from dask_dl.frame.dense import DensePart
     from dask_dl.frame.row_roles import TargetKind
     from dask_dl.frame.scan import Scan
@@ -85,20 +85,22 @@ class Encoder:
     def fit(cls, found: Scan, predictors: Sequence[str], encoding: Encoding) -> Encoder:
         """The rule for `predictors` of a scanned table."""
         categories, codes, numbers = [], [], []
+        columns = found.columns
+        moments = columns.moments
+        figures = list(zip(moments.n.tolist(), moments.mean.tolist(), moments.deviation.tolist(), strict=True))
         for name in predictors:
-            column = found.columns[name]
-            if isinstance(column, CategoricalStats) and encoding.scheme in AS_NUMBERS:
-                codes.append(_fit_code(found, name, encoding))
-            elif isinstance(column, CategoricalStats):
+            column = columns.levels.get(name)
+            n, mean, deviation = figures[columns.places[name]]
+            if column and encoding.scheme in AS_NUMBERS:
+                codes.append(_fit_code(found, column, name, encoding))
+            elif column:
                 levels, has_others = list(column.ordered), False
                 if encoding.scheme == "enum_limited":
                     levels, has_others = most_frequent(levels, column.counts)
                 elif encoding.scheme == "sort_by_response":
                     levels = by_response(levels, found.row_stats.levels.get(name, {}), sorted_labels(found.classes))
                 categories.append(OneHotColumn(name, tuple(levels), encoding.use_all_factor_levels, has_others))
-            elif isinstance(column, NumericStats):
-                moments = column.moments
-                mean, deviation = moments.mean, moments.deviation
+            elif n:
                 shift = mean if encoding.standardize and not encoding.sparse else 0.0
                 factor = 1 / (deviation or 1.0) if encoding.standardize else 1.0
                 numbers.append(Number(name, mean, shift, factor, deviation))
@@ -330,10 +332,8 @@ def _by_row(found: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32
 MAX_SHOWN = 20
 
 
-def _fit_code(found: Scan, name: str, encoding: Encoding) -> CodedColumn:
+def _fit_code(found: Scan, column: CategoricalStats, name: str, encoding: Encoding) -> CodedColumn:
     """A categorical column as numbers: figures by weight, as those of numeric columns."""
-    column = found.columns[name]
-    assert isinstance(column, CategoricalStats)
     levels = column.ordered
     weights = column.weights or column.counts
     counts = [(float(column.counts[level]), float(weights[level])) for level in levels]

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dask_dl.frame.column_stats import EmptyStats
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from dask_dl.frame.column_stats import Column
+    from dask_dl.frame.column_stats import ColumnStats
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
 
@@ -42,7 +40,7 @@ def settle(scan: Callable[[ScanRequest], Scan], request: ScanRequest, *, ignore_
     if candidates is None:
         return Inputs(found, *usable_predictors(found.columns, ignore_const_cols=ignore_const_cols), frozenset())
 
-    def useful(columns: Mapping[str, Column]) -> frozenset[str]:
+    def useful(columns: ColumnStats) -> frozenset[str]:
         return frozenset(usable_predictors(columns, ignore_const_cols=ignore_const_cols)[0])
 
     required, wanted, before = frozenset(candidates), useful(candidates), None
@@ -60,14 +58,11 @@ def settle(scan: Callable[[ScanRequest], Scan], request: ScanRequest, *, ignore_
     return Inputs(found, *usable_predictors(found.columns, ignore_const_cols=ignore_const_cols), required)
 
 
-def usable_predictors(columns: Mapping[str, Column], *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
+def usable_predictors(columns: ColumnStats, *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
     """(columns to learn from, columns dropped); those without any value always are (algorithm.md#useless-columns)."""
-    kept: list[str] = []
-    dropped: list[str] = []
-    for name, column in columns.items():
-        useless = isinstance(column, EmptyStats) or (ignore_const_cols and column.is_constant)
-        (dropped if useless else kept).append(name)
-    return kept, dropped
+    useless = ~columns.has_values | (columns.is_constant & ignore_const_cols)
+    marked = list(zip(columns, useless.tolist(), strict=True))
+    return [name for name, drops in marked if not drops], [name for name, drops in marked if drops]
 
 
 def dropped_warning(dropped: Sequence[str]) -> str:

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.column_stats import (
-    CategoricalStats,
-    Column,
-    EmptyStats,
-    ManyMoments,
-    ManyNumbers,
-    Moments,
-    NumericStats,
-)
+from dask_dl.frame.column_stats import CategoricalStats, ColumnStats, Moments
 from dask_dl.frame.dtypes import (
     CATEGORY,
     EXACT,
@@ -32,7 +24,7 @@ from dask_dl.frame.dtypes import (
 from dask_dl.frame.sparse import SparsePart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -48,7 +40,7 @@ Coded = tuple["NDArray[np.intp]", list[str]]
 class PartitionScan(NamedTuple):
     """Result of the scan of a partition's columns."""
 
-    columns: Mapping[str, Column]  #: every predictor
+    columns: ColumnStats  #: every predictor
     coded: dict[str, Coded]  #: levels of every row, where they are asked for
     n_entries: NDArray[np.int64]  #: numbers of every row that are not 0, where only those are kept
 
@@ -103,57 +95,58 @@ def _of_frame(
     k: int,
     request: ScanRequest,
 ) -> PartitionScan:
-    n = len(part) if rows is None else len(rows)
-    found: dict[str, Column] = {}
+    n, names = len(part) if rows is None else len(rows), source.predictors
+    levels: dict[str, CategoricalStats] = {}
     coded: dict[str, Coded] = {}
     n_entries = np.zeros(n, np.int64)
-    kinds = kinds_of(part, source.predictors, source.label, rows)
-    for name, kind in kinds.items():
-        if kind == CATEGORY:
-            where = f"column {name!r} of {source.label}"
-            codes, texts, from_numbers = as_levels(at(part[name], rows), where)
-            check_unicode(texts, f"{where}: partition {k} holds the level")
-            n_missing, *counts = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
-            by_level: dict[str, float] = {}
-            if request.levels == "weight" and weights is not None:
-                sums = np.bincount(codes + 1, weights, len(texts) + 1)[1:].tolist()
-                by_level = dict(zip(texts, sums, strict=True))
+    kinds = kinds_of(part, names, source.label, rows)
+    for name in [name for name, kind in kinds.items() if kind == CATEGORY]:
+        where = f"column {name!r} of {source.label}"
+        codes, texts, from_numbers = as_levels(at(part[name], rows), where)
+        check_unicode(texts, f"{where}: partition {k} holds the level")
+        n_missing, *counts = np.bincount(codes + 1, minlength=len(texts) + 1).tolist()
+        by_level: dict[str, float] = {}
+        if request.levels == "weight" and weights is not None:
+            sums = np.bincount(codes + 1, weights, len(texts) + 1)[1:].tolist()
+            by_level = dict(zip(texts, sums, strict=True))
+        if texts:
             seen = dict(zip(texts, counts, strict=True))
-            found[name] = CategoricalStats(n_missing, seen, from_numbers, by_level, k) if seen else EmptyStats(n)
-            if request.levels == "response":
-                coded[name] = codes, texts
-        elif kind != NUMBER:
-            found[name] = EmptyStats(n)
-    numeric = [name for name, kind in kinds.items() if kind == NUMBER]
-    for place, values in number_chunks(part, numeric, rows):
-        lows = np.fmin.reduce(values, axis=1, initial=np.nan).tolist()
-        highs = np.fmax.reduce(values, axis=1, initial=np.nan).tolist()
-        figures = zip(numeric[place], Moments.of(values, weights), lows, highs, values, strict=True)
-        for name, moments, low, high, row in figures:
-            spread = high - low
-            blurred = math.isfinite(spread) and spread > EXACT and is_blurred(at(part[name], rows), row)
-            found[name] = (
-                NumericStats(n - moments.n, low, high, moments, bool(blurred), k) if moments.n else EmptyStats(n)
-            )
+            levels[name] = CategoricalStats(n_missing, seen, from_numbers, by_level, k)
+        if request.levels == "response":
+            coded[name] = codes, texts
+    moments = Moments.zeros(len(names))
+    minimum, maximum = np.full((2, len(names)), np.nan)
+    blurred = np.zeros(len(names), bool)
+    numeric = np.array([c for c, name in enumerate(names) if kinds[name] == NUMBER], np.intp)
+    for place, values in number_chunks(part, [names[c] for c in numeric], rows):
+        chunk = numeric[place]
+        for figure, found in zip(moments, Moments.of(values, weights), strict=True):
+            figure[chunk] = found
+        minimum[chunk] = np.fmin.reduce(values, axis=1, initial=np.nan)
+        maximum[chunk] = np.fmax.reduce(values, axis=1, initial=np.nan)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite numbers
+            spread = maximum[chunk] - minimum[chunk]
+        for c in np.flatnonzero((spread > EXACT) & np.isfinite(spread)).tolist():
+            blurred[chunk[c]] = is_blurred(at(part[names[chunk[c]]], rows), values[c])
         if request.sparse:
             n_entries += np.count_nonzero(values, axis=0)
-    return PartitionScan({name: found[name] for name in source.predictors}, coded, n_entries)
+    first = np.full(len(names), k)
+    return PartitionScan(ColumnStats(names, n, moments, minimum, maximum, blurred, first, levels), coded, n_entries)
 
 
 def _of_matrix(part: SparsePart, weights: NDArray[np.float64] | None, k: int) -> PartitionScan:
-    low, high = part.extremes()
-    columns = ManyNumbers(len(part), low, high, ManyMoments(part.names, part.sums(weights)), k)
+    p = len(part.names)
+    figures = part.moments(weights), *part.extremes(), np.zeros(p, bool), np.full(p, k)
+    columns = ColumnStats(part.names, len(part), *figures, levels={})
     return PartitionScan(columns, {}, np.asarray(np.diff(part.matrix.indptr), np.int64))
 
 
-def check_figures(
-    columns: Mapping[str, Column], part: pd.DataFrame | SparsePart, rows: Places, source: Schema, k: int
-) -> None:
+def check_figures(columns: ColumnStats, part: pd.DataFrame | SparsePart, rows: Places, source: Schema, k: int) -> None:
     """Check that numbers of a partition can be learned from: they are finite, and so are their sums.
 
     Parameters
     ----------
-    columns : mapping of str to Column
+    columns : ColumnStats
         Statistics of the columns.
     part : pandas.DataFrame or SparsePart
         The partition.
@@ -174,13 +167,13 @@ def check_figures(
 
 
 def errors_of_figures(
-    columns: Mapping[str, Column], part: pd.DataFrame | SparsePart, rows: Places, source: Schema, k: int
+    columns: ColumnStats, part: pd.DataFrame | SparsePart, rows: Places, source: Schema, k: int
 ) -> Iterable[tuple[str, SchemaError]]:
     """Columns of a partition whose numbers cannot be learned from, and the reasons.
 
     Parameters
     ----------
-    columns : mapping of str to Column
+    columns : ColumnStats
         Statistics of the columns.
     part : pandas.DataFrame or SparsePart
         The partition.
@@ -204,15 +197,10 @@ def errors_of_figures(
             yield name, too_large(where, low, high, f" in partition {k}")
 
 
-def without_sums(columns: Mapping[str, Column]) -> Iterable[tuple[str, float, float]]:
+def without_sums(columns: ColumnStats) -> Iterable[tuple[str, float, float]]:
     """Numeric columns, and their range, whose sum of squares is not finite."""
-    if isinstance(columns, ManyNumbers):
-        for c in np.flatnonzero(~np.isfinite(columns.moments.sums.m2)).tolist():
-            yield columns.moments.names[c], columns.low[c].item(), columns.high[c].item()
-    else:
-        for name, column in columns.items():
-            if isinstance(column, NumericStats) and not math.isfinite(column.moments.m2):
-                yield name, column.minimum, column.maximum
+    for c in np.flatnonzero(~np.isfinite(columns.moments.m2)).tolist():
+        yield columns.names[c], columns.minimum[c].item(), columns.maximum[c].item()
 
 
 def too_large(where: str, low: float, high: float, there: str = "") -> SchemaError:

@@ -26,44 +26,22 @@ if TYPE_CHECKING:
     from dask_dl.frame.sparse import SparsePart
 
 
-def over_slices(
-    function: Callable[..., Any], table: pd.DataFrame | SparsePart | DensePart, predictor: Any, offset: Any
-) -> list[Any]:
-    """Apply a function to a local table, in memory for one slice beside the results.
-
-    Parameters
-    ----------
-    function : callable
-        Called as `function(slice, predictor, offset)`.
-    table : pandas.DataFrame, SparsePart or DensePart
-        The table, of n rows.
-    predictor : Predictor
-        Passed on.
-    offset : array-like of shape (n,) or None
-        Offsets of the rows, passed on slice by slice.
-
-    Returns
-    -------
-    list
-        The results, in order.
-
-    Raises
-    ------
-    SchemaError
-        When there are more or fewer offsets than rows.
-    """
-    offsets = as_numbers(offset) if isinstance(offset, pd.Series) else offset if offset is None else np.asarray(offset)
-    if offsets is not None and len(offsets) != len(table):
+def offsets_of(table: pd.DataFrame | SparsePart | DensePart, offset: Any) -> Any:
+    """Offsets of the rows of a local table, by position. Raises SchemaError when they are more or fewer than rows."""
+    if offset is None:
+        return None
+    offsets = as_numbers(offset) if isinstance(offset, pd.Series) else np.asarray(offset)
+    if len(offsets) != len(table):
         raise SchemaError(
             f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. Their lengths must match."
         )
-    return [function(part, predictor, shifts) for part, shifts in slices_of(table, offsets, ROWS_PER_SLICE)]
+    return offsets
 
 
 def slices_of(
     table: pd.DataFrame | SparsePart | DensePart, offset: Any, n: int
 ) -> Iterator[tuple[pd.DataFrame | SparsePart | DensePart, Any]]:
-    """Slices of n rows at most, with their offsets; a table without rows is one slice.
+    """Slices of n rows at most, and of ROWS_PER_SLICE, with their offsets; a table without rows is one slice.
 
     Parameters
     ----------
@@ -73,6 +51,7 @@ def slices_of(
     n : int
         1 or more.
     """
+    n = min(n, ROWS_PER_SLICE)  # the inputs of a slice are encoded at once
     if len(table) <= n:
         yield table, offset
         return

@@ -89,7 +89,7 @@ class RowStats:
         if roles.labels is not None:
             classes = count_labels(roles.labels)
         elif roles.targets is not None:
-            (target,) = Moments.of(roles.targets[None], weights)
+            target = Moments.of(roles.targets[None], weights).column(0)
             is_binary = bool(np.isin(roles.targets, (0, 1)).all())
             minimum = float(roles.targets.min()) if n else None
         by = np.ones(n) if weights is None else weights

@@ -1,18 +1,15 @@
-"""Scan of a table in one pass over its partitions: of every column and of the rows that train, merged in their order.
-
-The result is small and JSON.
-"""
+"""Scan of a table in one pass over its partitions: of every column and of the rows that train, merged in their order."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.column_stats import CategoricalStats, Column, EmptyStats, ManyNumbers, Moments, merge_columns
+from dask_dl.frame.column_stats import ColumnStats
 from dask_dl.frame.dtypes import is_missing
 from dask_dl.frame.faults import Fault, gathered
 from dask_dl.frame.partition_scan import check_figures, errors_of_figures, scan_columns, too_large, without_sums
@@ -26,6 +23,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from dask_dl.frame.column_stats import Moments
+
 #: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
 FAN_IN = 16
 #: Numbers of a sparse matrix beyond this are left out where faults are collected: the sums of their squares may not be finite.
@@ -37,10 +36,10 @@ class Scan:
     """Result of one pass over a table, in the rows that train: see `frame.row_roles`."""
 
     rows: tuple[int, ...]  #: of every partition; partition k holds rows [sum(rows[:k]), sum(rows[:k + 1]))
-    columns: Mapping[str, Column]  #: every predictor, in the order of the table
+    columns: ColumnStats  #: every predictor, in the order of the table
     row_stats: RowStats
     #: every predictor in all rows with target and weight, where those that lack any predictor do not train in this pass
-    candidates: Mapping[str, Column] | None = None
+    candidates: ColumnStats | None = None
     sizes: tuple[int, ...] = ()  #: bytes of every partition in memory
     n_entries: int = 0  #: numbers that are not 0, where only those are kept
     longest: int = 0  #: of a row
@@ -61,7 +60,7 @@ class Scan:
     @property
     def n_levels(self) -> int:
         """Number of levels of all columns."""
-        return sum(len(column.counts) for column in self.columns.values() if isinstance(column, CategoricalStats))
+        return sum(len(column.counts) for column in self.columns.levels.values())
 
     @property
     def n_used(self) -> int:
@@ -82,20 +81,6 @@ class Scan:
     def mean_weight(self) -> float:
         """Mean weight of the rows that train."""
         return self.row_stats.weight / self.row_stats.n
-
-    def to_json(self) -> dict[str, Any]:
-        """Scan as numbers, strings, lists and dicts."""
-        left_out = {"candidates", "unlabelled", "faults"}
-        document = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in left_out}
-        document["columns"] = {name: asdict(column) for name, column in self.columns.items()}
-        document["row_stats"] = asdict(replace(self.row_stats, intercept=None)) | {
-            "classes": [[str(label), count] for label, count in self.classes.items()],
-            "levels": {
-                name: {level: [[str(key), value] for key, value in sums.items()] for level, sums in levels.items()}
-                for name, levels in self.row_stats.levels.items()
-            },
-        }
-        return document
 
 
 def scan(source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
@@ -145,18 +130,19 @@ def checked(found: Scan | None, source: Schema) -> Scan:
         if found.faults is None:
             raise error
         faults.append(Fault(str(error), name))
+    if not faults:
+        return found
     at_fault = {fault.column for fault in faults}
+    sound = tuple(name for name in found.columns if name not in at_fault)
+    return replace(_of_columns(found, sound), faults=tuple(faults))
 
-    def listed(columns: Mapping[str, Column]) -> Mapping[str, Column]:
-        columns = columns.one_by_one() if isinstance(columns, ManyNumbers) else columns
-        return {name: column for name, column in columns.items() if name not in at_fault} if faults else columns
 
-    return replace(
-        found,
-        columns=listed(found.columns),
-        candidates=found.candidates and listed(found.candidates),
-        faults=None if found.faults is None else tuple(faults),
-    )
+def _of_columns(found: Scan, names: tuple[str, ...]) -> Scan:
+    """A scan with statistics of the columns of these names alone."""
+    columns, candidates = found.columns.select(names), found.candidates
+    if candidates is not None:
+        candidates = columns if candidates is found.columns else candidates.select(names)
+    return replace(found, columns=columns, candidates=candidates)
 
 
 def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
@@ -268,7 +254,7 @@ def _scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, req
 
 def _nothing_of(source: Schema, k: int, n: int, why: str) -> Scan:
     """The scan of a partition of n rows of which nothing can be used."""
-    columns: dict[str, Column] = dict.fromkeys(source.predictors, EmptyStats(0))
+    columns = ColumnStats.empty(source.predictors, 0)
     return Scan((n,), columns, RowStats(), columns, (0,), first=k, unlabelled=(0,), faults=(Fault(why, None, (k,)),))
 
 
@@ -309,24 +295,18 @@ def _scan_around_faults(part: pd.DataFrame | SparsePart, source: Schema, k: int,
         found = _scan_partition(part.without_numbers_beyond(LARGE), schema, k, request)
     else:
         sound = tuple(name for name in source.predictors if name not in at_fault)
-        found = _scan_partition(part, replace(schema, predictors=sound), k, request)
-        empty = EmptyStats(found.n_used)
-        found = replace(
-            found,
-            columns={name: found.columns.get(name, empty) for name in source.predictors},
-            candidates=found.candidates and {name: found.candidates.get(name, empty) for name in source.predictors},
-        )
+        found = _of_columns(_scan_partition(part, replace(schema, predictors=sound), k, request), source.predictors)
     return replace(found, faults=tuple(faults))
 
 
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
     faults = None if left.faults is None or right.faults is None else [*left.faults, *right.faults]
-    columns = merge_columns(left.columns, right.columns, source, faults)
+    columns = left.columns.merge(right.columns, source.label, faults)
     candidates = None
     if left.candidates is left.columns and right.candidates is right.columns:
         candidates = columns
     elif left.candidates is not None and right.candidates is not None:
-        candidates = merge_columns(left.candidates, right.candidates, source, None if faults is None else [])
+        candidates = left.candidates.merge(right.candidates, source.label, None if faults is None else [])
     return Scan(
         rows=left.rows + right.rows,
         columns=columns,

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.column_stats import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,26 +116,6 @@ def _check_indices(indices: Any, name: str) -> None:
         )
 
 
-class Sums(NamedTuple):
-    """By column: what `scan.Moments` holds."""
-
-    n: NDArray[np.int64]
-    weight: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]
-
-    def merge(self, other: Sums) -> Sums:
-        """Both sets of rows together, as `Moments.merge`."""
-        weight = self.weight + other.weight
-        has_both = (self.n > 0) & (other.n > 0)
-        below = np.where(weight > 0, weight, 1.0)
-        with np.errstate(over="ignore", invalid="ignore"):  # values near the end of float64: seen in the result
-            shift = np.where(has_both, other.mean - self.mean, 0.0)
-            mean = np.where(self.n > 0, self.mean + shift * other.weight / below, other.mean)
-            m2 = self.m2 + other.m2 + shift * shift * self.weight * other.weight / below
-        return Sums(self.n + other.n, weight, mean, m2)
-
-
 @dataclass(frozen=True, eq=False)
 class SparsePart:
     """Rows of a sparse matrix, all of whose columns are numbers, and what stands beside them.
@@ -220,8 +201,8 @@ class SparsePart:
         has_zeros = np.bincount(column, minlength=len(self.names)) < len(self)
         return np.where(has_zeros, np.fmin(low, 0), low), np.where(has_zeros, np.fmax(high, 0), high)
 
-    def sums(self, weights: NDArray[np.float64] | None) -> Sums:
-        """Sums of every column, with weights (n,)."""
+    def moments(self, weights: NDArray[np.float64] | None) -> Moments:
+        """Moments of every column, with weights (n,), as `Moments.of` finds them in the table written out."""
         numbers, row, column = self._by_column
         p = len(self.names)
 
@@ -244,7 +225,7 @@ class SparsePart:
             shift = added(w * (numbers - origin[column]))
             mean = origin + np.divide(shift, total, out=np.zeros(p), where=total > 0)
             m2 = added(w * (numbers - mean[column]) ** 2) + w_zero * mean**2
-        return Sums(n + n_zero, total, mean, m2)
+        return Moments(n + n_zero, total, mean, m2)
 
     def entries(
         self, slots: NDArray[np.int32], fill: NDArray[np.float64], factor: NDArray[np.float64]

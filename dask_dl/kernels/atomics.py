@@ -101,7 +101,7 @@ def pause(_context):
 
 @intrinsic
 def yield_cpu(_context):
-    """Let the operating system run somebody else on this core."""
+    """Let the operating system run another thread on this core."""
 
     def codegen(context, builder, _signature, _arguments):
         kind = ir.FunctionType(ir.IntType(32), [])

@@ -1,7 +1,7 @@
 """Layers of a mini-batch: products of matrices forward and backward, and one update for all rows.
 
 A layer's units are shared among the threads of a team as for single rows, by whole lanes; every number is summed in the same
-order whoever owns its unit, so that the bits do not depend on the number of threads.
+order whichever thread owns its unit, so that the bits do not depend on the number of threads.
 
 B is the number of rows of a full batch. Vectors of a layer (`Topology.widths` long) lie row by row, a block for each layer.
 """

@@ -70,7 +70,7 @@ def _asking(module):
         _,
     ):
         for array in arrays:
-            # To be read, into all caches, data: a line that is written next comes alone while nobody else has it.
+            # To be read, into all caches, data: a line that is written next comes alone while no other core has it.
             builder.call(one, [builder.gep(array, [at]), *(ir.Constant(_NUMBER, n) for n in (0, 3, 1))])
     builder.ret_void()
     return function

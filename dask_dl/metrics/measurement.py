@@ -135,7 +135,7 @@ def measure_classes(
 ) -> Measurement:
     """Measure class probabilities (n, K) against class indices (n,); one row or more."""
     # The floor bounds a row's loss by -ln 1e-15 = 34.54.
-    p = np.clip(probabilities.astype(np.float64), 1e-15, 1.0)
+    p = np.clip(probabilities, 1e-15, 1.0, dtype=np.float64)
     right, predicted = p[np.arange(len(labels)), labels], p.argmax(axis=1)
     means = {
         "mse": average((1 - right) ** 2, weights),

@@ -216,7 +216,7 @@ def rows_between(optimizer: Optimizer, n_threads: int) -> int:
 
 
 def overshoots(threads: Parallelism, optimizer: Optimizer) -> list[str]:
-    """A warning, when somebody chose an exchange that is too rare."""
+    """Warn if the interval of exchanges is too long for so many threads; an empty list when it is not."""
     stale = (threads.n_threads - 1) * (threads.interval // optimizer.batch)
     maximum = max_stale(optimizer)
     if threads.way != "staleness" or stale <= maximum:

@@ -145,7 +145,7 @@ class Replica:
     def compile(self, rows: Rows) -> None:
         """Get the kernels ready for rows of this kind, without learning from them."""
         none = rows.map(lambda part: part[:0])
-        # On the calling thread, where Ctrl-C ends the compiler, and alone: nobody else would come to a barrier.
+        # On the calling thread, where Ctrl-C ends the compiler, and alone: no other thread would come to a barrier.
         contexts, alone = self.contexts, team_of(self.topology, 1, self.control, batch=self.optimizer.batch)[0]
         self.contexts = [contexts[0]._replace(team=alone)]
         try:

@@ -98,6 +98,15 @@ def _equal(value: Any, known: Any) -> bool:
 #: Parameters that are accepted for the sake of H2O's scripts, and change nothing today.
 INERT: Final = frozenset({"col_major", "diagnostics", "variable_importances", "export_weights_and_biases"})
 
+#: Parameters that decide how the rows of a table are encoded, and where: those of a prepared table and of a training agree.
+PREPARED: Final = (
+    "use_all_factor_levels", "standardize", "missing_values_handling", "max_categorical_features", "categorical_encoding",
+    "ignore_const_cols", "sparse", "loss", "distribution", "quantile_alpha", "tweedie_power", "huber_alpha",
+    "score_training_samples", "score_validation_samples", "balance_classes", "class_sampling_factors",
+    "max_after_balance_size", "force_load_balance", "replicate_training_data", "single_node_mode", "reproducible",
+    "averaging_momentum", "elastic_averaging", "elastic_averaging_moving_rate", "worker_timeout", "storage",
+)  # fmt: skip
+
 RESTART: Final[Mapping[str, str]] = {
     "yes": "may change, and the new value takes effect",
     "no": "a change is refused",

@@ -8,8 +8,6 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.events import Listeners
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
     from dask_dl.storage import Decision
-    from dask_dl.training.preparation import Problem
+    from dask_dl.training.preparation import PreparedTables, Problem
 
 #: Seed of what is drawn, where none was given.
 SEED = 0
@@ -162,7 +160,7 @@ def _open_validation(asked: _Asked, source: Source) -> Source | None:
 
 
 def _task(asked: _Asked, source: Source | None, collector: Collector) -> parameters.Task:
-    from dask_dl.frame.dtypes import is_label
+    from dask_dl.frame.target import task_of
 
     if asked.task in {"classification", "regression"}:
         return asked.task  # type: ignore[return-value]  # one of them
@@ -171,7 +169,7 @@ def _task(asked: _Asked, source: Source | None, collector: Collector) -> paramet
         collector.add("error", text, parameter="task")
     if source is None:
         return "regression"
-    task: parameters.Task = "classification" if is_label(_target_dtype(asked, source)) else "regression"
+    task = task_of(asked.X, asked.y)
     what = (
         "classes, as DeepLearningClassifier does"
         if task == "classification"
@@ -179,20 +177,6 @@ def _task(asked: _Asked, source: Source | None, collector: Collector) -> paramet
     )
     collector.add("note", f"the target is checked as {what}.", "Say otherwise with task=...", parameter="task")
     return task
-
-
-def _target_dtype(asked: _Asked, source: Source) -> Any:
-    """Dtype of the target, for which no partition of a Dask collection is read."""
-    from dask_dl.frame.source import TARGET
-
-    name = source.roles[TARGET]
-    if source.lazy is None:
-        return source.read(0)[name].dtype
-    table = asked.X if not name.startswith("__") else asked.y
-    if hasattr(table, "dtypes") and getattr(table, "ndim", 1) == 2:
-        dtypes = {str(column): dtype for column, dtype in table.dtypes.items()}
-        return dtypes.get(name, next(iter(dtypes.values())))
-    return table.dtype if hasattr(table, "dtype") else np.asarray(table).dtype
 
 
 def _parameters(given: Mapping[str, Any], task: parameters.Task, collector: Collector) -> dict[str, Any]:
@@ -216,7 +200,7 @@ def _parameters(given: Mapping[str, Any], task: parameters.Task, collector: Coll
 
 def _check_tables(case: _Case, here: Backend, *, may_train: bool) -> None:
     """Scan both tables, and see what comes of them."""
-    from dask_dl.training.preparation import problem_of, scan_training, training_checks
+    from dask_dl.training.preparation import plan, prepare_training, scan_training, training_checks
 
     collector, began = case.collector, time.monotonic()
     n_errors = collector.n_errors
@@ -224,7 +208,7 @@ def _check_tables(case: _Case, here: Backend, *, may_train: bool) -> None:
     with collector.catching():
         inputs = scan_training(case.source, case.requested, case.task, case.seed, case.tell, here, collects=True)
     case.scan_seconds = time.monotonic() - began
-    problem: Problem | None = None
+    data: PreparedTables | None = None
     if inputs is not None and _is_usable(case, inputs.found):
         _describe(case, inputs, here)
         checks = training_checks(inputs, case.source, case.requested, case.task)
@@ -236,9 +220,13 @@ def _check_tables(case: _Case, here: Backend, *, may_train: bool) -> None:
         else:
             if collector.n_errors == n_errors + len(inputs.found.faults or ()):
                 with collector.catching():
-                    problem = problem_of(inputs, case.source, case.requested, case.task, case.seed, case.tell, here)
+                    data = prepare_training(inputs, case.source, case.requested, case.task, case.seed, case.tell)
     if case.validation is not None:
-        _check_validation(case, case.validation, problem, here)
+        _check_validation(case, case.validation, data, here)
+    problem: Problem | None = None
+    if data is not None:
+        with collector.catching():
+            problem = plan(data, case.requested, case.seed, case.tell, here)
     if problem is not None:
         _check_training(case, problem, here, may_train=may_train)
 
@@ -269,7 +257,7 @@ def _describe(case: _Case, inputs: Inputs, here: Backend) -> None:
         resources.on_largest_partition(inputs.found, case.source, here, case.collector)
 
 
-def _check_validation(case: _Case, validation: Source, problem: Problem | None, here: Backend) -> None:
+def _check_validation(case: _Case, validation: Source, data: PreparedTables | None, here: Backend) -> None:
     """Scan the validation table, and see whether it fits the training table, as far as that is known."""
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.tasks import HEADS
@@ -278,10 +266,10 @@ def _check_validation(case: _Case, validation: Source, problem: Problem | None, 
 
     collector = case.collector
     request = ScanRequest(HEADS[case.task].target_kind, sparse=validation.is_sparse)
-    if problem is not None:
-        request = validation_request(problem)
+    if data is not None:
+        request = validation_request(data)
         with collector.catching():
-            check_columns(problem, validation)
+            check_columns(data, validation)
     n_errors = collector.n_errors
     with collector.catching():
         found = here.scan(validation, request._replace(collects=True), case.tell.reading("scan validation"))
@@ -289,9 +277,9 @@ def _check_validation(case: _Case, validation: Source, problem: Problem | None, 
             collector.fault(fault)
         tables.on_partitions(found, validation, collector)
         tables.on_target(found, validation, collector)
-        if problem is not None and collector.n_errors == n_errors:
-            check_scored(check_validation(problem, validation, found), found, validation, case.tell)
-            problem.tables["validation"] = validation, found
+        if data is not None and collector.n_errors == n_errors:
+            check_scored(check_validation(data, validation, found), found, validation, case.tell)
+            data.tables["validation"] = validation, found
 
 
 # ---- the training -------------------------------------------------------------------------------------------------------

@@ -64,9 +64,8 @@ def train_on_sample(problem: Problem, parts: Sequence[Any], here: Backend) -> Tr
         problem,
         tables={"training": (sample, scan)},
         run=problem.run._replace(storage="memory", checkpoint_dir=""),
-        effective=dict(problem.effective),
     )
-    load(small, Listeners(), here, has_folder=False)
+    load(small, Listeners(), here, has_checksums=False)
     trainer = Start.fresh(small).begin(small, here, lambda _: None)
     trainer.compile()
     # Rounds of a training are long beside what it takes to begin and end them, so short ones say nothing of its speed.

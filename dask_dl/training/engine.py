@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,9 +16,9 @@ from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.model import Model
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
-from dask_dl.training.loading import load, say_threads
+from dask_dl.training.loading import EncodedTables, load, say_threads
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
-from dask_dl.training.preparation import prepare
+from dask_dl.training.preparation import plan, prepare
 from dask_dl.training.start import Start
 from dask_dl.training.wiring import make_rounds
 
@@ -37,6 +38,7 @@ class Request(NamedTuple):
     task: parameters.Task
     parameters: Mapping[str, Any]  #: of the constructor, as `parameters.validate` returns them
     validation: Source | None = None  #: only scored
+    encoded: EncodedTables | None = None  #: both, where the backend keeps them already
     resume: bool = False  #: whether to go on from the newest checkpoint in `checkpoint_dir`, if there is one
     began: float | None = None  #: when the time of `max_runtime_secs` begins, by `time.monotonic`; None: now
 
@@ -90,7 +92,7 @@ def train(
     request : Request
         What to train.
     backend : Backend
-        Where; it is opened and closed here.
+        Where; it is opened and closed here, unless it keeps the tables already.
     listeners : sequence of Listener
         Told of everything that happens; one may stop the training.
     cancelled : callable
@@ -107,23 +109,26 @@ def train(
         Parameters or tables that nothing can be learned with; what ends the rounds is in the outcome instead.
     """
     tell = Listeners(listeners)
-    source, validation, requested, task = request.source, request.validation, request.parameters, request.task
+    source, encoded, requested, task = request.source, request.encoded, request.parameters, request.task
     began = time.monotonic() if request.began is None else request.began
     folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume)
     for text in parameters.warnings_for(requested):
         tell.warn(text)
-    with backend as here:
+    with backend if encoded is None else contextlib.nullcontext(backend) as here:
         seed = _seed(requested["random_state"], checkpoint)
         if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
             requested = {**requested, "random_state": seed}
-        problem = prepare(source, validation, requested, task, seed, tell, here)
+        data = encoded.data if encoded else prepare(source, request.validation, requested, task, seed, tell, here)
+        problem = plan(data, requested, seed, tell, here)
         if folder:
             n_states = N_STATES[problem.optimizer.kind]
             folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=problem.run.keeps_best))
         if checkpoint:
             checkpoint.check(problem.fingerprint)
             problem.encoder, problem.head = checkpoint.encoder, checkpoint.head  # to the last bit
-        table_rows = load(problem, tell, here, has_folder=folder is not None)
+        if encoded is None:
+            encoded = load(problem, tell, here, has_checksums=folder is not None)
+        problem.effective["storage"] = encoded.storage
         start = Start.resumed(checkpoint, problem) if checkpoint else Start.fresh(problem)
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
@@ -142,7 +147,29 @@ def train(
         effective = problem.effective | trainer.report() | {"client": None}
     state = start.state
     tell(Ended(state.stopped_by))
-    return Outcome(_model(problem, source, rounds.final, state, effective, table_rows, trainer.n_rows), state.failure)
+    return Outcome(_model(problem, source, rounds.final, state, effective, encoded.rows, trainer.n_rows), state.failure)
+
+
+def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = ()) -> EncodedTables:
+    """Scan and encode the tables of a request, for as many trainings as the backend stays open.
+
+    Parameters
+    ----------
+    request : Request
+        Tables and parameters; those of the network decide how much memory is left for rows.
+    backend : Backend
+        Where; it is open.
+    listeners : sequence of Listener
+        Told of what happens.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        See `train`.
+    """
+    tell, seed = Listeners(listeners), _seed(request.parameters["random_state"], None)
+    data = prepare(request.source, request.validation, request.parameters, request.task, seed, tell, backend)
+    return load(plan(data, request.parameters, seed, tell, backend), tell, backend, has_checksums=True)
 
 
 def _model(

@@ -13,6 +13,7 @@ from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.source import OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
+from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.storage import Budget, Decision, decide
 
@@ -24,27 +25,31 @@ if TYPE_CHECKING:
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.training.preparation import Problem
+    from dask_dl.training.preparation import PreparedTables, Problem
 
 
-def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) -> dict[str, tuple[int, int]]:
+class EncodedTables(NamedTuple):
+    """Tables whose encoded rows a backend keeps."""
+
+    data: PreparedTables
+    rows: dict[str, tuple[int, int]]  #: of each table, and how many of them train or are scored
+    storage: str  #: where encoded rows are: "memory", "disk" or "stream"
+    n_bytes: int  #: that they take, about, in the process with most of them
+
+
+def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: bool) -> EncodedTables:
     """Decide where the rows shall be, say what it will take, and read the tables a second time.
 
     Parameters
     ----------
     problem : Problem
-        Tables and network; its parameter "storage" is set to what was decided.
+        Tables and network.
     tell : Listeners
         Told what happens.
     here : Backend
         Reads and keeps the tables.
-    has_folder : bool
+    has_checksums : bool
         Whether blocks get checksums, as checkpoints need them.
-
-    Returns
-    -------
-    dict of str to tuple of (int, int)
-        Rows of each table, and how many of them train or are scored.
 
     Raises
     ------
@@ -53,8 +58,8 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
     """
     topology, found = problem.topology, problem.found
     tell.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
-    storage, need, why = storage_needs(problem, here).decide(problem.run.storage)
-    problem.effective["storage"] = storage.mode
+    needs = storage_needs(problem, here)
+    storage, need, why = needs.decide(problem.run.storage)
     tell.say(f"storage: {storage.mode}, {why}")
     tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
     text = here.too_small(need.peak)
@@ -67,8 +72,10 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
         recipe = Recipe.of(source, scanned, problem.encoder, problem.head, found.mean_weight, required=required)
         n_sample = problem.run.scoring.samples[name]
         balance = problem.balance if name == "training" else None
-        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_folder, balance)
-        n_used = here.load(name, source, scanned, recipe, options, storage, tell.reading("encode"))
+        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums, balance)
+        n_used = here.load(
+            name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
+        )
         if name == "validation":
             check_scored(n_used, scanned, source, tell)
         elif n_used == 0:
@@ -77,7 +84,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_folder: bool) 
             )
         # What is loaded of the training table are visits, which balancing makes more or fewer than rows.
         table_rows[name] = scanned.n_rows, scanned.n_used if name == "training" else n_used
-    return table_rows
+    return EncodedTables(problem.tables_only, table_rows, storage.mode, needs.n_bytes)
 
 
 def say_threads(tell: Listeners, topology: Topology, threads: Parallelism) -> None:
@@ -187,6 +194,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
+            n_measured=min(n_scored(storage), rows_per_chunk(topology.n_outputs)),
             read_bytes=n_readers(storage) * largest,
             read_columns=n_readers(storage) * n_columns,
         ),

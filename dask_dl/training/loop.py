@@ -176,7 +176,7 @@ class Rounds:
             if time.monotonic() > deadline:
                 raise Halt("workers did not answer in time")
 
-        trainer.on_wait = in_time
+        before, trainer.on_wait = trainer.on_wait, in_time
         try:
             if is_copy:
                 self._return_to(last)
@@ -184,6 +184,8 @@ class Rounds:
             self.tell(Judged(history, is_last=True))
         except (Exception, KeyboardInterrupt, Halt) as error:  # noqa: BLE001  # a lost worker, a damaged file, a second Ctrl-C
             self.tell.say(f"the last network could not be scored: {error!r}")
+        finally:
+            trainer.on_wait = before
 
     def _recovering(self, work: Callable[[], object]) -> None:
         """Do it, or go back to a network that is known to be sound."""

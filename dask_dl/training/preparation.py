@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Problem:
-    """Tables that are understood, and the network that shall learn them."""
+class PreparedTables:
+    """Tables that were scanned, and how their columns become inputs and targets."""
 
     task: parameters.Task
     tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
@@ -51,24 +51,41 @@ class Problem:
     head: Head
     balance: Balance | None
     distribution: Distribution
+    is_sparse: bool  #: whether inputs are taken as entries
+    seed: int  #: of samples, visits and the hashing of levels
+
+    @property
+    def found(self) -> Scan:
+        """Scan of the training table."""
+        return self.tables["training"][1]
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Rows of every class."""
+        return class_counts(self.found, self.head)
+
+
+@dataclass
+class Problem(PreparedTables):
+    """Prepared tables, and the network that shall learn them."""
+
     topology: Topology
     network: NetworkSettings
     optimizer: Optimizer
     run: RunSettings
     effective: dict[str, Any]  #: parameters as the model will tell them
     requested: dict[str, Any]
-    seed: int
     threads: Parallelism
+
+    @property
+    def tables_only(self) -> PreparedTables:
+        """The tables without the network."""
+        return PreparedTables(**{field.name: getattr(self, field.name) for field in fields(PreparedTables)})
 
     @property
     def kernel(self) -> Any:
         """Kernel that trains."""
         return train_rows if self.optimizer.batch == 1 else train_batches
-
-    @property
-    def found(self) -> Scan:
-        """Scan of the training table."""
-        return self.tables["training"][1]
 
     @property
     def fingerprint(self) -> TrainingFingerprint:
@@ -87,11 +104,6 @@ class Problem:
             self.balance.ratios if self.balance else (),
         )
 
-    @property
-    def class_counts(self) -> list[int]:
-        """Rows of every class."""
-        return class_counts(self.found, self.head)
-
 
 def prepare(
     source: Source,
@@ -101,8 +113,8 @@ def prepare(
     seed: int,
     tell: Listeners,
     here: Backend,
-) -> Problem:
-    """Read the tables once, and decide what their columns and the parameters make of the network.
+) -> PreparedTables:
+    """Read the tables once, and decide what their columns and the parameters make of them.
 
     Parameters
     ----------
@@ -115,7 +127,7 @@ def prepare(
     task : str
         "classification" or "regression".
     seed : int
-        Seed of all random numbers.
+        Seed of samples, visits and the hashing of levels.
     tell : Listeners
         Told what happens.
     here : Backend
@@ -131,11 +143,11 @@ def prepare(
     inputs = scan_training(source, requested, task, seed, tell, here)
     for check in training_checks(inputs, source, requested, task):
         check()
-    problem = problem_of(inputs, source, requested, task, seed, tell, here)
+    data = prepare_training(inputs, source, requested, task, seed, tell)
     _warn_of_columns(inputs.found, inputs.predictors, inputs.dropped, tell)
     if validation is not None:
-        scan_validation(problem, validation, tell, here)
-    return problem
+        scan_validation(data, validation, tell, here)
+    return data
 
 
 def scan_training(
@@ -231,16 +243,15 @@ def training_checks(
     )
 
 
-def problem_of(
+def prepare_training(
     inputs: Inputs,
     source: Source,
     requested: Mapping[str, Any],
     task: parameters.Task,
     seed: int,
     tell: Listeners,
-    here: Backend,
-) -> Problem:
-    """Decide what the columns of the training table and the parameters make of the network.
+) -> PreparedTables:
+    """Decide what the columns of the training table and the parameters make of its inputs and targets.
 
     Parameters
     ----------
@@ -253,7 +264,46 @@ def problem_of(
     task : str
         "classification" or "regression".
     seed : int
-        Seed of all random numbers.
+        Seed of samples, visits and the hashing of levels.
+    tell : Listeners
+        Told what happens.
+
+    Raises
+    ------
+    ParameterError
+        When a parameter does not fit the table.
+    """
+    found = inputs.found
+    if found.row_stats.is_binary:
+        tell.warn(
+            "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
+            "category (on the command line with --categorical)."
+        )
+    preparation = _preparation(source, requested, task, seed)
+    effective = parameters.effective(requested, task=task, n_classes=len(found.classes) or None)
+    distribution = Distribution.of(effective)
+    head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
+    balance = _balance(found, head, settings, tell) if (settings := BalanceSettings.of(effective)) else None
+    if balance:
+        head = head.corrected(balance.correction(class_counts(found, head)))
+    encoder = Encoder.fit(found, inputs.predictors, preparation.encoding)
+    return PreparedTables(
+        task, {"training": (source, found)}, inputs.required, encoder, head, balance, distribution,
+        preparation.encoding.sparse, seed,
+    )  # fmt: skip
+
+
+def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Listeners, here: Backend) -> Problem:
+    """Plan a network for prepared tables, and how it is trained.
+
+    Parameters
+    ----------
+    data : PreparedTables
+        The tables.
+    requested : mapping
+        Parameters as the user gave them.
+    seed : int
+        Seed of all random numbers of the training.
     tell : Listeners
         Told what happens.
     here : Backend
@@ -262,36 +312,26 @@ def problem_of(
     Raises
     ------
     ParameterError
-        When a parameter does not fit the table.
+        When a parameter does not fit the tables, or the network is too large.
     """
-    found, n_classes = inputs.found, len(inputs.found.classes) or None
-    if found.row_stats.is_binary:
-        tell.warn(
-            "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
-            "category (on the command line with --categorical)."
-        )
-    preparation = _preparation(source, requested, task, seed)
-    effective = parameters.effective(requested, task=task, n_classes=n_classes) | {
+    n_classes = len(data.head.classes) or None
+    parameters.validate(requested, task=data.task, n_classes=n_classes)
+    effective = parameters.effective(requested, task=data.task, n_classes=n_classes) | {
         "random_state": seed,
-        "sparse": preparation.encoding.sparse,
+        "sparse": data.is_sparse,
     }
-    distribution = Distribution.of(effective)
-    head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
-    balance = _balance(found, head, settings, tell) if (settings := BalanceSettings.of(effective)) else None
-    if balance:
-        head = head.corrected(balance.correction(class_counts(found, head)))
-    encoder = Encoder.fit(found, inputs.predictors, preparation.encoding)
     network = NetworkSettings.of(effective)
-    topology = network.topology(encoder, head)
-    n_min = balance.n_min(class_counts(found, head)) if balance else found.n_used
+    topology = network.topology(data.encoder, data.head)
+    n_min = data.balance.n_min(data.class_counts) if data.balance else data.found.n_used
     effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
     optimizer = optimizer_of(effective)
-    threads = here.choose(topology, optimizer, found.n_used, threads_of(effective))
+    threads = here.choose(topology, optimizer, data.found.n_used, threads_of(effective))
     for text in overshoots(threads, optimizer):
         tell.warn(text)
+    shared = {field.name: getattr(data, field.name) for field in fields(PreparedTables)} | {"seed": seed}
     return Problem(
-        task, {"training": (source, found)}, inputs.required, encoder, head, balance, distribution, topology, network,
-        optimizer, RunSettings.of(effective, task), effective, dict(requested), seed, threads,
+        **shared, topology=topology, network=network, optimizer=optimizer, run=RunSettings.of(effective, data.task),
+        effective=effective, requested=dict(requested), threads=threads,
     )  # fmt: skip
 
 
@@ -324,13 +364,13 @@ def class_counts(found: Scan, head: Head) -> list[int]:
     return [found.classes[label] for label in head.classes]
 
 
-def scan_validation(problem: Problem, validation: Source, tell: Listeners, here: Backend) -> None:
-    """Read the validation table once, as one of the problem's tables from now on.
+def scan_validation(data: PreparedTables, validation: Source, tell: Listeners, here: Backend) -> None:
+    """Read the validation table once, and prepare it beside the training table.
 
     Parameters
     ----------
-    problem : Problem
-        What is to be learned.
+    data : PreparedTables
+        The training table, prepared; gets the validation table too.
     validation : Source
         The validation table.
     tell : Listeners
@@ -343,33 +383,33 @@ def scan_validation(problem: Problem, validation: Source, tell: Listeners, here:
     SchemaError
         When the training cannot be scored on it.
     """
-    check_columns(problem, validation)
-    found = here.scan(validation, validation_request(problem), tell.reading("scan validation"))
-    check_validation(problem, validation, found)
-    problem.tables["validation"] = validation, found
+    check_columns(data, validation)
+    found = here.scan(validation, validation_request(data), tell.reading("scan validation"))
+    check_validation(data, validation, found)
+    data.tables["validation"] = validation, found
 
 
-def check_columns(problem: Problem, validation: Source) -> None:
+def check_columns(data: PreparedTables, validation: Source) -> None:
     """Whether a validation table has the columns of training. Raises SchemaError."""
-    missing = problem.encoder.match(validation.predictors, validation.label)
+    missing = data.encoder.match(validation.predictors, validation.label)
     if missing:
         raise SchemaError(
             f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
         )
 
 
-def validation_request(problem: Problem) -> ScanRequest:
+def validation_request(data: PreparedTables) -> ScanRequest:
     """Request for the scan of a validation table."""
-    return ScanRequest(problem.head.target_kind, sparse=problem.encoder.is_sparse)
+    return ScanRequest(data.head.target_kind, sparse=data.encoder.is_sparse)
 
 
-def check_validation(problem: Problem, validation: Source, found: Scan) -> int:
+def check_validation(data: PreparedTables, validation: Source, found: Scan) -> int:
     """Rows of a scanned table on which the training can be scored, by their labels. Raises SchemaError when it cannot be."""
     if found.n_used == 0:
         needs = " and a weight above zero" if WEIGHT in validation.roles else ""
         raise SchemaError(f"{validation.label} has no row with a target{needs}.")
-    unseen = problem.head.check_scored(found.classes, where_of(validation.schema, TARGET))
-    _check_range(found, validation, problem.distribution)
+    unseen = data.head.check_scored(found.classes, where_of(validation.schema, TARGET))
+    _check_range(found, validation, data.distribution)
     return found.n_used - sum(unseen.values())
 
 

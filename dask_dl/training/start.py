@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -82,8 +83,11 @@ class Start(NamedTuple):
             problem.distribution,
             problem.seed,
             problem.run.shuffles,
+            "training",
+            uuid.uuid4().hex,
         )
-        return backend.trainer(setup, self.flat, self.states, self.state.n_seen, on_change)
+        scored = [name for name in problem.tables if name != setup.table]
+        return backend.trainer(setup, scored, self.flat, self.states, self.state.n_seen, on_change)
 
 
 def _start_values(problem: Problem) -> NDArray[np.float32]:

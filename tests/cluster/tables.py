@@ -8,11 +8,12 @@ import threading
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from tables import UNSCORED
 
 from dask_dl.cluster.plugin import TrainingPlugin
 
 #: Train the epochs asked for, in rounds of a known size, on one thread.
-PLAIN = {
+PLAIN = UNSCORED | {
     "hidden": (20, 10),
     "epochs": 4,
     "random_state": 1,

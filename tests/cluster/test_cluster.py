@@ -19,8 +19,8 @@ from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster import dask_trainer, environment, membership, plugin, submit
+from dask_dl.cluster.block_moves import BlockMoves
 from dask_dl.cluster.liveness import Liveness
-from dask_dl.cluster.membership import Membership
 from dask_dl.cluster.partitions import Partitions
 from dask_dl.cluster.plugin import TrainingPlugin
 from dask_dl.cluster.submit import Submitter
@@ -55,7 +55,7 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
         (DeepLearningClassifier, "label", {"categorical_encoding": "sort_by_response"}),
         (DeepLearningClassifier, "label", {"balance_classes": True, "class_sampling_factors": [2.5, 0.3]}),
     ):
-        settings = rounds(700) | given
+        settings = rounds(700) | {"epochs": 2} | given
         is_balanced = "balance_classes" in given
         parts = {} if is_balanced else {"sample_weight": "w"}
         if given.get("missing_values_handling") == "skip":
@@ -75,7 +75,7 @@ async def test_arrays_in_the_memory_of_a_cluster_and_on_disk(c, s, a):
     table = make_table()
     local, y, w = table[list("abcde")].to_numpy(), table["y"].to_numpy(), table["w"].to_numpy()
     X = da.from_array(local, chunks=(300, 2))
-    settings = rounds(700)
+    settings = rounds(700) | {"epochs": 2}
     here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), X, y, (X, y, w), {"sample_weight": w})
     persisted = c.persist(X)
     unknown = da.Array(X.dask, X.name, ((np.nan,) * 7, X.chunks[1]), meta=X._meta)
@@ -120,11 +120,11 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
 
 
 @two_workers
-async def test_a_hundred_rounds_leave_no_more_tasks_than_five(c, s, a, b):
+async def test_fifty_rounds_leave_no_more_tasks_than_five(c, s, a, b):
     tasks = []
-    model = DeepLearningRegressor(**rounds(100) | {"epochs": 5})
+    model = DeepLearningRegressor(**rounds(40) | {"epochs": 1})
     await model.fit(parted(make_table()), "y", callbacks=[lambda _: tasks.append(len(s.tasks))])
-    assert len(tasks) == 100 and max(tasks[5:]) <= max(tasks[:5]) < 25
+    assert len(tasks) == 50 and max(tasks[5:]) <= max(tasks[:5]) < 25
     await nothing_left(s, a, b)
 
 
@@ -162,7 +162,7 @@ async def test_only_small_results_travel_to_the_driver(c, s, a, b):
 
     Submitter.results = spy
     try:
-        settings = rounds(500) | {"hidden": (200, 200), "score_training_samples": 0}
+        settings = rounds(500) | {"epochs": 1.5, "hidden": (200, 200), "score_training_samples": 0}
         await DeepLearningClassifier(**settings).fit(
             parted(make_table(5000)), "label", eval_set=parted(make_table(5000))
         )
@@ -406,7 +406,7 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
 @two_workers
 async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
     loop, new, moves = asyncio.get_running_loop(), [], []
-    inner = Membership._take_over
+    inner = BlockMoves._take_over
 
     def spy(self):
         moves.append(len(self._moving))
@@ -422,12 +422,12 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
             new.append(in_loop(start(), loop))
         return len(moves) > 1
 
-    Membership._take_over = spy
+    BlockMoves._take_over = spy
     try:
         given = rounds(300) | {"epochs": 1e4}
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
-        Membership._take_over = inner
+        BlockMoves._take_over = inner
     assert len(moves) > 1 and np.sum(model.model_.history.confusion["training"]) == 2000
     await nothing_left(s, a, b)
     await new[0].close()

@@ -70,8 +70,8 @@ class Several(LocalBackend):
         super().__init__()
         self.n, self.momentum = n, momentum
 
-    def trainer(self, setup, flat, states, n_seen, on_change):
-        super().trainer(setup, flat, states, n_seen, on_change)
+    def trainer(self, setup, scored, flat, states, n_seen, on_change):
+        super().trainer(setup, scored, flat, states, n_seen, on_change)
         return SeveralReplicas(self.shard, self.n, self.momentum, n_seen)
 
 
@@ -160,12 +160,21 @@ def rounds(table, per_epoch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "more"), [("digits", 1.4), pytest.param("covtype", 1.15, marks=pytest.mark.data)])
-def test_eight_replicas_learn_as_much_from_the_same_rows(name, more, request):
-    """Means of six seeds, which scatter by 10 %; of the 1,400 digits each replica sees 22 between two averages."""
+@pytest.mark.parametrize(
+    ("name", "n_seeds", "epochs", "more"),
+    [("digits", 6, 10, 1.4), pytest.param("covtype", 3, 5, 1.15, marks=pytest.mark.data)],
+)
+def test_eight_replicas_learn_as_much_from_the_same_rows(name, n_seeds, epochs, more, request):
+    """Means of seeds, which scatter by 10 % on the 1,400 digits: there a replica sees 22 rows between two averages."""
     train, test = digits() if name == "digits" else covtype(request.getfixturevalue("data_folder"))
+    train, test = train[:8_000], test[:2_000]
     one, eight, plain = (
-        np.mean([reached(place(), train, test, random_state=seed, epochs=10, **rounds(train, 8)) for seed in range(6)])
+        np.mean(
+            [
+                reached(place(), train, test, random_state=seed, epochs=epochs, **rounds(train, 8))
+                for seed in range(n_seeds)
+            ]
+        )
         for place in (LocalBackend, lambda: Several(8), lambda: Several(8, momentum=0.0))
     )
     assert eight < more * one, (eight, one)
@@ -175,12 +184,12 @@ def test_eight_replicas_learn_as_much_from_the_same_rows(name, more, request):
 @pytest.mark.data
 @pytest.mark.slow
 def test_two_replicas_learn_as_much_on_covtype(data_folder):
-    train, test = covtype(data_folder)
+    train, test = (table[:n] for table, n in zip(covtype(data_folder), (8_000, 2_000), strict=True))
     one, two = (
-        np.mean([reached(place(), train, test, random_state=seed, epochs=10, **rounds(train, 4)) for seed in range(4)])
+        np.mean([reached(place(), train, test, random_state=seed, epochs=5, **rounds(train, 4)) for seed in range(2)])
         for place in (LocalBackend, lambda: Several(2))
     )
-    assert two < one + 0.03, (two, one)
+    assert two < one + 0.02, (two, one)  # without momentum: + 0.029
 
 
 def mnist(folder):

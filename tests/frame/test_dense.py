@@ -86,6 +86,23 @@ def test_blocks_of_a_dask_array_need_no_frame_either(numbers):
     np.testing.assert_array_equal(lazy.compute(), model.predict_log_proba(numbers))
 
 
+@pytest.mark.parametrize("dtype", ["M8[D]", "M8[ms]", "M8[ns]", "m8[s]", "m8[us]"])
+def test_dates_and_durations_of_an_array_are_those_of_a_frame(models, numbers, dtype):
+    # Milliseconds, whatever holds them and whatever a column held in training: a column of dates is a column of numbers.
+    X = (np.nan_to_num(numbers) * 1e7).astype("i8").astype(dtype)
+    X[np.isnan(numbers)] = "NaT"
+    frame = pd.DataFrame(X, columns=[f"x{k}" for k in range(P)])
+    y = np.arange(float(N))
+    of_array, of_frame = (DeepLearningRegressor(**SMALL).fit(table, y) for table in (X, frame))
+    assert of_array.encoder_.to_json() == of_frame.encoder_.to_json()
+    of_numbers = DeepLearningRegressor(**SMALL).fit(numbers, y)
+    milliseconds = np.where(np.isnan(numbers), np.nan, (X - np.zeros((), dtype)) / np.timedelta64(1, "ms"))
+    for model, column in ((of_array, of_frame), (of_numbers, models["regressor"])):
+        for table in (X, da.from_array(X, chunks=(30, P)), milliseconds):
+            np.testing.assert_array_equal(np.asarray(model.predict(table)), model.predict(milliseconds))
+        np.testing.assert_array_equal(column.predict(frame), column.predict(milliseconds))
+
+
 def test_what_is_masked_is_missing(models, numbers):
     masked = np.ma.masked_invalid(numbers)
     masked.data[masked.mask] = 1e9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -77,7 +79,7 @@ def test_a_sound_table_gives_the_same_scan(skips):
     source, request = source_of(table().drop(columns="odd")), ScanRequest("numbers", skips=skips)
     strict, found = scan(source, request), scan(source, request._replace(collects=True))
     assert found.faults == () and strict.faults is None
-    assert found.to_json() == strict.to_json() and found.candidates == strict.candidates
+    assert replace(found, faults=None, unlabelled=()) == strict
 
 
 def test_faults_do_not_depend_on_how_scans_are_merged():

@@ -8,6 +8,7 @@ from node.problems import loss, optimizer, problem, replica, some, threads
 
 from dask_dl.frame.order import keys_of
 from dask_dl.kernels.layout import ACTIVATIONS
+from dask_dl.kernels.optimizers import ADADELTA
 from dask_dl.kernels.team import NEXT
 from dask_dl.node.parallelism import rows_between
 
@@ -26,11 +27,11 @@ def replay(trained, rows):
 
 
 def replayed_loss(name, folder, settings, n_threads, epochs, averaged):
-    """Median over three seeds of the test loss, averaged over the last epochs: it jumps from row to row."""
+    """Test loss, averaged over the last epochs: it jumps from row to row, with ADADELTA so much that three seeds are tried."""
     topology, train, test = problem(name, folder)
     interval = rows_between(settings, n_threads)
     losses = []
-    for seed in range(3):
+    for seed in range(3 if settings.kind == ADADELTA else 1):
         trained = replica(topology, settings, threads("staleness", n_threads, interval), seed)
         ends = []
         for epoch in range(epochs):
@@ -56,7 +57,7 @@ def test_many_threads_learn_as_well_as_one(name, epochs, averaged, rate, more, k
     folder = request.getfixturevalue("data_folder") if name in {"covtype", "housing"} else None
     settings = optimizer(kind, rate=rate)
     alone = replayed_loss(name, folder, settings, 1, epochs, averaged)
-    for n_threads in (4, 8, 16):
+    for n_threads in (4, 16):
         assert replayed_loss(name, folder, settings, n_threads, epochs, averaged) < more * alone, n_threads
 
 

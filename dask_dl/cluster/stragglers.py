@@ -1,0 +1,114 @@
+"""Workers that do not end a round with the others: they are told to end it, and lost when they do not even do that."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.cluster import round_tasks
+from dask_dl.cluster.waiting import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from dask_dl.cluster.submit import Submitter
+
+#: Seconds that workers get to end what they were told to end.
+STOPPING = 15.0
+#: Minimum duration of a round, in seconds, before it is reported.
+MIN_WAIT = 2.0
+
+
+def in_time(
+    submitter: Submitter,
+    futures: Mapping[str, Any],
+    version: int,
+    on_poll: Callable[[], None],
+    *,
+    limit: float,
+    patience: float,
+) -> tuple[set[str], set[str]]:
+    """Wait for a round; returns the workers that were lost, and those that were told to end it.
+
+    When half of them are done, the others get until `patience` times as long since the round began; then they are
+    to end between two rows, and what they have learned counts. Those that do not even end are lost.
+
+    Parameters
+    ----------
+    submitter : Submitter
+    futures : mapping of str to Future
+        Task of each worker.
+    version : int
+        Version of the weights with which the round began.
+    on_poll : callable
+        Called ten times a second; what it raises ends the waiting.
+    limit : float
+        Seconds after which tasks are given up when not one of them has ended in this time.
+    patience : float
+        Factor on the time that the first half took; infinity: wait for all.
+    """
+    began, deadline, told_at = time.monotonic(), math.inf, math.inf
+    told: set[str] = set()
+    leaving: dict[str, float] = {}  #: worker that is being closed -> when it was told to end the round
+
+    def watch() -> None:
+        nonlocal deadline, told_at
+        on_poll()
+        now = time.monotonic()
+        if closing := [w for w in _pending(futures) if w in submitter.liveness.leaving and w not in leaving]:
+            leaving.update(dict.fromkeys(closing, now))
+            _tell_to_stop(submitter, closing, version, waits=False)
+        submitter.cancel([futures[w] for w in _pending(futures) if now > leaving.get(w, now) + STOPPING])
+        late = [worker for worker in _pending(futures) if worker in submitter.liveness.alive]
+        n_done = sum(future.status == "finished" for future in futures.values())
+        if not late or n_done < len(late):
+            return
+        deadline = min(deadline, began + max(MIN_WAIT, patience * (now - began)))
+        if not told and now > deadline:
+            told.update(late)
+            told_at = now
+            submitter.say(f"not waited for: {', '.join(late)}, {now - began:.1f} s after the round began")
+            _tell_to_stop(submitter, late, version, waits=False)
+        elif now > told_at + STOPPING:
+            raise _LateError
+
+    try:
+        return submitter.wait(futures, watch, limit=limit, finish_leaving=True), told | leaving.keys()
+    except _LateError:
+        late = _pending(futures)
+        submitter.cancel([futures[worker] for worker in late])
+        return {*late, *submitter.wait({w: f for w, f in futures.items() if w not in late})}, told
+
+
+def stop(submitter: Submitter, futures: Mapping[str, Any], version: int) -> set[str]:
+    """End a round between two rows, and wait for that; returns the workers that did not."""
+    _tell_to_stop(submitter, list(futures), version)
+    deadline = time.monotonic() + STOPPING
+
+    def on_poll() -> None:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+
+    try:
+        return submitter.wait(futures, on_poll)
+    except TimeoutError:
+        late = {worker for worker, future in futures.items() if future.status != "finished"}
+        submitter.cancel([futures[worker] for worker in late])
+        return late
+
+
+def _tell_to_stop(submitter: Submitter, workers: Sequence[str], version: int, *, waits: bool = True) -> None:
+    """Have workers end a round between two rows."""
+    client, job = submitter.client, submitter.job
+    call = partial(client.run, round_tasks.stop, job, version, workers=list(workers), on_error="ignore")
+    within(STOPPING if waits else 0.0, call)
+
+
+class _LateError(Exception):
+    """Workers did not end a round that they were to end."""
+
+
+def _pending(futures: Mapping[str, Any]) -> list[str]:
+    return sorted(worker for worker, future in futures.items() if future.status == "pending")

@@ -1,0 +1,154 @@
+"""Tables that are encoded once, for any number of trainings."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from dask_dl import parameters
+from dask_dl.errors import ParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dask_dl.cluster.backend import Backend
+    from dask_dl.events import Listeners
+    from dask_dl.training.loading import EncodedTables
+
+
+class Relay:
+    """Listeners and the wish to end of whichever training uses a backend now."""
+
+    def __init__(self, tell: Listeners, cancelled: Callable[[], bool]) -> None:
+        self.tell, self.is_cancelled = tell, cancelled
+
+    def say(self, text: str) -> None:
+        """Tell the listeners of a training."""
+        self.tell.say(text)
+
+    def cancelled(self) -> bool:
+        """Whether the caller of a training wants it to end."""
+        return self.is_cancelled()
+
+
+class Dataset:
+    """A table whose encoded rows are kept, for any number of trainings; made by `prepare`.
+
+    It takes the place of `X` in `fit`. Its rows are in memory or on the local disk, of this process or of the workers of a
+    cluster, until `close` or the end of a `with` block.
+
+    Attributes
+    ----------
+    task : str
+        "classification" or "regression".
+    n_rows : int
+        Rows of the training table.
+    n_inputs : int
+        Inputs of a network.
+    nbytes : int
+        Bytes of encoded rows in the process that has most of them.
+    storage : str
+        Where they are: "memory", "disk" or "stream", which reads and encodes the source again in every epoch.
+
+    Parameters
+    ----------
+    backend : Backend
+        Open; it keeps the rows.
+    encoded : EncodedTables
+        What it keeps.
+    requested : mapping
+        Parameters of `prepare`.
+    relay : Relay
+        Listeners of the backend.
+    client : distributed.Client or None
+        Of the cluster.
+    """
+
+    def __init__(
+        self, backend: Backend, encoded: EncodedTables, requested: Mapping[str, Any], relay: Relay, client: Any
+    ) -> None:
+        self.client = client
+        self._backend, self._encoded, self._requested, self._relay = backend, encoded, requested, relay
+        self._in_use = threading.Lock()
+        self._is_open = True
+        self.task, self.storage, self.nbytes = encoded.data.task, encoded.storage, encoded.n_bytes
+        self.n_rows = encoded.rows["training"][0]
+        self.n_inputs = encoded.data.encoder.n_onehot + encoded.data.encoder.n_dense
+
+    def close(self) -> None:
+        """Release the rows, here and on workers, and what was written of them; harmless when that was done before."""
+        if self._is_open:
+            self._is_open = False
+            self._backend.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        from dask_dl.memory import size
+
+        where = {"memory": "in memory", "disk": "on disk", "stream": "streamed from its source"}[self.storage]
+        place = where if self._backend.is_local else f"{where} of the workers"
+        state = f"{size(self.nbytes)} {place}" if self._is_open else "closed"
+        return f"<dask_dl.Dataset: {self.task}, {self.n_rows:,} rows, {self.n_inputs:,} inputs, {state}>"
+
+    def check_alone(self, call: Mapping[str, Any], client: Any) -> None:
+        """Refuse what was given to `fit` beside a dataset, which has it already, or another client. Raises ParameterError."""
+        given = [name for name, value in call.items() if value is not None]
+        if given:
+            raise ParameterError(f"a Dataset has its own {', '.join(given)}: give them to prepare, not to fit.")
+        if client is not None and client is not self.client:
+            raise ParameterError("the Dataset was prepared with another client: leave client out, or prepare it anew.")
+
+    @contextlib.contextmanager
+    def used(
+        self, task: str, requested: Mapping[str, Any], tell: Listeners, cancelled: Callable[[], bool]
+    ) -> Iterator[tuple[Backend, EncodedTables]]:
+        """Give a training the backend and the rows that it keeps.
+
+        Parameters
+        ----------
+        task : str
+            Of the estimator.
+        requested : mapping
+            Parameters of the estimator.
+        tell : Listeners
+            Told what becomes of workers meanwhile.
+        cancelled : callable
+            Asked while workers are waited for.
+
+        Raises
+        ------
+        ParameterError
+            When the dataset is closed, in use, of another task, or was prepared with other parameters.
+        """
+        if not self._is_open:
+            raise ParameterError("the Dataset is closed: prepare the table anew.")
+        if task != self.task:
+            raise ParameterError(
+                f"the Dataset was prepared for {self.task}; for {task} use prepare(..., task={task!r})."
+            )
+        other = {
+            name: (self._requested[name], requested[name])
+            for name in parameters.PREPARED
+            if self._requested[name] != requested[name]
+        }
+        if other:
+            what = "; ".join(
+                f"{name}={parameters.show(then)}, and the estimator has {parameters.show(now)}"
+                for name, (then, now) in other.items()
+            )
+            raise ParameterError(
+                f"the Dataset was prepared with {what}. These decide how rows are encoded: make them equal."
+            )
+        if not self._in_use.acquire(blocking=False):
+            raise ParameterError("another training uses the Dataset. Train one after the other, or prepare it twice.")
+        try:
+            self._relay.tell, self._relay.is_cancelled = tell, cancelled
+            yield self._backend, self._encoded
+        finally:
+            self._in_use.release()

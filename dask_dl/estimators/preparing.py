@@ -1,0 +1,125 @@
+"""Making of datasets."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from typing import TYPE_CHECKING, Any, Literal
+
+from dask_dl.errors import ParameterError
+from dask_dl.estimators.dataset import Dataset, Relay
+from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from dask_dl.cluster.backend import Backend
+
+
+def prepare(
+    X: Any,
+    y: Any,
+    *,
+    sample_weight: Any = None,
+    offset: Any = None,
+    eval_set: Any = None,
+    task: Literal["auto", "classification", "regression"] = "auto",
+    **given: Any,
+) -> Any:
+    """Read a table once, and keep it encoded for any number of trainings.
+
+    Parameters
+    ----------
+    X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
+        As in `fit`.
+    y : str, int, or aligned collection of n values
+        The target, as in `fit`.
+    sample_weight, offset, eval_set : object, optional
+        As in `fit`.
+    task : {"auto", "classification", "regression"}
+        "auto": texts, categories and booleans are classes, numbers are numbers, as on the command line.
+    **given : object
+        Parameters of the estimators. Those that decide how rows are encoded (`standardize`, `categorical_encoding`, `storage`,
+        `client`, ...) must be those of the estimators that are fitted later; those of the network (`hidden`) decide how
+        much memory is left for rows.
+
+    Returns
+    -------
+    Dataset
+        An awaitable of one where the client is asynchronous.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        As `fit` would raise them.
+
+    Examples
+    --------
+    >>> import dask_dl, pandas as pd
+    >>> table = pd.DataFrame({"a": range(100), "y": ["yes", "no"] * 50})
+    >>> with dask_dl.prepare(table, "y") as data:
+    ...     models = [dask_dl.DeepLearningClassifier(hidden=(n,)).fit(data) for n in (5, 10)]
+    """
+    from dask_dl.cluster.clients import awaitable, find_client
+    from dask_dl.frame.target import task_of
+
+    if y is None:
+        raise ParameterError("prepare requires y: give the name of the target's column, or its values.")
+    if task == "auto":
+        task = task_of(X, y)
+    kinds = {"classification": DeepLearningClassifier, "regression": DeepLearningRegressor}
+    if task not in kinds:
+        raise ParameterError(f"task is {task!r}; it must be 'auto', 'classification' or 'regression'.")
+    estimator = kinds[task](**given)
+    call = {"sample_weight": sample_weight, "offset": offset, "eval_set": eval_set}
+    requested = estimator._requested(call)  # noqa: SLF001  # as its own `fit`
+    client = find_client(estimator.client)
+    work = functools.partial(_prepared, requested, client, task, X, y, sample_weight, offset, eval_set)
+    return awaitable(work) if client is not None and client.asynchronous else work()
+
+
+def _prepared(
+    requested: Mapping[str, Any],
+    client: Any,
+    task: Literal["classification", "regression"],
+    X: Any,
+    y: Any,
+    weight: Any,
+    offset: Any,
+    eval_set: Any,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Dataset:
+    """Prepare a dataset, on any thread but that of an asynchronous client.
+
+    Parameters
+    ----------
+    requested : mapping
+        Parameters in canonical form.
+    client : distributed.Client or None
+        Of the cluster.
+    task : {"classification", "regression"}
+        Task of the estimators.
+    X, y, weight, offset, eval_set : object
+        As in `prepare`.
+    cancelled : callable
+        Whether the caller wants it to end.
+    """
+    from dask_dl.events import Listeners
+    from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
+    from dask_dl.frame.validation import open_validation
+    from dask_dl.show.progress import Progress
+    from dask_dl.training.backends import backend_for
+    from dask_dl.training.engine import Request, encode
+
+    source = open_source(X, y, weight, offset)
+    validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
+    tell = Listeners([Progress(quiet=not requested["verbose"] or requested["quiet_mode"])])
+    relay = Relay(tell, cancelled)
+    backend = backend_for(requested, client, relay.say, relay.cancelled)
+    with contextlib.ExitStack() as stack:
+        held: AbstractContextManager[Backend] = backend
+        stack.enter_context(held)
+        encoded = encode(Request(source, task, requested, validation), backend, tell)
+        stack.pop_all()  # it stays open
+    return Dataset(backend, encoded, requested, relay, client)

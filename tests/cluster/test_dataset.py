@@ -1,0 +1,52 @@
+"""Datasets on a cluster: trainings one after another on rows that stay with the workers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+from cluster.tables import assert_same_bits, make_table, nothing_left, parted, residences, rounds
+from distributed import Worker
+from distributed.utils_test import gen_cluster
+
+import dask_dl
+from dask_dl import DeepLearningRegressor
+
+one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
+two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
+
+
+@one_worker
+async def test_trainings_on_one_worker_have_the_bits_of_their_own(c, s, a):
+    X, held = parted(make_table()[["a", "b", "level", "y"]]), parted(make_table(300, seed=1)[["a", "b", "level", "y"]])
+    data = await dask_dl.prepare(X, "y", eval_set=held, **rounds(700))
+    for other in ({}, {"hidden": (6, 4)}, {"mini_batch_size": 16}, {"activation": "maxout", "l2": 1e-3}, {}):
+        given = rounds(700) | other
+        there = await DeepLearningRegressor(**given).fit(data)
+        alone = await DeepLearningRegressor(**given).fit(X, "y", eval_set=held)
+        assert_same_bits(there, alone)
+        assert there.metrics_.equals(alone.metrics_)
+    await asyncio.to_thread(data.close)
+    await nothing_left(s, a)
+
+
+@two_workers
+async def test_workers_that_go_and_come_between_trainings_change_nothing_but_who_has_rows(c, s, a, b):
+    table = make_table()[["a", "b", "level", "y"]]
+    data = await dask_dl.prepare(parted(table), "y", **rounds(500))
+    assert "of the workers" in repr(data)
+    first = await DeepLearningRegressor(**rounds(500)).fit(data)
+    await b.close()
+    async with Worker(s.address, nthreads=1) as new:
+        second = await DeepLearningRegressor(**rounds(500)).fit(data)
+        third = await DeepLearningRegressor(**rounds(500)).fit(data)
+        held = [sum(len(home.shard.tables["training"].blocks) for home in residences(w)) for w in (a, new)]
+        assert sum(held) == len(
+            {k for w in (a, new) for home in residences(w) for k in home.shard.tables["training"].blocks}
+        )
+        assert min(held) > 0
+        for model in (first, second, third):
+            assert model.model_.n_seen == first.model_.n_seen
+            assert np.isfinite(model.model_.flat).all() and model.score(table, "y") > 0.4
+        await asyncio.to_thread(data.close)
+        await nothing_left(s, a, new)
