@@ -28,7 +28,8 @@ _COLUMN = re.compile(r"\b(?:column|target|weight|offset) '([^']*)'")
 class Finding:
     """Something that a check found."""
 
-    level: Level  #: "error": training would raise; "warning": it would warn, or not be what was meant; "note": good to know
+    #: an "error", for which training would raise; a "warning", as it would give or for what is hardly meant; or a "note"
+    level: Level
     text: str  #: what was found; of an error and a warning in the words of the training
     remedy: str = ""  #: what to do about it
     host: str | None = None
@@ -57,7 +58,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error: whether `fit` would begin to train."""
+        """Whether there is no error, so that `fit` would begin to train."""
         return not self.of("error")
 
     def of(self, *levels: Level) -> list[Finding]:

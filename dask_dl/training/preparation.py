@@ -280,7 +280,8 @@ def prepare_training(
             "category (on the command line with --categorical)."
         )
     preparation = _preparation(source, requested, task, seed)
-    effective = parameters.effective(requested, task=task, n_classes=len(found.classes) or None)
+    n_classes = len(found.classes) or None
+    effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
     head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
     balance = _balance(found, head, settings, tell) if (settings := BalanceSettings.of(effective)) else None
