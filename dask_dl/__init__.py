@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dask_dl.estimators import Dataset, DeepLearningClassifier, DeepLearningRegressor, load, prepare
+    from dask_dl.preflight import check
 
 __version__ = "0.1.0"
 
@@ -16,11 +17,12 @@ _LAZY = {
     "Dataset": "dask_dl.estimators",
     "DeepLearningClassifier": "dask_dl.estimators",
     "DeepLearningRegressor": "dask_dl.estimators",
+    "check": "dask_dl.preflight",
     "load": "dask_dl.estimators",
     "prepare": "dask_dl.estimators",
 }
 
-__all__ = ["Dataset", "DeepLearningClassifier", "DeepLearningRegressor", "__version__", "load", "prepare"]
+__all__ = ["Dataset", "DeepLearningClassifier", "DeepLearningRegressor", "__version__", "check", "load", "prepare"]
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,8 @@ class DaskDLError(Exception):
 class ParameterError(DaskDLError, ValueError):
     """One or more parameters are unknown, out of range, contradictory or not available yet; all are listed."""
 
+    mistakes: tuple[str, ...] = ()  #: the list, where there is one
+
 
 class SchemaError(DaskDLError, ValueError):
     """A table does not have the columns, types or values that the work needs; all faults found are listed."""

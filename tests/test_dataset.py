@@ -18,7 +18,7 @@ import dask_dl
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster.local import LocalBackend
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.estimators.preparing import task_of
+from dask_dl.frame.target import task_of
 
 SMALL = {"hidden": (5,), "epochs": 2, "n_jobs": 1, "random_state": 3}
 
@@ -180,7 +180,9 @@ def test_the_task_follows_from_the_target(table):
     assert (
         task_of(table, table["label"].astype("category")) == task_of(np.zeros((2, 2)), ["a", "b"]) == "classification"
     )
-    assert task_of(np.zeros((2, 2)), 1) == "regression"
+    assert task_of(np.zeros((2, 2)), 1) == task_of([[1.0, 2.0], [3.0, 4.0]], 1) == "regression"
+    assert task_of(table[["a"]], table[["label"]]) == "classification"
+    assert task_of(table, pd.to_datetime(table["a"])) == "regression"
     with dask_dl.prepare(table.assign(k=table["label"] == "yes")[["a", "k"]], "k") as data:
         assert data.task == "classification"
     with dask_dl.prepare(table.assign(k=(table["a"] > 0).astype(int))[["b", "k"]], "k", task="classification") as data:

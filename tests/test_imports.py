@@ -61,6 +61,10 @@ PACKAGES = {
         "checkpoint cluster distribution documents errors events frame jit kernels memory metrics model node parameters state storage tasks training_state",  # noqa: E501  # one list
         "one training, put together; it alone sees everything below it",
     ),
+    "preflight": (
+        "cluster errors events frame kernels memory parameters show storage tasks training",
+        "a training up to its first round, of which every step is tried, whatever the one before it found",
+    ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
     "evaluation": (
         "predict errors frame model predictor tasks",
@@ -74,7 +78,7 @@ PACKAGES = {
         "predict cluster errors evaluation events training frame memory model parameters predictor show",
         "scikit-learn's face of fit and model",
     ),
-    "__init__": ("errors estimators model", "the public names"),
+    "__init__": ("errors estimators model preflight", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": (
         "__init__ checkpoint cluster demo errors estimators frame parameters paths show synonyms table_metrics",

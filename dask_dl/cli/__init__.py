@@ -1,4 +1,4 @@
-"""The command line: `dask-dl train`, `dask-dl predict`, `dask-dl demo`."""
+"""The command line: `dask-dl check`, `dask-dl train`, `dask-dl predict`, `dask-dl demo`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import __version__
+from dask_dl.cli.check import add_check
 from dask_dl.cli.console import unbreakable_streams
 from dask_dl.cli.options import add_verbosity
 from dask_dl.cli.parameter_options import NO_OPTION
@@ -24,7 +25,7 @@ __all__ = ["NO_OPTION", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 done, 1 not possible, 2 wrong usage, 130 interrupted.
+    """Run a command; returns the exit status: 0 done, 1 not possible or an error found, 2 wrong usage, 130 interrupted.
 
     A training that is interrupted saves its best model first. Ended by SIGTERM it exits with 143, after writing a checkpoint
     where there is a --checkpoint-dir.
@@ -41,7 +42,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         warnings.simplefilter("always", DaskDLWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]  # fewer names than the stub insists on
         try:
-            options.run(options)
+            status = options.run(options)
         except (DaskDLError, OSError) as error:
             print(f"dask-dl: {_text(error)}", file=sys.stderr)
             if isinstance(error, ParameterError):  # of options, and not of tables or files
@@ -50,7 +51,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         except KeyboardInterrupt:
             print("dask-dl: interrupted", file=sys.stderr)
             return 130
-    return 0
+    return status or 0
 
 
 def _text(error: Exception) -> str:
@@ -68,12 +69,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="dask-dl",
-        usage="dask-dl {train,predict,demo} ...   (dask-dl COMMAND --help lists options)",
+        usage="dask-dl {check,train,predict,demo} ...   (dask-dl COMMAND --help lists options)",
         description="Multi-layer perceptrons for tables of any size.",
     )
     parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="dask-dl")
 
+    add_check(commands)
     add_train(commands)
     add_predict(commands)
     demo = commands.add_parser(

@@ -10,6 +10,25 @@ if TYPE_CHECKING:
     import argparse
 
 
+def add_learned(command: argparse.ArgumentParser) -> None:
+    """Options that say what a training learns from which columns."""
+    group = command.add_argument_group("What is learned")
+    group.add_argument(
+        "--target", metavar="NAME", help="column to predict: strings make a classifier, numbers a regressor"
+    )
+    group.add_argument("--columns", type=names, metavar="A,B", help="predictors (default: all other columns)")
+    group.add_argument(
+        "--categorical",
+        type=names,
+        default=[],
+        metavar="A,B",
+        help="columns whose numbers are categories, --target too",
+    )
+    group.add_argument("--weights", metavar="NAME", help="column of row weights")
+    group.add_argument("--offset", metavar="NAME", help="column of offsets (regression)")
+    group.add_argument("--validation", metavar="DATA", help="table to score on while training")
+
+
 def add_table(command: argparse.ArgumentParser) -> None:
     """Options that say which files are read, and how."""
     command.add_argument("data", metavar="DATA", help="Parquet or CSV file, folder, glob or URL")

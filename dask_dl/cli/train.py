@@ -6,9 +6,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
-from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, csv_format, names
+from dask_dl.cli.options import add_cluster, add_learned, add_table, add_verbosity, cluster
 from dask_dl.cli.outputs import check_file
 from dask_dl.cli.parameter_options import add_parameters, instead_of
+from dask_dl.cli.training_tables import open_tables
 from dask_dl.errors import ParameterError
 from dask_dl.paths import is_url
 
@@ -34,21 +35,7 @@ def add_train(commands: Any) -> None:
         answer=instead_of,
         required={"target": "--target NAME", "model": "--model OUT"},
     )
-    group = train.add_argument_group("What is learned")
-    group.add_argument(
-        "--target", metavar="NAME", help="column to predict: strings make a classifier, numbers a regressor"
-    )
-    group.add_argument("--columns", type=names, metavar="A,B", help="predictors (default: all other columns)")
-    group.add_argument(
-        "--categorical",
-        type=names,
-        default=[],
-        metavar="A,B",
-        help="columns whose numbers are categories, --target too",
-    )
-    group.add_argument("--weights", metavar="NAME", help="column of row weights")
-    group.add_argument("--offset", metavar="NAME", help="column of offsets (regression)")
-    group.add_argument("--validation", metavar="DATA", help="table to score on while training")
+    add_learned(train)
     add_table(train)
     group = train.add_argument_group("What is written")
     group.add_argument("--model", metavar="OUT", help="file or URL to write the model to")
@@ -67,7 +54,7 @@ def _train(options: argparse.Namespace) -> None:
     parameters.validate(given | {"resume": options.resume}, task=None)
     _check_outputs(options)
     with cluster(options) as client:
-        table, held = _open_tables(options, client)
+        table, held = open_tables(options, client)
         _train_on(options, given | {"client": client}, table, held)
 
 
@@ -88,43 +75,13 @@ def _check_outputs(options: argparse.Namespace) -> None:
         check_file(options.report, "--report", overwrite=True, others=others)
 
 
-def _open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
-    """(the training table, the validation table or None)."""
-    from dask_dl.cluster.worker_memory import partition_limits
-    from dask_dl.frame.column_choice import ColumnChoice
-    from dask_dl.frame.files import open_table
-
-    used = [name for name in (options.target, options.weights, options.offset) if name]
-    if ignored := [name for name in used if name in options.ignore]:
-        raise ParameterError(f"--ignore: {ignored} cannot be left out, as they are target, weights or offset.")
-    # One partition is read after the other here, and one by every thread of a worker.
-    form, limits = csv_format(options), partition_limits(client, n_readers=1)
-    choice = ColumnChoice(
-        None if options.columns is None else [*options.columns, *used],
-        ignore=options.ignore,
-        categorical=options.categorical,
-        target=options.target,
-    )
-    table = open_table(options.data, choice, form, limits)
-    if options.target not in table.columns:
-        raise ParameterError(
-            f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
-        )
-    if options.validation is None:
-        return table, None
-    optional = [options.weights] if options.weights else []
-    columns = [name for name in table.columns if name not in optional]
-    # What is a category here is one there, even if all of its values read as numbers.
-    choice = ColumnChoice(columns, optional, categorical=[name for name in columns if _is_category(table[name].dtype)])
-    return table, open_table(options.validation, choice, form, limits)
-
-
 def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any) -> None:
     """Train, save, and say what came out."""
     from dask_dl import DeepLearningClassifier, DeepLearningRegressor
     from dask_dl.checkpoint.whole_file import replaced
+    from dask_dl.frame.dtypes import is_label
 
-    estimator: Any = DeepLearningClassifier if _is_class(table[options.target].dtype) else DeepLearningRegressor
+    estimator: Any = DeepLearningClassifier if is_label(table[options.target].dtype) else DeepLearningRegressor
     model = estimator(**given, verbose=not options.quiet)
     if not options.quiet:
         print(
@@ -144,19 +101,6 @@ def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, he
         print(", ".join(f"{name}: {path}" for name, path in written.items() if path))
     if model.stopped_by_ == "interrupted":
         raise KeyboardInterrupt
-
-
-def _is_category(dtype: Any) -> bool:
-    import pandas as pd
-
-    return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
-
-
-def _is_class(dtype: Any) -> bool:
-    """Whether a target of this dtype is a label."""
-    import pandas as pd
-
-    return _is_category(dtype) or pd.api.types.is_bool_dtype(dtype)
 
 
 def _print_summary(model: Any) -> None:

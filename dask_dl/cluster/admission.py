@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.cluster import environment
 from dask_dl.cluster.submit import ATTEMPTS
 from dask_dl.cluster.waiting import pause_after
-from dask_dl.errors import warn
+from dask_dl.errors import ClusterError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,12 +41,13 @@ class Admission:
     def __init__(self, client: Any, say: Callable[[str], None]) -> None:
         self.facts: dict[str, dict[str, Any]] = {}  #: answers of the workers that may take part
         self.refused: dict[str, str] = {}  #: worker -> the reason
+        self.answered: dict[str, Any] = {}  #: what every worker said of itself, or the error of one that cannot say
+        self.hosts: dict[str, str] = {}  #: of the workers that answered
         self._client, self._say = client, say
         self._asked: dict[str, Future[Any]] = {}
         self._slots = asyncio.Semaphore(MAX_QUESTIONS)
         self._n_failures: Counter[str] = Counter()
         self._due: dict[str, float] = {}  #: worker -> when it may be tried again, of `time.monotonic`
-        self._hosts: dict[str, str] = {}
         self._told: set[str] = set()  #: hosts and reasons
 
     def ask(self, alive: Mapping[str, Member]) -> None:
@@ -85,8 +86,9 @@ class Admission:
     def judge(self, alive: Mapping[str, Member], *, strict: bool = False) -> None:
         """Take note of the answers. Raises ClusterError when they are `strict` and rule a worker out."""
         answers = self.answers(alive)
+        self.answered |= answers
         for worker, answer in list(answers.items()):
-            self._hosts[worker] = answer["host"] if isinstance(answer, dict) else alive[worker].host
+            self.hosts[worker] = answer["host"] if isinstance(answer, dict) else alive[worker].host
             if not strict and (why := environment.objection(answer, "this worker")) is not None:
                 self.refuse(worker, why)
                 del answers[worker]
@@ -94,6 +96,16 @@ class Admission:
             for warning in environment.check(answers):
                 warn(warning)
             self.facts |= answers
+
+    def suffices(self, alive: Mapping[str, Member], *, partly: bool) -> bool:
+        """Whether some workers may take part, and all others, or `partly` not all, are refused.
+
+        Raises ClusterError when all are refused.
+        """
+        known, refused = alive.keys() & self.facts.keys(), alive.keys() & self.refused.keys()
+        if refused and refused == alive.keys():
+            raise ClusterError(" ".join(dict.fromkeys(self.refused[worker] for worker in sorted(refused))))
+        return bool(known) and (partly or len(known | refused) == len(alive))
 
     @property
     def is_asking(self) -> bool:
@@ -104,7 +116,7 @@ class Admission:
         """Leave a worker out for good; said once for each host and reason."""
         self.refused[worker] = why
         self.facts.pop(worker, None)
-        about = f"on host {self._hosts.get(worker, 'unknown')}: {why}"
+        about = f"on host {self.hosts.get(worker, 'unknown')}: {why}"
         if about not in self._told:
             self._told.add(about)
             self._say(f"not used: worker {worker} {about}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ class Workload:
 
 
 class Backend(Protocol):
-    """Scans and encodes tables, and makes trainers on them; the methods are called in this order.
+    """Scans and encodes tables, and makes trainers on them; a training calls the methods in this order.
 
     A context manager: what it left behind elsewhere is gone at its end.
     """
@@ -50,6 +50,12 @@ class Backend(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+    def processes(self) -> Mapping[str, tuple[str, Any]]:
+        """Host of every process by address, and its `environment.describe()` or the error that it raised there."""
+
+    def head(self, source: Source, rows: Mapping[int, int]) -> list[Any]:
+        """Read the first rows of some partitions: partition -> how many of them."""
 
     def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once."""

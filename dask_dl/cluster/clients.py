@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 def find_client(given: Any) -> Any:
@@ -37,6 +39,18 @@ def find_client(given: Any) -> Any:
     except ValueError:
         return None
     return client if client.status == "running" else None
+
+
+async def awaitable(work: Callable[..., Any]) -> Any:
+    """`work` on a thread of its own; when its caller is cancelled it ends as after Ctrl-C, and is waited for."""
+    cancelled = threading.Event()
+    running = asyncio.ensure_future(asyncio.to_thread(work, cancelled=cancelled.is_set))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        cancelled.set()
+        await asyncio.wait([running])
+        raise
 
 
 def slot() -> tuple[int, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+import dask
 import numpy as np
 
 from dask_dl.cluster import capacity, table_tasks
@@ -16,10 +17,11 @@ from dask_dl.cluster.worker_memory import check_partitions
 from dask_dl.errors import ClusterError, warn
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
+from dask_dl.frame.source import first_rows
 from dask_dl.node.parallelism import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,6 +72,8 @@ class DaskBackend:
         Whether what was measured decides who trains what, and who is waited for; else nothing depends on it.
     cancelled : callable
         Asked while tables are read; True ends that by a ClusterError. The rounds ask for themselves.
+    strict : bool
+        See `Membership`.
     """
 
     is_local = False
@@ -86,8 +90,9 @@ class DaskBackend:
         balances: bool = True,
         by_clock: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
+        strict: bool = True,
     ) -> None:
-        self.membership = Membership(client, timeout, say)
+        self.membership = Membership(client, timeout, say, strict=strict)
         self._say, self._placement, self._balances, self._by_clock = say, placement, balances, by_clock
         self.submitter = self.membership.submitter
         self.submitter.on_wait = self._unless_cancelled
@@ -105,12 +110,33 @@ class DaskBackend:
         if self._cancelled():
             raise ClusterError("the training was cancelled before it began.")
 
+    def processes(self) -> dict[str, tuple[str, Any]]:
+        """Every worker's host and what it says of itself. See `Backend.processes`."""
+        admission = self.membership.admission
+        return {worker: (admission.hosts[worker], answer) for worker, answer in admission.answered.items()}
+
     # ---- tables -----------------------------------------------------------------------------------------------------
+
+    def head(self, source: Source, rows: Mapping[int, int]) -> list[Any]:
+        """Read the first rows of some partitions, where they lie. See `Backend.head`."""
+        if source.lazy is None:
+            return [first_rows(source.read(k), n) for k, n in rows.items()]
+        first = dask.delayed(first_rows, pure=False)
+        tasks = [first(source.lazy[k], n, dask_key_name=self.submitter.key("head")) for k, n in rows.items()]
+        futures = self.submitter.compute(tasks, self._able())
+        parts = [self.submitter.wait_anywhere(future, lambda: None, lambda error: error) for future in futures]
+        self.submitter.sweep()
+        return parts
+
+    def _able(self) -> list[str] | None:
+        """Workers that can do the work, where some cannot."""
+        admission = self.membership.admission
+        return sorted(admission.facts) if admission.refused else None
 
     def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
         check_partitions(self.membership.liveness.alive, source)
-        found = scan_on(self.submitter, source, request, progress)
+        found = scan_on(self.submitter, source, request, progress, self._able())
         self.submitter.sweep()
         return found
 

@@ -8,7 +8,7 @@ import importlib.metadata
 import platform
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import joblib
 import psutil
@@ -102,30 +102,36 @@ def objection(answer: Any, where: str) -> str | None:
     return None
 
 
-def check(found: Mapping[str, Any]) -> list[DaskDLWarning]:
-    """Judge what workers said of themselves, address -> `describe()` or what it raised there.
+class Difference(NamedTuple):
+    """Difference between this process and some workers, or among workers."""
 
-    Returns warnings of what may go wrong. Raises ClusterError for what will.
-    """
+    text: str
+    workers: tuple[str, ...]
+    is_fatal: bool  #: whether they cannot take part
+
+
+def differences(found: Mapping[str, Any]) -> list[Difference]:
+    """Judge what workers said of themselves, address -> `describe()` or what it raised there."""
     refused: dict[str, list[str]] = {}
     for worker, answer in found.items():
         if (why := objection(answer, "")) is not None:
             refused.setdefault(why, []).append(worker)
-    if refused:
-        texts = [objection(found[workers[0]], _named(workers)) for workers in refused.values()]
-        raise ClusterError(" ".join(str(text) for text in texts))
+    seen = [
+        Difference(str(objection(found[workers[0]], _named(workers))), tuple(workers), is_fatal=True)
+        for workers in refused.values()
+    ]
+    known = {worker: facts for worker, facts in found.items() if objection(facts, "") is None}
     here = installed()
-    warnings = []
     for name in ("python", *PACKAGES):
-        others = {worker: facts[name] for worker, facts in found.items() if facts[name] != here[name]}
+        others = {worker: facts[name] for worker, facts in known.items() if facts[name] != here[name]}
         if others:
             text = (
                 f"{name} is {here[name]} here and {', '.join(sorted(set(others.values())))} on {_named(others)}: results may "
                 f"differ in their last digits, and objects may fail to deserialize. Install the same version everywhere."
             )
-            warnings.append(DaskDLWarning(text))
+            seen.append(Difference(text, tuple(others), is_fatal=False))
     processors: dict[str, list[str]] = {}
-    for worker, facts in found.items():
+    for worker, facts in known.items():
         processors.setdefault(facts["processor"], []).append(worker)
     if len(processors) > 1:
         kinds = "; ".join(f"{kind}: {_named(workers)}" for kind, workers in sorted(processors.items()))
@@ -133,8 +139,16 @@ def check(found: Mapping[str, Any]) -> list[DaskDLWarning]:
             f"workers have different processors ({kinds}): each compiles the kernels for its own, rounds wait for the slowest, "
             f"and results differ in their last digits. Use one kind where the same bits are wanted."
         )
-        warnings.append(DaskDLWarning(text))
-    return warnings
+        seen.append(Difference(text, tuple(known), is_fatal=False))
+    return seen
+
+
+def check(found: Mapping[str, Any]) -> list[DaskDLWarning]:
+    """Warnings of differences that may go wrong; see `differences`. Raises ClusterError for those that will."""
+    seen = differences(found)
+    if fatal := [difference.text for difference in seen if difference.is_fatal]:
+        raise ClusterError(" ".join(fatal))
+    return [DaskDLWarning(difference.text) for difference in seen]
 
 
 def _named(workers: Any, maximum: int = 4) -> str:

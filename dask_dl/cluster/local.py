@@ -9,17 +9,19 @@ import numpy as np
 
 from dask_dl.cluster.backend import Workload
 from dask_dl.cluster.clients import slot
+from dask_dl.cluster.environment import describe
 from dask_dl.cluster.machine import disk_of, memory_budget, unusable
 from dask_dl.cluster.scratch import Scratch, base, purge
 from dask_dl.cluster.shard import Shard
 from dask_dl.frame.blocks import drawn_keys, encode_blocks
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.scan import scan
+from dask_dl.frame.source import first_rows
 from dask_dl.node.parallelism import choose
 from dask_dl.storage import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -63,7 +65,16 @@ class LocalBackend:
         self.shard.close()
         self._scratch.remove()
 
+    def processes(self) -> dict[str, tuple[str, Any]]:
+        """Return what there is to say of this process. See `Backend.processes`."""
+        about = describe()
+        return {"this process": (about["host"], about)}
+
     # ---- tables -----------------------------------------------------------------------------------------------------
+
+    def head(self, source: Source, rows: Mapping[int, int]) -> list[Any]:
+        """Read the first rows of some partitions. See `Backend.head`."""
+        return [first_rows(source.read(k), n) for k, n in rows.items()]
 
     def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once; one is in memory at a time."""

@@ -51,12 +51,14 @@ class Membership:
         Seconds to wait for a worker when there is none.
     say : callable
         Told, in a line, of whatever happens to workers.
+    strict : bool
+        Whether a worker that cannot do the work is an error at the start; else it is left out, as one that joins later.
     """
 
     setup: Setup  #: what residences have to know, from the start of the training on
     choice: Callable[[Member], Parallelism]  #: what the threads of a worker shall do
 
-    def __init__(self, client: Any, timeout: float, say: Callable[[str], None]) -> None:
+    def __init__(self, client: Any, timeout: float, say: Callable[[str], None], *, strict: bool = True) -> None:
         self.client = client
         self.job = uuid.uuid4().hex[:8]
         self.liveness = Liveness(client, say)
@@ -71,8 +73,8 @@ class Membership:
         self.inbox = Inbox(client, self.job)
         self.kept: NetworkState | None = None  #: this version, while no worker has it
         self.speeds: dict[str, float] = {}  #: rows per second of those that were measured
+        self._timeout, self._say, self._strict = timeout, say, strict
         self.moves = BlockMoves(self.submitter, self.tables, self.taking_part, self.strengths, self.lose)
-        self._timeout, self._say = timeout, say
         self._departed: dict[str, int] = {}  #: worker that is gone -> version of the weights that it had
         self._terms: dict[str, int] = {}
         self._joining: dict[str, Any] = {}  #: newcomer -> future: it compiles ...
@@ -101,7 +103,7 @@ class Membership:
     def _ask_all(self) -> None:
         """Have all workers say what is installed; those that stay silent are asked again later.
 
-        Raises ClusterError when the answer of one rules it out.
+        Raises ClusterError when the answer of one rules it out or, where they are left out, when no other is left.
         """
         silent_until = time.monotonic() + ASKING
 
@@ -109,9 +111,8 @@ class Membership:
             self.admission.ask(alive)
             if self.admission.is_asking and time.monotonic() < silent_until:
                 return False  # so that one error names all workers that are ruled out
-            self.admission.judge(alive, strict=True)
-            known = alive.keys() & self.admission.facts.keys()
-            return bool(known) and (len(known) == len(alive) or time.monotonic() > silent_until)
+            self.admission.judge(alive, strict=self._strict)
+            return self.admission.suffices(alive, partly=time.monotonic() > silent_until)
 
         self._until(have_answered, "workers to say what is installed")
 

@@ -127,7 +127,11 @@ def _pinned(worker: str) -> dict[str, Any]:
 
 
 def scanned(
-    submitter: Submitter, partitions: Partitions, schema: Schema, request: ScanRequest
+    submitter: Submitter,
+    partitions: Partitions,
+    schema: Schema,
+    request: ScanRequest,
+    workers: Sequence[str] | None = None,
 ) -> tuple[list[Any], Any]:
     """Futures of the scan of every partition, and of all scans merged, FAN_IN at a time.
 
@@ -141,6 +145,8 @@ def scanned(
         Columns of the table and their roles.
     request : ScanRequest
         What the scan shall find out.
+    workers : sequence of str, optional
+        Addresses of those that may do it; by default any.
 
     Returns
     -------
@@ -156,7 +162,7 @@ def scanned(
             merge(layer[k : k + FAN_IN], schema, dask_key_name=submitter.key("scan-merge"))
             for k in range(0, len(layer), FAN_IN)
         ]
-    *futures, root = submitter.compute([*leaves, layer[0]])
+    *futures, root = submitter.compute([*leaves, layer[0]], workers)
     return futures, root
 
 

@@ -147,10 +147,10 @@ class Submitter:
         self._made.append(future)
         return future
 
-    def compute(self, tasks: Sequence[Any]) -> list[Any]:
-        """Futures of Delayed objects."""
+    def compute(self, tasks: Sequence[Any], workers: Sequence[str] | None = None) -> list[Any]:
+        """Futures of Delayed objects, which run on some workers, or on any."""
         with self._open():
-            futures: list[Any] = self.client.compute(tasks, optimize_graph=False)
+            futures: list[Any] = self.client.compute(tasks, optimize_graph=False, workers=workers)
         self._made += futures
         return futures
 

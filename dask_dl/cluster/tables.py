@@ -42,7 +42,11 @@ PER_WAVE = 32
 
 
 def scan_on(
-    submitter: Submitter, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None
+    submitter: Submitter,
+    source: Source,
+    request: ScanRequest,
+    progress: Callable[[int, int], None] | None,
+    workers: Sequence[str] | None = None,
 ) -> Scan:
     """Scan a table where its partitions lie; a local one in this process.
 
@@ -56,6 +60,8 @@ def scan_on(
         What the scan shall find out.
     progress : callable or None
         Called with the number of partitions that are scanned, and of all.
+    workers : sequence of str, optional
+        Addresses of those that may do it; by default any.
 
     Raises
     ------
@@ -74,7 +80,7 @@ def scan_on(
 
     whole: Scan | None = None
     for _ in submitter.attempts():
-        leaves, root = scanned(submitter, Partitions(lazy), source.schema, request)
+        leaves, root = scanned(submitter, Partitions(lazy), source.schema, request, workers)
 
         n_all, done = len(leaves), set[int]()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import threading
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -232,7 +231,7 @@ class DeepLearning(Fitted):
         `stopped_by_` says why training ended.
         """
         began = time.monotonic()  # before tables are opened, and what is imported for it the first time
-        from dask_dl.cluster.clients import find_client
+        from dask_dl.cluster.clients import awaitable, find_client
 
         parameters.refuse_names(unknown, "fit")
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
@@ -378,17 +377,3 @@ class DeepLearning(Fitted):
         if is_dask_array(X):
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
         return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__)
-
-
-async def awaitable(work: Callable[..., Any]) -> Any:
-    """`work` on a thread of its own; when its caller is cancelled it ends as after Ctrl-C, and is waited for."""
-    import asyncio
-
-    cancelled = threading.Event()
-    running = asyncio.ensure_future(asyncio.to_thread(work, cancelled=cancelled.is_set))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        cancelled.set()
-        await asyncio.wait([running])
-        raise

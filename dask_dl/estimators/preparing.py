@@ -7,7 +7,6 @@ import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 from dask_dl.errors import ParameterError
-from dask_dl.estimators.base import awaitable
 from dask_dl.estimators.dataset import Dataset, Relay
 from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
 
@@ -62,7 +61,8 @@ def prepare(
     >>> with dask_dl.prepare(table, "y") as data:
     ...     models = [dask_dl.DeepLearningClassifier(hidden=(n,)).fit(data) for n in (5, 10)]
     """
-    from dask_dl.cluster.clients import find_client
+    from dask_dl.cluster.clients import awaitable, find_client
+    from dask_dl.frame.target import task_of
 
     if y is None:
         raise ParameterError("prepare requires y: give the name of the target's column, or its values.")
@@ -123,23 +123,3 @@ def _prepared(
         encoded = encode(Request(source, task, requested, validation), backend, tell)
         stack.pop_all()  # it stays open
     return Dataset(backend, encoded, requested, relay, client)
-
-
-def task_of(X: Any, y: Any) -> Literal["classification", "regression"]:
-    """Task of a target, by its dtype."""
-    import numpy as np
-    import pandas as pd
-
-    from dask_dl.frame.interchange import as_table
-    from dask_dl.frame.source import is_column, labels_of, named
-
-    label = "the training table"
-    table = as_table(X, label)
-    labels, column = labels_of(table, label), y
-    if is_column(y, labels):
-        name = named(y, labels, "target", label)
-        place = list(labels.values()).index(name)
-        column = table.iloc[:, place] if hasattr(table, "iloc") else table[:, place]
-    dtype = column.dtype if hasattr(column, "dtype") else np.asarray(column).dtype
-    is_number = pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
-    return "regression" if is_number else "classification"

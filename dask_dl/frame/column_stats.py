@@ -15,6 +15,7 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.dtypes import CATEGORY, NUMBER
+from dask_dl.frame.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,14 +166,57 @@ class ColumnStats(Mapping[str, Column]):
     first: NDArray[np.int64]  #: the partition in which a number was first seen, for errors
     levels: Mapping[str, CategoricalStats]
 
-    def merge(self, other: ColumnStats, label: str) -> ColumnStats:
-        """Statistics of two neighbouring parts of a table together; `label` is what errors call it.
+    @classmethod
+    def empty(cls, names: tuple[str, ...], n_rows: int) -> ColumnStats:
+        """Statistics of columns without a single value."""
+        p = len(names)
+        minimum, maximum = np.full((2, p), np.nan)
+        return cls(names, n_rows, Moments.zeros(p), minimum, maximum, np.zeros(p, bool), np.zeros(p, np.int64), {})
+
+    def select(self, names: tuple[str, ...]) -> ColumnStats:
+        """Statistics of the columns of these names, in their order; those that are not here have no value."""
+        places = np.array([self.places.get(name, -1) for name in names], np.intp)
+
+        def of_names(figures: NDArray[Any], without: float = 0) -> NDArray[Any]:
+            return np.append(figures, np.array(without, figures.dtype))[places]
+
+        return ColumnStats(
+            names,
+            self.n_rows,
+            Moments(*map(of_names, self.moments)),
+            of_names(self.minimum, np.nan),
+            of_names(self.maximum, np.nan),
+            of_names(self.is_blurred),
+            of_names(self.first),
+            {name: self.levels[name] for name in names if name in self.levels},
+        )
+
+    def merge(self, other: ColumnStats, label: str, faults: list[Fault] | None = None) -> ColumnStats:
+        """Statistics of two neighbouring parts of a table together.
+
+        Parameters
+        ----------
+        other : ColumnStats
+            Those of the second part.
+        label : str
+            What errors call the table.
+        faults : list of Fault, optional
+            Receives what is wrong; the column then has levels, if any, of the first part alone.
 
         Raises
         ------
         SchemaError
-            When the parts hold values of different kinds in a column, or too many levels.
+            When the parts hold values of different kinds in a column, or too many levels, and there is no such list.
         """
+        levels = dict(self.levels)
+        for name in {**self.levels, **other.levels}:
+            try:
+                levels[name] = _merged_levels(name, self, other, label)
+            except SchemaError as error:
+                if faults is None:
+                    raise
+                first = other.levels[name].first if name in other.levels else other.first[other.places[name]].item()
+                faults.append(Fault(str(error), name, (first,)))
         return ColumnStats(
             self.names,
             self.n_rows + other.n_rows,
@@ -181,7 +225,7 @@ class ColumnStats(Mapping[str, Column]):
             np.fmax(self.maximum, other.maximum),
             self.is_blurred | other.is_blurred,
             np.where(self.moments.n, self.first, other.first),
-            {name: _merged_levels(name, self, other, label) for name in {**self.levels, **other.levels}},
+            levels,
         )
 
     @cached_property

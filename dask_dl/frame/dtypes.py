@@ -96,6 +96,16 @@ def kind_of(column: pd.Series[Any], where: str) -> str:
     return _kind_of_objects(column, where) if kind == UNKNOWN else kind
 
 
+def is_category(dtype: Any) -> bool:
+    """Whether a column of this dtype holds categories, as far as the dtype tells: objects count as texts."""
+    return isinstance(dtype, pd.CategoricalDtype) or pd.api.types.is_string_dtype(dtype)
+
+
+def is_label(dtype: Any) -> bool:
+    """Whether a target of this dtype is a class."""
+    return is_category(dtype) or pd.api.types.is_bool_dtype(dtype)
+
+
 def _kind_of_dtype(dtype: Any, where: str) -> str:
     """Kind of a dtype; UNKNOWN for objects, which have to be looked at."""
     if isinstance(dtype, np.dtype) and dtype.kind in "biufMm":

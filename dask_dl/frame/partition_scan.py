@@ -162,6 +162,28 @@ def check_figures(columns: ColumnStats, part: pd.DataFrame | SparsePart, rows: P
     SchemaError
         When they are not.
     """
+    for _, error in errors_of_figures(columns, part, rows, source, k):
+        raise error
+
+
+def errors_of_figures(
+    columns: ColumnStats, part: pd.DataFrame | SparsePart, rows: Places, source: Schema, k: int
+) -> Iterable[tuple[str, SchemaError]]:
+    """Columns of a partition whose numbers cannot be learned from, and the reasons.
+
+    Parameters
+    ----------
+    columns : ColumnStats
+        Statistics of the columns.
+    part : pandas.DataFrame or SparsePart
+        The partition.
+    rows : (m,) int64 or None
+        Places of the rows that count; None: all rows.
+    source : Schema
+        Columns of the table and their roles.
+    k : int
+        Number of the partition.
+    """
     for name, low, high in without_sums(columns):
         where = f"column {name!r} of {source.label}"
         if math.isinf(low) or math.isinf(high):
@@ -169,8 +191,10 @@ def check_figures(columns: ColumnStats, part: pd.DataFrame | SparsePart, rows: P
                 n = (part if rows is None else part.take(rows)).infinite()[name]
             else:
                 n = int(np.isinf(as_numbers(at(part[name], rows))).sum())
-            raise SchemaError(f"{where}: {n:,} infinite values in partition {k}. Make them missing (NaN) or clip them.")
-        raise too_large(where, low, high, f" in partition {k}")
+            text = f"{where}: {n:,} infinite values in partition {k}. Make them missing (NaN) or clip them."
+            yield name, SchemaError(text)
+        else:
+            yield name, too_large(where, low, high, f" in partition {k}")
 
 
 def without_sums(columns: ColumnStats) -> Iterable[tuple[str, float, float]]:

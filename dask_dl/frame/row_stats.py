@@ -31,6 +31,7 @@ class ScanRequest(NamedTuple):
     sparse: bool = False  #: whether numbers are kept by their non-zeros
     inputs: frozenset[str] | None = None  #: columns without which a row is skipped; None: all of them
     distribution: Distribution | None = None  #: of a numeric target, of which the best constant is asked for
+    collects: bool = False  #: whether faults of the table are collected, where the first would else be raised
 
 
 #: Sums over rows that train, for columns, their levels, and what is summed: the weight of a class, say.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.partition_scan import check_figures, scan_columns, too_large, without_sums
+from dask_dl.frame.column_stats import ColumnStats
+from dask_dl.frame.dtypes import is_missing
+from dask_dl.frame.faults import Fault, gathered
+from dask_dl.frame.partition_scan import check_figures, errors_of_figures, scan_columns, too_large, without_sums
 from dask_dl.frame.row_roles import MIN_RATIO, RowRoles, check_labels, counting_rows, where_of
 from dask_dl.frame.row_stats import RowStats, ScanRequest
 from dask_dl.frame.source import TARGET, WEIGHT, Schema, Source
@@ -20,10 +23,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from dask_dl.frame.column_stats import ColumnStats, Moments
+    from dask_dl.frame.column_stats import Moments
 
 #: Scans that are merged in one task: a power of two, so that the tree of pairs stays the same.
 FAN_IN = 16
+#: Numbers of a sparse matrix beyond this are left out where faults are collected: the sums of their squares may not be finite.
+LARGE = 1e140
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,22 @@ class Scan:
     row_stats: RowStats
     #: every predictor in all rows with target and weight, where those that lack any predictor do not train in this pass
     candidates: ColumnStats | None = None
-    largest_partition: int = 0  #: bytes of the largest partition in memory
+    sizes: tuple[int, ...] = ()  #: bytes of every partition in memory
     n_entries: int = 0  #: numbers that are not 0, where only those are kept
     longest: int = 0  #: of a row
     first: int = 0  #: number of its first partition: not 0 while parts of a table are merged
+    unlabelled: tuple[int, ...] = ()  #: rows of every partition without a target, where faults are collected
+    faults: tuple[Fault, ...] | None = None  #: those that were collected; their columns and roles count as absent
 
     @property
     def n_rows(self) -> int:
         """Rows of the table, used or not."""
         return sum(self.rows)
+
+    @property
+    def largest_partition(self) -> int:
+        """Bytes of the largest partition in memory."""
+        return max(self.sizes, default=0)
 
     @property
     def n_levels(self) -> int:
@@ -91,20 +103,46 @@ def scan(source: Source, request: ScanRequest, progress: Callable[[int, int], No
 
     def scans() -> Iterator[Scan]:
         for k in range(source.n_partitions):
-            yield scan_partition(source.read(k), source.schema, k, request)
+            yield _scan_read(source, k, request)
             if progress is not None:
                 progress(k + 1, source.n_partitions)
 
     return checked(merged(scans(), source.schema), source.schema)
 
 
+def _scan_read(source: Source, k: int, request: ScanRequest) -> Scan:
+    try:
+        part = source.read(k)
+    except SchemaError as error:
+        if not request.collects:
+            raise
+        return _nothing_of(source.schema, k, 0, str(error))
+    return scan_partition(part, source.schema, k, request)
+
+
 def checked(found: Scan | None, source: Schema) -> Scan:
     """The scan of a table that has rows, and figures that a mean can be made of. Raises SchemaError."""
-    if found is None or found.n_rows == 0:
+    if found is None or (found.n_rows == 0 and not found.faults):
         raise SchemaError(f"{source.label} has no rows.")
+    faults = list(found.faults or ())
     for name, low, high in without_sums(found.columns):
-        raise too_large(f"column {name!r} of {source.label}", low, high)
-    return found
+        error = too_large(f"column {name!r} of {source.label}", low, high)
+        if found.faults is None:
+            raise error
+        faults.append(Fault(str(error), name))
+    if not faults:
+        return found
+    at_fault = {fault.column for fault in faults}
+    sound = tuple(name for name in found.columns if name not in at_fault)
+    return replace(_of_columns(found, sound), faults=tuple(faults))
+
+
+def _of_columns(found: Scan, names: tuple[str, ...]) -> Scan:
+    """A scan with statistics of the columns of these names alone."""
+    columns, candidates = found.columns.select(names), found.candidates
+    if candidates is not None:
+        candidates = columns if candidates is found.columns else candidates.select(names)
+    return replace(found, columns=columns, candidates=candidates)
 
 
 def merged(parts: Iterable[Scan], schema: Schema) -> Scan | None:
@@ -173,8 +211,19 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, requ
     Raises
     ------
     SchemaError
-        When a value is of no use.
+        When a value is of no use, and faults are not collected.
     """
+    if not request.collects:
+        return _scan_partition(part, source, k, request)
+    try:
+        found = replace(_scan_partition(part, source, k, request), faults=())
+    except SchemaError:
+        found = _scan_around_faults(part, source, k, request)
+    n_unlabelled = int(is_missing(part[source.roles[TARGET]]).sum()) if TARGET in source.roles else 0
+    return replace(found, unlabelled=(n_unlabelled,))
+
+
+def _scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, request: ScanRequest) -> Scan:
     counts = counting_rows(part, source, k)
     trains = counts
     if request.skips:
@@ -196,29 +245,77 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, requ
         columns=columns,
         row_stats=row_stats,
         candidates=candidates,
-        largest_partition=part.nbytes
-        if isinstance(part, SparsePart)
-        else int(part.memory_usage(index=False, deep=True).sum()),
+        sizes=(part.nbytes if isinstance(part, SparsePart) else int(part.memory_usage(index=False, deep=True).sum()),),
         n_entries=int(n_entries.sum()),
         longest=int(n_entries.max(initial=0)),
         first=k,
     )
 
 
+def _nothing_of(source: Schema, k: int, n: int, why: str) -> Scan:
+    """The scan of a partition of n rows of which nothing can be used."""
+    columns = ColumnStats.empty(source.predictors, 0)
+    return Scan((n,), columns, RowStats(), columns, (0,), first=k, unlabelled=(0,), faults=(Fault(why, None, (k,)),))
+
+
+def _scan_around_faults(part: pd.DataFrame | SparsePart, source: Schema, k: int, request: ScanRequest) -> Scan:
+    """Scan a partition that `_scan_partition` refuses, without the roles and columns at fault, all of which are noted."""
+    faults: list[Fault] = []
+    bare = part.bare() if isinstance(part, SparsePart) else part
+    roles: dict[str, str] = {}
+    for role, name in source.roles.items():
+        try:
+            _scan_partition(
+                bare, replace(source, predictors=(), roles={**roles, role: name}), k, request._replace(sparse=True)
+            )
+        except SchemaError as error:
+            faults.append(Fault(str(error), name, (k,)))
+        else:
+            roles[role] = name
+    schema = replace(source, roles=roles)
+    required = source.predictors if request.inputs is None else request.inputs
+    counts = counting_rows(part, schema, k, required if request.skips else ())
+    places = None if counts.all() else np.flatnonzero(counts)
+    names: Iterable[tuple[str, ...]] = (
+        [source.predictors] if isinstance(part, SparsePart) else [(n,) for n in source.predictors]
+    )
+    for some in names:
+        alone = replace(schema, predictors=some)
+        try:
+            columns = scan_columns(part, places, None, alone, k, request).columns
+        except SchemaError as error:
+            if isinstance(part, SparsePart):
+                return _nothing_of(source, k, len(part), str(error))
+            faults.append(Fault(str(error), some[0], (k,)))
+        else:
+            wrong = errors_of_figures(columns, part, places, alone, k)
+            faults += [Fault(str(error), name, (k,)) for name, error in wrong]
+    at_fault = {fault.column for fault in faults}
+    if isinstance(part, SparsePart):
+        found = _scan_partition(part.without_numbers_beyond(LARGE), schema, k, request)
+    else:
+        sound = tuple(name for name in source.predictors if name not in at_fault)
+        found = _of_columns(_scan_partition(part, replace(schema, predictors=sound), k, request), source.predictors)
+    return replace(found, faults=tuple(faults))
+
+
 def _merge(left: Scan, right: Scan, source: Schema) -> Scan:
-    columns = left.columns.merge(right.columns, source.label)
+    faults = None if left.faults is None or right.faults is None else [*left.faults, *right.faults]
+    columns = left.columns.merge(right.columns, source.label, faults)
     candidates = None
     if left.candidates is left.columns and right.candidates is right.columns:
         candidates = columns
     elif left.candidates is not None and right.candidates is not None:
-        candidates = left.candidates.merge(right.candidates, source.label)
+        candidates = left.candidates.merge(right.candidates, source.label, None if faults is None else [])
     return Scan(
         rows=left.rows + right.rows,
         columns=columns,
         row_stats=left.row_stats.merge(right.row_stats),
         candidates=candidates,
-        largest_partition=max(left.largest_partition, right.largest_partition),
+        sizes=left.sizes + right.sizes,
         n_entries=left.n_entries + right.n_entries,
         longest=max(left.longest, right.longest),
         first=left.first,
+        unlabelled=left.unlabelled + right.unlabelled,
+        faults=None if faults is None else gathered(faults),
     )

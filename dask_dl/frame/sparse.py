@@ -175,6 +175,16 @@ class SparsePart:
         columns, counts = np.unique(column[np.isinf(numbers)], return_counts=True)
         return {self.names[c]: int(n) for c, n in zip(columns, counts, strict=True)}
 
+    def bare(self) -> SparsePart:
+        """Rows without the columns of the matrix, but with what stands beside them."""
+        return SparsePart(self.matrix[:, :0], (), self.frame)
+
+    def without_numbers_beyond(self, maximum: float) -> SparsePart:
+        """Rows in which numbers beyond a size are missing."""
+        csr = self.matrix.astype(np.float64)
+        csr.data[np.abs(csr.data) > maximum] = np.nan
+        return SparsePart(csr, self.names, self.frame)
+
     def lacks(self, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which rows miss one of the marked columns."""
         numbers, row, column = self._by_column

@@ -100,7 +100,9 @@ def refuse_names(unknown: Mapping[str, Any], scope: Literal["constructor", "fit"
 def _refuse(mistakes: Sequence[str]) -> None:
     if mistakes:
         title = f"{len(mistakes)} mistake{'s' * (len(mistakes) > 1)} in the parameters:"
-        raise ParameterError("\n".join([title, *(f"  {i}. {line}" for i, line in enumerate(mistakes, 1))]))
+        error = ParameterError("\n".join([title, *(f"  {i}. {line}" for i, line in enumerate(mistakes, 1))]))
+        error.mistakes = tuple(mistakes)
+        raise error
 
 
 #: Where a parameter belongs, in words.

@@ -35,7 +35,7 @@ def report(model: Model, title: str = "") -> str:
     """Report on a model as HTML: a whole document under `title`, or without one a fragment for a notebook."""
     classes = model.head.classes
     note = f"{len(classes):,} classes: a confusion matrix is kept for {MAX_CLASSES} at most."
-    return _template().render(
+    return template("report.html").render(
         title=title,
         model=model,
         metrics=_metrics(model.history),
@@ -81,12 +81,13 @@ def facts(model: Model) -> dict[str, str]:
 
 
 @functools.cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Template of a file of this folder."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("dask_dl", "show"), autoescape=True)
     environment.filters["figure"] = _figure
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _figure(value: Any) -> str:

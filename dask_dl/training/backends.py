@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def backend_for(
-    requested: Mapping[str, Any], client: Any, say: Callable[[str], None], cancelled: Callable[[], bool]
+    requested: Mapping[str, Any],
+    client: Any,
+    say: Callable[[str], None],
+    cancelled: Callable[[], bool],
+    *,
+    strict: bool = True,
 ) -> Backend:
     """Return the backend that a training runs on.
 
@@ -27,6 +32,8 @@ def backend_for(
         Takes lines about workers.
     cancelled : callable
         Asked while workers are waited for; True ends the waiting.
+    strict : bool
+        Whether a worker that cannot do the work is an error; else it is left out.
     """
     if client is None:
         return LocalBackend()
@@ -43,4 +50,5 @@ def backend_for(
         by_clock=not requested["reproducible"],
         say=say,
         cancelled=cancelled,
+        strict=strict,
     )

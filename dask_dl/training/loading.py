@@ -15,9 +15,11 @@ from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import ROWS_TO_PREDICT
-from dask_dl.storage import Decision, decide
+from dask_dl.storage import Budget, Decision, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listeners
     from dask_dl.frame.scan import Scan
@@ -56,7 +58,8 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
     """
     topology, found = problem.topology, problem.found
     tell.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
-    (storage, need, why), n_bytes = _decide_storage(problem, here)
+    needs = storage_needs(problem, here)
+    storage, need, why = needs.decide(problem.run.storage)
     tell.say(f"storage: {storage.mode}, {why}")
     tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
     text = here.too_small(need.peak)
@@ -74,14 +77,14 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
             name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
         )
         if name == "validation":
-            _check_validation(n_used, scanned, source, tell)
+            check_scored(n_used, scanned, source, tell)
         elif n_used == 0:
             raise ParameterError(
                 "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
             )
         # What is loaded of the training table are visits, which balancing makes more or fewer than rows.
         table_rows[name] = scanned.n_rows, scanned.n_used if name == "training" else n_used
-    return EncodedTables(problem.tables_only, table_rows, storage.mode, n_bytes)
+    return EncodedTables(problem.tables_only, table_rows, storage.mode, needs.n_bytes)
 
 
 def say_threads(tell: Listeners, topology: Topology, threads: Parallelism) -> None:
@@ -90,8 +93,25 @@ def say_threads(tell: Listeners, topology: Topology, threads: Parallelism) -> No
         tell.say(f"{layer}: {way}")
 
 
-def _check_validation(n_scored: int, found: Scan, validation: Source, tell: Listeners) -> None:
-    """Rows of the validation table whose label training never saw cannot be scored."""
+def check_scored(n_scored: int, found: Scan, validation: Source, tell: Listeners) -> None:
+    """Check how many rows of a validation table can be scored: not those whose label training never saw.
+
+    Parameters
+    ----------
+    n_scored : int
+        Rows that can be.
+    found : Scan
+        Result of the scan of the table.
+    validation : Source
+        The table.
+    tell : Listeners
+        Warned where some cannot.
+
+    Raises
+    ------
+    SchemaError
+        When none can.
+    """
     if n_scored == 0:
         raise SchemaError(f"no label of {validation.label} was seen in training.")
     if n_scored < found.n_used:
@@ -101,8 +121,24 @@ def _check_validation(n_scored: int, found: Scan, validation: Source, tell: List
         tell.warn(text)
 
 
-def _decide_storage(problem: Problem, here: Backend) -> tuple[Decision, int]:
-    """Where the rows shall be, the memory of the process with most of them, and the bytes of its rows."""
+class StorageNeeds(NamedTuple):
+    """Everything by which it is decided where the rows shall be."""
+
+    need: Callable[[memory.Storage], memory.Memory]  #: the peak memory of the process with most of them
+    budget: Budget
+    n_bytes: int  #: of the encoded rows of both tables
+    bytes_per_row: int
+    largest_block: int  #: bytes
+    fixed: bool  #: whether the same is chosen on every machine
+
+    def decide(self, requested: str) -> Decision:
+        """Choose a storage. Raises SchemaError for a source that cannot be streamed, if it is to be."""
+        given = self._asdict()
+        return decide(requested, given.pop("need"), given.pop("budget"), **given)
+
+
+def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
+    """Return what the storages of a training need, and what there is."""
     run, topology, threads, found = problem.run, problem.topology, problem.threads, problem.found
     source, validation = problem.tables["training"][0], problem.tables.get("validation")
     workload = here.workload(found, validation[1] if validation else None)
@@ -154,8 +190,7 @@ def _decide_storage(problem: Problem, here: Backend) -> tuple[Decision, int]:
         largest_block=blocks[0],
         batch=problem.optimizer.batch,
     )
-    decision = decide(
-        run.storage,
+    return StorageNeeds(
         lambda storage: need(
             storage=storage,
             n_scored=n_scored(storage),
@@ -164,9 +199,8 @@ def _decide_storage(problem: Problem, here: Backend) -> tuple[Decision, int]:
             read_columns=n_readers(storage) * n_columns,
         ),
         here.budget(source),
-        n_bytes=n_bytes,
-        bytes_per_row=row,
-        largest_block=blocks[0] * row,
-        fixed=run.reproducible,
+        n_bytes,
+        row,
+        blocks[0] * row,
+        run.reproducible,
     )
-    return decision, n_bytes

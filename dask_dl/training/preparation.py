@@ -31,7 +31,7 @@ from dask_dl.training.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listeners
@@ -140,31 +140,158 @@ def prepare(
     ParameterError
         When a parameter does not fit the table.
     """
+    inputs = scan_training(source, requested, task, seed, tell, here)
+    for check in training_checks(inputs, source, requested, task):
+        check()
+    data = prepare_training(inputs, source, requested, task, seed, tell)
+    _warn_of_columns(inputs.found, inputs.predictors, inputs.dropped, tell)
+    if validation is not None:
+        scan_validation(data, validation, tell, here)
+    return data
+
+
+def scan_training(
+    source: Source,
+    requested: Mapping[str, Any],
+    task: parameters.Task,
+    seed: int,
+    tell: Listeners,
+    here: Backend,
+    *,
+    collects: bool = False,
+) -> Inputs:
+    """Read the training table once, or twice where rows are skipped.
+
+    Parameters
+    ----------
+    source : Source
+        The training table.
+    requested : mapping
+        Parameters as the user gave them.
+    task : str
+        "classification" or "regression".
+    seed : int
+        Seed of all random numbers.
+    tell : Listeners
+        Told what happens.
+    here : Backend
+        Scans the table.
+    collects : bool
+        Whether faults are collected in the scan.
+
+    Raises
+    ------
+    SchemaError
+        When the table is of no use, and faults are not collected.
+    """
+    preparation = _preparation(source, requested, task, seed)
+    tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
+    request = preparation.encoding.request(
+        HEADS[task].target_kind, skips=preparation.skips, is_weighted=WEIGHT in source.roles
+    )._replace(distribution=preparation.distribution, collects=collects)
+
+    def scan(request: ScanRequest) -> Scan:
+        if request.inputs is not None:
+            tell.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
+        return here.scan(source, request, tell.reading("scan"))
+
+    return settle(scan, request, ignore_const_cols=preparation.ignores_constants)
+
+
+def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
     distribution = Distribution.of(parameters.effective(requested, task=task)) if task == "regression" else None
-    preparation = Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
-    found, predictors, dropped, required = _scan(source, HEADS[task], preparation, tell, here)
+    return Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
+
+
+def training_checks(
+    inputs: Inputs, source: Source, requested: Mapping[str, Any], task: parameters.Task
+) -> tuple[Callable[[], None], ...]:
+    """Checks whether anything can be learned from a scanned table: each raises for itself; all but the first need its yes.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What is known of the table.
+    source : Source
+        The training table.
+    requested : mapping
+        Parameters as the user gave them.
+    task : str
+        "classification" or "regression".
+    """
+    found, n_classes = inputs.found, len(inputs.found.classes) or None
+    skips = ScanRequest(HEADS[task].target_kind, skips=requested["missing_values_handling"] == "skip")
+
+    def check_predictors() -> None:
+        if not inputs.predictors:
+            shown = inputs.dropped[:12]
+            text = f"no column is left to learn from: {shown} are constant or empty (n_samples={found.n_rows})."
+            raise SchemaError(text)
+
+    def check_classes() -> None:
+        parameters.validate(requested, task=task, n_classes=n_classes)
+
+    def check_range() -> None:
+        _check_range(found, source, Distribution.of(parameters.effective(requested, task=task, n_classes=n_classes)))
+
+    return (
+        lambda: check_used(found, source, skips),
+        lambda: HEADS[task].check(found, name_of_target(source)),
+        check_classes,
+        check_range,
+        check_predictors,
+    )
+
+
+def prepare_training(
+    inputs: Inputs,
+    source: Source,
+    requested: Mapping[str, Any],
+    task: parameters.Task,
+    seed: int,
+    tell: Listeners,
+) -> PreparedTables:
+    """Decide what the columns of the training table and the parameters make of its inputs and targets.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        What is known of the table, which has passed `training_checks`.
+    source : Source
+        The training table.
+    requested : mapping
+        Parameters as the user gave them.
+    task : str
+        "classification" or "regression".
+    seed : int
+        Seed of samples, visits and the hashing of levels.
+    tell : Listeners
+        Told what happens.
+
+    Raises
+    ------
+    ParameterError
+        When a parameter does not fit the table.
+    """
+    found = inputs.found
+    if found.row_stats.is_binary:
+        tell.warn(
+            "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
+            "category (on the command line with --categorical)."
+        )
+    preparation = _preparation(source, requested, task, seed)
     n_classes = len(found.classes) or None
-    parameters.validate(requested, task=task, n_classes=n_classes)
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
-    _check_range(found, source, distribution)
     head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
     balance = _balance(found, head, settings, tell) if (settings := BalanceSettings.of(effective)) else None
     if balance:
         head = head.corrected(balance.correction(class_counts(found, head)))
-    if not predictors:
-        raise SchemaError(
-            f"no column is left to learn from: {dropped[:12]} are constant or empty (n_samples={found.n_rows})."
-        )
-    _warn_of_columns(found, predictors, dropped, tell)
-    encoder = Encoder.fit(found, predictors, preparation.encoding)
-    tables = {"training": (source, found)}
-    if validation is not None:
-        scanned = _scan_validation(validation, encoder, head, tell, here)
-        _check_range(scanned, validation, distribution)
-        tables["validation"] = validation, scanned
-    is_sparse = preparation.encoding.sparse
-    return PreparedTables(task, tables, required, encoder, head, balance, distribution, is_sparse, seed)
+    encoder = Encoder.fit(found, inputs.predictors, preparation.encoding)
+    return PreparedTables(
+        task, {"training": (source, found)}, inputs.required, encoder, head, balance, distribution,
+        preparation.encoding.sparse, seed,
+    )  # fmt: skip
 
 
 def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Listeners, here: Backend) -> Problem:
@@ -209,29 +336,6 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
     )  # fmt: skip
 
 
-def _scan(source: Source, head: type[Head], preparation: Preparation, tell: Listeners, here: Backend) -> Inputs:
-    """Read the training table once, or twice where rows are skipped; refuse a target from which nothing can be learned."""
-    tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
-    request = preparation.encoding.request(
-        head.target_kind, skips=preparation.skips, is_weighted=WEIGHT in source.roles
-    )._replace(distribution=preparation.distribution)
-
-    def scan(request: ScanRequest) -> Scan:
-        if request.inputs is not None:
-            tell.say("scanning it again: columns that are no inputs have gaps, for which no row is skipped")
-        return here.scan(source, request, tell.reading("scan"))
-
-    inputs = settle(scan, request, ignore_const_cols=preparation.ignores_constants)
-    check_used(inputs.found, source, request)
-    head.check(inputs.found, name_of_target(source))
-    if inputs.found.row_stats.is_binary:
-        tell.warn(
-            "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
-            "category (on the command line with --categorical)."
-        )
-    return inputs
-
-
 def _warn_of_columns(found: Scan, predictors: Sequence[str], dropped: Sequence[str], tell: Listeners) -> None:
     """Warn of columns that are dropped, and of those that lose digits."""
     if dropped:
@@ -261,20 +365,53 @@ def class_counts(found: Scan, head: Head) -> list[int]:
     return [found.classes[label] for label in head.classes]
 
 
-def _scan_validation(validation: Source, encoder: Encoder, head: Head, tell: Listeners, here: Backend) -> Scan:
-    missing = encoder.match(validation.predictors, validation.label)
+def scan_validation(data: PreparedTables, validation: Source, tell: Listeners, here: Backend) -> None:
+    """Read the validation table once, and prepare it beside the training table.
+
+    Parameters
+    ----------
+    data : PreparedTables
+        The training table, prepared; gets the validation table too.
+    validation : Source
+        The validation table.
+    tell : Listeners
+        Told what happens.
+    here : Backend
+        Scans the table.
+
+    Raises
+    ------
+    SchemaError
+        When the training cannot be scored on it.
+    """
+    check_columns(data, validation)
+    found = here.scan(validation, validation_request(data), tell.reading("scan validation"))
+    check_validation(data, validation, found)
+    data.tables["validation"] = validation, found
+
+
+def check_columns(data: PreparedTables, validation: Source) -> None:
+    """Whether a validation table has the columns of training. Raises SchemaError."""
+    missing = data.encoder.match(validation.predictors, validation.label)
     if missing:
         raise SchemaError(
             f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
         )
-    found = here.scan(
-        validation, ScanRequest(head.target_kind, sparse=encoder.is_sparse), tell.reading("scan validation")
-    )
+
+
+def validation_request(data: PreparedTables) -> ScanRequest:
+    """Request for the scan of a validation table."""
+    return ScanRequest(data.head.target_kind, sparse=data.encoder.is_sparse)
+
+
+def check_validation(data: PreparedTables, validation: Source, found: Scan) -> int:
+    """Rows of a scanned table on which the training can be scored, by their labels. Raises SchemaError when it cannot be."""
     if found.n_used == 0:
         needs = " and a weight above zero" if WEIGHT in validation.roles else ""
         raise SchemaError(f"{validation.label} has no row with a target{needs}.")
-    head.check_scored(found.classes, where_of(validation.schema, TARGET))
-    return found
+    unseen = data.head.check_scored(found.classes, where_of(validation.schema, TARGET))
+    _check_range(found, validation, data.distribution)
+    return found.n_used - sum(unseen.values())
 
 
 def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:

@@ -218,7 +218,7 @@ async def test_the_same_reason_on_the_same_host_is_said_once(c, s):
     said = []
     judge = Admission(c, said.append)
     for k in range(3):
-        judge._hosts[f"w{k}"] = "node1" if k < 2 else "node2"
+        judge.hosts[f"w{k}"] = "node1" if k < 2 else "node2"
     with pytest.warns(DaskDLWarning, match="node1"):
         judge.refuse("w0", "it has no disk")
     judge.refuse("w1", "it has no disk")
