@@ -111,6 +111,8 @@ def test_what_a_dataset_has_with_it_is_not_given_again(table):
             DeepLearningClassifier().fit(data)
 
         def again(_):
+            with pytest.raises(ParameterError, match="a training uses the Dataset: close it"):
+                data.close()
             with pytest.raises(ParameterError, match="another training uses the Dataset"):
                 DeepLearningRegressor(**SMALL).fit(data)
             return True
@@ -172,6 +174,21 @@ def test_a_checkpointed_training_on_a_dataset_goes_on(table, tmp_path):
         DeepLearningRegressor(**plain).fit(table[["a", "b", "y"]], "y").model_.flat,
         whole.model_.flat,
     )
+
+
+def test_checkpoints_need_the_seed_of_the_dataset(table, tmp_path):
+    with dask_dl.prepare(table[["a", "y"]], "y", random_state=4) as data:
+        with pytest.raises(ParameterError, match="random_state=3, but the Dataset was prepared with 4"):
+            DeepLearningRegressor(**SMALL, checkpoint_dir=str(tmp_path)).fit(data)
+        with pytest.raises(ParameterError, match="X is a Dataset already"):
+            dask_dl.prepare(data, "y")
+
+
+def test_what_a_training_on_a_dataset_takes_is_printed(table, capsys):
+    with dask_dl.prepare(table[["a", "y"]], "y") as data:
+        DeepLearningRegressor(**SMALL | {"hidden": (1000, 1000)}, verbose=True, **UNSCORED).fit(data)
+    out = capsys.readouterr().out
+    assert "storage: memory, as the Dataset was prepared" in out and "memory: at most" in out and "MB network" in out
 
 
 def test_the_task_follows_from_the_target(table):

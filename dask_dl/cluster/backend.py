@@ -38,7 +38,7 @@ class Workload:
 
 
 class Backend(Protocol):
-    """Scans and encodes tables, and makes trainers on them; a training calls the methods in this order.
+    """Scans and encodes tables, and makes trainers on them, one after another; a training calls the methods in this order.
 
     A context manager: what it left behind elsewhere is gone at its end.
     """

@@ -1,7 +1,8 @@
-"""A training on a Dask cluster, seen from the client: one round after another."""
+"""Tables of trainings on the workers of a Dask cluster, seen from the client."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
@@ -14,7 +15,7 @@ from dask_dl.cluster.placement import row_ranges_of
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.tables import Table, scan_on
 from dask_dl.cluster.worker_memory import check_partitions
-from dask_dl.errors import ClusterError, warn
+from dask_dl.errors import ClusterError, ReplicasLostError, warn
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.source import first_rows
@@ -50,7 +51,7 @@ def copies_of(n_workers: int) -> int:
 
 
 class DaskBackend:
-    """Replicas on the workers of a Dask cluster; see `Backend`.
+    """Keeps the rows of tables on the workers of a Dask cluster; see `Backend`.
 
     Parameters
     ----------
@@ -251,10 +252,7 @@ class DaskBackend:
         """
         self.submitter.on_wait = lambda: None
         self.membership.begin(setup)
-        cuts = {}
-        for key in (setup.table, *scored):
-            keys = np.concatenate(self._drawn(key))
-            cuts[key] = cut_of(keys, self.membership.tables[key].options.n_sample)
+        cuts: dict[str, int | None] = {}
         trainer = DaskTrainer(
             self.membership,
             cuts,
@@ -264,7 +262,16 @@ class DaskBackend:
             say=self._say,
             on_change=on_change,
         )
-        trainer.restore(flat, states, n_seen)
+        for _ in self.submitter.attempts():
+            with contextlib.suppress(
+                ReplicasLostError
+            ):  # by workers that had not what they should have: the weights are here
+                # First, since workers that had the weights of an earlier trainer may be gone.
+                trainer.restore(flat, states, n_seen)
+                for key in (setup.table, *scored):
+                    keys = np.concatenate(self._drawn(key))
+                    cuts[key] = cut_of(keys, self.membership.tables[key].options.n_sample)
+                break
         return trainer
 
     def _drawn(self, table: str) -> list[NDArray[np.uint64]]:

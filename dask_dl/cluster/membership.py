@@ -7,6 +7,7 @@ version of the weights counts.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import uuid
 from concurrent.futures import CancelledError
@@ -55,7 +56,7 @@ class Membership:
         Whether a worker that cannot do the work is an error at the start; else it is left out, as one that joins later.
     """
 
-    setup: Setup  #: what residences have to know, from the start of the training on
+    setup: Setup  #: what shards have to know, from the start of the training on
     choice: Callable[[Member], Parallelism]  #: what the threads of a worker shall do
 
     def __init__(self, client: Any, timeout: float, say: Callable[[str], None], *, strict: bool = True) -> None:
@@ -316,7 +317,8 @@ class Membership:
         self.welcome(all_of_them=True)
         if not is_first:  # else workers compile when they begin to take part
             calls = {w: TaskSpec(round_tasks.ready, (self.job, setup, self.term(w))) for w in self.taking_part}
-            self.lose(self.submitter.run("compile", calls)[1], "did not answer")
+            explain = functools.partial(self.excused, waits=True)
+            self.lose(self.submitter.run("compile", calls, explain=explain)[1], "did not answer")
 
     def adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here, as soon as workers have it."""

@@ -192,7 +192,7 @@ class Shard:
 
     def compile(self, setup: Setup) -> None:
         """Get the kernels ready, so that no round waits for the compiler, and what scores, whose first use takes a second."""
-        import sklearn.metrics  # noqa: F401  # `measure` imports it where it needs it
+        import sklearn.metrics  # noqa: F401  # some deviances are its own, and importing it takes a second
 
         topology, empty = setup.topology, np.zeros(0, np.float32)
         flat = aligned_zeros(topology.size)

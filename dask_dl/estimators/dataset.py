@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from dask_dl import parameters
+from dask_dl.cluster.clients import awaitable
 from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -77,17 +78,40 @@ class Dataset:
         # A forgotten one of this process is closed with its last reference, or at exit; workers forget theirs by themselves.
         leave = functools.partial(backend.__exit__, None, None, None)
         self._close: Callable[[], object] = weakref.finalize(self, leave) if backend.is_local else leave
-        self.task, self.storage, self.nbytes = encoded.data.task, encoded.storage, encoded.n_bytes
+        self.task, self.storage, self.nbytes = encoded.data.task, encoded.storage.mode, encoded.n_bytes
         self.n_rows = encoded.rows["training"][0]
         self.n_inputs = encoded.data.encoder.n_onehot + encoded.data.encoder.n_dense
 
-    def close(self) -> None:
-        """Release the rows, here and on workers, and what was written of them; harmless when that was done before."""
-        if self._is_open:
-            self._is_open = False
-            self._close()
+    def close(self) -> Any:
+        """Release the rows, here and on workers, and what was written of them; harmless when that was done before.
+
+        Returns
+        -------
+        None
+            An awaitable of it where the client is asynchronous.
+
+        Raises
+        ------
+        ParameterError
+            When a training uses the rows.
+        """
+        return awaitable(self._leave) if self._is_asynchronous else self._leave()
+
+    def _leave(self, cancelled: Callable[[], bool] = lambda: False) -> None:  # noqa: ARG002  # it is not broken off
+        if not self._is_open:
+            return
+        if not self._in_use.acquire(blocking=False):
+            raise ParameterError("a training uses the Dataset: close it when that has ended.")
+        self._is_open = False
+        self._close()
+
+    @property
+    def _is_asynchronous(self) -> bool:
+        return self.client is not None and self.client.asynchronous
 
     def __enter__(self) -> Self:
+        if self._is_asynchronous:
+            raise ParameterError("the client of the Dataset is asynchronous: use `async with`.")
         return self
 
     def __getstate__(self) -> None:
@@ -99,6 +123,14 @@ class Dataset:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        closing = self.close()
+        if closing is not None:
+            await closing
 
     def __repr__(self) -> str:
         from dask_dl.memory import size

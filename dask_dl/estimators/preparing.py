@@ -6,7 +6,7 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING, Any, Literal
 
-from dask_dl.errors import ParameterError
+from dask_dl.errors import ClusterError, ParameterError
 from dask_dl.estimators.dataset import Dataset, Relay
 from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
 
@@ -64,12 +64,14 @@ def prepare(
     from dask_dl.cluster.clients import awaitable, find_client
     from dask_dl.frame.target import task_of
 
+    if isinstance(X, Dataset):
+        raise ParameterError("X is a Dataset already: pass it to fit.")
     if y is None:
         raise ParameterError("prepare requires y: give the name of the target's column, or its values.")
     if task == "auto":
         task = task_of(X, y)
     kinds = {"classification": DeepLearningClassifier, "regression": DeepLearningRegressor}
-    if task not in kinds:
+    if task not in tuple(kinds):  # which may not be hashable
         raise ParameterError(f"task is {task!r}; it must be 'auto', 'classification' or 'regression'.")
     estimator = kinds[task](**given)
     call = {"sample_weight": sample_weight, "offset": offset, "eval_set": eval_set}
@@ -121,5 +123,7 @@ def _prepared(
         held: AbstractContextManager[Backend] = backend
         stack.enter_context(held)
         encoded = encode(Request(source, task, requested, validation), backend, tell)
+        if cancelled():  # nobody waits for it any more
+            raise ClusterError("the preparation was cancelled.")
         stack.pop_all()  # it stays open
     return Dataset(backend, encoded, requested, relay, client)

@@ -131,7 +131,7 @@ class History:
 
     def set_best_confusion(self, confusion: Confusions) -> None:
         """Give the best event, if there is one, its confusion matrices, which a file has apart."""
-        if self.best is not None:
+        if self.best is not None and confusion:
             self._replace(self.best, confusion)
 
     def cut(self, samples: int) -> None:

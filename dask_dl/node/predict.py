@@ -49,6 +49,8 @@ def cut_after(topology: Topology, flat: NDArray[np.float32], layer: int) -> tupl
         When there is no such hidden layer.
     """
     n_hidden = len(topology.hidden)
+    if not n_hidden:
+        raise ParameterError(f"layer={layer}: the network has no hidden layer.")
     if not -n_hidden <= layer < n_hidden:
         raise ParameterError(f"layer={layer}: the network has {n_hidden} hidden layers, 0 to {n_hidden - 1}.")
     last = layer % n_hidden + 1

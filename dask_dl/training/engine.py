@@ -16,7 +16,7 @@ from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.model import Model
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
-from dask_dl.training.loading import EncodedTables, load, say_threads
+from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
 from dask_dl.training.start import Start
@@ -119,6 +119,11 @@ def train(
         if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
             requested = {**requested, "random_state": seed}
         data = encoded.data if encoded else prepare(source, request.validation, requested, task, seed, tell, here)
+        if folder and data.seed != seed:
+            raise ParameterError(
+                f"random_state={seed}, but the Dataset was prepared with {data.seed}, which draws its samples. Give both the "
+                f"same where checkpoints are written."
+            )
         problem = plan(data, requested, seed, tell, here)
         if folder:
             n_states = N_STATES[problem.optimizer.kind]
@@ -128,7 +133,9 @@ def train(
             problem.encoder, problem.head = checkpoint.encoder, checkpoint.head  # to the last bit
         if encoded is None:
             encoded = load(problem, tell, here, has_checksums=folder is not None)
-        problem.effective["storage"] = encoded.storage
+        else:
+            say_needs(problem, encoded.storage, tell, here)
+        problem.effective["storage"] = encoded.storage.mode
         start = Start.resumed(checkpoint, problem) if checkpoint else Start.fresh(problem)
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")

@@ -33,7 +33,7 @@ class EncodedTables(NamedTuple):
 
     data: PreparedTables
     rows: dict[str, tuple[int, int]]  #: of each table, and how many of them train or are scored
-    storage: str  #: where encoded rows are: "memory", "disk" or "stream"
+    storage: memory.Storage  #: where encoded rows are
     n_bytes: int  #: that they take, about, in the process with most of them
 
 
@@ -61,10 +61,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
     needs = storage_needs(problem, here)
     storage, need, why = needs.decide(problem.run.storage)
     tell.say(f"storage: {storage.mode}, {why}")
-    tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
-    text = here.too_small(need.peak)
-    if text:
-        tell.warn(text)
+    _say_memory(need, tell, here)
     say_threads(tell, topology, problem.threads)
     table_rows = {}
     for name, (source, scanned) in problem.tables.items():
@@ -84,7 +81,33 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
             )
         # What is loaded of the training table are visits, which balancing makes more or fewer than rows.
         table_rows[name] = scanned.n_rows, scanned.n_used if name == "training" else n_used
-    return EncodedTables(problem.tables_only, table_rows, storage.mode, needs.n_bytes)
+    return EncodedTables(problem.tables_only, table_rows, storage, needs.n_bytes)
+
+
+def say_needs(problem: Problem, storage: memory.Storage, tell: Listeners, here: Backend) -> None:
+    """Say what a training takes on rows that are encoded already.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tables and network.
+    storage : memory.Storage
+        Where the rows are.
+    tell : Listeners
+        Told what it takes.
+    here : Backend
+        Keeps the rows.
+    """
+    tell.say(f"storage: {storage.mode}, as the Dataset was prepared")
+    _say_memory(storage_needs(problem, here).need(storage), tell, here)
+    say_threads(tell, problem.topology, problem.threads)
+
+
+def _say_memory(need: memory.Memory, tell: Listeners, here: Backend) -> None:
+    tell.say(f"memory{'' if here.is_local else ' of a worker'}: {need}")
+    text = here.too_small(need.peak)
+    if text:
+        tell.warn(text)
 
 
 def say_threads(tell: Listeners, topology: Topology, threads: Parallelism) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import numpy as np
+import pytest
 from cluster.tables import assert_same_bits, make_table, nothing_left, parted, residences, rounds
 from distributed import Worker
 from distributed.utils_test import gen_cluster
 
 import dask_dl
 from dask_dl import DeepLearningRegressor
+from dask_dl.cluster.plugin import TrainingPlugin
+from dask_dl.errors import ParameterError
 
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
@@ -26,7 +27,7 @@ async def test_trainings_on_one_worker_have_the_bits_of_their_own(c, s, a):
         alone = await DeepLearningRegressor(**given).fit(X, "y", eval_set=held)
         assert_same_bits(there, alone)
         assert there.metrics_.equals(alone.metrics_)
-    await asyncio.to_thread(data.close)
+    await data.close()
     await nothing_left(s, a)
 
 
@@ -48,5 +49,29 @@ async def test_workers_that_go_and_come_between_trainings_change_nothing_but_who
         for model in (first, second, third):
             assert model.model_.n_seen == first.model_.n_seen
             assert np.isfinite(model.model_.flat).all() and model.score(table, "y") > 0.4
-        await asyncio.to_thread(data.close)
+        await data.close()
         await nothing_left(s, a, new)
+
+
+@one_worker
+async def test_a_dataset_outlives_all_of_its_workers_and_what_they_forget(c, s, a):
+    table = make_table()[["a", "b", "level", "y"]]
+    async with await dask_dl.prepare(parted(table), "y", **rounds(500)) as data:
+        first = await DeepLearningRegressor(**rounds(500)).fit(data)
+        for home in residences(a):
+            home.forget()  # as after ten idle minutes
+        again = await DeepLearningRegressor(**rounds(500)).fit(data)
+        assert_same_bits(again, first)
+        TrainingPlugin._left, left = lambda self: None, TrainingPlugin._left  # as a worker that is killed
+        try:
+            await a.close()
+        finally:
+            TrainingPlugin._left = left
+        async with Worker(s.address, nthreads=1) as new:
+            for _ in range(2):
+                other = await DeepLearningRegressor(**rounds(500)).fit(data)
+                assert_same_bits(other, first)
+            await data.close()
+            await nothing_left(s, new)
+    with pytest.raises(ParameterError, match="use `async with`"), data:
+        pass
