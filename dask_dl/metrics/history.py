@@ -87,7 +87,7 @@ class History:
                 self._replace(other, {})
 
     def _replace(self, event: ScoringEvent, confusion: Confusions) -> None:
-        k = next(k for k, other in enumerate(self.events) if other is event)
+        k = next(k for k in reversed(range(len(self.events))) if self.events[k] is event)  # mostly the last but one
         self.events[k] = replace(event, confusion=confusion)
         if event is self.best:
             self.best = self.events[k]
