@@ -214,6 +214,7 @@ def estimate(
     n_levels: int = 0,
     read_columns: int = 0,
     planned_columns: int = 0,
+    n_replicas: int = 1,
 ) -> Memory:
     """Peak of a training in one process.
 
@@ -254,6 +255,8 @@ def estimate(
         Columns that are inputs, and levels of all of them.
     planned_columns : int
         Columns of Dask collections that were opened in this process.
+    n_replicas : int
+        Networks that learn, or keep an average, in this process.
     """
     per_row = visits_per_row * (ORDER_PER_ROW + (COPIES_PER_VISIT if visits_per_row != 1 else 0))
     n_bytes = n_rows * bytes_per_row
@@ -268,9 +271,9 @@ def estimate(
     return Memory(
         blocks=blocks,
         order=order,
-        network=network(n_weights, n_dense, n_states, n_copies),
+        network=n_replicas * network(n_weights, n_dense, n_states, n_copies),
         kept=n_kept * network(n_weights, n_dense, n_states, 0),
-        threads=n_threads * (THREAD + 4 * n_buffer),
+        threads=n_threads * (THREAD + 4 * n_replicas * n_buffer),
         reading=reading(read_bytes, read_columns),
         compiler=COMPILER if compiles else 0,
         columns=COLUMN * n_columns + COLUMN_PLANNED * planned_columns + LEVEL * n_levels,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -179,3 +180,12 @@ def copied(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     copy = aligned_zeros(len(vector))
     np.copyto(copy, vector)
     return copy
+
+
+class AveragingState(NamedTuple):
+    """State of the averages of a training of several replicas, beside the network."""
+
+    n_averages: int  #: so far
+    velocity: NDArray[np.float32] | None = None  #: of the outer momentum
+    #: of elastic averaging, by shard: weights, then each vector of optimizer state
+    replicas: Mapping[str, tuple[NDArray[np.float32], ...]] = MappingProxyType({})

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.metrics.history import History
+    from dask_dl.state import AveragingState
 
 
 class Snapshot(NamedTuple):
@@ -19,6 +20,7 @@ class Snapshot(NamedTuple):
     states: tuple[NDArray[np.float32], ...]
     n_seen: int
     n_rounds: int
+    averaging: AveragingState | None = None  #: of several replicas, where the training may go on from here
 
 
 @dataclass

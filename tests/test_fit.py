@@ -18,6 +18,7 @@ from naive import mlp
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend, LocalTrainer, row_stream
 from dask_dl.cluster.shard import Shard
+from dask_dl.cluster.trainer import TrainedNetwork
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
 from dask_dl.events import Began, Callbacks, Listeners, Trained
 from dask_dl.frame.source import open_source
@@ -76,11 +77,11 @@ class Recorder:
         raise AssertionError("the loop does not score by itself")
 
     def snapshot(self):
-        return np.full(1, self.n_seen, np.float32), ()
+        return TrainedNetwork(np.full(1, self.n_seen, np.float32), (), None)
 
     weights = snapshot
 
-    def restore(self, flat, states, n_seen):
+    def restore(self, flat, states, n_seen, averaging=None):
         self.asked.append(("restore", float(flat[0]), n_seen))
         self.n_seen = n_seen
 

@@ -27,7 +27,10 @@ PACKAGES = {
     "storage": ("errors memory", "a choice by numbers of bytes"),
     "state": ("errors", "values that packages pass to each other, so that they need not know each other"),
     "metrics": ("distribution errors state", "functions of truth and prediction, their names, and how they went"),
-    "training_state": ("metrics", "how far a training has come, for whoever goes on with it, saves it or shows it"),
+    "training_state": (
+        "metrics state",
+        "how far a training has come, for whoever goes on with it, saves it or shows it",
+    ),
     "events": ("errors metrics training_state", "what happens in a training, for whoever shows it or acts on it"),
     "synonyms": ("", "names of other libraries, as data"),
     "parameters": ("errors metrics synonyms", "a wrong parameter is an error, and names the right one"),

@@ -360,6 +360,7 @@ EXAMPLES = [
      {"distribution": "bernoulli", "loss": "quadratic"}),
     ("reproducible parallelism", REG, None, {"reproducible": True, "parallelism": "staleness"},
      {"reproducible": True, "parallelism": "team"}),
+    ("n_shards reproducible", REG, None, {"n_shards": 4}, {"n_shards": 4, "reproducible": True}),
     ("hidden hidden_dropout_ratios", REG, None, {"hidden_dropout_ratios": [0]},
      {"hidden": [3], "hidden_dropout_ratios": [0]}),
     ("activation hidden_dropout_ratios", REG, None, {"hidden_dropout_ratios": [0.1, 0]},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dask_dl.cluster.backend import Backend
-from dask_dl.cluster.local import LocalBackend, LocalTrainer
+from dask_dl.cluster.local import LocalBackend
+from dask_dl.cluster.local_trainer import LocalTrainer
 from dask_dl.cluster.trainer import Trainer
 
 __all__ = ["Backend", "LocalBackend", "LocalTrainer", "Trainer"]

@@ -45,6 +45,18 @@ def combined(parts: Sequence[Contribution]) -> Contribution:
     return Contribution(total, tuple(means))
 
 
+#: Replicas that are averaged in one task.
+FAN = 8
+
+
+def tree(parts: Sequence[Contribution]) -> Contribution:
+    """Average the averages of every FAN neighbours, and so on: to the last bit what tasks on a cluster make of them."""
+    layer = list(parts)
+    while len(layer) > 1:
+        layer = [combined(layer[k : k + FAN]) for k in range(0, len(layer), FAN)]
+    return layer[0] if layer else Contribution(0, ())
+
+
 def advance(
     flat: NDArray[np.float32], mean: NDArray[np.float32], velocity: NDArray[np.float32], momentum: float
 ) -> None:
@@ -79,6 +91,23 @@ def draw(consensus: Sequence[NDArray[np.float32]], mean: Sequence[NDArray[np.flo
 
 #: Momentum is at most this, however many replicas there are.
 MAX = 0.95
+
+
+def outer_momentum(asked: float | None, moving_rate: float | None, n_replicas: int, n_averages: int) -> float:
+    """Outer momentum of a round.
+
+    Parameters
+    ----------
+    asked : float or None
+        Of the parameters; None: by the number of replicas.
+    moving_rate : float or None
+        Of elastic averaging, which has no momentum.
+    n_replicas, n_averages : int
+        Replicas that train in the round, and averages before it.
+    """
+    if n_replicas == 1 or moving_rate is not None:
+        return 0.0
+    return momentum_of(n_replicas, n_averages) if asked is None else asked
 
 
 def momentum_of(n_replicas: int, n_averages: int) -> float:

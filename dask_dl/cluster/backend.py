@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.setup import Setup
     from dask_dl.cluster.trainer import Trainer
     from dask_dl.frame.blocks import BlockOptions
     from dask_dl.frame.recipe import Recipe
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
+    from dask_dl.state import AveragingState
     from dask_dl.storage import Budget
 
 
@@ -34,6 +35,7 @@ class Workload:
     n_readers: int = 1  #: partitions that it reads at a time
     share: float = 1.0  #: of the rows to score on
     largest_blocks: tuple[int, int] = (0, 0)  #: rows of the largest block of either table
+    n_replicas: int = 1  #: networks that learn or keep an average: of every fixed shard one, and the average
     n_kept: int | None = None  #: networks beside its own that it may hold; None: what a process on its own keeps
 
 
@@ -42,6 +44,9 @@ class Backend(Protocol):
 
     A context manager: what it left behind elsewhere is gone at its end.
     """
+
+    #: Number of shards, whatever there are of processes, threads and partitions; None: one for every process.
+    n_shards: int | None
 
     @property
     def is_local(self) -> bool:
@@ -143,6 +148,7 @@ class Backend(Protocol):
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
         on_change: Callable[[Parallelism], None],
+        averaging: AveragingState | None = None,
     ) -> Trainer:
         """Make a trainer of the tables that were loaded, which begins, or goes on, with given weights.
 
@@ -160,4 +166,6 @@ class Backend(Protocol):
             Rows that these weights have learned.
         on_change : callable
             Called with the new `Parallelism` when threads do something else from now on.
+        averaging : AveragingState, optional
+            With which averages go on; None: from their beginning.
         """

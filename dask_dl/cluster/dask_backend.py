@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
 import numpy as np
 
 from dask_dl.cluster import capacity, table_tasks
-from dask_dl.cluster.dask_trainer import FAN, DaskTrainer
+from dask_dl.cluster.averaging import FAN
+from dask_dl.cluster.dask_trainer import DaskTrainer
 from dask_dl.cluster.membership import Membership
-from dask_dl.cluster.placement import row_ranges_of
+from dask_dl.cluster.placement import fixed_shards, row_ranges_of
 from dask_dl.cluster.submit import TaskSpec
-from dask_dl.cluster.tables import Table, scan_on
+from dask_dl.cluster.table_scan import scan_on
+from dask_dl.cluster.tables import Table
 from dask_dl.cluster.worker_memory import check_partitions
 from dask_dl.errors import ClusterError, ReplicasLostError, warn
 from dask_dl.frame.blocks import added
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.backend import Workload
     from dask_dl.cluster.liveness import Member
     from dask_dl.cluster.placement import RowRange
-    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.setup import Setup
     from dask_dl.frame.blocks import BlockOptions
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
+    from dask_dl.state import AveragingState
     from dask_dl.storage import Budget
 
 
@@ -67,6 +72,9 @@ class DaskBackend:
         Told, in a line, of whatever happens to workers.
     placement : {"sharded", "replicated", "single"}
         Whether every row is on one worker, on every one, or all on the same.
+    n_shards : int or None
+        Fixed number of shards; None: one for every worker or, where nothing is decided by the clock, as many as there are
+        workers when the tables are read.
     balances : bool
         Whether partitions are cut where workers would have too few.
     by_clock : bool
@@ -88,6 +96,7 @@ class DaskBackend:
         say: Callable[[str], None],
         moving_rate: float | None = None,
         placement: str = "sharded",
+        n_shards: int | None = None,
         balances: bool = True,
         by_clock: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
@@ -98,7 +107,7 @@ class DaskBackend:
         self.submitter = self.membership.submitter
         self.submitter.on_wait = self._unless_cancelled
         self._cancelled = cancelled
-        self._momentum, self._moving_rate = momentum, moving_rate
+        self._momentum, self._moving_rate, self.n_shards = momentum, moving_rate, n_shards
 
     def __enter__(self) -> Self:
         self.membership.__enter__()
@@ -171,16 +180,36 @@ class DaskBackend:
         return member.n_threads / self._n_slots() if self._placement == "sharded" else 1.0
 
     def _row_ranges(self, scanned: Scan) -> list[RowRange]:
-        """The blocks of a table: its partitions, cut where not every thread would have rows."""
+        """The blocks of a table: its partitions, cut where not every thread would have rows, or where shards are fixed."""
+        if n_shards := self._n_fixed():
+            return fixed_shards(scanned.rows, n_shards)[0]
         n_threads = self._n_slots() if self._balances and len(self.membership.liveness.alive) > 1 else 0
         return row_ranges_of(scanned.rows, n_threads)
+
+    def _n_fixed(self) -> int | None:
+        """Fixed number of shards, if it is fixed: from the first question on by the workers that are there."""
+        if self.n_shards is None and not self._by_clock:
+            self.n_shards = len(self.membership.usable())
+        return self.n_shards
 
     def workload(self, found: Scan, validation: Scan | None) -> Workload:
         """The share of the strongest worker, and a block more."""
         row_ranges = [self._row_ranges(scanned) if scanned else [] for scanned in (found, validation)]
         workers = self.membership.usable()
         n_kept = copies_of(len(workers)) + (self._moving_rate is not None)  # and the consensus
-        return capacity.workload(workers, row_ranges, n_kept, shares=self._placement == "sharded")
+        work = capacity.workload(workers, row_ranges, n_kept, shares=self._placement == "sharded")
+        if n_shards := self._n_fixed():
+            n_hosted = math.ceil(n_shards * work.share)
+            n_rows, n_validation = (
+                min(n, math.ceil(n * n_hosted / n_shards) + largest)
+                for n, largest in zip(
+                    (found.n_rows, validation.n_rows if validation else 0), work.largest_blocks, strict=True
+                )
+            )
+            return replace(
+                work, n_rows=n_rows, n_validation=n_validation, share=n_hosted / n_shards, n_replicas=1 + n_hosted
+            )
+        return work
 
     def budget(self, source: Source) -> Budget:
         """Budget of the worker that has least."""
@@ -207,7 +236,9 @@ class DaskBackend:
         See `Backend.load`.
         """
         row_ranges, placement = self._row_ranges(found), self._placement if trains else "sharded"
-        new = Table(self.membership, table, source, found, recipe, options, storage, placement, row_ranges)
+        n_shards = self._n_fixed()
+        shards = fixed_shards(found.rows, n_shards)[1] if n_shards else None
+        new = Table(self.membership, table, source, found, recipe, options, storage, placement, row_ranges, shards)
         if len(row_ranges) > source.n_partitions:
             self._say(f"{source.label}: {source.n_partitions:,} partitions are cut into {len(row_ranges):,} blocks")
         new.fill(self.membership.strengths, progress)
@@ -219,7 +250,7 @@ class DaskBackend:
 
     def _report_idle(self, table: Table, source: Source) -> None:
         """Workers may have nothing to do, and their user should know."""
-        n, n_busy = len(self.membership.strengths()), len(table.workers())
+        n, n_busy = len(self.membership.strengths()), len(set(table.hosts().values()))
         if table.placement != "sharded":
             self._say(f"{source.label} is whole on {n_busy} of {n} workers")
         elif n_busy < n:
@@ -230,8 +261,8 @@ class DaskBackend:
     def fingerprint(self, table: str) -> list[int]:
         """The sum of those of all blocks."""
         job = self.membership.job
-        parts = self.membership.of_holders(
-            "fingerprint", table, lambda holdings_hash: TaskSpec(table_tasks.fingerprint, (job, table, holdings_hash))
+        parts = self.membership.of_shards(
+            "fingerprint", table, lambda rows: TaskSpec(table_tasks.fingerprint, (job, rows))
         )
         return added(parts)
 
@@ -245,6 +276,7 @@ class DaskBackend:
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
         on_change: Callable[[Parallelism], None],
+        averaging: AveragingState | None = None,
     ) -> DaskTrainer:
         """Get all workers ready, and give them these weights.
 
@@ -267,7 +299,7 @@ class DaskBackend:
                 ReplicasLostError
             ):  # by workers that had not what they should have: the weights are here
                 # First, since workers that had the weights of an earlier trainer may be gone.
-                trainer.restore(flat, states, n_seen)
+                trainer.restore(flat, states, n_seen, averaging)
                 for key in (setup.table, *scored):
                     keys = np.concatenate(self._drawn(key))
                     cuts[key] = cut_of(keys, self.membership.tables[key].options.n_sample)
@@ -276,6 +308,4 @@ class DaskBackend:
 
     def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
         job = self.membership.job
-        return self.membership.of_holders(
-            "sample", table, lambda holdings_hash: TaskSpec(table_tasks.keys_of_drawn, (job, table, holdings_hash))
-        )
+        return self.membership.of_shards("sample", table, lambda rows: TaskSpec(table_tasks.keys_of_drawn, (job, rows)))

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.cluster import handover, round_tasks
-from dask_dl.cluster.averaging import Contribution, combined, momentum_of
+from dask_dl.cluster.average_tree import AverageTree
+from dask_dl.cluster.averaging import Contribution, combined, outer_momentum
+from dask_dl.cluster.elastic_replicas import fetched, given
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.placement import apportioned
-from dask_dl.cluster.plugin import GoneError
-from dask_dl.cluster.stragglers import in_time, stop
+from dask_dl.cluster.setup import RoundSettings
+from dask_dl.cluster.stragglers import Key, in_time, stop
 from dask_dl.cluster.submit import TaskSpec
+from dask_dl.cluster.trainer import TrainedNetwork
 from dask_dl.errors import Aborted, DivergedError
+from dask_dl.metrics.measurement import merged
+from dask_dl.state import AveragingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.membership import Membership
-    from dask_dl.cluster.shard import RoundSettings
     from dask_dl.cluster.tables import Table
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
@@ -32,12 +36,13 @@ if TYPE_CHECKING:
 LONGEST = 3600.0
 #: When half of the workers have ended their share, the others get until so many times that long since the round began.
 AS_LONG_AGAIN = 2.0
-#: Replicas that are averaged in one task, and workers that fetch the average from one worker.
-FAN = 8
 
 
 class DaskTrainer:
-    """Trains a replica on each worker that has rows; see `Trainer`.
+    """Trains a replica of each shard on the worker that has its rows; see `Trainer`.
+
+    The shard of a worker trains what the worker has, and what it learned is lost with it. Fixed shards are the same whatever
+    becomes of workers: a round ends when each of them has been trained, some of them again on another worker.
 
     Parameters
     ----------
@@ -69,21 +74,23 @@ class DaskTrainer:
         self._say, self._on_change = say, on_change
         self.n_seen = 0
         self.n_rows = sum(membership.training.n_visits.values())
-        self._was_several = False  #: whether there was ever more than one replica: a consensus with oneself is none
         self.busy_seconds = 0.0
         self._outer = 0.0  #: momentum of this round
+        self._settings = RoundSettings()
+        self._keepers: set[str] = set()  #: workers with fixed shards that keep the weights with which the round began
         self._n_averages = 0  #: since the weights were given
-        #: Worker -> what it contributes to the average: a future or, where it was closed, what it handed over.
+        #: Shard -> what it contributes to the average: a future or, where its worker was closed, what that handed over.
         self._trained: dict[str, Any] = {}
+        self._hosts: dict[str, str] = {}  #: shard -> the worker that trains it in this round
         self._round = 0  #: version of the weights with which the round began
         self._n_bytes = 0  #: of the network with its optimizer state
-        self._received: dict[str, Any] = {}  #: worker -> future: it goes on from the average
+        self._tree = AverageTree(membership, moving_rate)
         self._places: dict[
             str, tuple[int, int]
-        ] = {}  #: worker -> mark of its blocks, and how far it has come in their stream
-        self._begun: dict[str, tuple[int, int]] = {}  #: the same, of this round's beginning
+        ] = {}  #: worker's shard -> hash of its blocks, and how far it has come in their stream
+        self._begun: dict[str, tuple[int, int]] = {}  #: shard -> place in the stream, and rows, of this round
         self._threads: dict[str, Parallelism] = {}
-        self._told: set[str] = set()  #: workers that were told to end this round
+        self._told: set[Key] = set()  #: tasks that were told to end this round
         self._speed = 0.0  #: rows per second of the last round
 
     @property
@@ -110,8 +117,12 @@ class DaskTrainer:
 
     @property
     def n_replicas(self) -> int:
-        """Workers that train."""
-        return max(1, len(self.membership.training.workers()))
+        """Shards that train."""
+        table = self.membership.training
+        names = (
+            table.workers() if table.shards is None else [shard for shard in table.shards if table.n_visits_of(shard)]
+        )
+        return max(1, len(names))
 
     @property
     def n_copies(self) -> int:
@@ -121,94 +132,137 @@ class DaskTrainer:
     def compile(self) -> None:
         """Workers have compiled when they began to take part."""
 
+    @property
+    def _is_fixed(self) -> bool:
+        return self.membership.training.shards is not None
+
     def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
-        """A round: every worker trains its share of the next `n` rows, from the same weights."""
-        self._trained, self._received = {}, {}
+        """A round: every shard trains its share of the next `n` rows, from the same weights."""
+        self._trained, self._told = {}, set()
+        self._tree.forget()
+        self._settle(on_rows)
+        table = self.membership.training
+        self._hosts = table.hosts()
+        shards = list(self._hosts)
+        rows = self._shares(table, shards)
+        starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
+        places = self._beginnings(table, shards, starts)
+        self._begun = {
+            shard: (places[shard], stop - start)
+            for shard, start, stop in zip(shards, starts, stops, strict=True)
+            if stop > start
+        }
+        self._outer = outer_momentum(self._momentum, self._moving_rate, len(self._begun), self._n_averages)
+        self._tree.was_several |= len(self._begun) > 1
+        self._round, self._settings = self.membership.version, settings
+        self.membership.inbox.is_wanted = self._n_bytes * len(self.membership.taking_part) <= handover.MAX_BYTES
+        began = time.monotonic()
+        self._train_missing(on_rows)
+        self._speed = n / (time.monotonic() - began)
+
+    def _settle(self, on_rows: Callable[[int], None] | None) -> None:
+        """Have all workers ready for a round."""
         if on_rows is not None:  # there may be no worker to train, and an end in sight
             self.submitter.on_wait = lambda: on_rows(0)
         try:
-            self.membership.settle()
+            self.membership.settle(part for part in self._trained.values() if not isinstance(part, Contribution))
         finally:
             self.submitter.on_wait = lambda: None
-        table = self.membership.training
-        workers = table.workers()
-        rows = self._shares(table, workers)
-        starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
-        busy = {w: stop - start for w, start, stop in zip(workers, starts, stops, strict=True) if stop > start}
-        begun = self._beginnings(table, workers, starts)
-        self._begun = {worker: begun[worker] for worker in busy}
-        momentum = momentum_of(len(busy), self._n_averages) if self._momentum is None else self._momentum
-        self._outer = momentum if len(busy) > 1 and self._moving_rate is None else 0.0
-        self._was_several |= len(busy) > 1
-        job, version, remembers = self.membership.job, self.membership.version, self._outer > 0
-        self._round = version
-        self.membership.inbox.is_wanted = self._n_bytes * len(workers) <= handover.MAX_BYTES
-        more = remembers, self.membership.inbox.is_wanted, settings
-        calls = {
-            worker: TaskSpec(
-                round_tasks.train, (job, version, table.name, holdings_hash, place, place + busy[worker], *more)
-            )
-            for worker, (holdings_hash, place) in self._begun.items()
-        }
-        limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
-        patience = AS_LONG_AGAIN if self._by_clock else math.inf
-        began, futures = time.monotonic(), {}
-        try:
-            for worker, call in calls.items():
-                futures[worker] = self.submitter.submit("train", worker, call.function, *call.arguments)
-            lost, self._told = in_time(
-                self.submitter, futures, version, lambda: on_rows and on_rows(0), limit=limit, patience=patience
-            )
-        except BaseException as error:
-            self._break_off(futures, error)
-            raise
-        self._accept(futures, lost)
-        self._speed = n / (time.monotonic() - began)
-        if on_rows is not None:  # workers that were told to end have trained some of theirs; how many is not known yet
-            on_rows(sum(share for worker, share in busy.items() if worker not in lost and worker not in self._told))
 
-    def _beginnings(self, table: Table, workers: Sequence[str], starts: Sequence[int]) -> dict[str, tuple[int, int]]:
-        """Where each worker goes on in the stream of its rows: where it ended, so that a straggler leaves none out.
+    def _train_missing(self, on_rows: Callable[[int], None] | None) -> None:
+        """Train the shards of this round that are not trained; fixed ones again, elsewhere, where their workers are lost."""
+        for _ in self.submitter.attempts():
+            hosts = self.membership.training.hosts()
+            self._hosts |= {shard: worker for shard, worker in hosts.items() if shard not in self._trained}
+            futures = self._submitted()
+            n = sum(n for _, n in self._begun.values())
+            limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
+            patience = AS_LONG_AGAIN if self._by_clock else math.inf
+            try:
+                lost, told = in_time(
+                    self.submitter, futures, self._round, lambda: on_rows and on_rows(0), limit=limit, patience=patience
+                )
+            except BaseException as error:
+                self._break_off(futures, error)
+                raise
+            self._told |= told
+            if self._is_fixed:  # a part of a share would give other bits
+                futures = {key: future for key, future in futures.items() if key not in told}
+            self._accept(futures, lost)
+            if (
+                on_rows is not None
+            ):  # those that were told to end have trained some of theirs; how many is not known yet
+                on_rows(sum(self._begun[key[1]][1] for key in futures if key not in lost | told))
+            if not self._is_fixed or self._begun.keys() <= self._trained.keys():
+                return
+            self._settle(on_rows)
 
-        With other blocks than before, where it would be if it had always had them. Those who all have all rows begin at
-        different places of one stream: what they visit together is an epoch.
+    def _submitted(self) -> dict[Key, Any]:
+        """Futures of the shards that are to be trained; those of a worker one after the other."""
+        table, job = self.membership.training, self.membership.job
+        more = self._outer > 0, self.membership.inbox.is_wanted, self._settings
+        futures: dict[Key, Any] = {}
+        last: dict[str, Any] = {}  # worker -> its task before
+        for shard, (place, n) in self._begun.items():
+            if shard in self._trained:
+                continue
+            worker = self._hosts[shard]
+            arguments = job, self._round, table.rows_of(shard), place, place + n, *more, last.get(worker)
+            try:
+                future = self.submitter.submit("train", worker, round_tasks.train, *arguments)
+            except BaseException as error:
+                self._break_off(futures, error)
+                raise
+            futures[worker, shard] = last[worker] = future
+        return futures
+
+    def _beginnings(self, table: Table, shards: Sequence[str], starts: Sequence[int]) -> dict[str, int]:
+        """Where each shard goes on in the stream of its rows: where it ended, so that a straggler leaves none out.
+
+        With other blocks than before, where it would be if it had always had them; so it is with fixed shards, which always
+        have. Those who all have all rows begin at different places of one stream: what they visit together is an epoch.
         """
+        if self._is_fixed:
+            return dict(zip(shards, starts, strict=True))
         begun, offset = {}, 0
-        shares = apportioned(self.n_rows, self._shares(table, workers))
-        for worker, start, share in zip(workers, starts, shares, strict=True):
-            holdings_hash = table.holdings_hash(worker)
-            known, place = self._places.get(worker, (None, 0))
-            begun[worker] = holdings_hash, place if known == holdings_hash else start + offset
+        shares = apportioned(self.n_rows, self._shares(table, shards))
+        for shard, start, share in zip(shards, starts, shares, strict=True):
+            known, place = self._places.get(shard, (None, 0))
+            begun[shard] = place if known == table.rows_of(shard).holdings_hash else start + offset
             offset += share if table.placement == "replicated" else 0
         return begun
 
-    def _shares(self, table: Table, workers: Sequence[str]) -> list[int]:
-        """By what a round is divided: the rows that workers have or, where all have all, how fast they are."""
+    def _shares(self, table: Table, shards: Sequence[str]) -> list[int]:
+        """By what a round is divided: the rows of shards or, where all have all, how fast they are."""
         if table.placement != "replicated" or not self._by_clock:
-            return [table.n_visits_of(worker) for worker in workers]
+            return [table.n_visits_of(shard) for shard in shards]
         strengths = self.membership.strengths()
-        maximum = max(strengths[worker] for worker in workers)
-        return [max(1, round(1000 * strengths[worker] / maximum)) for worker in workers]
+        maximum = max(strengths[worker] for worker in shards)
+        return [max(1, round(1000 * strengths[worker] / maximum)) for worker in shards]
 
-    def _accept(self, futures: Mapping[str, Any], lost: set[str]) -> None:
+    def _accept(self, futures: Mapping[Key, Any], lost: set[Key]) -> None:
         """Keep what was trained for the average; rows of the lost count as not learned, so that they are made up for."""
-        self._trained = {worker: future for worker, future in futures.items() if worker not in lost}
-        self.membership.lose(lost, "was lost in a round")
-        self._trained |= self._handed_over(lost)
+        self._trained |= {key[1]: future for key, future in futures.items() if key not in lost}
+        workers = {worker for worker, _ in lost}
+        self.membership.lose(workers, "was lost in a round")
+        if self._is_fixed:
+            self._trained = {s: part for s, part in self._trained.items() if self._hosts[s] not in workers}
+        self._trained |= self._handed_over(workers)
         self._places = {
             worker: place for worker, place in self._places.items() if worker in self.membership.taking_part
         }
 
-    def _break_off(self, futures: Mapping[str, Any], error: BaseException) -> None:
+    def _break_off(self, futures: Mapping[Key, Any], error: BaseException) -> None:
         """A round that is interrupted ends between two rows, one that diverged for good."""
         try:
-            lost = stop(self.submitter, futures, self.membership.version)
+            lost = stop(self.submitter, futures, self._round)
         except KeyboardInterrupt as interrupt:
             raise Aborted from interrupt
         except DivergedError:
             lost = set(futures)
         if not isinstance(error, Exception):
             self._accept(futures, lost)
+            self._begun = {shard: begun for shard, begun in self._begun.items() if shard in self._trained}
 
     def average(self) -> None:
         """A tree of averages on the workers, and all of them go on from its root."""
@@ -217,16 +271,11 @@ class DaskTrainer:
         for _ in self.submitter.attempts():
             if not self._trained:
                 return
-            if not self.membership.taking_part:
+            if not (self.membership.taking_part or self._is_fixed):
                 self._inherit()
                 return
-            try:
-                if not self._received:
-                    self._send_average()
-                reports, lost = self._reports()
-            except GoneError:
-                reports, lost = {}, set()
-            self._received = {}
+            self._keepers = self.membership.holders or self._keepers
+            reports, lost = self._tree.average(self._trained, self._hosts, self._outer, self.n_seen)
             if reports:
                 self._n_averages += 1
                 self.membership.holders = set(reports)
@@ -239,11 +288,27 @@ class DaskTrainer:
                 return
             # No worker has it, so what was trained is still where it was, except on those that are gone.
             self.membership.look()
+            there = self._there()
             gone = {
-                w for w, part in self._trained.items() if not (w in self._there() or isinstance(part, Contribution))
+                shard
+                for shard, part in self._trained.items()
+                if not (isinstance(part, Contribution) or self._hosts[shard] in there)
             }
-            self._trained = {worker: part for worker, part in self._trained.items() if worker not in gone}
-            self._trained |= self._handed_over(gone)
+            self._trained = {shard: part for shard, part in self._trained.items() if shard not in gone}
+            if self._is_fixed:
+                self._train_again()
+            else:
+                self._trained |= self._handed_over(gone)
+
+    def _train_again(self) -> None:
+        """Go back to the weights with which the round began, which workers still keep, and train the shards that are lost."""
+        membership, newest = self.membership, self.membership.version
+        membership.version, membership.holders = self._round, self._keepers & membership.taking_part.keys()
+        try:
+            self._settle(None)
+            self._train_missing(None)
+        finally:
+            membership.version = newest
 
     def _there(self) -> set[str]:
         """Workers that take part, and those that are being closed but still there."""
@@ -263,7 +328,7 @@ class DaskTrainer:
         futures = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
         parts = self._trained | dict.fromkeys(futures, Contribution(0, ())) | self._handed_over(futures)
         mean = combined(list(parts.values()))
-        agrees = self._moving_rate is not None and self._was_several
+        agrees = self._moving_rate is not None and self._tree.was_several
         given = NetworkState(mean.vectors, None, self.n_seen + mean.n_rows, agrees)
         if self.membership.version > self._round:  # that of the average
             averages = [
@@ -277,70 +342,22 @@ class DaskTrainer:
 
     def _adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here; the outer momentum begins anew."""
-        self._trained, self._received, self._places, self._n_averages = {}, {}, {}, 0
+        self._trained, self._places, self._n_averages = {}, {}, 0
+        self._tree.forget()
         self.membership.adopt(given)
-
-    def _reports(self) -> tuple[dict[str, round_tasks.Report], set[str]]:
-        """Reports of the workers that go on from the average, and those that were lost."""
-        holders = [worker for worker, part in self._trained.items() if not isinstance(part, Contribution)]
-        lost = self.submitter.wait(self._received, also=holders)
-        reports, lost = self.submitter.results(self._received, lost)
-        return reports or self._confirmed(), lost
-
-    def _confirmed(self) -> dict[str, round_tasks.Report]:
-        """Reports of workers that went on from the average before it was known that others could not."""
-        self.membership.look()
-        calls = {
-            w: TaskSpec(round_tasks.confirm, (self.membership.job, self.membership.version))
-            for w in self.membership.taking_part
-        }
-        return {
-            worker: report for worker, report in self.submitter.run("confirm", calls)[0].items() if report is not None
-        }
-
-    def _send_average(self) -> None:
-        """Submit the tree, and what workers do with its root; an interrupt in between leaves what may be waited for.
-
-        Every attempt has a version of its own, so that none is mistaken for another.
-        """
-        self.membership.version += 1
-        self.membership.holders = set()
-        layer = [self._placed(worker, part) for worker, part in sorted(self._trained.items())]
-        outer = self._outer if len(layer) > 1 else 0.0  # the mean of one is its own arrays
-        while len(layer) > 1:
-            groups = [layer[k : k + FAN] for k in range(0, len(layer), FAN)]
-            layer = [
-                (
-                    group[0][0],
-                    self.submitter.submit("average", group[0][0], round_tasks.average, *(f for _, f in group)),
-                )
-                for group in groups
-            ]
-        ((_, mean),) = layer
-        moving_rate = self._moving_rate if self._was_several else None
-        sent: list[Any] = []
-        for k, worker in enumerate(sorted(self.membership.taking_part)):
-            # The first few fetch it from the root, every other one when a worker before it has a copy too.
-            after = sent[k // FAN - 1] if k >= FAN else None
-            arguments = (mean, self.membership.job, self.membership.version, outer, moving_rate, self.n_seen, after)
-            sent.append(self.submitter.submit("receive", worker, round_tasks.receive, *arguments))
-            self._received[worker] = sent[-1]
-
-    def _placed(self, worker: str, part: Any) -> tuple[str, Any]:
-        """A worker that can average a contribution, and its future. Raises GoneError."""
-        place = worker if worker in self.membership.taking_part else min(self.membership.taking_part)
-        return place, self.submitter.send(part, place) if isinstance(part, Contribution) else part
 
     def _note(self, reports: Mapping[str, round_tasks.Report]) -> None:
         report = reports[min(reports)]
         self.n_seen = report.n_seen
-        self.busy_seconds = max((reports[worker].seconds for worker in self._begun if worker in reports), default=0.0)
-        for worker, (holdings_hash, place) in self._begun.items():
-            if worker in reports:
-                self._places[worker] = holdings_hash, place + reports[worker].n_trained
+        busy = {self._hosts[shard] for shard in self._begun}
+        self.busy_seconds = max((reports[worker].seconds for worker in busy if worker in reports), default=0.0)
+        table = self.membership.training
+        for shard, (place, _) in self._begun.items():
+            if not self._is_fixed and shard in reports:
+                self._places[shard] = table.rows_of(shard).holdings_hash, place + reports[shard].n_trained
                 if self._by_clock:
-                    self.membership.clock(worker, reports[worker].n_trained, reports[worker].seconds)
-        self.membership.level(self.membership.training)
+                    self.membership.clock(shard, reports[shard].n_trained, reports[shard].seconds)
+        self.membership.level(table)
         for worker, other in reports.items():
             before = self._threads.get(worker)
             self._threads[worker] = other.threads
@@ -356,22 +373,18 @@ class DaskTrainer:
 
     def measure(self, table: str) -> Measurement:
         """Measure on the workers, each on its rows of the sample; what they found is merged here."""
-        parts = self.membership.of_holders(
-            "score",
-            table,
-            lambda holdings_hash: TaskSpec(
-                round_tasks.measure,
-                (self.membership.job, self.membership.version, table, holdings_hash, self._cuts[table]),
-            ),
+        job = self.membership.job
+        found = merged(
+            self.membership.of_shards(
+                "score",
+                table,
+                lambda rows: TaskSpec(round_tasks.measure, (job, self.membership.version, rows, self._cuts[table])),
+            )
         )
-        total: Measurement | None = None
-        for part in parts:
-            if part is not None:
-                total = part if total is None else total.merge(part)
-        assert total is not None, "fit has seen that there are rows that count"
-        return total
+        assert found is not None, "fit has seen that there are rows that count"
+        return found
 
-    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+    def weights(self) -> TrainedNetwork:
         """Fetched from a worker. Raises ReplicasLostError."""
         self.membership.look()
         network: NetworkState | None = None
@@ -383,24 +396,39 @@ class DaskTrainer:
                 network = done[worker]
                 break
             self.membership.lose(lost, "did not answer")
-        flat, *states = (
-            np.require(vector, requirements="W") for vector in (network or self.membership.find_kept()).vectors
-        )
-        return flat, tuple(states)
+        network = network or self.membership.find_kept()
+        flat, *states = (np.require(vector, requirements="W") for vector in network.vectors)
+        replicas = fetched(self.membership) if network.agrees and self._is_fixed else {}
+        return TrainedNetwork(flat, tuple(states), AveragingState(self._n_averages, network.velocity, replicas))
 
     snapshot = weights
 
-    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
-        """Give all workers these weights. Raises NoWorkersError."""
-        several = self._was_several or len(self.membership.liveness.alive) > 1
+    def restore(
+        self,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        averaging: AveragingState | None = None,
+    ) -> None:
+        """Give all workers these weights. Raises NoWorkersError.
+
+        See `Trainer.restore`.
+        """
+        several = (
+            self._tree.was_several or (self.n_replicas if self._is_fixed else len(self.membership.liveness.alive)) > 1
+        )
         agrees = self._moving_rate is not None and n_seen > 0 and several
+        averaging = averaging or AveragingState(0)
         self.n_seen, self._n_bytes = n_seen, 3 * flat.nbytes  # at most two arrays of state
-        self._adopt(NetworkState((flat, *states), None, n_seen, agrees))
+        self._adopt(NetworkState((flat, *states), averaging.velocity, n_seen, agrees))
+        self._n_averages = averaging.n_averages
         for _ in self.submitter.attempts():
             self.membership.look()
             self.membership.welcome()
             self.membership.bring_weights()
-            if self.membership.holders:
+            if not self.membership.holders:
+                continue
+            if not (agrees and self._is_fixed) or given(self.membership, averaging.replicas, (flat, *states)):
                 return
 
     def report(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -10,7 +9,9 @@ import numpy as np
 from dask_dl.cluster.backend import Workload
 from dask_dl.cluster.clients import slot
 from dask_dl.cluster.environment import describe
+from dask_dl.cluster.local_trainer import LocalTrainer, ShardsTrainer
 from dask_dl.cluster.machine import disk_of, memory_budget, unusable
+from dask_dl.cluster.placement import fixed_shards
 from dask_dl.cluster.scratch import Scratch, base, purge
 from dask_dl.cluster.shard import Shard
 from dask_dl.frame.blocks import drawn_keys, encode_blocks
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.shard import RoundSettings, Setup
+    from dask_dl.cluster.setup import Setup
     from dask_dl.frame.blocks import BlockOptions
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
-    from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
+    from dask_dl.state import AveragingState
 
 
 class LocalBackend:
@@ -47,13 +48,25 @@ class LocalBackend:
         Global row numbers of an epoch, given its number, instead of the order that the parameters ask for: for tests.
     kept : (rows to visit, inputs + hidden units) uint8, optional
         What each of them keeps, instead of what dropout draws: for tests.
+    n_shards : int or None
+        Fixed number of shards; None: one, of all rows.
+    momentum, moving_rate : float or None
+        As of `DaskBackend`, for several shards.
     """
 
     is_local = True
 
     def __init__(
-        self, order: Callable[[int], NDArray[np.int64]] | None = None, kept: NDArray[np.uint8] | None = None
+        self,
+        order: Callable[[int], NDArray[np.int64]] | None = None,
+        kept: NDArray[np.uint8] | None = None,
+        *,
+        n_shards: int | None = None,
+        momentum: float | None = None,
+        moving_rate: float | None = None,
     ) -> None:
+        self.n_shards, self._momentum, self._moving_rate = n_shards, momentum, moving_rate
+        self._fixed: dict[str, dict[str, tuple[int, ...]]] = {}  #: table -> shard -> blocks
         self._scratch = Scratch(base())
         self.shard = Shard(self._scratch.folder, order, kept)
 
@@ -91,7 +104,14 @@ class LocalBackend:
     def workload(self, found: Scan, validation: Scan | None) -> Workload:
         """All rows, one reader, nothing to average."""
         of_validation = validation.rows if validation else (0,)
-        return Workload(found.n_rows, sum(of_validation), largest_blocks=(max(found.rows), max(of_validation)))
+        largest = max(found.rows), max(of_validation)
+        n_replicas = 1 if self._is_whole else 1 + (self.n_shards or 1)
+        return Workload(found.n_rows, sum(of_validation), largest_blocks=largest, n_replicas=n_replicas)
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether there is one replica, trained on all rows."""
+        return (self.n_shards or 1) == 1
 
     def too_small(self, peak: int) -> None:
         """Whether the process has enough memory is its user's business."""
@@ -112,8 +132,10 @@ class LocalBackend:
 
         See `Backend.load`.
         """
-        store = self.shard.open(table, np.cumsum([0, *found.rows], dtype=np.int64), options, storage)
-        encode_blocks(store, source, found, recipe, progress)
+        row_ranges, self._fixed[table] = fixed_shards(found.rows, self.n_shards or 1)
+        starts = np.cumsum([0, *(row_range.n for row_range in row_ranges)], dtype=np.int64)
+        store = self.shard.open(table, starts, options, storage)
+        encode_blocks(store, source, found, recipe, progress, row_ranges)
         self.shard.cut(table, cut_of(drawn_keys(store), options.n_sample))
         return store.n_visits
 
@@ -143,74 +165,15 @@ class LocalBackend:
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
         on_change: Callable[[Parallelism], None],
+        averaging: AveragingState | None = None,
     ) -> LocalTrainer:
-        """Make a trainer of one replica, which has all rows.
+        """Make a trainer of one replica, which has all rows, or of a replica for every fixed shard.
 
         See `Backend.trainer`.
         """
         self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
-        return LocalTrainer(self.shard)
-
-
-class LocalTrainer:
-    """Trains one replica in this process; see `Trainer`."""
-
-    is_local = is_reachable = True
-    n_replicas = n_copies = 1
-    busy_seconds = 0.0
-
-    def __init__(self, shard: Shard) -> None:
-        assert shard.replica is not None
-        self.on_wait = lambda: None  # there are no workers to wait for
-        self.shard, self.replica = shard, shard.replica
-        self.n_rows, self.n_threads = shard.visits.n_rows, shard.replica.parallelism.n_threads
-
-    def compile(self) -> None:
-        """Get the kernels ready, so that no round waits for the compiler."""
-        self.shard.compile(self.shard.setup)
-
-    @property
-    def n_seen(self) -> int:
-        """Rows learned."""
-        return self.replica.n_seen
-
-    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
-        """Visit the next `n` rows. Raises DivergedError."""
-        began = time.monotonic()
-        try:
-            self.shard.train(self.n_seen, self.n_seen + n, settings, on_rows)
-        finally:
-            self.busy_seconds = time.monotonic() - began
-
-    def average(self) -> None:
-        """One replica is its own average; its threads bring their optimizer states together. Raises DivergedError."""
-        self.replica.merge()
-        self.shard.check()
-
-    def measure(self, table: str) -> Measurement:
-        """Measure the network on the sample of a table."""
-        found = self.shard.measure(table)
-        assert found is not None, "fit has seen that there are rows that count"
-        return found
-
-    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
-        """Weights and optimizer state: the arrays that are trained."""
-        return self.shard.weights()
-
-    def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
-        """Copies of the weights and of the optimizer state."""
-        flat, states = self.shard.weights()
-        return flat.copy(), tuple(state.copy() for state in states)
-
-    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
-        """Go back to the weights of a snapshot."""
-        self.shard.restore(flat, states, n_seen)
-
-    def report(self) -> dict[str, Any]:
-        """Parameters of threads as they came to be."""
-        threads = self.replica.parallelism
-        return {
-            "n_jobs": threads.n_threads,
-            "exchange_interval": threads.interval if threads.way == "staleness" else None,
-            "parallelism": threads.by_layer(self.replica.topology),
-        }
+        if self._is_whole:
+            return LocalTrainer(self.shard)
+        trainer = ShardsTrainer(self.shard, self._fixed, self._momentum, self._moving_rate)
+        trainer.restore(*self.shard.weights(), n_seen, averaging)
+        return trainer

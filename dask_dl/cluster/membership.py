@@ -19,7 +19,7 @@ from dask_dl.cluster.block_moves import BlockMoves
 from dask_dl.cluster.demand import Demand
 from dask_dl.cluster.handover import Handover, Inbox, NetworkState
 from dask_dl.cluster.liveness import Liveness
-from dask_dl.cluster.plugin import GoneError, TrainingPlugin, name_of
+from dask_dl.cluster.plugin import GoneError, ShardRows, TrainingPlugin, name_of
 from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
 from dask_dl.cluster.waiting import Reminder, wait, within
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from dask_dl.cluster.liveness import Member
-    from dask_dl.cluster.shard import Setup
+    from dask_dl.cluster.setup import Setup
     from dask_dl.cluster.tables import Table
     from dask_dl.node.parallelism import Parallelism
 
@@ -390,19 +390,16 @@ class Membership:
         if self.speeds:
             self.moves.level(table)
 
-    def of_holders(self, name: str, table: str, call: Callable[[int], TaskSpec]) -> list[Any]:
-        """Answers of all workers with rows of a table, in the order of their blocks; a call is given the worker's
-        mark.
-        """
+    def of_shards(self, name: str, table: str, call: Callable[[ShardRows], TaskSpec]) -> list[Any]:
+        """Answers of all shards with rows of a table, in the order of the shards; a call is given the rows of one."""
         found: list[Any] = []
         for _ in self.submitter.attempts():
             self.settle()
-            workers = self.tables[table].readers()
-            done, lost = self.submitter.run(
-                name, {worker: call(self.tables[table].holdings_hash(worker)) for worker in workers}
-            )
-            found = [done[worker] for worker in workers if worker in done]
+            rows = self.tables[table]
+            hosts = [(worker, shard) for shard, worker in rows.readers().items()]
+            done, lost = self.submitter.run(name, {key: call(rows.rows_of(key[1])) for key in hosts})
+            found = [done[key] for key in hosts if key in done]
             if not lost:
                 break
-            self.lose(lost, "did not answer")
+            self.lose({worker for worker, _ in lost}, "did not answer")
         return found

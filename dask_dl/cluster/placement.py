@@ -8,12 +8,18 @@ import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 #: Blocks for every thread, at least, where partitions are so few that they are cut: no share is then far from what it ought
 #: to be. H2O has four chunks for every core.
 BLOCKS_PER_THREAD = 8
+
+
+#: Ranges of rows that each of a fixed number of shards gets, from all over the table, which may be sorted.
+RANGES_PER_SHARD = 8
 
 
 class RowRange(NamedTuple):
@@ -38,6 +44,39 @@ def row_ranges_of(rows: Sequence[int], n_threads: int) -> list[RowRange]:
         cut = [RowRange(k, lo, hi) for lo, hi in itertools.pairwise(edges) if hi > lo]
         row_ranges += cut or [RowRange(k, 0, 0)]
     return row_ranges
+
+
+def fixed_shards(rows: Sequence[int], n_shards: int) -> tuple[list[RowRange], dict[str, tuple[int, ...]]]:
+    """Divide a table among a fixed number of shards, by the numbers of its rows alone (algorithm.md#fixed-shards).
+
+    Parameters
+    ----------
+    rows : sequence of int
+        Rows of every partition.
+    n_shards : int
+        Number of shards.
+
+    Returns
+    -------
+    list of RowRange
+        Blocks: partitions, cut where the rows of another shard begin.
+    dict of str to tuple of int
+        Blocks of every shard. The names of shards ascend with their numbers.
+    """
+    n_pieces, width = RANGES_PER_SHARD * n_shards if n_shards > 1 else 1, len(str(n_shards - 1))
+    edges = np.unique(np.arange(n_pieces + 1) * sum(rows) // n_pieces)
+    blocks: dict[str, list[int]] = {f"{k:0{width}}": [] for k in range(n_shards)}
+    names, start = list(blocks), 0
+    row_ranges: list[RowRange] = []
+    for k, n_rows in enumerate(rows):
+        inner = edges[np.searchsorted(edges, start, "right") : np.searchsorted(edges, start + n_rows, "left")]
+        cuts = [0, *(inner - start).tolist(), n_rows]
+        for lo, hi in itertools.pairwise(cuts):
+            piece = int(np.searchsorted(edges, start + lo, "right")) - 1
+            blocks[names[piece % n_shards]].append(len(row_ranges))
+            row_ranges.append(RowRange(k, lo, hi))
+        start += n_rows
+    return row_ranges, {name: tuple(numbers) for name, numbers in blocks.items()}
 
 
 def apportioned(n: int, weights: Sequence[int]) -> list[int]:

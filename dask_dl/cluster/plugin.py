@@ -22,6 +22,7 @@ from distributed.protocol import pickle
 from tornado.ioloop import PeriodicCallback
 
 from dask_dl.cluster import handover
+from dask_dl.cluster.fixed_shard import fixed_shard
 from dask_dl.cluster.handover import Handover, NetworkState
 from dask_dl.cluster.scratch import Scratch
 from dask_dl.cluster.shard import Shard
@@ -78,6 +79,26 @@ class BlockReceipt(NamedTuple):
     address: str
     n_visits: dict[int, int]  #: block -> visits of an epoch to its rows
     checksums: dict[int, int | None]  #: block -> checksum, where it is read again and again
+
+
+class ShardRows(NamedTuple):
+    """Rows of a shard, by which driver and worker compare which they mean."""
+
+    table: str
+    name: str  #: of a fixed shard; "": the shard of the worker
+    blocks: tuple[int, ...]  #: of a fixed shard
+    holdings_hash: int  #: of all blocks that the worker should have, where the shard is the worker's
+
+    def are_held_by(self, shard: Shard) -> bool:
+        """Whether a worker has the blocks that it should have."""
+        held = shard.tables[self.table].blocks if self.table in shard.tables else {}
+        if self.name:
+            return all(k in held for k in self.blocks)
+        return self.table in shard.tables and holdings_hash_of(held) == self.holdings_hash
+
+    def shard_of(self, whole: Shard) -> Shard:
+        """The shard on a worker, given the worker's own."""
+        return fixed_shard(whole, self.name, self.table, self.blocks) if self.name else whole
 
 
 class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
@@ -178,10 +199,10 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
             self.forget()
 
     @contextlib.contextmanager
-    def turn(self, version: int | None = None, table: str = "", holdings_hash: int = 0) -> Iterator[Shard]:
+    def turn(self, version: int | None = None, rows: ShardRows | None = None) -> Iterator[Shard]:
         """The shard, for one task at a time.
 
-        With weights of a version, and with exactly those blocks of a table that the driver's mark tells. Raises GoneError.
+        With weights of a version, and with the blocks of a table that the driver means. Raises GoneError.
         """
         if not self._turn.acquire(timeout=PATIENCE):
             raise GoneError(f"{self.address}: another task of this training has not ended within {PATIENCE:g} s.")
@@ -189,10 +210,8 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
             self.used = time.monotonic()
             if version is not None and version != self.version:
                 raise GoneError(f"{self.address} has weights of version {self.version}, not {version}.")
-            if table and (
-                table not in self.shard.tables or holdings_hash_of(self.shard.tables[table].blocks) != holdings_hash
-            ):
-                raise GoneError(f"{self.address} has other blocks of the {table} table than it should have.")
+            if rows is not None and not rows.are_held_by(self.shard):
+                raise GoneError(f"{self.address} has other blocks of the {rows.table} table than it should have.")
             yield self.shard
         finally:
             self.used = time.monotonic()

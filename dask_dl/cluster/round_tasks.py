@@ -10,14 +10,18 @@ import numpy as np
 from distributed import secede
 
 from dask_dl.cluster.averaging import Contribution, combined
+from dask_dl.cluster.fixed_shard import FixedShard
 from dask_dl.cluster.plugin import GoneError, Stopped, TrainingPlugin, name_of, plugin
 from dask_dl.errors import SchemaError, StorageError
 from dask_dl.node.stability import instability
 from dask_dl.state import copied
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dask_dl.cluster.handover import NetworkState
-    from dask_dl.cluster.shard import RoundSettings, Setup
+    from dask_dl.cluster.plugin import ShardRows
+    from dask_dl.cluster.setup import RoundSettings, Setup
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
 
@@ -80,6 +84,40 @@ def take(given: NetworkState, job: str, version: int, setup: Setup, threads: Par
         return version
 
 
+def adopt(vectors: tuple[NDArray[np.float32], ...], job: str, version: int, rows: ShardRows) -> str:
+    """Have a fixed shard go on with a replica of a snapshot.
+
+    Parameters
+    ----------
+    vectors : tuple of (size,) float32
+        Weights, then each vector of optimizer state.
+    job : str
+        Identifier of the training.
+    version : int
+        Version of the weights that the worker keeps.
+    rows : ShardRows
+        Rows of the shard.
+
+    Returns
+    -------
+    str
+        Name of the shard.
+    """
+    with plugin(job).turn(version, rows) as own:
+        shard = rows.shard_of(own)
+        assert isinstance(shard, FixedShard)
+        shard.adopt(vectors)
+        return rows.name
+
+
+def replica(job: str, version: int, rows: ShardRows) -> tuple[NDArray[np.float32], ...] | None:
+    """Replica of a fixed shard, copied; None where it has none of this training."""
+    with plugin(job).turn(version, rows) as own:
+        shard = rows.shard_of(own)
+        assert isinstance(shard, FixedShard)
+        return tuple(vector.copy() for vector in shard.vectors) if shard.is_current else None
+
+
 def give(job: str, version: int) -> NetworkState:
     """A copy of this worker's network."""
     home = plugin(job)
@@ -90,15 +128,15 @@ def give(job: str, version: int) -> NetworkState:
 def train(
     job: str,
     version: int,
-    table: str,
-    holdings_hash: int,
+    rows: ShardRows,
     start: int,
     stop: int,
     remembers: bool,
     hands_over: bool,
     settings: RoundSettings,
+    _after: Any = None,
 ) -> Contribution:
-    """Train this worker's share of a round.
+    """Train a shard's share of a round.
 
     Parameters
     ----------
@@ -106,10 +144,8 @@ def train(
         Identifier of the training.
     version : int
         Version of the weights with which the round begins.
-    table : str
-        Key of the training table.
-    holdings_hash : int
-        The driver's mark of the blocks of that table that this worker should have: `holdings_hash_of`.
+    rows : ShardRows
+        Rows of the shard.
     start, stop : int
         Places [start, stop) of the stream of its rows.
     remembers : bool
@@ -118,6 +154,8 @@ def train(
         Whether the driver wants the network when this worker is closed.
     settings : RoundSettings
         Settings of the round.
+    _after : object
+        Result of another `train` on this worker, so that Dask runs that one first; not looked at.
 
     Returns
     -------
@@ -138,13 +176,19 @@ def train(
         if home.stopped >= version:
             raise Stopped
 
-    with home.turn(version, table, holdings_hash) as shard:
-        home.trained, home.failure, home.hands_over = (0, 0.0), None, hands_over
+    with home.turn(version, rows) as own:
+        if home.begun != version:  # the first of this worker's shards
+            home.trained, home.failure = (0, 0.0), None
+        home.hands_over = hands_over
         if home.stopped >= version:  # an interrupt came while this waited for its turn
             return Contribution(0, ())
-        home.version = home.begun = -1  # from here on the weights are this worker's own
-        if remembers:
-            shard.remember()
+        shard = rows.shard_of(own)
+        if isinstance(shard, FixedShard):
+            shard.follow()
+        else:
+            home.version = home.begun = -1  # from here on the weights are this worker's own
+            if remembers:
+                shard.remember()
         assert shard.replica is not None
         before, began = shard.replica.n_seen, time.monotonic()
         try:
@@ -154,7 +198,8 @@ def train(
         except (StorageError, SchemaError) as error:  # told with the average: what was learned until then counts
             home.failure = error
         n_rows = shard.replica.n_seen - before
-        home.trained, home.begun = (n_rows, time.monotonic() - began), version
+        n_others, seconds = home.trained
+        home.trained, home.begun = (n_others + n_rows, seconds + time.monotonic() - began), version
         return shard.contribution(n_rows)
 
 
@@ -223,8 +268,8 @@ def _report(home: TrainingPlugin) -> Report:
     return Report(replica.n_seen, unsound, replica.parallelism, *home.trained, home.failure)
 
 
-def measure(job: str, version: int, table: str, holdings_hash: int, cut: int | None) -> Measurement | None:
-    """Measure the network on the part of a table's sample that is here.
+def measure(job: str, version: int, rows: ShardRows, cut: int | None) -> Measurement | None:
+    """Measure the network on a shard's part of a table's sample.
 
     Parameters
     ----------
@@ -232,10 +277,8 @@ def measure(job: str, version: int, table: str, holdings_hash: int, cut: int | N
         Identifier of the training.
     version : int
         Version of the weights to measure.
-    table : str
-        Key of the table.
-    holdings_hash : int
-        The driver's mark of the blocks of the table that this worker should have: `holdings_hash_of`.
+    rows : ShardRows
+        Rows of the shard.
     cut : int or None
         Largest random key of the sample; None: all rows that were set aside, or all.
 
@@ -244,9 +287,9 @@ def measure(job: str, version: int, table: str, holdings_hash: int, cut: int | N
     GoneError
         When the worker has other weights or other blocks.
     """
-    with plugin(job).turn(version, table, holdings_hash) as shard:
-        shard.cut(table, cut)
-        return shard.measure(table)
+    with plugin(job).turn(version, rows) as own:
+        own.cut(rows.table, cut)
+        return own.measure(rows.table, rows.shard_of(own))
 
 
 # ---- called beside the tasks, by `Client.run` --------------------------------------------------------------------------

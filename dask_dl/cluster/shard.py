@@ -1,13 +1,14 @@
-"""Shard of a training, which one process keeps: blocks of the tables, a replica that learns, a sample to score on.
+"""Shard of a training: blocks of the tables, a replica that learns them, a sample to score on.
 
-It knows nothing of Dask and of other shards: the local backend has one, every worker of a cluster has one. All of it is
-a cache that can be built again, from the source's partitions and from the weights of another shard.
+It knows nothing of Dask. The local backend has one, every worker of a cluster has one, which holds all blocks that are
+there. Where the number of shards is fixed, that one is not trained itself: it keeps the average, and any number of fixed
+shards (`FixedShard`) train some of its blocks each. All of it is a cache that can be built again, from the source's
+partitions and from the weights of another shard.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from dask_dl.errors import DivergedError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
 from dask_dl.frame.blocks import Blocks, drawn_rows
 from dask_dl.memory import IN_MEMORY, Storage
+from dask_dl.metrics.measurement import merged
 from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability, is_finite
@@ -29,15 +31,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.distribution import Distribution
+    from dask_dl.cluster.setup import RoundSettings, Setup
     from dask_dl.frame.block_store import BlockStore
     from dask_dl.frame.blocks import Block, BlockOptions
-    from dask_dl.kernels.layout import Topology
-    from dask_dl.kernels.losses import Objective
-    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.tasks.head import Head
 
 
 #: Segments of a window of blocks on disk: so many places of the table meet in it.
@@ -46,32 +44,17 @@ SEGMENTS_PER_WINDOW = 128
 MIN_SEGMENT = 2**14
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Settings that every shard has to know of a training."""
+class Dependent(Protocol):
+    """Interface of a fixed shard that the shard of its process needs."""
 
-    head: Head
-    topology: Topology
-    optimizer: Optimizer
-    objective: Objective
-    distribution: Distribution
-    seed: int
-    shuffle: bool
-    table: str  #: key of the table that is trained on
-    trainer: str  #: identifier of the trainer
+    def forget(self, table: str) -> None:
+        """Forget what was derived from the blocks of a table."""
 
-    @property
-    def drops(self) -> bool:
-        """Whether training drops inputs or units."""
-        return self.optimizer.input_kept < 1 or any(self.topology.dropout)
+    def close(self, *, waits: bool = True) -> None:
+        """End the thread that reads ahead, if there is one."""
 
-
-class RoundSettings(NamedTuple):
-    """Settings of a round, which change while a training goes on."""
-
-    #: residual from which huber's loss is linear; None for other losses, and before a scoring
-    delta: float | None = None
-    step_scale: float = 1.0  #: factor of all steps: halved after divergence
+    def averaged(self, before: int, n_seen: int) -> None:
+        """Note that the process has an average, of so many rows, after one of `before` rows."""
 
 
 class Shard:
@@ -97,7 +80,7 @@ class Shard:
         self.tables: dict[str, Blocks] = {}
         self.storage = IN_MEMORY
         self._folder = folder
-        self._cuts: dict[str, int | None] = {}
+        self.cuts: dict[str, int | None] = {}  #: table -> largest key of its sample
         self.replica: Replica | None = None
         self.velocity: NDArray[np.float32] | None = None  #: of the outer momentum; None while there is none
         self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
@@ -105,6 +88,7 @@ class Shard:
         self._order, self._kept = order, kept
         self._visits: RowStream | None = None
         self._samples: dict[str, Rows | None] = {}
+        self.fixed: dict[str, Dependent] = {}  #: fixed shards by name
 
     # ---- blocks -----------------------------------------------------------------------------------------------------
 
@@ -153,20 +137,31 @@ class Shard:
             for k in numbers:
                 self.tables[table].drop(k)
 
+    def store(self, table: str) -> Blocks:
+        """Blocks of a table."""
+        return self.tables[table]
+
     def cut(self, table: str, key: int | None) -> None:
         """The sample of a table is its rows with keys up to this; None: all that were set aside, or all."""
-        if self._cuts.get(table, -1) != key:
-            self._cuts[table] = key
+        if self.cuts.get(table, -1) != key:
+            self.cuts[table] = key
             self._samples.pop(table, None)
 
     def _forget(self, table: str) -> None:
         """Forget what was derived from the blocks of a table."""
         self._samples.pop(table, None)
         if self.replica is not None and table == self.setup.table:
-            self.close()
+            self._close_visits()
+        for shard in self.fixed.values():
+            shard.forget(table)
 
     def close(self, *, waits: bool = True) -> None:
-        """End the thread that reads ahead, if there is one."""
+        """End the threads that read ahead, if there are any."""
+        self._close_visits(waits=waits)
+        for shard in self.fixed.values():
+            shard.close(waits=waits)
+
+    def _close_visits(self, *, waits: bool = True) -> None:
         if self._visits is not None:
             self._visits.close(waits=waits)
             self._visits = None
@@ -177,7 +172,7 @@ class Shard:
         if self._visits is None:
             setup = self.setup
             self._visits = RowStream(
-                self.tables[setup.table],
+                self.store(setup.table),
                 seed=setup.seed,
                 shuffle=setup.shuffle,
                 window=self.storage.window,
@@ -228,6 +223,7 @@ class Shard:
             Called with the new `Parallelism` when they do something else from now on.
         """
         self.close()
+        self.fixed.clear()
         self.setup, self.velocity, self.before, self.consensus = setup, None, None, ()
         self.replica = Replica(
             setup.topology, setup.optimizer, setup.objective, flat, states, n_seen, threads, on_change
@@ -307,6 +303,8 @@ class Shard:
             Rate of elastic averaging, by which the consensus is drawn.
         """
         assert self.replica is not None
+        for shard in self.fixed.values():
+            shard.averaged(self.replica.n_seen, n_seen)
         if moving_rate is not None:
             draw(self._agreed(average.vectors), average.vectors, moving_rate)
             self.replica.n_seen = n_seen
@@ -349,24 +347,25 @@ class Shard:
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
 
-    def measure(self, table: str) -> Measurement | None:
-        """Measure the network on the sample of a table, as far as it is here; None when nothing of it is."""
-        total: Measurement | None = None
-        n = rows_per_chunk(self.setup.topology.n_outputs)
-        for rows in self._sample(table):
-            for lo in range(0, rows.n, n):
-                part = self._measured(rows if rows.n <= n else rows.cut(lo, lo + n))
-                if part is not None:
-                    total = part if total is None else total.merge(part)
-        return total
+    def measure(self, table: str, of: Shard | None = None) -> Measurement | None:
+        """Measure the network on the sample of a table, as far as it is here; None when nothing of it is.
 
-    def _sample(self, table: str) -> Iterable[Rows]:
+        Of a fixed shard, where one is given.
+        """
+        n = rows_per_chunk(self.setup.topology.n_outputs)
+        return merged(
+            self._measured(rows if rows.n <= n else rows.cut(lo, lo + n))
+            for rows in (of or self).sample(table)
+            for lo in range(0, rows.n, n)
+        )
+
+    def sample(self, table: str) -> Iterable[Rows]:
         """Rows to score on: those that were set aside, or all."""
-        store = self.tables[table]
+        store = self.store(table)
         if not store.sets_aside:
             return store.slices(memory.SLICE // store.row_bytes)
         if table not in self._samples:
-            self._samples[table] = drawn_rows(store, self._cuts.get(table))
+            self._samples[table] = drawn_rows(store, self.cuts.get(table))
         rows = self._samples[table]
         return [] if rows is None else [rows]
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.submit import Submitter
 
+#: Worker and shard of a task.
+Key = tuple[str, str]
 #: Seconds that workers get to end what they were told to end.
 STOPPING = 15.0
 #: Minimum duration of a round, in seconds, before it is reported.
@@ -23,14 +25,14 @@ MIN_WAIT = 2.0
 
 def in_time(
     submitter: Submitter,
-    futures: Mapping[str, Any],
+    futures: Mapping[Key, Any],
     version: int,
     on_poll: Callable[[], None],
     *,
     limit: float,
     patience: float,
-) -> tuple[set[str], set[str]]:
-    """Wait for a round; returns the workers that were lost, and those that were told to end it.
+) -> tuple[set[Key], set[Key]]:
+    """Wait for a round; returns the keys of tasks that were lost, and of those that were told to end it.
 
     When half of them are done, the others get until `patience` times as long since the round began; then they are
     to end between two rows, and what they have learned counts. Those that do not even end are lost.
@@ -38,8 +40,8 @@ def in_time(
     Parameters
     ----------
     submitter : Submitter
-    futures : mapping of str to Future
-        Task of each worker.
+    futures : mapping of (str, str) to Future
+        Tasks by worker and shard.
     version : int
         Version of the weights with which the round began.
     on_poll : callable
@@ -50,18 +52,18 @@ def in_time(
         Factor on the time that the first half took; infinity: wait for all.
     """
     began, deadline, told_at = time.monotonic(), math.inf, math.inf
-    told: set[str] = set()
-    leaving: dict[str, float] = {}  #: worker that is being closed -> when it was told to end the round
+    told: set[Key] = set()
+    leaving: dict[Key, float] = {}  #: task of a worker that is being closed -> when it was told to end the round
 
     def watch() -> None:
         nonlocal deadline, told_at
         on_poll()
         now = time.monotonic()
-        if closing := [w for w in _pending(futures) if w in submitter.liveness.leaving and w not in leaving]:
+        if closing := [key for key in _pending(futures) if key[0] in submitter.liveness.leaving and key not in leaving]:
             leaving.update(dict.fromkeys(closing, now))
             _tell_to_stop(submitter, closing, version, waits=False)
-        submitter.cancel([futures[w] for w in _pending(futures) if now > leaving.get(w, now) + STOPPING])
-        late = [worker for worker in _pending(futures) if worker in submitter.liveness.alive]
+        submitter.cancel([futures[key] for key in _pending(futures) if now > leaving.get(key, now) + STOPPING])
+        late = [key for key in _pending(futures) if key[0] in submitter.liveness.alive]
         n_done = sum(future.status == "finished" for future in futures.values())
         if not late or n_done < len(late):
             return
@@ -69,7 +71,8 @@ def in_time(
         if not told and now > deadline:
             told.update(late)
             told_at = now
-            submitter.say(f"not waited for: {', '.join(late)}, {now - began:.1f} s after the round began")
+            workers = ", ".join(worker for worker, _ in late)
+            submitter.say(f"not waited for: {workers}, {now - began:.1f} s after the round began")
             _tell_to_stop(submitter, late, version, waits=False)
         elif now > told_at + STOPPING:
             raise _LateError
@@ -78,12 +81,12 @@ def in_time(
         return submitter.wait(futures, watch, limit=limit, finish_leaving=True), told | leaving.keys()
     except _LateError:
         late = _pending(futures)
-        submitter.cancel([futures[worker] for worker in late])
-        return {*late, *submitter.wait({w: f for w, f in futures.items() if w not in late})}, told
+        submitter.cancel([futures[key] for key in late])
+        return {*late, *submitter.wait({key: f for key, f in futures.items() if key not in late})}, told
 
 
-def stop(submitter: Submitter, futures: Mapping[str, Any], version: int) -> set[str]:
-    """End a round between two rows, and wait for that; returns the workers that did not."""
+def stop(submitter: Submitter, futures: Mapping[Key, Any], version: int) -> set[Key]:
+    """End a round between two rows, and wait for that; returns the keys of tasks that did not end."""
     _tell_to_stop(submitter, list(futures), version)
     deadline = time.monotonic() + STOPPING
 
@@ -94,15 +97,15 @@ def stop(submitter: Submitter, futures: Mapping[str, Any], version: int) -> set[
     try:
         return submitter.wait(futures, on_poll)
     except TimeoutError:
-        late = {worker for worker, future in futures.items() if future.status != "finished"}
-        submitter.cancel([futures[worker] for worker in late])
+        late = {key for key, future in futures.items() if future.status != "finished"}
+        submitter.cancel([futures[key] for key in late])
         return late
 
 
-def _tell_to_stop(submitter: Submitter, workers: Sequence[str], version: int, *, waits: bool = True) -> None:
+def _tell_to_stop(submitter: Submitter, keys: Sequence[Key], version: int, *, waits: bool = True) -> None:
     """Have workers end a round between two rows."""
-    client, job = submitter.client, submitter.job
-    call = partial(client.run, round_tasks.stop, job, version, workers=list(workers), on_error="ignore")
+    client, job, workers = submitter.client, submitter.job, sorted({worker for worker, _ in keys})
+    call = partial(client.run, round_tasks.stop, job, version, workers=workers, on_error="ignore")
     within(STOPPING if waits else 0.0, call)
 
 
@@ -110,5 +113,5 @@ class _LateError(Exception):
     """Workers did not end a round that they were to end."""
 
 
-def _pending(futures: Mapping[str, Any]) -> list[str]:
-    return sorted(worker for worker, future in futures.items() if future.status == "pending")
+def _pending(futures: Mapping[Key, Any]) -> list[Key]:
+    return sorted(key for key, future in futures.items() if future.status == "pending")

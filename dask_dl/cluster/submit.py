@@ -173,28 +173,28 @@ class Submitter:
                 future.release()
         self._made = [future for future in self._made if id(future) not in gone]
 
-    def on_each(self, name: str, calls: Mapping[str, TaskSpec]) -> dict[str, Any]:
-        """A future for every worker."""
-        return {worker: self.submit(name, worker, call.function, *call.arguments) for worker, call in calls.items()}
+    def on_each(self, name: str, calls: Mapping[Any, TaskSpec]) -> dict[Any, Any]:
+        """A future for every worker, or for every tuple that begins with one."""
+        return {key: self.submit(name, worker_of(key), call.function, *call.arguments) for key, call in calls.items()}
 
     def run(
         self,
         name: str,
-        calls: Mapping[str, TaskSpec],
+        calls: Mapping[Any, TaskSpec],
         on_poll: Callable[[], None] | None = None,
         *,
         also: Iterable[str] = (),
         limit: float = STEP,
         explain: Callable[[Any, Exception], Exception | None] | None = None,
-    ) -> tuple[dict[str, Any], set[str]]:
-        """Run a task on each of some workers; returns the results by worker, and the workers that were lost.
+    ) -> tuple[dict[Any, Any], set[Any]]:
+        """Run a task on each of some workers; returns the results by key, and the keys of those that were lost.
 
         Parameters
         ----------
         name : str
             Kind of task, which begins the keys.
-        calls : mapping of str to TaskSpec
-            Task of each worker.
+        calls : mapping
+            Tasks by worker, or by a tuple that begins with it.
         on_poll : callable, optional
             Called ten times a second; what it raises ends the waiting.
         also : iterable of str
@@ -215,13 +215,15 @@ class Submitter:
             try:
                 found = self.ask(
                     lambda wanted=wanted: self.client.gather(wanted, errors="skip"),  # type: ignore[misc]  # mypy cannot infer a lambda's default
-                    [_worker(key) for key in done],
+                    [worker_of(key) for key in done],
                 )
             except GoneError:
                 found = []
             if len(found) == len(done):
                 return dict(zip(done, found, strict=True)), lost
-            gone = {key for key, f in done.items() if _worker(key) not in self.liveness.alive or f.status != "finished"}
+            gone = {
+                key for key, f in done.items() if worker_of(key) not in self.liveness.alive or f.status != "finished"
+            }
             gone = gone or set(done)  # it is not known which of them
             self.cancel([done[key] for key in gone])
             lost = lost | gone
@@ -314,7 +316,7 @@ class Submitter:
                 if not there >= set(also):
                     lost |= waiting.keys()
                 able = there if finish_leaving else alive
-                lost |= {key for key in waiting if _worker(key) not in able}
+                lost |= {key for key in waiting if worker_of(key) not in able}
             if len(waiting) != n_before:
                 n_before, since = len(waiting), now
             elif now - since > limit:
@@ -362,5 +364,6 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, (GoneError, KilledWorker, CancelledError))
 
 
-def _worker(key: Any) -> str:
+def worker_of(key: Any) -> str:
+    """Worker of a key: itself, or the first of a tuple."""
     return str(key if isinstance(key, str) else key[0])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.placement import RowRange
+    from dask_dl.cluster.plugin import ShardRows
     from dask_dl.frame.blocks import Block
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema
@@ -184,13 +185,13 @@ def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
             shard.drop(table, [block])
 
 
-def keys_of_drawn(job: str, table: str, holdings_hash: int) -> NDArray[np.uint64]:
-    """Keys of rows that may belong to the table's sample."""
-    with plugin(job).turn(None, table, holdings_hash) as shard:
-        return drawn_keys(shard.tables[table])
+def keys_of_drawn(job: str, rows: ShardRows) -> NDArray[np.uint64]:
+    """Keys of a shard's rows that may belong to the table's sample."""
+    with plugin(job).turn(None, rows) as shard:
+        return drawn_keys(rows.shard_of(shard).store(rows.table))
 
 
-def fingerprint(job: str, table: str, holdings_hash: int) -> list[int]:
-    """Fingerprint of this worker's blocks of a table: `Blocks.fingerprint`."""
-    with plugin(job).turn(None, table, holdings_hash) as shard:
-        return shard.tables[table].fingerprint()
+def fingerprint(job: str, rows: ShardRows) -> list[int]:
+    """Fingerprint of a shard's blocks of a table: `Blocks.fingerprint`."""
+    with plugin(job).turn(None, rows) as shard:
+        return rows.shard_of(shard).store(rows.table).fingerprint()

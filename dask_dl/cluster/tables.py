@@ -9,18 +9,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import plugin, table_tasks
-from dask_dl.cluster.partitions import Partitions, encoded, scanned
+from dask_dl.cluster.partitions import Partitions, encoded
 from dask_dl.cluster.placement import placed
-from dask_dl.cluster.plugin import BlockReceipt, BlockRequest, GoneError, TableSpec
+from dask_dl.cluster.plugin import BlockReceipt, BlockRequest, GoneError, ShardRows, TableSpec
+from dask_dl.cluster.table_scan import explained
 from dask_dl.cluster.worker_memory import MAX_RESTARTS, Restarts, died_reading, was_read
 from dask_dl.errors import NoWorkersError, SchemaError, StorageError
-from dask_dl.frame.dask_frames import READING_ERRORS, unreadable
-from dask_dl.frame.partition_size import largest_known
 from dask_dl.frame.recipe import SAVE, encode_partition
-from dask_dl.frame.scan import checked, scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
     from dask_dl.cluster.submit import Submitter
     from dask_dl.frame.blocks import BlockOptions
     from dask_dl.frame.recipe import Recipe
-    from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
     from dask_dl.memory import Storage
@@ -39,77 +35,6 @@ if TYPE_CHECKING:
 READING = 3600.0
 #: Partitions that wait on a worker to be read, at most.
 PER_WAVE = 32
-
-
-def scan_on(
-    submitter: Submitter,
-    source: Source,
-    request: ScanRequest,
-    progress: Callable[[int, int], None] | None,
-    workers: Sequence[str] | None = None,
-) -> Scan:
-    """Scan a table where its partitions lie; a local one in this process.
-
-    Parameters
-    ----------
-    submitter : Submitter
-        Submits the tasks.
-    source : Source
-        The table.
-    request : ScanRequest
-        What the scan shall find out.
-    progress : callable or None
-        Called with the number of partitions that are scanned, and of all.
-    workers : sequence of str, optional
-        Addresses of those that may do it; by default any.
-
-    Raises
-    ------
-    SchemaError
-        When the table cannot be used.
-    NoWorkersError, WorkerMemoryError
-        When no worker is left, or workers died again and again while they read.
-    """
-    if source.lazy is None:
-        return scan(source, request, progress)
-    lazy, restarts, liveness = source.lazy, Restarts(submitter.client), dict(submitter.liveness.alive)
-
-    def known_size() -> int:
-        known = largest_known(lazy)
-        return known.n_bytes if known else 0
-
-    whole: Scan | None = None
-    for _ in submitter.attempts():
-        leaves, root = scanned(submitter, Partitions(lazy), source.schema, request, workers)
-
-        n_all, done = len(leaves), set[int]()
-
-        def on_poll(leaves: Sequence[Any] = leaves, n_all: int = n_all, done: set[int] = done) -> None:
-            # What was found in a partition is large where there are many columns: once it is merged it is not kept.
-            finished = {k: leaf for k, leaf in enumerate(leaves) if k not in done and leaf.status == "finished"}
-            if n_all > 1:  # else it is the whole
-                submitter.release(finished.values())
-            done.update(finished)
-            if progress is not None:
-                progress(len(done), n_all)
-
-        def explain(error: Exception, leaves: Sequence[Any] = leaves) -> Exception:
-            broken = [k for k, leaf in enumerate(leaves) if leaf.status == "error"]
-            if isinstance(error, KilledWorker):
-                return died_reading(liveness, source, broken, known_size(), len(restarts.workers()))
-            return _explained(error, f"{f'partition {broken[0]}' if broken else 'a partition'} of {source.label}", "")
-
-        with contextlib.suppress(GoneError):
-            try:
-                whole = submitter.wait_anywhere(root, on_poll, explain)
-            except NoWorkersError as error:
-                rest = [k for k in range(n_all) if k not in done]
-                if n_restarts := len(restarts.workers()):
-                    raise died_reading(liveness, source, rest, known_size(), n_restarts) from error
-                raise NoWorkersError(f"{error} They were to read {was_read(source, rest, known_size())}.") from error
-            break
-    assert whole is not None
-    return checked(whole, source.schema)
 
 
 class Members(Protocol):
@@ -143,6 +68,8 @@ class Table:
         Whether every block is somewhere, everywhere, or all are on one worker.
     row_ranges : sequence of RowRange
         The blocks.
+    shards : mapping of str to tuple of int, optional
+        Blocks of every fixed shard, which are all on one worker; None: the blocks of a worker are a shard.
     """
 
     def __init__(
@@ -156,7 +83,9 @@ class Table:
         storage: Storage,
         placement: str,
         row_ranges: Sequence[RowRange],
+        shards: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
+        self.shards = shards
         self.name, self.placement, self.row_ranges = name, placement, row_ranges
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
         self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
@@ -178,17 +107,34 @@ class Table:
         }
         return sorted((w for w, k in first.items() if k is not None), key=lambda w: (first[w], w))
 
-    def readers(self) -> list[str]:
-        """Those among whom every row is once."""
-        return self.workers()[:1] if self.placement == "replicated" else self.workers()
+    def hosts(self) -> dict[str, str]:
+        """Worker of every shard with rows that count, in the order of the shards; a worker's own has its address as name."""
+        if self.shards is None:
+            return {worker: worker for worker in self.workers()}
+        found = {name: self._host(blocks) for name, blocks in self.shards.items() if self.n_visits_of(name)}
+        return {name: worker for name, worker in found.items() if worker is not None}
 
-    def n_visits_of(self, worker: str) -> int:
-        """Visits of an epoch to the rows of a worker."""
-        return sum(self.n_visits[k] for k in self.held.get(worker, ()))
+    def _host(self, blocks: Iterable[int]) -> str | None:
+        """A worker that has all of these blocks."""
+        return min((worker for worker, held in self.held.items() if held.issuperset(blocks)), default=None)
 
-    def holdings_hash(self, worker: str) -> int:
-        """By which the worker sees whether it has the blocks that it should have."""
-        return plugin.holdings_hash_of(self.held.get(worker, ()))
+    def readers(self) -> dict[str, str]:
+        """Workers of shards among which every row is once."""
+        hosts = self.hosts()
+        return dict(list(hosts.items())[:1]) if self.placement == "replicated" else hosts
+
+    def _blocks_of(self, shard: str) -> Iterable[int]:
+        return self.held.get(shard, ()) if self.shards is None else self.shards[shard]
+
+    def n_visits_of(self, shard: str) -> int:
+        """Visits of an epoch to the rows of a shard."""
+        return sum(self.n_visits.get(k, 0) for k in self._blocks_of(shard))
+
+    def rows_of(self, shard: str) -> ShardRows:
+        """By which the shard's worker sees whether it has the blocks that it should have."""
+        if self.shards is None:
+            return ShardRows(self.name, "", (), plugin.holdings_hash_of(self.held.get(shard, ())))
+        return ShardRows(self.name, shard, self.shards[shard], plugin.holdings_hash_of(self.shards[shard]))
 
     def lose(self, workers: Iterable[str]) -> int:
         """Blocks of these workers are gone; returns how many."""
@@ -197,6 +143,8 @@ class Table:
     @property
     def missing(self) -> set[int]:
         """Blocks without which no round can be trained."""
+        if self.shards is not None:
+            return {k for blocks in self.shards.values() if self._host(blocks) is None for k in blocks}
         everything = set(range(len(self.row_ranges)))
         if self.placement == "replicated":
             return everything if all(len(blocks) < len(everything) for blocks in self.held.values()) else set()
@@ -208,7 +156,10 @@ class Table:
     def wanted(self, strengths: Mapping[str, float]) -> dict[str, set[int]]:
         """Blocks each worker should receive so that rows match throughput, moving as few as possible."""
         everything = set(range(len(self.row_ranges)))
-        if self.placement == "replicated":
+        max_rows = math.inf if self._storage.max_rows is None else self._storage.max_rows
+        if self.shards is not None:
+            target = self._hosts_wanted(self.shards, strengths, max_rows)
+        elif self.placement == "replicated":
             target = dict.fromkeys(strengths, everything)
         elif self.placement == "single":
             maximum = max(strengths, key=lambda worker: (len(self.held.get(worker, ())), strengths[worker], worker))
@@ -216,11 +167,28 @@ class Table:
         else:
             held = {k: worker for worker, blocks in self.held.items() for k in blocks}
             target = {}
-            max_rows = math.inf if self._storage.max_rows is None else self._storage.max_rows
             for k, worker in placed(self._rows(), strengths, held, max_rows).items():
                 target.setdefault(worker, set()).add(k)
         lacks = {worker: blocks - self.held.get(worker, set()) for worker, blocks in target.items()}
         return {worker: blocks for worker, blocks in lacks.items() if blocks}
+
+    def _whole_shards(self, worker: str, taken: Iterable[int]) -> set[int]:
+        """Blocks of the fixed shards that a worker has completely since it took some blocks."""
+        held, new = self.held[worker], set(taken)
+        shards = (self.shards or {}).values()
+        return {k for blocks in shards if held.issuperset(blocks) and not new.isdisjoint(blocks) for k in blocks}
+
+    def _hosts_wanted(
+        self, shards: Mapping[str, tuple[int, ...]], strengths: Mapping[str, float], max_rows: float
+    ) -> dict[str, set[int]]:
+        """Blocks that each worker should hold so that its fixed shards have rows by its strength, as few moving as possible."""
+        rows, target = self._rows(), dict[str, set[int]]()
+        held = {number: worker for number, blocks in enumerate(shards.values()) if (worker := self._host(blocks))}
+        sizes = {number: sum(rows[k] for k in blocks) for number, blocks in enumerate(shards.values())}
+        place = placed(sizes, strengths, held, max_rows)
+        for number, blocks in enumerate(shards.values()):
+            target.setdefault(place[number], set()).update(blocks)
+        return target
 
     def fill(
         self, strengths: Callable[[], Mapping[str, float]], progress: Callable[[int, int], None] | None = None
@@ -325,8 +293,9 @@ class Table:
             return {}
         given: dict[str, list[int]] = {}
         for worker, blocks in taken.items():
+            whole = set(blocks) if self.shards is None else self._whole_shards(worker, blocks)
             for other in self.held.keys() - {worker}:
-                if twice := self.held[other].intersection(blocks):
+                if twice := self.held[other] & whole:
                     given.setdefault(other, []).extend(sorted(twice))
                     self.held[other] -= twice
         return given
@@ -372,15 +341,4 @@ class Table:
         worker, k = key
         if isinstance(error, (MemoryError, StorageError)):
             return self._members.excused(worker, error)
-        return _explained(error, f"partition {k} of {self._source.label}", f" on {worker}")
-
-
-def _explained(error: Exception, what: str, where: str) -> Exception:
-    if isinstance(error, FileNotFoundError):
-        return SchemaError(
-            f"{what} cannot be read{where}: {error}. Workers read files themselves: put them where all workers see them, "
-            f"under the same name."
-        )
-    if isinstance(error, READING_ERRORS) and not isinstance(error, SchemaError):
-        return unreadable(error, what)
-    return error
+        return explained(error, f"partition {k} of {self._source.label}", f" on {worker}")

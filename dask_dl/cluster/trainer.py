@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -10,8 +10,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.shard import RoundSettings
+    from dask_dl.cluster.setup import RoundSettings
     from dask_dl.metrics.measurement import Measurement
+    from dask_dl.state import AveragingState
+
+
+class TrainedNetwork(NamedTuple):
+    """Network that a trainer has come to."""
+
+    flat: NDArray[np.float32]  #: (size,), weights and biases
+    states: tuple[NDArray[np.float32], ...]  #: optimizer state
+    averaging: AveragingState | None  #: of several replicas
 
 
 class Trainer(Protocol):
@@ -63,14 +72,32 @@ class Trainer(Protocol):
     def measure(self, table: str) -> Measurement:
         """Measure the network on the sample of a table."""
 
-    def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
-        """Weights and optimizer state, which may be the arrays that are trained."""
+    def weights(self) -> TrainedNetwork:
+        """Weights and all that goes with them, which may be the arrays that are trained."""
 
-    def snapshot(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
+    def snapshot(self) -> TrainedNetwork:
         """Copies of them."""
 
-    def restore(self, flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], n_seen: int) -> None:
-        """Go back to the weights of a snapshot, its optimizer state, and the number of rows that it has learned."""
+    def restore(
+        self,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        averaging: AveragingState | None = None,
+    ) -> None:
+        """Go back to the weights of a snapshot.
+
+        Parameters
+        ----------
+        flat : (size,) float32
+            Weights and biases.
+        states : sequence of (size,) float32
+            Optimizer state; empty for zeros.
+        n_seen : int
+            Rows that they have learned.
+        averaging : AveragingState, optional
+            That of the snapshot; without it momentum begins anew, and replicas from these weights.
+        """
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""

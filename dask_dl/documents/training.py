@@ -66,6 +66,14 @@ class CourseDocument(Document):
             raise ValueError("the history does not begin with the first row")
 
 
+class AveragingDocument(Document):
+    """Averages of a training of several replicas, beside arrays."""
+
+    n_averages: Count
+    has_velocity: bool
+    replicas: tuple[Annotated[str, Meta(pattern="^[0-9]{1,9}$")], ...] = ()
+
+
 class TrainingDocument(Document):
     """Everything of a training beside its arrays."""
 
@@ -75,6 +83,8 @@ class TrainingDocument(Document):
     fingerprints: dict[str, tuple[int, ...]]
     identity: IdentityDocument
     course: CourseDocument
+    n_shards: Annotated[int, Meta(ge=1)] | None = None  #: early files know no fixed shards ...
+    averaging: AveragingDocument | None = None  #: ... and their averages go on from their beginning
 
     def __post_init__(self) -> None:
         identity, course = self.identity, self.course

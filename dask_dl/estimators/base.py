@@ -131,6 +131,7 @@ class DeepLearning(Fitted):
         single_node_mode: bool = False,
         shuffle_training_data: bool = True,
         reproducible: bool = False,
+        n_shards: int | None = None,
         random_state: int | np.random.RandomState | np.random.Generator | None = None,
         n_jobs: int | None = None,
         parallelism: str = "auto",

@@ -8,6 +8,7 @@ a cluster holds some of a table's blocks, a process on its own all of them.
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -79,6 +80,12 @@ class Blocks:
         self.block_store: BlockStore = block_store or InMemory()
         self.blocks: dict[int, Block] = {}  #: those that are here, rows in the order of the table
         self.template: Rows | None = None  #: a row, which tells how all are laid out; without entries
+
+    def only(self, numbers: Iterable[int]) -> Blocks:
+        """Some of the blocks, which stay where they are. Raises KeyError where one is not here."""
+        some = Blocks(self.starts, self.options, self.block_store)
+        some.blocks, some.template = {k: self.blocks[k] for k in numbers}, self.template
+        return some
 
     @property
     def numbers(self) -> list[int]:
@@ -246,9 +253,14 @@ def _checksum_of(entries: Entries, rows: NDArray[np.int64]) -> int:
 
 
 def encode_blocks(
-    store: Blocks, source: Source, found: Scan, recipe: Recipe, progress: Callable[[int, int], None] | None = None
+    store: Blocks,
+    source: Source,
+    found: Scan,
+    recipe: Recipe,
+    progress: Callable[[int, int], None] | None = None,
+    row_ranges: Sequence[tuple[int, int, int]] | None = None,
 ) -> None:
-    """Read a table a second time and encode it in this process, a block per partition.
+    """Read a table a second time and encode it in this process.
 
     Parameters
     ----------
@@ -262,13 +274,21 @@ def encode_blocks(
         How partitions become blocks.
     progress : callable, optional
         Called with the number of partitions that are encoded, and of all.
+    row_ranges : sequence of (int, int, int), optional
+        Partition of every block, and its rows [lo, hi) of it; by default a block is a partition.
     """
+    by_partition: dict[int, list[tuple[int, int, int]]] = {}
+    for block, (k, lo, hi) in enumerate(row_ranges or [(k, 0, n) for k, n in enumerate(found.rows)]):
+        by_partition.setdefault(k, []).append((block, lo, hi))
     for k in range(source.n_partitions):
 
-        def again(k: int = k) -> Rows:
-            return encode_partition(source.read(k), recipe, k, found.rows[k])
+        def again(k: int = k, lo: int = 0, hi: int = found.rows[k]) -> Rows:
+            return encode_partition(source.read(k), recipe, k, found.rows[k]).cut(lo, hi)
 
-        store.put(k, store.shelve(k, again(), again))
+        whole = again()
+        for block, lo, hi in by_partition.get(k, ()):
+            rows = whole if hi - lo == whole.n else whole.cut(lo, hi).copy()
+            store.put(block, store.shelve(block, rows, partial(again, k, lo, hi)))
         if progress is not None:
             progress(k + 1, source.n_partitions)
 

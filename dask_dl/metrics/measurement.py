@@ -14,6 +14,8 @@ from dask_dl.distribution import Distribution, Residuals
 from dask_dl.metrics.table import METRICS, columns_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 GAUSSIAN = Distribution("gaussian")
@@ -119,6 +121,15 @@ class Measurement(NamedTuple):
     def metrics(self, task: str) -> dict[str, float]:
         """Metrics of a task by the names of a history's columns."""
         return {column: self.metric(metric.name) for column, metric in columns_of(task).items()}
+
+
+def merged(parts: Iterable[Measurement | None]) -> Measurement | None:
+    """Measurement of all parts together, in their order; None when none of them has a row."""
+    total: Measurement | None = None
+    for part in parts:
+        if part is not None:
+            total = part if total is None else total.merge(part)
+    return total
 
 
 def _measured(

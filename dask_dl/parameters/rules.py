@@ -78,6 +78,8 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "ADADELTA needs epsilon above 0; use 1e-10 to 1e-4, or adaptive_rate=False"),
     Rule(("reproducible", "parallelism"), lambda p: p.reproducible and p.parallelism == "staleness",
          "threads that exchange give other bits every time; use parallelism auto or team"),
+    Rule(("n_shards", "reproducible"), lambda p: p.n_shards is not None and not p.reproducible,
+         "the number of shards is fixed for the sake of the bits: use reproducible=True, or leave n_shards out"),
     Rule(("sparse", "elastic_averaging"), lambda p: p.sparse and p.elastic_averaging,
          "elastic averaging does not go with sparse inputs; leave one of them False"),
     Rule(("col_major",), lambda p: p.col_major, "this storage order is obsolete; leave it False"),

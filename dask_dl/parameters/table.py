@@ -103,7 +103,7 @@ PREPARED: Final = (
     "use_all_factor_levels", "standardize", "missing_values_handling", "max_categorical_features", "categorical_encoding",
     "ignore_const_cols", "sparse", "loss", "distribution", "quantile_alpha", "tweedie_power", "huber_alpha",
     "score_training_samples", "score_validation_samples", "balance_classes", "class_sampling_factors",
-    "max_after_balance_size", "force_load_balance", "replicate_training_data", "single_node_mode", "reproducible",
+    "max_after_balance_size", "force_load_balance", "replicate_training_data", "single_node_mode", "reproducible", "n_shards",
     "averaging_momentum", "elastic_averaging", "elastic_averaging_moving_rate", "worker_timeout", "storage",
 )  # fmt: skip
 
@@ -297,6 +297,8 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Visit rows in a fresh random order every epoch. False keeps the stored order: bad if it is sorted."),
         ("reproducible", _FLAG, False, "yes", "all",
          "Same weights, bit for bit, from the same random_state; with the same data and parameters. Takes longer."),
+        ("n_shards", integer(1), None, "yes", "all",
+         "Shards with a replica each, of which the bits depend; with reproducible. None: one per worker at the start."),
         ("random_state", _SEED, None, "yes", "all",
          "Seed of the starting weights, of the order of rows and of every draw; None or -1 draws one, a generator gives one.",
          _no_seed),

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from dask_dl.cluster.shard import RoundSettings
+from dask_dl.cluster.setup import RoundSettings
 from dask_dl.events import Listeners
 from dask_dl.show.progress import duration
 from dask_dl.training.loading import load

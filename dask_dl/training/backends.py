@@ -35,18 +35,22 @@ def backend_for(
     strict : bool
         Whether a worker that cannot do the work is an error; else it is left out.
     """
+    momentum = requested["averaging_momentum"]
+    moving_rate = requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None
     if client is None:
-        return LocalBackend()
+        n_shards = requested["n_shards"] or (1 if requested["reproducible"] else None)
+        return LocalBackend(n_shards=n_shards, momentum=momentum, moving_rate=moving_rate)
     from dask_dl.cluster.dask_backend import DaskBackend  # imports distributed
 
     replicates = requested["replicate_training_data"] and not requested["reproducible"]
     return DaskBackend(
         client,
-        momentum=requested["averaging_momentum"],
-        moving_rate=requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None,
+        momentum=momentum,
+        moving_rate=moving_rate,
         timeout=requested["worker_timeout"],
         placement="sharded" if not replicates else "single" if requested["single_node_mode"] else "replicated",
         balances=requested["force_load_balance"],
+        n_shards=requested["n_shards"],
         by_clock=not requested["reproducible"],
         say=say,
         cancelled=cancelled,

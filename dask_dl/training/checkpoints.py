@@ -18,6 +18,7 @@ from dask_dl.documents.network import check_no_more, names_of, shapes_of, vector
 from dask_dl.documents.training import IdentityDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.metrics.history import History
+from dask_dl.state import AveragingState
 from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class Checkpoint:
     flat: NDArray[np.float32]  #: weights and biases
     states: list[NDArray[np.float32]]  #: optimizer state
     best: Snapshot | None  #: of the history's best event
+    averaging: AveragingState | None  #: of several replicas
 
     @classmethod
     def read(cls, path: str) -> Checkpoint:
@@ -152,13 +154,26 @@ class Checkpoint:
         topology = document.identity.topology.topology()
         names = names_of("", document.n_states)
         of_best = names_of("best/", document.n_states) if document.course.best else []
-        check_no_more(arrays, [part for name in names + of_best for part in shapes_of(topology, name)], path)
+        averages = document.averaging
+        velocity = ["velocity"] if averages and averages.has_velocity else []
+        of_replicas = (
+            {name: names_of(f"replicas/{name}/", document.n_states) for name in averages.replicas} if averages else {}
+        )
+        known = itertools.chain(names, of_best, velocity, *of_replicas.values())
+        check_no_more(arrays, [part for name in known for part in shapes_of(topology, name)], path)
         flat, *states = vectors_of(arrays, topology, names, path)
         best = None
         if document.course.best:
             of_best_flat, *of_best_states = vectors_of(arrays, topology, of_best, path)
             best = Snapshot(of_best_flat, tuple(of_best_states), *document.course.best)
-        return cls(path, document, flat, states, best)
+        averaging = None
+        if averages:
+            averaging = AveragingState(
+                averages.n_averages,
+                vectors_of(arrays, topology, velocity, path)[0] if velocity else None,
+                {name: tuple(vectors_of(arrays, topology, of, path)) for name, of in of_replicas.items()},
+            )
+        return cls(path, document, flat, states, best, averaging)
 
     @property
     def seed(self) -> int:
@@ -183,6 +198,18 @@ class Checkpoint:
                     f"resume: {self.path} is of another {table} table: its {', '.join(wrong)} differ, or their order does. "
                     f"Train on the same tables, or start anew in another checkpoint_dir."
                 )
+
+    @property
+    def n_shards(self) -> int | None:
+        """Fixed number of shards of the training that broke off."""
+        return self.document.n_shards
+
+    def check_shards(self, asked: int | None) -> None:
+        """Refuse to go on with another number of shards, which gives other bits. Raises ParameterError."""
+        if asked not in {None, self.n_shards}:
+            raise ParameterError(
+                f"n_shards={asked}, but {self.path} is of a reproducible training with {self.n_shards}. Leave n_shards out."
+            )
 
     @property
     def encoder(self) -> Encoder:
@@ -223,6 +250,7 @@ class CheckpointWriter:
     seed: int
     began: float  #: of `time.monotonic`
     prints: dict[str, list[int]]  #: `fingerprint` of every table's rows
+    n_shards: int | None = None  #: fixed number of shards
 
     @staticmethod
     def size(topology: Topology, n_states: int, *, keeps_best: bool) -> int:
@@ -235,6 +263,12 @@ class CheckpointWriter:
         arrays = _named(topology, "", network.flat, network.states)
         if state.best is not None:
             arrays |= _named(topology, "best/", state.best.flat, state.best.states)
+        averaging = network.averaging
+        if averaging is not None:
+            if averaging.velocity is not None:
+                arrays |= topology.named("velocity", averaging.velocity)
+            for name, (flat, *states) in averaging.replicas.items():
+                arrays |= _named(topology, f"replicas/{name}/", flat, states)
         seconds = state.seconds + time.monotonic() - self.began
         document = {
             "task": self.task,
@@ -243,6 +277,14 @@ class CheckpointWriter:
             "fingerprints": self.prints,
             "identity": self.fingerprint.to_json(),
             "course": state.to_json() | {"seconds": seconds},
+            "n_shards": self.n_shards,
+            "averaging": None
+            if averaging is None
+            else {
+                "n_averages": averaging.n_averages,
+                "has_velocity": averaging.velocity is not None,
+                "replicas": list(averaging.replicas),
+            },
         }
         return self.folder.write(arrays, plain(document))
 

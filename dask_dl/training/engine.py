@@ -124,6 +124,9 @@ def train(
                 f"random_state={seed}, but the Dataset was prepared with {data.seed}, which draws its samples. Give both the "
                 f"same where checkpoints are written."
             )
+        if checkpoint and checkpoint.n_shards and requested["reproducible"]:
+            checkpoint.check_shards(here.n_shards if encoded else requested["n_shards"])
+            here.n_shards = checkpoint.n_shards
         problem = plan(data, requested, seed, tell, here)
         if folder:
             n_states = N_STATES[problem.optimizer.kind]
@@ -145,13 +148,15 @@ def train(
             checkpoint.check_rows(prints)
         if request.resume and not checkpoint:
             tell.say(f"resume: there is no checkpoint in {problem.run.checkpoint_dir} yet, starting from the beginning")
-        writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints) if folder else None
+        writer = None
+        if folder:
+            writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints, here.n_shards)
         rounds = make_rounds(problem, start.state, writer, began, tell, trainer)
         rounds.cancelled, rounds.good = cancelled, None if trainer.is_local else start.snapshot
         trainer.compile()
         rounds.run()
         assert rounds.final is not None
-        effective = problem.effective | trainer.report() | {"client": None}
+        effective = problem.effective | trainer.report() | {"client": None, "n_shards": here.n_shards}
     state = start.state
     tell(Ended(state.stopped_by))
     return Outcome(_model(problem, source, rounds.final, state, effective, encoded.rows, trainer.n_rows), state.failure)

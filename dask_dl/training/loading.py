@@ -206,6 +206,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         n_states=N_STATES[problem.optimizer.kind],
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
+        n_replicas=workload.n_replicas,
         # A checkpoint is written from copies, and what is written is laid out in memory first.
         n_kept=workload.n_kept or (1 + run.keeps_best) * (3 if run.checkpoint_dir else 1),
         n_outputs=topology.n_outputs,

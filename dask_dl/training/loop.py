@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dask_dl.cluster.shard import RoundSettings
+from dask_dl.cluster.setup import RoundSettings
 from dask_dl.errors import (
     Aborted,
     DivergedError,
@@ -23,8 +23,9 @@ from dask_dl.training_state import Snapshot, TrainingState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_dl.cluster.trainer import Trainer
+    from dask_dl.cluster.trainer import TrainedNetwork, Trainer
     from dask_dl.events import Listeners
+    from dask_dl.state import AveragingState
     from dask_dl.training.schedule import RoundSchedule
 
 #: Seconds between two copies of the weights that a diverging round may be rolled back to, at least: in this process, and ...
@@ -237,7 +238,7 @@ class Rounds:
 
     def _trained_network(self) -> Snapshot:
         """The network of the last round, which may be the arrays that are trained."""
-        return Snapshot(*self.trainer.weights(), self.state.n_seen, self.state.n_rounds)
+        return self._now(self.trainer.weights())
 
     def _measure(self) -> None:
         """Score the network of the last round."""
@@ -299,7 +300,10 @@ class Rounds:
     # ---- going back -------------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(*self.trainer.snapshot(), self.state.n_seen, self.state.n_rounds)
+        return self._now(self.trainer.snapshot())
+
+    def _now(self, learned: TrainedNetwork) -> Snapshot:
+        return Snapshot(learned.flat, learned.states, self.state.n_seen, self.state.n_rounds, learned.averaging)
 
     def _copy(self) -> None:
         """Remember weights that are known to be sound, now and then: copying must not outweigh short rounds."""
@@ -328,10 +332,10 @@ class Rounds:
         state.history.cut(good.n_seen)
         self.tell(WentBack(good.n_seen))
 
-    def _return_to(self, good: Snapshot) -> None:
+    def _return_to(self, good: Snapshot, averaging: AveragingState | None = None) -> None:
         """Go on from a copy."""
         self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen)
+        self.trainer.restore(good.flat, good.states, good.n_seen, averaging)
         self._began, self._is_torn = None, False
 
     def _roll_back(self, error: DivergedError) -> None:
@@ -351,7 +355,7 @@ class Rounds:
         """Go on, on other workers, from the newest copy that this process has."""
         state, good = self.state, self._newest_copy()
         lost = state.n_seen - good.n_seen
-        self._return_to(good)
+        self._return_to(good, good.averaging)
         state.stopped_by = self._ending()
         self.tell.warn(f"{error} Went back to {good.n_seen:,} rows, {lost:,} less than were learned.", "lost")
 

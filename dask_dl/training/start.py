@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dask_dl.cluster.shard import Setup
+from dask_dl.cluster.setup import Setup
 from dask_dl.errors import DivergedError, ParameterError
 from dask_dl.frame.source import OFFSET
 from dask_dl.kernels.initial import initial_biases, initial_weights
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.backend import Backend
     from dask_dl.cluster.trainer import Trainer
     from dask_dl.node.parallelism import Parallelism
+    from dask_dl.state import AveragingState
     from dask_dl.training.checkpoints import Checkpoint
     from dask_dl.training.preparation import Problem
 
@@ -33,6 +34,7 @@ class Start(NamedTuple):
     flat: NDArray[np.float32]  #: weights and biases
     states: tuple[NDArray[np.float32], ...]  #: optimizer state; empty for zeros
     state: TrainingState
+    averaging: AveragingState | None = None  #: with which averages go on; None: from their beginning
 
     @classmethod
     def fresh(cls, problem: Problem) -> Start:
@@ -46,12 +48,12 @@ class Start(NamedTuple):
     def resumed(cls, checkpoint: Checkpoint, problem: Problem) -> Start:
         """Go on where a training broke off."""
         metric = problem.run.stopping.metric
-        return cls(checkpoint.flat, tuple(checkpoint.states), checkpoint.state(metric))
+        return cls(checkpoint.flat, tuple(checkpoint.states), checkpoint.state(metric), checkpoint.averaging)
 
     @property
     def snapshot(self) -> Snapshot:
         """The network with its counters."""
-        return Snapshot(self.flat, self.states, self.state.n_seen, self.state.n_rounds)
+        return Snapshot(self.flat, self.states, self.state.n_seen, self.state.n_rounds, self.averaging)
 
     def begin(self, problem: Problem, backend: Backend, on_change: Callable[[Parallelism], None]) -> Trainer:
         """Have a backend train the network.
@@ -87,7 +89,7 @@ class Start(NamedTuple):
             uuid.uuid4().hex,
         )
         scored = [name for name in problem.tables if name != setup.table]
-        return backend.trainer(setup, scored, self.flat, self.states, self.state.n_seen, on_change)
+        return backend.trainer(setup, scored, self.flat, self.states, self.state.n_seen, on_change, self.averaging)
 
 
 def _start_values(problem: Problem) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from dask_dl.events import Listeners
 from dask_dl.metrics.stopping import reason_to_stop, stride_of
 from dask_dl.training.loop import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.training.saving import PeriodicCheckpoints
-from dask_dl.training.schedule import RoundSchedule
+from dask_dl.training.schedule import RoundSchedule, ScoringSchedule
 from dask_dl.training.scoring import Scorer, scoring_schedule
 
 if TYPE_CHECKING:
@@ -64,7 +64,14 @@ def make_rounds(
         share=run.share,
         batch=run.batch,
     )
-    stride = stride_of(trainer.n_rows, each_iteration=run.scoring.each_iteration)
+    each_iteration = run.scoring.each_iteration
+    if trainer.n_replicas > 1 and run.reproducible and problem.requested["train_samples_per_iteration"] == -2:
+        # Replicas need several averages in an epoch, and no clock may say how many; one scoring is enough.
+        schedule.fixed = problem.effective["train_samples_per_iteration"] = schedule.maximum
+        each_iteration = problem.requested["score_each_iteration"]
+        if not each_iteration:
+            schedule.scoring = ScoringSchedule(math.inf, math.inf, each_iteration, every=trainer.n_rows)
+    stride = stride_of(trainer.n_rows, each_iteration=each_iteration)
 
     def judge() -> str | None:
         return reason_to_stop(history, run.stopping, stride)

@@ -1,0 +1,52 @@
+"""Replicas of elastic averaging of fixed shards, which a snapshot has to hold: they are not their average."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_dl.cluster import round_tasks
+from dask_dl.cluster.plugin import GoneError
+from dask_dl.cluster.submit import TaskSpec
+from dask_dl.errors import ReplicasLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dask_dl.cluster.membership import Membership
+
+
+def fetched(membership: Membership) -> dict[str, tuple[NDArray[np.float32], ...]]:
+    """Fetch the replica of every fixed shard. Raises ReplicasLostError."""
+    table, job, version = membership.training, membership.job, membership.version
+    calls = {
+        (worker, shard): TaskSpec(round_tasks.replica, (job, version, table.rows_of(shard)))
+        for shard, worker in table.hosts().items()
+    }
+    done = membership.submitter.run("give", calls)[0]
+    found = {shard: vectors for (_, shard), vectors in done.items() if vectors is not None}
+    if len(found) < len(calls):
+        raise ReplicasLostError("a replica of elastic averaging is gone with its worker.")
+    return found
+
+
+def given(
+    membership: Membership,
+    replicas: Mapping[str, tuple[NDArray[np.float32], ...]],
+    consensus: tuple[NDArray[np.float32], ...],
+) -> bool:
+    """Give every fixed shard its replica of a snapshot, or the consensus; tells whether all have theirs."""
+    membership.settle()  # fixed shards are where their rows are
+    table, job, version = membership.training, membership.job, membership.version
+    calls = {}
+    for shard, worker in table.hosts().items():
+        try:
+            vectors = membership.submitter.send(replicas.get(shard, consensus), worker)
+        except GoneError:
+            return False
+        calls[worker, shard] = TaskSpec(round_tasks.adopt, (vectors, job, version, table.rows_of(shard)))
+    lost = membership.submitter.run("take", calls)[1]
+    membership.lose({worker for worker, _ in lost}, "did not answer")
+    return not lost

@@ -1,0 +1,219 @@
+"""Trainers in this process: of one replica, or of a replica for every fixed shard."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.cluster.averaging import Contribution, outer_momentum, tree
+from dask_dl.cluster.fixed_shard import fixed_shard
+from dask_dl.cluster.placement import apportioned
+from dask_dl.cluster.trainer import TrainedNetwork
+from dask_dl.metrics.measurement import merged
+from dask_dl.node.stability import instability
+from dask_dl.state import AveragingState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dask_dl.cluster.fixed_shard import FixedShard
+    from dask_dl.cluster.setup import RoundSettings
+    from dask_dl.cluster.shard import Shard
+    from dask_dl.metrics.measurement import Measurement
+
+
+class LocalTrainer:
+    """Trains one replica in this process; see `Trainer`."""
+
+    is_local = is_reachable = True
+    n_replicas = n_copies = 1
+    busy_seconds = 0.0
+
+    def __init__(self, shard: Shard) -> None:
+        assert shard.replica is not None
+        self.on_wait = lambda: None  # there are no workers to wait for
+        self.shard, self.replica = shard, shard.replica
+        self.n_threads = shard.replica.parallelism.n_threads
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of an epoch."""
+        return self.shard.visits.n_rows
+
+    def compile(self) -> None:
+        """Get the kernels ready, so that no round waits for the compiler."""
+        self.shard.compile(self.shard.setup)
+
+    @property
+    def n_seen(self) -> int:
+        """Rows learned."""
+        return self.replica.n_seen
+
+    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
+        """Visit the next `n` rows. Raises DivergedError."""
+        began = time.monotonic()
+        try:
+            self.shard.train(self.n_seen, self.n_seen + n, settings, on_rows)
+        finally:
+            self.busy_seconds = time.monotonic() - began
+
+    def average(self) -> None:
+        """One replica is its own average; its threads bring their optimizer states together. Raises DivergedError."""
+        self.replica.merge()
+        self.shard.check()
+
+    def measure(self, table: str) -> Measurement:
+        """Measure the network on the sample of a table."""
+        found = self.shard.measure(table)
+        assert found is not None, "fit has seen that there are rows that count"
+        return found
+
+    def weights(self) -> TrainedNetwork:
+        """Weights and optimizer state: the arrays that are trained."""
+        return TrainedNetwork(*self.shard.weights(), None)
+
+    def snapshot(self) -> TrainedNetwork:
+        """Copies of the weights and of the optimizer state."""
+        return copied_network(self.weights())
+
+    def restore(
+        self,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        averaging: AveragingState | None = None,  # noqa: ARG002  # one replica is not averaged
+    ) -> None:
+        """Go back to the weights of a snapshot.
+
+        See `Trainer.restore`.
+        """
+        self.shard.restore(flat, states, n_seen)
+
+    def report(self) -> dict[str, Any]:
+        """Parameters of threads as they came to be."""
+        threads = self.replica.parallelism
+        return {
+            "n_jobs": threads.n_threads,
+            "exchange_interval": threads.interval if threads.way == "staleness" else None,
+            "parallelism": threads.by_layer(self.replica.topology),
+        }
+
+
+def copied_network(network: TrainedNetwork) -> TrainedNetwork:
+    """Copy the arrays of a network."""
+    averaging = network.averaging
+    if averaging is not None:
+        velocity = None if averaging.velocity is None else averaging.velocity.copy()
+        replicas = {name: tuple(v.copy() for v in vectors) for name, vectors in averaging.replicas.items()}
+        averaging = averaging._replace(velocity=velocity, replicas=replicas)
+    return TrainedNetwork(network.flat.copy(), tuple(state.copy() for state in network.states), averaging)
+
+
+class ShardsTrainer(LocalTrainer):
+    """Trains a replica of every fixed shard in this process, one after the other; see `Trainer`.
+
+    To the last bit it does what a cluster does with as many shards, by the same functions in the same order.
+
+    Parameters
+    ----------
+    shard : Shard
+        Shard of the process, which keeps the average.
+    blocks : mapping of str to mapping
+        Table -> fixed shard -> numbers of its blocks.
+    momentum, moving_rate : float or None
+        As of `DaskBackend`.
+    """
+
+    def __init__(
+        self,
+        shard: Shard,
+        blocks: Mapping[str, Mapping[str, Sequence[int]]],
+        momentum: float | None,
+        moving_rate: float | None,
+    ) -> None:
+        super().__init__(shard)
+        self._blocks, self._momentum, self._moving_rate = blocks, momentum, moving_rate
+        self._n_averages = 0
+        self._outer = 0.0  #: momentum of this round
+        self._trained: list[Contribution] = []
+        #: Those with rows that count.
+        self._shards = {name: part for name, part in self._parts(shard.setup.table).items() if part.n_visits}
+        self.n_replicas = len(self._shards)
+
+    def _parts(self, table: str) -> dict[str, FixedShard]:
+        return {name: fixed_shard(self.shard, name, table, numbers) for name, numbers in self._blocks[table].items()}
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of an epoch."""
+        return sum(part.n_visits for part in self._shards.values())
+
+    def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
+        """Visit the next `n` rows, each shard its share of them. Raises DivergedError."""
+        began, rows = time.monotonic(), [part.n_visits for part in self._shards.values()]
+        starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
+        busy = [
+            (part, start, stop)
+            for part, start, stop in zip(self._shards.values(), starts, stops, strict=True)
+            if stop > start
+        ]
+        self._outer = outer_momentum(self._momentum, self._moving_rate, len(busy), self._n_averages)
+        try:
+            for part, start, stop in busy:
+                replica = part.follow()
+                before = replica.n_seen
+                try:
+                    part.train(start, stop, settings, on_rows)
+                finally:
+                    self._trained.append(part.contribution(replica.n_seen - before))
+        finally:
+            self.busy_seconds = time.monotonic() - began
+
+    def average(self) -> None:
+        """Bring the replicas to their average. Raises DivergedError."""
+        if self._trained:
+            mean, moving_rate = tree(self._trained), self._moving_rate if self.n_replicas > 1 else None
+            if mean.n_rows:
+                outer = self._outer if len(self._trained) > 1 else 0.0
+                self.shard.receive(mean, outer, self.n_seen + mean.n_rows, moving_rate)
+            self._trained = []
+            self._n_averages += 1
+        unsound = instability(self.replica.topology, self.shard.flat)
+        if unsound:
+            self.shard.check(unsound)
+
+    def measure(self, table: str) -> Measurement:
+        """Measure the network on the sample of a table, shard after shard."""
+        found = merged(self.shard.measure(table, part) for part in self._parts(table).values())
+        assert found is not None, "fit has seen that there are rows that count"
+        return found
+
+    def weights(self) -> TrainedNetwork:
+        """Weights, and all that goes with them: the arrays that are trained."""
+        replicas = {}
+        if self.shard.consensus:
+            replicas = {name: part.vectors for name, part in self._shards.items() if part.is_current}
+        return TrainedNetwork(*self.shard.weights(), AveragingState(self._n_averages, self.shard.velocity, replicas))
+
+    def restore(
+        self,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        averaging: AveragingState | None = None,
+    ) -> None:
+        """Go back to the weights of a snapshot.
+
+        See `Trainer.restore`.
+        """
+        averaging = averaging or AveragingState(0)
+        velocity = None if averaging.velocity is None else averaging.velocity.copy()
+        agrees = self._moving_rate is not None and n_seen > 0 and self.n_replicas > 1
+        self._trained, self._n_averages = [], averaging.n_averages
+        self.shard.restore(flat, states, n_seen, velocity, agrees=agrees)
+        if agrees:
+            for name, part in self._shards.items():
+                part.adopt(averaging.replicas.get(name, (flat, *states)))

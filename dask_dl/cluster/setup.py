@@ -1,0 +1,41 @@
+"""Settings of a training that every shard has to know, and those of a round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from dask_dl.distribution import Distribution
+    from dask_dl.kernels.layout import Topology
+    from dask_dl.kernels.losses import Objective
+    from dask_dl.kernels.optimizers import Optimizer
+    from dask_dl.tasks.head import Head
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Settings that every shard has to know of a training."""
+
+    head: Head
+    topology: Topology
+    optimizer: Optimizer
+    objective: Objective
+    distribution: Distribution
+    seed: int
+    shuffle: bool
+    table: str  #: key of the table that is trained on
+    trainer: str  #: identifier of the trainer
+
+    @property
+    def drops(self) -> bool:
+        """Whether training drops inputs or units."""
+        return self.optimizer.input_kept < 1 or any(self.topology.dropout)
+
+
+class RoundSettings(NamedTuple):
+    """Settings of a round, which change while a training goes on."""
+
+    #: residual from which huber's loss is linear; None for other losses, and before a scoring
+    delta: float | None = None
+    step_scale: float = 1.0  #: factor of all steps: halved after divergence

@@ -1,0 +1,179 @@
+"""Fixed shards: the same bits from any number of workers, in any order of arrival, and whatever becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pandas as pd
+import pytest
+from cluster.tables import assert_same_bits, make_table, nothing_left, parted, rounds
+from distributed.utils_test import gen_cluster
+
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.checkpoint.folder import CheckpointFolder
+from dask_dl.cluster.fixed_shard import FixedShard
+from dask_dl.cluster.placement import fixed_shards
+from dask_dl.cluster.shard import Shard
+from dask_dl.errors import ParameterError
+from dask_dl.training.checkpoints import Checkpoint
+
+TIMES = {"timestamp", "duration", "training_speed", "communication"}
+FIXED = rounds(700) | {"epochs": 2, "reproducible": True, "n_shards": 3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Kernels are compiled before clocks of clusters tick."""
+    DeepLearningRegressor(**FIXED).fit(make_table(50), "y")
+
+
+@pytest.mark.parametrize("rows", [[5, 0, 7], [100], [1] * 40, [3, 250, 4, 0], [0, 9]])
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_shards_divide_a_table_by_row_numbers_alone(rows, n):
+    row_ranges, shards = fixed_shards(rows, n)
+    starts = np.cumsum([0, *rows])
+    owner = np.full(sum(rows), -1)
+    for number, blocks in enumerate(shards.values()):
+        for k in blocks:
+            partition, lo, hi = row_ranges[k]
+            assert (owner[starts[partition] + lo : starts[partition] + hi] == -1).all()
+            owner[starts[partition] + lo : starts[partition] + hi] = number
+    _, whole = fixed_shards([sum(rows)], n)
+    expected = np.full(sum(rows), -1)
+    for number, blocks in enumerate(whole.values()):
+        for k in blocks:
+            _, lo, hi = fixed_shards([sum(rows)], n)[0][k]
+            expected[lo:hi] = number
+    np.testing.assert_array_equal(owner, expected)
+    assert (owner >= 0).all()
+    assert list(shards) == sorted(shards)
+    counts = np.bincount(owner, minlength=n)
+    assert counts.max() - counts.min() <= 8  # one row for each of its ranges, at most
+
+
+def in_process(model, table, y, held, parts):
+    """Fit where no client is active."""
+    from dask_dl.cluster import clients
+
+    find, clients.find_client = clients.find_client, lambda given: None
+    try:
+        return model.fit(table, y, eval_set=held, **parts)
+    finally:
+        clients.find_client = find
+
+
+KINDS = [
+    (DeepLearningRegressor, "y", {}),
+    (DeepLearningRegressor, "y", {"adaptive_rate": False, "momentum_stable": 0.5, "averaging_momentum": 0.0}),
+    (DeepLearningRegressor, "y", {"distribution": "huber", "activation": "maxout_with_dropout", "n_jobs": 2}),
+    (DeepLearningClassifier, "label", {"mini_batch_size": 16, "overwrite_with_best_model": True}),
+    (DeepLearningClassifier, "label", {"elastic_averaging": True, "score_training_samples": 500}),
+]
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1), ("127.0.0.1", 2), ("127.0.0.1", 1)], timeout=180)
+async def test_one_process_and_one_two_three_workers_give_the_same_bits(c, s, a, b, d):
+    table, held = make_table(), make_table(300, seed=1)
+    models = []
+    for kind, y, given in KINDS:
+        other = "label" if y == "y" else "y"
+        X, Xv = parted(table.drop(columns=other)), parted(held.drop(columns=other), 2)
+        make = lambda kind=kind, given=given: kind(**FIXED | given)  # noqa: E731
+        here = await asyncio.to_thread(in_process, make(), X, y, Xv, {"sample_weight": "w"})
+        assert here.parameters_["n_shards"] == 3
+        models.append((make, X, y, Xv, here))
+    for leaver in (None, d, b):
+        if leaver is not None:
+            await leaver.close()
+        for make, X, y, Xv, here in models:
+            there = await make().fit(X, y, eval_set=Xv, sample_weight="w")
+            assert_same_bits(there, here)
+            columns = [name for name in here.history_ if name not in TIMES]
+            pd.testing.assert_frame_equal(there.history_[columns], here.history_[columns], check_exact=True)
+    await nothing_left(s, a)
+
+
+@pytest.mark.parametrize("given", [{}, {"elastic_averaging": True}, {"averaging_momentum": 0.0}], ids=str)
+def test_a_resumed_training_has_the_bits_of_one_that_was_not_interrupted(tmp_path, given):
+    table = make_table(900)[["a", "b", "level", "y"]]
+    settings = FIXED | {"train_samples_per_iteration": 200} | given
+    whole = DeepLearningRegressor(**settings | {"epochs": 4}).fit(table, "y")
+    part = DeepLearningRegressor(**settings | {"epochs": 2}, checkpoint_dir=tmp_path, checkpoint_interval=1e9)
+    part.fit(table, "y")
+    path = CheckpointFolder(str(tmp_path)).newest(str)
+    saved = Checkpoint.read(path)
+    assert saved.n_shards == 3
+    assert saved.averaging.n_averages == 9
+    assert (saved.averaging.velocity is not None) == (not given)
+    assert set(saved.averaging.replicas) == ({"0", "1", "2"} if "elastic_averaging" in given else set())
+    # Without n_shards: that of the checkpoint.
+    resumed = DeepLearningRegressor(
+        **settings | {"epochs": 4, "n_shards": None}, checkpoint_dir=tmp_path, checkpoint_interval=1e9
+    )
+    resumed.fit(table, "y", resume=True)
+    assert_same_bits(resumed, whole)
+    assert resumed.parameters_["n_shards"] == 3
+    other = DeepLearningRegressor(
+        **settings | {"epochs": 6, "n_shards": 2}, checkpoint_dir=tmp_path, checkpoint_interval=1e9
+    )
+    with pytest.raises(ParameterError, match=r"n_shards=2.* with 3"):
+        other.fit(table, "y", resume=True)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=180)
+async def test_a_training_of_one_process_goes_on_on_a_cluster_to_the_bit(c, s, a, b, tmp_path):
+    table = make_table(900)[["a", "b", "level", "y"]]
+    for given in ({}, {"elastic_averaging": True}):
+        settings = FIXED | {"train_samples_per_iteration": 200} | given
+        saving, rest = (
+            {"checkpoint_dir": tmp_path / str(len(given)), "checkpoint_interval": 1e9},
+            settings | {"epochs": 4},
+        )
+        whole = await asyncio.to_thread(in_process, DeepLearningRegressor(**rest), table, "y", None, {})
+        first = DeepLearningRegressor(**settings | {"epochs": 2}, **saving)
+        await asyncio.to_thread(in_process, first, table, "y", None, {})
+        model = await DeepLearningRegressor(**rest, **saving).fit(table, "y", resume=True)
+        assert_same_bits(model, whole)
+
+
+@pytest.mark.parametrize("moment", ["training", "averaging"])
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=180)
+async def test_a_shard_whose_worker_dies_is_trained_again_to_the_same_bits(c, s, a, b, d, monkeypatch, moment):
+    table = make_table()[["a", "b", "level", "y"]]
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**FIXED), table, "y", None, {})
+    victims, n_calls = [d, b], 0
+    kind, name = (FixedShard, "train") if moment == "training" else (Shard, "receive")
+    inner = getattr(kind, name)
+
+    def dying(*arguments):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls in {4, 9}:
+            asyncio.run_coroutine_threadsafe(lose(s, victims.pop()), c.loop.asyncio_loop).result()
+        return inner(*arguments)
+
+    monkeypatch.setattr(kind, name, dying)
+    there = await DeepLearningRegressor(**FIXED).fit(parted(table), "y")
+    assert not victims
+    assert_same_bits(there, here)
+
+
+async def lose(scheduler, worker):
+    """A worker is gone for the cluster, without a word."""
+    await scheduler.remove_worker(worker.address, stimulus_id="gone", close=False)
+    await worker.close(nanny=False)
+
+
+def test_rounds_of_several_shards_are_parts_of_an_epoch_and_an_epoch_is_scored():
+    table = make_table(1000)[["a", "b", "y"]]
+    given = {"random_state": 1, "reproducible": True, "epochs": 6, "hidden": (5,), "stopping_rounds": 0}
+    model = DeepLearningRegressor(**given, n_shards=3).fit(table, "y")
+    assert model.parameters_["train_samples_per_iteration"] == 250  # four averages in an epoch, at least
+    assert list(model.history_["samples"].unique()) == [0, 1000, 2000, 3000, 4000, 5000, 6000]
+    each = DeepLearningRegressor(**given, n_shards=3, score_each_iteration=True).fit(table, "y")
+    assert_same_bits(each, model)
+    assert len(each.history_) == 25 + (len(each.history_) - len(each.history_["samples"].unique()))
+    one = DeepLearningRegressor(**given).fit(table, "y")
+    assert one.parameters_["n_shards"] == 1
+    assert one.parameters_["train_samples_per_iteration"] == -1
