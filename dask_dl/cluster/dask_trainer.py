@@ -11,7 +11,7 @@ import numpy as np
 from dask_dl.cluster import handover, round_tasks
 from dask_dl.cluster.average_tree import AverageTree
 from dask_dl.cluster.averaging import Contribution, combined, outer_momentum
-from dask_dl.cluster.elastic_replicas import fetched, given
+from dask_dl.cluster.elastic_replicas import bring, fetched, given
 from dask_dl.cluster.handover import NetworkState
 from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.setup import RoundSettings
@@ -142,6 +142,8 @@ class DaskTrainer:
         self._tree.forget()
         self._settle(on_rows)
         table = self.membership.training
+        if self._is_fixed and self._moving_rate is not None:
+            bring(self.membership, self._hosts)
         self._hosts = table.hosts()
         shards = list(self._hosts)
         rows = self._shares(table, shards)
@@ -342,7 +344,7 @@ class DaskTrainer:
 
     def _adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here; the outer momentum begins anew."""
-        self._trained, self._places, self._n_averages = {}, {}, 0
+        self._trained, self._hosts, self._places, self._n_averages = {}, {}, {}, 0
         self._tree.forget()
         self.membership.adopt(given)
 

@@ -22,14 +22,26 @@ def fetched(membership: Membership) -> dict[str, tuple[NDArray[np.float32], ...]
     """Fetch the replica of every fixed shard. Raises ReplicasLostError."""
     table, job, version = membership.training, membership.job, membership.version
     calls = {
-        (worker, shard): TaskSpec(round_tasks.replica, (job, version, table.rows_of(shard)))
-        for shard, worker in table.hosts().items()
+        (worker, shard): TaskSpec(round_tasks.replica, (job, version, shard)) for shard, worker in table.hosts().items()
     }
     done = membership.submitter.run("give", calls)[0]
-    found = {shard: vectors for (_, shard), vectors in done.items() if vectors is not None}
+    found = {shard: vectors for (_, shard), vectors in done.items()}
     if len(found) < len(calls):
         raise ReplicasLostError("a replica of elastic averaging is gone with its worker.")
     return found
+
+
+def bring(membership: Membership, before: Mapping[str, str]) -> None:
+    """Have replicas follow their shards, whose workers were others before; those that are lost with them stay lost."""
+    table, job, version = membership.training, membership.job, membership.version
+    calls, sources = {}, set()
+    for shard, worker in table.hosts().items():
+        source = before.get(shard, worker)
+        if source != worker and source in membership.taking_part:
+            vectors = membership.submitter.submit("give", source, round_tasks.replica, job, version, shard)
+            calls[worker, shard] = TaskSpec(round_tasks.adopt, (vectors, job, version, table.rows_of(shard)))
+            sources.add(source)
+    membership.submitter.run("take", calls, also=sources)
 
 
 def given(

@@ -37,10 +37,12 @@ class FixedShard(Shard):
         self._whole = whole
         self._numbers: dict[str, tuple[int, ...]] = {}
         self._stores: dict[str, Blocks] = {}
+        self._is_here = True  #: whether its rows are; else another process trains them
         self._current = IN_TRAINING  #: rows learned by the average that the replica belongs to
 
     def assign(self, table: str, numbers: Sequence[int]) -> None:
-        """Blocks of a table belong to this shard."""
+        """Blocks of a table, which are here, belong to this shard."""
+        self._is_here = True
         if self._numbers.get(table) != tuple(numbers):
             self.forget(table)
             self._numbers[table] = tuple(numbers)
@@ -112,8 +114,13 @@ class FixedShard(Shard):
 
     def averaged(self, before: int, n_seen: int) -> None:
         """Note that the process has an average, of so many rows, after one of `before` rows."""
-        if self._current in {IN_TRAINING, before}:
+        if self._is_here and self._current in {IN_TRAINING, before}:
             self._current = n_seen
+
+    def dropped(self, table: str, numbers: Iterable[int]) -> None:
+        """Note that blocks of a table are not in this process any more: the replica stays what it is."""
+        if not set(numbers).isdisjoint(self._numbers.get(table, ())):
+            self._is_here = False
 
     def adopt(self, vectors: Sequence[NDArray[np.float32]]) -> None:
         """Go on with a replica of a snapshot: weights, then each vector of optimizer state."""

@@ -110,12 +110,13 @@ def adopt(vectors: tuple[NDArray[np.float32], ...], job: str, version: int, rows
         return rows.name
 
 
-def replica(job: str, version: int, rows: ShardRows) -> tuple[NDArray[np.float32], ...] | None:
-    """Replica of a fixed shard, copied; None where it has none of this training."""
-    with plugin(job).turn(version, rows) as own:
-        shard = rows.shard_of(own)
-        assert isinstance(shard, FixedShard)
-        return tuple(vector.copy() for vector in shard.vectors) if shard.is_current else None
+def replica(job: str, version: int, name: str) -> tuple[NDArray[np.float32], ...]:
+    """Replica of a fixed shard, copied, which may have moved to another worker just now. Raises GoneError."""
+    with plugin(job).turn(version) as own:
+        shard = own.fixed.get(name)
+        if not isinstance(shard, FixedShard) or not shard.is_current:
+            raise GoneError(f"there is no replica of shard {name} here.")
+        return tuple(vector.copy() for vector in shard.vectors)
 
 
 def give(job: str, version: int) -> NetworkState:

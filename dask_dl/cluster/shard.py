@@ -53,6 +53,9 @@ class Dependent(Protocol):
     def close(self, *, waits: bool = True) -> None:
         """End the thread that reads ahead, if there is one."""
 
+    def dropped(self, table: str, numbers: Iterable[int]) -> None:
+        """Note that blocks of a table are not in this process any more."""
+
     def averaged(self, before: int, n_seen: int) -> None:
         """Note that the process has an average, of so many rows, after one of `before` rows."""
 
@@ -136,6 +139,8 @@ class Shard:
             self._forget(table)
             for k in numbers:
                 self.tables[table].drop(k)
+            for shard in self.fixed.values():
+                shard.dropped(table, numbers)
 
     def store(self, table: str) -> Blocks:
         """Blocks of a table."""

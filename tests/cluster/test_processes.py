@@ -11,11 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, make_table, parted
+from cluster.tables import PLAIN, assert_same_bits, make_table, parted
 from distributed import Client, LocalCluster
 from peaks import taken
 
@@ -142,6 +143,36 @@ def assert_nothing_left(client):
             return
         time.sleep(0.05)
     raise AssertionError(left)
+
+
+@pytest.fixture(scope="module")
+def fixed(folder):
+    """Settings with fixed shards, and what one process learns by them, where there is no client."""
+    settings = SETTINGS | {"reproducible": True, "n_shards": 3, "epochs": 8}
+    return settings, DeepLearningRegressor(**settings).fit(read(folder), "y")
+
+
+@pytest.mark.parametrize("given", [{}, {"elastic_averaging": True}], ids=str)
+def test_fixed_shards_have_the_bits_of_one_process_although_workers_are_killed(folder, fixed, given):
+    settings, here = fixed
+    if given:
+        here = DeepLearningRegressor(**settings | given).fit(read(folder), "y")
+    killed = []
+    options = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": ":0", "memory_limit": "3GiB"}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+
+        def kill(record):
+            if record["iterations"] in {4, 9} and len(killed) < 2:
+                killed.append(min(trainers(client) - set(killed)))
+                threading.Timer(0.02 * len(killed), os.kill, (killed[-1], signal.SIGKILL)).start()
+
+        with warnings.catch_warnings():  # elastic replicas die with their workers: the training goes back to a copy
+            warnings.simplefilter("ignore" if given else "error", DaskDLWarning)
+            there = DeepLearningRegressor(**settings | given, client=client)
+            there.fit(read(folder), "y", callbacks=[kill])
+        assert len(killed) == 2
+        assert_same_bits(there, here)
+        assert_nothing_left(client)
 
 
 def assert_good(model, folder):
