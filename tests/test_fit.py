@@ -602,7 +602,7 @@ def test_trainings_on_one_thread_keep_the_same_network_every_time(table):
     one, two = (DeepLearningRegressor(**given).fit(table, "y") for _ in range(2))
     assert 10 < len(one.history_) < 45
     assert one.history_["samples"].tolist() == two.history_["samples"].tolist()
-    np.testing.assert_array_equal(one.model_.flat, two.model_.flat)
+    np.testing.assert_array_equal(one.model_.network.flat, two.model_.network.flat)
 
 
 def automatic(n_total, n_epoch, **more):
@@ -883,7 +883,7 @@ def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
     with pytest.warns(DaskDLWarning), pytest.raises(DivergedError, match="layer 1 has gone"):
         model.fit(table, "y")
     assert model.stopped_by_ == "diverged"
-    assert len(model.predict(table)) == 50 and model.model_.n_seen == calls[4]
+    assert len(model.predict(table)) == 50 and model.model_.record.n_seen == calls[4]
 
 
 def test_divergence_is_seen_within_a_round(table, monkeypatch):
@@ -916,8 +916,8 @@ def test_an_order_given_from_outside_is_followed(table):
         ).model
         for _ in range(2)
     ]
-    np.testing.assert_array_equal(same[0].flat, same[1].flat)
-    assert (same[0].flat != fitted(table, epochs=1).model_.flat).any()
+    np.testing.assert_array_equal(same[0].network.flat, same[1].network.flat)
+    assert (same[0].network.flat != fitted(table, epochs=1).model_.network.flat).any()
 
 
 def test_compiling_is_announced(table, capsys, monkeypatch):
@@ -1042,8 +1042,8 @@ def test_where_the_clock_ends_rounds_does_not_decide_where_batches_end(table):
     # 50 rows are no whole number of batches of 8: every epoch is cut into batches from its own start.
     settings = QUIET | {"hidden": (4,), "random_state": 1, "mini_batch_size": 8, "epochs": 5, "n_jobs": 1}
     models = [DeepLearningRegressor(**settings, train_samples_per_iteration=n).fit(table, "y").model_ for n in (-2, 0)]
-    np.testing.assert_array_equal(models[0].flat, models[1].flat)
-    assert models[0].n_rounds > models[1].n_rounds
+    np.testing.assert_array_equal(models[0].network.flat, models[1].network.flat)
+    assert models[0].record.n_rounds > models[1].record.n_rounds
 
 
 @pytest.mark.parametrize("batch", [50, 51, 10**9, 2**70])

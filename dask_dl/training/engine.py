@@ -14,7 +14,7 @@ from dask_dl.errors import ParameterError, warn
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
-from dask_dl.model import Model
+from dask_dl.model import Model, TrainedNetwork, TrainingRecord
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
 from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
@@ -64,11 +64,10 @@ class Outcome(NamedTuple):
         """
         if self.failure is not None:
             raise self.failure
-        if self.model.stopped_by == TERMINATED:
+        if self.model.record.stopped_by == TERMINATED:
             raise SystemExit(SIGTERM_STATUS)
-        if self.model.stopped_by == INTERRUPTED:
-            n_epochs = self.model.n_seen / self.model.n_rows
-            text = f"training was interrupted after {n_epochs:.2f} epochs; the best model so far is there."
+        if self.model.record.stopped_by == INTERRUPTED:
+            text = f"training was interrupted after {self.model.record.n_epochs:.2f} epochs; the best model so far is there."
             if on_interrupt == "raise":
                 raise KeyboardInterrupt(text)
             warn(text)
@@ -207,13 +206,7 @@ def _model(
     n_rows : int
         Rows of an epoch.
     """
-    return Model(
-        task=problem.task,
-        encoder=problem.encoder,
-        head=problem.head,
-        topology=problem.topology,
-        flat=network.flat,
-        states=network.states,
+    record = TrainingRecord(
         requested=problem.requested | {"client": None},  # a model knows nothing of where it was trained
         effective=effective,
         history=state.history,
@@ -228,6 +221,8 @@ def _model(
         table_rows=table_rows,
         versions=versions(),
     )
+    trained = TrainedNetwork(problem.topology, network.flat, network.states)
+    return Model(problem.encoder, trained, problem.head, record)
 
 
 def _seed(asked: int | np.random.RandomState | np.random.Generator | None, checkpoint: Checkpoint | None) -> int:

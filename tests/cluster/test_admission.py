@@ -181,7 +181,7 @@ def test_a_worker_that_never_answers_is_left_out_of_a_training_that_begins(answe
     async def run(c, s, a, b):
         answers[b.address] = TimeoutError()
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
-        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 8000
+        assert model.parameters_["n_jobs"] == 1 and model.model_.record.n_seen == 8000
 
     run()
 
@@ -248,7 +248,7 @@ def test_a_worker_whose_disk_is_full_is_left_out(monkeypatch):
         full.append(b.local_directory)
         with pytest.warns(DaskDLWarning, match=rf"{b.address} is not used, on host .*the disk is full"):
             model = await DeepLearningRegressor(**rounds(500), storage="disk").fit(parted(make_table()), "y")
-        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 8000
+        assert model.parameters_["n_jobs"] == 1 and model.model_.record.n_seen == 8000
         assert len(written) > 2
 
     run()
@@ -283,7 +283,7 @@ def test_a_worker_that_cannot_hold_the_network_is_left_out_of_a_restoring(step, 
 
         with pytest.warns(DaskDLWarning, match="is not used.*MemoryError"):
             model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[watch])
-        assert model.model_.n_seen == 8000
+        assert model.model_.record.n_seen == 8000
         for worker in new:
             await worker.close()
 

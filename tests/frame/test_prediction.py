@@ -231,8 +231,8 @@ def check_weights_travel_once(model, lazy):
     """A graph holds one predictor, and pickles to little more than the weights."""
     (optimized,) = dask.optimize(lazy)
     graph = dict(optimized.__dask_graph__())
-    assert len(model.model_.states) == 2  # with them it would be three times the size
-    weights = model.model_.flat.nbytes
+    assert len(model.model_.network.states) == 2  # with them it would be three times the size
+    weights = model.model_.network.flat.nbytes
     assert [type(task.value) for task in graph.values() if len(pickle.dumps(task)) > weights / 2] == [Predictor]
     for sent in (graph, lazy):  # what a scheduler in this process gets, and what a client sends
         assert len(cloudpickle.dumps(sent)) < 1.1 * weights
