@@ -28,7 +28,9 @@ class Warned(NamedTuple):
     """A warning, which Python's `warnings` have as well."""
 
     text: str
-    kind: str = ""  #: of what happened to the rounds: "diverged", "lost", "not saved"; else empty
+    kind: str = (
+        ""  #: of what happened: "diverged", "lost" or "not saved" in the rounds, "left out" of a worker; else empty
+    )
 
 
 class Reading(NamedTuple):

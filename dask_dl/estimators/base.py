@@ -282,14 +282,15 @@ class DeepLearning(Fitted):
         else:
             source = open_source(X, y, weight, offset)
             validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
-            backend = backend_for(requested, client, listeners.say, cancelled)
+            backend = backend_for(requested, client, listeners, cancelled)
             request = Request(source, self._task, requested, validation, None, resume, began)
             outcome = train(request, backend, listeners, cancelled=cancelled)
         # Where nothing was learned, an earlier model stays.
         if outcome.failure is None or outcome.model.record.n_seen > 0:
             self.model_ = outcome.model
             self._set_names(has_names=source.has_text_names)
-        outcome.settle("return" if cancelled() else requested["on_interrupt"])  # an awaited fit raises CancelledError
+        # An awaited fit raises CancelledError.
+        outcome.settle(listeners, "return" if cancelled() else requested["on_interrupt"])
         return self
 
     def __getstate__(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from dask_dl.metrics.history import History
 from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -256,7 +256,9 @@ def _named(
     return arrays
 
 
-def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | None, Checkpoint | None]:
+def open_folder(
+    place: str | None, *, resume: bool, warn: Callable[[str], None]
+) -> tuple[CheckpointFolder | None, Checkpoint | None]:
     """The folder of checkpoints, ready to be written, and the newest one if the training is to go on."""
     if place is None:
         return None, None
@@ -269,4 +271,4 @@ def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | 
                 f"it, or name another folder."
             )
         return folder, None
-    return folder, folder.newest(Checkpoint.read)
+    return folder, folder.newest(Checkpoint.read, warn)

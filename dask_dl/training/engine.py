@@ -10,7 +10,7 @@ import numpy as np
 
 from dask_dl import parameters
 from dask_dl.cluster.environment import versions
-from dask_dl.errors import ParameterError, warn
+from dask_dl.errors import ParameterError
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
@@ -49,11 +49,13 @@ class Outcome(NamedTuple):
     model: Model  #: the last good one
     failure: BaseException | None  #: why it could not go on: it diverged, no worker was left, or a callback raised
 
-    def settle(self, on_interrupt: str = "return") -> None:
+    def settle(self, tell: Listeners, on_interrupt: str = "return") -> None:
         """Raise what the end of the training is to its caller, who has the model in place by now.
 
         Parameters
         ----------
+        tell : Listeners
+            Those of the training.
         on_interrupt : {"return", "raise"}
             What Ctrl-C is: a warning, or KeyboardInterrupt.
 
@@ -70,7 +72,7 @@ class Outcome(NamedTuple):
             text = f"training was interrupted after {self.model.record.n_epochs:.2f} epochs; the best model so far is there."
             if on_interrupt == "raise":
                 raise KeyboardInterrupt(text)
-            warn(text)
+            tell.warn(text)
 
 
 #: Exit status of a process that wrote a checkpoint because of SIGTERM: 128 + 15, as a shell reports that signal.
@@ -110,7 +112,7 @@ def train(
     tell = Listeners(listeners)
     source, encoded, requested, task = request.source, request.encoded, request.parameters, request.task
     began = time.monotonic() if request.began is None else request.began
-    folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume)
+    folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume, warn=tell.warn)
     for text in parameters.warnings_for(requested):
         tell.warn(text)
     with backend if encoded is None else contextlib.nullcontext(backend) as here:
