@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.metrics.history import History
+    from dask_dl.metrics.history import History, ScoringEvent
 
 
 class Snapshot(NamedTuple):
@@ -19,6 +19,7 @@ class Snapshot(NamedTuple):
     states: tuple[NDArray[np.float32], ...]
     n_seen: int
     n_rounds: int
+    event: ScoringEvent | None = None  #: its scoring, if it was scored, whole: the history gives up confusion matrices
 
 
 @dataclass

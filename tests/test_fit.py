@@ -18,7 +18,7 @@ from naive import mlp
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend, LocalTrainer, row_stream
 from dask_dl.cluster.shard import Shard
-from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
+from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, ReplicasLostError, SchemaError, StorageError
 from dask_dl.events import Began, Callbacks, Listeners, Trained
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
@@ -257,6 +257,57 @@ def test_the_best_network_is_newer_than_the_copy_and_later_events_are_forgotten(
         state = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     assert scored(state)[:4] == [(1, 10, 10), (2, 20, 10), (3, 30, 10), (4, 40, 10)]
     assert state.stopped_by == "epochs"
+
+
+def confused(loop_score):
+    """A score whose events have a confusion matrix of their own: the rows learned."""
+
+    def score(state, n, communication):
+        loop_score(state, n, communication)
+        history = state.history
+        history._replace(history.events[-1], {"training": [[state.n_seen]]})
+
+    return score
+
+
+def test_the_best_network_keeps_its_confusion_matrix_when_a_better_one_is_lost():
+    """Workers are gone before a better network could be fetched: the training ends with the one before it."""
+    trainer = Recorder()
+    trainer.is_local, inner = False, trainer.snapshot
+
+    def snapshot():
+        if trainer.n_seen == 20 and "lost" not in trainer.asked:
+            trainer.asked.append("lost")
+            raise ReplicasLostError("all of them.")
+        return inner()
+
+    trainer.snapshot = snapshot
+    with pytest.warns(DaskDLWarning, match="Went back to 10 rows"):
+        state = recorded(trainer, each(40), score=confused(scoring(iter([2.0, 1.0, 3.0, 3.0, 3.0]))))
+    assert "lost" in trainer.asked and float(trainer.final.flat[0]) == 10.0
+    assert state.history.best_confusion == state.history.confusion == {"training": [[10]]}
+
+
+def test_a_network_that_a_failed_training_returns_to_keeps_its_confusion_matrix(monkeypatch):
+    loop = "dask_dl.training.loop."
+    monkeypatch.setattr(loop + "MAX_HALVINGS", 0)
+    monkeypatch.setattr(loop + "TIMES_PER_COPY", 0.0)
+    trainer = Recorder()
+    average = trainer.average
+
+    def diverges():
+        average()
+        if trainer.n_seen == 30:
+            raise DivergedError("layer 2 is not finite.")
+
+    def judge():  # the copy of 10 rows stays the newest
+        monkeypatch.setattr(loop + "SECONDS_PER_COPY", 0.0 if trainer.n_seen == 10 else 1e9)
+
+    trainer.average = diverges
+    score = confused(scoring(iter([2.0, 1.0])))
+    state = recorded(trainer, each(40), score=score, judge=judge, keeps_best=False)
+    assert state.stopped_by == "diverged" and state.n_seen == 10
+    assert state.history.confusion == {"training": [[10]]}
 
 
 def test_an_interrupt_that_python_drops_ends_the_training_too():

@@ -200,6 +200,7 @@ class Checkpoint:
         events = events_of(d.history, task, has_validation=d.has_validation, confusion=d.confusion)
         history, best = History(task, d.has_validation, events, metric), self.best
         history.set_best_confusion(d.best_confusion)
+        best = best and best._replace(event=history.best)
         if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
         counters = (d.n_seen, d.n_rounds, d.training_seconds, d.seconds, d.n_halvings)

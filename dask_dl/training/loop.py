@@ -249,7 +249,7 @@ class Rounds:
         state, history = self.state, self.state.history
         event = history.events[-1]
         if self.keeps_best and history.best is event and event.samples == network.n_seen:
-            state.best = network
+            state.best = network._replace(event=event)
 
     def _event(self, began: float) -> str | None:
         """Score; returns why to stop, if there is a reason."""
@@ -299,7 +299,9 @@ class Rounds:
     # ---- going back -------------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
-        return Snapshot(*self.trainer.snapshot(), self.state.n_seen, self.state.n_rounds)
+        state, event = self.state, self.state.history.events[-1]
+        scored = event if event.samples == state.n_seen else None
+        return Snapshot(*self.trainer.snapshot(), state.n_seen, state.n_rounds, scored)
 
     def _copy(self) -> None:
         """Remember weights that are known to be sound, now and then: copying must not outweigh short rounds."""
@@ -325,7 +327,7 @@ class Rounds:
         """Forget what came after a copy."""
         state = self.state
         state.n_seen, state.n_rounds = good.n_seen, good.n_rounds
-        state.history.cut(good.n_seen)
+        state.history.cut(good.n_seen, [copy.event for copy in (good, state.best) if copy and copy.event])
         self.tell(WentBack(good.n_seen))
 
     def _return_to(self, good: Snapshot) -> None:
