@@ -12,9 +12,8 @@ from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.arrays import aligned, is_dask_array, map_blocks, whole_rows
 from dask_dl.frame.dask_frames import by_name, is_dask_frame
 from dask_dl.frame.dense import DensePart, is_numeric_array
-from dask_dl.frame.dtypes import as_numbers
 from dask_dl.frame.interchange import as_column, as_table
-from dask_dl.frame.prediction import map_rows, offsets_of, slices_of
+from dask_dl.frame.prediction import map_rows, offset_numbers, offsets_of, slices_of
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
 from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
 from dask_dl.predictor import Predictor
@@ -121,7 +120,7 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
     check_n_features(model, X.shape[1], called)
     offset = _offset_of(model, X, offset, list(model.record.feature_names))
     if offset is not None:
-        offset = as_numbers(offset) if isinstance(offset, pd.Series) else offset
+        offset = offset_numbers(offset, LABEL) if isinstance(offset, pd.Series) else offset
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
     names, predictor = model.record.feature_names, model.predictor
     answered = functools.partial(_respond_block, names=names, answer=functools.partial(_values, answer=answer))

@@ -198,6 +198,17 @@ def test_callbacks_see_every_record_and_may_stop():
     assert seen == [10, 20, 30] and state.stopped_by == "callback"
 
 
+@pytest.mark.parametrize("answer", [np.zeros(2), pd.DataFrame({"a": [1]}), pd.NA], ids=["array", "frame", "missing"])
+def test_an_answer_of_a_callback_that_is_neither_true_nor_false_is_named(answer):
+    def odd(record):
+        return answer
+
+    state = recorded(Recorder(), each(100), callbacks=[odd])
+    with pytest.raises(ParameterError, match=rf"odd returned a value of type {type(answer).__name__}.*Return True to"):
+        raise state.failure
+    assert state.stopped_by == "callback" and state.n_seen == 10
+
+
 @pytest.mark.parametrize("when", ["train", "average", "score"])
 def test_an_interrupt_anywhere_leaves_the_best_network(when):
     trainer = Recorder()
