@@ -38,7 +38,7 @@ class TrainingState:
     failure: BaseException | None = field(default=None)  #: why it could not go on; the last good weights are there
 
     def to_json(self) -> dict[str, Any]:
-        """Without weights."""
+        """State as JSON, without weights."""
         return {
             "history": self.history.records,
             "has_validation": self.history.has_validation,

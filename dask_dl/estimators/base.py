@@ -294,7 +294,7 @@ class DeepLearning(Fitted):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling: a client belongs to its process."""
+        """State for pickling, without the client, which belongs to its process."""
         return {**super().__getstate__(), "client": None}
 
     def __sklearn_clone__(self) -> Self:

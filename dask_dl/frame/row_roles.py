@@ -45,7 +45,7 @@ class RowRoles(NamedTuple):
     def of(
         cls, part: pd.DataFrame | SparsePart, schema: Schema, k: int, counts: NDArray[np.bool_], target: TargetKind
     ) -> RowRoles:
-        """Read the marked rows of a partition.
+        """Read the rows of a partition that count.
 
         Parameters
         ----------

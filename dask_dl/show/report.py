@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask_dl import parameters
-from dask_dl.metrics.measurement import MAX_CLASSES
+from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
 from dask_dl.show.inline_svg import history_svg
 from dask_dl.show.progress import duration
 
@@ -34,7 +34,7 @@ class Table(NamedTuple):
 def report(model: Model, title: str = "") -> str:
     """Report on a model as HTML: a whole document under `title`, or without one a fragment for a notebook."""
     classes = model.head.classes
-    note = f"{len(classes):,} classes: a confusion matrix is kept for {MAX_CLASSES} at most."
+    note = f"{len(classes):,} classes: a confusion matrix is kept for {MAX_CONFUSION_CLASSES} at most."
     return template("report.html").render(
         title=title,
         model=model,
@@ -42,7 +42,7 @@ def report(model: Model, title: str = "") -> str:
         picture=history_svg(model.record.history),
         facts=list(facts(model).items()),
         confusion=[(name, _confusion(classes, matrix)) for name, matrix in model.record.history.confusion.items()],
-        note=note if len(classes) > MAX_CLASSES else "",
+        note=note if len(classes) > MAX_CONFUSION_CLASSES else "",
         columns=_columns(model),
         settings=list(_settings(model)),
     )

@@ -61,7 +61,7 @@ class TrainingFingerprint:
         return settings
 
     def to_json(self) -> dict[str, Any]:
-        """For the document of a checkpoint."""
+        """Fingerprint as the document of a checkpoint has it."""
         return {
             "columns": list(self.columns),
             "roles": self.roles,
@@ -76,7 +76,7 @@ class TrainingFingerprint:
         }
 
     def differences(self, checkpoint: IdentityDocument, where: str) -> list[str]:
-        """In words: what the checkpoint has, and what there is now."""
+        """Differences in words: what the checkpoint has, and what there is now."""
         mine, settings = self.to_json(), opened(checkpoint.settings, f"{where}: settings")
         found = [
             f"{name}={settings.get(name)}, now {now}"
@@ -151,13 +151,13 @@ class Checkpoint:
         arrays, document = read_archive(path, kind=KIND, schema=TrainingDocument)
         topology = document.identity.topology.topology()
         names = names_of("", document.n_states)
-        of_best = names_of("best/", document.n_states) if document.course.best else []
+        of_best = names_of("best/", document.n_states) if document.state.best else []
         check_no_more(arrays, [part for name in names + of_best for part in shapes_of(topology, name)], path)
         flat, *states = vectors_of(arrays, topology, names, path)
         best = None
-        if document.course.best:
+        if document.state.best:
             of_best_flat, *of_best_states = vectors_of(arrays, topology, of_best, path)
-            best = Snapshot(of_best_flat, tuple(of_best_states), *document.course.best)
+            best = Snapshot(of_best_flat, tuple(of_best_states), *document.state.best)
         return cls(path, document, flat, states, best)
 
     @property
@@ -186,17 +186,17 @@ class Checkpoint:
 
     @property
     def encoder(self) -> Encoder:
-        """As fitted by the training that broke off, to the last bit."""
+        """Encoder as the training that broke off fitted it, to the last bit."""
         return self.document.identity.encoder.encoder()
 
     @property
     def head(self) -> Head:
-        """As fitted by the training that broke off, to the last bit."""
+        """Head as the training that broke off fitted it, to the last bit."""
         return self.document.identity.target.head()
 
     def state(self, metric: str) -> TrainingState:
         """Counters, history and best model."""
-        d, task = self.document.course, self.document.task
+        d, task = self.document.state, self.document.task
         events = events_of(d.history, task, has_validation=d.has_validation, confusion=d.confusion)
         history, best = History(task, d.has_validation, events, metric), self.best
         history.set_best_confusion(d.best_confusion)
