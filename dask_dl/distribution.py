@@ -33,7 +33,7 @@ class Distribution:
 
     @classmethod
     def of(cls, effective: Mapping[str, Any]) -> Distribution:
-        """From effective parameters."""
+        """Distribution of effective parameters."""
         name = effective["distribution"]
         shapes = {"quantile": "quantile_alpha", "huber": "huber_alpha", "tweedie": "tweedie_power"}
         return cls(name, effective[shapes[name]] if name in shapes else 0.0)

@@ -75,20 +75,20 @@ def _opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str)
     """The table with its roles; the names that its predictors had in training, None where they have them."""
     X = as_table(X, LABEL)
     labels = labels_of(X, LABEL)
-    is_named = model.is_named and hasattr(X, "columns")
+    is_named = model.record.is_named and hasattr(X, "columns")
     if is_named:
         model.missing_columns(list(labels.values()), LABEL)
     check_offset(model, offset)
-    if model.offset_name is not None and offset is None:
-        offset = model.offset_name
+    if model.record.offset_name is not None and offset is None:
+        offset = model.record.offset_name
         if not offset or offset not in labels.values():
             raise no_offset(offset, [])
     source = open_source(X, y, weight, offset, label=LABEL, keep=model.encoder.columns if is_named else None)
-    if is_named and source.roles.get(OFFSET) in model.feature_names:
-        raise no_offset(source.roles[OFFSET], model.feature_names)
+    if is_named and source.roles.get(OFFSET) in model.record.feature_names:
+        raise no_offset(source.roles[OFFSET], model.record.feature_names)
     if not is_named:
         check_n_features(model, len(source.predictors), called)
-    return source, None if is_named else model.feature_names
+    return source, None if is_named else model.record.feature_names
 
 
 def _of_partition(

@@ -9,7 +9,7 @@ import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from dask_dl.errors import warn
+from dask_dl.errors import ParameterError, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +28,9 @@ class Warned(NamedTuple):
     """A warning, which Python's `warnings` have as well."""
 
     text: str
-    kind: str = ""  #: of what happened to the rounds: "diverged", "lost", "not saved"; else empty
+    kind: str = (
+        ""  #: of what happened: "diverged", "lost" or "not saved" in the rounds, "left out" of a worker; else empty
+    )
 
 
 class Reading(NamedTuple):
@@ -148,4 +150,17 @@ class Callbacks(tuple["Callable[[Mapping[str, Any]], object]", ...]):
         if not isinstance(event, Scored):
             return False
         record = MappingProxyType(event.history.record(event.history.events[-1]))
-        return True in [callback(record) for callback in self]
+        answers = [(callback, callback(record)) for callback in self]
+        return True in [_is_true(answer, callback) for callback, answer in answers]
+
+
+def _is_true(answer: object, callback: Callable[..., object]) -> bool:
+    """Whether a callback answered True. Raises ParameterError for an answer that does not tell, as an array."""
+    try:
+        return bool(answer == 1)  # as True is, and NumPy's
+    except Exception as error:
+        name = getattr(callback, "__qualname__", type(callback).__qualname__)
+        raise ParameterError(
+            f"callbacks: {name} returned a value of type {type(answer).__name__}, which is neither True nor anything else "
+            f"({error}). Return True to stop the training, False or None to go on."
+        ) from error

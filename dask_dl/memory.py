@@ -22,9 +22,9 @@ READING = 6.5
 #: Bytes of the largest partition that fits, as a frame: at least, and those to which files are cut at most.
 MIN_PARTITION, MAX_PARTITION = 2**24, 2**27
 #: The least that takes, of any table: its columns as they come from the file, a part of the frame beside them.
-READING_AT_LEAST = 1.5
+MIN_READING = 1.5
 #: The least that a worker's imports take.
-IMPORTS_AT_LEAST = 150 * 2**20
+MIN_IMPORTS = 150 * 2**20
 #: Bytes at work per column of a partition that is read, however few rows it has: the metadata of its file and the readers of
 #: its pages; and what Dask's plan of the table keeps of a column in the process that opened it.
 COLUMN_READ, COLUMN_PLANNED = 12_000, 6_000
@@ -158,12 +158,12 @@ class PartitionLimits(NamedTuple):
 def partition_limits(limit: int, n_readers: int) -> PartitionLimits:
     """Limits of the partitions of a process that may take so many bytes in all, and reads so many at a time."""
     fits = max(MIN_PARTITION, largest_partition(limit, n_readers))
-    return PartitionLimits(fits, max(fits, int((limit - IMPORTS_AT_LEAST) / READING_AT_LEAST)))
+    return PartitionLimits(fits, max(fits, int((limit - MIN_IMPORTS) / MIN_READING)))
 
 
 def surely_too_large(n_bytes: int, limit: int) -> bool:
     """Whether a single partition of so many bytes as a pandas frame cannot be scanned within the limit, by any measurement."""
-    return IMPORTS_AT_LEAST + READING_AT_LEAST * n_bytes > limit
+    return MIN_IMPORTS + MIN_READING * n_bytes > limit
 
 
 def network(n_weights: int, n_dense: int, n_states: int, n_copies: int) -> int:

@@ -12,9 +12,8 @@ from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.arrays import aligned, is_dask_array, map_blocks, whole_rows
 from dask_dl.frame.dask_frames import by_name, is_dask_frame
 from dask_dl.frame.dense import DensePart, is_numeric_array
-from dask_dl.frame.dtypes import as_numbers
 from dask_dl.frame.interchange import as_column, as_table
-from dask_dl.frame.prediction import map_rows, offsets_of, slices_of
+from dask_dl.frame.prediction import map_rows, offset_numbers, offsets_of, slices_of
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
 from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
 from dask_dl.predictor import Predictor
@@ -85,7 +84,7 @@ def _framed(predictor: Predictor, part: Any, answers: Any, *, answer: Any) -> pd
 
 def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
     """`answer(predictor, part, answers)` of every partition of a Dask DataFrame, lazily."""
-    if not model.is_named:
+    if not model.record.is_named:
         raise SchemaError("the model was trained on an array without column names; pass an array, or train on a frame.")
     names = list(labels_of(X, LABEL).values())
     model.missing_columns(names, LABEL)
@@ -102,7 +101,7 @@ def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
         X = as_csr(X, LABEL)
     elif not is_numeric_array(X):
         table = local_table(X, LABEL)
-        if model.is_named and hasattr(X, "columns"):
+        if model.record.is_named and hasattr(X, "columns"):
             names = table.columns.tolist()
             model.missing_columns(names, LABEL)
             offset = offsets_of(table, _offset_of(model, table, offset, names))
@@ -110,8 +109,8 @@ def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
         X = table
     check_two_dimensions(X, X.shape, LABEL)
     check_n_features(model, X.shape[1], called)
-    part = _named(X, model.feature_names)
-    offset = offsets_of(part, _offset_of(model, part, offset, model.feature_names))
+    part = _named(X, model.record.feature_names)
+    offset = offsets_of(part, _offset_of(model, part, offset, model.record.feature_names))
     return respond(part, model.predictor, offset, answer=answer)
 
 
@@ -119,25 +118,25 @@ def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
     """`answer` of every block of a Dask Array, as a lazy Dask Array."""
     X = whole_rows(X, LABEL)
     check_n_features(model, X.shape[1], called)
-    offset = _offset_of(model, X, offset, list(model.feature_names))
+    offset = _offset_of(model, X, offset, list(model.record.feature_names))
     if offset is not None:
-        offset = as_numbers(offset) if isinstance(offset, pd.Series) else offset
+        offset = offset_numbers(offset, LABEL) if isinstance(offset, pd.Series) else offset
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
-    names, predictor = model.feature_names, model.predictor
+    names, predictor = model.record.feature_names, model.predictor
     answered = functools.partial(_respond_block, names=names, answer=functools.partial(_values, answer=answer))
     return map_blocks(answered, X, predictor, offset, answer(predictor, predictor.no_answers), LABEL)
 
 
 def check_n_features(model: Model, n: int, called: str) -> None:
     """The number of columns without names must be that of training. Raises SchemaError."""
-    wanted = len(model.feature_names)
+    wanted = len(model.record.feature_names)
     if n != wanted:
         raise SchemaError(f"X has {n} features, but {called} is expecting {wanted} features as input.")
 
 
 def check_offset(model: Model, offset: Any) -> None:
     """Offsets are of use only to a model that was trained with some. Raises ParameterError."""
-    if model.offset_name is None and offset is not None:
+    if model.record.offset_name is None and offset is not None:
         raise ParameterError("offset: the model was trained without offsets; leave it out.")
 
 
@@ -152,17 +151,17 @@ def no_offset(name: str, names: Sequence[str]) -> ParameterError:
 def _offset_of(model: Model, table: Any, offset: Any, names: Sequence[str]) -> Any:
     """The offsets that a prediction needs: given, or the column of that name in training."""
     check_offset(model, offset)
-    if model.offset_name is None:
+    if model.record.offset_name is None:
         return None
     labels = labels_of(table, LABEL)
     if offset is not None and not isinstance(offset, str) and is_column(offset, labels):
         offset = named(offset, labels, "offset", LABEL)
     elif not isinstance(offset, str) and np.ndim(getattr(offset, "_meta", offset)) == 0 and offset is not None:
         raise ParameterError(f"offset is {offset!r}: give the name or position of a column, or as many values as rows.")
-    name = offset if isinstance(offset, str) else model.offset_name if offset is None else None
+    name = offset if isinstance(offset, str) else model.record.offset_name if offset is None else None
     if name is None:
         return offset
-    if name not in names or not hasattr(table, "columns") or name in model.feature_names:
+    if name not in names or not hasattr(table, "columns") or name in model.record.feature_names:
         raise no_offset(name, names)
     return table[next(key for key, text in labels.items() if text == name)]
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.dtypes import names_of
+from dask_dl.frame.prediction import offset_numbers
 from dask_dl.node.predict import cut_after, rows_per_chunk
 from dask_dl.node.replica import predict
 from dask_dl.state import Rows
@@ -102,9 +103,9 @@ class Predictor:
 
 
 def _finite(offset: Any, n: int, label: str) -> NDArray[np.float64]:
-    values = np.asarray(offset, np.float64)
-    if values.shape != (n,):
-        raise SchemaError(f"{label} has {n:,} rows and {values.size:,} offsets. Their lengths must match.")
+    if np.shape(offset) != (n,):
+        raise SchemaError(f"{label} has {n:,} rows and {np.size(offset):,} offsets. Their lengths must match.")
+    values = offset_numbers(offset, label)
     if not np.isfinite(values).all():
         raise SchemaError(f"{int((~np.isfinite(values)).sum()):,} offsets of {label} are missing or infinite.")
     return values

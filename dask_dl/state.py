@@ -101,7 +101,7 @@ class Rows(NamedTuple):
         return self._some(slice(lo, hi))
 
     def take(self, which: NDArray[np.integer[Any] | np.bool_]) -> Rows:
-        """Some rows, by places or marks, copied; entries stay in the pools where they are."""
+        """Some rows, by positions or a boolean mask, copied; entries stay in the pools where they are."""
         return self._some(which)
 
     def _some(self, which: Any) -> Rows:

@@ -35,7 +35,7 @@ class TableMetrics:
     def __init__(self, model: Model, roles: Mapping[str, str], label: str) -> None:
         self._model = model
         self._schema = Schema((), roles, label)
-        self._distribution = Distribution.of(model.effective)
+        self._distribution = Distribution.of(model.record.effective)
         self._n_partitions = 0
         self._total: Measurement | None = None
         self.n_rows = 0  #: rows that were measured

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.metrics.history import History
+    from dask_dl.metrics.history import History, ScoringEvent
     from dask_dl.state import AveragingState
 
 
@@ -20,6 +20,7 @@ class Snapshot(NamedTuple):
     states: tuple[NDArray[np.float32], ...]
     n_seen: int
     n_rounds: int
+    event: ScoringEvent | None = None  #: its scoring, if it was scored, whole: the history gives up confusion matrices
     averaging: AveragingState | None = None  #: of several replicas, where the training may go on from here
 
 
@@ -39,7 +40,7 @@ class TrainingState:
     failure: BaseException | None = field(default=None)  #: why it could not go on; the last good weights are there
 
     def to_json(self) -> dict[str, Any]:
-        """Without weights."""
+        """State as JSON, without weights."""
         return {
             "history": self.history.records,
             "has_validation": self.history.has_validation,

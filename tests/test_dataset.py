@@ -55,9 +55,9 @@ def test_a_dataset_trains_to_the_bits_of_its_table(table, storage, kind, target,
         ):
             one = kind(**SMALL | given | other).fit(data)
             two = kind(**SMALL | given | other).fit(X, target, eval_set=held, **parts)
-            np.testing.assert_array_equal(one.model_.flat, two.model_.flat)
+            np.testing.assert_array_equal(one.model_.network.flat, two.model_.network.flat)
             pd.testing.assert_frame_equal(one.metrics_, two.metrics_)
-            assert one.parameters_ == two.parameters_ and one.model_.table_rows == two.model_.table_rows
+            assert one.parameters_ == two.parameters_ and one.model_.record.table_rows == two.model_.record.table_rows
             np.testing.assert_array_equal(one.predict(table), two.predict(table))
 
 
@@ -83,7 +83,7 @@ def test_partitions_are_read_as_often_as_for_one_training(table):
 
 def test_seeds_of_trainings_are_their_own(table):
     with dask_dl.prepare(table[["a", "b", "y"]], "y", random_state=1) as data:
-        flats = [DeepLearningRegressor(**SMALL | {"random_state": k}).fit(data).model_.flat for k in (1, 2, 1)]
+        flats = [DeepLearningRegressor(**SMALL | {"random_state": k}).fit(data).model_.network.flat for k in (1, 2, 1)]
     assert (flats[0] == flats[2]).all() and not (flats[0] == flats[1]).all()
 
 
@@ -169,10 +169,10 @@ def test_a_checkpointed_training_on_a_dataset_goes_on(table, tmp_path):
         whole = DeepLearningRegressor(**plain).fit(data)
         DeepLearningRegressor(**given).fit(data, callbacks=[lambda record: record["samples"] >= 600])
         resumed = DeepLearningRegressor(**given).fit(data, resume=True)
-    np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
+    np.testing.assert_array_equal(resumed.model_.network.flat, whole.model_.network.flat)
     np.testing.assert_array_equal(
-        DeepLearningRegressor(**plain).fit(table[["a", "b", "y"]], "y").model_.flat,
-        whole.model_.flat,
+        DeepLearningRegressor(**plain).fit(table[["a", "b", "y"]], "y").model_.network.flat,
+        whole.model_.network.flat,
     )
 
 

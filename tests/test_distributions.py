@@ -130,7 +130,7 @@ def test_a_row_of_weight_zero_does_not_exist(name, batch):
     settings = SETTINGS | settings if is_class else given(name, **settings)
     whole = kind(**settings).fit(spoilt, "y", sample_weight=weight)
     part = kind(**settings).fit(table[weight > 0], "y", sample_weight=weight[weight > 0])
-    np.testing.assert_array_equal(whole.model_.flat, part.model_.flat)
+    np.testing.assert_array_equal(whole.model_.network.flat, part.model_.network.flat)
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("poisson", -1.0), ("tweedie", -0.5), ("gamma", 0.0), ("gamma", -2.0)])

@@ -11,11 +11,15 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dask_dl"
-FEWEST = 4  #: arguments from which on a docstring names them
+MIN_ARGUMENTS = 4  #: arguments from which on a docstring names them
 HEADING = re.compile(r"^Parameters\n-{10}\n", re.MULTILINE)
 ENTRY = re.compile(r"\*{0,2}\w+(, \*{0,2}\w+)* : \S.*")
 SEE = re.compile(r"^See `(\w+)\.(\w+)`\.$", re.MULTILINE)  #: an implementation refers to its interface
-FRAGMENTS = ("Of ", "What ", "The same")
+FRAGMENTS = ("The same",)
+#: Words with which a fragment begins, and neither a noun nor a verb.
+NOT_FIRST = {"As", "By", "For", "From", "In", "Its", "Of", "On", "Their", "To", "Until", "What", "With", "Without"}
+#: Modules that are not held to that yet.
+PENDING = {"cluster/dask_trainer.py", "cluster/plugin.py", "cluster/tables.py"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -77,7 +81,7 @@ def faults(functions: list[Documented]) -> list[str]:
     for where, arguments, text in functions:
         if "{parameters}" in text:  # written from the table of parameters, whose tests compare it with the signature
             continue
-        if len(arguments) < FEWEST and not HEADING.search(text):
+        if len(arguments) < MIN_ARGUMENTS and not HEADING.search(text):
             continue
         if not HEADING.search(text):
             see = SEE.search(text)
@@ -97,7 +101,7 @@ def faults(functions: list[Documented]) -> list[str]:
 
 def test_functions_of_many_arguments_name_each_of_them_with_its_type():
     functions = [f for where, tree in trees().items() for f in public_functions(tree, where)]
-    assert sum(len(f.arguments) >= FEWEST for f in functions) > 100
+    assert sum(len(f.arguments) >= MIN_ARGUMENTS for f in functions) > 100
     assert faults(functions) == []
 
 
@@ -107,7 +111,8 @@ def test_docstrings_begin_with_what_they_are_about():
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | Function):
                 text = ast.get_docstring(node) or ""
-                if text.startswith(FRAGMENTS):
+                is_fragment = bool(text) and text.split()[0] in NOT_FIRST and where not in PENDING
+                if text.startswith(FRAGMENTS) or is_fragment:
                     begun.append(f"{where}: {getattr(node, 'name', 'the module')}: {text.splitlines()[0]}")
     assert begun == []
 

@@ -266,7 +266,7 @@ def test_training_goes_on_from_the_newest_checkpoint_that_holds_together(tmp_pat
         model = train(tmp_path, epochs=6, resume=True)
     text = next(str(w.message) for w in warned if "passed over" in str(w.message))
     assert newest in text and f"Going on from {older}" in text
-    assert model.model_.n_seen == 6 * 120
+    assert model.model_.record.n_seen == 6 * 120
 
 
 # Keys, numbers and depth
@@ -335,8 +335,8 @@ def test_records_come_back_as_they_were_measured():
 def test_shapes_are_those_of_the_arrays_that_are_written(model_file, checkpoint_file):
     for path in (model_file, DATA / "format-2-hashed.zip"):
         model = load(path).model_
-        named = model.topology.named("network", model.flat)
-        assert shapes_of(model.topology, "network") == {name: array.shape for name, array in named.items()}
+        named = model.network.topology.named("network", model.network.flat)
+        assert shapes_of(model.network.topology, "network") == {name: array.shape for name, array in named.items()}
 
 
 def test_outputs_of_a_reconstruction_are_legal_but_not_beside_maxout():
@@ -419,7 +419,7 @@ def test_values_that_are_not_legal_today_are_judged_by_fit(model_file, tmp_path,
 
 def test_a_stopping_metric_of_another_version_leaves_the_loss(model_file, tmp_path):
     model = load(with_parameter(model_file, tmp_path / "newer.zip", "stopping_metric", ["auc"]))
-    assert model.model_.history.metric == "logloss" and model.best_score_ == load(model_file).best_score_
+    assert model.model_.record.history.metric == "logloss" and model.best_score_ == load(model_file).best_score_
 
 
 # Zip
@@ -539,8 +539,8 @@ def test_a_deep_model_that_would_answer_nothing_but_nan_is_refused(tmp_path):
     model = DeepLearningClassifier(**SETTINGS | {"hidden": (4,) * 8, "epochs": 0.1}).fit(table, "y")
     model.save(tmp_path / "sound.zip")
     load(tmp_path / "sound.zip")
-    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), len(model.model_.flat))
-    model.model_.flat[:] = np.where(model.model_.flat == 0, 0, 9e4 * signs)
+    signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), len(model.model_.network.flat))
+    model.model_.network.flat[:] = np.where(model.model_.network.flat == 0, 0, 9e4 * signs)
     model.save(tmp_path / "forged.zip")
     with pytest.raises(ArchiveError, match="beyond float32"):
         load(tmp_path / "forged.zip")

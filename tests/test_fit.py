@@ -19,7 +19,7 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend, LocalTrainer, row_stream
 from dask_dl.cluster.shard import Shard
 from dask_dl.cluster.trainer import TrainedNetwork
-from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError, StorageError
+from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, ReplicasLostError, SchemaError, StorageError
 from dask_dl.events import Began, Callbacks, Listeners, Trained
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
@@ -199,6 +199,17 @@ def test_callbacks_see_every_record_and_may_stop():
     assert seen == [10, 20, 30] and state.stopped_by == "callback"
 
 
+@pytest.mark.parametrize("answer", [np.zeros(2), pd.DataFrame({"a": [1]}), pd.NA], ids=["array", "frame", "missing"])
+def test_an_answer_of_a_callback_that_is_neither_true_nor_false_is_named(answer):
+    def odd(record):
+        return answer
+
+    state = recorded(Recorder(), each(100), callbacks=[odd])
+    with pytest.raises(ParameterError, match=rf"odd returned a value of type {type(answer).__name__}.*Return True to"):
+        raise state.failure
+    assert state.stopped_by == "callback" and state.n_seen == 10
+
+
 @pytest.mark.parametrize("when", ["train", "average", "score"])
 def test_an_interrupt_anywhere_leaves_the_best_network(when):
     trainer = Recorder()
@@ -258,6 +269,57 @@ def test_the_best_network_is_newer_than_the_copy_and_later_events_are_forgotten(
         state = recorded(trainer, each(40), [3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
     assert scored(state)[:4] == [(1, 10, 10), (2, 20, 10), (3, 30, 10), (4, 40, 10)]
     assert state.stopped_by == "epochs"
+
+
+def confused(loop_score):
+    """A score whose events have a confusion matrix of their own: the rows learned."""
+
+    def score(state, n, communication):
+        loop_score(state, n, communication)
+        history = state.history
+        history._replace(history.events[-1], {"training": [[state.n_seen]]})
+
+    return score
+
+
+def test_the_best_network_keeps_its_confusion_matrix_when_a_better_one_is_lost():
+    """Workers are gone before a better network could be fetched: the training ends with the one before it."""
+    trainer = Recorder()
+    trainer.is_local, inner = False, trainer.snapshot
+
+    def snapshot():
+        if trainer.n_seen == 20 and "lost" not in trainer.asked:
+            trainer.asked.append("lost")
+            raise ReplicasLostError("all of them.")
+        return inner()
+
+    trainer.snapshot = snapshot
+    with pytest.warns(DaskDLWarning, match="Went back to 10 rows"):
+        state = recorded(trainer, each(40), score=confused(scoring(iter([2.0, 1.0, 3.0, 3.0, 3.0]))))
+    assert "lost" in trainer.asked and float(trainer.final.flat[0]) == 10.0
+    assert state.history.best_confusion == state.history.confusion == {"training": [[10]]}
+
+
+def test_a_network_that_a_failed_training_returns_to_keeps_its_confusion_matrix(monkeypatch):
+    loop = "dask_dl.training.loop."
+    monkeypatch.setattr(loop + "MAX_HALVINGS", 0)
+    monkeypatch.setattr(loop + "TIMES_PER_COPY", 0.0)
+    trainer = Recorder()
+    average = trainer.average
+
+    def diverges():
+        average()
+        if trainer.n_seen == 30:
+            raise DivergedError("layer 2 is not finite.")
+
+    def judge():  # the copy of 10 rows stays the newest
+        monkeypatch.setattr(loop + "SECONDS_PER_COPY", 0.0 if trainer.n_seen == 10 else 1e9)
+
+    trainer.average = diverges
+    score = confused(scoring(iter([2.0, 1.0])))
+    state = recorded(trainer, each(40), score=score, judge=judge, keeps_best=False)
+    assert state.stopped_by == "diverged" and state.n_seen == 10
+    assert state.history.confusion == {"training": [[10]]}
 
 
 def test_an_interrupt_that_python_drops_ends_the_training_too():
@@ -603,7 +665,7 @@ def test_trainings_on_one_thread_keep_the_same_network_every_time(table):
     one, two = (DeepLearningRegressor(**given).fit(table, "y") for _ in range(2))
     assert 10 < len(one.history_) < 45
     assert one.history_["samples"].tolist() == two.history_["samples"].tolist()
-    np.testing.assert_array_equal(one.model_.flat, two.model_.flat)
+    np.testing.assert_array_equal(one.model_.network.flat, two.model_.network.flat)
 
 
 def automatic(n_total, n_epoch, **more):
@@ -884,7 +946,7 @@ def test_what_was_learned_before_a_divergence_stays_usable(table, monkeypatch):
     with pytest.warns(DaskDLWarning), pytest.raises(DivergedError, match="layer 1 has gone"):
         model.fit(table, "y")
     assert model.stopped_by_ == "diverged"
-    assert len(model.predict(table)) == 50 and model.model_.n_seen == calls[4]
+    assert len(model.predict(table)) == 50 and model.model_.record.n_seen == calls[4]
 
 
 def test_divergence_is_seen_within_a_round(table, monkeypatch):
@@ -917,8 +979,8 @@ def test_an_order_given_from_outside_is_followed(table):
         ).model
         for _ in range(2)
     ]
-    np.testing.assert_array_equal(same[0].flat, same[1].flat)
-    assert (same[0].flat != fitted(table, epochs=1).model_.flat).any()
+    np.testing.assert_array_equal(same[0].network.flat, same[1].network.flat)
+    assert (same[0].network.flat != fitted(table, epochs=1).model_.network.flat).any()
 
 
 def test_compiling_is_announced(table, capsys, monkeypatch):
@@ -1043,8 +1105,8 @@ def test_where_the_clock_ends_rounds_does_not_decide_where_batches_end(table):
     # 50 rows are no whole number of batches of 8: every epoch is cut into batches from its own start.
     settings = QUIET | {"hidden": (4,), "random_state": 1, "mini_batch_size": 8, "epochs": 5, "n_jobs": 1}
     models = [DeepLearningRegressor(**settings, train_samples_per_iteration=n).fit(table, "y").model_ for n in (-2, 0)]
-    np.testing.assert_array_equal(models[0].flat, models[1].flat)
-    assert models[0].n_rounds > models[1].n_rounds
+    np.testing.assert_array_equal(models[0].network.flat, models[1].network.flat)
+    assert models[0].record.n_rounds > models[1].record.n_rounds
 
 
 @pytest.mark.parametrize("batch", [50, 51, 10**9, 2**70])

@@ -54,7 +54,7 @@ def test_what_was_learned_since_the_last_scoring_is_kept(table, monkeypatch):
     interrupted_after(6 * len(table), monkeypatch)
     with pytest.warns(DaskDLWarning, match=r"interrupted after 6.00 epochs; the best model"):
         model = fit(table, **RARELY)
-    np.testing.assert_array_equal(model.model_.flat, whole.model_.flat)
+    np.testing.assert_array_equal(model.model_.network.flat, whole.model_.network.flat)
     assert model.score(table, "y") == whole.score(table, "y")
     columns = ["iterations", "samples", "training_deviance"]
     assert model.history_[columns].equals(whole.history_[columns])
@@ -66,7 +66,7 @@ def test_an_interrupt_can_be_raised_with_the_estimator_fitted(table, monkeypatch
     with pytest.raises(KeyboardInterrupt, match=r"interrupted after .* epochs"):
         model.fit(table, "y")
     assert model.stopped_by_ == "interrupted" and len(model.predict(table)) == len(table)
-    assert model.history_["samples"].iloc[-1] == model.model_.n_seen == 1500
+    assert model.history_["samples"].iloc[-1] == model.model_.record.n_seen == 1500
 
 
 def test_a_search_is_ended_by_an_interrupt_that_is_raised(table, monkeypatch):
@@ -105,7 +105,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(table, tmp_path, 
     state = CheckpointFolder(str(tmp_path)).newest()[2]["course"]
     assert [record["samples"] for record in state["history"]] == [0, 300]  # the scoring belongs to the end, not to it
     resumed = fit(table, tmp_path, resume=True, checkpoint_interval=1e6, **given)
-    np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
+    np.testing.assert_array_equal(resumed.model_.network.flat, whole.model_.network.flat)
     assert resumed.history_["samples"].is_monotonic_increasing
 
 
@@ -127,7 +127,7 @@ def test_a_folder_that_vanishes_is_made_anew(table, tmp_path):
     model = DeepLearningRegressor(**SETTINGS, checkpoint_dir=str(place), checkpoint_interval=0.0)
     model.fit(table, "y", callbacks=[remove])
     assert model.stopped_by_ == "epochs"
-    assert CheckpointFolder(str(place)).newest()[2]["course"]["n_seen"] == model.model_.n_seen
+    assert CheckpointFolder(str(place)).newest()[2]["course"]["n_seen"] == model.model_.record.n_seen
 
 
 def test_a_file_in_the_place_of_the_folder_costs_checkpoints_and_nothing_else(table, tmp_path):
@@ -143,8 +143,8 @@ def test_a_file_in_the_place_of_the_folder_costs_checkpoints_and_nothing_else(ta
     with pytest.warns(DaskDLWarning, match=r"no checkpoint could be written to .*states: FileExistsError") as caught:
         model.fit(table, "y", callbacks=[harm])
     assert len(caught) == 1  # of six that failed
-    np.testing.assert_array_equal(model.model_.flat, whole.model_.flat)
-    assert CheckpointFolder(str(place)).newest()[2]["course"]["n_seen"] == model.model_.n_seen
+    np.testing.assert_array_equal(model.model_.network.flat, whole.model_.network.flat)
+    assert CheckpointFolder(str(place)).newest()[2]["course"]["n_seen"] == model.model_.record.n_seen
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_nothing_that_prevents_a_checkpoint_costs_the_model(table, tmp_path, mon
     with pytest.warns(DaskDLWarning, match="no checkpoint could be written") as caught:
         model = fit(table, tmp_path, checkpoint_interval=interval, epochs=3, n_jobs=1)
     assert len(caught) == 1 and str(tmp_path) in str(caught[0].message)
-    assert model.stopped_by_ == "epochs" and model.model_.n_seen == 3 * len(table)
+    assert model.stopped_by_ == "epochs" and model.model_.record.n_seen == 3 * len(table)
 
 
 ENDS = {
@@ -201,7 +201,7 @@ def test_a_folder_that_is_gone_hides_no_other_end(table, tmp_path, how):
     texts = [str(warning.message) for warning in caught]
     assert sum("no checkpoint could be written" in text for text in texts) == 1
     assert sum("training was interrupted" in text for text in texts) == (how == "interrupt")
-    assert model.stopped_by_ == reason and model.model_.n_seen == 4 * len(table)
+    assert model.stopped_by_ == reason and model.model_.record.n_seen == 4 * len(table)
     assert len(model.predict(table)) == len(table)
 
 

@@ -22,7 +22,7 @@ from tables import UNSCORED
 from dask_dl import DeepLearningRegressor, memory
 from dask_dl.cluster import LocalBackend
 from dask_dl.cluster.worker_memory import partition_limits
-from dask_dl.kernels.batches import buffer_size, marks_size
+from dask_dl.kernels.batches import buffer_size, indices_size
 from dask_dl.kernels.layout import Topology
 from dask_dl.node.stability import instability, is_finite
 
@@ -148,7 +148,7 @@ def test_limits_of_partitions_are_those_of_the_smallest_worker():
 
 def test_nothing_fits_where_the_imports_do_not():
     assert memory.largest_partition(memory.IMPORTS // 2) == 0
-    assert memory.surely_too_large(1, memory.IMPORTS_AT_LEAST)
+    assert memory.surely_too_large(1, memory.MIN_IMPORTS)
 
 
 @pytest.mark.parametrize(("n", "text"), [(5, "5 B"), (1500, "1.5 kB"), (12_345_678, "12.3 MB"), (2.5e12, "2,500 GB")])
@@ -190,7 +190,7 @@ def test_buffers_of_a_thread_are_as_large_as_the_formula_says(batch, activation,
     settings = optimizer()._replace(batch=batch, input_kept=kept)
     context = replica(topology, settings, threads("one thread", 1)).contexts[0]
     n_active = 2 * batch
-    n_marks = n_active + (marks_size(topology.n_onehot, batch, n_active) if batch > 1 else n_active)
+    n_marks = n_active + (indices_size(topology.n_onehot, batch, n_active) if batch > 1 else n_active)
     parts = context.team.acts, context.team.errors, context.scratch
     assert sum(part.size for part in parts) + n_marks == buffer_size(topology, settings, 2)
 

@@ -48,13 +48,13 @@ def test_everything_comes_back(models, table, tmp_path, kind):
     np.testing.assert_array_equal(again.predict(table), model.predict(table))
     for one, other in zip(again.coefs_ + again.intercepts_, model.coefs_ + model.intercepts_, strict=True):
         np.testing.assert_array_equal(one, other)
-    for one, other in zip(again.model_.states, model.model_.states, strict=True):
+    for one, other in zip(again.model_.network.states, model.model_.network.states, strict=True):
         np.testing.assert_array_equal(one, other)
     pd.testing.assert_frame_equal(again.history_, model.history_)
     assert repr(again.encoder_) == repr(model.encoder_)
     assert again.n_iter_ == model.n_iter_
     assert again.feature_names_in_.tolist() == model.feature_names_in_.tolist()
-    assert again.model_.n_seen == model.model_.n_seen == 240
+    assert again.model_.record.n_seen == model.model_.record.n_seen == 240
     assert again.parameters_.keys() == model.parameters_.keys()
     for name, value in model.parameters_.items():
         if name != "initial_biases":

@@ -340,11 +340,11 @@ SHAPES = {
     "divisions that are unknown": Odd(lambda: lazy(table()).clear_divisions()),
     "empty partitions first and last": Odd(
         lambda: partitions(table().iloc[:0], *cut(table(), 5), table().iloc[:0]),
-        holds=lambda model, X: model.model_.n_rows == N,
+        holds=lambda model, X: model.model_.record.n_rows == N,
     ),
     "empty partitions of objects": Odd(
         lambda: partitions(table().iloc[:0].astype(object), table(), table().iloc[:0].astype(object)),
-        holds=lambda model, X: model.model_.n_rows == N,
+        holds=lambda model, X: model.model_.record.n_rows == N,
     ),
     "empty partitions of texts": Odd(
         lambda: partitions(table().iloc[:0].astype(str), table(), table().iloc[:0].astype(str)),
@@ -388,7 +388,7 @@ TARGETS = {
     "constant": Odd(lambda: table(y=3.0), says=r"target 'y' is constant \(3\)"),
     "infinite target": Odd(lambda: table(y=np.resize([1, 2, np.inf], N)), says="target 'y'.*infinite values"),
     "missing target": Odd(
-        lambda: table(y=np.resize([1, 2, np.nan], N)), holds=lambda model, X: model.model_.n_rows == 16
+        lambda: table(y=np.resize([1, 2, np.nan], N)), holds=lambda model, X: model.model_.record.n_rows == 16
     ),
     "missing everywhere": Odd(lambda: table(y=np.nan), says="target 'y'.*none of 24 rows has a value"),
     "a target of texts": Odd(lambda: table(y="x"), says="target 'y'.*not numbers: use DeepLearningClassifier"),
@@ -421,7 +421,7 @@ TARGETS = {
     "weights that are booleans": Odd(
         lambda: table(w=np.resize([True, False], N)),
         fit={"sample_weight": "w"},
-        holds=lambda model, X: model.model_.n_rows == 12,
+        holds=lambda model, X: model.model_.record.n_rows == 12,
     ),
     "offsets that are missing": Odd(
         lambda: table(o=pd.array([1, None] * 12, "Int64")),
@@ -466,7 +466,7 @@ CLASSES = {
     "booleans": Odd(lambda: table(y=np.resize([True, False], N)), holds=lambda model, X: model.classes_.dtype == bool),
     "booleans with gaps": Odd(
         lambda: table(y=pd.array([True, False, None] * 8, "boolean")),
-        holds=lambda model, X: [*model.classes_] == [False, True] and model.model_.n_rows == 16,
+        holds=lambda model, X: [*model.classes_] == [False, True] and model.model_.record.n_rows == 16,
     ),
     "floats": Odd(
         lambda: table(y=np.resize([1.0, -2.0], N)), holds=lambda model, X: model.classes_.tolist() == [-2.0, 1.0]
@@ -536,7 +536,7 @@ def test_odd_tables(kind, catalogue, name):
         model.fit(X, y, **odd.fit)
     if getattr(X, "ndim", 0) == 2 and not hasattr(X, "columns") and isinstance(y, int):
         X = np.delete(X, y, axis=1)
-    if model.model_.offset_name is None:
+    if model.model_.record.offset_name is None:
         assert_predicts(model, X)
     assert odd.holds(model, X)
 

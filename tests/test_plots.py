@@ -69,9 +69,9 @@ def test_a_loaded_model_knows_what_was_put_back(tmp_path):
     flipped = table.assign(y=np.where(table["a"] > 0, "v", "u"))  # what is learned there is wrong here
     given = {"hidden": (5,), "epochs": 5, "score_each_iteration": True, "stopping_rounds": 0, "random_state": 1}
     model = DeepLearningClassifier(**given).fit(table, "y", eval_set=flipped)
-    assert model.model_.history.repeats_best
+    assert model.model_.record.history.repeats_best
     model.save(tmp_path / "m.zip")
-    assert load(tmp_path / "m.zip").model_.history.repeats_best
+    assert load(tmp_path / "m.zip").model_.record.history.repeats_best
 
 
 def test_a_wild_first_loss_does_not_flatten_the_others():
@@ -124,7 +124,7 @@ def test_what_was_judged_by_another_metric_is_named():
     model = DeepLearningRegressor(hidden=(3,), epochs=2, stopping_metric="mae", random_state=1)
     model.fit(pd.DataFrame({"a": np.arange(40.0), "y": np.arange(40.0) ** 2}), "y")
     label = f"best mae: {model.best_score_:.4g}"
-    assert label in drawn(model.model_.history)[1]
+    assert label in drawn(model.model_.record.history)[1]
 
 
 LOSSES = st.lists(st.tuples(*2 * [st.floats(1e-6, 1e6)]), min_size=1, max_size=60)

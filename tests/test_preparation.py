@@ -59,7 +59,7 @@ def test_every_encoding_is_the_same_at_prediction(table, scheme, kind, tmp_path)
     assert again.encoder_ == model.encoder_
     # What is said of the columns is what the network has.
     names = model.encoder_.get_feature_names_out()
-    assert len(names) == model.coefs_[0].shape[0] == model.model_.topology.n_inputs == len(set(names))
+    assert len(names) == model.coefs_[0].shape[0] == model.model_.network.topology.n_inputs == len(set(names))
     described = model.encoder_.describe()
     assert list(described.index) == list(model.encoder_.columns)
     assert described["inputs"].sum() == len(names)
@@ -86,7 +86,7 @@ def test_skip_learns_the_complete_rows_only(table, weight):
     given = SETTINGS | {"reproducible": True, "missing_values_handling": "skip", "shuffle_training_data": False}
     one = DeepLearningRegressor(**given).fit(train, "y", sample_weight=weight)
     other = DeepLearningRegressor(**given).fit(complete(train), "y", sample_weight=weight)
-    assert one.model_.n_rows == other.model_.n_rows == len(complete(train)) < len(train)
+    assert one.model_.record.n_rows == other.model_.record.n_rows == len(complete(train)) < len(train)
     assert one.encoder_.to_json() == other.encoder_.to_json()
     for a, b in zip(one.coefs_, other.coefs_, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
@@ -98,7 +98,7 @@ def test_skip_forgives_columns_that_are_dropped(table):
     model = DeepLearningRegressor(**SETTINGS, missing_values_handling="skip")
     with pytest.warns(DaskDLWarning, match="dropped 2 columns"):
         model.fit(dd.from_pandas(train, npartitions=4), "y")
-    assert model.model_.n_rows == len(complete(table))
+    assert model.model_.record.n_rows == len(complete(table))
 
 
 def test_skip_forgives_any_number_of_columns_that_are_dropped():
@@ -117,8 +117,8 @@ def test_skip_forgives_any_number_of_columns_that_are_dropped():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DaskDLWarning)  # columns that are dropped
                 models.append(model.fit(dd.from_pandas(frame, npartitions=3), "y", sample_weight=weight))
-        assert models[0].model_.n_rows == models[1].model_.n_rows == 2700
-        np.testing.assert_array_equal(models[0].model_.flat, models[1].model_.flat)
+        assert models[0].model_.record.n_rows == models[1].model_.record.n_rows == 2700
+        np.testing.assert_array_equal(models[0].model_.network.flat, models[1].model_.network.flat)
 
 
 def test_skip_of_all_rows_says_why(table):
@@ -148,8 +148,8 @@ def test_balanced_classes_find_the_rare_one_and_keep_the_priors(table):
     balanced = DeepLearningClassifier(**given, balance_classes=True).fit(rare(table), "label")
     counts = table["label"].value_counts()
     expected = 2 * counts["usual"]
-    assert abs(balanced.model_.n_rows - expected) < 6 * counts["rare"] ** 0.5
-    assert usual.model_.n_rows == len(table)
+    assert abs(balanced.model_.record.n_rows - expected) < 6 * counts["rare"] ** 0.5
+    assert usual.model_.record.n_rows == len(table)
     held = make_table(2000, seed=3)
     for model in (usual, balanced):
         share = model.predict_proba(rare(held))[:, 0]
@@ -174,13 +174,13 @@ def test_factors_and_size(table):
     counts = table["label"].value_counts()
     given = SETTINGS | {"epochs": 1, "balance_classes": True}
     one = DeepLearningClassifier(**given, class_sampling_factors=[3, 1]).fit(rare(table), "label")
-    assert one.model_.n_rows == 3 * counts["rare"] + counts["usual"]
+    assert one.model_.record.n_rows == 3 * counts["rare"] + counts["usual"]
     small = DeepLearningClassifier(**given, max_after_balance_size=0.5).fit(rare(table), "label")
-    assert abs(small.model_.n_rows - 450) < 6 * 450**0.5
+    assert abs(small.model_.record.n_rows - 450) < 6 * 450**0.5
     binary = rare(table).assign(w=np.arange(len(table)) % 2)
     half = DeepLearningClassifier(**given, class_sampling_factors=[3, 1]).fit(binary, "label", sample_weight="w")
     kept = binary.loc[binary["w"] > 0, "label"].value_counts()
-    assert half.model_.n_rows == 3 * kept["rare"] + kept["usual"]
+    assert half.model_.record.n_rows == 3 * kept["rare"] + kept["usual"]
 
 
 @pytest.mark.filterwarnings("ignore:balance_classes.*rarely")

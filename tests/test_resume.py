@@ -67,8 +67,8 @@ def test_a_resumed_training_ends_with_the_same_bits(table, tmp_path, way, best):
     fit(table, tmp_path, until=4, **given)
     fit(table, tmp_path, until=9, resume=True, **given)
     model = fit(table, tmp_path, resume=True, **given)
-    np.testing.assert_array_equal(model.model_.flat, whole.model_.flat)
-    for mine, other in zip(model.model_.states, whole.model_.states, strict=True):
+    np.testing.assert_array_equal(model.model_.network.flat, whole.model_.network.flat)
+    for mine, other in zip(model.model_.network.states, whole.model_.network.states, strict=True):
         np.testing.assert_array_equal(mine, other)
     columns = ["iterations", "samples", "epochs", "training_deviance"]
     pd.testing.assert_frame_equal(model.history_[columns], whole.history_[columns])
@@ -90,10 +90,10 @@ def test_another_number_of_threads_may_go_on(table, tmp_path):
 def test_more_epochs_after_the_end(table, tmp_path):
     fit(table, tmp_path, epochs=5, n_jobs=1)
     again = fit(table, tmp_path, epochs=5, n_jobs=1, resume=True)
-    assert again.model_.n_seen == 5 * len(table)  # nothing is left to do
+    assert again.model_.record.n_seen == 5 * len(table)  # nothing is left to do
     longer = fit(table, tmp_path, epochs=12, n_jobs=1, resume=True, overwrite_with_best_model=False)
     whole = fit(table, epochs=12, n_jobs=1, overwrite_with_best_model=False)
-    np.testing.assert_array_equal(longer.model_.flat, whole.model_.flat)
+    np.testing.assert_array_equal(longer.model_.network.flat, whole.model_.network.flat)
 
 
 def test_a_training_that_had_learned_enough_stays_ended(table, tmp_path):
@@ -101,8 +101,8 @@ def test_a_training_that_had_learned_enough_stays_ended(table, tmp_path):
     ended = fit(table, tmp_path, **given)
     assert ended.stopped_by_.startswith("regression_stop")
     again = fit(table, tmp_path, resume=True, **given)
-    assert again.model_.n_seen == ended.model_.n_seen
-    np.testing.assert_array_equal(again.model_.flat, ended.model_.flat)
+    assert again.model_.record.n_seen == ended.model_.record.n_seen
+    np.testing.assert_array_equal(again.model_.network.flat, ended.model_.network.flat)
 
 
 def test_the_seed_that_was_drawn_stays(table, tmp_path):
@@ -127,7 +127,7 @@ def test_the_last_few_are_kept_and_a_damaged_one_is_passed_over(table, tmp_path)
     whole = fit(table, **given)
     with pytest.warns(DaskDLWarning, match="passed over: "):
         again = fit(table, tmp_path, resume=True, **given)
-    np.testing.assert_array_equal(again.model_.flat, whole.model_.flat)
+    np.testing.assert_array_equal(again.model_.network.flat, whole.model_.network.flat)
     for number in folder.numbers():
         Path(folder.path(number)).write_bytes(b"nothing")
     with pytest.raises(ArchiveError, match=r"no checkpoint in .* can be read"):
@@ -188,7 +188,7 @@ def test_checkpoints_of_an_earlier_training_are_not_overwritten(table, tmp_path)
 def test_without_a_checkpoint_training_starts_from_the_beginning(table, tmp_path, capsys):
     model = fit(table, tmp_path / "new" / "folder", resume=True, verbose=True, n_jobs=1)
     assert "there is no checkpoint" in capsys.readouterr().out
-    np.testing.assert_array_equal(model.model_.flat, fit(table, n_jobs=1).model_.flat)
+    np.testing.assert_array_equal(model.model_.network.flat, fit(table, n_jobs=1).model_.network.flat)
 
 
 def test_a_folder_that_cannot_be_written_is_known_before_work_starts(table, tmp_path, monkeypatch):
@@ -203,7 +203,7 @@ def test_a_url(table):
     fit(table, place, until=5, n_jobs=1)
     assert len(CheckpointFolder(place).numbers()) == KEPT
     np.testing.assert_array_equal(
-        fit(table, place, resume=True, n_jobs=1).model_.flat, fit(table, n_jobs=1).model_.flat
+        fit(table, place, resume=True, n_jobs=1).model_.network.flat, fit(table, n_jobs=1).model_.network.flat
     )
 
 
@@ -226,7 +226,7 @@ def test_classes_with_validation_and_weights(tmp_path):
     train(until=3, place=str(tmp_path))
     resumed = train(resume=True, place=str(tmp_path))
     assert resumed.stopped_by_ == whole.stopped_by_
-    np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
+    np.testing.assert_array_equal(resumed.model_.network.flat, whole.model_.network.flat)
     assert resumed.history_["validation_logloss"].iloc[-1] == whole.history_["validation_logloss"].iloc[-1]
 
 
@@ -250,7 +250,7 @@ def test_balanced_classes_go_on_as_they_were_drawn(tmp_path, storage):
     seed = train(until=2).parameters_["random_state"]
     resumed = train(resume=True)
     whole = DeepLearningClassifier(**given | {"random_state": seed}).fit(table, "y")
-    np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
+    np.testing.assert_array_equal(resumed.model_.network.flat, whole.model_.network.flat)
     with pytest.raises(SchemaError, match="visits per row of a class"):
         train(resume=True, max_after_balance_size=1.5)
 
@@ -298,7 +298,7 @@ for n_jobs in (1, 2):
         last = rounds
     done = fit(table, place, resume=True, **given | {"checkpoint_interval": 1e6})
     assert done.n_iter_ == whole.n_iter_ == 200 > last, (n_jobs, last)
-    assert np.array_equal(done.model_.flat, whole.model_.flat), n_jobs
+    assert np.array_equal(done.model_.network.flat, whole.model_.network.flat), n_jobs
     print(n_jobs, "threads, rounds at the last kill:", last)
 """
 
@@ -427,7 +427,7 @@ def test_another_seed_is_refused(table, tmp_path):
 def test_looser_stopping_goes_on_and_another_metric_finds_another_best(table, tmp_path):
     ended = fit(table, tmp_path, epochs=40, regression_stop=0.9, n_jobs=1)
     model = fit(table, tmp_path, epochs=40, regression_stop=-1, stopping_metric="mae", resume=True, n_jobs=1)
-    assert model.model_.n_seen > ended.model_.n_seen and model.stopped_by_ == "epochs"
+    assert model.model_.record.n_seen > ended.model_.record.n_seen and model.stopped_by_ == "epochs"
     assert model.best_score_ == pytest.approx(float((table["y"] - model.predict(table)).abs().mean()), rel=1e-4)
 
 
@@ -464,11 +464,11 @@ def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, m
     monkeypatch.setattr(Rounds, where, interrupted)
     with pytest.warns(DaskDLWarning, match="interrupted"):
         model = fit(table, tmp_path, checkpoint_interval=1e6, n_jobs=1)
-    assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == model.model_.n_seen > 0
+    assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == model.model_.record.n_seen > 0
     monkeypatch.undo()
     given = {"n_jobs": 1, "overwrite_with_best_model": False}
     np.testing.assert_array_equal(
-        fit(table, tmp_path, resume=True, **given).model_.flat, fit(table, **given).model_.flat
+        fit(table, tmp_path, resume=True, **given).model_.network.flat, fit(table, **given).model_.network.flat
     )
 
 

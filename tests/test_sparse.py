@@ -45,7 +45,7 @@ def test_any_form_of_the_matrix_gives_the_same_bits(given, tmp_path):
         if not isinstance(form, pd.DataFrame):
             assert model.parameters_["sparse"] is True
         # Figures are summed in another order.
-        np.testing.assert_allclose(model.model_.flat, whole.model_.flat, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(model.model_.network.flat, whole.model_.network.flat, rtol=1e-4, atol=1e-5)
     together = whole.predict(X)
     np.testing.assert_allclose(whole.predict(X.toarray()), together, rtol=1e-6)
     lazy = whole.predict(blocks(X))
@@ -59,7 +59,7 @@ def test_any_form_of_the_matrix_gives_the_same_bits(given, tmp_path):
 def test_out_of_memory_gives_the_same_bits(storage):
     X, y = make_matrix()
     one, other = (DeepLearningRegressor(**SETTINGS, storage=how).fit(blocks(X), y) for how in ("memory", storage))
-    np.testing.assert_array_equal(one.model_.flat, other.model_.flat)
+    np.testing.assert_array_equal(one.model_.network.flat, other.model_.network.flat)
 
 
 def test_categories_beside_sparse_numbers():
@@ -90,14 +90,14 @@ def test_classes_weights_and_validation():
     assert model.predict_proba(X).shape == (700, 2)
     weighted = DeepLearningRegressor(**SETTINGS).fit(X, y, sample_weight=np.arange(700) % 2)
     half = DeepLearningRegressor(**SETTINGS).fit(X[1::2], y[1::2])
-    assert weighted.model_.n_rows == half.model_.n_rows == 350
+    assert weighted.model_.record.n_rows == half.model_.record.n_rows == 350
 
 
 def test_missing_numbers_are_skipped_on_request():
     X, y = make_matrix()
     lacking = np.isnan(X.toarray()).any(axis=1)
     model = DeepLearningRegressor(**SETTINGS, missing_values_handling="skip").fit(X, y)
-    assert model.model_.n_rows == (~lacking).sum() < 700
+    assert model.model_.record.n_rows == (~lacking).sum() < 700
 
 
 def test_a_validation_table_may_have_more_columns():
@@ -121,7 +121,7 @@ def test_skip_asks_little_of_columns_with_gaps_and_zeros():
         model = DeepLearningRegressor(**settings).fit(X, y)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert model.model_.n_rows == n
+    assert model.model_.record.n_rows == n
     assert peak < 40e6  # a mark for each row and column would be 60 MB
 
 
@@ -137,7 +137,9 @@ def test_sparse_blocks_that_dask_does_not_know_of_are_found_at_once():
     with pytest.raises(SchemaError, match=r"partition 0 is a sparse matrix, .* meta=scipy.sparse.csr_matrix"):
         DeepLearningRegressor(**SETTINGS).fit(hidden, y)
     told = DeepLearningRegressor(**SETTINGS, sparse=True).fit(hidden, y)
-    np.testing.assert_array_equal(told.model_.flat, DeepLearningRegressor(**SETTINGS).fit(blocks(X), y).model_.flat)
+    np.testing.assert_array_equal(
+        told.model_.network.flat, DeepLearningRegressor(**SETTINGS).fit(blocks(X), y).model_.network.flat
+    )
 
 
 def test_what_does_not_fit_is_refused():

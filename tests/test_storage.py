@@ -161,7 +161,7 @@ def test_every_mode_gives_the_bits_of_memory_where_one_window_holds_all(folder, 
         )
         for how in ("memory", mode)
     )
-    np.testing.assert_array_equal(here.model_.flat, there.model_.flat)
+    np.testing.assert_array_equal(here.model_.network.flat, there.model_.network.flat)
     columns = [name for name in here.history_ if name.startswith(("training_r", "training_d", "samples"))]
     pd.testing.assert_frame_equal(here.history_[columns], there.history_[columns], rtol=1e-9)
     assert (here.parameters_["storage"], there.parameters_["storage"]) == ("memory", mode)
@@ -173,7 +173,7 @@ def test_small_windows_learn_and_are_the_same_again(folder, mode, monkeypatch):
     small_windows(monkeypatch, 20_000)
     X = dd.from_pandas(make_table(), npartitions=20, sort=False)
     models = [DeepLearningRegressor(**SETTINGS, storage=mode).fit(X, "y") for _ in range(2)]
-    np.testing.assert_array_equal(models[0].model_.flat, models[1].model_.flat)
+    np.testing.assert_array_equal(models[0].model_.network.flat, models[1].model_.network.flat)
     assert models[0].score(make_table(500, seed=1), "y") > 0.9
 
 
@@ -186,8 +186,8 @@ def test_a_training_goes_on_in_another_mode(folder, mode, tmp_path):
     DeepLearningRegressor(**given, storage=mode).fit(X, "y", callbacks=stop)
     for other in MODES:
         resumed = DeepLearningRegressor(**given, storage=other).fit(X, "y", resume=True)
-        assert resumed.model_.n_seen == whole.model_.n_seen
-    np.testing.assert_array_equal(resumed.model_.flat, whole.model_.flat)
+        assert resumed.model_.record.n_seen == whole.model_.record.n_seen
+    np.testing.assert_array_equal(resumed.model_.network.flat, whole.model_.network.flat)
 
 
 def test_the_choice_is_said_with_its_reason(folder, monkeypatch, capsys):
@@ -245,7 +245,7 @@ def test_nothing_stays_on_the_disk_and_what_was_learned_is_kept(folder, monkeypa
             model.fit(make_table(), "y", callbacks=[harm])
     assert left_in(folder) == []
     if how != "diverged":
-        assert all(seen) and model.model_.n_seen >= 700 and len(model.predict(make_table(9))) == 9
+        assert all(seen) and model.model_.record.n_seen >= 700 and len(model.predict(make_table(9))) == 9
     if how == "a file vanishes":
         assert model.stopped_by_ == "failed"
 
@@ -281,7 +281,7 @@ def test_scratch_that_was_changed_ends_a_training_with_what_it_had_learned(
     model = DeepLearningRegressor(**SETTINGS | given)
     with pytest.raises(StorageError, match=rf"{which}-\d.rows on .* is damaged"):
         model.fit(table, "y", eval_set=held, callbacks=[damage])
-    assert model.stopped_by_ == "failed" and model.model_.n_seen >= 9 * 700
+    assert model.stopped_by_ == "failed" and model.model_.record.n_seen >= 9 * 700
     assert model.score(make_table(), "y") > 0.5
     assert left_in(folder) == []
 
@@ -298,7 +298,7 @@ def test_a_source_that_changes_while_it_is_streamed_keeps_what_was_learned(folde
     model = DeepLearningRegressor(**SETTINGS | {"epochs": 50}, storage="stream")
     with pytest.raises(SchemaError, match=r"had .* rows in the scan and has .* now"):
         model.fit(dd.read_parquet(tmp_path / "table"), "y", callbacks=[harm])
-    assert model.stopped_by_ == "failed" and model.model_.n_seen >= 700
+    assert model.stopped_by_ == "failed" and model.model_.record.n_seen >= 700
 
 
 KILLED = """

@@ -95,6 +95,6 @@ def test_a_table_without_a_target_learns_to_give_its_inputs_back(batch):
     }
     requested = validate(asked, task="autoencoder")
     model, failure = train(Request(source, "autoencoder", requested), LocalBackend())
-    assert failure is None and model.topology.n_outputs == model.topology.n_inputs
-    mse = model.history.to_pandas()["training_rmse"] ** 2
-    assert model.history.metric == "mse" and mse.dropna().iloc[-1] < 0.5 * mse.dropna().iloc[0]
+    assert failure is None and model.network.topology.n_outputs == model.network.topology.n_inputs
+    mse = model.record.history.to_pandas()["training_rmse"] ** 2
+    assert model.record.history.metric == "mse" and mse.dropna().iloc[-1] < 0.5 * mse.dropna().iloc[0]

@@ -136,7 +136,7 @@ class CheckpointFolder:
                 self._remove(self.path(number))
         return path
 
-    def newest(self, read: Callable[[str], T] = _read) -> T | None:
+    def newest(self, read: Callable[[str], T] = _read, warn: Callable[[str], None] = warn) -> T | None:
         """Return the newest checkpoint that is whole; None when there is none.
 
         Parameters
@@ -144,6 +144,8 @@ class CheckpointFolder:
         read : callable
             Reads the file of a path, and raises ArchiveError when it is not what it should be, or OSError. By default a
             checkpoint is its path, arrays and document.
+        warn : callable
+            Told of newer ones that are passed over.
         """
         damaged = []
         for number in reversed(self.numbers()):

@@ -82,7 +82,7 @@ def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], 
     from dask_dl.table_metrics import TableMetrics
 
     table = _open_table(model, options, keep_as_strings, client)
-    target = options.target or model.model_.target_name
+    target = options.target or model.model_.record.target_name
     roles = {role: column for role, column in ((TARGET, TRUTH), (WEIGHT, WEIGHTS)) if column in table.columns}
     where = f"{target!r} of {options.data}"
     metrics = TableMetrics(model.model_, roles, where) if TARGET in roles else None
@@ -115,9 +115,9 @@ def _open_table(model: Any, options: argparse.Namespace, keep_as_strings: list[s
     from dask_dl.frame.files import open_table
 
     fitted, encoder = model.model_, model.encoder_
-    offset = options.offset or fitted.offset_name
+    offset = options.offset or fitted.record.offset_name
     categories = [category.name for category in (*encoder.categories, *encoder.codes)]
-    target = options.target or fitted.target_name
+    target = options.target or fitted.record.target_name
     if target and target not in encoder.columns and isinstance(next(iter(fitted.head.classes), None), str):
         categories.append(target)  # 02134 is no number there either
     choice = ColumnChoice(
@@ -129,7 +129,7 @@ def _open_table(model: Any, options: argparse.Namespace, keep_as_strings: list[s
         keep_as_strings=keep_as_strings,
     )
     table = open_table(options.data, choice, csv_format(options), partition_limits(client))
-    if fitted.offset_name is not None and offset not in table.columns:
+    if fitted.record.offset_name is not None and offset not in table.columns:
         found = f"{options.data} has no column {offset!r}" if offset else "they stood beside its table"
         raise ParameterError(f"--offset: the model was trained with offsets, and {found}; name their column of DATA.")
     used = {TRUTH: target, WEIGHTS: options.weights}

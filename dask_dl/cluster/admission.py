@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.cluster import environment
 from dask_dl.cluster.submit import ATTEMPTS
 from dask_dl.cluster.waiting import pause_after
-from dask_dl.errors import ClusterError, warn
+from dask_dl.errors import ClusterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from concurrent.futures import Future
 
+    from dask_dl.cluster.backend import Reporter
     from dask_dl.cluster.liveness import Member
 
 #: Seconds that a worker gets to say what is installed: it may have to load all of that first.
@@ -34,16 +35,16 @@ class Admission:
     Parameters
     ----------
     client : distributed.Client
-    say : callable
-        Told, in a line, of workers that are refused.
+    tell : Reporter
+        Warned of workers that are refused, and of what differs between others.
     """
 
-    def __init__(self, client: Any, say: Callable[[str], None]) -> None:
+    def __init__(self, client: Any, tell: Reporter) -> None:
         self.facts: dict[str, dict[str, Any]] = {}  #: answers of the workers that may take part
         self.refused: dict[str, str] = {}  #: worker -> the reason
         self.answered: dict[str, Any] = {}  #: what every worker said of itself, or the error of one that cannot say
         self.hosts: dict[str, str] = {}  #: of the workers that answered
-        self._client, self._say = client, say
+        self._client, self._tell = client, tell
         self._asked: dict[str, Future[Any]] = {}
         self._slots = asyncio.Semaphore(MAX_QUESTIONS)
         self._n_failures: Counter[str] = Counter()
@@ -93,8 +94,8 @@ class Admission:
                 self.refuse(worker, why)
                 del answers[worker]
         if answers:
-            for warning in environment.check(answers):
-                warn(warning)
+            for text in environment.check(answers):
+                self._tell.warn(text)
             self.facts |= answers
 
     def suffices(self, alive: Mapping[str, Member], *, partly: bool) -> bool:
@@ -119,8 +120,7 @@ class Admission:
         about = f"on host {self.hosts.get(worker, 'unknown')}: {why}"
         if about not in self._told:
             self._told.add(about)
-            self._say(f"not used: worker {worker} {about}")
-            warn(f"worker {worker} is not used, {about}")
+            self._tell.warn(f"worker {worker} is not used, {about}", "left out")
 
     def failed(self, worker: str, why: str) -> None:
         """Try a worker again later, when it was lost or did not answer; refuse it when that happens again and again."""

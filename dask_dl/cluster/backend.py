@@ -39,6 +39,16 @@ class Workload:
     n_kept: int | None = None  #: networks beside its own that it may hold; None: what a process on its own keeps
 
 
+class Reporter(Protocol):
+    """Listeners of a training, as a backend knows them; `events.Listeners` are some."""
+
+    def say(self, text: str, /) -> None:
+        """Report in a line what happens."""
+
+    def warn(self, text: str, kind: str = "", /) -> None:
+        """Warn the user, once, and report that."""
+
+
 class Backend(Protocol):
     """Scans and encodes tables, and makes trainers on them, one after another; a training calls the methods in this order.
 

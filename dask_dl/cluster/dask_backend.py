@@ -19,7 +19,7 @@ from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.table_scan import scan_on
 from dask_dl.cluster.tables import Table
 from dask_dl.cluster.worker_memory import check_partitions
-from dask_dl.errors import ClusterError, ReplicasLostError, warn
+from dask_dl.errors import ClusterError, ReplicasLostError
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.source import first_rows
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.backend import Workload
+    from dask_dl.cluster.backend import Reporter, Workload
     from dask_dl.cluster.liveness import Member
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.setup import Setup
@@ -68,8 +68,8 @@ class DaskBackend:
         Of the consensus of elastic averaging, which has no momentum; None: replicas go on from their average.
     timeout : float
         Seconds to wait for a worker when there is none.
-    say : callable
-        Told, in a line, of whatever happens to workers.
+    tell : Reporter
+        Told of whatever happens to workers.
     placement : {"sharded", "replicated", "single"}
         Whether every row is on one worker, on every one, or all on the same.
     n_shards : int or None
@@ -93,7 +93,7 @@ class DaskBackend:
         *,
         momentum: float | None,
         timeout: float,
-        say: Callable[[str], None],
+        tell: Reporter,
         moving_rate: float | None = None,
         placement: str = "sharded",
         n_shards: int | None = None,
@@ -102,8 +102,8 @@ class DaskBackend:
         cancelled: Callable[[], bool] = lambda: False,
         strict: bool = True,
     ) -> None:
-        self.membership = Membership(client, timeout, say, strict=strict)
-        self._say, self._placement, self._balances, self._by_clock = say, placement, balances, by_clock
+        self.membership = Membership(client, timeout, tell, strict=strict)
+        self._tell, self._placement, self._balances, self._by_clock = tell, placement, balances, by_clock
         self.submitter = self.membership.submitter
         self.submitter.on_wait = self._unless_cancelled
         self._cancelled = cancelled
@@ -145,7 +145,7 @@ class DaskBackend:
 
     def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:
         """Read every partition once, where it lies; what was found is merged there too."""
-        check_partitions(self.membership.liveness.alive, source)
+        check_partitions(self.membership.liveness.alive, source, self._tell.warn)
         found = scan_on(self.submitter, source, request, progress, self._able())
         self.submitter.sweep()
         return found
@@ -240,7 +240,9 @@ class DaskBackend:
         shards = fixed_shards(found.rows, n_shards)[1] if n_shards else None
         new = Table(self.membership, table, source, found, recipe, options, storage, placement, row_ranges, shards)
         if len(row_ranges) > source.n_partitions:
-            self._say(f"{source.label}: {source.n_partitions:,} partitions are cut into {len(row_ranges):,} blocks")
+            self._tell.say(
+                f"{source.label}: {source.n_partitions:,} partitions are cut into {len(row_ranges):,} blocks"
+            )
         new.fill(self.membership.strengths, progress)
         self.membership.tables[table] = new
         self.submitter.sweep()
@@ -252,11 +254,11 @@ class DaskBackend:
         """Workers may have nothing to do, and their user should know."""
         n, n_busy = len(self.membership.strengths()), len(set(table.hosts().values()))
         if table.placement != "sharded":
-            self._say(f"{source.label} is whole on {n_busy} of {n} workers")
+            self._tell.say(f"{source.label} is whole on {n_busy} of {n} workers")
         elif n_busy < n:
             hint = "" if self._balances else " Cut it into more of them, or use force_load_balance=True."
             text = f"{n - n_busy} of {n} workers have no rows of {source.label}: it has {len(table.row_ranges)} blocks.{hint}"
-            warn(text)
+            self._tell.warn(text)
 
     def fingerprint(self, table: str) -> list[int]:
         """The sum of those of all blocks."""
@@ -291,7 +293,7 @@ class DaskBackend:
             momentum=self._momentum,
             moving_rate=self._moving_rate,
             by_clock=self._by_clock,
-            say=self._say,
+            say=self._tell.say,
             on_change=on_change,
         )
         for _ in self.submitter.attempts():

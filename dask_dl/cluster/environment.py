@@ -16,7 +16,7 @@ import psutil
 from dask_dl import jit
 from dask_dl.cluster.machine import disk_of
 from dask_dl.cluster.scratch import base
-from dask_dl.errors import ClusterError, DaskDLWarning
+from dask_dl.errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,12 +143,12 @@ def differences(found: Mapping[str, Any]) -> list[Difference]:
     return seen
 
 
-def check(found: Mapping[str, Any]) -> list[DaskDLWarning]:
-    """Warnings of differences that may go wrong; see `differences`. Raises ClusterError for those that will."""
+def check(found: Mapping[str, Any]) -> list[str]:
+    """Differences that may go wrong; see `differences`. Raises ClusterError for those that will."""
     seen = differences(found)
     if fatal := [difference.text for difference in seen if difference.is_fatal]:
         raise ClusterError(" ".join(fatal))
-    return [DaskDLWarning(difference.text) for difference in seen]
+    return [difference.text for difference in seen]
 
 
 def _named(workers: Any, maximum: int = 4) -> str:

@@ -27,6 +27,7 @@ from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from dask_dl.cluster.backend import Reporter
     from dask_dl.cluster.liveness import Member
     from dask_dl.cluster.setup import Setup
     from dask_dl.cluster.tables import Table
@@ -50,8 +51,8 @@ class Membership:
     client : distributed.Client
     timeout : float
         Seconds to wait for a worker when there is none.
-    say : callable
-        Told, in a line, of whatever happens to workers.
+    tell : Reporter
+        Told of whatever happens to workers.
     strict : bool
         Whether a worker that cannot do the work is an error at the start; else it is left out, as one that joins later.
     """
@@ -59,7 +60,8 @@ class Membership:
     setup: Setup  #: what shards have to know, from the start of the training on
     choice: Callable[[Member], Parallelism]  #: what the threads of a worker shall do
 
-    def __init__(self, client: Any, timeout: float, say: Callable[[str], None], *, strict: bool = True) -> None:
+    def __init__(self, client: Any, timeout: float, tell: Reporter, *, strict: bool = True) -> None:
+        say = tell.say
         self.client = client
         self.job = uuid.uuid4().hex[:8]
         self.liveness = Liveness(client, say)
@@ -69,7 +71,7 @@ class Membership:
         self.taking_part: dict[str, Member] = {}
         self.version = 0  #: of the weights; 0: there are none yet
         self.holders: set[str] = set()  #: workers that have this version
-        self.admission = Admission(client, say)
+        self.admission = Admission(client, tell)
         self.demand = Demand(client, self.job)
         self.inbox = Inbox(client, self.job)
         self.kept: NetworkState | None = None  #: this version, while no worker has it

@@ -53,7 +53,7 @@ class Scratch:
         return Path(self._folder.dir_path)
 
     def remove(self) -> None:
-        """With all that is in it."""
+        """Remove the folder with all that is in it."""
         folder, self._folder = self._folder, None
         if folder is not None:
             folder.release()

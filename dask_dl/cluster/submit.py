@@ -280,7 +280,7 @@ class Submitter:
         explain: Callable[[Any, Exception], Exception | None] | None = None,
         finish_leaving: bool = False,
     ) -> set[Any]:
-        """Until every task has ended or is lost; returns the keys of those that are lost.
+        """Wait until every task has ended or is lost; returns the keys of those that are lost.
 
         Parameters
         ----------

@@ -10,11 +10,11 @@ from dask.system import CPU_COUNT
 from dask_dl import memory
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.machine import memory_budget
-from dask_dl.errors import WorkerMemoryError, warn
+from dask_dl.errors import WorkerMemoryError
 from dask_dl.frame.partition_size import DEFAULT_SIZE, MIN_SIZE, MORE_MEMORY, largest_known, remedies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dask_dl.cluster.liveness import Member
     from dask_dl.frame.source import Source
@@ -25,7 +25,7 @@ RESTARTED = "worker-restart-memory"
 MAX_RESTARTS = 4
 
 
-def check_partitions(liveness: Mapping[str, Member], source: Source) -> None:
+def check_partitions(liveness: Mapping[str, Member], source: Source, warn: Callable[[str], None]) -> None:
     """Compare the largest partition that is known before it is read with the memory of the smallest worker.
 
     Warns when the partition may not fit. Raises WorkerMemoryError when no worker can read it.

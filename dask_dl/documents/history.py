@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from dask_dl.checkpoint.codec import Count, Document, Figure
 from dask_dl.metrics.history import ScoringEvent
-from dask_dl.metrics.measurement import MAX_CLASSES
+from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
 from dask_dl.metrics.table import TABLE, columns_of
 
 if TYPE_CHECKING:
@@ -100,5 +100,5 @@ def check_confusion(confusion: Mapping[str, Matrix], n_classes: int, *, has_vali
     """Refuse matrices of tables that were not scored, or not of a row and a column for each class. Raises ValueError."""
     for table, matrix in confusion.items():
         check_table(table, "a confusion matrix", has_validation=has_validation)
-        if n_classes > MAX_CLASSES or {n_classes} != {len(matrix), *map(len, matrix)}:
+        if n_classes > MAX_CONFUSION_CLASSES or {n_classes} != {len(matrix), *map(len, matrix)}:
             raise ValueError(f"the confusion matrix of the {table} table does not have {n_classes} rows and columns")

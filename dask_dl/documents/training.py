@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from dask_dl.checkpoint.codec import Count, Document, Factor, Opaque, Remark, check_weight, opened
 from dask_dl.documents.encoder import EncoderDocument, check_columns
@@ -42,7 +42,7 @@ class IdentityDocument(Document):
             raise ValueError("visits per row are not as many as classes")
 
 
-class CourseDocument(Document):
+class TrainingStateDocument(Document):
     """Counters, history and what is known of the best model."""
 
     history: Events
@@ -82,17 +82,17 @@ class TrainingDocument(Document):
     n_states: StateCount
     fingerprints: dict[str, tuple[int, ...]]
     identity: IdentityDocument
-    course: CourseDocument
+    state: TrainingStateDocument = field(name="course")
     n_shards: Annotated[int, Meta(ge=1)] | None = None  #: early files know no fixed shards ...
     averaging: AveragingDocument | None = None  #: ... and their averages go on from their beginning
 
     def __post_init__(self) -> None:
-        identity, course = self.identity, self.course
+        identity, state = self.identity, self.state
         check_network(self.task, identity.encoder, identity.target, identity.topology)
-        for confusion in (course.confusion, course.best_confusion):
-            check_confusion(confusion, len(identity.target.classes), has_validation=course.has_validation)
-        events_of(course.history, self.task, has_validation=course.has_validation)
-        if course.has_validation != (identity.n_validation > 0):
+        for confusion in (state.confusion, state.best_confusion):
+            check_confusion(confusion, len(identity.target.classes), has_validation=state.has_validation)
+        events_of(state.history, self.task, has_validation=state.has_validation)
+        if state.has_validation != (identity.n_validation > 0):
             raise ValueError("a validation table is there and was not scored, or the other way round")
         settings = opened(identity.settings, "settings")
         if self.n_states != N_STATES[kind_of(settings)]:

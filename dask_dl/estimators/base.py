@@ -283,17 +283,19 @@ class DeepLearning(Fitted):
         else:
             source = open_source(X, y, weight, offset)
             validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
-            backend = backend_for(requested, client, listeners.say, cancelled)
+            backend = backend_for(requested, client, listeners, cancelled)
             request = Request(source, self._task, requested, validation, None, resume, began)
             outcome = train(request, backend, listeners, cancelled=cancelled)
-        if outcome.failure is None or outcome.model.n_seen > 0:  # else nothing was learned: an earlier model stays
+        # Where nothing was learned, an earlier model stays.
+        if outcome.failure is None or outcome.model.record.n_seen > 0:
             self.model_ = outcome.model
             self._set_names(has_names=source.has_text_names)
-        outcome.settle("return" if cancelled() else requested["on_interrupt"])  # an awaited fit raises CancelledError
+        # An awaited fit raises CancelledError.
+        outcome.settle(listeners, "return" if cancelled() else requested["on_interrupt"])
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickling: a client belongs to its process."""
+        """State for pickling, without the client, which belongs to its process."""
         return {**super().__getstate__(), "client": None}
 
     def __sklearn_clone__(self) -> Self:
@@ -325,7 +327,7 @@ class DeepLearning(Fitted):
         return tags
 
     def _set_names(self, *, has_names: bool) -> None:
-        names = self.model_.feature_names
+        names = self.model_.record.feature_names
         self.n_features_in_ = len(names)
         self.__dict__.pop("feature_names_in_", None)
         if has_names:

@@ -30,6 +30,10 @@ class Relay:
         """Tell the listeners of a training."""
         self.tell.say(text)
 
+    def warn(self, text: str, kind: str = "") -> None:
+        """Warn the user of a training, and its listeners."""
+        self.tell.warn(text, kind)
+
     def cancelled(self) -> bool:
         """Whether the caller of a training wants it to end."""
         return self.is_cancelled()

@@ -37,33 +37,33 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
     @property
     def history_(self) -> pd.DataFrame:
         """Scoring events, one row each, with time, speed, epochs, and the metrics of both tables."""
-        return self._fitted.history.to_pandas()
+        return self._fitted.record.history.to_pandas()
 
     @property
     def coefs_(self) -> list[NDArray[np.float32]]:
         """Weights of every layer, (inputs, units), inputs in the order of `encoder_.input_names`."""
-        return [weight.T for weight in self._fitted.topology.unpack(self._fitted.flat)[0]]
+        return [weight.T for weight in self._fitted.network.topology.unpack(self._fitted.network.flat)[0]]
 
     @property
     def intercepts_(self) -> list[NDArray[np.float32]]:
         """Biases of every layer, (units,)."""
-        return self._fitted.topology.unpack(self._fitted.flat)[1]
+        return self._fitted.network.topology.unpack(self._fitted.network.flat)[1]
 
     @property
     def n_iter_(self) -> int:
         """Rounds of training and averaging."""
-        return self._fitted.n_rounds
+        return self._fitted.record.n_rounds
 
     @property
     def best_iteration_(self) -> int | None:
         """Round of the best scoring event by `stopping_metric`; None when nothing could be measured."""
-        best = self._fitted.history.best
+        best = self._fitted.record.history.best
         return None if best is None else best.iterations
 
     @property
     def best_score_(self) -> float | None:
         """`stopping_metric` at the best scoring event, of the validation table if there is one; lower is better."""
-        history = self._fitted.history
+        history = self._fitted.record.history
         return None if history.best is None else history.score_of(history.best)
 
     @property
@@ -77,17 +77,17 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
             `logloss`, `r2` and `classification_error` of a classifier, `rmse`, `deviance`, `mae` and `r2` of a regressor.
             Where the best network was put back, they are its own.
         """
-        return self._fitted.history.last_metrics()
+        return self._fitted.record.history.last_metrics()
 
     @property
     def stopped_by_(self) -> str | None:
         """Reason why training ended, such as "epochs", a stopping parameter, "callback" or "interrupted"."""
-        return self._fitted.stopped_by
+        return self._fitted.record.stopped_by
 
     @property
     def parameters_(self) -> dict[str, Any]:
         """Parameters in effect, with automatic choices replaced by what they became."""
-        return dict(self._fitted.effective)
+        return dict(self._fitted.record.effective)
 
     @property
     def encoder_(self) -> Encoder:
@@ -98,7 +98,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         """Draw the loss against epochs with matplotlib; returns the axes."""
         from dask_dl.show.plots import plot_history
 
-        return plot_history(self._fitted.history, ax)
+        return plot_history(self._fitted.record.history, ax)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one page of HTML, which needs nothing else: history, metrics, confusion matrix, columns, parameters.

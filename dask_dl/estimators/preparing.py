@@ -118,7 +118,7 @@ def _prepared(
     validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
     tell = Listeners([Progress(quiet=not requested["verbose"] or requested["quiet_mode"])])
     relay = Relay(tell, cancelled)
-    backend = backend_for(requested, client, relay.say, relay.cancelled)
+    backend = backend_for(requested, client, relay, relay.cancelled)
     with contextlib.ExitStack() as stack:
         held: AbstractContextManager[Backend] = backend
         stack.enter_context(held)

@@ -191,9 +191,9 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
 
     model = load_model(path)
     kind = next(kind for kind in (DeepLearningClassifier, DeepLearningRegressor) if kind._task == model.task)  # noqa: SLF001  # as below
-    estimator = kind._unjudged({**model.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
+    estimator = kind._unjudged({**model.record.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
     estimator.model_ = model
-    estimator._set_names(has_names=model.is_named)  # noqa: SLF001  # its own constructor, in a way
+    estimator._set_names(has_names=model.record.is_named)  # noqa: SLF001  # its own constructor, in a way
     return estimator
 
 

@@ -26,7 +26,7 @@ class Balance(NamedTuple):
 
     @classmethod
     def of(cls, counts: Sequence[int], factors: Sequence[float] | None, maximum: float, seed: int) -> Balance:
-        """For classes of so many rows.
+        """Balance of classes of so many rows.
 
         Parameters
         ----------

@@ -149,7 +149,7 @@ class OnDisk:
         return handle.n_segment
 
     def n_entries(self, handle: File, lo: int, n: int) -> int:
-        """As they were counted when they were written."""
+        """Number of entries, counted when they were written."""
         if not len(handle.entries):
             return 0
         first, stop = lo // handle.n_segment, -(-(lo + n) // handle.n_segment)

@@ -344,7 +344,7 @@ def _fit_code(found: Scan, column: CategoricalStats, name: str, encoding: Encodi
 
 
 def _sort_by_levels(categories: list[OneHotColumn]) -> None:
-    """By decreasing number of levels, by an exchange sort that is not stable (algorithm.md#order-of-inputs)."""
+    """Sort columns by decreasing number of levels, by an exchange sort that is not stable (algorithm.md#order-of-inputs)."""
     n = [category.n_levels for category in categories]
     for i in range(len(n)):
         for j in range(i + 1, len(n)):

@@ -61,8 +61,8 @@ def settle(scan: Callable[[ScanRequest], Scan], request: ScanRequest, *, ignore_
 def usable_predictors(columns: ColumnStats, *, ignore_const_cols: bool) -> tuple[list[str], list[str]]:
     """(columns to learn from, columns dropped); those without any value always are (algorithm.md#useless-columns)."""
     useless = ~columns.has_values | (columns.is_constant & ignore_const_cols)
-    marked = list(zip(columns, useless.tolist(), strict=True))
-    return [name for name, drops in marked if not drops], [name for name, drops in marked if drops]
+    judged = list(zip(columns, useless.tolist(), strict=True))
+    return [name for name, drops in judged if not drops], [name for name, drops in judged if drops]
 
 
 def dropped_warning(dropped: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ class File:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Any]:
-        """Its bytes as they are stored."""
+        """Open the file for its bytes as they are stored."""
         import fsspec
 
         with fsspec.open(self.address) if is_url(self.address) else Path(self.address).open("rb") as stored:
@@ -80,7 +80,7 @@ class File:
                 yield content, stored
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
-        """Its content, unpacked, from one offset to another or to the end."""
+        """Read the content, unpacked, from one offset to another or to the end."""
         with self.unpacked() as (content, _):
             if content.seekable() and not self.is_packed:
                 content.seek(start)

@@ -13,13 +13,15 @@ import pandas as pd
 
 from dask_dl.errors import DaskDLError, SchemaError, WorkerMemoryError
 from dask_dl.frame.dask_frames import READING_ERRORS, matched, unreadable
-from dask_dl.frame.dtypes import as_numbers
 from dask_dl.frame.partition_size import DEFAULT_SIZE, remedies
+from dask_dl.frame.row_roles import numeric
 from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
 from dask_dl.memory import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
     from dask_dl.frame.dense import DensePart
     from dask_dl.frame.source import Source
@@ -30,12 +32,19 @@ def offsets_of(table: pd.DataFrame | SparsePart | DensePart, offset: Any) -> Any
     """Offsets of the rows of a local table, by position. Raises SchemaError when they are more or fewer than rows."""
     if offset is None:
         return None
-    offsets = as_numbers(offset) if isinstance(offset, pd.Series) else np.asarray(offset)
+    offsets = offset_numbers(offset, "the table to predict") if isinstance(offset, pd.Series) else np.asarray(offset)
     if len(offsets) != len(table):
         raise SchemaError(
             f"the table to predict has {len(table):,} rows and {len(offsets):,} offsets. Their lengths must match."
         )
     return offsets
+
+
+def offset_numbers(offset: Any, label: str) -> NDArray[np.float64]:
+    """Offsets of rows of the table that is called `label`, as float64. Raises SchemaError for strings and dates."""
+    column = offset if isinstance(offset, pd.Series) else pd.Series(offset)
+    where = f"offset of {label}" if column.name is None else f"offset {column.name!r} of {label}"
+    return numeric(column, where, "a partition")
 
 
 def slices_of(

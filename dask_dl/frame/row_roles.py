@@ -45,7 +45,7 @@ class RowRoles(NamedTuple):
     def of(
         cls, part: pd.DataFrame | SparsePart, schema: Schema, k: int, counts: NDArray[np.bool_], target: TargetKind
     ) -> RowRoles:
-        """Read the marked rows of a partition.
+        """Read the rows of a partition that count.
 
         Parameters
         ----------
@@ -127,11 +127,16 @@ def counting_rows(
     return counts
 
 
-def _numbers(column: pd.Series[Any], where: str, k: int) -> NDArray[np.float64]:
+def numeric(column: pd.Series[Any], where: str, holder: str) -> NDArray[np.float64]:
+    """Read weights or offsets; errors call them `where`, and what holds them `holder`. Raises SchemaError."""
     is_text = kind_of(column, where) == CATEGORY and column.notna().any()
     if is_text or column.dtype.kind in "Mm":
-        raise SchemaError(f"{where} is not numeric: partition {k} holds {column.dtype}.")
-    values = as_numbers(column)
+        raise SchemaError(f"{where} is not numeric: {holder} holds {column.dtype}.")
+    return as_numbers(column)
+
+
+def _numbers(column: pd.Series[Any], where: str, k: int) -> NDArray[np.float64]:
+    values = numeric(column, where, f"partition {k}")
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise SchemaError(

@@ -160,7 +160,7 @@ class SparsePart:
         return int(csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes) + beside
 
     def __sizeof__(self) -> int:
-        """By which Dask accounts for it."""
+        """Bytes of the partition, by which Dask accounts for it."""
         return self.nbytes
 
     @cached_property
@@ -186,7 +186,7 @@ class SparsePart:
         return SparsePart(csr, self.names, self.frame)
 
     def lacks(self, columns: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which rows miss one of the marked columns."""
+        """Which rows miss one of these columns, (p,) bool."""
         numbers, row, column = self._by_column
         rows = np.zeros(len(self), bool)
         rows[row[np.isnan(numbers) & columns[column]]] = True

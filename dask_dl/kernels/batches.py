@@ -57,7 +57,7 @@ def max_active(rows: Rows, batch: int) -> int:
     return min(batch * (n_slots + rows.entries.longest), rows.n * n_slots + rows.entries.n)
 
 
-def marks_size(n_onehot: int, batch: int, n_active: int) -> int:
+def indices_size(n_onehot: int, batch: int, n_active: int) -> int:
     """int32 numbers that each thread needs to itself, for batches with so many active one-hot inputs."""
     return n_onehot + 4 * n_active + batch + 1
 
@@ -68,7 +68,7 @@ def buffer_size(topology: Topology, opt: Optimizer, n_slots: int) -> int:
     if opt.batch == 1:
         return topology.buffer_size + 2 * n_active
     activations = 2 * opt.batch * topology.buffers[0]
-    return activations + scratch_size(topology, opt) + marks_size(topology.n_onehot, opt.batch, n_active) + n_active
+    return activations + scratch_size(topology, opt) + indices_size(topology.n_onehot, opt.batch, n_active) + n_active
 
 
 @kernel
@@ -169,10 +169,12 @@ def output_deltas_of_batch(rows, begin, block, network, objective, opt, team, ve
 @inlined
 def buffers_of(network, opt, buffers):
     """Divide a thread's scratch: see `network.Buffers`."""
-    n, marks, values = network.n_onehot, buffers.marks, buffers.values
+    n, indices, values = network.n_onehot, buffers.indices, buffers.values
     m = values.shape[0]
-    chains = Chains(span(marks, 0, n), span(marks, n, m), span(marks, n + m, m), span(marks, n + 2 * m, m), values, 0)
-    slots, edges = span(marks, n + 3 * m, m), span(marks, n + 4 * m, opt.batch + 1)
+    chains = Chains(
+        span(indices, 0, n), span(indices, n, m), span(indices, n + m, m), span(indices, n + 2 * m, m), values, 0
+    )
+    slots, edges = span(indices, n + 3 * m, m), span(indices, n + 4 * m, opt.batch + 1)
     return BatchBuffers(vectors_of(network, opt, buffers.scratch), chains, slots, edges)
 
 
@@ -317,14 +319,14 @@ def predict_batches(rows, lo, hi, network, onehot, dense, team, size, buffers, o
     size : int
         Rows of a batch.
     buffers : Buffers
-        Its marks are (max_active + size + 1,).
+        Its indices are (max_active + size + 1,).
     out : (n, n_outputs) float32
         Receives the outputs.
     """
     stride, n_outputs, m = network.layers[0, STRIDE], network.layers[-1, N_OUT], buffers.values.shape[0]
     width, none = pad(n_outputs), span(team.acts[0], 0, 0)
     numbers, answers = flattened(rows.dense), flattened(out)
-    slots, edges = span(buffers.marks, 0, m), span(buffers.marks, m, size + 1)
+    slots, edges = span(buffers.indices, 0, m), span(buffers.indices, m, size + 1)
     for begin in range(lo, hi, size):
         b = min(size, hi - begin)
         collect_batch(rows, begin, b, ONE, slots, buffers.values, edges)

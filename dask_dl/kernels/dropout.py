@@ -73,20 +73,20 @@ def draw_mask(key, first, kept, value, mask):
 
 @kernel
 def given_mask(kept, first, value, mask, n):
-    """Make a mask from given marks: a value where a place is kept, and 0 elsewhere.
+    """Make a mask from given flags: a value where a place is kept, and 0 elsewhere.
 
     Parameters
     ----------
     kept : (places,) uint8
-        Marks of a row; 0: dropped.
+        Flags of a row; 0: dropped.
     first : int
-        Place of the mask's first mark.
+        Place of the mask's first flag.
     value : float32
         Value of the places that are kept.
     mask : (m,) float32
         Receives the mask.
     n : int
-        Elements that have a mark; all beyond them are kept.
+        Elements that have a flag; all beyond them are kept.
     """
     for i in range(mask.shape[0]):
         mask[i] = value if i >= n or kept[first + i] else ZERO
@@ -133,7 +133,7 @@ def draw_masks(network, rows, i, n_inputs, rank, size, masks):
     i : int
         The row.
     n_inputs : int
-        Inputs of the network, whose marks come first in `Rows.kept`.
+        Inputs of the network, whose flags come first in `Rows.kept`.
     rank, size : int
         Share of the units to draw, out of `size` shares.
     masks : (activations,) float32

@@ -131,9 +131,9 @@ class _Code:
 
 
 def _combining(n_rows, n_vectors):
-    """For n_rows rows and n_vectors vectors of columns: out[r] = sum of factors[r, s] rows[s], over n_terms rows of `rows`.
+    """Make a block for n_rows rows and n_vectors vectors of columns: out[r] = sum of factors[r, s] rows[s].
 
-    The first numbers lie at the places that follow each matrix.
+    The sum is over n_terms rows of `rows`. The first numbers lie at the places that follow each matrix.
     """
 
     @intrinsic
@@ -166,7 +166,7 @@ def _combining(n_rows, n_vectors):
 
 
 def _dotting(n_rows, n_units):
-    """For n_rows rows a and n_units rows w of n numbers, whole vectors: out[r, u] += a[r] w[u].
+    """Make a block for n_rows rows a and n_units rows w of n numbers, whole vectors: out[r, u] += a[r] w[u].
 
     The first numbers lie at the places that follow each matrix.
     """

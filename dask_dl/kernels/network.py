@@ -64,9 +64,9 @@ class Queue(NamedTuple):
 class Buffers(NamedTuple):
     """Scratch that is private to a thread."""
 
-    #: (max_active,) int32: one-hot inputs of a row. Of mini-batches (marks_size,): the first of them, one for each one-hot
+    #: (max_active,) int32: one-hot inputs of a row. Of mini-batches (indices_size,): the first of them, one for each one-hot
     #: input, are -1 before and after
-    marks: NDArray[np.int32]
+    indices: NDArray[np.int32]
     values: NDArray[np.float32]  #: (max_active,): values of one-hot inputs
     scratch: NDArray[np.float32]  #: (Topology.scratch_size,), or of mini-batches (scratch_size,): zeros at first
 
@@ -282,8 +282,8 @@ def train_row(rows, i, n_seen, network, objective, opt, weights, team, vectors, 
     if kept < ONE:
         drop_numbers(rows, i, n_onehot, n_dense, kept, vectors.numbers)
         numbers = vectors.numbers
-    n_levels, n_active = collect(rows, i, kept, buffers.marks, buffers.values, 0)
-    inputs = Inputs(numbers, buffers.marks, buffers.values, n_levels, n_active)
+    n_levels, n_active = collect(rows, i, kept, buffers.indices, buffers.values, 0)
+    inputs = Inputs(numbers, buffers.indices, buffers.values, n_levels, n_active)
     acts, out = team.acts[i & 1], vectors.out  # a thread may be one row ahead of the others, never two
     start = forward(
         network, inputs, weights.onehot.weights, weights.dense.weights, team, acts, vectors.deltas, vectors.masks

@@ -65,7 +65,7 @@ class Optimizer(NamedTuple):
 
     @classmethod
     def of(cls, **settings: Any) -> Optimizer:
-        """From settings by name, those of the penalties among them."""
+        """Optimizer of settings by name, those of the penalties among them."""
         penalties = {name: settings.pop(name) for name in Penalties._fields if name in settings}
         return cls(penalties=Penalties(**penalties), **settings)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.metrics.table import METRICS, columns_of, is_better, loss_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
@@ -134,9 +134,10 @@ class History:
         if self.best is not None and confusion:
             self._replace(self.best, confusion)
 
-    def cut(self, samples: int) -> None:
-        """Forget events after so many rows, whose network is gone."""
-        self.events[:] = [event for event in self.events if event.samples <= samples]
+    def cut(self, samples: int, kept: Iterable[ScoringEvent] = ()) -> None:
+        """Forget events after so many rows, whose network is gone; those that were kept have confusion matrices again."""
+        whole = {event.samples: event for event in kept}
+        self.events[:] = [whole.get(event.samples, event) for event in self.events if event.samples <= samples]
         self.best = None
         for event in self.events:
             self._compare(event)

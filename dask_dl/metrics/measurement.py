@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GAUSSIAN = Distribution("gaussian")
 #: Classes of the largest confusion matrix that is kept.
-MAX_CLASSES = 50
+MAX_CONFUSION_CLASSES = 50
 
 
 class Accumulator(Protocol):
@@ -169,9 +169,9 @@ def average(values: NDArray[Any], weights: NDArray[np.floating] | None) -> float
 def confusion(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
 ) -> Confusion | None:
-    """Confusion matrix of the most probable classes; None for more than MAX_CLASSES."""
+    """Confusion matrix of the most probable classes; None for more than MAX_CONFUSION_CLASSES."""
     k = probabilities.shape[1]
-    if k > MAX_CLASSES:
+    if k > MAX_CONFUSION_CLASSES:
         return None
     cells = labels * k + probabilities.argmax(axis=1)
     return Confusion(np.bincount(cells, weights, minlength=k * k).astype(np.float64).reshape(k, k))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from dask_dl.model.model import Model
+from dask_dl.model.model import Model, TrainedNetwork
+from dask_dl.model.record import TrainingRecord
 
-__all__ = ["Model"]
+__all__ = ["Model", "TrainedNetwork", "TrainingRecord"]

@@ -17,7 +17,8 @@ from dask_dl.documents.network import check_array, check_no_more, names_of, shap
 from dask_dl.metrics.history import History
 from dask_dl.metrics.stopping import metric_of
 from dask_dl.metrics.table import METRICS
-from dask_dl.model.model import Model
+from dask_dl.model.model import Model, TrainedNetwork
+from dask_dl.model.record import TrainingRecord
 
 if TYPE_CHECKING:
     import os
@@ -30,36 +31,37 @@ if TYPE_CHECKING:
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     """Write everything to one file; see `checkpoint.write_archive`."""
+    network, record = model.network, model.record
     arrays: dict[str, NDArray[Any]] = {}
-    for name, vector in zip(("network", "state/0", "state/1"), (model.flat, *model.states), strict=False):
-        arrays |= model.topology.named(name, vector)
+    for name, vector in zip(("network", "state/0", "state/1"), (network.flat, *network.states), strict=False):
+        arrays |= network.topology.named(name, vector)
     for name in parameters.ARRAYS:
         arrays |= {
             f"{name}/{k}": np.asarray(a, np.float32)
-            for k, a in enumerate(model.requested.get(name) or ())
+            for k, a in enumerate(record.requested.get(name) or ())
             if a is not None
         }
     document = {
         "task": model.task,
         "encoder": model.encoder.to_json(),
         "target": model.head.to_json(),
-        "topology": plain(asdict(model.topology)),
-        "requested": plain(dict(model.requested) | dict.fromkeys(parameters.ARRAYS)),
-        "effective": plain(dict(model.effective) | dict.fromkeys(parameters.ARRAYS)),
-        "history": plain(model.history.records),
-        "has_validation": model.history.has_validation,
-        "n_states": len(model.states),
-        "n_seen": model.n_seen,
-        "n_rounds": model.n_rounds,
-        "n_rows": model.n_rows,
-        "feature_names": list(model.feature_names),
-        "is_named": model.is_named,
-        "offset_name": model.offset_name,
-        "target_name": model.target_name,
-        "stopped_by": model.stopped_by,
-        "confusion": model.history.confusion,
-        "table_rows": plain(dict(model.table_rows)),
-        "versions": dict(model.versions),
+        "topology": plain(asdict(network.topology)),
+        "requested": plain(dict(record.requested) | dict.fromkeys(parameters.ARRAYS)),
+        "effective": plain(dict(record.effective) | dict.fromkeys(parameters.ARRAYS)),
+        "history": plain(record.history.records),
+        "has_validation": record.history.has_validation,
+        "n_states": len(network.states),
+        "n_seen": record.n_seen,
+        "n_rounds": record.n_rounds,
+        "n_rows": record.n_rows,
+        "feature_names": list(record.feature_names),
+        "is_named": record.is_named,
+        "offset_name": record.offset_name,
+        "target_name": record.target_name,
+        "stopped_by": record.stopped_by,
+        "confusion": record.history.confusion,
+        "table_rows": plain(dict(record.table_rows)),
+        "versions": dict(record.versions),
     }
     write_archive(path, arrays, document, kind="model")
 
@@ -83,13 +85,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     )
     asked = effective.get("stopping_metric")
     metric = metric_of(asked if asked in METRICS else None, document.task)
-    return Model(
-        task=document.task,
-        encoder=document.encoder.encoder(),
-        head=document.target.head(),
-        topology=topology,
-        flat=flat,
-        states=tuple(states),
+    record = TrainingRecord(
         requested=requested,
         effective=effective,
         history=History(document.task, document.has_validation, events, metric),
@@ -98,12 +94,14 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         n_rows=document.n_rows,
         feature_names=document.feature_names,
         is_named=document.is_named,
+        stopped_by=document.stopped_by,
         offset_name=document.offset_name,
         target_name=document.target_name,
-        stopped_by=document.stopped_by,
         table_rows=document.table_rows,
         versions=document.versions,
     )
+    network = TrainedNetwork(topology, flat, tuple(states))
+    return Model(document.encoder.encoder(), network, document.target.head(), record)
 
 
 def _start_values(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Rows between two exchanges, at most: more saves nothing.
 MAX_ROWS = 64
 #: ... and at least: below it the exchanges themselves cost as much as a fifth of the training.
-FEWEST_ROWS = 4
+MIN_ROWS = 4
 #: Mini-batches that other threads may train between two exchanges of one, and between two exchanges at most. A batch's step
 #: is as long as a row's, and there are fewer to make good for too much (docs/explanation/threads.md).
 MAX_STALE_BATCHES, MAX_BATCHES = 3, 2
@@ -159,7 +159,7 @@ def choose(
         why = f"one for every {per_thread:,} of {n_rows:,} rows"
     if interval is not None:
         return copies(threads, f"{why}, exchange_interval={interval}")
-    maximum = 1 + max_stale(optimizer) // (FEWEST_ROWS if batch == 1 else 1)
+    maximum = 1 + max_stale(optimizer) // (MIN_ROWS if batch == 1 else 1)
     stale = copies(
         min(threads, maximum), why if threads <= maximum else f"{why}, of which more than {maximum} would overshoot"
     )
@@ -169,7 +169,7 @@ def choose(
     if copy_bytes > WIDE and team_size > 1:
         return team(team_size, f"{why}, too wide for working copies of {copy_bytes / 2**20:,.0f} MiB each", fallback)
     if threads > maximum and team_size >= stale.n_threads:
-        return team(team_size, f"{why}, too many for exchanges every {FEWEST_ROWS} rows or more", fallback)
+        return team(team_size, f"{why}, too many for exchanges every {MIN_ROWS} rows or more", fallback)
     return stale
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
+from dask_dl.kernels.batches import indices_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.losses import RECONSTRUCTION
 from dask_dl.kernels.network import Buffers, Queue, train_rows
@@ -245,8 +245,8 @@ class Replica:
         """
         context = self.contexts[rank]
         batch, maximum = self.optimizer.batch, max_active(rows, self.optimizer.batch)
-        n_marks = maximum if batch == 1 else marks_size(self.topology.n_onehot, batch, maximum)
-        buffers = Buffers(np.full(n_marks, -1, np.int32), np.empty(maximum, np.float32), context.scratch)
+        n_indices = maximum if batch == 1 else indices_size(self.topology.n_onehot, batch, maximum)
+        buffers = Buffers(np.full(n_indices, -1, np.int32), np.empty(maximum, np.float32), context.scratch)
         queue, weights = Queue(stop, self.parallelism.interval, n_seen), Weights(self._onehot, context.dense)
         train = train_rows if batch == 1 else train_batches
         with flushed():
@@ -298,7 +298,7 @@ class Replica:
         return True
 
     def _hand_over(self) -> None:
-        """From a team to threads with working copies."""
+        """Go over from a team to threads with working copies."""
         waited, spent = (now - before for now, before in zip(self._waiting(), self._judged, strict=True))
         self._set(handed_over(self.parallelism, waited / spent, self.n_seen))
         if self._on_change is not None:

@@ -127,7 +127,7 @@ def _check(asked: _Asked, cancelled: Callable[[], bool] = lambda: False) -> Chec
     tell = Listeners([Progress(quiet=not requested["verbose"] or requested["quiet_mode"])])
     seed = requested["random_state"]
     case = _Case(task, requested, source, validation, collector, tell, seed if isinstance(seed, int) else SEED)
-    backend = backend_for(requested, asked.client, tell.say, cancelled, strict=False)
+    backend = backend_for(requested, asked.client, tell, cancelled, strict=False)
     with contextlib.ExitStack() as stack:
         entering = Collector()  # what differs between hosts is told with their names instead
         with entering.catching():
@@ -333,7 +333,7 @@ def _check_checkpoints(case: _Case, problem: Problem) -> None:
     from dask_dl.training.checkpoints import CheckpointWriter, open_folder
 
     with case.collector.catching(parameter="checkpoint_dir"):
-        folder, _ = open_folder(case.requested["checkpoint_dir"], resume=False)
+        folder, _ = open_folder(case.requested["checkpoint_dir"], resume=False, warn=case.tell.warn)
         if folder:
             n_states = N_STATES[problem.optimizer.kind]
             folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=problem.run.keeps_best))

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask_dl import parameters
-from dask_dl.metrics.measurement import MAX_CLASSES
+from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
 from dask_dl.show.inline_svg import history_svg
 from dask_dl.show.progress import duration
 
@@ -34,15 +34,15 @@ class Table(NamedTuple):
 def report(model: Model, title: str = "") -> str:
     """Report on a model as HTML: a whole document under `title`, or without one a fragment for a notebook."""
     classes = model.head.classes
-    note = f"{len(classes):,} classes: a confusion matrix is kept for {MAX_CLASSES} at most."
+    note = f"{len(classes):,} classes: a confusion matrix is kept for {MAX_CONFUSION_CLASSES} at most."
     return template("report.html").render(
         title=title,
         model=model,
-        metrics=_metrics(model.history),
-        picture=history_svg(model.history),
+        metrics=_metrics(model.record.history),
+        picture=history_svg(model.record.history),
         facts=list(facts(model).items()),
-        confusion=[(name, _confusion(classes, matrix)) for name, matrix in model.history.confusion.items()],
-        note=note if len(classes) > MAX_CLASSES else "",
+        confusion=[(name, _confusion(classes, matrix)) for name, matrix in model.record.history.confusion.items()],
+        note=note if len(classes) > MAX_CONFUSION_CLASSES else "",
         columns=_columns(model),
         settings=list(_settings(model)),
     )
@@ -50,23 +50,24 @@ def report(model: Model, title: str = "") -> str:
 
 def facts(model: Model) -> dict[str, str]:
     """Lines on the network and its training, without what an early file does not know."""
-    history, topology = model.history, model.topology
+    record, topology = model.record, model.network.topology
+    history = record.history
     best, last = history.best, history.events[-1]
     changed = [
-        f"{name}={'<arrays>' if name in parameters.ARRAYS else parameters.show(model.requested[name])}"
-        for name in model.changed_parameters
+        f"{name}={'<arrays>' if name in parameters.ARRAYS else parameters.show(record.requested[name])}"
+        for name in record.changed_parameters
     ]
-    found = {"task": f"{model.task}, {model.effective.get('distribution')}"}
-    for table, (n_rows, n_used) in model.table_rows.items():
+    found = {"task": f"{model.task}, {record.effective.get('distribution')}"}
+    for table, (n_rows, n_used) in record.table_rows.items():
         use = "trained on" if table == "training" else "scored"
         found[f"{table} table"] = f"{n_rows:,} rows" + (f", {n_used:,} of them {use}" if n_used < n_rows else "")
     found |= {
-        "rows of an epoch": f"{model.n_rows:,}",
+        "rows of an epoch": f"{record.n_rows:,}",
         "network": f"{topology.n_inputs:,} inputs, hidden {list(topology.hidden)} {topology.activation}, "
         f"{topology.n_outputs:,} outputs: {topology.n_parameters:,} weights and biases",
         "changed parameters": ", ".join(changed) or "none",
-        "trained": f"{model.n_seen / model.n_rows:.2f} epochs in {model.n_rounds:,} rounds",
-        "ended by": model.stopped_by or "",
+        "trained": f"{record.n_epochs:.2f} epochs in {record.n_rounds:,} rounds",
+        "ended by": record.stopped_by or "",
         "date": str(last.timestamp),
     }
     if math.isfinite(last.duration):
@@ -75,8 +76,8 @@ def facts(model: Model) -> dict[str, str]:
         found[f"best {history.metric}"] = (
             f"{history.score_of(best):.6g} on {history.table} rows, round {best.iterations:,}"
         )
-    if model.versions:
-        found["versions"] = ", ".join(f"{name} {version}" for name, version in model.versions.items())
+    if record.versions:
+        found["versions"] = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     return found
 
 
@@ -131,8 +132,8 @@ def _columns(model: Model) -> list[Sequence[str]]:
 
 def _settings(model: Model) -> Iterable[tuple[str, Any, str]]:
     """A line for every parameter: name, value in effect, and the default where another value was asked for, else ""."""
-    defaults = model.changed_parameters
-    for name, value in model.effective.items():
+    defaults = model.record.changed_parameters
+    for name, value in model.record.effective.items():
         if name not in parameters.ARRAYS:
             default = parameters.show(defaults[name]) if name in defaults else ""
             yield name, value if isinstance(value, dict) else str(value), default

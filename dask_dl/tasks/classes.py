@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dask_dl.state import Rows
 
 #: A target may have as many classes (algorithm.md#limits): as many as H2O allows a factor to have.
-MAX_CLASSES = 2**20
+MAX_TARGET_CLASSES = 2**20
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,10 @@ class Classes(Head):
         if len(found.classes) < 2:
             raise SchemaError(f"{name} has one class only, {next(iter(found.classes))!r}. Two or more are needed.")
         check_label_types(found.classes, name)
-        if len(found.classes) > MAX_CLASSES:
-            raise SchemaError(f"{name} has {len(found.classes):,} classes, more than {MAX_CLASSES:,}. Is it a number?")
+        if len(found.classes) > MAX_TARGET_CLASSES:
+            raise SchemaError(
+                f"{name} has {len(found.classes):,} classes, more than {MAX_TARGET_CLASSES:,}. Is it a number?"
+            )
 
     @classmethod
     def fit(cls, found: Scan, *, standardize: bool, link: str) -> Classes:

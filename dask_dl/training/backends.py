@@ -9,13 +9,13 @@ from dask_dl.cluster.local import LocalBackend
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dask_dl.cluster.backend import Backend
+    from dask_dl.cluster.backend import Backend, Reporter
 
 
 def backend_for(
     requested: Mapping[str, Any],
     client: Any,
-    say: Callable[[str], None],
+    tell: Reporter,
     cancelled: Callable[[], bool],
     *,
     strict: bool = True,
@@ -28,8 +28,8 @@ def backend_for(
         Constructor parameters as `parameters.validate` returns them.
     client : distributed.Client or None
         Of the cluster; None trains in this process.
-    say : callable
-        Takes lines about workers.
+    tell : Reporter
+        Told of what happens to workers.
     cancelled : callable
         Asked while workers are waited for; True ends the waiting.
     strict : bool
@@ -52,7 +52,7 @@ def backend_for(
         balances=requested["force_load_balance"],
         n_shards=requested["n_shards"],
         by_clock=not requested["reproducible"],
-        say=say,
+        tell=tell,
         cancelled=cancelled,
         strict=strict,
     )

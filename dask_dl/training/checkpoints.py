@@ -22,7 +22,7 @@ from dask_dl.state import AveragingState
 from dask_dl.training_state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class TrainingFingerprint:
         return settings
 
     def to_json(self) -> dict[str, Any]:
-        """For the document of a checkpoint."""
+        """Fingerprint as the document of a checkpoint has it."""
         return {
             "columns": list(self.columns),
             "roles": self.roles,
@@ -77,7 +77,7 @@ class TrainingFingerprint:
         }
 
     def differences(self, checkpoint: IdentityDocument, where: str) -> list[str]:
-        """In words: what the checkpoint has, and what there is now."""
+        """Differences in words: what the checkpoint has, and what there is now."""
         mine, settings = self.to_json(), opened(checkpoint.settings, f"{where}: settings")
         found = [
             f"{name}={settings.get(name)}, now {now}"
@@ -153,7 +153,7 @@ class Checkpoint:
         arrays, document = read_archive(path, kind=KIND, schema=TrainingDocument)
         topology = document.identity.topology.topology()
         names = names_of("", document.n_states)
-        of_best = names_of("best/", document.n_states) if document.course.best else []
+        of_best = names_of("best/", document.n_states) if document.state.best else []
         averages = document.averaging
         velocity = ["velocity"] if averages and averages.has_velocity else []
         of_replicas = (
@@ -163,9 +163,9 @@ class Checkpoint:
         check_no_more(arrays, [part for name in known for part in shapes_of(topology, name)], path)
         flat, *states = vectors_of(arrays, topology, names, path)
         best = None
-        if document.course.best:
+        if document.state.best:
             of_best_flat, *of_best_states = vectors_of(arrays, topology, of_best, path)
-            best = Snapshot(of_best_flat, tuple(of_best_states), *document.course.best)
+            best = Snapshot(of_best_flat, tuple(of_best_states), *document.state.best)
         averaging = None
         if averages:
             averaging = AveragingState(
@@ -213,20 +213,21 @@ class Checkpoint:
 
     @property
     def encoder(self) -> Encoder:
-        """As fitted by the training that broke off, to the last bit."""
+        """Encoder as the training that broke off fitted it, to the last bit."""
         return self.document.identity.encoder.encoder()
 
     @property
     def head(self) -> Head:
-        """As fitted by the training that broke off, to the last bit."""
+        """Head as the training that broke off fitted it, to the last bit."""
         return self.document.identity.target.head()
 
     def state(self, metric: str) -> TrainingState:
         """Counters, history and best model."""
-        d, task = self.document.course, self.document.task
+        d, task = self.document.state, self.document.task
         events = events_of(d.history, task, has_validation=d.has_validation, confusion=d.confusion)
         history, best = History(task, d.has_validation, events, metric), self.best
         history.set_best_confusion(d.best_confusion)
+        best = best and best._replace(event=history.best)
         if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
         counters = (d.n_seen, d.n_rounds, d.training_seconds, d.seconds, d.n_halvings)
@@ -298,7 +299,9 @@ def _named(
     return arrays
 
 
-def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | None, Checkpoint | None]:
+def open_folder(
+    place: str | None, *, resume: bool, warn: Callable[[str], None]
+) -> tuple[CheckpointFolder | None, Checkpoint | None]:
     """The folder of checkpoints, ready to be written, and the newest one if the training is to go on."""
     if place is None:
         return None, None
@@ -311,4 +314,4 @@ def open_folder(place: str | None, *, resume: bool) -> tuple[CheckpointFolder | 
                 f"it, or name another folder."
             )
         return folder, None
-    return folder, folder.newest(Checkpoint.read)
+    return folder, folder.newest(Checkpoint.read, warn)

@@ -10,11 +10,11 @@ import numpy as np
 
 from dask_dl import parameters
 from dask_dl.cluster.environment import versions
-from dask_dl.errors import ParameterError, warn
+from dask_dl.errors import ParameterError
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
-from dask_dl.model import Model
+from dask_dl.model import Model, TrainedNetwork, TrainingRecord
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
 from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
@@ -49,11 +49,13 @@ class Outcome(NamedTuple):
     model: Model  #: the last good one
     failure: BaseException | None  #: why it could not go on: it diverged, no worker was left, or a callback raised
 
-    def settle(self, on_interrupt: str = "return") -> None:
+    def settle(self, tell: Listeners, on_interrupt: str = "return") -> None:
         """Raise what the end of the training is to its caller, who has the model in place by now.
 
         Parameters
         ----------
+        tell : Listeners
+            Those of the training.
         on_interrupt : {"return", "raise"}
             What Ctrl-C is: a warning, or KeyboardInterrupt.
 
@@ -64,14 +66,13 @@ class Outcome(NamedTuple):
         """
         if self.failure is not None:
             raise self.failure
-        if self.model.stopped_by == TERMINATED:
+        if self.model.record.stopped_by == TERMINATED:
             raise SystemExit(SIGTERM_STATUS)
-        if self.model.stopped_by == INTERRUPTED:
-            n_epochs = self.model.n_seen / self.model.n_rows
-            text = f"training was interrupted after {n_epochs:.2f} epochs; the best model so far is there."
+        if self.model.record.stopped_by == INTERRUPTED:
+            text = f"training was interrupted after {self.model.record.n_epochs:.2f} epochs; the best model so far is there."
             if on_interrupt == "raise":
                 raise KeyboardInterrupt(text)
-            warn(text)
+            tell.warn(text)
 
 
 #: Exit status of a process that wrote a checkpoint because of SIGTERM: 128 + 15, as a shell reports that signal.
@@ -111,7 +112,7 @@ def train(
     tell = Listeners(listeners)
     source, encoded, requested, task = request.source, request.encoded, request.parameters, request.task
     began = time.monotonic() if request.began is None else request.began
-    folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume)
+    folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume, warn=tell.warn)
     for text in parameters.warnings_for(requested):
         tell.warn(text)
     with backend if encoded is None else contextlib.nullcontext(backend) as here:
@@ -212,13 +213,7 @@ def _model(
     n_rows : int
         Rows of an epoch.
     """
-    return Model(
-        task=problem.task,
-        encoder=problem.encoder,
-        head=problem.head,
-        topology=problem.topology,
-        flat=network.flat,
-        states=network.states,
+    record = TrainingRecord(
         requested=problem.requested | {"client": None},  # a model knows nothing of where it was trained
         effective=effective,
         history=state.history,
@@ -233,6 +228,8 @@ def _model(
         table_rows=table_rows,
         versions=versions(),
     )
+    trained = TrainedNetwork(problem.topology, network.flat, network.states)
+    return Model(problem.encoder, trained, problem.head, record)
 
 
 def _seed(asked: int | np.random.RandomState | np.random.Generator | None, checkpoint: Checkpoint | None) -> int:

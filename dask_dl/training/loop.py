@@ -250,7 +250,7 @@ class Rounds:
         state, history = self.state, self.state.history
         event = history.events[-1]
         if self.keeps_best and history.best is event and event.samples == network.n_seen:
-            state.best = network
+            state.best = network._replace(event=event)
 
     def _event(self, began: float) -> str | None:
         """Score; returns why to stop, if there is a reason."""
@@ -300,10 +300,13 @@ class Rounds:
     # ---- going back -------------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
-        return self._now(self.trainer.snapshot())
+        state, event = self.state, self.state.history.events[-1]
+        scored = event if event.samples == state.n_seen else None
+        return self._now(self.trainer.snapshot())._replace(event=scored)
 
     def _now(self, learned: TrainedNetwork) -> Snapshot:
-        return Snapshot(learned.flat, learned.states, self.state.n_seen, self.state.n_rounds, learned.averaging)
+        flat, states, averaging = learned
+        return Snapshot(flat, states, self.state.n_seen, self.state.n_rounds, averaging=averaging)
 
     def _copy(self) -> None:
         """Remember weights that are known to be sound, now and then: copying must not outweigh short rounds."""
@@ -329,7 +332,7 @@ class Rounds:
         """Forget what came after a copy."""
         state = self.state
         state.n_seen, state.n_rounds = good.n_seen, good.n_rounds
-        state.history.cut(good.n_seen)
+        state.history.cut(good.n_seen, [copy.event for copy in (good, state.best) if copy and copy.event])
         self.tell(WentBack(good.n_seen))
 
     def _return_to(self, good: Snapshot, averaging: AveragingState | None = None) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: Seconds of work in a round whose size is automatic ...
 SECONDS_PER_ROUND = 1.0
 #: ... and the least number of such rounds in a training.
-FEWEST_ROUNDS = 10
+MIN_ROUNDS = 10
 #: Averages in an epoch, at least: one for every replica, within these limits. Fewer learn less (docs/explanation/cluster.md).
 AVERAGES_PER_EPOCH = (4, 8)
 #: ... and of every replica in a training, at least.
@@ -20,7 +20,7 @@ AVERAGES_PER_REPLICA = 5
 #: What the automatic size of a round on several workers may be at most, in epochs of every replica.
 MAX_EPOCHS = 10
 #: Seconds of training in such a round, at least: whatever share averaging may take, most of the time is to be training.
-SHORTEST_ROUND = 0.05
+MIN_SECONDS_PER_ROUND = 0.05
 #: One step of tuning changes it by this factor at most, and not at all for less than the deadband.
 STEP, DEADBAND = 2.0, (0.8, 1.2)
 #: Weights that a thread trains in a second, at least: sizes the first round, before anything is measured.
@@ -94,8 +94,8 @@ class RoundSchedule:
         first = max(1, int(SLOWEST * n_threads / n_weights))
         maximum = n_epoch
         if n_replicas > 1:
-            fewest, enough = AVERAGES_PER_EPOCH
-            n_averages = min(max(n_replicas, fewest), enough)
+            minimum, enough = AVERAGES_PER_EPOCH
+            n_averages = min(max(n_replicas, minimum), enough)
             maximum = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
         return cls(n_total, n_epoch, scoring, fixed, first, maximum, n_replicas, share, batch)
 
@@ -104,13 +104,13 @@ class RoundSchedule:
 
         An automatic one takes about SECONDS_PER_ROUND of one replica, by the speed of the round before; of several, so long
         that averaging takes `share` of the time. It is at most an epoch, less where replicas are averaged, and at most the
-        share of the training that leaves FEWEST_ROUNDS. Of one replica it ends where an event is due.
+        share of the training that leaves MIN_ROUNDS. Of one replica it ends where an event is due.
         """
         rest = self.n_total - n_seen
         if self.fixed is not None:
             return min(self.fixed, rest)
         wanted = self._wanted or self.first
-        n = min(max(1, int(wanted)), self.n_epoch, self.maximum, max(1, self.n_total // FEWEST_ROUNDS))
+        n = min(max(1, int(wanted)), self.n_epoch, self.maximum, max(1, self.n_total // MIN_ROUNDS))
         if self.n_replicas > 1:
             return min(n, rest)
         # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.
@@ -133,8 +133,8 @@ class RoundSchedule:
             correction = min(max(self.share / (talking / seconds), 1 / STEP), STEP)
             if not DEADBAND[0] <= correction <= DEADBAND[1]:
                 self._wanted /= correction
-        fewest = SHORTEST_ROUND * n / max(busy, 1e-6)
-        self._wanted = min(max(self._wanted, fewest, 1.0), MAX_EPOCHS * self.n_epoch * self.n_replicas)
+        minimum = MIN_SECONDS_PER_ROUND * n / max(busy, 1e-6)
+        self._wanted = min(max(self._wanted, minimum, 1.0), MAX_EPOCHS * self.n_epoch * self.n_replicas)
 
 
 #: Events that a training has where the duty cycle allows: enough for a curve, and for early stopping.

@@ -53,7 +53,7 @@ class Start(NamedTuple):
     @property
     def snapshot(self) -> Snapshot:
         """The network with its counters."""
-        return Snapshot(self.flat, self.states, self.state.n_seen, self.state.n_rounds, self.averaging)
+        return Snapshot(self.flat, self.states, self.state.n_seen, self.state.n_rounds, averaging=self.averaging)
 
     def begin(self, problem: Problem, backend: Backend, on_change: Callable[[Parallelism], None]) -> Trainer:
         """Have a backend train the network.

@@ -318,7 +318,7 @@ def test_offsets_are_read_by_their_name(tmp_path, capsys):
 
 def test_models_of_earlier_formats_know_no_target():
     model = load("tests/data/format-1-regressor.zip").model_
-    assert model.target_name is None
+    assert model.record.target_name is None
 
 
 def test_a_model_knows_the_column_of_its_target(tmp_path):
@@ -329,7 +329,7 @@ def test_a_model_knows_the_column_of_its_target(tmp_path):
         (DeepLearningRegressor(**SMALL).fit(table.to_numpy(), 1), "x1"),
     ):
         fitted.save(tmp_path / "m.zip")
-        assert load(tmp_path / "m.zip").model_.target_name == expected
+        assert load(tmp_path / "m.zip").model_.record.target_name == expected
 
 
 def test_progress_is_told_while_it_lasts(place, tmp_path, capsys, monkeypatch):

@@ -64,6 +64,6 @@ async def nothing_left(scheduler, *workers):
 
 
 def assert_same_bits(mine, other):
-    np.testing.assert_array_equal(mine.model_.flat, other.model_.flat)
-    for state, expected in zip(mine.model_.states, other.model_.states, strict=True):
+    np.testing.assert_array_equal(mine.model_.network.flat, other.model_.network.flat)
+    for state, expected in zip(mine.model_.network.states, other.model_.network.states, strict=True):
         np.testing.assert_array_equal(state, expected)

@@ -19,6 +19,7 @@ from dask_dl.cluster.admission import Admission
 from dask_dl.cluster.liveness import Member
 from dask_dl.cluster.submit import Submitter
 from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError
+from dask_dl.events import Listeners, Warned
 from dask_dl.frame.block_store import OnDisk
 
 no_worker = gen_cluster(client=True, nthreads=[], timeout=60)
@@ -135,7 +136,7 @@ def test_a_worker_that_joins_is_refused_once_and_a_healthy_one_beside_it_is_used
             (text,) = [text for text in texts if f"worker {worker.address} is not used" in text]
             assert why in text
         out = capsys.readouterr().out
-        assert out.count(f"not used: worker {new[1].address} on host node7") == 1
+        assert out.count(f"left out: worker {new[1].address} is not used, on host node7") == 1
         await nothing_left(s, a, *new)
         for worker in new:
             await worker.close()
@@ -181,7 +182,7 @@ def test_a_worker_that_never_answers_is_left_out_of_a_training_that_begins(answe
     async def run(c, s, a, b):
         answers[b.address] = TimeoutError()
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
-        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 8000
+        assert model.parameters_["n_jobs"] == 1 and model.model_.record.n_seen == 8000
 
     run()
 
@@ -200,7 +201,7 @@ def test_nobody_answers_in_time(answers, monkeypatch):
 @no_worker
 async def test_a_worker_is_tried_again_with_pauses_and_then_refused(c, s):
     said = []
-    judge = Admission(c, said.append)
+    judge = Admission(c, Listeners([said.append]))
     for _ in range(submit.ATTEMPTS - 1):
         judge._due.clear()
         assert judge.is_due("w")
@@ -208,7 +209,7 @@ async def test_a_worker_is_tried_again_with_pauses_and_then_refused(c, s):
         assert not judge.is_due("w") and not said
     with pytest.warns(DaskDLWarning, match=r"lost 20 times; the last time, it is gone"):
         judge.failed("w", "it is gone")
-    assert len(said) == 1 and "w" in judge.refused
+    assert [type(event) for event in said] == [Warned] and "w" in judge.refused
     pauses = [waiting.pause_after(n) for n in range(1, submit.ATTEMPTS)]
     assert pauses == sorted(pauses) and sum(pauses) > 60 and max(pauses) == waiting.MAX_PAUSE
 
@@ -216,7 +217,7 @@ async def test_a_worker_is_tried_again_with_pauses_and_then_refused(c, s):
 @no_worker
 async def test_the_same_reason_on_the_same_host_is_said_once(c, s):
     said = []
-    judge = Admission(c, said.append)
+    judge = Admission(c, Listeners([said.append]))
     for k in range(3):
         judge.hosts[f"w{k}"] = "node1" if k < 2 else "node2"
     with pytest.warns(DaskDLWarning, match="node1"):
@@ -248,7 +249,7 @@ def test_a_worker_whose_disk_is_full_is_left_out(monkeypatch):
         full.append(b.local_directory)
         with pytest.warns(DaskDLWarning, match=rf"{b.address} is not used, on host .*the disk is full"):
             model = await DeepLearningRegressor(**rounds(500), storage="disk").fit(parted(make_table()), "y")
-        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 8000
+        assert model.parameters_["n_jobs"] == 1 and model.model_.record.n_seen == 8000
         assert len(written) > 2
 
     run()
@@ -283,7 +284,7 @@ def test_a_worker_that_cannot_hold_the_network_is_left_out_of_a_restoring(step, 
 
         with pytest.warns(DaskDLWarning, match="is not used.*MemoryError"):
             model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[watch])
-        assert model.model_.n_seen == 8000
+        assert model.model_.record.n_seen == 8000
         for worker in new:
             await worker.close()
 
@@ -317,7 +318,7 @@ def test_steps_are_tried_again_with_pauses_and_end(monkeypatch):
 def test_an_answer_is_forgotten_with_its_worker(answers):
     @no_worker
     async def run(c, s):
-        judge = Admission(c, lambda _: None)
+        judge = Admission(c, Listeners())
         alive = {"tcp://127.0.0.1:9": Member("tcp://127.0.0.1:9", 1, 0, "127.0.0.1")}
         judge.ask(alive)
         assert judge.is_asking

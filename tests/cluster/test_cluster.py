@@ -111,7 +111,7 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
             seen.append([p.shard.tables["training"].n_used for w in (a, b) for p in residences(w)])
 
         model = await DeepLearningRegressor(**rounds(1000)).fit(X, "y", callbacks=[look])
-        assert model.model_.n_seen == 8000 and model.parameters_["n_jobs"] == 2
+        assert model.model_.record.n_seen == 8000 and model.parameters_["n_jobs"] == 2
         assert all(len(sizes) == 2 and min(sizes) > 0.4 * sum(sizes) for sizes in seen)
     await nothing_left(s, a, b)
 
@@ -146,7 +146,7 @@ async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
     finally:
         plugin.Shard.train = inner
     assert sorted(row for rows in visited for row in rows) == list(range(1001))
-    assert model.model_.n_seen == 1001 and len(visited) == 2 * 13
+    assert model.model_.record.n_seen == 1001 and len(visited) == 2 * 13
 
 
 @two_workers
@@ -232,7 +232,7 @@ async def test_a_round_that_is_stopped_before_its_first_row_is_none(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         Submitter.submit = inner
-    assert model.model_.n_seen == 8000 and model.n_iter_ == 17  # one of them learned nothing
+    assert model.model_.record.n_seen == 8000 and model.n_iter_ == 17  # one of them learned nothing
 
 
 @two_workers
@@ -244,7 +244,7 @@ async def test_a_client_never_travels(c, s, a, b):
     assert clone(model).client is c and model.client is c
     await model.fit(parted(make_table(200)), "y")
     fitted = pickle.loads(pickle.dumps(model))
-    assert fitted.client is None and fitted.model_.requested["client"] is None
+    assert fitted.client is None and fitted.model_.record.requested["client"] is None
     assert model.parameters_["client"] is None
 
 
@@ -310,7 +310,7 @@ async def test_a_worker_that_leaves_costs_a_round_and_no_replay(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(200)).fit(parted(make_table()), "y", callbacks=[leave])
     finally:
         plugin.Shard.train = inner
-    assert model.model_.n_seen == 8000 == sum(trained)
+    assert model.model_.record.n_seen == 8000 == sum(trained)
     assert model.n_iter_ == 40
     await nothing_left(s, b)
 
@@ -326,7 +326,7 @@ async def test_a_worker_that_forgets_is_filled_again(c, s, a, b):
             forgot.append(record["samples"])
 
     model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
-    assert len(forgot) == 2 and model.model_.n_seen == 8000
+    assert len(forgot) == 2 and model.model_.record.n_seen == 8000
     assert residences(a) == [] and model.score(make_table(), "y") > 0.5
 
 
@@ -342,7 +342,7 @@ async def test_when_all_forget_training_goes_back_to_the_drivers_copy(c, s, a, b
 
     with pytest.warns(DaskDLWarning, match="all workers that held the weights are gone. Went back to"):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
-    assert model.model_.n_seen == 8000 and model.history_["samples"].is_monotonic_increasing
+    assert model.model_.record.n_seen == 8000 and model.history_["samples"].is_monotonic_increasing
     assert model.score(make_table(), "y") > 0.5
 
 
@@ -364,7 +364,7 @@ async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         dask_trainer.DaskTrainer._send_average = inner
-    assert closed and model.model_.n_seen == 8000
+    assert closed and model.model_.record.n_seen == 8000
 
 
 def blocks_of(worker):
@@ -397,7 +397,7 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
         Liveness.look = look
-    sums.append(np.sum(model.model_.history.confusion["training"]))
+    sums.append(np.sum(model.model_.record.history.confusion["training"]))
     assert sums == [2000]
     assert any(len(theirs) == 18 for _, theirs in held)
     assert sorted(held[-1][0] + held[-1][1]) == list(range(18)) and min(map(len, held[-1])) == 9
@@ -428,7 +428,7 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
         BlockMoves._take_over = inner
-    assert len(moves) > 1 and np.sum(model.model_.history.confusion["training"]) == 2000
+    assert len(moves) > 1 and np.sum(model.model_.record.history.confusion["training"]) == 2000
     await nothing_left(s, a, b)
     await new[0].close()
 
@@ -449,7 +449,7 @@ async def test_an_average_that_nobody_confirmed_is_found_again(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         Submitter.results = inner
-    assert dropped == [2, 2, 2] and model.model_.n_seen == 8000 and model.n_iter_ == 16
+    assert dropped == [2, 2, 2] and model.model_.record.n_seen == 8000 and model.n_iter_ == 16
 
 
 @two_workers
@@ -517,7 +517,7 @@ async def test_the_lease_is_renewed_while_the_driver_waits(c, s, a, monkeypatch)
         renewals |= {home.used for home in residences(a) if "training" not in home.shard.tables}
     await running
     # The scan alone takes four seconds, in which no task asks for the shard.
-    assert len(renewals) >= 5 and model.model_.n_seen == 1600
+    assert len(renewals) >= 5 and model.model_.record.n_seen == 1600
 
 
 @two_workers

@@ -47,8 +47,8 @@ async def test_workers_that_go_and_come_between_trainings_change_nothing_but_who
         )
         assert min(held) > 0
         for model in (first, second, third):
-            assert model.model_.n_seen == first.model_.n_seen
-            assert np.isfinite(model.model_.flat).all() and model.score(table, "y") > 0.4
+            assert model.model_.record.n_seen == first.model_.record.n_seen
+            assert np.isfinite(model.model_.network.flat).all() and model.score(table, "y") > 0.4
         await data.close()
         await nothing_left(s, a, new)
 

@@ -119,7 +119,7 @@ async def test_what_is_waited_for_is_said_and_a_worker_that_comes_is_used(c, s, 
         await asyncio.sleep(0.1)
     async with Worker(s.address, nthreads=1):
         await running
-        assert model.model_.n_seen == 2000
+        assert model.model_.record.n_seen == 2000
 
 
 @no_worker

@@ -61,7 +61,7 @@ def home_of(shard, *workers):
 
 
 def is_whole(model, spy, n=8000):
-    assert model.model_.n_seen == n == sum(spy.trained)
+    assert model.model_.record.n_seen == n == sum(spy.trained)
     assert model.history_["samples"].is_monotonic_increasing
 
 
@@ -145,7 +145,7 @@ async def test_workers_are_closed_between_two_rounds(c, s, a, b):
             asyncio.run_coroutine_threadsafe(replace(), loop).result(30)
 
     model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[watch])
-    assert model.model_.n_seen == 8000 and model.n_iter_ == 16
+    assert model.model_.record.n_seen == 8000 and model.n_iter_ == 16
     await new[0].close()
 
 
@@ -161,7 +161,7 @@ async def test_what_the_last_worker_handed_over_is_the_model_when_nobody_comes(c
     finally:
         monkeypatch.undo()
     assert model.stopped_by_ == "no workers"
-    assert model.model_.n_seen == sum(spy.trained) and 2000 < model.model_.n_seen < 2500
+    assert model.model_.record.n_seen == sum(spy.trained) and 2000 < model.model_.record.n_seen < 2500
 
 
 @one_worker
@@ -180,7 +180,7 @@ async def test_a_network_too_large_to_hand_over_goes_back_to_the_drivers_copy(c,
             model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         monkeypatch.undo()
-    assert model.model_.n_seen == 8000
+    assert model.model_.record.n_seen == 8000
     await new[0].close()
 
 

@@ -179,7 +179,7 @@ def assert_good(model, folder):
     table = pd.read_parquet(folder)
     assert model.score(table, "y") > 0.8
     history = model.history_
-    assert history["samples"].is_monotonic_increasing and model.model_.n_seen == history["samples"].iloc[-1]
+    assert history["samples"].is_monotonic_increasing and model.model_.record.n_seen == history["samples"].iloc[-1]
 
 
 def test_a_worker_is_killed_and_its_nanny_brings_another(client, folder):
@@ -282,11 +282,11 @@ def test_no_worker_is_left(cluster, client, folder, tmp_path):
         **SETTINGS
         | {"overwrite_with_best_model": True}
         | given
-        | {"client": None, "epochs": model.model_.n_seen / 20_000 + 2}
+        | {"client": None, "epochs": model.model_.record.n_seen / 20_000 + 2}
     )
     cluster.close()
     again.fit(pd.read_parquet(folder), "y", resume=True)
-    assert again.model_.n_seen == pytest.approx(model.model_.n_seen + 40_000, abs=1)
+    assert again.model_.record.n_seen == pytest.approx(model.model_.record.n_seen + 40_000, abs=1)
 
 
 def test_time_is_up_while_there_is_no_worker(cluster, client, folder):
@@ -326,7 +326,7 @@ def test_other_work_proceeds_and_heartbeats_go_on(client, folder):
     given = {"train_samples_per_iteration": 100_000}
     model = train_while(client, folder, happens, until=lambda: True, **given)
     assert len(answers) == 20 and float(np.median(answers)) < 1.0
-    assert model.model_.n_seen >= 3 * 100_000
+    assert model.model_.record.n_seen >= 3 * 100_000
 
 
 def unlearn():
@@ -383,7 +383,7 @@ def test_a_killed_driver_goes_on_with_another_number_of_workers(folder, tmp_path
     done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stdout
-    assert load(model).model_.n_seen == 20_000 * epochs
+    assert load(model).model_.record.n_seen == 20_000 * epochs
 
 
 def test_ctrl_c_in_a_terminal_saves_the_model(folder, tmp_path):
@@ -422,7 +422,7 @@ if __name__ == "__main__":
         model = DeepLearningRegressor(hidden=(300, 300), epochs=1e4, train_samples_per_iteration=5_000_000, verbose=True)
         threading.Thread(target=interrupt, args=[client]).start()
         model.fit(dd.read_parquet(sys.argv[1]), "y")
-        print("ended", model.stopped_by_, time.monotonic() - began, model.model_.n_seen)
+        print("ended", model.stopped_by_, time.monotonic() - began, model.model_.record.n_seen)
 """
 
 

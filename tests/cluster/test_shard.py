@@ -131,7 +131,7 @@ def reached(place, rows, test, of="logloss", **given):
     request = Request(open_source(rows, "y"), "classification", requested, open_source(test, "y"))
     model, failure = train(request, place)
     assert failure is None
-    return model.history.events[-1].metrics["validation"][of]
+    return model.record.history.events[-1].metrics["validation"][of]
 
 
 def digits():

@@ -155,7 +155,7 @@ async def test_trainings_at_the_same_time_share_a_span(c, s, a, b):
             DeepLearningRegressor(client=client, **SHORT).fit(parted(make_table(200)), "y") for client in (c, other)
         ]
         one, two = await asyncio.gather(*fits)
-    assert one.model_.n_seen == two.model_.n_seen > 0
+    assert one.model_.record.n_seen == two.model_.record.n_seen > 0
     await asyncio.sleep(1.2)  # heartbeats of workers ask for spans of tasks that are over
     assert len(s.workers) == 2
     await c.run_on_scheduler(tidy)

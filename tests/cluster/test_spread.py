@@ -87,7 +87,7 @@ def test_two_workers_train_small_windows(mode, saved, monkeypatch):
     @two_workers
     async def run(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(1000) | {"storage": mode, "epochs": 8}).fit(X, "y")
-        assert model.model_.n_seen == 16_000 and model.score(make_table(500, seed=1), "y") > 0.6
+        assert model.model_.record.n_seen == 16_000 and model.score(make_table(500, seed=1), "y") > 0.6
         assert model.parameters_["storage"] == mode
         assert not files(a, b)
         await nothing_left(s, a, b)
@@ -170,7 +170,7 @@ async def test_a_disk_that_is_full_when_blocks_are_rebuilt_keeps_what_was_learne
             await model.fit(parted(make_table()), "y", callbacks=[leave])
     finally:
         OnDisk.put = inner
-    assert model.stopped_by_ == "failed" and model.model_.n_seen >= 500
+    assert model.stopped_by_ == "failed" and model.model_.record.n_seen >= 500
     assert not files(a, b)
     await nothing_left(s, b)
 
@@ -193,9 +193,9 @@ async def test_scratch_of_a_worker_that_was_changed_ends_a_training_with_what_it
             await model.fit(parted(make_table()), "y", eval_set=parted(make_table(300, seed=1)), callbacks=[damage])
     finally:
         storage.MIN_WINDOW, storage.MAX_WINDOW = minimum, maximum
-    assert model.stopped_by_ == "failed" and model.model_.n_seen > 5 * 500
+    assert model.stopped_by_ == "failed" and model.model_.record.n_seen > 5 * 500
     if table == "training":  # what both had learned in the round before they came to the damage counts, and was scored
-        assert model.history_["samples"].iloc[-1] == model.model_.n_seen
+        assert model.history_["samples"].iloc[-1] == model.model_.record.n_seen
     assert not files(a, b)
     await nothing_left(s, a, b)
 
@@ -219,7 +219,7 @@ async def test_streamed_blocks_that_another_worker_reads_are_those_of_the_first(
         model = DeepLearningRegressor(**given, storage="stream")
         with pytest.raises(SchemaError, match=r"partition \d of .* holds other rows on tcp://"):
             await model.fit(dd.read_parquet(table), "y", callbacks=[leave])
-    assert model.stopped_by_ == "failed" and model.model_.n_seen >= 5 * 500
+    assert model.stopped_by_ == "failed" and model.model_.record.n_seen >= 5 * 500
     await nothing_left(s, a)
 
 
@@ -281,7 +281,7 @@ async def test_replicated_workers_have_all_rows_and_draw_different_ones(c, s, a,
         model = await DeepLearningClassifier(**given).fit(
             parted(make_table()), "label", eval_set=parted(make_table(90))
         )
-    assert model.model_.n_seen == 2000 and {n for _, n, _ in seen.shares} == {2000}
+    assert model.model_.record.n_seen == 2000 and {n for _, n, _ in seen.shares} == {2000}
     by_station = {}
     for shard, _, rows in seen.shares:
         by_station.setdefault(id(shard), []).extend(rows)
@@ -289,8 +289,8 @@ async def test_replicated_workers_have_all_rows_and_draw_different_ones(c, s, a,
     assert sorted(first + second) == list(range(2000))  # together they visit every row once
     # The sample is drawn once, and not from every copy.
     assert (
-        np.sum(model.model_.history.confusion["training"]) == 2000
-        and np.sum(model.model_.history.confusion["validation"]) == 90
+        np.sum(model.model_.record.history.confusion["training"]) == 2000
+        and np.sum(model.model_.record.history.confusion["validation"]) == 90
     )
     await nothing_left(s, a, b)
 
@@ -308,7 +308,7 @@ async def test_an_iteration_of_minus_one_is_all_rows_of_every_replica(c, s, a, b
     given = rounds(-1) | {"epochs": 4}
     for replicated, n in ((True, 4000), (False, 2000)):
         model = await DeepLearningRegressor(**given, replicate_training_data=replicated).fit(parted(make_table()), "y")
-        assert model.history_["samples_per_iteration"].iloc[1] == n and model.model_.n_seen == 8000
+        assert model.history_["samples_per_iteration"].iloc[1] == n and model.model_.record.n_seen == 8000
     with pytest.warns(DaskDLWarning, match="replicate_training_data=True has no effect: needs reproducible=False"):
         reproducible = await DeepLearningRegressor(**given, replicate_training_data=True, reproducible=True).fit(
             parted(make_table()), "y"
@@ -327,7 +327,7 @@ async def test_a_replica_that_dies_costs_no_rows(c, s, a, b):
 
     given = rounds(400) | {"replicate_training_data": True}
     model = await DeepLearningRegressor(**given).fit(parted(make_table(), 16), "y", callbacks=[leave])
-    assert model.model_.n_seen == 8000 and set(reads) == {16} and model.parameters_["n_jobs"] == 1
+    assert model.model_.record.n_seen == 8000 and set(reads) == {16} and model.parameters_["n_jobs"] == 1
     await nothing_left(s, b)
 
 
@@ -342,7 +342,7 @@ async def test_a_single_node_trains_alone_and_another_takes_over(c, s, a, b):
 
     with Trained() as seen:
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y", callbacks=[leave])
-    assert model.model_.n_seen == 8000 and {n for _, n, _ in seen.shares} == {2000}
+    assert model.model_.record.n_seen == 8000 and {n for _, n, _ in seen.shares} == {2000}
     shards = [id(shard) for shard, _, _ in seen.shares]
     assert len(set(shards)) == 2 and shards == sorted(shards, key=shards.index)  # one, and then the other
 
@@ -441,7 +441,7 @@ async def test_blocks_move_to_the_faster_worker(c, s, a, b):
         Shard.train = inner
         block_moves.SECONDS_PER_MOVE, membership.SHORTEST = before
     assert held[0] == [10, 10] and held[-1][1] >= 14
-    assert model.model_.n_seen < 2e6
+    assert model.model_.record.n_seen < 2e6
     await nothing_left(s, a, b)
 
 
@@ -468,7 +468,7 @@ async def test_a_disk_that_is_full_when_blocks_move_leaves_them_where_they_are(c
         model = await DeepLearningRegressor(**given).fit(parted(make_table(), 18), "y", callbacks=[join])
     finally:
         OnDisk.put = inner
-    assert tried and model.model_.n_seen == 30_000 and model.stopped_by_ == "epochs"
+    assert tried and model.model_.record.n_seen == 30_000 and model.stopped_by_ == "epochs"
     assert not files(a, b, *new)
     await nothing_left(s, a, b, new[0])
     await new[0].close()
@@ -504,7 +504,7 @@ async def test_a_straggler_does_not_hold_a_round(c, s, a, b):
     assert all(
         900 < n < 1900 for n in learned[:3]
     )  # one share, and a part of the other: 1000 rows would take ten seconds
-    assert model.model_.n_seen == 40_000 and model.parameters_["n_jobs"] == 2  # nobody was lost
+    assert model.model_.record.n_seen == 40_000 and model.parameters_["n_jobs"] == 2  # nobody was lost
     await nothing_left(s, a, b)
 
 
@@ -530,7 +530,7 @@ async def test_a_straggler_goes_on_where_it_was_stopped(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(1000) | {"epochs": 2}).fit(parted(make_table()), "y")
     finally:
         Shard.train, stragglers.MIN_WAIT = inner, before
-    assert model.model_.n_seen == 4000
+    assert model.model_.record.n_seen == 4000
     for shares in begun.values():
         assert shares[0][0] == 0 and all(one[1] == two[0] for one, two in itertools.pairwise(shares))
     assert sum(shares[-1][1] for shares in begun.values()) == 4000
@@ -553,7 +553,7 @@ async def test_a_reproducible_training_waits(c, s, a, b):
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y")
     finally:
         Shard.train, stragglers.MIN_WAIT = inner, before
-    assert model.model_.n_seen == 2000 and len(ended) == 4 and model.n_iter_ == 2
+    assert model.model_.record.n_seen == 2000 and len(ended) == 4 and model.n_iter_ == 2
 
 
 @two_workers
@@ -574,7 +574,7 @@ async def test_a_straggler_that_does_not_even_stop_is_lost(c, s, a, b):
     finally:
         Shard.train = inner
         stragglers.MIN_WAIT, stragglers.STOPPING = before
-    assert model.model_.n_seen == 8000
+    assert model.model_.record.n_seen == 8000
     await nothing_left(s, a, b)
 
 
@@ -604,7 +604,7 @@ async def test_elastic_averaging_keeps_networks_apart_and_reports_the_consensus(
     np.testing.assert_allclose(seen[0][0][1], mean(0), atol=5e-4)
     np.testing.assert_allclose(seen[4][0][1], 0.3 * mean(4) + 0.7 * seen[3][0][1], atol=5e-4)
     assert np.abs(seen[4][0][1] - mean(4)).max() > 2e-3
-    np.testing.assert_array_equal(model.model_.flat, seen[-1][0][1])
+    np.testing.assert_array_equal(model.model_.network.flat, seen[-1][0][1])
     assert model.score(make_table(500, seed=1), "y") > 0.8
     await nothing_left(s, a, b)
 
@@ -630,7 +630,7 @@ async def test_elastic_averaging_goes_on_from_a_checkpoint_and_with_a_newcomer(c
         stop = [lambda record: record["iterations"] >= 5]
         await DeepLearningRegressor(**given).fit(parted(make_table()), "y", callbacks=stop)
         model = await DeepLearningRegressor(**given).fit(parted(make_table()), "y", callbacks=[join], resume=True)
-    assert model.model_.n_seen == 20_000 and model.score(make_table(500, seed=1), "y") > 0.8
+    assert model.model_.record.n_seen == 20_000 and model.score(make_table(500, seed=1), "y") > 0.8
     await nothing_left(s, a, b, new[0])
     await new[0].close()
 

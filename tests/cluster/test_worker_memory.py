@@ -18,7 +18,7 @@ from dask_dl import DeepLearningRegressor, memory
 from dask_dl.cluster import tables, worker_memory
 from dask_dl.cluster.liveness import Liveness, Member
 from dask_dl.cluster.worker_memory import Restarts, check_partitions, died_reading
-from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError, WorkerMemoryError
+from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError, WorkerMemoryError, warn
 from dask_dl.frame.partition_size import PartitionSize
 from dask_dl.frame.source import open_source
 
@@ -46,15 +46,15 @@ def source(monkeypatch):
 
 
 def test_a_partition_that_fits_is_not_spoken_of(source):
-    check_partitions(liveness(1024 * MIB), source(64))
-    check_partitions(liveness(0), source(64))  # no limit
+    check_partitions(liveness(1024 * MIB), source(64), warn)
+    check_partitions(liveness(0), source(64), warn)  # no limit
     local = open_source(pd.DataFrame({"a": [1.0], "y": [1.0]}), "y")
-    check_partitions(liveness(64 * MIB), local)  # nothing of it is read by workers
+    check_partitions(liveness(64 * MIB), local, warn)  # nothing of it is read by workers
 
 
 def test_a_partition_that_may_not_fit_is_warned_of_with_figures_and_remedies(source):
     with pytest.warns(DaskDLWarning) as caught:
-        check_partitions(liveness(1024 * MIB), source(128))
+        check_partitions(liveness(1024 * MIB), source(128), warn)
     (text,) = [str(warning.message) for warning in caught]
     for what in (
         "partition 0 of the training table",
@@ -68,28 +68,28 @@ def test_a_partition_that_may_not_fit_is_warned_of_with_figures_and_remedies(sou
 
 
 def test_threads_of_a_worker_read_at_the_same_time(source):
-    check_partitions(liveness(1024 * MIB, 1), source(64))
+    check_partitions(liveness(1024 * MIB, 1), source(64), warn)
     with pytest.warns(DaskDLWarning, match="a partition for each of 4 threads"):
-        check_partitions(liveness(1024 * MIB, 4), source(64))
+        check_partitions(liveness(1024 * MIB, 4), source(64), warn)
 
 
 def test_a_partition_that_cannot_fit_is_refused_before_it_is_read(source):
     with pytest.raises(
         WorkerMemoryError, match=r"partition 0 of the training table takes 268 MB.*Hardly anything fits"
     ):
-        check_partitions(liveness(384 * MIB), source(256))
+        check_partitions(liveness(384 * MIB), source(256), warn)
     with pytest.warns(DaskDLWarning, match="partition 0"):  # nobody ends a worker without a nanny
-        check_partitions(liveness(384 * MIB, has_nanny=False), source(256))
+        check_partitions(liveness(384 * MIB, has_nanny=False), source(256), warn)
     one_fits = liveness(384 * MIB) | {"large": Member("large", 1, 4096 * MIB, "there", has_nanny=True)}
     with pytest.warns(DaskDLWarning, match="partition 0"):
-        check_partitions(one_fits, source(256))
+        check_partitions(one_fits, source(256), warn)
 
 
 def test_workers_without_room_for_the_imports_are_warned_of_whatever_is_read():
     unknown = dd.from_map(lambda k: pd.DataFrame({"a": [k], "y": [1.0]}), range(3))
     with pytest.warns(DaskDLWarning, match="imports alone take up to"):
-        check_partitions(liveness(320 * MIB), open_source(unknown, "y"))
-    check_partitions(liveness(1024 * MIB), open_source(unknown, "y"))
+        check_partitions(liveness(320 * MIB), open_source(unknown, "y"), warn)
+    check_partitions(liveness(1024 * MIB), open_source(unknown, "y"), warn)
 
 
 @pytest.mark.parametrize(

@@ -231,8 +231,8 @@ def check_weights_travel_once(model, lazy):
     """A graph holds one predictor, and pickles to little more than the weights."""
     (optimized,) = dask.optimize(lazy)
     graph = dict(optimized.__dask_graph__())
-    assert len(model.model_.states) == 2  # with them it would be three times the size
-    weights = model.model_.flat.nbytes
+    assert len(model.model_.network.states) == 2  # with them it would be three times the size
+    weights = model.model_.network.flat.nbytes
     assert [type(task.value) for task in graph.values() if len(pickle.dumps(task)) > weights / 2] == [Predictor]
     for sent in (graph, lazy):  # what a scheduler in this process gets, and what a client sends
         assert len(cloudpickle.dumps(sent)) < 1.1 * weights
@@ -365,6 +365,17 @@ def test_offsets_that_do_not_match_are_refused(with_offset, table, frame):
         with_offset.predict(frame, offset=np.zeros(N))
     with pytest.raises(SchemaError, match="1 offsets of the table to predict are missing or infinite"):
         with_offset.predict(table, offset=[np.nan, *np.zeros(N - 1)])
+    texts = frame.assign(o="high")
+    for X, offset in (
+        (table, ["high"] * N),
+        (table.assign(o="high"), "o"),
+        (texts, "o"),
+        (table, np.zeros(N, "M8[s]")),
+    ):
+        with pytest.raises(
+            SchemaError, match=r"^offset ('o' )?of the table to predict is not numeric: a partition holds"
+        ):
+            np.asarray(with_offset.predict(X, offset=offset))
 
 
 # ---- predict_table ------------------------------------------------------------------------------------------------------
@@ -538,6 +549,9 @@ def test_offsets_beside_a_dask_array(numbers):
     )
     with pytest.raises(SchemaError, match=r"60 rows and its offset 59. Their lengths must match"):
         model.predict(X, offset=offset[1:])
+    for texts in (["high"] * N, pd.Series(["high"] * N), da.from_array(np.array(["high"] * N, object), chunks=9)):
+        with pytest.raises(SchemaError, match=r"offset of the table to predict is not numeric"):
+            np.asarray(model.predict(X, offset=texts))
     with pytest.raises(SchemaError, match="unknown length"):
         model.predict(of_unknown_length(X), offset=offset)
     for given, found in ((None, "none was given"), (2, "column 'x2' is a predictor"), ("zzz", "is not in the table")):

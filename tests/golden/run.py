@@ -121,7 +121,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         else:
             columns = {"predict": estimator.predict(frame).tolist()}
         predictions[f"{name}_predictions"] = columns
-    weights, biases = model.topology.unpack(model.flat)
+    weights, biases = model.network.topology.unpack(model.network.flat)
     numbers, codes = model.encoder.numbers, model.encoder.codes
     means = [mean for code in codes for mean in code.means]
     scaled = bool(requested["standardize"])

@@ -9,7 +9,7 @@ from naive import mlp
 
 from dask_dl.kernels import losses
 from dask_dl.kernels.atomics import LINE
-from dask_dl.kernels.batches import marks_size, max_active, predict_batches, scratch_size, train_batches
+from dask_dl.kernels.batches import indices_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.losses import Objective
@@ -167,13 +167,13 @@ def train(
     given = topology.network, objective or default_objective(topology), optimizer, Weights(*parts), team
     copy = WorkingCopy(NOTHING, NOTHING, 0)
     values = np.full(max_active(rows, batch), np.nan, np.float32)
-    marks = np.full(marks_size(topology.n_onehot, batch, len(values)), -1, np.int32)
+    indices = np.full(indices_size(topology.n_onehot, batch, len(values)), -1, np.int32)
     kept = aligned_zeros(scratch_size(topology, optimizer))
     loss = 0.0
     for hi in np.linspace(0, rows.n, pieces + 1).astype(int)[1:]:
         if batched:
-            loss += train_batches(rows, Queue(hi, 2 * batch, n_seen), *given, copy, Buffers(marks, values, kept))
-            assert (marks[: topology.n_onehot] == -1).all()  # as the next call expects it
+            loss += train_batches(rows, Queue(hi, 2 * batch, n_seen), *given, copy, Buffers(indices, values, kept))
+            assert (indices[: topology.n_onehot] == -1).all()  # as the next call expects it
         else:
             scratch = np.full(topology.scratch_size, np.nan, np.float32)  # what an earlier call left must not matter
             buffers = Buffers(np.zeros(len(values), np.int32), values, scratch)
@@ -188,8 +188,8 @@ def predict(topology, rows, flat, size=7):
     team = team_of(topology, 1, np.zeros(4 * LINE, np.int64), batch=size)[0]
     halves = flat[: topology.onehot_size], flat[topology.onehot_size :]
     values = np.full(max_active(rows, size), np.nan, np.float32)
-    marks = np.zeros(len(values) + size + 1, np.int32)
-    predict_batches(rows, 0, rows.n, topology.network, *halves, team, size, Buffers(marks, values, NOTHING), out)
+    indices = np.zeros(len(values) + size + 1, np.int32)
+    predict_batches(rows, 0, rows.n, topology.network, *halves, team, size, Buffers(indices, values, NOTHING), out)
     return out
 
 

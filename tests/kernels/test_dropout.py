@@ -36,7 +36,7 @@ def drawn(keys, layer, kept, n, first=0):
     return masks.astype(np.uint8)
 
 
-def marks(topology, keys, input_kept):
+def flags(topology, keys, input_kept):
     """`Rows.kept` as these keys would draw it."""
     kept = topology.network.kept[:-1]
     of_inputs = (
@@ -135,7 +135,7 @@ def test_drawn_masks_are_the_given_ones_of_the_same_draws(kind, activation, rati
         train(topology, changed, optimizer, *start)
         for changed in (
             rows._replace(key=keys),
-            rows._replace(kept=marks(topology, keys, 1 - input_ratio)),
+            rows._replace(kept=flags(topology, keys, 1 - input_ratio)),
             rows._replace(kept=np.ones((rows.n, topology.n_inputs + 38), np.uint8)),
         )
     )

@@ -213,7 +213,7 @@ def test_time_limit(table):
     model = DeepLearningRegressor(hidden=(50,), epochs=1e6, max_runtime_secs=1.0, stopping_rounds=0, regression_stop=-1)
     model.fit(table[["a", "b", "c", "y"]], "y")
     assert model.stopped_by_ == "max_runtime_secs"
-    assert model.history_["samples"].iloc[-1] == model.model_.n_seen < 1e6 * 400
+    assert model.history_["samples"].iloc[-1] == model.model_.record.n_seen < 1e6 * 400
     assert not np.isnan(model.history_["training_deviance"].iloc[-1])
 
 

@@ -185,7 +185,7 @@ def test_the_report_is_saved_with_the_model(table, tmp_path):
 def test_reproducible_is_the_same_for_any_number_of_threads(table):
     models = [fitted(table, n_jobs=n, reproducible=True, hidden=(96, 96)) for n in (1, 2, 5)]
     for other in models[1:]:
-        np.testing.assert_array_equal(models[0].model_.flat, other.model_.flat)
+        np.testing.assert_array_equal(models[0].model_.network.flat, other.model_.network.flat)
         assert models[0].history_["training_rmse"].tolist()[1:] == other.history_["training_rmse"].tolist()[1:]
     assert models[2].parameters_["n_jobs"] > 1
     assert all("reproducible" in way for way in models[2].parameters_["parallelism"].values())
@@ -195,7 +195,7 @@ def test_a_small_table_trains_on_one_thread_and_is_deterministic(table):
     small = table.head(1500)
     models = [fitted(small, n_jobs=-1) for _ in range(2)]
     assert models[0].parameters_["n_jobs"] == 1
-    np.testing.assert_array_equal(models[0].model_.flat, models[1].model_.flat)
+    np.testing.assert_array_equal(models[0].model_.network.flat, models[1].model_.network.flat)
 
 
 def test_too_rare_an_exchange_is_warned_of(table):
