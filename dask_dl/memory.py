@@ -214,6 +214,7 @@ def estimate(
     n_levels: int = 0,
     read_columns: int = 0,
     planned_columns: int = 0,
+    group_bytes: int = 0,
 ) -> Memory:
     """Peak of a training in one process.
 
@@ -254,6 +255,8 @@ def estimate(
         Columns that are inputs, and levels of all of them.
     planned_columns : int
         Columns of Dask collections that were opened in this process.
+    group_bytes : int
+        Of the groups that are kept beside a row of the training table, wherever the row is.
     """
     per_row = visits_per_row * (ORDER_PER_ROW + (COPIES_PER_VISIT if visits_per_row != 1 else 0))
     n_bytes = n_rows * bytes_per_row
@@ -266,7 +269,7 @@ def estimate(
         blocks = min(2 * n_window, n_rows) * bytes_per_row + (n_rows + n_validation) // 8
         order = int(n_window * (per_row + visits_per_row * ORDER_KEPT)) + slices
     return Memory(
-        blocks=blocks,
+        blocks=blocks + n_rows * group_bytes,
         order=order,
         network=network(n_weights, n_dense, n_states, n_copies),
         kept=n_kept * network(n_weights, n_dense, n_states, 0),

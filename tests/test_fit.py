@@ -697,9 +697,9 @@ def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
     log = []
     gathered, trained = row_stream.gather, replica.train_rows
 
-    def gather(store, rows):
+    def gather(subset, rows):
         log.append("gather")
-        return gathered(store, rows)
+        return gathered(subset, rows)
 
     def train_rows(rows, *more):
         done = trained(rows, *more)

@@ -16,7 +16,8 @@ from dask_dl.cluster.averaging import Contribution, advance, draw
 from dask_dl.cluster.row_stream import RowStream
 from dask_dl.errors import DivergedError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
-from dask_dl.frame.blocks import Blocks, drawn_rows
+from dask_dl.frame.blocks import Blocks
+from dask_dl.frame.subset import Subset, drawn_rows
 from dask_dl.memory import IN_MEMORY, Storage
 from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import Replica, predict
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.distribution import Distribution
+    from dask_dl.frame.block import Block
     from dask_dl.frame.block_store import BlockStore
-    from dask_dl.frame.blocks import Block, BlockOptions
+    from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.view import View
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
     from dask_dl.kernels.optimizers import Optimizer
@@ -57,8 +60,13 @@ class Setup:
     distribution: Distribution
     seed: int
     shuffle: bool
-    table: str  #: key of the table that is trained on
+    view: View  #: the rows that are trained on
     trainer: str  #: identifier of the trainer
+
+    @property
+    def table(self) -> str:
+        """Key of the table that is trained on."""
+        return self.view.table
 
     @property
     def drops(self) -> bool:
@@ -177,7 +185,7 @@ class Shard:
         if self._visits is None:
             setup = self.setup
             self._visits = RowStream(
-                self.tables[setup.table],
+                Subset(self.tables[setup.table], setup.view),
                 seed=setup.seed,
                 shuffle=setup.shuffle,
                 window=self.storage.window,
@@ -228,6 +236,8 @@ class Shard:
             Called with the new `Parallelism` when they do something else from now on.
         """
         self.close()
+        if self.replica is not None and self.setup.view != setup.view:
+            self._samples.clear()  # of rows that another view selected
         self.setup, self.velocity, self.before, self.consensus = setup, None, None, ()
         self.replica = Replica(
             setup.topology, setup.optimizer, setup.objective, flat, states, n_seen, threads, on_change
@@ -361,12 +371,13 @@ class Shard:
         return total
 
     def _sample(self, table: str) -> Iterable[Rows]:
-        """Rows to score on: those that were set aside, or all."""
+        """Rows to score on: those that were set aside, or all; of the table that is trained on those that the view selects."""
         store = self.tables[table]
+        subset = Subset(store, self.setup.view if table == self.setup.table else None)
         if not store.sets_aside:
-            return store.slices(memory.SLICE // store.row_bytes)
+            return subset.slices(memory.SLICE // store.row_bytes)
         if table not in self._samples:
-            self._samples[table] = drawn_rows(store, self._cuts.get(table))
+            self._samples[table] = drawn_rows(subset, self._cuts.get(table))
         rows = self._samples[table]
         return [] if rows is None else [rows]
 
