@@ -59,7 +59,10 @@ class Window:
 
     def take(self, lo: int, hi: int) -> Rows:
         """Rows at the places [lo, hi) of the window, copied: they may still be trained when the buffer is filled anew."""
-        return self.buffer.take(self.order[lo:hi]).compact()
+        rows, pools = self.buffer.take(self.order[lo:hi]).compact(), self.buffer.entries
+        if np.may_share_memory(rows.entries.value, pools.value):  # those of a whole window, as they are stored
+            rows = rows._replace(entries=rows.entries._replace(slot=pools.slot.copy(), value=pools.value.copy()))
+        return rows
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
         """Numbers of the same rows in the view."""

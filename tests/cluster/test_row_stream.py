@@ -102,3 +102,13 @@ def test_streams_over_one_store_do_not_know_of_each_other(tmp_path, kind):
         thread.join()
     for one, other in zip(together, alone, strict=True):
         assert_same(one, other)
+
+
+def test_entries_of_a_whole_window_as_stored_are_copies(tmp_path):
+    """The buffer is filled anew while they are trained."""
+    store = stored(table(100, sparse=True), [100], OnDisk(tmp_path, 600, "rows"))
+    stream = RowStream(Subset(store), seed=1, shuffle=False, window=10**7)
+    (piece,) = stream.slices(0, 100)
+    stream.close()
+    (window,) = stream._source._windows
+    assert all(not np.shares_memory(a, b) for a, b in zip(piece.parts, window.buffer.parts, strict=True) if a.size)
