@@ -215,6 +215,7 @@ def estimate(
     read_columns: int = 0,
     planned_columns: int = 0,
     n_replicas: int = 1,
+    group_bytes: int = 0,
 ) -> Memory:
     """Peak of a training in one process.
 
@@ -257,6 +258,8 @@ def estimate(
         Columns of Dask collections that were opened in this process.
     n_replicas : int
         Networks that learn, or keep an average, in this process.
+    group_bytes : int
+        Of the groups that are kept beside a row of the training table, wherever the row is.
     """
     per_row = visits_per_row * (ORDER_PER_ROW + (COPIES_PER_VISIT if visits_per_row != 1 else 0))
     n_bytes = n_rows * bytes_per_row
@@ -269,7 +272,7 @@ def estimate(
         blocks = min(2 * n_window, n_rows) * bytes_per_row + (n_rows + n_validation) // 8
         order = int(n_window * (per_row + visits_per_row * ORDER_KEPT)) + slices
     return Memory(
-        blocks=blocks,
+        blocks=blocks + n_rows * group_bytes,
         order=order,
         network=n_replicas * network(n_weights, n_dense, n_states, n_copies),
         kept=n_kept * network(n_weights, n_dense, n_states, 0),

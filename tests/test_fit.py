@@ -18,7 +18,7 @@ from naive import mlp
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend, LocalTrainer, row_stream
 from dask_dl.cluster.shard import Shard
-from dask_dl.cluster.trainer import TrainedNetwork
+from dask_dl.cluster.trainer import TrainedWeights
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, ReplicasLostError, SchemaError, StorageError
 from dask_dl.events import Began, Callbacks, Listeners, Trained
 from dask_dl.frame.source import open_source
@@ -77,7 +77,7 @@ class Recorder:
         raise AssertionError("the loop does not score by itself")
 
     def snapshot(self):
-        return TrainedNetwork(np.full(1, self.n_seen, np.float32), (), None)
+        return TrainedWeights(np.full(1, self.n_seen, np.float32), (), None)
 
     weights = snapshot
 
@@ -760,9 +760,9 @@ def test_the_next_rows_are_gathered_while_these_are_trained(monkeypatch, table):
     log = []
     gathered, trained = row_stream.gather, replica.train_rows
 
-    def gather(store, rows):
+    def gather(subset, rows):
         log.append("gather")
-        return gathered(store, rows)
+        return gathered(subset, rows)
 
     def train_rows(rows, *more):
         done = trained(rows, *more)

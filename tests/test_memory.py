@@ -105,6 +105,18 @@ def test_the_peak_is_the_sum_of_its_terms():
     assert {name for _, name in terms} >= {"imports", "compiler", "encoded rows", "network"}
 
 
+@pytest.mark.parametrize("mode", ["memory", "disk", "stream"])
+def test_groups_are_in_memory_wherever_rows_are(mode):
+    def peak(group_bytes):
+        return memory.estimate(
+            n_rows=10**6, n_validation=10**5, n_scored=10**4, n_measured=10**4, bytes_per_row=100, n_weights=10**6,
+            n_dense=10**5, n_buffer=1000, n_states=2, n_threads=3, n_copies=3, n_kept=2, n_outputs=10, read_bytes=10**8,
+            compiles=True, storage=memory.Storage(mode, 2**24), group_bytes=group_bytes,
+        ).peak  # fmt: skip
+
+    assert peak(2) - peak(0) == 2 * 10**6
+
+
 @pytest.mark.parametrize("n_readers", [1, 4])
 @pytest.mark.parametrize("n_columns", [3, 1000])
 @pytest.mark.parametrize("limit", [450 * 2**20, 2**30, 2**34])

@@ -212,7 +212,7 @@ def test_a_class_that_may_never_be_visited_is_warned_of(table):
 def unlucky(table):
     from dask_dl.frame.balance import Balance
 
-    codes = (table["label"] == "usual").to_numpy().astype(float)
+    codes = (table["label"] == "usual").to_numpy().astype(np.uint16)
     counts = [int((codes == k).sum()) for k in (0, 1)]
     rows = np.arange(len(codes))
     return next(k for k in range(1000) if not Balance.of(counts, None, 1e-9, k).visits(codes, rows).any())

@@ -129,7 +129,7 @@ class Backend(Protocol):
         recipe : Recipe
             How its partitions become blocks.
         options : BlockOptions
-            What is kept of the blocks beside their rows: samples, checksums, class balance.
+            What is kept of the blocks beside their rows: samples, checksums, groups.
         storage : Storage
             Where encoded rows are kept.
         progress : callable, optional

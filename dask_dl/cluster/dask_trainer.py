@@ -17,7 +17,7 @@ from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.setup import RoundSettings
 from dask_dl.cluster.stragglers import Key, in_time, stop
 from dask_dl.cluster.submit import TaskSpec
-from dask_dl.cluster.trainer import TrainedNetwork
+from dask_dl.cluster.trainer import TrainedWeights
 from dask_dl.errors import Aborted, DivergedError
 from dask_dl.metrics.measurement import merged
 from dask_dl.state import AveragingState
@@ -386,7 +386,7 @@ class DaskTrainer:
         assert found is not None, "fit has seen that there are rows that count"
         return found
 
-    def weights(self) -> TrainedNetwork:
+    def weights(self) -> TrainedWeights:
         """Fetched from a worker. Raises ReplicasLostError."""
         self.membership.look()
         network: NetworkState | None = None
@@ -401,7 +401,7 @@ class DaskTrainer:
         network = network or self.membership.find_kept()
         flat, *states = (np.require(vector, requirements="W") for vector in network.vectors)
         replicas = fetched(self.membership) if network.agrees and self._is_fixed else {}
-        return TrainedNetwork(flat, tuple(states), AveragingState(self._n_averages, network.velocity, replicas))
+        return TrainedWeights(flat, tuple(states), AveragingState(self._n_averages, network.velocity, replicas))
 
     snapshot = weights
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dask_dl.cluster.setup import Setup
     from dask_dl.frame.blocks import Blocks
     from dask_dl.node.replica import Replica
     from dask_dl.state import Rows
@@ -58,10 +59,10 @@ class FixedShard(Shard):
         self._stores.pop(table, None)
         self._forget(table)
 
-    def sample(self, table: str) -> Iterable[Rows]:
+    def sample(self, table: str, setup: Setup) -> Iterable[Rows]:
         """Rows to score on: those that were set aside, or all."""
         self.cut(table, self._whole.cuts.get(table))
-        found, store = super().sample(table), self.store(table)
+        found, store = super().sample(table, setup), self.store(table)
         if store.sets_aside:  # the rows are in memory once
             self._whole.tables[table].blocks |= store.blocks
         return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.cluster.averaging import Contribution, outer_momentum, tree
 from dask_dl.cluster.fixed_shard import fixed_shard
 from dask_dl.cluster.placement import apportioned
-from dask_dl.cluster.trainer import TrainedNetwork
+from dask_dl.cluster.trainer import TrainedWeights
 from dask_dl.metrics.measurement import merged
 from dask_dl.node.stability import instability
 from dask_dl.state import AveragingState
@@ -71,11 +71,11 @@ class LocalTrainer:
         assert found is not None, "fit has seen that there are rows that count"
         return found
 
-    def weights(self) -> TrainedNetwork:
+    def weights(self) -> TrainedWeights:
         """Weights and optimizer state: the arrays that are trained."""
-        return TrainedNetwork(*self.shard.weights(), None)
+        return TrainedWeights(*self.shard.weights(), None)
 
-    def snapshot(self) -> TrainedNetwork:
+    def snapshot(self) -> TrainedWeights:
         """Copies of the weights and of the optimizer state."""
         return copied_network(self.weights())
 
@@ -102,14 +102,14 @@ class LocalTrainer:
         }
 
 
-def copied_network(network: TrainedNetwork) -> TrainedNetwork:
+def copied_network(network: TrainedWeights) -> TrainedWeights:
     """Copy the arrays of a network."""
     averaging = network.averaging
     if averaging is not None:
         velocity = None if averaging.velocity is None else averaging.velocity.copy()
         replicas = {name: tuple(v.copy() for v in vectors) for name, vectors in averaging.replicas.items()}
         averaging = averaging._replace(velocity=velocity, replicas=replicas)
-    return TrainedNetwork(network.flat.copy(), tuple(state.copy() for state in network.states), averaging)
+    return TrainedWeights(network.flat.copy(), tuple(state.copy() for state in network.states), averaging)
 
 
 class ShardsTrainer(LocalTrainer):
@@ -191,12 +191,12 @@ class ShardsTrainer(LocalTrainer):
         assert found is not None, "fit has seen that there are rows that count"
         return found
 
-    def weights(self) -> TrainedNetwork:
+    def weights(self) -> TrainedWeights:
         """Weights, and all that goes with them: the arrays that are trained."""
         replicas = {}
         if self.shard.consensus:
             replicas = {name: part.vectors for name, part in self._shards.items() if part.is_current}
-        return TrainedNetwork(*self.shard.weights(), AveragingState(self._n_averages, self.shard.velocity, replicas))
+        return TrainedWeights(*self.shard.weights(), AveragingState(self._n_averages, self.shard.velocity, replicas))
 
     def restore(
         self,

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.frame.blocks import Block, BlockOptions, Blocks
+    from dask_dl.frame.block import Block
+    from dask_dl.frame.blocks import BlockOptions, Blocks
     from dask_dl.frame.recipe import Recipe
     from dask_dl.memory import Storage
     from dask_dl.state import Rows

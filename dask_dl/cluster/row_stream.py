@@ -1,4 +1,4 @@
-"""The rows of some blocks, epoch after epoch, in the order in which they are trained."""
+"""The rows of a view, epoch after epoch, in the order in which they are trained."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import numpy as np
 
 from dask_dl import memory
 from dask_dl.cluster.windows import WindowReader
-from dask_dl.frame.blocks import gather, visited_rows
 from dask_dl.frame.order import apart, copies_of, keys_of, visiting_places
+from dask_dl.frame.subset import gather, visited_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from dask_dl.frame.blocks import Blocks
+    from dask_dl.frame.subset import Subset
     from dask_dl.state import Rows
 
 
 class RowStream:
     """An endless stream: all rows that count in a random order of their own for every epoch, or always as stored.
 
-    Place p of the stream is a function of the seed and of the rows' numbers. Of two sets of blocks of one table in memory, each
-    visits in a share of an epoch rows whose random keys lie in the same range: where blocks change hands in mid-epoch, few rows
-    are visited twice, and few never.
+    Place p of the stream is a function of the seed and of the rows' numbers in the view. Of two sets of blocks of one table in
+    memory, each visits in a share of an epoch rows whose random keys lie in the same range: where blocks change hands in
+    mid-epoch, few rows are visited twice, and few never.
 
     Parameters
     ----------
-    store : Blocks
-        At least one row of it counts.
+    rows : Subset
+        Rows as a view has them, of which one is visited at least. Any number of streams share a store.
     seed : int
     shuffle : bool
     window : int
         Bytes that are shuffled together where the blocks are not in memory.
     order : callable, optional
-        Global row numbers of an epoch, given its number: replaces the above where blocks are in memory, for tests.
+        Row numbers of an epoch, given its number: replaces the above where blocks are in memory, for tests.
     drops : bool
         Whether rows bring the keys from which dropout draws.
     kept : (n, inputs + hidden units) uint8, optional
@@ -47,7 +47,7 @@ class RowStream:
 
     def __init__(
         self,
-        store: Blocks,
+        rows: Subset,
         *,
         seed: int,
         shuffle: bool,
@@ -57,14 +57,15 @@ class RowStream:
         kept: NDArray[np.uint8] | None = None,
         batch: int = 1,
     ) -> None:
-        self.n_rows = len(order(0)) if order else store.n_visits
-        self._seed, self._drops, self._kept = seed, drops, kept
+        self._seed, self._drops, self._kept, self._inputs = seed, drops, kept, rows.view.inputs
+        store = rows.store
         self._per_slice = memory.rows_of_slice(store.row_bytes, batch)
         self._source: _Source = (
-            _InMemory(store, seed, shuffle=shuffle, order=order)
+            _InMemory(rows, seed, shuffle=shuffle, order=order)
             if store.block_store.in_memory
-            else WindowReader(store, window, seed=seed, shuffle=shuffle)
+            else WindowReader(rows, window, seed=seed, shuffle=shuffle)
         )
+        self.n_rows = self._source.n_visits
 
     def slices(self, start: int, stop: int, on_wait: Callable[[], None] = lambda: None) -> Iterator[Rows]:
         """Rows at the places [start, stop) of the stream, a slice at a time; `on_wait` is called while they are not there."""
@@ -73,6 +74,8 @@ class RowStream:
             window, lo, hi = self._source.at(epoch, place, on_wait)
             end = min(place + min(stop - start, self._per_slice), hi)
             rows = window.take(place - lo, end - lo)
+            if self._inputs is not None:
+                rows = self._inputs.apply(rows)
             if self._drops:
                 key = keys_of(window.numbers(place - lo, end - lo), self._seed, f"dropout {epoch}")
                 copies = window.copies(place - lo, end - lo)
@@ -96,6 +99,8 @@ class _Rows(Protocol):
 
 
 class _Source(Protocol):
+    n_visits: int  #: of an epoch
+
     def at(self, epoch: int, place: int, on_wait: Callable[[], None]) -> tuple[_Rows, int, int]: ...
 
     def close(self, *, waits: bool) -> None: ...
@@ -105,10 +110,11 @@ class _InMemory:
     """One window with all rows of an epoch, which are gathered from where they are."""
 
     def __init__(
-        self, store: Blocks, seed: int, *, shuffle: bool, order: Callable[[int], NDArray[np.int64]] | None
+        self, subset: Subset, seed: int, *, shuffle: bool, order: Callable[[int], NDArray[np.int64]] | None
     ) -> None:
-        self._store, self._seed, self._shuffle = store, seed, shuffle
-        self._rows = np.zeros(0, np.int64) if order else visited_rows(store)
+        self._subset, self._seed, self._shuffle = subset, seed, shuffle
+        self._rows = np.zeros(0, np.int64) if order else visited_rows(subset)
+        self.n_visits = len(order(0)) if order else len(self._rows)
         self._again = copies_of(self._rows)
         self._order = order
         self._epoch, self._visits, self._copies = -1, self._rows, self._again
@@ -132,7 +138,7 @@ class _InMemory:
             self._visits, self._copies = self._rows, self._again
 
     def take(self, lo: int, hi: int) -> Rows:
-        return gather(self._store, self._visits[lo:hi])
+        return gather(self._subset, self._visits[lo:hi])
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
         return self._visits[lo:hi]

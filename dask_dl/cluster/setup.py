@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from dask_dl.distribution import Distribution
+    from dask_dl.frame.view import View
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
     from dask_dl.kernels.optimizers import Optimizer
@@ -24,8 +25,13 @@ class Setup:
     distribution: Distribution
     seed: int
     shuffle: bool
-    table: str  #: key of the table that is trained on
+    view: View  #: the rows that are trained on
     trainer: str  #: identifier of the trainer
+
+    @property
+    def table(self) -> str:
+        """Key of the table that is trained on."""
+        return self.view.table
 
     @property
     def drops(self) -> bool:

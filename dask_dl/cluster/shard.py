@@ -17,7 +17,8 @@ from dask_dl.cluster.averaging import Contribution, advance, draw
 from dask_dl.cluster.row_stream import RowStream
 from dask_dl.errors import DivergedError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
-from dask_dl.frame.blocks import Blocks, drawn_rows
+from dask_dl.frame.blocks import Blocks
+from dask_dl.frame.subset import Subset, drawn_rows
 from dask_dl.memory import IN_MEMORY, Storage
 from dask_dl.metrics.measurement import merged
 from dask_dl.node.predict import rows_per_chunk
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.setup import RoundSettings, Setup
+    from dask_dl.frame.block import Block
     from dask_dl.frame.block_store import BlockStore
-    from dask_dl.frame.blocks import Block, BlockOptions
+    from dask_dl.frame.blocks import BlockOptions
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
 
@@ -177,7 +179,7 @@ class Shard:
         if self._visits is None:
             setup = self.setup
             self._visits = RowStream(
-                self.store(setup.table),
+                Subset(self.store(setup.table), setup.view),
                 seed=setup.seed,
                 shuffle=setup.shuffle,
                 window=self.storage.window,
@@ -229,6 +231,8 @@ class Shard:
         """
         self.close()
         self.fixed.clear()
+        if self.replica is not None and self.setup.view != setup.view:
+            self._samples.clear()  # of rows that another view selected
         self.setup, self.velocity, self.before, self.consensus = setup, None, None, ()
         self.replica = Replica(
             setup.topology, setup.optimizer, setup.objective, flat, states, n_seen, threads, on_change
@@ -360,17 +364,18 @@ class Shard:
         n = rows_per_chunk(self.setup.topology.n_outputs)
         return merged(
             self._measured(rows if rows.n <= n else rows.cut(lo, lo + n))
-            for rows in (of or self).sample(table)
+            for rows in (of or self).sample(table, self.setup)
             for lo in range(0, rows.n, n)
         )
 
-    def sample(self, table: str) -> Iterable[Rows]:
-        """Rows to score on: those that were set aside, or all."""
+    def sample(self, table: str, setup: Setup) -> Iterable[Rows]:
+        """Rows to score on: those that were set aside, or all; of the table that is trained on those that the view selects."""
         store = self.store(table)
+        subset = Subset(store, setup.view if table == setup.table else None)
         if not store.sets_aside:
-            return store.slices(memory.SLICE // store.row_bytes)
+            return subset.slices(memory.SLICE // store.row_bytes)
         if table not in self._samples:
-            self._samples[table] = drawn_rows(store, self.cuts.get(table))
+            self._samples[table] = drawn_rows(subset, self.cuts.get(table))
         rows = self._samples[table]
         return [] if rows is None else [rows]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.plugin import ShardRows
-    from dask_dl.frame.blocks import Block
+    from dask_dl.frame.block import Block
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema
     from dask_dl.state import Rows
@@ -156,7 +156,7 @@ def keep(
                 raise GoneError(f"{home.address} was considered lost while it read.")
             shard.put(wanted.table, stored)
     checksums = {k: store.block_store.checksum(block.handle) for k, block in stored.items()}
-    return BlockReceipt(home.address, {k: block.n_visits for k, block in stored.items()}, checksums)
+    return BlockReceipt(home.address, {k: store.n_visits_of(k, block) for k, block in stored.items()}, checksums)
 
 
 def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from dask_dl.state import AveragingState
 
 
-class TrainedNetwork(NamedTuple):
-    """Network that a trainer has come to."""
+class TrainedWeights(NamedTuple):
+    """Weights that a trainer has come to, and all that goes with them."""
 
     flat: NDArray[np.float32]  #: (size,), weights and biases
     states: tuple[NDArray[np.float32], ...]  #: optimizer state
@@ -72,10 +72,10 @@ class Trainer(Protocol):
     def measure(self, table: str) -> Measurement:
         """Measure the network on the sample of a table."""
 
-    def weights(self) -> TrainedNetwork:
+    def weights(self) -> TrainedWeights:
         """Weights and all that goes with them, which may be the arrays that are trained."""
 
-    def snapshot(self) -> TrainedNetwork:
+    def snapshot(self) -> TrainedWeights:
         """Copies of them."""
 
     def restore(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dask_dl.frame.blocks import Blocks
+    from dask_dl.frame.subset import Subset
     from dask_dl.state import Rows
 
 #: Seconds between two looks at whether to go on waiting for rows.
@@ -33,7 +33,7 @@ class _Segments(NamedTuple):
     lo: NDArray[np.int64]  #: first row inside the block
     n: NDArray[np.int64]
     n_visits: NDArray[np.int64]  #: of an epoch
-    start: NDArray[np.int64]  #: first row of the table
+    first: NDArray[np.int64]  #: number of the first selected row
     n_entries: NDArray[np.int64]
 
 
@@ -52,17 +52,25 @@ class Window:
         self.segments = np.zeros(0, np.int64)  #: those that the buffer holds
         self.order = np.zeros(0, np.int64)
         self.again: NDArray[np.int64] | None = None
-        self.edges = self.starts = np.zeros(0, np.int64)  #: first row of each segment, in the buffer and in the table
+        # First row of each segment: its place in the buffer, and its number.
+        self.edges = self.firsts = np.zeros(0, np.int64)
+        # Numbers of the rows, in order, where not all of a segment are selected.
+        self.ranks: NDArray[np.int64] | None = None
 
     def take(self, lo: int, hi: int) -> Rows:
         """Rows at the places [lo, hi) of the window, copied: they may still be trained when the buffer is filled anew."""
-        return self.buffer.take(self.order[lo:hi]).compact()
+        rows, pools = self.buffer.take(self.order[lo:hi]).compact(), self.buffer.entries
+        if np.may_share_memory(rows.entries.value, pools.value):  # those of a whole window, as they are stored
+            rows = rows._replace(entries=rows.entries._replace(slot=pools.slot.copy(), value=pools.value.copy()))
+        return rows
 
     def numbers(self, lo: int, hi: int) -> NDArray[np.int64]:
-        """Numbers of the same rows in the table."""
+        """Numbers of the same rows in the view."""
+        if self.ranks is not None:
+            return self.ranks[lo:hi]
         places = self.order[lo:hi]
         segments = np.searchsorted(self.edges, places, side="right") - 1
-        return self.starts[segments] + (places - self.edges[segments])
+        return self.firsts[segments] + (places - self.edges[segments])
 
     def copies(self, lo: int, hi: int) -> NDArray[np.int64] | None:
         """How often each of them was there before, in the order of the table; None where no row is visited twice."""
@@ -70,22 +78,25 @@ class Window:
 
 
 class WindowReader:
-    """The windows of a table, epoch after epoch.
+    """The windows of a view, epoch after epoch; segments of which it selects no row are not read.
 
     Parameters
     ----------
-    store : Blocks
-        At least one row of it counts.
+    rows : Subset
+        At least one of them is visited.
     size : int
-        Bytes of a window, about; there are two buffers, but where one holds the whole table.
+        Bytes of a window, about, with the rows of its segments that are not selected; there are two buffers, but where one
+        holds the whole table.
     seed : int
     shuffle : bool
         Otherwise windows are neighbours, and rows as stored.
     """
 
-    def __init__(self, store: Blocks, size: int, *, seed: int, shuffle: bool) -> None:
-        self._store, self._seed, self._shuffle = store, seed, shuffle
-        self._segments = _segments_of(store)
+    def __init__(self, rows: Subset, size: int, *, seed: int, shuffle: bool) -> None:
+        self._rows, self._seed, self._shuffle = rows, seed, shuffle
+        self._segments = _Segments(*np.array(list(rows.units()), np.int64).reshape(-1, len(_Segments._fields)).T)
+        self.n_visits = int(self._segments.n_visits.sum())
+        store = rows.store
         self.n_windows = n_windows(self._segments.n, size // store.row_bytes)
         self._epochs: dict[int, _Epoch] = {}
         n_max, n_entries = (max_rows(n, self.n_windows) for n in (self._segments.n, self._segments.n_entries))
@@ -115,7 +126,7 @@ class WindowReader:
         if epoch not in self._epochs:
             for old in [e for e in self._epochs if e < epoch - 1]:
                 del self._epochs[old]
-            starts = self._segments.start
+            starts = self._segments.first
             if self._shuffle:
                 dealt = windows(starts, self.n_windows, self._seed, epoch)
             else:
@@ -156,20 +167,21 @@ class WindowReader:
             window.segments = np.zeros(0, np.int64)
             self._fill(window.buffer, wanted)
             window.segments = wanted
-        numbers, used = [], []
-        for s in wanted:
-            block, lo, n, _, start, _ = (int(v[s]) for v in self._segments)
-            numbers.append(np.arange(start, start + n))
-            used.append(self._store.used(block, lo, lo + n))
-        window.starts = self._segments.start[wanted]
-        window.edges = np.cumsum(self._segments.n[wanted]) - self._segments.n[wanted]
-        whole = np.concatenate(numbers)
-        places = self._store.visited(window.buffer.target, whole, np.concatenate(used))
+        window.firsts, lengths = self._segments.first[wanted], self._segments.n[wanted]
+        window.edges = np.cumsum(lengths) - lengths
+        found = []
+        for s, edge in zip(wanted, window.edges, strict=True):
+            block, lo, n, _, first, _ = (int(v[s]) for v in self._segments)
+            places, numbers = self._rows.visits(block, lo, lo + n, first)
+            found.append((places + edge, numbers))
+        places, numbers = (np.concatenate(parts) for parts in zip(*found, strict=True))
         again = copies_of(places)
         if self._shuffle:
-            order = visiting_places(whole[places], self._seed, epoch)
+            order = visiting_places(numbers, self._seed, epoch)
             places, again = places[order], None if again is None else again[order]
+            numbers = numbers if self._rows.view.has_all else numbers[order]
         window.order, window.again = places, again
+        window.ranks = None if self._rows.view.has_all else numbers
 
     def _fill(self, buffer: Rows, segments: NDArray[np.int64]) -> None:
         at = first = 0
@@ -178,20 +190,9 @@ class WindowReader:
                 raise StorageError("the rows are not wanted any more.")
             block, lo, n, _, _, n_entries = (int(v[s]) for v in self._segments)
             there = buffer.room(at, at + n, first, first + n_entries)
-            self._store.fill(block, lo, there)
+            self._rows.store.fill(block, lo, there)
             np.add(there.entries.begin, first, out=there.entries.begin)
             at, first = at + n, first + n_entries
-
-
-def _segments_of(store: Blocks) -> _Segments:
-    found = []
-    for k in store.numbers:
-        block = store.blocks[k]
-        step = store.block_store.n_together(block.handle, block.n)
-        for lo, n_visits in zip(range(0, block.n, step), block.visits.tolist(), strict=True):
-            n, start = min(step, block.n - lo), int(store.starts[k]) + lo
-            found.append((k, lo, n, n_visits, start, store.n_entries(k, lo, n)))
-    return _Segments(*np.array(found, np.int64).T)
 
 
 def n_windows(n: NDArray[np.int64], n_wanted: int) -> int:

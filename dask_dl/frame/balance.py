@@ -44,9 +44,9 @@ class Balance(NamedTuple):
         allowed = min(max(len(n), int(maximum * n.sum())), round(expected))
         return cls(tuple((ratios * (allowed / expected)).tolist()), seed)
 
-    def visits(self, classes: NDArray[np.floating], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How often rows of these classes and numbers are visited in an epoch."""
-        ratio = np.array(self.ratios)[classes.astype(np.int64)]
+    def visits(self, classes: NDArray[np.unsignedinteger], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How often rows of these classes, and of these numbers in their view, are visited in an epoch."""
+        ratio = np.array(self.ratios)[classes]
         whole = np.floor(ratio)
         drawn = keys_of(rows, self.seed, "balance") < ((ratio - whole) * 2.0**64).astype(np.uint64)
         visits: NDArray[np.int64] = whole.astype(np.int64) + drawn

@@ -9,56 +9,40 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from dask_dl.frame.block import Block
 from dask_dl.frame.block_store import InMemory
 from dask_dl.frame.order import is_candidate, keys_of, mixed
 from dask_dl.frame.recipe import Recipe, encode_partition
-from dask_dl.state import ENTRY, N_STORED, Entries, Rows, begins, joined
+from dask_dl.state import ENTRY, N_STORED, Entries, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from dask_dl.frame.balance import Balance
     from dask_dl.frame.block_store import BlockStore
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
+    from dask_dl.frame.view import View
 
 
 class BlockOptions(NamedTuple):
-    """Settings of the blocks of a table: their samples, checksums and visits."""
+    """Settings of the blocks of a table: their samples, checksums and groups."""
 
     seed: int = 0
     sample: str = ""  #: stream of random keys by which its rows to score on are drawn
     n_sample: int = 0  #: so many; 0: all, and none are set aside
     n_all: int = 0  #: rows of the table that count, by its scan
     has_digest: bool = False  #: whether to take checksums
-    balance: Balance | None = None  #: how often rows are visited; None: once in an epoch
+    groups: tuple[str, ...] = ()  #: kept of every row beside it; "class": the index of its class
+    view: View | None = None  #: all rows, whose visits are reported as blocks are stored; None: each that counts, once
 
 
 NOTHING = BlockOptions()
-
-
-class Block(NamedTuple):
-    """A block, wherever it lies."""
-
-    handle: Any  #: by which its block store finds it
-    n: int
-    n_used: int  #: rows that count
-    visits: NDArray[np.int64]  #: of an epoch, by units that are read together
-    used: NDArray[np.uint8] | None  #: a bit for each row, whether it counts; None: all do
-    n_entries: int  #: of its rows
-    drawn: tuple[NDArray[np.int64], Rows] | None  #: numbers and copies of rows that may be scored on
-    digest: list[int] | None
-
-    @property
-    def n_visits(self) -> int:
-        """Visits of an epoch."""
-        return int(self.visits.sum())
 
 
 class Blocks:
@@ -100,14 +84,14 @@ class Blocks:
     @property
     def n_visits(self) -> int:
         """Visits of an epoch to the rows that are here."""
-        return sum(block.n_visits for block in self.blocks.values())
+        return sum(self.n_visits_of(k, block) for k, block in self.blocks.items())
 
-    def visited(
-        self, targets: NDArray[np.float32], numbers: NDArray[np.int64], used: NDArray[np.bool_]
-    ) -> NDArray[np.int64]:
-        """Places of the rows that an epoch visits, each as often as it does, ascending, of rows with these numbers."""
-        places, balance = np.flatnonzero(used), self.options.balance
-        return places if balance is None else np.repeat(places, balance.visits(targets[places], numbers[places]))
+    def n_visits_of(self, k: int, block: Block) -> int:
+        """Visits of an epoch to the rows of block k, by the view of the options."""
+        if self.options.view is None or self.options.view.balance is None:
+            return block.n_used
+        start = int(self.starts[k])
+        return len(self.options.view.visits(block, start, start, 0, block.n)[0])
 
     @property
     def sets_aside(self) -> bool:
@@ -142,9 +126,8 @@ class Blocks:
             digest = [*(_checksum(part, numbers) for part in rows.even[:N_STORED]), _checksum_of(rows.entries, numbers)]
         bits = None if n_used == rows.n else np.packbits(used)
         handle = self.block_store.put(rows, again)
-        step = self.block_store.n_together(handle, rows.n)
-        visits = np.bincount(self.visited(rows.target, numbers, used) // step, minlength=-(-rows.n // step))
-        return Block(handle, rows.n, n_used, visits, bits, rows.entries.n, drawn, digest)
+        groups = {"class": _narrow(rows.target)} if "class" in options.groups else {}
+        return Block(handle, rows.n, n_used, groups, bits, rows.entries.n, drawn, digest)
 
     def put(self, k: int, block: Block) -> None:
         """Block k belongs to these from now on."""
@@ -156,30 +139,6 @@ class Blocks:
         block = self.blocks.pop(k, None)
         if block is not None:
             self.block_store.drop(block.handle)
-
-    def used(self, k: int, lo: int = 0, hi: int | None = None) -> NDArray[np.bool_]:
-        """Which of the rows [lo, hi) of block k count."""
-        block = self.blocks[k]
-        hi = block.n if hi is None else hi
-        if block.used is None:
-            return np.ones(hi - lo, bool)
-        bits = np.unpackbits(block.used[lo // 8 : -(-hi // 8)])
-        return bits[lo % 8 : lo % 8 + hi - lo].astype(bool)
-
-    def slices(self, n_max: int) -> Iterator[Rows]:
-        """All rows that are here, in order, about so many at a time at most."""
-        for k in self.numbers:
-            block = self.blocks[k]
-            if self.block_store.in_memory:
-                yield block.handle
-                continue
-            together = self.block_store.n_together(block.handle, block.n)
-            step = max(1, n_max // together) * together
-            for lo in range(0, block.n, step):
-                n = min(step, block.n - lo)
-                out = self.buffer(n, self.n_entries(k, lo, n))
-                self.fill(k, lo, out)
-                yield out
 
     def buffer(self, n: int, n_entries: int = 0) -> Rows:
         """Room for n rows with so many entries."""
@@ -216,6 +175,11 @@ class Blocks:
         digests = [block.digest for block in self.blocks.values() if block.digest is not None]
         assert len(digests) == len(self.blocks)
         return added([[0] * N_STORED, *digests])
+
+
+def _narrow(classes: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
+    """Indices of classes in two bytes, or in four where there are many."""
+    return classes.astype(np.uint16 if classes.max(initial=0) < 2**16 else np.uint32)
 
 
 def added(prints: Iterable[Sequence[int]]) -> list[int]:
@@ -291,66 +255,6 @@ def encode_blocks(
             store.put(block, store.shelve(block, rows, partial(again, k, lo, hi)))
         if progress is not None:
             progress(k + 1, source.n_partitions)
-
-
-def visited_rows(store: Blocks) -> NDArray[np.int64]:
-    """Global numbers, ascending, of the rows that an epoch visits, as often as it does, of blocks in memory."""
-    visits = [np.zeros(0, np.int64)]
-    for k in store.numbers:
-        block = store.blocks[k]
-        numbers = np.arange(store.starts[k], store.starts[k] + block.n)
-        visits.append(numbers[store.visited(block.handle.target, numbers, store.used(k))])
-    return np.concatenate(visits)
-
-
-def gather(store: Blocks, rows: NDArray[np.int64]) -> Rows:
-    """The rows of the given global numbers, in that order, in contiguous arrays, of blocks in memory."""
-    owner = np.searchsorted(store.starts, rows, side="right") - 1
-    whole = store.buffer(len(rows))
-    by_block = np.argsort(owner, kind="stable")
-    edges = np.searchsorted(owner[by_block], np.arange(len(store.starts)))
-    blocks = [int(k) for k in np.unique(owner)]
-    for k in blocks:
-        places = by_block[edges[k] : edges[k + 1]]
-        local = rows[places] - store.starts[k]
-        handle: Rows = store.blocks[k].handle
-        outs, found = ((*rows.even, rows.entries.length) for rows in (whole, handle))
-        for out, part in zip(outs, found, strict=True):
-            if len(out):
-                out[places] = part[local]
-    length = whole.entries.length
-    if not len(length):
-        return whole
-    n_entries = whole.entries.n
-    entries = Entries(begins(length), length, np.empty(n_entries, np.int32), np.empty(n_entries, np.float32))
-    for k in blocks:
-        places = by_block[edges[k] : edges[k + 1]]
-        there: Entries = store.blocks[k].handle.entries
-        from_, to = there.of(rows[places] - store.starts[k]).places(), entries.of(places).places()
-        entries.slot[to], entries.value[to] = there.slot[from_], there.value[from_]
-    return whole._replace(entries=entries)
-
-
-def drawn_rows(store: Blocks, cut: int | None) -> Rows | None:
-    """The rows set aside whose keys are at most `cut`, in order; all of them without a cut, None when there are none.
-
-    From then on blocks refer to these arrays, so that rows are in memory once.
-    """
-    parts: list[tuple[int, NDArray[np.int64], Rows]] = []
-    for k in store.numbers:
-        numbers, rows = store.blocks[k].drawn or (np.zeros(0, np.int64), None)
-        if rows is not None and cut is not None:
-            places = np.flatnonzero(keys_of(numbers, store.options.seed, store.options.sample) <= np.uint64(cut))
-            numbers, rows = numbers[places], rows.take(places)
-        if rows is not None and rows.n:
-            parts.append((k, numbers, rows))
-    if not parts:
-        return None
-    whole = joined([rows for _, _, rows in parts])
-    edges = np.cumsum([0, *(rows.n for _, _, rows in parts)])
-    for (k, numbers, _), lo, hi in zip(parts, edges, edges[1:], strict=False):
-        store.blocks[k] = store.blocks[k]._replace(drawn=(numbers, whole.cut(lo, hi)))
-    return whole
 
 
 def drawn_keys(store: Blocks) -> NDArray[np.uint64]:

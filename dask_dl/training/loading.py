@@ -68,8 +68,9 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
         required = problem.required if name == "training" else frozenset[str]()
         recipe = Recipe.of(source, scanned, problem.encoder, problem.head, found.mean_weight, required=required)
         n_sample = problem.run.scoring.samples[name]
-        balance = problem.balance if name == "training" else None
-        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums, balance)
+        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums)
+        if name == "training":
+            options = options._replace(groups=problem.view.groups, view=problem.view)
         n_used = here.load(
             name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
         )
@@ -193,6 +194,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         memory.estimate,
         n_rows=workload.n_rows,
         visits_per_row=problem.balance.n_visits(problem.class_counts) / found.n_rows if problem.balance else 1.0,
+        group_bytes=len(problem.view.groups) * (2 if len(problem.head.classes) <= 2**16 else 4),
         n_columns=len(found.columns),
         planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,

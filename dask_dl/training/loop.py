@@ -23,7 +23,7 @@ from dask_dl.training_state import Snapshot, TrainingState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_dl.cluster.trainer import TrainedNetwork, Trainer
+    from dask_dl.cluster.trainer import TrainedWeights, Trainer
     from dask_dl.events import Listeners
     from dask_dl.state import AveragingState
     from dask_dl.training.schedule import RoundSchedule
@@ -304,7 +304,7 @@ class Rounds:
         scored = event if event.samples == state.n_seen else None
         return self._now(self.trainer.snapshot())._replace(event=scored)
 
-    def _now(self, learned: TrainedNetwork) -> Snapshot:
+    def _now(self, learned: TrainedWeights) -> Snapshot:
         flat, states, averaging = learned
         return Snapshot(flat, states, self.state.n_seen, self.state.n_rounds, averaging=averaging)
 

@@ -16,6 +16,7 @@ from dask_dl.frame.row_roles import where_of
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_used, name_of_target
 from dask_dl.frame.source import TARGET, WEIGHT, Source
+from dask_dl.frame.view import View
 from dask_dl.kernels.batches import train_batches
 from dask_dl.kernels.network import train_rows
 from dask_dl.node.parallelism import Parallelism, overshoots
@@ -58,6 +59,11 @@ class PreparedTables:
     def found(self) -> Scan:
         """Scan of the training table."""
         return self.tables["training"][1]
+
+    @property
+    def view(self) -> View:
+        """The rows that train, as often as they do."""
+        return View("training", balance=self.balance)
 
     @property
     def class_counts(self) -> list[int]:

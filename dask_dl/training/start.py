@@ -85,7 +85,7 @@ class Start(NamedTuple):
             problem.distribution,
             problem.seed,
             problem.run.shuffles,
-            "training",
+            problem.view,
             uuid.uuid4().hex,
         )
         scored = [name for name in problem.tables if name != setup.table]

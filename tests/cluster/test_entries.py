@@ -17,6 +17,7 @@ from dask_dl.cluster.row_stream import RowStream
 from dask_dl.cluster.windows import WindowReader
 from dask_dl.frame.block_store import OnDisk
 from dask_dl.frame.blocks import Blocks
+from dask_dl.frame.subset import Subset
 from dask_dl.kernels.layout import Topology
 from dask_dl.state import Entries, Rows, begins
 
@@ -49,7 +50,7 @@ def stored(rows, lengths, block_store):
 def trained(store, batch, *, shuffle, window=10**6, n=None):
     topology = Topology(N_LEVELS + N_SPARSE, 2, (20,), 2, "rectifier", "softmax", n_sparse=N_SPARSE)
     learner = replica(topology, optimizer(batch=batch, input_kept=0.8), threads("one thread", 1))
-    visits = RowStream(store, seed=3, shuffle=shuffle, window=window, drops=True, batch=batch)
+    visits = RowStream(Subset(store), seed=3, shuffle=shuffle, window=window, drops=True, batch=batch)
     for rows in visits.slices(0, n or 2 * visits.n_rows):
         learner.train(rows)
     visits.close()
@@ -79,7 +80,7 @@ def test_training_has_the_same_bits_however_a_table_is_cut(
 def test_small_windows_bring_every_entry_once_an_epoch(tmp_path, kind):
     rows = table(np.random.default_rng(1).integers(0, 9, 300))
     store = stored(rows, [30] * 10, shelf_of(kind, tmp_path, 600))
-    visits = RowStream(store, seed=1, shuffle=True, window=4000)
+    visits = RowStream(Subset(store), seed=1, shuffle=True, window=4000)
     assert visits._source.n_windows > 3
     for epoch in range(2):
         found = [piece.copy() for piece in visits.slices(300 * epoch, 300 * (epoch + 1))]
@@ -96,7 +97,9 @@ def test_small_windows_bring_every_entry_once_an_epoch(tmp_path, kind):
 def test_rows_of_a_slice_outlive_their_window(tmp_path):
     """The next rows are gathered, from a window that is filled anew, while a slice is trained."""
     rows = table(np.full(200, 5))
-    visits = RowStream(stored(rows, [20] * 10, OnDisk(tmp_path, 600, "rows")), seed=1, shuffle=True, window=4000)
+    visits = RowStream(
+        Subset(stored(rows, [20] * 10, OnDisk(tmp_path, 600, "rows"))), seed=1, shuffle=True, window=4000
+    )
     slices = list(visits.slices(0, 400))
     visits.close()
     for piece in slices:
@@ -115,7 +118,7 @@ def test_one_long_row_costs_what_it_holds(tmp_path, kind):
     tracemalloc.start()
     try:
         store = stored(rows, [500] * 10, shelf_of(kind, tmp_path, 2**14))
-        visits = RowStream(store, seed=1, shuffle=True, window=2**16)
+        visits = RowStream(Subset(store), seed=1, shuffle=True, window=2**16)
         seen = sum(piece.entries.n for piece in visits.slices(0, 5000))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -132,7 +135,7 @@ def test_windows_have_room_for_the_longest_rows_wherever_they_fall(tmp_path):
     length[[3, 77, 78, 200, 399]] = N_SPARSE
     store = stored(table(length), [100] * 4, OnDisk(tmp_path, 700, "rows"))
     for shuffle in (True, False):
-        windows = WindowReader(store, 40 * store.row_bytes, seed=1, shuffle=shuffle)
+        windows = WindowReader(Subset(store), 40 * store.row_bytes, seed=1, shuffle=shuffle)
         for epoch in range(5):
             at = 0
             while at < 400:

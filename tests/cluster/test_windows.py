@@ -16,6 +16,7 @@ from dask_dl import memory
 from dask_dl.cluster.row_stream import RowStream
 from dask_dl.cluster.windows import WindowReader, max_rows, n_windows
 from dask_dl.frame.block_store import OnDisk
+from dask_dl.frame.subset import Subset
 
 KINDS = ["memory", "disk", "stream"]
 
@@ -39,7 +40,7 @@ def test_every_row_that_counts_is_visited_once_an_epoch(
 ):
     store = filled(shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment), lengths, weighted=weighted)
     expected = [k for k in range(sum(lengths)) if not weighted or k % 3]
-    visits = RowStream(store, seed=1, shuffle=shuffle, window=window)
+    visits = RowStream(Subset(store), seed=1, shuffle=shuffle, window=window)
     before, memory.SLICE = memory.SLICE, per_slice * store.row_bytes
     try:
         visits._per_slice = per_slice
@@ -64,7 +65,7 @@ def test_one_window_is_the_order_of_memory(tmp_path, kind):
     stores = [filled(shelf_of(k, tmp_path), [30, 50, 0, 7], weighted=True) for k in ("memory", kind)]
     orders = []
     for store in stores:
-        visits = RowStream(store, seed=4, shuffle=True, window=10**6)
+        visits = RowStream(Subset(store), seed=4, shuffle=True, window=10**6)
         orders.append(visited(visits, 0, 3 * visits.n_rows))
         visits.close()
     assert orders[0] == orders[1]
@@ -86,7 +87,7 @@ def test_a_row_draws_from_the_same_key_wherever_it_is(tmp_path):
     ):
         (tmp_path / str(k)).mkdir()
         store = filled(shelf_of(kind, tmp_path / str(k), 400), lengths)
-        visits = RowStream(store, seed=4, shuffle=kind != "stream", window=window, drops=True, batch=1 + k)
+        visits = RowStream(Subset(store), seed=4, shuffle=kind != "stream", window=window, drops=True, batch=1 + k)
         keys = [keys_of_epoch(visits, epoch) for epoch in range(2)]
         visits.close()
         whole = whole or keys
@@ -98,17 +99,17 @@ def test_a_row_draws_from_the_same_key_wherever_it_is(tmp_path):
 def test_slices_hold_whole_batches_as_far_as_windows_do(tmp_path, kind, monkeypatch):
     store = filled(shelf_of(kind, tmp_path, 400), [100, 150])
     monkeypatch.setattr(memory, "SLICE", 50 * store.row_bytes)
-    visits = RowStream(store, seed=1, shuffle=True, window=10**6, batch=16)
+    visits = RowStream(Subset(store), seed=1, shuffle=True, window=10**6, batch=16)
     assert [rows.n for rows in visits.slices(0, 500)] == [48] * 5 + [10] + [48] * 5 + [10]
     visits.close()
-    visits = RowStream(store, seed=1, shuffle=True, window=10**6, batch=1000)  # more than a slice would hold
+    visits = RowStream(Subset(store), seed=1, shuffle=True, window=10**6, batch=1000)  # more than a slice would hold
     assert [rows.n for rows in visits.slices(0, 500)] == [250, 250]
     visits.close()
 
 
 def test_a_window_reaches_over_the_whole_table(tmp_path):
     store = filled(OnDisk(tmp_path, 5 * 76, "rows"), [100] * 10)  # segments of five rows
-    windows = WindowReader(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    windows = WindowReader(Subset(store), 100 * store.row_bytes, seed=1, shuffle=True)
     assert windows.n_windows == 10
     for epoch in range(2):
         for w in range(10):
@@ -130,7 +131,7 @@ def test_the_next_window_is_read_while_this_one_is_trained(tmp_path):
         inner(handle, lo, out)
 
     store.block_store.read = read
-    windows = WindowReader(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    windows = WindowReader(Subset(store), 100 * store.row_bytes, seed=1, shuffle=True)
     for w in range(4):
         windows.at(0, 100 * w, lambda: None)
         deadline = time.monotonic() + 20
@@ -153,7 +154,7 @@ def test_a_window_that_does_not_come_is_waited_for_as_long_as_the_caller_likes(t
     def on_wait():
         raise Enough
 
-    windows = WindowReader(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    windows = WindowReader(Subset(store), 100 * store.row_bytes, seed=1, shuffle=True)
     with pytest.raises(Enough):
         windows.at(0, 0, on_wait)
     gate.set()
@@ -166,7 +167,7 @@ def test_errors_of_reading_reach_the_caller(tmp_path):
     store = filled(OnDisk(tmp_path, 10 * 76, "rows"), [100] * 4)
     for file in tmp_path.iterdir():
         file.unlink()
-    windows = WindowReader(store, 100 * store.row_bytes, seed=1, shuffle=True)
+    windows = WindowReader(Subset(store), 100 * store.row_bytes, seed=1, shuffle=True)
     with pytest.raises(OSError, match="cannot be read"):
         windows.at(0, 0, lambda: None)
     windows.close()

@@ -12,6 +12,8 @@ from frame.test_block_store import rows_of, shelf_of
 from dask_dl.cluster.row_stream import RowStream
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.blocks import BlockOptions, Blocks
+from dask_dl.frame.subset import Subset
+from dask_dl.frame.view import View
 from dask_dl.tasks import Classes
 
 COUNTS = (900, 90, 10)
@@ -57,14 +59,15 @@ RATIOS = (0.5, 3.3)
 
 
 def balanced(kind, folder, lengths, **layout):
-    """Blocks of rows of two classes, every fifth row of the second."""
+    """Rows of two classes, every fifth row of the second."""
     starts = np.cumsum([0, *lengths], dtype=np.int64)
-    store = Blocks(starts, BlockOptions(balance=Balance(RATIOS, 7)), shelf_of(kind, folder, 400))
+    view = View("training", balance=Balance(RATIOS, 7))
+    store = Blocks(starts, BlockOptions(groups=("class",), view=view), shelf_of(kind, folder, 400))
     for k, n in enumerate(lengths):
         rows = rows_of(n, first=int(starts[k]), **layout)
         rows = rows._replace(target=(np.arange(starts[k], starts[k] + n) % 5 == 0).astype(np.float32))
         store.put(k, store.shelve(k, rows, lambda rows=rows: rows))
-    return store
+    return Subset(store, view)
 
 
 def stream(visits, epoch):
@@ -80,7 +83,7 @@ def stream(visits, epoch):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_an_epoch_visits_rows_as_often_as_was_drawn_wherever_they_are(tmp_path, weighted):
     numbers = np.arange(300)
-    counts = Balance(RATIOS, 7).visits((numbers % 5 == 0).astype(np.float32), numbers)
+    counts = Balance(RATIOS, 7).visits((numbers % 5 == 0).astype(np.uint16), numbers)
     counts = counts * (numbers % 3 > 0) if weighted else counts
     expected = Counter(dict(enumerate(counts.tolist()))) + Counter()
     keys = []
@@ -88,9 +91,9 @@ def test_an_epoch_visits_rows_as_often_as_was_drawn_wherever_they_are(tmp_path, 
         [("memory", [300], 0), ("memory", [7, 0, 200, 93], 0), ("disk", [100] * 3, 2000), ("stream", [30] * 10, 1000)]
     ):
         (tmp_path / str(k)).mkdir()
-        store = balanced(kind, tmp_path / str(k), lengths, weighted=weighted)
-        visits = RowStream(store, seed=4, shuffle=True, window=window, drops=True)
-        assert visits.n_rows == store.n_visits == sum(expected.values())
+        subset = balanced(kind, tmp_path / str(k), lengths, weighted=weighted)
+        visits = RowStream(subset, seed=4, shuffle=True, window=window, drops=True)
+        assert visits.n_rows == subset.store.n_visits == sum(subset.n_visits().values()) == sum(expected.values())
         epochs = [stream(visits, epoch) for epoch in range(2)]
         visits.close()
         for epoch in epochs:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError, StorageError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
-from dask_dl.frame.blocks import BlockOptions, Blocks, added, drawn_keys, drawn_rows, gather
+from dask_dl.frame.blocks import BlockOptions, Blocks, added, drawn_keys
 from dask_dl.frame.order import cut_of
+from dask_dl.frame.subset import Subset, drawn_rows, gather
 from dask_dl.state import NO_ENTRIES, Entries, Rows, joined
 
 
@@ -86,11 +87,11 @@ def test_rows_come_back_from_every_shelf(
     part = store.buffer(n - lo, store.n_entries(1, lo, n - lo))
     store.fill(1, lo, part)
     assert_same(part, rows_of(n - lo, first=3 + lo, **layout))
-    pieces = list(store.slices(7))
+    pieces = list(Subset(store).slices(7))
     assert_same(joined(pieces), rows_of(8 + n, **layout))
     used = np.arange(3, 3 + n) % 3 > 0 if weighted else np.ones(n, bool)
-    np.testing.assert_array_equal(store.used(1), used)
-    np.testing.assert_array_equal(store.used(1, n // 3, n // 2 + 1), used[n // 3 : n // 2 + 1])
+    np.testing.assert_array_equal(store.blocks[1].counting(0, n), used)
+    np.testing.assert_array_equal(store.blocks[1].counting(n // 3, n // 2 + 1), used[n // 3 : n // 2 + 1])
     assert store.n_used == sum(np.arange(8 + n) % 3 > 0) if weighted else 8 + n
 
 
@@ -149,7 +150,7 @@ def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path, harm, sparse)
     del store.blocks[0]
     text = r"rows-1\.rows on \S+ (is damaged|cannot be read): .* temporary-directory"
     with pytest.raises(StorageError, match=text) as caught:
-        list(store.slices(10))
+        list(Subset(store).slices(10))
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
@@ -169,7 +170,7 @@ def test_every_byte_of_a_file_is_guarded(tmp_path_factory, segment, sparse, n_ac
     content[int(where * len(content))] ^= change
     file.write_bytes(content)
     with pytest.raises(StorageError, match="is damaged"):
-        list(store.slices(10))
+        list(Subset(store).slices(10))
 
 
 def test_rows_of_another_training_are_not_taken_for_these(tmp_path):
@@ -180,12 +181,12 @@ def test_rows_of_another_training_are_not_taken_for_these(tmp_path):
         stores.append(filled(OnDisk(tmp_path / str(k), 500, "rows"), [50], first_of_all=k))
     (tmp_path / "1" / "rows-0.rows").replace(tmp_path / "0" / "rows-0.rows")
     with pytest.raises(StorageError, match="rows 0 to 6 are not those that were written"):
-        list(stores[0].slices(10))
+        list(Subset(stores[0]).slices(10))
 
 
 def test_two_tables_share_a_folder(tmp_path):
     stores = [filled(OnDisk(tmp_path, 500, name), [n]) for name, n in (("training", 20), ("validation", 5))]
-    assert [next(store.slices(100)).n for store in stores] == [20, 5]
+    assert [next(Subset(store).slices(100)).n for store in stores] == [20, 5]
 
 
 def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
@@ -206,7 +207,7 @@ def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind
     keys = drawn_keys(store)
     assert 50 < len(keys) < 150
     cut = cut_of(keys, 50)
-    sample = drawn_rows(store, cut)
+    sample = drawn_rows(Subset(store), cut)
     assert sample.n == 50 and (np.diff(sample.target) > 0).all()
     assert (sample.weight > 0).all() and len(sample.weight) == (50 if weighted else 0)
     assert all(np.shares_memory(b.drawn[1].dense, sample.dense) for b in store.blocks.values() if len(b.drawn[0]))
@@ -215,7 +216,7 @@ def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind
         assert all(b.drawn[1].entries.slot is sample.entries.slot for b in store.blocks.values() if len(b.drawn[0]))
         assert len(sample.entries.slot) == sample.entries.n
     store.drop(0)
-    assert_same(drawn_rows(store, cut), sample.take(sample.target >= 600))
+    assert_same(drawn_rows(Subset(store), cut), sample.take(sample.target >= 600))
 
 
 def test_checksums_are_those_of_the_rows_wherever_they_lie(tmp_path):
@@ -297,7 +298,7 @@ def test_the_size_of_a_row_is_the_mean_of_the_table(tmp_path, kind):
 def test_gathered_rows_bring_their_entries(lengths, data):
     n = sum(lengths)
     rows = np.array(data.draw(st.lists(st.integers(0, n - 1), max_size=30)), np.int64)  # repeated and left out, too
-    found = gather(filled(InMemory(), lengths, sparse=True), rows)
+    found = gather(Subset(filled(InMemory(), lengths, sparse=True)), rows)
     assert_same(found, rows_of(n, sparse=True).take(rows))
     assert len(found.entries.slot) == found.entries.n
     assert all(part.flags.c_contiguous and part.flags.writeable for part in found.parts)

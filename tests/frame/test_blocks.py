@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.blocks import Blocks, encode_blocks, gather, visited_rows
+from dask_dl.frame.blocks import Blocks, encode_blocks
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.order import visiting_places
 from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import Schema, Source
+from dask_dl.frame.subset import Subset, gather, visited_rows
 from dask_dl.state import Rows, padded
 from dask_dl.tasks import HEADS, Classes, Numbers
 
@@ -92,7 +93,7 @@ def test_gather_equals_indexing_in_any_order(lengths, data, weighted):
     if not n:
         return
     rows = data.draw(st.lists(st.integers(0, n - 1), max_size=30))  # repeated and left out, too
-    got = gather(numbered(lengths, weighted=weighted), np.array(rows, np.int64))
+    got = gather(Subset(numbered(lengths, weighted=weighted)), np.array(rows, np.int64))
     for part in (got.dense[:, 0], got.dense[:, 15], got.active[:, 0], got.target):
         assert part.tolist() == rows
     assert got.weight.tolist() == (rows if weighted else [])
@@ -115,7 +116,7 @@ def test_a_visit_gathers_the_same_rows_however_the_table_is_cut():
         again = scan(parts, ScanRequest("numbers"))
         pieces = encode(parts, again, encoder, target, found.mean_weight)
         assert pieces.starts.tolist() == np.cumsum([0, *lengths]).tolist()
-        for a, b in zip(gather(whole, order), gather(pieces, order), strict=True):
+        for a, b in zip(gather(Subset(whole), order), gather(Subset(pieces), order), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -135,19 +136,19 @@ def test_rows_without_target_get_weight_zero_and_are_not_used():
     weights = np.concatenate([block.weight for block in rows_of(store)])
     assert weights.tolist() == [float(k not in {0, 7, 19}) for k in range(20)]
     assert all(np.isfinite(block.target).all() for block in rows_of(store))
-    assert visited_rows(store).tolist() == [k for k in range(20) if k not in {0, 7, 19}]
+    assert visited_rows(Subset(store)).tolist() == [k for k in range(20) if k not in {0, 7, 19}]
 
 
 def test_rows_of_weight_zero_are_not_used():
     frame = random_frame(50)
     store = blocks_of(source_of(*cut(frame, [20, 30]), target="y", weight="w"))
-    assert visited_rows(store).tolist() == np.flatnonzero(frame["w"]).tolist()
+    assert visited_rows(Subset(store)).tolist() == np.flatnonzero(frame["w"]).tolist()
 
 
 def test_weights_are_not_kept_when_every_row_counts_one():
     store = blocks_of(source_of(*cut(random_frame(50), [20, 30]), target="y"))
     assert all(block.weight.size == 0 for block in rows_of(store))
-    assert visited_rows(store).tolist() == list(range(50))
+    assert visited_rows(Subset(store)).tolist() == list(range(50))
 
 
 def test_targets_and_offsets_are_in_the_units_of_the_output():
@@ -180,7 +181,7 @@ def test_labels_that_training_has_not_seen_get_weight_zero():
     store = encode(other, scan(other, ScanRequest("labels")), encoder, target)
     assert rows_of(store)[0].weight.tolist() == [1, 0, 1, 0]
     assert np.isfinite(rows_of(store)[0].target).all()
-    assert visited_rows(store).tolist() == [0, 2]
+    assert visited_rows(Subset(store)).tolist() == [0, 2]
 
 
 def test_progress_is_told_of_every_partition():
