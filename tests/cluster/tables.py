@@ -15,7 +15,7 @@ from dask_dl.cluster.plugin import TrainingPlugin
 #: Train the epochs asked for, in rounds of a known size, on one thread.
 PLAIN = UNSCORED | {
     "hidden": (20, 10),
-    "epochs": 4,
+    "epochs": 2,
     "random_state": 1,
     "n_jobs": 1,
     "stopping_rounds": 0,

@@ -121,18 +121,20 @@ def test_a_worker_that_joins_is_refused_once_and_a_healthy_one_beside_it_is_used
     async def run(c, s, a):
         new, watch = joining(s, answers, facts(dask_dl="0.0.1", host="node7"), ImportError("libsvml is missing"))
 
+        def texts():
+            return [str(w.message) for w in caught if issubclass(w.category, DaskDLWarning)]
+
         def until(record):
             watch(record)
-            return record["iterations"] > 30 and len(residences_with_blocks(a, *new)) == 2
+            return len(texts()) == 2 and len(residences_with_blocks(a, *new)) == 2
 
         model = DeepLearningRegressor(**rounds(300) | {"epochs": 1e4}, verbose=True)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             await model.fit(parted(make_table(), 8), "y", callbacks=[until])
-        texts = [str(w.message) for w in caught if issubclass(w.category, DaskDLWarning)]
-        assert model.parameters_["n_jobs"] == 2 and len(texts) == 2
+        assert model.parameters_["n_jobs"] == 2 and len(texts()) == 2
         for worker, why in ((new[1], "on host node7: dask_dl is"), (new[2], "libsvml is missing")):
-            (text,) = [text for text in texts if f"worker {worker.address} is not used" in text]
+            (text,) = [text for text in texts() if f"worker {worker.address} is not used" in text]
             assert why in text
         out = capsys.readouterr().out
         assert out.count(f"not used: worker {new[1].address} on host node7") == 1
@@ -163,7 +165,7 @@ def test_a_worker_that_does_not_answer_is_asked_again_and_holds_up_nobody(answer
 
         def until(record):
             watch(record)
-            return record["iterations"] > 30 and len(residences_with_blocks(a, *new)) == 3
+            return len(residences_with_blocks(a, *new)) == 3
 
         model = DeepLearningRegressor(**rounds(300) | {"epochs": 1e4})
         await model.fit(parted(make_table(), 9), "y", callbacks=[until])
@@ -181,7 +183,7 @@ def test_a_worker_that_never_answers_is_left_out_of_a_training_that_begins(answe
     async def run(c, s, a, b):
         answers[b.address] = TimeoutError()
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
-        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 8000
+        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 4000
 
     run()
 
@@ -248,7 +250,7 @@ def test_a_worker_whose_disk_is_full_is_left_out(monkeypatch):
         full.append(b.local_directory)
         with pytest.warns(DaskDLWarning, match=rf"{b.address} is not used, on host .*the disk is full"):
             model = await DeepLearningRegressor(**rounds(500), storage="disk").fit(parted(make_table()), "y")
-        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 8000
+        assert model.parameters_["n_jobs"] == 1 and model.model_.n_seen == 4000
         assert len(written) > 2
 
     run()
@@ -283,7 +285,7 @@ def test_a_worker_that_cannot_hold_the_network_is_left_out_of_a_restoring(step, 
 
         with pytest.warns(DaskDLWarning, match="is not used.*MemoryError"):
             model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[watch])
-        assert model.model_.n_seen == 8000
+        assert model.model_.n_seen == 4000
         for worker in new:
             await worker.close()
 

@@ -60,7 +60,7 @@ def home_of(shard, *workers):
     return worker
 
 
-def is_whole(model, spy, n=8000):
+def is_whole(model, spy, n=4000):
     assert model.model_.n_seen == n == sum(spy.trained)
     assert model.history_["samples"].is_monotonic_increasing
 
@@ -145,7 +145,7 @@ async def test_workers_are_closed_between_two_rounds(c, s, a, b):
             asyncio.run_coroutine_threadsafe(replace(), loop).result(30)
 
     model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[watch])
-    assert model.model_.n_seen == 8000 and model.n_iter_ == 16
+    assert model.model_.n_seen == 4000 and model.n_iter_ == 8
     await new[0].close()
 
 
@@ -180,7 +180,7 @@ async def test_a_network_too_large_to_hand_over_goes_back_to_the_drivers_copy(c,
             model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         monkeypatch.undo()
-    assert model.model_.n_seen == 8000
+    assert model.model_.n_seen == 4000
     await new[0].close()
 
 
