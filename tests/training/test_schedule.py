@@ -25,7 +25,7 @@ def test_pace_follows_interval_and_duty_cycle(since, took, due):
     assert not ScoringSchedule(5.0, 0.0, each_iteration=False, started=100.0).is_due(1000.0, 10, 10)
 
 
-def test_pace_meets_its_marks_whatever_the_clock_says():
+def test_events_are_due_at_multiples_whatever_the_clock_says():
     scoring = ScoringSchedule(5.0, 0.1, each_iteration=False, every=100, started=10.0, took=0.01)
     assert scoring.is_due(10.1, 100, 99) and scoring.is_due(10.1, 350, 100)
     assert not scoring.is_due(14.9, 199, 100) and scoring.is_due(15.1, 199, 100)
@@ -104,8 +104,8 @@ def test_rounds_of_one_replica_end_where_an_event_is_due(batch):
         n_seen += n
         ends.append(n_seen)
     assert ends[-1] > 20_000
-    for mark in range(700, 20_000, 700):
-        epoch, place = divmod(mark, 1000)
+    for due in range(700, 20_000, 700):
+        epoch, place = divmod(due, 1000)
         assert min(epoch * 1000 + -(-place // batch) * batch, (epoch + 1) * 1000) in ends
 
 
