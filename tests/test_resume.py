@@ -11,20 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import tables
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.checkpoint.folder import KEPT, CheckpointFolder
 from dask_dl.cluster import LocalTrainer
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError, SchemaError
+from dask_dl.metrics.history import History
+from dask_dl.training import loop
 from dask_dl.training.checkpoints import unlike_parts
 
 
 def make_table(n=600, seed=0):
-    random = np.random.default_rng(seed)
-    X = random.normal(size=(n, 5))
-    levels = random.choice(["u", "v", "w"], n)
-    y = X[:, 0] - X[:, 1] + (levels == "u") + random.normal(size=n)
-    return pd.DataFrame(X, columns=list("abcde")).assign(level=levels, y=y)
+    return tables.make_table(n, seed, noise=1.0).drop(columns=["w", "label"])
 
 
 @pytest.fixture(scope="module")
@@ -433,28 +432,26 @@ def test_looser_stopping_goes_on_and_another_metric_finds_another_best(table, tm
 
 
 def test_an_interrupt_in_the_last_moments_keeps_the_model(table, tmp_path, monkeypatch):
-    from dask_dl.training.loop import Rounds
+    inner, calls = History.is_as_good_as_best, []  # asked when the best network is chosen
 
-    inner, calls = Rounds._keep_best, []
-
-    def interrupted(self, last):
+    def interrupted(history, event):
         calls.append(1)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        inner(self, last)
+        return inner(history, event)
 
-    monkeypatch.setattr(Rounds, "_keep_best", interrupted)
+    monkeypatch.setattr(History, "is_as_good_as_best", interrupted)
     with pytest.warns(DaskDLWarning, match="interrupted"):
         model = fit(table, tmp_path)
     assert len(calls) == 2 and model.stopped_by_ == "interrupted"
     assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == 12 * len(table)
 
 
-@pytest.mark.parametrize("where", ["_copy", "_event"])
+@pytest.mark.parametrize("where", ["snapshot", "measure"])
 def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, monkeypatch, where):
-    from dask_dl.training.loop import Rounds
-
-    inner, calls = getattr(Rounds, where), []
+    monkeypatch.setattr(loop, "SECONDS_PER_COPY", 0.0)  # a copy before every round
+    monkeypatch.setattr(loop, "TIMES_PER_COPY", 0.0)
+    inner, calls = getattr(LocalTrainer, where), []
 
     def interrupted(self, *arguments):
         calls.append(1)
@@ -462,7 +459,7 @@ def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, m
             raise KeyboardInterrupt
         return inner(self, *arguments)
 
-    monkeypatch.setattr(Rounds, where, interrupted)
+    monkeypatch.setattr(LocalTrainer, where, interrupted)
     with pytest.warns(DaskDLWarning, match="interrupted"):
         model = fit(table, tmp_path, checkpoint_interval=1e6, n_jobs=1)
     assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == model.model_.n_seen > 0

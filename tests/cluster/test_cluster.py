@@ -13,9 +13,10 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, make_table, nothing_left, parted, residences, rounds
+from cluster.tables import PLAIN, assert_same_bits, nothing_left, parted, rounds, training_plugins
 from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster import dask_trainer, environment, membership, plugin, submit
@@ -108,7 +109,7 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
         seen = []
 
         def look(record, seen=seen):
-            seen.append([p.shard.tables["training"].n_used for w in (a, b) for p in residences(w)])
+            seen.append([p.shard.tables["training"].n_used for w in (a, b) for p in training_plugins(w)])
 
         model = await DeepLearningRegressor(**rounds(1000)).fit(X, "y", callbacks=[look])
         assert model.model_.n_seen == 4000 and model.parameters_["n_jobs"] == 2
@@ -223,7 +224,7 @@ async def test_a_round_that_is_stopped_before_its_first_row_is_none(c, s, a, b):
 
     def spy(self, name, worker, function, *arguments):
         if name == "train" and arguments[1] == 4:  # the version of the weights after three rounds
-            for home in residences(a) + residences(b):
+            for home in training_plugins(a) + training_plugins(b):
                 home.stopped = 4
         return inner(self, name, worker, function, *arguments)
 
@@ -274,8 +275,8 @@ async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
     def join(record):
         if record["iterations"] == 3:
             new.append(in_loop(start(), loop))
-        if new and residences(new[0]):
-            tables = residences(new[0])[0].shard.tables
+        if new and training_plugins(new[0]):
+            tables = training_plugins(new[0])[0].shard.tables
             held.append({name: len(table.blocks) for name, table in tables.items()})
             return len(held) > 5 and held[-1] == {"training": 6, "validation": 6}
         return False
@@ -322,13 +323,13 @@ async def test_a_worker_that_forgets_is_filled_again(c, s, a, b):
 
     def forget(record):
         if record["iterations"] in {3, 6}:
-            (home,) = residences(a)
+            (home,) = training_plugins(a)
             home.forget()
             forgot.append(record["samples"])
 
     model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
     assert len(forgot) == 2 and model.model_.n_seen == 4000
-    assert residences(a) == [] and model.score(make_table(), "y") > 0.5
+    assert training_plugins(a) == [] and model.score(make_table(), "y") > 0.5
 
 
 @two_workers
@@ -339,7 +340,7 @@ async def test_when_all_forget_training_goes_back_to_the_drivers_copy(c, s, a, b
         if record["iterations"] == 5 and not forgot:
             forgot.append(record["samples"])
             for worker in (a, b):
-                residences(worker)[0].forget()
+                training_plugins(worker)[0].forget()
 
     with pytest.warns(DaskDLWarning, match="all workers that held the weights are gone. Went back to"):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
@@ -369,7 +370,7 @@ async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
 
 
 def blocks_of(worker):
-    (home,) = residences(worker)
+    (home,) = training_plugins(worker)
     return sorted(home.shard.tables["training"].blocks if "training" in home.shard.tables else ())
 
 
@@ -412,7 +413,7 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
     def spy(self):
         moves.append(len(self._moving))
         if len(moves) == 1:
-            residences(new[0])[0].staged.clear()
+            training_plugins(new[0])[0].staged.clear()
         inner(self)
 
     async def start():
@@ -515,7 +516,7 @@ async def test_the_lease_is_renewed_while_the_driver_waits(c, s, a, monkeypatch)
     running = asyncio.ensure_future(model.fit(parted(table, 5).map_partitions(slow, meta=table[:0]), "y"))
     while not running.done():
         await asyncio.sleep(0.05)
-        renewals |= {home.used for home in residences(a) if "training" not in home.shard.tables}
+        renewals |= {home.used for home in training_plugins(a) if "training" not in home.shard.tables}
     await running
     # The scan alone takes two and a half seconds, in which no task asks for the shard.
     assert len(renewals) >= 5 and model.model_.n_seen == 500
@@ -534,7 +535,7 @@ async def test_a_diverging_round_is_rolled_back_everywhere(c, s, a, b):
 @one_worker
 async def test_a_job_without_a_driver_is_forgotten(c, s, a):
     await c.register_plugin(TrainingPlugin("abc"))
-    (home,) = residences(a)
+    (home,) = training_plugins(a)
     home.version, home.used = 3, time.monotonic() - plugin.LEASE - 1
     home._look()
     assert home.version == -1

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from cluster.tables import PLAIN, make_table, nothing_left, parted, rounds
+from cluster.tables import PLAIN, nothing_left, parted, rounds
 from distributed import Client, LocalCluster, Worker
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningRegressor
 from dask_dl.cluster import waiting

@@ -7,9 +7,10 @@ import threading
 import time
 
 import pytest
-from cluster.tables import PLAIN, make_table, nothing_left, parted, residences, rounds
+from cluster.tables import PLAIN, nothing_left, parted, rounds, training_plugins
 from distributed import Worker
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster import handover, plugin
@@ -56,7 +57,7 @@ class Spy:
 
 def home_of(shard, *workers):
     """The worker of a shard."""
-    (worker,) = [w for w in workers for home in residences(w) if home.shard is shard]
+    (worker,) = [w for w in workers for home in training_plugins(w) if home.shard is shard]
     return worker
 
 

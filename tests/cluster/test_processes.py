@@ -15,9 +15,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, make_table, parted
+from cluster.tables import PLAIN, parted
 from distributed import Client, LocalCluster
 from peaks import taken
+from tables import make_table
 
 from dask_dl import DeepLearningRegressor, load, storage
 from dask_dl.checkpoint.folder import CheckpointFolder

@@ -12,9 +12,10 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, make_table, nothing_left, parted, residences, rounds
+from cluster.tables import PLAIN, assert_same_bits, nothing_left, parted, rounds, training_plugins
 from distributed import Worker, get_worker
 from distributed.utils_test import gen_cluster
+from tables import make_table
 from test_storage import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
@@ -208,7 +209,7 @@ async def test_streamed_blocks_that_another_worker_reads_are_those_of_the_first(
 
         def leave(record):
             if record["iterations"] == 5:  # the only window was read: nobody but the heir reads these again
-                (home,) = residences(b)
+                (home,) = training_plugins(b)
                 for k in home.shard.tables["training"].numbers:
                     path = table / f"part.{k}.parquet"
                     frame = pd.read_parquet(path)
@@ -282,10 +283,10 @@ async def test_replicated_workers_have_all_rows_and_draw_different_ones(c, s, a,
             parted(make_table()), "label", eval_set=parted(make_table(90))
         )
     assert model.model_.n_seen == 2000 and {n for _, n, _ in seen.shares} == {2000}
-    by_station = {}
+    by_shard = {}
     for shard, _, rows in seen.shares:
-        by_station.setdefault(id(shard), []).extend(rows)
-    first, second = by_station.values()
+        by_shard.setdefault(id(shard), []).extend(rows)
+    first, second = by_shard.values()
     assert sorted(first + second) == list(range(2000))  # together they visit every row once
     # The sample is drawn once, and not from every copy.
     assert (
@@ -321,7 +322,7 @@ async def test_a_replica_that_dies_costs_no_rows(c, s, a, b):
     loop, reads = asyncio.get_running_loop(), []
 
     def leave(record):
-        reads.append(sum(len(p.shard.tables["training"].blocks) for p in residences(b)))
+        reads.append(sum(len(p.shard.tables["training"].blocks) for p in training_plugins(b)))
         if record["iterations"] == 4:
             asyncio.run_coroutine_threadsafe(a.close(), loop).result(30)
 
@@ -337,7 +338,7 @@ async def test_a_single_node_trains_alone_and_another_takes_over(c, s, a, b):
 
     def leave(record):
         if record["iterations"] == 4:
-            (busy,) = [w for w in (a, b) if any("training" in p.shard.tables for p in residences(w))]
+            (busy,) = [w for w in (a, b) if any("training" in p.shard.tables for p in training_plugins(w))]
             asyncio.run_coroutine_threadsafe(busy.close(), loop).result(30)
 
     with Trained() as seen:
@@ -377,7 +378,7 @@ async def test_a_sorted_table_is_dealt_out_and_not_cut_in_two(c, s, a, b):
     seen = []
 
     def look(record):
-        seen.extend(sorted(p.shard.tables["training"].blocks) for w in (a, b) for p in residences(w))
+        seen.extend(sorted(p.shard.tables["training"].blocks) for w in (a, b) for p in training_plugins(w))
         return True
 
     await DeepLearningRegressor(**rounds(500)).fit(parted(table, 16), "y", callbacks=[look])
@@ -401,7 +402,7 @@ async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch
         if record["iterations"] == 3:
             new.append(asyncio.run_coroutine_threadsafe(start(), loop).result(30))
         if new:
-            held.append(sum(len(p.shard.tables["training"].blocks) for p in residences(new[0]) if p.shard.tables))
+            held.append(sum(len(p.shard.tables["training"].blocks) for p in training_plugins(new[0]) if p.shard.tables))
         return bool(held) and held[-1] >= 16
 
     table_tasks.keep, tables.PER_WAVE = spy, 4
@@ -429,7 +430,7 @@ async def test_blocks_move_to_the_faster_worker(c, s, a, b):
         return inner(shard, start, stop, settings, on_rows)
 
     def look(record):
-        held.append([sum(len(p.shard.tables["training"].blocks) for p in residences(w)) for w in (a, b)])
+        held.append([sum(len(p.shard.tables["training"].blocks) for p in training_plugins(w)) for w in (a, b)])
         return held[-1][1] >= 14
 
     block_moves.SECONDS_PER_MOVE, membership.SHORTEST = 0.2, 0.0
@@ -588,7 +589,7 @@ async def test_elastic_averaging_keeps_networks_apart_and_reports_the_consensus(
     seen, n_rows = [], []
 
     def look(record):
-        shards = [p.shard for w in (a, b) for p in residences(w)]
+        shards = [p.shard for w in (a, b) for p in training_plugins(w)]
         n_rows.append([shard.tables["training"].n_used / 2000 for shard in shards])
         seen.append(
             [(st.replica.flat.copy(), st.consensus[0].copy(), st.replica.optimizer.penalties.pull) for st in shards]
