@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import scipy.sparse
 from cluster.tables import nothing_left
+from distributed import Client
 from distributed.utils_test import gen_cluster
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, check
-from dask_dl.cluster.admission import Admission
+from dask_dl.cluster import environment
 from dask_dl.errors import DaskDLError, DaskDLWarning
 from dask_dl.preflight import CheckReport, Finding, trial
 from dask_dl.preflight.findings import Collector
@@ -347,17 +348,20 @@ two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=
 @pytest.fixture
 def answers(monkeypatch):
     """Changes of what workers say, by the order in which they are asked."""
-    changes, real, asked = {}, Admission._question, {}
+    changes, run, asked = {}, Client.run, {}
 
-    async def question(self, worker):
-        workers = asked.setdefault(self, [])
-        answer = changes.get(len(workers), {})
-        workers.append(worker)
-        if isinstance(answer, Exception):
-            raise answer
-        return {**await real(self, worker), **answer}
+    async def changed(told, worker, answer):
+        said = (await told)[worker]
+        return {worker: answer if isinstance(answer, Exception) else said | answer}
 
-    monkeypatch.setattr(Admission, "_question", question)
+    def run_and_change(client, function, *args, workers=None, **more):
+        told = run(client, function, *args, workers=workers, **more)
+        if function is not environment.describe:
+            return told
+        numbers = asked.setdefault(client.id, {})
+        return changed(told, *workers, changes.get(numbers.setdefault(*workers, len(numbers)), {}))
+
+    monkeypatch.setattr(Client, "run", run_and_change)
     return changes
 
 

@@ -12,7 +12,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 import dask_dl
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
@@ -25,10 +25,7 @@ SMALL = {"hidden": (5,), "epochs": 2, "n_jobs": 1, "random_state": 3}
 
 @pytest.fixture(scope="module")
 def table():
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(random.normal(size=(600, 3)), columns=["a", "b", "c"])
-    frame = frame.assign(level=random.choice(["u", "v", "w"], 600), weight=random.random(600))
-    return frame.assign(y=2 * frame["a"] + (frame["level"] == "u"), label=np.where(frame["a"] > 0.5, "yes", "no"))
+    return make_table(600).drop(columns=["d", "e"]).rename(columns={"w": "weight"})
 
 
 @pytest.mark.parametrize(

@@ -47,15 +47,18 @@ def missing_and_unused(packages, requirements, distributions):
     return missing, set(requirements) - set().union(*of.values())
 
 
-PACKAGES = {
-    package for path in (ROOT / "dask_dl").rglob("*.py") for package in imported(path.read_text())
-} - set(sys.stdlib_module_names) - {"dask_dl"}  # fmt: skip
+@pytest.fixture(scope="module")
+def packages():
+    """Packages of others that dask_dl imports."""
+    modules = (ROOT / "dask_dl").rglob("*.py")
+    names = {package for path in modules for package in imported(path.read_text())}
+    return names - set(sys.stdlib_module_names) - {"dask_dl"}
 
 
-def test_every_package_that_is_imported_is_declared_and_no_other():
+def test_every_package_that_is_imported_is_declared_and_no_other(packages):
     optional = set().union(*EXTRAS.values())
     missing, unused = missing_and_unused(
-        PACKAGES - optional, declared(PROJECT["dependencies"]), packages_distributions()
+        packages - optional, declared(PROJECT["dependencies"]), packages_distributions()
     )
     assert not missing, f"imported, and not declared in pyproject.toml: {sorted(missing)}"
     assert not unused, f"declared in pyproject.toml, and not imported: {sorted(unused)}"

@@ -211,6 +211,7 @@ def test_residuals_merge_and_stay_few():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("has_offset", [False, True])
+@hypothesis.settings(max_examples=25)  # of each of 14
 @hypothesis.given(cuts=st.lists(st.integers(0, 300), max_size=3), seed=st.integers(0, 9))
 def test_the_intercept_is_the_best_constant_however_the_rows_are_cut(name, has_offset, cuts, seed):
     distribution = Distribution(name, SHAPES[name][1] if name in SHAPES else 0.0)

@@ -51,7 +51,7 @@ def model_file(tmp_path_factory):
 
 
 def train(folder, *, resume=False, **given):
-    given = SETTINGS | {"checkpoint_dir": str(folder), "checkpoint_interval": 0.0} | given
+    given = SETTINGS | {"checkpoint_dir": str(folder), "checkpoint_interval": 1e6} | given
     return DeepLearningRegressor(**given).fit(make_table()[["a", "b", "z"]], "z", resume=resume)
 
 
@@ -258,7 +258,8 @@ def test_a_checkpoint_of_another_optimizer_reaches_no_kernel(tmp_path):
 
 
 def test_training_goes_on_from_the_newest_checkpoint_that_holds_together(tmp_path):
-    train(tmp_path, epochs=4, score_each_iteration=True, train_samples_per_iteration=0)
+    often = {"checkpoint_interval": 0.0, "score_each_iteration": True, "train_samples_per_iteration": 0}
+    train(tmp_path, epochs=4, **often)
     folder = CheckpointFolder(str(tmp_path))
     older, newest = map(folder.path, folder.numbers()[-2:])
     spoiled(newest, newest, "training", put("course", "n_seen", value=-1))

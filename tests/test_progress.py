@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster.local import LocalBackend, LocalTrainer
@@ -195,9 +195,7 @@ def test_the_best_network_that_is_kept_gets_a_sentence():
 
 @pytest.fixture(scope="module")
 def table():
-    random = np.random.default_rng(3)
-    X = random.normal(size=(400, 4))
-    return pd.DataFrame(X, columns=list("abcd")).assign(y=X[:, 0] + random.normal(size=400))
+    return make_table(400, noise=1.0)[["a", "b", "c", "d", "y"]]
 
 
 def lines_of(capsys, model, table, **more):
@@ -261,3 +259,15 @@ def test_a_callback_that_raises_hides_no_line(table, capsys):
     with pytest.raises(OSError, match="no disk"):
         lines_of(capsys, DeepLearningRegressor(hidden=(3,), epochs=9, verbose=True), table, callbacks=[fails])
     assert re.search(r"\n +\d.* 0 s \*\nended: callback\n", capsys.readouterr().out)
+
+
+def test_long_epochs_show_progress_and_time_left(capsys, monkeypatch):
+    clock = iter(np.arange(0.0, 1e6, 3.0))
+    monkeypatch.setattr("dask_dl.show.progress.time.monotonic", lambda: float(next(clock)))
+    progress = Progress(quiet=False)
+    progress(Began(1000))
+    for _ in range(5):
+        progress(Trained(100))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 2
+    assert "of 1,000 rows" in lines[0] and "rows/s" in lines[0] and lines[0].endswith("left")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import json
 import os
@@ -275,7 +276,7 @@ class Failure:
     [
         (zipfile.ZipFile, "writestr", 0),
         (zipfile.ZipFile, "writestr", 2),
-        (module, "_digest", 0),
+        (hashlib, "sha256", 0),
         (os, "fsync", 0),
         (Path, "replace", 0),
     ],
@@ -716,7 +717,7 @@ def test_no_pickle_is_loaded(path):
 
 
 def test_out_of_memory_is_not_called_damage(path, monkeypatch):
-    monkeypatch.setattr(module, "_decode", Failure(None, 0, MemoryError()))
+    monkeypatch.setattr(module, "decode", Failure(None, 0, MemoryError()))
     with pytest.raises(MemoryError):
         read_archive(path, kind="model")
 

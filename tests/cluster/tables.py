@@ -7,7 +7,6 @@ import threading
 
 import dask.dataframe as dd
 import numpy as np
-import pandas as pd
 from tables import UNSCORED
 
 from dask_dl.cluster.plugin import TrainingPlugin
@@ -15,7 +14,7 @@ from dask_dl.cluster.plugin import TrainingPlugin
 #: Train the epochs asked for, in rounds of a known size, on one thread.
 PLAIN = UNSCORED | {
     "hidden": (20, 10),
-    "epochs": 4,
+    "epochs": 2,
     "random_state": 1,
     "n_jobs": 1,
     "stopping_rounds": 0,
@@ -23,19 +22,6 @@ PLAIN = UNSCORED | {
     "classification_stop": -1,
     "overwrite_with_best_model": False,
 }
-
-
-def make_table(n=2000, seed=0):
-    random = np.random.default_rng(seed)
-    X = random.normal(size=(n, 5))
-    level = random.choice(["u", "v", "w"], n)
-    score = X[:, 0] - X[:, 1] * X[:, 2] + (level == "u")
-    return pd.DataFrame(X, columns=list("abcde")).assign(
-        level=level,
-        w=random.choice([0.0, 0.5, 2.0], n),
-        y=score + random.normal(size=n) / 4,
-        label=np.where(score > 0, "yes", "no"),
-    )
 
 
 def parted(table, n=7):
@@ -47,14 +33,15 @@ def rounds(n):
     return PLAIN | {"train_samples_per_iteration": n, "score_each_iteration": True}
 
 
-def residences(worker):
+def training_plugins(worker):
+    """What a worker has of trainings."""
     return [plugin for plugin in worker.plugins.values() if isinstance(plugin, TrainingPlugin)]
 
 
 async def nothing_left(scheduler, *workers):
     """No task, no data, no plugin and no thread: as soon as messages have arrived."""
     for _ in range(100):
-        left = [list(scheduler.tasks), *(list(w.data) for w in workers), *(residences(w) for w in workers)]
+        left = [list(scheduler.tasks), *(list(w.data) for w in workers), *(training_plugins(w) for w in workers)]
         left.append([t.name for t in threading.enumerate() if t.name.startswith("dask_dl")])
         left.append([name for name in scheduler.worker_plugins if name.startswith("dask-dl")])
         if not any(left):

@@ -13,12 +13,14 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, make_table, nothing_left, parted, residences, rounds
+from cluster.tables import PLAIN, assert_same_bits, nothing_left, parted, rounds, training_plugins
 from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster import dask_trainer, environment, membership, plugin, submit
+from dask_dl.cluster import environment, membership, plugin, submit
+from dask_dl.cluster.average_tree import AverageTree
 from dask_dl.cluster.block_moves import BlockMoves
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.partitions import Partitions
@@ -44,18 +46,18 @@ TIMES = {"timestamp", "duration", "training_speed", "communication"}
 
 @one_worker
 async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
-    table, held = make_table(), make_table(300, seed=1)
+    table, held = make_table(1000), make_table(300, seed=1)
     for kind, y, given in (
         (DeepLearningRegressor, "y", {}),
         (DeepLearningRegressor, "y", {"adaptive_rate": False, "momentum_stable": 0.5, "reproducible": True}),
-        (DeepLearningClassifier, "label", {"overwrite_with_best_model": True, "score_training_samples": 500}),
+        (DeepLearningClassifier, "label", {"overwrite_with_best_model": True, "score_training_samples": 400}),
         (DeepLearningRegressor, "y", {"distribution": "huber", "activation": "maxout_with_dropout"}),
         (DeepLearningClassifier, "label", {"mini_batch_size": 16, "input_dropout_ratio": 0.2, "max_w2": 2.0}),
         (DeepLearningRegressor, "y", {"missing_values_handling": "skip", "categorical_encoding": "label_encoder"}),
         (DeepLearningClassifier, "label", {"categorical_encoding": "sort_by_response"}),
         (DeepLearningClassifier, "label", {"balance_classes": True, "class_sampling_factors": [2.5, 0.3]}),
     ):
-        settings = rounds(700) | {"epochs": 2} | given
+        settings = rounds(700) | given
         is_balanced = "balance_classes" in given
         parts = {} if is_balanced else {"sample_weight": "w"}
         if given.get("missing_values_handling") == "skip":
@@ -72,16 +74,16 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
 
 @one_worker
 async def test_arrays_in_the_memory_of_a_cluster_and_on_disk(c, s, a):
-    table = make_table()
+    table = make_table(1000)
     local, y, w = table[list("abcde")].to_numpy(), table["y"].to_numpy(), table["w"].to_numpy()
     X = da.from_array(local, chunks=(300, 2))
-    settings = rounds(700) | {"epochs": 2}
+    settings = rounds(700)
     here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), X, y, (X, y, w), {"sample_weight": w})
     persisted = c.persist(X)
-    unknown = da.Array(X.dask, X.name, ((np.nan,) * 7, X.chunks[1]), meta=X._meta)
+    unknown = da.Array(X.dask, X.name, ((np.nan,) * 4, X.chunks[1]), meta=X._meta)
     for X_, y_, w_ in (
         (X, da.from_array(y, chunks=450), w),
-        (persisted, c.persist(da.from_array(y, chunks=300)), da.from_array(w, chunks=2000)),
+        (persisted, c.persist(da.from_array(y, chunks=300)), da.from_array(w, chunks=1000)),
         (unknown, da.from_array(y, chunks=300), da.from_array(w, chunks=300)),
     ):
         there = await DeepLearningRegressor(**settings).fit(X_, y_, sample_weight=w_, eval_set=(X_, y_, w_))
@@ -108,10 +110,10 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
         seen = []
 
         def look(record, seen=seen):
-            seen.append([p.shard.tables["training"].n_used for w in (a, b) for p in residences(w)])
+            seen.append([p.shard.tables["training"].n_used for w in (a, b) for p in training_plugins(w)])
 
         model = await DeepLearningRegressor(**rounds(1000)).fit(X, "y", callbacks=[look])
-        assert model.model_.record.n_seen == 8000 and model.parameters_["n_jobs"] == 2
+        assert model.model_.record.n_seen == 4000 and model.parameters_["n_jobs"] == 2
         assert all(len(sizes) == 2 and min(sizes) > 0.4 * sum(sizes) for sizes in seen)
     await nothing_left(s, a, b)
 
@@ -120,11 +122,11 @@ async def test_local_tables_and_few_partitions_are_divided_too(c, s, a, b):
 
 
 @two_workers
-async def test_fifty_rounds_leave_no_more_tasks_than_five(c, s, a, b):
+async def test_twenty_rounds_leave_no_more_tasks_than_five(c, s, a, b):
     tasks = []
-    model = DeepLearningRegressor(**rounds(40) | {"epochs": 1})
+    model = DeepLearningRegressor(**rounds(100) | {"epochs": 1})
     await model.fit(parted(make_table()), "y", callbacks=[lambda _: tasks.append(len(s.tasks))])
-    assert len(tasks) == 50 and max(tasks[5:]) <= max(tasks[:5]) < 25
+    assert len(tasks) == 20 and max(tasks[5:]) <= max(tasks[:5]) < 25
     await nothing_left(s, a, b)
 
 
@@ -223,7 +225,7 @@ async def test_a_round_that_is_stopped_before_its_first_row_is_none(c, s, a, b):
 
     def spy(self, name, worker, function, *arguments):
         if name == "train" and arguments[1] == 4:  # the version of the weights after three rounds
-            for home in residences(a) + residences(b):
+            for home in training_plugins(a) + training_plugins(b):
                 home.stopped = 4
         return inner(self, name, worker, function, *arguments)
 
@@ -232,7 +234,7 @@ async def test_a_round_that_is_stopped_before_its_first_row_is_none(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         Submitter.submit = inner
-    assert model.model_.record.n_seen == 8000 and model.n_iter_ == 17  # one of them learned nothing
+    assert model.model_.record.n_seen == 4000 and model.n_iter_ == 9  # one of them learned nothing
 
 
 @two_workers
@@ -274,10 +276,10 @@ async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
     def join(record):
         if record["iterations"] == 3:
             new.append(in_loop(start(), loop))
-        if new and residences(new[0]):
-            tables = residences(new[0])[0].shard.tables
+        if new and training_plugins(new[0]):
+            tables = training_plugins(new[0])[0].shard.tables
             held.append({name: len(table.blocks) for name, table in tables.items()})
-            return len(held) > 20 and bool(held[-1])
+            return len(held) > 5 and held[-1] == {"training": 6, "validation": 6}
         return False
 
     async def start():
@@ -286,7 +288,8 @@ async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
     settings = rounds(300) | {"epochs": 1e4}
     model = DeepLearningRegressor(**settings, verbose=False)
     await model.fit(parted(make_table(), 18), "y", eval_set=parted(make_table(600), 6), callbacks=[join])
-    assert held[-1] == {"training": 6, "validation": 6}  # those of validation were cut in three
+    # Those of validation were cut in three.
+    assert held[-1] == {"training": 6, "validation": 6}
     assert model.parameters_["n_jobs"] == 3
     await nothing_left(s, a, b, new[0])
     await new[0].close()
@@ -310,8 +313,8 @@ async def test_a_worker_that_leaves_costs_a_round_and_no_replay(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(200)).fit(parted(make_table()), "y", callbacks=[leave])
     finally:
         plugin.Shard.train = inner
-    assert model.model_.record.n_seen == 8000 == sum(trained)
-    assert model.n_iter_ == 40
+    assert model.model_.record.n_seen == 4000 == sum(trained)
+    assert model.n_iter_ == 20
     await nothing_left(s, b)
 
 
@@ -321,13 +324,13 @@ async def test_a_worker_that_forgets_is_filled_again(c, s, a, b):
 
     def forget(record):
         if record["iterations"] in {3, 6}:
-            (home,) = residences(a)
+            (home,) = training_plugins(a)
             home.forget()
             forgot.append(record["samples"])
 
     model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
-    assert len(forgot) == 2 and model.model_.record.n_seen == 8000
-    assert residences(a) == [] and model.score(make_table(), "y") > 0.5
+    assert len(forgot) == 2 and model.model_.record.n_seen == 4000
+    assert training_plugins(a) == [] and model.score(make_table(), "y") > 0.5
 
 
 @two_workers
@@ -338,37 +341,36 @@ async def test_when_all_forget_training_goes_back_to_the_drivers_copy(c, s, a, b
         if record["iterations"] == 5 and not forgot:
             forgot.append(record["samples"])
             for worker in (a, b):
-                residences(worker)[0].forget()
+                training_plugins(worker)[0].forget()
 
     with pytest.warns(DaskDLWarning, match="all workers that held the weights are gone. Went back to"):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
-    assert model.model_.record.n_seen == 8000 and model.history_["samples"].is_monotonic_increasing
+    assert model.model_.record.n_seen == 4000 and model.history_["samples"].is_monotonic_increasing
     assert model.score(make_table(), "y") > 0.5
 
 
 @two_workers
-async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b):
+async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b, monkeypatch):
     """The worker on which averages are taken goes away between training and averaging."""
     loop, closed = asyncio.get_running_loop(), []
-    inner = dask_trainer.DaskTrainer._send_average
+    inner, n_averages = AverageTree.average, 0
 
-    def spy(self):
-        if self._n_averages == 4 and not closed:
-            first = min(self._trained)
+    def spy(self, trained, *given):
+        nonlocal n_averages
+        n_averages += 1
+        if n_averages == 5:
+            first = min(trained)
             closed.append(first)
             in_loop((a if a.address == first else b).close(), loop)
-        inner(self)
+        return inner(self, trained, *given)
 
-    dask_trainer.DaskTrainer._send_average = spy
-    try:
-        model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
-    finally:
-        dask_trainer.DaskTrainer._send_average = inner
-    assert closed and model.model_.record.n_seen == 8000
+    monkeypatch.setattr(AverageTree, "average", spy)
+    model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
+    assert closed and model.model_.record.n_seen == 4000
 
 
 def blocks_of(worker):
-    (home,) = residences(worker)
+    (home,) = training_plugins(worker)
     return sorted(home.shard.tables["training"].blocks if "training" in home.shard.tables else ())
 
 
@@ -389,7 +391,7 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
         if record["iterations"] == 3:
             hidden.append(5)
         held.append([blocks_of(a), blocks_of(b)])
-        return len(held) > 40
+        return any(len(theirs) == 18 for _, theirs in held) and min(map(len, held[-1])) == 9
 
     Liveness.look = spy
     try:
@@ -411,7 +413,7 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
     def spy(self):
         moves.append(len(self._moving))
         if len(moves) == 1:
-            residences(new[0])[0].staged.clear()
+            training_plugins(new[0])[0].staged.clear()
         inner(self)
 
     async def start():
@@ -449,7 +451,7 @@ async def test_an_average_that_nobody_confirmed_is_found_again(c, s, a, b):
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         Submitter.results = inner
-    assert dropped == [2, 2, 2] and model.model_.record.n_seen == 8000 and model.n_iter_ == 16
+    assert dropped == [2, 2, 2] and model.model_.record.n_seen == 4000 and model.n_iter_ == 8
 
 
 @two_workers
@@ -509,15 +511,15 @@ async def test_a_fit_that_is_cancelled_while_it_reads_ends_at_once(c, s, a, b):
 @one_worker
 async def test_the_lease_is_renewed_while_the_driver_waits(c, s, a, monkeypatch):
     monkeypatch.setattr(submit, "RENEWAL", 0.2)
-    table, renewals = make_table(400), set()
+    table, renewals = make_table(250), set()
     model = DeepLearningRegressor(**PLAIN)
-    running = asyncio.ensure_future(model.fit(parted(table, 8).map_partitions(slow, meta=table[:0]), "y"))
+    running = asyncio.ensure_future(model.fit(parted(table, 5).map_partitions(slow, meta=table[:0]), "y"))
     while not running.done():
         await asyncio.sleep(0.05)
-        renewals |= {home.used for home in residences(a) if "training" not in home.shard.tables}
+        renewals |= {home.used for home in training_plugins(a) if "training" not in home.shard.tables}
     await running
-    # The scan alone takes four seconds, in which no task asks for the shard.
-    assert len(renewals) >= 5 and model.model_.record.n_seen == 1600
+    # The scan alone takes two and a half seconds, in which no task asks for the shard.
+    assert len(renewals) >= 5 and model.model_.record.n_seen == 500
 
 
 @two_workers
@@ -533,7 +535,7 @@ async def test_a_diverging_round_is_rolled_back_everywhere(c, s, a, b):
 @one_worker
 async def test_a_job_without_a_driver_is_forgotten(c, s, a):
     await c.register_plugin(TrainingPlugin("abc"))
-    (home,) = residences(a)
+    (home,) = training_plugins(a)
     home.version, home.used = 3, time.monotonic() - plugin.LEASE - 1
     home._look()
     assert home.version == -1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cluster.tables import assert_same_bits, make_table, nothing_left, parted, residences, rounds
+from cluster.tables import assert_same_bits, nothing_left, parted, rounds, training_plugins
 from distributed import Worker
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 import dask_dl
 from dask_dl import DeepLearningRegressor
@@ -41,9 +42,9 @@ async def test_workers_that_go_and_come_between_trainings_change_nothing_but_who
     async with Worker(s.address, nthreads=1) as new:
         second = await DeepLearningRegressor(**rounds(500)).fit(data)
         third = await DeepLearningRegressor(**rounds(500)).fit(data)
-        held = [sum(len(home.shard.tables["training"].blocks) for home in residences(w)) for w in (a, new)]
+        held = [sum(len(home.shard.tables["training"].blocks) for home in training_plugins(w)) for w in (a, new)]
         assert sum(held) == len(
-            {k for w in (a, new) for home in residences(w) for k in home.shard.tables["training"].blocks}
+            {k for w in (a, new) for home in training_plugins(w) for k in home.shard.tables["training"].blocks}
         )
         assert min(held) > 0
         for model in (first, second, third):
@@ -58,7 +59,7 @@ async def test_a_dataset_outlives_all_of_its_workers_and_what_they_forget(c, s, 
     table = make_table()[["a", "b", "level", "y"]]
     async with await dask_dl.prepare(parted(table), "y", **rounds(500)) as data:
         first = await DeepLearningRegressor(**rounds(500)).fit(data)
-        for home in residences(a):
+        for home in training_plugins(a):
             home.forget()  # as after ten idle minutes
         again = await DeepLearningRegressor(**rounds(500)).fit(data)
         assert_same_bits(again, first)

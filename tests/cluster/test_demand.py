@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from cluster.tables import PLAIN, make_table, nothing_left, parted, rounds
+from cluster.tables import PLAIN, nothing_left, parted, rounds
 from distributed import Client, LocalCluster, Worker
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningRegressor
 from dask_dl.cluster import waiting
@@ -85,7 +86,7 @@ async def test_a_training_asks_for_no_more_workers_than_it_has_blocks(c, s, a):
     targets = []
     for n_partitions in (1, 3, 20):
         seen = []
-        model = DeepLearningRegressor(**rounds(500))
+        model = DeepLearningRegressor(**rounds(500) | {"epochs": 1})
         await model.fit(
             parted(make_table(), n_partitions), "y", callbacks=[lambda _, seen=seen: seen.append(len(tasks(s)))]
         )
@@ -119,7 +120,7 @@ async def test_what_is_waited_for_is_said_and_a_worker_that_comes_is_used(c, s, 
         await asyncio.sleep(0.1)
     async with Worker(s.address, nthreads=1):
         await running
-        assert model.model_.record.n_seen == 2000
+        assert model.model_.record.n_seen == 1000
 
 
 @no_worker

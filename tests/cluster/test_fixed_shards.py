@@ -7,8 +7,9 @@ import asyncio
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import assert_same_bits, make_table, nothing_left, parted, rounds
+from cluster.tables import assert_same_bits, nothing_left, parted, rounds
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.checkpoint.folder import CheckpointFolder

@@ -7,9 +7,10 @@ import threading
 import time
 
 import pytest
-from cluster.tables import PLAIN, make_table, nothing_left, parted, residences, rounds
+from cluster.tables import PLAIN, nothing_left, parted, rounds, training_plugins
 from distributed import Worker
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster import handover, plugin
@@ -56,11 +57,11 @@ class Spy:
 
 def home_of(shard, *workers):
     """The worker of a shard."""
-    (worker,) = [w for w in workers for home in residences(w) if home.shard is shard]
+    (worker,) = [w for w in workers for home in training_plugins(w) if home.shard is shard]
     return worker
 
 
-def is_whole(model, spy, n=8000):
+def is_whole(model, spy, n=4000):
     assert model.model_.record.n_seen == n == sum(spy.trained)
     assert model.history_["samples"].is_monotonic_increasing
 
@@ -145,7 +146,7 @@ async def test_workers_are_closed_between_two_rounds(c, s, a, b):
             asyncio.run_coroutine_threadsafe(replace(), loop).result(30)
 
     model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[watch])
-    assert model.model_.record.n_seen == 8000 and model.n_iter_ == 16
+    assert model.model_.record.n_seen == 4000 and model.n_iter_ == 8
     await new[0].close()
 
 
@@ -180,7 +181,7 @@ async def test_a_network_too_large_to_hand_over_goes_back_to_the_drivers_copy(c,
             model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
     finally:
         monkeypatch.undo()
-    assert model.model_.record.n_seen == 8000
+    assert model.model_.record.n_seen == 4000
     await new[0].close()
 
 

@@ -16,9 +16,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, make_table, parted
+from cluster.tables import PLAIN, assert_same_bits, parted
 from distributed import Client, LocalCluster
 from peaks import taken
+from tables import make_table
 
 from dask_dl import DeepLearningRegressor, load, storage
 from dask_dl.checkpoint.folder import CheckpointFolder
@@ -343,6 +344,12 @@ def test_a_worker_without_the_package_is_named_before_work_starts(client, folder
 # ---- drivers ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def forked_by_children(monkeypatch):
+    """Have the workers of other processes' clusters made by a process that has imported once."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD", "forkserver")
+
+
 CLI = [sys.executable, "-c", "import sys; from dask_dl.cli import main; sys.exit(main())"]
 
 
@@ -367,11 +374,11 @@ def started(arguments, line):
     raise AssertionError("".join(output))
 
 
-def test_a_killed_driver_goes_on_with_another_number_of_workers(folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD", "forkserver")  # its workers import once
+def test_a_killed_driver_goes_on_with_another_number_of_workers(folder, tmp_path, forked_by_children):
     state, model = tmp_path / "state", tmp_path / "model.zip"
-    given = ["--checkpoint-dir", str(state), "--checkpoint-interval", "0"]
-    process, _ = started(command(folder, model, "--epochs", "10000", "--workers", "2", *given), "checkpoint-00000005")
+    given = ["--checkpoint-dir", str(state)]
+    often = ["--checkpoint-interval", "0", "--epochs", "10000", "--workers", "2", *given]
+    process, _ = started(command(folder, model, *often), "checkpoint-00000005")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -379,14 +386,14 @@ def test_a_killed_driver_goes_on_with_another_number_of_workers(folder, tmp_path
     newest = CheckpointFolder(str(state)).newest()
     reached = math.ceil(newest[2]["course"]["n_seen"] / 20_000)  # it may have come far before it was killed
     epochs = reached + 2
-    arguments = command(folder, model, "--epochs", str(epochs), "--workers", "3", "--resume", *given)
+    arguments = command(folder, model, "--epochs", str(epochs), "--workers", "1", "--resume", *given)
     done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stdout
     assert load(model).model_.record.n_seen == 20_000 * epochs
 
 
-def test_ctrl_c_in_a_terminal_saves_the_model(folder, tmp_path):
+def test_ctrl_c_in_a_terminal_saves_the_model(folder, tmp_path, forked_by_children):
     """The signal reaches the workers too, as it does from a terminal."""
     model = tmp_path / "model.zip"
     process, _ = started(command(folder, model, "--epochs", "10000", "--workers", "2"), r"^ +\d+\.\d\d ")
@@ -426,7 +433,7 @@ if __name__ == "__main__":
 """
 
 
-def test_ctrl_c_in_a_script_ends_a_round_of_an_hour_and_lines_are_printed_once(folder, tmp_path):
+def test_ctrl_c_in_a_script_ends_a_round_of_an_hour_and_lines_are_printed_once(folder, tmp_path, forked_by_children):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run(

@@ -8,9 +8,10 @@ import threading
 import time
 import weakref
 
-from cluster.tables import PLAIN, make_table, parted
+from cluster.tables import PLAIN, parted
 from distributed import Client, span, wait
 from distributed.utils_test import gen_cluster, inc
+from tables import make_table
 
 from dask_dl import DeepLearningRegressor
 from dask_dl.cluster.membership import Membership

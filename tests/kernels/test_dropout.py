@@ -36,7 +36,7 @@ def drawn(keys, layer, kept, n, first=0):
     return masks.astype(np.uint8)
 
 
-def flags(topology, keys, input_kept):
+def masks(topology, keys, input_kept):
     """`Rows.kept` as these keys would draw it."""
     kept = topology.network.kept[:-1]
     of_inputs = (
@@ -112,8 +112,8 @@ def test_a_prediction_scales_what_training_drops(activation):
 def test_all_dropped_and_none_dropped():
     optimizer, rules = settings(input_kept=0.5)
     topology, rows, X = problem(n=20, levels=LEVELS, dropout=RATIOS)
-    for mark in (0, 1):
-        kept = np.full((rows.n, topology.n_inputs + sum(topology.hidden)), mark, np.uint8)
+    for value in (0, 1):
+        kept = np.full((rows.n, topology.n_inputs + sum(topology.hidden)), value, np.uint8)
         assert_equals_oracle(topology, rows._replace(kept=kept), X, optimizer, rules)
 
 
@@ -131,17 +131,17 @@ def test_drawn_masks_are_the_given_ones_of_the_same_draws(kind, activation, rati
     topology, rows, _ = problem(levels=LEVELS, hidden=(20, 18), activation=activation, dropout=ratios)
     keys = keys_of(np.arange(rows.n), 5, "epoch 0")
     start = start_values(topology)
-    by_key, by_mark, by_none = (
+    by_key, by_mask, by_none = (
         train(topology, changed, optimizer, *start)
         for changed in (
             rows._replace(key=keys),
-            rows._replace(kept=flags(topology, keys, 1 - input_ratio)),
+            rows._replace(kept=masks(topology, keys, 1 - input_ratio)),
             rows._replace(kept=np.ones((rows.n, topology.n_inputs + 38), np.uint8)),
         )
     )
-    np.testing.assert_array_equal(by_key[0], by_mark[0])
-    np.testing.assert_array_equal(by_key[1], by_mark[1])
-    assert by_key[2] == by_mark[2]
+    np.testing.assert_array_equal(by_key[0], by_mask[0])
+    np.testing.assert_array_equal(by_key[1], by_mask[1])
+    assert by_key[2] == by_mask[2]
     assert (by_key[0] != by_none[0]).any()
 
 

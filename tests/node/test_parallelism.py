@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from node.problems import optimizer
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 from dask_dl.errors import DaskDLWarning
@@ -143,12 +143,7 @@ def test_affinity_is_minded():
 
 @pytest.fixture(scope="module")
 def table():
-    random = np.random.default_rng(0)
-    X = random.normal(size=(2400, 6))
-    names = random.choice(["a", "b", "c"], 2400)
-    return pd.DataFrame(X, columns=list("pqrstu")).assign(
-        level=names, y=X[:, 0] + (names == "a") + random.normal(size=2400)
-    )
+    return make_table(2400).drop(columns=["w", "label"])
 
 
 def fitted(table, **given):
@@ -162,7 +157,7 @@ def test_the_choice_is_reported(table, capsys):
     assert model.parameters_["exchange_interval"] == 64
     layers = model.parameters_["parallelism"]
     assert list(layers) == [
-        "layer 1, 4 one-hot inputs x 40 and biases", "layer 1, 6 x 40", "layer 2, 40 x 40 and biases",
+        "layer 1, 4 one-hot inputs x 40 and biases", "layer 1, 5 x 40", "layer 2, 40 x 40 and biases",
         "layer 3, 40 x 1 and biases",
     ]  # fmt: skip
     assert layers["layer 1, 4 one-hot inputs x 40 and biases"].startswith("hogwild: 2 threads on one shared copy")

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from dask_dl import DeepLearningClassifier
-from dask_dl.cluster.shard import Shard
 from dask_dl.errors import ParameterError
 from dask_dl.node import predict as predicting
 from dask_dl.node.predict import cut_after, rows_per_chunk
@@ -47,8 +46,13 @@ def test_a_sample_is_scored_in_chunks(monkeypatch):
     table = pd.DataFrame(random.normal(size=(500, 2)), columns=["a", "b"]).assign(y=random.integers(3, size=500))
     given = {"hidden": (4,), "epochs": 2, "random_state": 0, "n_jobs": 1}
     whole = DeepLearningClassifier(**given).fit(table, "y").history_
-    sizes, measured = [], Shard._measured
-    monkeypatch.setattr(Shard, "_measured", lambda shard, rows: sizes.append(rows.n) or measured(shard, rows))
+    sizes = []
+
+    def spy(topology, flat, rows, n_threads):
+        sizes.append(rows.n)
+        return predict(topology, flat, rows, n_threads)
+
+    monkeypatch.setattr("dask_dl.cluster.shard.predict", spy)
     monkeypatch.setattr(predicting, "BYTES_PER_CHUNK", 8 * 3 * 64)
     parts = DeepLearningClassifier(**given).fit(table, "y").history_
     assert max(sizes) == 64 and sum(sizes) % 500 == 0

@@ -19,7 +19,7 @@ from dask_dl.node.parallelism import Parallelism
 from dask_dl.state import Entries, begins
 
 
-def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="rectifier", n=150, **more):
+def table(levels=(), n_dense=20, hidden=(40, 50), n_outputs=3, activation="rectifier", n=70, **more):
     random = np.random.default_rng(3)
     active = None
     if levels:
@@ -290,10 +290,10 @@ def test_waiting_is_measured():
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("way", ["team", "staleness"])
 def test_eight_threads_on_few_cores_come_to_an_end(way):
-    topology, rows = table(n=1500, hidden=(128, 128), n_dense=100)
+    topology, rows = table(n=500, hidden=(128, 128), n_dense=100)
     trained = replica(topology, optimizer(), threads(way, 8, 9))
     for _ in range(3):
         trained.train(rows)
         trained.merge()
-    assert trained.n_seen == 4500
+    assert trained.n_seen == 1500
     assert np.isfinite(trained.flat).all()

@@ -23,12 +23,18 @@ def cells():
     return np.zeros(4 * LINE, np.int64)
 
 
+def wait_for(condition):
+    """Wait, though not for ever: threads that nobody ends would hang the process after a test that fails."""
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def patient(control, seen=None, flags=(STOP, ABORT)):
     """A thread's work that ends only when it is told to."""
 
     def work(rank):
-        while not any(control[flag] for flag in flags):
-            time.sleep(0.01)
+        wait_for(lambda: any(control[flag] for flag in flags))
         if seen is not None:
             seen.append(rank)
 
@@ -107,15 +113,16 @@ def test_an_interrupt_ends_them():
 def test_a_second_interrupt_aborts_those_that_do_not_stop():
     control = cells()
 
-    def interrupt():
-        os.kill(os.getpid(), signal.SIGINT)
-        while not control[STOP]:  # on a busy machine two in a row would be one
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+    def work(rank):
+        wait_for(lambda: control[STOP])
+        if rank == 0:  # not before the first has come: two at the same time are one
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGINT)
+        wait_for(lambda: control[ABORT])
 
-    threading.Timer(0.3, interrupt).start()
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(Aborted):
-        run_threads(2, patient(control, flags=(ABORT,)), control)
+        run_threads(2, work, control)
     assert control[STOP] == 1 and control[ABORT] == 1 and not ours()
 
 
