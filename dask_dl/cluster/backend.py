@@ -140,7 +140,7 @@ class Backend(Protocol):
         Returns
         -------
         int
-            Visits of an epoch to the rows that count.
+            Rows that count.
 
         Raises
         ------
@@ -153,7 +153,6 @@ class Backend(Protocol):
     def trainer(
         self,
         setup: Setup,
-        scored: Sequence[str],
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
@@ -166,8 +165,6 @@ class Backend(Protocol):
         ----------
         setup : Setup
             Everything that every shard has to know of the training.
-        scored : sequence of str
-            Keys of tables that are scored beside the one that is trained on.
         flat : (size,) float32
             Weights and biases as the topology lays them out.
         states : sequence of (size,) float32

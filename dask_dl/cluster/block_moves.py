@@ -123,13 +123,13 @@ class BlockMoves:
         taken: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in self._taking_part:
-                taken.setdefault(worker, []).extend((name, k) for k in held.n_visits)
+                taken.setdefault(worker, []).extend((name, k) for k in held.n_used)
         done, failed = self._run(table_tasks.take_over, taken)
         given: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in done:
                 self._tables[name].settle(held)
-                for other, blocks in self._tables[name].give_up({worker: held.n_visits}).items():
+                for other, blocks in self._tables[name].give_up({worker: held.n_used}).items():
                     given.setdefault(other, []).extend((name, k) for k in blocks)
         self._lose(failed | self._run(table_tasks.give_up, given)[1], "did not answer")
 

@@ -18,11 +18,13 @@ from dask_dl.cluster.placement import fixed_shards, row_ranges_of
 from dask_dl.cluster.submit import TaskSpec
 from dask_dl.cluster.table_scan import scan_on
 from dask_dl.cluster.tables import Table
+from dask_dl.cluster.trainer import check_visits
 from dask_dl.cluster.worker_memory import check_partitions
 from dask_dl.errors import ClusterError, ReplicasLostError
 from dask_dl.frame.blocks import added
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.source import first_rows
+from dask_dl.frame.subset import ranks
 from dask_dl.node.parallelism import choose
 
 if TYPE_CHECKING:
@@ -248,7 +250,7 @@ class DaskBackend:
         self.submitter.sweep()
         if trains:
             self._report_idle(new, source)
-        return sum(new.n_visits.values())
+        return sum(new.n_used.values())
 
     def _report_idle(self, table: Table, source: Source) -> None:
         """Workers may have nothing to do, and their user should know."""
@@ -273,7 +275,6 @@ class DaskBackend:
     def trainer(
         self,
         setup: Setup,
-        scored: Sequence[str],
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
@@ -286,6 +287,7 @@ class DaskBackend:
         """
         self.submitter.on_wait = lambda: None
         self.membership.begin(setup)
+        self.membership.setup = setup = self._counted(setup)
         cuts: dict[str, int | None] = {}
         trainer = DaskTrainer(
             self.membership,
@@ -302,11 +304,29 @@ class DaskBackend:
             ):  # by workers that had not what they should have: the weights are here
                 # First, since workers that had the weights of an earlier trainer may be gone.
                 trainer.restore(flat, states, n_seen, averaging)
-                for key in (setup.table, *scored):
+                for key in {view.table for view in (setup.view, *setup.scored.values())}:
                     keys = np.concatenate(self._drawn(key))
                     cuts[key] = cut_of(keys, self.membership.tables[key].options.n_sample)
                 break
         return trainer
+
+    def _counted(self, setup: Setup) -> Setup:
+        """Have workers count the rows that a view selects, and the visits to them. Raises ParameterError if there are none."""
+        view, table, job = setup.view, self.membership.tables[setup.table], self.membership.job
+        table.n_visits, starts = dict(table.n_used), table.starts
+        if not view.has_all:
+            found = self.membership.of_shards(
+                "count", setup.table, lambda rows: TaskSpec(table_tasks.selected, (job, rows, view))
+            )
+            starts = ranks({k: n for part in found for k, n in part.items()}, len(table.row_ranges))
+            setup = replace(setup, starts=starts)
+        if view.balance is not None or not view.has_all:
+            found = self.membership.of_shards(
+                "count", setup.table, lambda rows: TaskSpec(table_tasks.visits, (job, rows, view, starts))
+            )
+            table.n_visits = {k: n for part in found for k, n in part.items()}
+        check_visits(sum(table.n_visits.values()), view)
+        return setup
 
     def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
         job = self.membership.job

@@ -17,7 +17,7 @@ from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.setup import RoundSettings
 from dask_dl.cluster.stragglers import Key, in_time, stop
 from dask_dl.cluster.submit import TaskSpec
-from dask_dl.cluster.trainer import TrainedWeights
+from dask_dl.cluster.trainer import TrainedWeights, measured
 from dask_dl.errors import Aborted, DivergedError
 from dask_dl.metrics.measurement import merged
 from dask_dl.state import AveragingState
@@ -373,18 +373,15 @@ class DaskTrainer:
                 f"use activation='tanh', add l1 or l2, or start from smaller weights."
             )
 
-    def measure(self, table: str) -> Measurement:
+    def measure(self, name: str) -> Measurement:
         """Measure on the workers, each on its rows of the sample; what they found is merged here."""
-        job = self.membership.job
-        found = merged(
-            self.membership.of_shards(
-                "score",
-                table,
-                lambda rows: TaskSpec(round_tasks.measure, (job, self.membership.version, rows, self._cuts[table])),
-            )
+        job, table = self.membership.job, self.membership.setup.scored[name].table
+        parts = self.membership.of_shards(
+            "score",
+            table,
+            lambda rows: TaskSpec(round_tasks.measure, (job, self.membership.version, rows, name, self._cuts[table])),
         )
-        assert found is not None, "fit has seen that there are rows that count"
-        return found
+        return measured(name, merged(parts))
 
     def weights(self) -> TrainedWeights:
         """Fetched from a worker. Raises ReplicasLostError."""

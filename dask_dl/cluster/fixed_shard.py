@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dask_dl.cluster.shard import Shard
 from dask_dl.errors import ReplicasLostError
+from dask_dl.frame.subset import Subset
 from dask_dl.state import copied
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.setup import Setup
     from dask_dl.frame.blocks import Blocks
+    from dask_dl.frame.view import View
     from dask_dl.node.replica import Replica
     from dask_dl.state import Rows
 
@@ -59,18 +60,19 @@ class FixedShard(Shard):
         self._stores.pop(table, None)
         self._forget(table)
 
-    def sample(self, table: str, setup: Setup) -> Iterable[Rows]:
-        """Rows to score on: those that were set aside, or all."""
-        self.cut(table, self._whole.cuts.get(table))
-        found, store = super().sample(table, setup), self.store(table)
+    def sample(self, name: str, view: View) -> Iterable[Rows]:
+        """Rows to score on: those of the view that were set aside, or all of it."""
+        self.cut(view.table, self._whole.cuts.get(view.table))
+        found, store = super().sample(name, view), self.store(view.table)
         if store.sets_aside:  # the rows are in memory once
-            self._whole.tables[table].blocks |= store.blocks
+            self._whole.tables[view.table].blocks |= store.blocks
         return found
 
     @property
     def n_visits(self) -> int:
         """Visits of an epoch to the rows of this shard."""
-        return self.store(self._whole.setup.table).n_visits
+        setup = self._whole.setup
+        return sum(Subset(self.store(setup.table), setup.view, starts=setup.starts).n_visits().values())
 
     @property
     def vectors(self) -> tuple[NDArray[np.float32], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,10 +15,12 @@ from dask_dl.cluster.machine import disk_of, memory_budget, unusable
 from dask_dl.cluster.placement import fixed_shards
 from dask_dl.cluster.scratch import Scratch, base, purge
 from dask_dl.cluster.shard import Shard
+from dask_dl.cluster.trainer import check_visits
 from dask_dl.frame.blocks import drawn_keys, encode_blocks
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import first_rows
+from dask_dl.frame.subset import Subset, n_selected, ranks
 from dask_dl.node.parallelism import choose
 from dask_dl.storage import Budget
 
@@ -137,7 +140,7 @@ class LocalBackend:
         store = self.shard.open(table, starts, options, storage)
         encode_blocks(store, source, found, recipe, progress, row_ranges)
         self.shard.cut(table, cut_of(drawn_keys(store), options.n_sample))
-        return store.n_visits
+        return store.n_used
 
     def budget(self, source: Source) -> Budget:
         """Budget of this process on the machine."""
@@ -160,7 +163,6 @@ class LocalBackend:
     def trainer(
         self,
         setup: Setup,
-        scored: Sequence[str],  # noqa: ARG002  # their samples are known since they were loaded
         flat: NDArray[np.float32],
         states: Sequence[NDArray[np.float32]],
         n_seen: int,
@@ -171,6 +173,10 @@ class LocalBackend:
 
         See `Backend.trainer`.
         """
+        store, view = self.shard.tables[setup.table], setup.view
+        if not view.has_all:
+            setup = replace(setup, starts=ranks(n_selected(store, view), len(store.starts) - 1))
+        check_visits(sum(Subset(store, view, starts=setup.starts).n_visits().values()), view)
         self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
         if self._is_whole:
             return LocalTrainer(self.shard)

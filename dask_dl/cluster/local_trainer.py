@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.cluster.averaging import Contribution, outer_momentum, tree
 from dask_dl.cluster.fixed_shard import fixed_shard
 from dask_dl.cluster.placement import apportioned
-from dask_dl.cluster.trainer import TrainedWeights
+from dask_dl.cluster.trainer import TrainedWeights, measured
 from dask_dl.metrics.measurement import merged
 from dask_dl.node.stability import instability
 from dask_dl.state import AveragingState
@@ -65,11 +65,9 @@ class LocalTrainer:
         self.replica.merge()
         self.shard.check()
 
-    def measure(self, table: str) -> Measurement:
-        """Measure the network on the sample of a table."""
-        found = self.shard.measure(table)
-        assert found is not None, "fit has seen that there are rows that count"
-        return found
+    def measure(self, name: str) -> Measurement:
+        """Measure the network on the sample of a view. Raises ParameterError when that is empty."""
+        return measured(name, self.shard.measure(name))
 
     def weights(self) -> TrainedWeights:
         """Weights and optimizer state: the arrays that are trained."""
@@ -140,7 +138,9 @@ class ShardsTrainer(LocalTrainer):
         self._outer = 0.0  #: momentum of this round
         self._trained: list[Contribution] = []
         #: Those with rows that count.
-        self._shards = {name: part for name, part in self._parts(shard.setup.table).items() if part.n_visits}
+        parts = self._parts(shard.setup.table)
+        self._n_visits = {name: n for name, part in parts.items() if (n := part.n_visits)}
+        self._shards = {name: parts[name] for name in self._n_visits}
         self.n_replicas = len(self._shards)
 
     def _parts(self, table: str) -> dict[str, FixedShard]:
@@ -149,11 +149,11 @@ class ShardsTrainer(LocalTrainer):
     @property
     def n_rows(self) -> int:
         """Rows of an epoch."""
-        return sum(part.n_visits for part in self._shards.values())
+        return sum(self._n_visits.values())
 
     def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows, each shard its share of them. Raises DivergedError."""
-        began, rows = time.monotonic(), [part.n_visits for part in self._shards.values()]
+        began, rows = time.monotonic(), list(self._n_visits.values())
         starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
         busy = [
             (part, start, stop)
@@ -185,11 +185,10 @@ class ShardsTrainer(LocalTrainer):
         if unsound:
             self.shard.check(unsound)
 
-    def measure(self, table: str) -> Measurement:
-        """Measure the network on the sample of a table, shard after shard."""
-        found = merged(self.shard.measure(table, part) for part in self._parts(table).values())
-        assert found is not None, "fit has seen that there are rows that count"
-        return found
+    def measure(self, name: str) -> Measurement:
+        """Measure the network on the sample of a view, shard after shard."""
+        parts = self._parts(self.shard.setup.scored[name].table)
+        return measured(name, merged(self.shard.measure(name, part) for part in parts.values()))
 
     def weights(self) -> TrainedWeights:
         """Weights, and all that goes with them: the arrays that are trained."""

@@ -78,7 +78,7 @@ class BlockReceipt(NamedTuple):
     """Blocks that a worker has encoded."""
 
     address: str
-    n_visits: dict[int, int]  #: block -> visits of an epoch to its rows
+    n_used: dict[int, int]  #: block -> its rows that count
     checksums: dict[int, int | None]  #: block -> checksum, where it is read again and again
 
 

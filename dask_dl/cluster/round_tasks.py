@@ -269,8 +269,8 @@ def _report(home: TrainingPlugin) -> Report:
     return Report(replica.n_seen, unsound, replica.parallelism, *home.trained, home.failure)
 
 
-def measure(job: str, version: int, rows: ShardRows, cut: int | None) -> Measurement | None:
-    """Measure the network on a shard's part of a table's sample.
+def measure(job: str, version: int, rows: ShardRows, name: str, cut: int | None) -> Measurement | None:
+    """Measure the network on a shard's part of the sample of a view.
 
     Parameters
     ----------
@@ -280,6 +280,8 @@ def measure(job: str, version: int, rows: ShardRows, cut: int | None) -> Measure
         Version of the weights to measure.
     rows : ShardRows
         Rows of the shard.
+    name : str
+        Name of the view among those that are scored.
     cut : int or None
         Largest random key of the sample; None: all rows that were set aside, or all.
 
@@ -290,7 +292,7 @@ def measure(job: str, version: int, rows: ShardRows, cut: int | None) -> Measure
     """
     with plugin(job).turn(version, rows) as own:
         own.cut(rows.table, cut)
-        return own.measure(rows.table, rows.shard_of(own))
+        return own.measure(name, rows.shard_of(own))
 
 
 # ---- called beside the tasks, by `Client.run` --------------------------------------------------------------------------

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from dask_dl.distribution import Distribution
     from dask_dl.frame.view import View
     from dask_dl.kernels.layout import Topology
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
     from dask_dl.tasks.head import Head
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setup:
     """Settings that every shard has to know of a training."""
 
@@ -26,7 +31,10 @@ class Setup:
     seed: int
     shuffle: bool
     view: View  #: the rows that are trained on
+    scored: Mapping[str, View]  #: rows that are scored, by name
     trainer: str  #: identifier of the trainer
+    #: (blocks + 1,) of `Subset`, where the view does not have all rows
+    starts: NDArray[np.int64] | None = None
 
     @property
     def table(self) -> str:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.block import Block
     from dask_dl.frame.block_store import BlockStore
     from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.view import View
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
 
@@ -92,7 +93,7 @@ class Shard:
         self.consensus: tuple[NDArray[np.float32], ...] = ()  #: of elastic averaging: weights, optimizer state
         self._order, self._kept = order, kept
         self._visits: RowStream | None = None
-        self._samples: dict[str, Rows | None] = {}
+        self._samples: dict[tuple[str, str], Rows | None] = {}  #: by table, and name of what is scored
         self.fixed: dict[str, Dependent] = {}  #: fixed shards by name
 
     # ---- blocks -----------------------------------------------------------------------------------------------------
@@ -152,15 +153,18 @@ class Shard:
         """The sample of a table is its rows with keys up to this; None: all that were set aside, or all."""
         if self.cuts.get(table, -1) != key:
             self.cuts[table] = key
-            self._samples.pop(table, None)
+            self._forget_samples(table)
 
     def _forget(self, table: str) -> None:
         """Forget what was derived from the blocks of a table."""
-        self._samples.pop(table, None)
+        self._forget_samples(table)
         if self.replica is not None and table == self.setup.table:
             self._close_visits()
         for shard in self.fixed.values():
             shard.forget(table)
+
+    def _forget_samples(self, table: str) -> None:
+        self._samples = {of: rows for of, rows in self._samples.items() if of[0] != table}
 
     def close(self, *, waits: bool = True) -> None:
         """End the threads that read ahead, if there are any."""
@@ -179,7 +183,7 @@ class Shard:
         if self._visits is None:
             setup = self.setup
             self._visits = RowStream(
-                Subset(self.store(setup.table), setup.view),
+                Subset(self.store(setup.table), setup.view, starts=setup.starts),
                 seed=setup.seed,
                 shuffle=setup.shuffle,
                 window=self.storage.window,
@@ -231,8 +235,8 @@ class Shard:
         """
         self.close()
         self.fixed.clear()
-        if self.replica is not None and self.setup.view != setup.view:
-            self._samples.clear()  # of rows that another view selected
+        if self.replica is not None and self.setup.scored != setup.scored:
+            self._samples.clear()  # of rows that other views selected
         self.setup, self.velocity, self.before, self.consensus = setup, None, None, ()
         self.replica = Replica(
             setup.topology, setup.optimizer, setup.objective, flat, states, n_seen, threads, on_change
@@ -356,27 +360,32 @@ class Shard:
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
 
-    def measure(self, table: str, of: Shard | None = None) -> Measurement | None:
-        """Measure the network on the sample of a table, as far as it is here; None when nothing of it is.
+    def measure(self, name: str, of: Shard | None = None) -> Measurement | None:
+        """Measure the network on the sample of a view, as far as it is here; None when nothing of it is.
 
-        Of a fixed shard, where one is given.
+        Parameters
+        ----------
+        name : str
+            Name of the view among those that are scored.
+        of : Shard, optional
+            A fixed shard, whose rows are measured instead of all.
         """
         n = rows_per_chunk(self.setup.topology.n_outputs)
         return merged(
             self._measured(rows if rows.n <= n else rows.cut(lo, lo + n))
-            for rows in (of or self).sample(table, self.setup)
+            for rows in (of or self).sample(name, self.setup.scored[name])
             for lo in range(0, rows.n, n)
         )
 
-    def sample(self, table: str, setup: Setup) -> Iterable[Rows]:
-        """Rows to score on: those that were set aside, or all; of the table that is trained on those that the view selects."""
-        store = self.store(table)
-        subset = Subset(store, setup.view if table == setup.table else None)
+    def sample(self, name: str, view: View) -> Iterable[Rows]:
+        """Rows to score on: those of the view that were set aside, or all of it."""
+        store = self.store(view.table)
+        subset = Subset(store, view, starts=store.starts)  # which nobody numbers
         if not store.sets_aside:
             return subset.slices(memory.SLICE // store.row_bytes)
-        if table not in self._samples:
-            self._samples[table] = drawn_rows(subset, self.cuts.get(table))
-        rows = self._samples[table]
+        if (view.table, name) not in self._samples:
+            self._samples[view.table, name] = drawn_rows(subset, self.cuts.get(view.table))
+        rows = self._samples[view.table, name]
         return [] if rows is None else [rows]
 
     def _measured(self, rows: Rows) -> Measurement | None:

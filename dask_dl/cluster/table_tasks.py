@@ -14,6 +14,7 @@ from dask_dl.errors import StorageError
 from dask_dl.frame.blocks import drawn_keys
 from dask_dl.frame.recipe import encode_partition
 from dask_dl.frame.scan import merged
+from dask_dl.frame.subset import Subset, n_selected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.block import Block
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema
+    from dask_dl.frame.view import View
     from dask_dl.state import Rows
 
 
@@ -126,7 +128,7 @@ def keep(
     Returns
     -------
     BlockReceipt
-        Visits and checksums of the blocks.
+        Rows that count, and checksums, of the blocks.
 
     Raises
     ------
@@ -156,7 +158,7 @@ def keep(
                 raise GoneError(f"{home.address} was considered lost while it read.")
             shard.put(wanted.table, stored)
     checksums = {k: store.block_store.checksum(block.handle) for k, block in stored.items()}
-    return BlockReceipt(home.address, {k: store.n_visits_of(k, block) for k, block in stored.items()}, checksums)
+    return BlockReceipt(home.address, {k: block.n_used for k, block in stored.items()}, checksums)
 
 
 def take_over(job: str, blocks: Sequence[tuple[str, int]]) -> None:
@@ -189,6 +191,18 @@ def keys_of_drawn(job: str, rows: ShardRows) -> NDArray[np.uint64]:
     """Keys of a shard's rows that may belong to the table's sample."""
     with plugin(job).turn(None, rows) as shard:
         return drawn_keys(rows.shard_of(shard).store(rows.table))
+
+
+def selected(job: str, rows: ShardRows, view: View) -> dict[int, int]:
+    """Rows of a shard's blocks that a view selects."""
+    with plugin(job).turn(None, rows) as shard:
+        return n_selected(rows.shard_of(shard).store(rows.table), view)
+
+
+def visits(job: str, rows: ShardRows, view: View, starts: NDArray[np.int64]) -> dict[int, int]:
+    """Visits of an epoch to a shard's blocks, by a view."""
+    with plugin(job).turn(None, rows) as shard:
+        return Subset(rows.shard_of(shard).store(rows.table), view, starts=starts).n_visits()
 
 
 def fingerprint(job: str, rows: ShardRows) -> list[int]:

@@ -89,7 +89,8 @@ class Table:
         self.name, self.placement, self.row_ranges = name, placement, row_ranges
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
         self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
-        self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, once it was encoded
+        self.n_used: dict[int, int] = {}  #: block -> its rows that count, once it was encoded
+        self.n_visits: dict[int, int] = {}  #: block -> visits of an epoch to its rows, by the view that is trained on
         self._members, self._submitter = members, members.submitter
         self._source, self._found, self._recipe = source, found, recipe
         self.options, self._storage = options, storage
@@ -284,8 +285,9 @@ class Table:
                 f"partition {self.row_ranges[changed[0]].partition} of {self._source.label} holds other rows on "
                 f"{answer.address} than when training began. {SAVE}"
             )
-        self.held.setdefault(answer.address, set()).update(answer.n_visits)
-        self.n_visits |= answer.n_visits
+        self.held.setdefault(answer.address, set()).update(answer.n_used)
+        self.n_used |= answer.n_used
+        self.n_visits = answer.n_used | self.n_visits
 
     def give_up(self, taken: Mapping[str, Iterable[int]]) -> dict[str, list[int]]:
         """Blocks that others have now, of workers that need not have them any more."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from dask_dl.errors import ParameterError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.setup import RoundSettings
+    from dask_dl.frame.view import View
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.state import AveragingState
 
@@ -21,6 +24,25 @@ class TrainedWeights(NamedTuple):
     flat: NDArray[np.float32]  #: (size,), weights and biases
     states: tuple[NDArray[np.float32], ...]  #: optimizer state
     averaging: AveragingState | None  #: of several replicas
+
+
+def check_visits(n: int, view: View) -> None:
+    """Whether an epoch visits any row. Raises ParameterError."""
+    if n == 0 and view.balance is not None:
+        raise ParameterError(
+            "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
+        )
+    if n == 0:
+        raise ParameterError(f"no row of the {view.table} table that counts is selected by {view.rows}.")
+
+
+def measured(name: str, found: Measurement | None) -> Measurement:
+    """Measurement of a sample, if there is one. Raises ParameterError."""
+    if found is None:
+        raise ParameterError(
+            f"no row of the {name} view was set aside to be scored on. Raise score_{name}_samples, or set it to 0: all rows."
+        )
+    return found
 
 
 class Trainer(Protocol):
@@ -69,8 +91,8 @@ class Trainer(Protocol):
     def average(self) -> None:
         """Bring all replicas to their average; harmless when nothing was trained since."""
 
-    def measure(self, table: str) -> Measurement:
-        """Measure the network on the sample of a table."""
+    def measure(self, name: str) -> Measurement:
+        """Measure the network on the sample of a view that is scored, by its name."""
 
     def weights(self) -> TrainedWeights:
         """Weights and all that goes with them, which may be the arrays that are trained."""

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from dask_dl.frame.block_store import BlockStore
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
-    from dask_dl.frame.view import View
 
 
 class BlockOptions(NamedTuple):
@@ -39,7 +38,6 @@ class BlockOptions(NamedTuple):
     n_all: int = 0  #: rows of the table that count, by its scan
     has_digest: bool = False  #: whether to take checksums
     groups: tuple[str, ...] = ()  #: kept of every row beside it; "class": the index of its class
-    view: View | None = None  #: all rows, whose visits are reported as blocks are stored; None: each that counts, once
 
 
 NOTHING = BlockOptions()
@@ -80,18 +78,6 @@ class Blocks:
     def n_used(self) -> int:
         """Rows that are here and count."""
         return sum(block.n_used for block in self.blocks.values())
-
-    @property
-    def n_visits(self) -> int:
-        """Visits of an epoch to the rows that are here."""
-        return sum(self.n_visits_of(k, block) for k, block in self.blocks.items())
-
-    def n_visits_of(self, k: int, block: Block) -> int:
-        """Visits of an epoch to the rows of block k, by the view of the options."""
-        if self.options.view is None or self.options.view.balance is None:
-            return block.n_used
-        start = int(self.starts[k])
-        return len(self.options.view.visits(block, start, start, 0, block.n)[0])
 
     @property
     def sets_aside(self) -> bool:

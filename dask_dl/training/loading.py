@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from dask_dl import jit, memory
-from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import BlockOptions
 from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.source import OFFSET, Source
@@ -53,8 +53,8 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
 
     Raises
     ------
-    ParameterError
-        When balancing the classes draws no row.
+    SchemaError
+        When no row of the validation table can be scored.
     """
     topology, found = problem.topology, problem.found
     tell.say(f"{found.n_rows:,} rows to {topology.n_inputs:,} inputs, {topology.n_parameters:,} weights and biases")
@@ -70,18 +70,13 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
         n_sample = problem.run.scoring.samples[name]
         options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums)
         if name == "training":
-            options = options._replace(groups=problem.view.groups, view=problem.view)
+            options = options._replace(groups=problem.view.groups)
         n_used = here.load(
             name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
         )
         if name == "validation":
             check_scored(n_used, scanned, source, tell)
-        elif n_used == 0:
-            raise ParameterError(
-                "balance_classes=True: no row was drawn. Raise class_sampling_factors or max_after_balance_size."
-            )
-        # What is loaded of the training table are visits, which balancing makes more or fewer than rows.
-        table_rows[name] = scanned.n_rows, scanned.n_used if name == "training" else n_used
+        table_rows[name] = scanned.n_rows, n_used
     return EncodedTables(problem.tables_only, table_rows, storage, needs.n_bytes)
 
 

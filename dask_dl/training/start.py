@@ -10,6 +10,7 @@ import numpy as np
 from dask_dl.cluster.setup import Setup
 from dask_dl.errors import DivergedError, ParameterError
 from dask_dl.frame.source import OFFSET
+from dask_dl.frame.view import View
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.metrics.history import History
 from dask_dl.node.stability import instability
@@ -86,10 +87,10 @@ class Start(NamedTuple):
             problem.seed,
             problem.run.shuffles,
             problem.view,
+            {name: problem.view if name == problem.view.table else View(name) for name in problem.tables},
             uuid.uuid4().hex,
         )
-        scored = [name for name in problem.tables if name != setup.table]
-        return backend.trainer(setup, scored, self.flat, self.states, self.state.n_seen, on_change, self.averaging)
+        return backend.trainer(setup, self.flat, self.states, self.state.n_seen, on_change, self.averaging)
 
 
 def _start_values(problem: Problem) -> NDArray[np.float32]:

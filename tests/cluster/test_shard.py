@@ -70,8 +70,8 @@ class Several(LocalBackend):
         super().__init__()
         self.n, self.momentum = n, momentum
 
-    def trainer(self, setup, scored, flat, states, n_seen, on_change, averaging=None):
-        super().trainer(setup, scored, flat, states, n_seen, on_change, averaging)
+    def trainer(self, setup, flat, states, n_seen, on_change, averaging=None):
+        super().trainer(setup, flat, states, n_seen, on_change, averaging)
         return SeveralReplicas(self.shard, self.n, self.momentum, n_seen)
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster.tables import PLAIN, make_table
+from cluster.tables import PLAIN, assert_same_bits, nothing_left, parted, rounds
+from distributed.utils_test import gen_cluster
+from tables import make_table
 
-from dask_dl import parameters
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend
+from dask_dl.cluster.dask_backend import DaskBackend
 from dask_dl.frame.affine import Affine
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.row_selection import AllBut, Fold, Sample
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.source import Source, open_source
-from dask_dl.frame.subset import Subset
 from dask_dl.frame.view import View
 from dask_dl.training.engine import Request, train
 
@@ -46,12 +49,12 @@ class Viewing(LocalBackend):
             recipe = replace(recipe, encoder=encoder, target=head)
         recipe = Recipe.of(self.whole, scanned, recipe.encoder, head, mean_weight)
         groups = ("class",) if head.classes else ()
-        options = options._replace(view=None, groups=groups, n_all=scanned.n_used)
-        super().load(table, self.whole, scanned, recipe, options, storage, progress)
-        return sum(Subset(self.shard.tables[table], View(table, self.rows)).n_visits().values())
+        options = options._replace(groups=groups, n_all=scanned.n_used)
+        return super().load(table, self.whole, scanned, recipe, options, storage, progress)
 
     def trainer(self, setup, *more):
-        return super().trainer(replace(setup, view=setup.view._replace(rows=self.rows, inputs=self.inputs)), *more)
+        view = setup.view._replace(rows=self.rows, inputs=self.inputs)
+        return super().trainer(replace(setup, view=view, scored=dict(setup.scored) | {"training": view}), *more)
 
 
 def parts(frame, n=5):
@@ -140,3 +143,68 @@ def test_a_view_in_units_of_its_own_trains_to_the_rounding_of_its_map(y, roles):
     backend.load = lambda *given, **more: (Viewing.load(backend, *given, **more), setattr(backend, "inputs", None))[0]
     without = fitted(backend, cut, task_of(y), **given)
     assert np.abs(without.network.flat - expected.network.flat).max() > 0.02  # what the map is for
+
+
+def in_process(model, table, y, **parts):
+    """Fit where no client is active."""
+    from dask_dl.cluster import clients
+
+    find, clients.find_client = clients.find_client, lambda given: None
+    try:
+        return model.fit(table, y, **parts)
+    finally:
+        clients.find_client = find
+
+
+@pytest.fixture
+def folded(monkeypatch):
+    """Every training is one on all rows but a fold, and scored on the fold too."""
+
+    def fold(kind):
+        inner = kind.trainer
+
+        def trainer(self, setup, *more):
+            view = setup.view._replace(rows=ROWS[0])
+            scored = {"training": view, "validation": View("training", ROWS[0].rows)}
+            return inner(self, replace(setup, view=view, scored=scored), *more)
+
+        monkeypatch.setattr(kind, "trainer", trainer)
+
+    fold(LocalBackend)
+    fold(DaskBackend)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=180)
+async def test_a_view_on_a_worker_has_the_bits_of_one_process(c, s, a, folded):
+    for kind, y, given in (
+        (DeepLearningRegressor, "y", {"sample_weight": "w"}),
+        (DeepLearningClassifier, "label", {"balance_classes": True}),
+    ):
+        table = make_table().drop(columns="label" if y == "y" else "y")
+        parts = {"sample_weight": "w"} if "sample_weight" in given else {}
+        table = table if parts else table.drop(columns="w")
+        settings = rounds(300) | {"epochs": 2} | {k: v for k, v in given.items() if k != "sample_weight"}
+        X = parted(table)
+        here = await asyncio.to_thread(in_process, kind(**settings), X, y, eval_set=X, **parts)
+        there = await kind(**settings).fit(X, y, eval_set=X, **parts)
+        assert_same_bits(there, here)
+        assert 0.55 < there.model_.record.n_rows / ((parts and (table["w"] > 0).sum()) or 2000) < 0.8
+        for name in ("training_rmse", "validation_rmse"):
+            np.testing.assert_allclose(there.history_[name], here.history_[name], rtol=1e-9)
+            assert (there.history_["training_rmse"] != there.history_["validation_rmse"]).all()
+    await nothing_left(s, a)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=180)
+async def test_views_of_fixed_shards_and_of_workers(c, s, a, b, folded):
+    X = parted(make_table()[["a", "b", "level", "y"]])
+    fixed = rounds(300) | {"epochs": 2, "reproducible": True, "n_shards": 3}
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**fixed), X, "y", eval_set=X)
+    there = await DeepLearningRegressor(**fixed).fit(X, "y", eval_set=X)
+    assert_same_bits(there, here)
+    n_rows = here.model_.record.n_rows
+    assert n_rows == np.count_nonzero(ROWS[0].selects(np.arange(2000), {}))
+    free = await DeepLearningRegressor(**rounds(300)).fit(X, "y", eval_set=X)
+    assert free.model_.record.n_rows == n_rows
+    assert free.model_.record.n_seen == 2 * n_rows
+    await nothing_left(s, a, b)
