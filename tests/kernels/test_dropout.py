@@ -21,7 +21,10 @@ from kernels.problems import (
 from naive import mlp
 
 from dask_dl.frame.order import keys_of
-from dask_dl.kernels.dropout import draw_mask, key_of
+from dask_dl.jit import entry
+from dask_dl.kernels import dropout
+
+draw_mask, key_of = entry(dropout.draw_mask.py_func), entry(dropout.key_of.py_func)
 
 FROZEN, _ = settings("plain", rate=0.0)
 ONE = np.float32(1)
