@@ -13,7 +13,7 @@ from common import options, print_machine, print_table
 from rows import update_speed
 from threadpoolctl import threadpool_limits
 
-from dask_dl.jit import kernel
+from dask_dl.jit import entry
 from dask_dl.kernels.gemm import Factors, Matrix, add_dots, combine
 from dask_dl.state import aligned_zeros, padded
 
@@ -21,7 +21,7 @@ from dask_dl.state import aligned_zeros, padded
 LAYERS = ((717, 200), (200, 200), (1024, 1024))
 
 
-@kernel
+@entry
 def forward(n, out, rows, weights, batch, units, stride, width):
     """Sums of units: out (batch, width) += rows (batch, stride) weights (units, stride)'."""
     for _ in range(n):
@@ -30,14 +30,14 @@ def forward(n, out, rows, weights, batch, units, stride, width):
         )
 
 
-@kernel
+@entry
 def errors(n, out, deltas, weights, batch, units, stride, width):
     """Errors by the layer below: out (batch, stride) = deltas (batch, width) weights."""
     for _ in range(n):
         combine(Matrix(out, 0, stride, batch), Factors(deltas, 0, width, 1), Matrix(weights, 0, stride, units), stride)
 
 
-@kernel
+@entry
 def gradients(n, out, deltas, rows, batch, units, stride, width):
     """Gradients of the weights: out (units, stride) = deltas' rows."""
     for _ in range(n):

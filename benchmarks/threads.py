@@ -18,6 +18,7 @@ import numpy as np
 from common import options, print_machine, print_table
 from rows import read_digits, standardised
 
+from dask_dl.jit import entry
 from dask_dl.kernels.denormals import flushed
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.kernels.layout import BIASES, N_OUT, STRIDE, WEIGHTS, Topology
@@ -30,6 +31,8 @@ from dask_dl.node.parallelism import Parallelism, rows_between
 from dask_dl.node.replica import NO_COPY, NOTHING, Replica, predict
 from dask_dl.node.threads import run_threads
 from dask_dl.state import Rows, aligned_zeros, padded
+
+exchange_once = entry(exchange.py_func)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,7 +164,7 @@ def train_with_locks(trained: Replica, rows: Rows) -> None:
                     part = (k + rank) % len(slices)
                     with locks[part]:
                         copy = WorkingCopy(context.copy.shared[slices[part]], context.copy.base[slices[part]], 0)
-                        exchange(copy, context.dense.weights[slices[part]])
+                        exchange_once(copy, context.dense.weights[slices[part]])
                 trained.control[DONE] += control[DONE]
 
     run_threads(len(trained.contexts), work, trained.control)

@@ -28,9 +28,7 @@ class Warned(NamedTuple):
     """A warning, which Python's `warnings` have as well."""
 
     text: str
-    kind: str = (
-        ""  #: of what happened: "diverged", "lost" or "not saved" in the rounds, "left out" of a worker; else empty
-    )
+    kind: str = ""  #: of what happened: "diverged", "lost" or "not saved", "left out" of a worker; else empty
 
 
 class Reading(NamedTuple):
@@ -161,6 +159,6 @@ def _is_true(answer: object, callback: Callable[..., object]) -> bool:
     except Exception as error:
         name = getattr(callback, "__qualname__", type(callback).__qualname__)
         raise ParameterError(
-            f"callbacks: {name} returned a value of type {type(answer).__name__}, which is neither True nor anything else "
+            f"callbacks: {name} returned a {type(answer).__name__}, of which it cannot be told whether it is True "
             f"({error}). Return True to stop the training, False or None to go on."
         ) from error

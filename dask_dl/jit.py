@@ -13,24 +13,54 @@ from typing import Any
 import llvmlite.binding
 import numba
 from numba.core import caching
+from numba.core.registry import CPUDispatcher
 
 # Reassociation lets sums use vector registers; `nnan` and `ninf` stay out, so that a divergence check still sees a NaN.
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 
 
 def kernel(function: Any, *, inline: bool = False) -> Any:
-    """Compile `function` lazily: without the GIL, without Python's division check, cached across processes.
+    """Compile `function` lazily, to be called by other kernels: a call from Python raises TypeError.
+
+    Wrappers by which Python, or C, could call it take a part of the compiler's time. See `entry` for all else.
+    """
+    return _compiled(function, {"forceinline": inline, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}, _Kernel)
+
+
+def entry(function: Any) -> Any:
+    """Compile `function` lazily, to be called from Python: without the GIL or the division check, cached across processes.
 
     The division check (`error_model="python"`) keeps loops out of vector registers and costs a factor of five. The
     caller's own Numba settings are neither read nor changed.
     """
+    return _compiled(function, {"no_cfunc_wrapper": True}, CPUDispatcher)
+
+
+def _compiled(function: Any, options: dict[str, Any], kind: type[CPUDispatcher]) -> Any:
+    if numba.config.DISABLE_JIT:
+        return function
     # Without its runtime Numba counts no references, whose atomic counters took longer than 64 weights of arithmetic, and
     # would bounce between the cores of threads; so kernels cannot allocate: callers pass scratch memory.
-    options = {"nogil": True, "error_model": "numpy", "fastmath": set(FASTMATH), "_nrt": False, "forceinline": inline}
-    compiled = numba.njit(**options)(function)
-    if cache_folder() is not None and hasattr(compiled, "_cache"):  # under NUMBA_DISABLE_JIT it is plain Python
-        compiled._cache = _KernelCache(function)  # noqa: SLF001  # what `njit(cache=True)` does, with our folder
+    options |= {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": set(FASTMATH), "_nrt": False}
+    compiled = kind(function, targetoptions=options)
+    if cache_folder() is not None:
+        # What `njit(cache=True)` does, with our folder.
+        compiled._cache = _KernelCache(function, is_entry=kind is CPUDispatcher)  # noqa: SLF001
     return compiled
+
+
+class _Kernel(CPUDispatcher):  # type: ignore[misc]
+    """A function without the code by which Python would call it."""
+
+    def add_overload(self, cres: Any) -> None:
+        self.overloads[tuple(cres.signature.args)] = cres  # and not where calls from Python look, which would crash
+
+    def _compile_for_args(self, *_args: Any, **_more: Any) -> Any:
+        """Refuse a call from Python, which comes here when it finds no code."""
+        name = self.py_func.__qualname__
+        raise TypeError(
+            f"{name} can be called by kernels only. To call it from Python, compile it by dask_dl.jit.entry."
+        )
 
 
 inlined = functools.partial(kernel, inline=True)
@@ -110,6 +140,14 @@ class _KernelCache(caching.FunctionCache):  # type: ignore[misc]
     """A cache that may only save time: a full disk, a half-written or an unreadable entry means compiling again."""
 
     _impl_class = _KernelCacheImpl
+
+    def __init__(self, function: Any, *, is_entry: bool) -> None:
+        super().__init__(function)
+        self._is_entry = is_entry
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Key of an entry of the cache: what Python can call is another than what only kernels can."""
+        return *super()._index_key(sig, codegen), self._is_entry
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
+from numba.core.registry import CPUDispatcher
 
+import dask_dl
 from dask_dl import jit
 
 PROBE = """
 import numpy as np
 from dask_dl import jit
-from dask_dl.kernels.layers import dot
+from dask_dl.kernels.layers import dot as inner
+dot = jit.entry(inner.py_func)
 print(jit.cache_folder(), jit.is_cached(dot))
 assert dot(np.ones(3, np.float32), np.ones(3, np.float32)) == 3
 print(sum(dot.stats.cache_hits.values()), jit.is_cached(dot))
@@ -55,6 +61,54 @@ def test_folder_name_follows_sources_version_and_processor(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_name", lambda: "other")
     assert jit._fingerprint() != before
+
+
+INSIDE = """
+import numpy as np
+from dask_dl import jit
+from dask_dl.kernels.layers import dot
+
+@jit.entry
+def NAME(x):
+    return dot(x, x)
+
+a = np.ones(3, np.float32)
+for _ in range(2):  # before it is compiled, and after
+    try:
+        dot(a, a)
+    except TypeError as error:
+        print("refused" if "called by kernels only" in str(error) else error)
+    print(NAME(a))
+print(sum(dot.stats.cache_hits.values()), jit.entry(dot.py_func)(a, a))
+"""
+
+
+def test_a_kernel_that_python_cannot_call_refuses_to_be_called(tmp_path):
+    """It has no code to be called by: a call would crash the process. What the cache holds of it is told from an entry."""
+    environment = os.environ | {"DASK_DL_CACHE_DIR": str(tmp_path)}
+    for name, hits in (("first", "0"), ("second", "1")):  # the second is compiled with a kernel of the cache
+        done = subprocess.run(
+            [sys.executable, "-c", INSIDE.replace("NAME", name)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        assert done.stdout.split() == ["refused", "3.0", "refused", "3.0", hits, "3.0"]
+
+
+def test_what_the_package_calls_of_kernels_are_entries():
+    called = {}
+    for path in Path(dask_dl.__file__).parent.rglob("*.py"):
+        if path.parent.name != "kernels":
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dask_dl.kernels."):
+                    module = importlib.import_module(node.module)
+                    called |= {name.name: getattr(module, name.name) for name in node.names}
+    compiled = {name: found for name, found in called.items() if isinstance(found, CPUDispatcher)}
+    assert {"train_rows", "train_batches", "predict_batches"} <= compiled.keys()
+    assert [name for name, found in compiled.items() if isinstance(found, jit._Kernel)] == []
 
 
 def test_settings_of_the_caller_are_left_alone(tmp_path):

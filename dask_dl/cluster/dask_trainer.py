@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dask_dl.node.parallelism import Parallelism
 
 #: Minimum time, in seconds, before a live worker that has not finished its part of a round is abandoned.
-LONGEST = 3600.0
+MIN_PATIENCE = 3600.0
 #: When half of the workers have ended their share, the others get until so many times that long since the round began.
 AS_LONG_AGAIN = 2.0
 
@@ -178,7 +178,7 @@ class DaskTrainer:
             self._hosts |= {shard: worker for shard, worker in hosts.items() if shard not in self._trained}
             futures = self._submitted()
             n = sum(n for _, n in self._begun.values())
-            limit = max(LONGEST, 20 * n / self._speed) if self._speed else math.inf
+            limit = max(MIN_PATIENCE, 20 * n / self._speed) if self._speed else math.inf
             patience = AS_LONG_AGAIN if self._by_clock else math.inf
             try:
                 lost, told = in_time(
@@ -235,7 +235,7 @@ class DaskTrainer:
         return begun
 
     def _shares(self, table: Table, shards: Sequence[str]) -> list[int]:
-        """By what a round is divided: the rows of shards or, where all have all, how fast they are."""
+        """Weights by which a round is divided: the rows of shards or, where all have all, how fast they are."""
         if table.placement != "replicated" or not self._by_clock:
             return [table.n_visits_of(shard) for shard in shards]
         strengths = self.membership.strengths()

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from dask_dl.cluster.tables import Table
     from dask_dl.node.parallelism import Parallelism
 
-#: A worker is as fast as it was measured to be, newer rounds counting so much ...
+#: Weight of the newest round in the measured speed of a worker ...
 NEWNESS = 0.3
-#: ... those shorter than so many seconds not at all.
-SHORTEST = 0.01
+#: ... and the seconds that it has to take, to count.
+MIN_SECONDS = 0.01
 #: Seconds that the cluster gets to prepare the workers, and to clean up.
 PREPARING = 30.0
 #: Workers that a training asks an adaptive cluster for at a time: as many as it has, and at least so many.
@@ -383,7 +383,7 @@ class Membership:
 
     def clock(self, worker: str, n_rows: int, seconds: float) -> None:
         """Note how fast a worker was."""
-        if n_rows and seconds > SHORTEST:
+        if n_rows and seconds > MIN_SECONDS:
             speed, before = n_rows / seconds, self.speeds.get(worker)
             self.speeds[worker] = speed if before is None else before + NEWNESS * (speed - before)
 

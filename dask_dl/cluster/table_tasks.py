@@ -200,7 +200,24 @@ def selected(job: str, rows: ShardRows, view: View) -> dict[int, int]:
 
 
 def visits(job: str, rows: ShardRows, view: View, starts: NDArray[np.int64]) -> dict[int, int]:
-    """Visits of an epoch to a shard's blocks, by a view."""
+    """Visits of an epoch to a shard's blocks, by a view.
+
+    Parameters
+    ----------
+    job : str
+        Identifier of the training.
+    rows : ShardRows
+        Rows of the shard.
+    view : View
+        Which of them it selects, and how often they are visited.
+    starts : (blocks + 1,) int64
+        See `Subset`.
+
+    Returns
+    -------
+    dict of int to int
+        Visits by number of the block.
+    """
     with plugin(job).turn(None, rows) as shard:
         return Subset(rows.shard_of(shard).store(rows.table), view, starts=starts).n_visits()
 

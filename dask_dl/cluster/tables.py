@@ -132,7 +132,7 @@ class Table:
         return sum(self.n_visits.get(k, 0) for k in self._blocks_of(shard))
 
     def rows_of(self, shard: str) -> ShardRows:
-        """By which the shard's worker sees whether it has the blocks that it should have."""
+        """Rows of a shard, as tasks name them: its worker compares them with the blocks that it has."""
         if self.shards is None:
             return ShardRows(self.name, "", (), plugin.holdings_hash_of(self.held.get(shard, ())))
         return ShardRows(self.name, shard, self.shards[shard], plugin.holdings_hash_of(self.shards[shard]))
@@ -303,7 +303,7 @@ class Table:
         return given
 
     def _spec(self) -> Any:
-        """With the levels of all categories, and thousands of blocks, it may be large: it travels once, not with every task."""
+        """Future of the table's spec, which may be large: it travels once, not with every task."""
         return self._submitter.send(TableSpec(self._recipe, self.starts, self.options, self._storage))
 
     def send(

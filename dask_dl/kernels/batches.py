@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dask_dl.jit import inlined, kernel
+from dask_dl.jit import entry, inlined, kernel
 from dask_dl.kernels.atomics import fetch_add, load
 from dask_dl.kernels.batch_layers import BatchInputs, BatchVectors, backward_batch, forward_batch, remember_batch
 from dask_dl.kernels.chains import Chains, chain_slots
@@ -252,7 +252,7 @@ def train_batch(rows, begin, stop, n_seen, network, objective, opt, weights, tea
     return loss
 
 
-@kernel
+@entry
 def train_batches(rows, queue, network, objective, opt, weights, team, copy, buffers):
     """Visit rows from a queue like `network.train_rows`, in batches; the last one of a chunk may be smaller.
 
@@ -303,7 +303,7 @@ def train_batches(rows, queue, network, objective, opt, weights, team, copy, buf
             return loss
 
 
-@kernel
+@entry
 def predict_batches(rows, lo, hi, network, onehot, dense, team, size, buffers, out):
     """Predict rows [lo, hi): probabilities, or a number with its offset.
 

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from dask_dl.jit import kernel
+from dask_dl.jit import entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,13 +60,13 @@ def _write_mode(_context, _word):
     return types.void(types.uint64), codegen
 
 
-@kernel
+@entry
 def read_mode():
     """The thread's floating-point control word."""
     return _read_mode()
 
 
-@kernel
+@entry
 def write_mode(word):
     """Replace the thread's floating-point control word."""
     _write_mode(word)

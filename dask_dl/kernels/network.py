@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dask_dl.jit import inlined, kernel
+from dask_dl.jit import entry, inlined, kernel
 from dask_dl.kernels.atomics import fetch_add, load
 from dask_dl.kernels.dropout import draw_masks
 from dask_dl.kernels.inputs import Inputs, collect, drop_numbers
@@ -299,7 +299,7 @@ def train_row(rows, i, n_seen, network, objective, opt, weights, team, vectors, 
     return loss
 
 
-@kernel
+@entry
 def train_rows(rows, queue, network, objective, opt, weights, team, copy, buffers):
     """Visit rows from a queue, one step each. One thread equals tests/naive/mlp.py.
 

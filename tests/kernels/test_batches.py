@@ -23,8 +23,12 @@ from kernels.problems import (
 )
 from kernels.test_dropout import given
 
-from dask_dl.kernels.gemm import Factors, Matrix, add_dots, combine
+from dask_dl.jit import entry
+from dask_dl.kernels import gemm
+from dask_dl.kernels.gemm import Factors, Matrix
 from dask_dl.state import LANE, aligned_zeros, padded
+
+add_dots, combine = entry(gemm.add_dots.py_func), entry(gemm.combine.py_func)
 
 LEVELS = (4, 3)
 SIZES = [1, 3, 4, 6, 7, 13]

@@ -7,13 +7,13 @@ import threading
 import numpy as np
 import pytest
 
-from dask_dl.jit import kernel
+from dask_dl.jit import entry
 from dask_dl.kernels.denormals import FLUSH, flushed, read_mode
 
 TINY = np.float32(1e-30)
 
 
-@kernel
+@entry
 def times(a, b):
     return a * b
 

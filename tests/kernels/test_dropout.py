@@ -21,7 +21,10 @@ from kernels.problems import (
 from naive import mlp
 
 from dask_dl.frame.order import keys_of
-from dask_dl.kernels.dropout import draw_mask, key_of
+from dask_dl.jit import entry
+from dask_dl.kernels import dropout
+
+draw_mask, key_of = entry(dropout.draw_mask.py_func), entry(dropout.key_of.py_func)
 
 FROZEN, _ = settings("plain", rate=0.0)
 ONE = np.float32(1)
@@ -29,7 +32,7 @@ LEVELS, RATIOS, INPUT_RATIO = (4, 3), (0.5, 0.25), 0.2
 
 
 def drawn(keys, layer, kept, n, first=0):
-    """Marks (keys, n) of places from `first` on in a layer, -1 being the inputs."""
+    """Flags (keys, n) of places from `first` on in a layer, -1 being the inputs."""
     masks = np.empty((len(keys), n), np.float32)
     for key, mask in zip(keys, masks, strict=True):
         draw_mask(np.uint64(key_of(key, layer)), first, np.float32(kept), ONE, mask)

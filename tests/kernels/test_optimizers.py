@@ -7,6 +7,7 @@ import pytest
 from kernels.problems import NOTHING, problem, settings, start_values
 
 from dask_dl.errors import ParameterError
+from dask_dl.jit import entry
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
 from dask_dl.kernels.optimizers import N_STATES, RULES, Penalty, Step, n_states_of, update
 from dask_dl.kernels.weights import WeightBlock
@@ -28,14 +29,14 @@ def test_every_kind_takes_the_step_of_its_row(kind, l2):
         a, w, c, *states = (random.uniform(size=32).astype(np.float32) for _ in range(5))
         before = w.copy()
         block = WeightBlock(w, *[*states[: rule.n_states], NOTHING, NOTHING][:2], c)
-        take(step, Penalty(np.float32(0), np.float32(l2), np.float32(0)), a, np.float32(0.3), block)
+        entry(take.py_func)(step, Penalty(np.float32(0), np.float32(l2), np.float32(0)), a, np.float32(0.3), block)
         assert (w != before).all()
         found.append(b"".join(array.tobytes() for array in block))
     assert found[0] == found[1]
 
 
 def test_kernels_know_the_states_of_every_kind():
-    assert {kind: n_states_of(kind) for kind in RULES} == N_STATES
+    assert {kind: entry(n_states_of.py_func)(kind) for kind in RULES} == N_STATES
 
 
 def test_the_steps_of_all_kinds_differ():

@@ -11,6 +11,7 @@ import pytest
 from node.problems import optimizer, packed, problem, replica, some, threads
 
 from dask_dl.frame.order import keys_of
+from dask_dl.jit import entry
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.layout import ACTIVATIONS, Topology
 from dask_dl.kernels.team import ABORT, SPENT, WAITED, max_threads, team_of, unit_range
@@ -171,7 +172,7 @@ def test_digits_in_a_team_of_three():
 @pytest.mark.parametrize("n", [0, 16, 32, 96, 208, 1024])
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
 def test_shares_cover_all_units_once_in_whole_lanes(n, size):
-    parts = [unit_range(n, rank, size) for rank in range(size)]
+    parts = [entry(unit_range.py_func)(n, rank, size) for rank in range(size)]
     assert parts[0][0] == 0 and parts[-1][1] == n
     assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(parts))
     assert all(edge % 16 == 0 for part in parts for edge in part)

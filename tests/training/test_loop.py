@@ -459,7 +459,7 @@ def test_an_answer_of_a_callback_that_is_neither_true_nor_false_is_named(answer)
         return answer
 
     state = recorded(Recorder(), each(100), callbacks=[odd])
-    with pytest.raises(ParameterError, match=rf"odd returned a value of type {type(answer).__name__}.*Return True to"):
+    with pytest.raises(ParameterError, match=rf"odd returned a {type(answer).__name__}.*Return True to"):
         raise state.failure
     assert state.stopped_by == "callback" and state.n_seen == 10
 
