@@ -118,7 +118,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         self.job = job
 
     def setup(self, worker: Any) -> None:
-        """On a worker that is there, or joins: nothing yet."""
+        """Begin on a worker that is there, or joins, with nothing."""
         self.address = worker.address
         self.term = 0  #: how often the driver has taken this worker for lost
         self._turn, self._opening = threading.Lock(), threading.Lock()

@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
     @classmethod
     def between(cls, stored: Iterable[Any], own: Iterable[Any]) -> Line:
-        """From (x - shift) * factor with a stored shift and factor to that of other ones."""
+        """Map from (x - shift) * factor with a stored shift and factor to that of other ones."""
         (their_shift, their_factor), (shift, factor) = stored, own
         return cls(np.divide(factor, their_factor), np.subtract(their_shift, shift) * factor)
 
