@@ -314,9 +314,7 @@ def test_empty_partitions_anywhere(table, empty):
     ]
     np.testing.assert_allclose(models[0].coefs_[0], models[1].coefs_[0], rtol=1e-5, atol=1e-6)
     for name in ("training_rmse", "validation_rmse"):
-        assert models[0].record.history_[name].iloc[-1] == pytest.approx(
-            models[1].record.history_[name].iloc[-1], rel=1e-5
-        )
+        assert models[0].history_[name].iloc[-1] == pytest.approx(models[1].history_[name].iloc[-1], rel=1e-5)
     assert len(models[0].predict(frame).compute()) == len(whole)
 
 
