@@ -155,7 +155,8 @@ def test_limits_of_partitions_are_those_of_the_smallest_worker():
     small, large = (memory.partition_limits(int(share * n), t) for n, t in ((2**31, 4), (2**32, 1)))
     assert partition_limits(Client()) == (small.fits, large.max)
     Client.workers = {"a": worker(0, 1)}  # without a limit: as this process
-    assert partition_limits(Client(), 3) == partition_limits(None, 3)
+    mine, other = partition_limits(Client(), 3), partition_limits(None, 3)
+    assert tuple(mine) == pytest.approx(tuple(other), rel=0.01)  # what is free changes all the time
 
 
 def test_nothing_fits_where_the_imports_do_not():
