@@ -110,7 +110,7 @@ def test_what_a_dataset_has_with_it_is_not_given_again(table):
         def again(_):
             with pytest.raises(ParameterError, match="a training uses the Dataset: close it"):
                 data.close()
-            with pytest.raises(ParameterError, match="another training uses the Dataset"):
+            with pytest.raises(ParameterError, match="another training uses the rows of the Dataset"):
                 DeepLearningRegressor(**SMALL).fit(data)
             return True
 
@@ -148,7 +148,7 @@ def test_nothing_is_left_of_it(table, monkeypatch):
 
 def test_a_forgotten_dataset_leaves_nothing_and_none_is_pickled(table):
     data = dask_dl.prepare(table[["a", "y"]], "y", storage="disk")
-    folder = data._backend._scratch.folder()
+    folder = data._kept.backend._scratch.folder()
     assert folder.exists()
     for copy in (pickle.dumps, cloudpickle.dumps, deepcopy):
         with pytest.raises(TypeError, match="a Dataset cannot be pickled or copied"):
@@ -207,3 +207,56 @@ def test_the_task_follows_from_the_target(table):
         dask_dl.prepare(table, None)
     with pytest.raises(ParameterError, match="hiden"):
         dask_dl.prepare(table, "y", hiden=(3,))
+
+
+OPENED = []
+
+
+def opened(k):
+    """A partition whose readings are counted; its name is that of this function and of k."""
+    OPENED.append(k)
+    return make_table(200, seed=k)[["a", "b", "level", "label"]]
+
+
+def test_datasets_of_equal_preparations_share_their_rows():
+    def collection():
+        return dd.from_map(opened, range(3), meta=make_table(1)[["a", "b", "level", "label"]].iloc[:0])
+
+    def n_read(**given):
+        before = len(OPENED)
+        data = dask_dl.prepare(collection(), "label", **SMALL | given)
+        return data, len(OPENED) - before
+
+    first, once = n_read()
+    assert once == 6  # scanned, and encoded
+    second, none = n_read(hidden=(7,), epochs=1)  # which are not of the rows
+    assert none == 0
+    others = [n_read(standardize=False), n_read(random_state=4), n_read(storage="disk")]
+    assert [n for _, n in others] == [6, 6, 6]
+    drawn, none = n_read(random_state=None)  # whatever seed the open one has
+    assert none == 0
+    models = [DeepLearningClassifier(**SMALL).fit(data) for data in (first, second)]
+    np.testing.assert_array_equal(models[0].model_.network.flat, models[1].model_.network.flat)
+    first.close()
+    del drawn
+    gc.collect()
+    assert "closed" in repr(first)
+    with pytest.raises(ParameterError, match="closed"):
+        models[0].fit(first)
+    models[1].fit(second)  # the rows are there as long as one is open
+    with n_read()[0] as third:
+        second.close()
+        models[1].fit(third)
+    fourth, again = n_read()
+    assert again == 6
+    for data in (fourth, *(data for data, _ in others)):
+        data.close()
+
+
+def test_a_dataset_of_a_local_table_is_its_own(table):
+    """What was changed in place between two preparations is another table."""
+    local = table[["a", "b", "y"]].copy()
+    with dask_dl.prepare(local, "y", **SMALL) as first:
+        local["c"] = local["a"] * 2
+        with dask_dl.prepare(local, "y", **SMALL) as second:
+            assert (first.n_inputs, second.n_inputs) == (2, 3)

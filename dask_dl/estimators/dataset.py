@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from dask_dl.cluster.backend import Backend
+    from dask_dl.estimators.kept_rows import KeptRows
     from dask_dl.events import Listeners
     from dask_dl.training.loading import EncodedTables
 
@@ -43,7 +42,8 @@ class Dataset:
     """A table whose encoded rows are kept, for any number of trainings; made by `prepare`.
 
     It takes the place of `X` in `fit`. Its rows are in memory or on the local disk, of this process or of the workers of a
-    cluster, until `close` or the end of a `with` block.
+    cluster, until `close` or the end of a `with` block. Datasets of equal preparations of one Dask collection share their
+    rows, until the last of them is closed.
 
     Attributes
     ----------
@@ -60,28 +60,16 @@ class Dataset:
 
     Parameters
     ----------
-    backend : Backend
-        Open; it keeps the rows.
-    encoded : EncodedTables
-        What it keeps.
-    requested : mapping
-        Parameters of `prepare`.
-    relay : Relay
-        Listeners of the backend.
+    kept : KeptRows
+        The rows, with a reference for this dataset.
     client : distributed.Client or None
         Of the cluster.
     """
 
-    def __init__(
-        self, backend: Backend, encoded: EncodedTables, requested: Mapping[str, Any], relay: Relay, client: Any
-    ) -> None:
-        self.client = client
-        self._backend, self._encoded, self._requested, self._relay = backend, encoded, requested, relay
-        self._in_use = threading.Lock()
-        self._is_open = True
-        # A forgotten one of this process is closed with its last reference, or at exit; workers forget theirs by themselves.
-        leave = functools.partial(backend.__exit__, None, None, None)
-        self._close: Callable[[], object] = weakref.finalize(self, leave) if backend.is_local else leave
+    def __init__(self, kept: KeptRows, client: Any) -> None:
+        self.client, self._kept, encoded = client, kept, kept.encoded
+        self._release = weakref.finalize(self, _forget, kept)  # a forgotten one counts no more
+        self._release.atexit = kept.backend.is_local
         self.task, self.storage, self.nbytes = encoded.data.task, encoded.storage.mode, encoded.n_bytes
         self.n_rows = encoded.rows["training"][0]
         self.n_inputs = encoded.data.encoder.n_onehot + encoded.data.encoder.n_dense
@@ -102,12 +90,13 @@ class Dataset:
         return awaitable(self._leave) if self._is_asynchronous else self._leave()
 
     def _leave(self, cancelled: Callable[[], bool] = lambda: False) -> None:  # noqa: ARG002  # it is not broken off
-        if not self._is_open:
-            return
-        if not self._in_use.acquire(blocking=False):
-            raise ParameterError("a training uses the Dataset: close it when that has ended.")
-        self._is_open = False
-        self._close()
+        if self._is_open:
+            self._kept.release()
+            self._release.detach()
+
+    @property
+    def _is_open(self) -> bool:
+        return self._release.alive
 
     @property
     def _is_asynchronous(self) -> bool:
@@ -140,7 +129,7 @@ class Dataset:
         from dask_dl.memory import size
 
         where = {"memory": "in memory", "disk": "on disk", "stream": "streamed from its source"}[self.storage]
-        place = where if self._backend.is_local else f"{where} of the workers"
+        place = where if self._kept.backend.is_local else f"{where} of the workers"
         state = f"{size(self.nbytes)} {place}" if self._is_open else "closed"
         return f"<dask_dl.Dataset: {self.task}, {self.n_rows:,} rows, {self.n_inputs:,} inputs, {state}>"
 
@@ -180,10 +169,11 @@ class Dataset:
             raise ParameterError(
                 f"the Dataset was prepared for {self.task}; for {task} use prepare(..., task={task!r})."
             )
+        kept = self._kept
         other = {
-            name: (self._requested[name], requested[name])
+            name: (kept.requested[name], requested[name])
             for name in parameters.PREPARED
-            if self._requested[name] != requested[name]
+            if kept.requested[name] != requested[name]
         }
         if other:
             what = "; ".join(
@@ -193,10 +183,16 @@ class Dataset:
             raise ParameterError(
                 f"the Dataset was prepared with {what}. These decide how rows are encoded: make them equal."
             )
-        if not self._in_use.acquire(blocking=False):
-            raise ParameterError("another training uses the Dataset. Train one after the other, or prepare it twice.")
+        if not kept.in_use.acquire(blocking=False):
+            raise ParameterError("another training uses the rows of the Dataset. Train one after the other.")
         try:
-            self._relay.tell, self._relay.is_cancelled = tell, cancelled
-            yield self._backend, self._encoded
+            kept.relay.tell, kept.relay.is_cancelled = tell, cancelled
+            yield kept.backend, kept.encoded
         finally:
-            self._in_use.release()
+            kept.in_use.release()
+
+
+def _forget(kept: KeptRows) -> None:
+    """Let go of the rows of a dataset that was not closed."""
+    with contextlib.suppress(ParameterError):
+        kept.release(is_forgotten=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dask_dl.errors import ClusterError, ParameterError
 from dask_dl.estimators.dataset import Dataset, Relay
+from dask_dl.estimators.kept_rows import KeptRows, key_of
 from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ def _prepared(
     source = open_source(X, y, weight, offset)
     validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
     tell = Listeners([Progress(quiet=not requested["verbose"] or requested["quiet_mode"])])
+    key, seed = key_of(source, validation, requested, task, client), requested["random_state"]
+    if key is not None and isinstance(seed, int | None) and (kept := KeptRows.of(key, seed)) is not None:
+        tell.say("the rows are those of a Dataset that is open")
+        return Dataset(kept, client)
     relay = Relay(tell, cancelled)
     backend = backend_for(requested, client, relay, relay.cancelled)
     with contextlib.ExitStack() as stack:
@@ -126,4 +131,7 @@ def _prepared(
         if cancelled():  # nobody waits for it any more
             raise ClusterError("the preparation was cancelled.")
         stack.pop_all()  # it stays open
-    return Dataset(backend, encoded, requested, relay, client)
+    kept = KeptRows(backend, encoded, requested, relay)
+    if key is not None:
+        kept.share(key)
+    return Dataset(kept, client)

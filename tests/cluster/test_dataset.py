@@ -54,6 +54,19 @@ async def test_workers_that_go_and_come_between_trainings_change_nothing_but_who
         await nothing_left(s, a, new)
 
 
+@two_workers
+async def test_datasets_of_equal_preparations_share_what_workers_hold(c, s, a, b):
+    X = parted(make_table()[["a", "b", "level", "y"]])
+    first = await dask_dl.prepare(X, "y", **rounds(500))
+    second = await dask_dl.prepare(X, "y", **rounds(500) | {"hidden": (3,)})
+    assert len(training_plugins(a)) == len(training_plugins(b)) == 1
+    await first.close()
+    model = await DeepLearningRegressor(**rounds(500)).fit(second)
+    assert model.model_.record.n_seen == 4000
+    await second.close()
+    await nothing_left(s, a, b)
+
+
 @one_worker
 async def test_a_dataset_outlives_all_of_its_workers_and_what_they_forget(c, s, a):
     table = make_table()[["a", "b", "level", "y"]]
