@@ -66,6 +66,13 @@ class Backend(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
+    def split(self, n: int) -> Sequence[Backend]:
+        """Divide what there is among n backends, which share no thread: for trainings side by side.
+
+        Each of them is opened, loaded and closed by itself, and this one is not used meanwhile. Raises ParameterError or
+        ClusterError when there is not enough.
+        """
+
     def processes(self) -> Mapping[str, tuple[str, Any]]:
         """Host of every process by address, and its `environment.describe()` or the error that it raised there."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
@@ -13,6 +14,8 @@ import numpy as np
 from dask_dl.cluster import capacity, table_tasks
 from dask_dl.cluster.averaging import FAN
 from dask_dl.cluster.dask_trainer import DaskTrainer
+from dask_dl.cluster.division import Division
+from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.membership import Membership
 from dask_dl.cluster.placement import fixed_shards, row_ranges_of
 from dask_dl.cluster.submit import TaskSpec
@@ -28,7 +31,7 @@ from dask_dl.frame.subset import ranks
 from dask_dl.node.parallelism import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -83,7 +86,7 @@ class DaskBackend:
         Whether what was measured decides who trains what, and who is waited for; else nothing depends on it.
     cancelled : callable
         Asked while tables are read; True ends that by a ClusterError. The rounds ask for themselves.
-    strict : bool
+    strict, chosen : object
         See `Membership`.
     """
 
@@ -103,8 +106,15 @@ class DaskBackend:
         by_clock: bool = True,
         cancelled: Callable[[], bool] = lambda: False,
         strict: bool = True,
+        chosen: Callable[[Iterable[str]], set[str]] | None = None,
     ) -> None:
-        self.membership = Membership(client, timeout, tell, strict=strict)
+        self._client = client
+        self._like = partial(
+            DaskBackend, client, momentum=momentum, timeout=timeout, tell=tell, moving_rate=moving_rate,
+            placement=placement, n_shards=n_shards, balances=balances, by_clock=by_clock, cancelled=cancelled, strict=strict,
+        )  # fmt: skip
+        self._is_part = chosen is not None
+        self.membership = Membership(client, timeout, tell, strict=strict, chosen=chosen or set)
         self._tell, self._placement, self._balances, self._by_clock = tell, placement, balances, by_clock
         self.submitter = self.membership.submitter
         self.submitter.on_wait = self._unless_cancelled
@@ -117,6 +127,13 @@ class DaskBackend:
 
     def __exit__(self, *_: object) -> None:
         self.membership.__exit__()
+
+    def split(self, n: int) -> list[DaskBackend]:
+        """Divide the workers; a newcomer joins the part that has fewest. See `Backend.split`."""
+        n_workers = len(Liveness(self._client, self._tell.say).look())
+        if not 1 <= n <= n_workers:
+            raise ClusterError(f"{n_workers} workers cannot be divided into {n} parts.")
+        return [self._like(chosen=chosen) for chosen in Division(n).parts()]
 
     def _unless_cancelled(self) -> None:
         if self._cancelled():
@@ -141,8 +158,10 @@ class DaskBackend:
         return parts
 
     def _able(self) -> list[str] | None:
-        """Workers that can do the work, where some cannot."""
+        """Workers that can do the work, where some cannot, or others are none of ours."""
         admission = self.membership.admission
+        if self._is_part:
+            return sorted(admission.facts.keys() & self.membership.liveness.alive.keys()) or None
         return sorted(admission.facts) if admission.refused else None
 
     def scan(self, source: Source, request: ScanRequest, progress: Callable[[int, int], None] | None = None) -> Scan:

@@ -11,7 +11,7 @@ from dask_dl.errors import NoWorkersError
 from dask_dl.memory import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: Seconds without a sign of life after which a worker is considered lost: heartbeats come every half second to few seconds.
 CUT_OFF = 15.0
@@ -36,10 +36,20 @@ class Liveness:
     """Looks at the scheduler's list of workers.
 
     A worker counts when it runs and its heartbeat has moved within CUT_OFF seconds; one that is closing or gone does not.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    say : callable
+        Told, in a line, who is waited for.
+    chosen : callable
+        Given the addresses of all workers, returns those that are looked at.
     """
 
-    def __init__(self, client: Any, say: Callable[[str], None]) -> None:
-        self.client = client
+    def __init__(
+        self, client: Any, say: Callable[[str], None], chosen: Callable[[Iterable[str]], set[str]] = set
+    ) -> None:
+        self.client, self._chosen = client, chosen
         self.alive: dict[str, Member] = {}
         self.leaving: set[str] = set()  #: workers that are being closed as planned, and are still there
         self.paused: dict[str, str] = {}  #: workers that take no tasks because of their memory -> how full it is
@@ -53,6 +63,8 @@ class Liveness:
             workers = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER)["workers"]
         except (OSError, TimeoutError, RuntimeError, AttributeError):  # the scheduler, or the client, is gone
             workers = {}
+        chosen = self._chosen(workers)
+        workers = {address: worker for address, worker in workers.items() if address in chosen}
         now = self.looked = time.monotonic()
         alive = {}
         for address, worker in sorted(workers.items()):

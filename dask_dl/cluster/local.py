@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,12 +17,13 @@ from dask_dl.cluster.placement import fixed_shards
 from dask_dl.cluster.scratch import Scratch, base, purge
 from dask_dl.cluster.shard import Shard
 from dask_dl.cluster.trainer import check_visits
+from dask_dl.errors import ParameterError
 from dask_dl.frame.blocks import drawn_keys, encode_blocks
 from dask_dl.frame.order import cut_of
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import first_rows
 from dask_dl.frame.subset import Subset, n_selected, ranks
-from dask_dl.node.parallelism import choose
+from dask_dl.node.parallelism import choose, cores
 from dask_dl.storage import Budget
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class LocalBackend:
         Fixed number of shards; None: one, of all rows.
     momentum, moving_rate : float or None
         As of `DaskBackend`, for several shards.
+    n_threads : int or None
+        Threads that it may use; None: as many as there are cores, or as the task that it runs in has.
     """
 
     is_local = True
@@ -67,7 +71,9 @@ class LocalBackend:
         n_shards: int | None = None,
         momentum: float | None = None,
         moving_rate: float | None = None,
+        n_threads: int | None = None,
     ) -> None:
+        self._n_threads = n_threads
         self.n_shards, self._momentum, self._moving_rate = n_shards, momentum, moving_rate
         self._fixed: dict[str, dict[str, tuple[int, ...]]] = {}  #: table -> shard -> blocks
         self._scratch = Scratch(base())
@@ -80,6 +86,15 @@ class LocalBackend:
     def __exit__(self, *_: object) -> None:
         self.shard.close()
         self._scratch.remove()
+
+    def split(self, n: int) -> list[LocalBackend]:
+        """Divide the threads. See `Backend.split`."""
+        n_threads = self._n_threads or (slot() or cores(None))[0]
+        if not 1 <= n <= n_threads:
+            raise ParameterError(f"{n_threads} threads cannot be divided into {n} parts.")
+        shares = [n_threads * (k + 1) // n - n_threads * k // n for k in range(n)]
+        like = partial(LocalBackend, n_shards=self.n_shards, momentum=self._momentum, moving_rate=self._moving_rate)
+        return [like(n_threads=share) for share in shares]
 
     def processes(self) -> dict[str, tuple[str, Any]]:
         """Return what there is to say of this process. See `Backend.processes`."""
@@ -101,7 +116,10 @@ class LocalBackend:
 
         See `Backend.choose`.
         """
-        self.threads = choose(topology, optimizer, n_rows=n_rows, **settings._asdict(), available=slot())
+        own = self._n_threads and (self._n_threads, f"{self._n_threads} threads of this training")
+        if own and settings.n_jobs is not None and settings.n_jobs > own[0]:
+            settings = settings._replace(n_jobs=own[0])
+        self.threads = choose(topology, optimizer, n_rows=n_rows, **settings._asdict(), available=own or slot())
         return self.threads
 
     def workload(self, found: Scan, validation: Scan | None) -> Workload:

@@ -55,16 +55,26 @@ class Membership:
         Told of whatever happens to workers.
     strict : bool
         Whether a worker that cannot do the work is an error at the start; else it is left out, as one that joins later.
+    chosen : callable
+        Given the addresses of all workers, returns those that may take part.
     """
 
     setup: Setup  #: what shards have to know, from the start of the training on
     choice: Callable[[Member], Parallelism]  #: what the threads of a worker shall do
 
-    def __init__(self, client: Any, timeout: float, tell: Reporter, *, strict: bool = True) -> None:
+    def __init__(
+        self,
+        client: Any,
+        timeout: float,
+        tell: Reporter,
+        *,
+        strict: bool = True,
+        chosen: Callable[[Iterable[str]], set[str]] = set,
+    ) -> None:
         say = tell.say
         self.client = client
         self.job = uuid.uuid4().hex[:8]
-        self.liveness = Liveness(client, say)
+        self.liveness = Liveness(client, say, chosen)
         self.submitter = Submitter(client, self.liveness, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
         self.trained = ""  #: key of the table that is trained on
