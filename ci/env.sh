@@ -78,7 +78,8 @@ fi
 echo "Installing dask_dl[$extras] into .venv: a minute or more the first time" >&2
 : >"$building"
 rm -f "$venv/dask_dl-$extras"
-"$python" -m pip install --quiet --disable-pip-version-check --editable "${root}[$extras]" ||
+"$python" -m pip install --quiet --disable-pip-version-check --no-compile --editable "${root}[$extras]" ||
     fail "dask_dl[$extras] could not be installed; pip's message is above."
+"$python" -m compileall -qq -j 0 "$venv/lib" || : # pip would do it on one core; a file that is no Python does not matter
 wanted >"$venv/dask_dl-$extras"
 rm "$building"

@@ -54,7 +54,7 @@ def aim(objective):
 
 
 def problem(
-    n=60, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0, objective=None, n_sparse=0,
+    n=40, levels=(), n_dense=5, hidden=(6, 4), n_outputs=3, activation="rectifier", seed=0, objective=None, n_sparse=0,
     output=None, **more,
 ):  # fmt: skip
     """Topology, encoded rows, and the same rows expanded for the oracle."""

@@ -224,9 +224,14 @@ def test_an_interrupt_ends_a_team_between_two_rows():
     np.testing.assert_array_equal(trained.flat, alone.flat)
 
 
+def lines_of(trained):
+    """Counters of a team, a line for each of its threads."""
+    return trained.contexts[0].team.arrived.reshape(-1, LINE)
+
+
 def pretend(trained, share_of_time):
     """Counters as after a second of timed rows."""
-    lines = trained.contexts[0].team.arrived.reshape(-1, LINE)
+    lines = lines_of(trained)
     lines[0, SPENT] += 10**9
     lines[0, WAITED] += int(share_of_time * 10**9)
 
@@ -237,6 +242,7 @@ def test_a_team_that_waits_too_long_hands_over():
     trained = replica(topology, optimizer(), Parallelism("team", 2, 7, "wide", fallback))
     trained._on_change = changes.append
     trained.train(rows)
+    lines_of(trained)[:, [SPENT, WAITED]] = 0  # on a busy machine real threads may wait as long as the pretended ones
     after_team, way = trained.flat.copy(), trained.parallelism
     pretend(trained, 0.25)
     assert not trained._waits_too_long()
