@@ -49,8 +49,10 @@ class Predictor:
 
     @property
     def rows_per_chunk(self) -> int:
-        """Rows that are answered at a time, so that many classes take no more memory than few."""
-        return rows_per_chunk(self._network[0].n_outputs)
+        """Rows that are answered at a time, so that many classes or columns take no more memory than few."""
+        return rows_per_chunk(
+            self._network[0].n_outputs, 4 * max(1, len(self.encoder.categories) + self.encoder.n_dense)
+        )
 
     def answers(self, part: Any, offset: Any, label: str) -> NDArray[Any]:
         """Answers to a partition, as `Head.answers` gives them; or (n, units) activations of a hidden layer."""

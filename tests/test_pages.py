@@ -12,7 +12,10 @@ import pytest
 from distributed import LocalCluster
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+DOCS = [
+    *(ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING")),
+    *sorted((ROOT / "docs").glob("**/*.md")),
+]
 GUIDES = [ROOT / "README.md", ROOT / "docs/index.md", *sorted((ROOT / "docs/guide").glob("*.md"))]
 WIDTH = 120
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)

@@ -14,6 +14,7 @@ import pytest
 
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
+from dask_dl.metrics.table import METRICS
 from dask_dl.parameters import CONFLICTS, NO_EFFECT, RESTART, TABLE, constructor_defaults, effective, validate
 
 ROWS = [pytest.param(row, id=name) for name, row in TABLE.items()]
@@ -587,3 +588,14 @@ def test_the_module_is_light():
     code = f"import sys, dask_dl.parameters; sys.exit(str({heavy} & sys.modules.keys() or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("task", [CLS, REG])
+@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "r2"])  # no loss
+def test_early_stopping_takes_what_is_measured_in_a_task(task, metric):
+    given = {"stopping_metric": metric, "stopping_rounds": 3}
+    if task in METRICS[metric].tasks:
+        assert validate(given, task=task)["stopping_metric"] == metric
+    else:
+        with pytest.raises(ParameterError, match="this metric does not suit what is learned"):
+            validate(given, task=task)

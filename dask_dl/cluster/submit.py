@@ -139,11 +139,17 @@ class Submitter:
             raise
 
     def send(self, value: Any, worker: str | None = None) -> Any:
-        """A future of a value that is sent to a worker, or to any. Raises GoneError."""
-        where = {"workers": [worker]} if worker else {}
-        needed = [worker] if worker else []
+        """A future of a value that is sent to a worker, or to any that is alive. Raises GoneError.
+
+        Dask would send it to one that hangs, too, and wait for it.
+        """
+        if worker is None:
+            alive = self.liveness.alive or self.liveness.look()
+            if not alive:
+                raise GoneError("there is no worker to send anything to.")
+            worker = min(alive)
         key = self.key(SENT)
-        future = self.ask(lambda: self.client.scatter({key: value}, hash=False, **where), needed)[key]
+        future = self.ask(lambda: self.client.scatter({key: value}, hash=False, workers=[worker]), [worker])[key]
         self._made.append(future)
         return future
 

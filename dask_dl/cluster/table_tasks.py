@@ -143,7 +143,7 @@ def keep(
     try:
         # What came over the network is read-only, which would be a type of its own for the compiler.
         for k, rows in blocks.items():
-            stored[k] = store.shelve(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
+            stored[k] = store.stored(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
     except StorageError:
         for block in stored.values():
             store.block_store.drop(block.handle)

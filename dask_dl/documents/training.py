@@ -19,7 +19,7 @@ Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 MAX_HALVINGS = 1000
 
 
-class IdentityDocument(Document):
+class FingerprintDocument(Document):
     """Identity that a checkpoint and the training that goes on with it must have in common."""
 
     columns: tuple[str, ...]
@@ -81,7 +81,7 @@ class TrainingDocument(Document):
     seed: Annotated[int, Meta(ge=0)]
     n_states: StateCount
     fingerprints: dict[str, tuple[int, ...]]
-    identity: IdentityDocument
+    identity: FingerprintDocument
     state: TrainingStateDocument = field(name="course")
     n_shards: Annotated[int, Meta(ge=1)] | None = None  #: early files know no fixed shards ...
     averaging: AveragingDocument | None = None  #: ... and their averages go on from their beginning

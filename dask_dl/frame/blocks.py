@@ -93,7 +93,7 @@ class Blocks:
         n_entries = sum(block.n_entries for block in self.blocks.values())
         return self.template.nbytes + -(-ENTRY * n_entries // max(1, n_rows))
 
-    def shelve(self, k: int, rows: Rows, again: Callable[[], Rows] | None = None) -> Block:
+    def stored(self, k: int, rows: Rows, again: Callable[[], Rows] | None = None) -> Block:
         """Keep block k, which does not belong to these yet; `again` reads it again. Raises StorageError."""
         if rows.n and self.template is None:
             row = rows.cut(0, 1)
@@ -238,7 +238,7 @@ def encode_blocks(
         whole = again()
         for block, lo, hi in by_partition.get(k, ()):
             rows = whole if hi - lo == whole.n else whole.cut(lo, hi).copy()
-            store.put(block, store.shelve(block, rows, partial(again, k, lo, hi)))
+            store.put(block, store.stored(block, rows, partial(again, k, lo, hi)))
         if progress is not None:
             progress(k + 1, source.n_partitions)
 

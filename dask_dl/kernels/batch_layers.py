@@ -31,7 +31,7 @@ from dask_dl.kernels.optimizers import (
     ONE,
     PLAIN,
     ZERO,
-    Step,
+    StepSize,
     has_penalty,
     rate_of,
     run_of,
@@ -167,7 +167,7 @@ def update_units(step, layer, channel, reads, deltas, dense, vectors, lo, hi):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     layer : (7,) int64
         Row of `Network.layers`.
     channel : int
@@ -218,7 +218,7 @@ def update_layer(network, step, k, n_columns, reads, deltas, chains, weights, te
     Parameters
     ----------
     network : Network
-    step : Step
+    step : StepSize
     k : int
         The layer.
     n_columns : int
@@ -336,7 +336,7 @@ def backward_batch(network, opt, n_seen, n_columns, inputs, chains, weights, tea
             reads = Matrix(team.acts[0], size * block, width, b)
             pass_errors(network, k, deltas, weights.dense.weights, team, vectors, block, size)
             barrier(team)
-        step = Step(opt, np.float32(rate * opt.rate_decay**k), np.float32(decay))
+        step = StepSize(opt, np.float32(rate * opt.rate_decay**k), np.float32(decay))
         update_layer(network, step, k, n_columns, reads, deltas, chains, weights, team, vectors)
         if k > 0:
             deltas = Matrix(team.acts[1], size * block, width_of(layers[k - 1]), b)

@@ -22,7 +22,7 @@ from dask_dl.kernels.layers import (
     width_of,
 )
 from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, STRIDE
-from dask_dl.kernels.optimizers import ONE, ZERO, Step, rate_of
+from dask_dl.kernels.optimizers import ONE, ZERO, StepSize, rate_of
 from dask_dl.kernels.outputs import answer, output_deltas
 from dask_dl.kernels.prefetch import FAR, fetch_level
 from dask_dl.kernels.spans import span
@@ -159,7 +159,7 @@ def update_layer(network, step, k, n_columns, inputs, reads, deltas, weights, te
     Parameters
     ----------
     network : Network
-    step : Step
+    step : StepSize
     k : int
         The layer.
     n_columns : int
@@ -241,7 +241,7 @@ def backward(network, opt, n_seen, n_columns, inputs, weights, team, acts, vecto
             mask = span(masks, start if masked else 0, n if masked else 0)
             add_errors(errors, pad(layers[k + 1, N_OUT]) // LANE, team.size, -1, lo, hi - lo)
             hidden_deltas(network.activation, span(acts, start, width), errors[0], mask, mine, n, lo, hi)
-        step = Step(opt, np.float32(rate * opt.rate_decay**k), np.float32(decay))
+        step = StepSize(opt, np.float32(rate * opt.rate_decay**k), np.float32(decay))
         below = 0 if k == 0 else pad(layer[N_IN])
         start -= 0 if k == 0 else width_of(layers[k - 1])
         reads = inputs.numbers if k == 0 else span(acts, start, below)

@@ -70,8 +70,8 @@ class Optimizer(NamedTuple):
         return cls(penalties=Penalties(**penalties), **settings)
 
 
-class Step(NamedTuple):
-    """Step of an optimizer at this row in this layer."""
+class StepSize(NamedTuple):
+    """StepSize of an optimizer at this row in this layer."""
 
     optimizer: Optimizer
     rate: np.float32
@@ -140,7 +140,7 @@ def adadelta(step, penalty, a, d, block):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     penalty : Penalty
     a : (n,) float32
         Inputs.
@@ -180,7 +180,7 @@ def plain(step, penalty, a, d, block):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     penalty : Penalty
     a : (n,) float32
         Inputs.
@@ -206,7 +206,7 @@ def momentum(step, penalty, a, d, block):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     penalty : Penalty
     a : (n,) float32
         Inputs.
@@ -236,7 +236,7 @@ def squared_gradients(step, penalty, a, d, block):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     penalty : Penalty
     a : (n,) float32
         Inputs.
@@ -285,7 +285,7 @@ def run_of(step, block, start, n, a):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     block : WeightBlock
     start, n : int
         First weight, and their number.
@@ -310,7 +310,7 @@ def update(step, penalty, a, d, block):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     penalty : Penalty
     a : (n,) float32
         Inputs; the gradient of the loss is `d * a`.

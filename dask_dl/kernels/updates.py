@@ -59,7 +59,7 @@ def backward_units(step, layer, inputs, vectors, dense, errors, is_first, lo, hi
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     layer : (7,) int64
         Row of `Network.layers`.
     inputs : (stride,) float32
@@ -110,7 +110,7 @@ def update_vector(step, block, start, a, n):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     block : WeightBlock
     start : int
         First weight.
@@ -131,7 +131,7 @@ def backward_level(step, slot, width, gradients, onehot, squares, lo, hi):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     slot : int
         The input.
     width : int
@@ -167,7 +167,7 @@ def backward_levels(step, n_onehot, inputs, width, vectors, onehot, lo, hi):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     n_onehot : int
         One-hot inputs of the network.
     inputs : Inputs
@@ -213,7 +213,7 @@ def backward_biases(step, start, n, n_inputs, deltas, means, block, squares):
 
     Parameters
     ----------
-    step : Step
+    step : StepSize
     start, n : int
         First bias, and their number.
     n_inputs : int

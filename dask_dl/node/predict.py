@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 
     from dask_dl.kernels.layout import Topology
 
-#: Bytes of the outputs that are held at a time, however many units there are.
+#: Bytes of the outputs that are held at a time, however many units there are ...
 BYTES_PER_CHUNK = 2**26
+#: ... and of encoded inputs, however many columns.
+INPUT_BYTES_PER_CHUNK = 2**28
 
 
-def rows_per_chunk(n_outputs: int) -> int:
-    """Rows whose outputs, and answers made of them, 8 bytes a unit, take BYTES_PER_CHUNK at most; 1 or more."""
-    return max(1, BYTES_PER_CHUNK // (8 * n_outputs))
+def rows_per_chunk(n_outputs: int, input_bytes: int = 1) -> int:
+    """Rows that are predicted at a time; 1 or more.
+
+    Their outputs, and answers made of them, 8 bytes a unit, take BYTES_PER_CHUNK at most; their inputs, of so many bytes a row,
+    INPUT_BYTES_PER_CHUNK.
+    """
+    return max(1, min(BYTES_PER_CHUNK // (8 * n_outputs), INPUT_BYTES_PER_CHUNK // input_bytes))
 
 
 def cut_after(topology: Topology, flat: NDArray[np.float32], layer: int) -> tuple[Topology, NDArray[np.float32]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from dask_dl.metrics.table import METRICS
 from dask_dl.parameters.table import FOR_CLASSES, FOR_NUMBERS, OF_ANYTHING, OF_CLASSES
 
 if TYPE_CHECKING:
@@ -30,9 +31,12 @@ LOSSES_OF: Final[Mapping[str, Sequence[str]]] = {  # the first is what automatic
     "poisson": (), "gamma": (), "tweedie": (),  # only their own deviance, which has no other name than automatic
 }
 _FAMILIES_OF: Final = {"classification": FOR_CLASSES, "regression": FOR_NUMBERS, "autoencoder": FOR_NUMBERS}
-_METRICS_OF: Final = {
-    "classification": (*OF_ANYTHING, *OF_CLASSES), "regression": (*OF_ANYTHING, "deviance"),
-    "autoencoder": ("auto", "mse"),
+_METRICS_OF: Final = {  # those that are measured, by their table; and those of the words that are not measured yet
+    task: tuple(word for word in words if word not in METRICS or task in METRICS[word].tasks)
+    for task, words in (
+        ("classification", (*OF_ANYTHING, *OF_CLASSES)), ("regression", (*OF_ANYTHING, "deviance")),
+        ("autoencoder", ("auto", "mse")),
+    )
 }
 
 

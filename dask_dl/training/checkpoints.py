@@ -15,7 +15,7 @@ from dask_dl.checkpoint.folder import KIND, CheckpointFolder
 from dask_dl.checkpoint.plain import plain
 from dask_dl.documents.history import events_of
 from dask_dl.documents.network import check_no_more, names_of, shapes_of, vectors_of
-from dask_dl.documents.training import IdentityDocument, TrainingDocument
+from dask_dl.documents.training import FingerprintDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.metrics.history import History
 from dask_dl.state import AveragingState
@@ -76,7 +76,7 @@ class TrainingFingerprint:
             "balance": list(self.balance),
         }
 
-    def differences(self, checkpoint: IdentityDocument, where: str) -> list[str]:
+    def differences(self, checkpoint: FingerprintDocument, where: str) -> list[str]:
         """Differences in words: what the checkpoint has, and what there is now."""
         mine, settings = self.to_json(), opened(checkpoint.settings, f"{where}: settings")
         found = [

@@ -8,7 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from frame.test_block_store import shelf_of
+from frame.test_block_store import store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from node.problems import optimizer, replica, threads
@@ -43,7 +43,7 @@ def stored(rows, lengths, block_store):
     store = Blocks(starts, block_store=block_store)
     for k, (lo, hi) in enumerate(itertools.pairwise(starts)):
         piece = rows.cut(int(lo), int(hi))
-        store.put(k, store.shelve(k, piece, lambda piece=piece: piece))
+        store.put(k, store.stored(k, piece, lambda piece=piece: piece))
     return store
 
 
@@ -72,14 +72,14 @@ def test_training_has_the_same_bits_however_a_table_is_cut(
     random = np.random.default_rng(seed)
     rows = table(random.choice([0, 1, 3, N_SPARSE], size=sum(lengths)), seed)
     expected = trained(stored(rows, [rows.n], None), batch, shuffle=shuffle)
-    store = stored(rows, lengths, shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment))
+    store = stored(rows, lengths, store_of(kind, tmp_path_factory.mktemp("blocks"), segment))
     assert trained(store, batch, shuffle=shuffle) == expected
 
 
 @pytest.mark.parametrize("kind", ["disk", "stream"])
 def test_small_windows_bring_every_entry_once_an_epoch(tmp_path, kind):
     rows = table(np.random.default_rng(1).integers(0, 9, 300))
-    store = stored(rows, [30] * 10, shelf_of(kind, tmp_path, 600))
+    store = stored(rows, [30] * 10, store_of(kind, tmp_path, 600))
     visits = RowStream(Subset(store), seed=1, shuffle=True, window=4000)
     assert visits._source.n_windows > 3
     for epoch in range(2):
@@ -117,7 +117,7 @@ def test_one_long_row_costs_what_it_holds(tmp_path, kind):
     assert n_bytes < 5000 * (4 * 18 + 12 + 24) + 8 * 50_000
     tracemalloc.start()
     try:
-        store = stored(rows, [500] * 10, shelf_of(kind, tmp_path, 2**14))
+        store = stored(rows, [500] * 10, store_of(kind, tmp_path, 2**14))
         visits = RowStream(Subset(store), seed=1, shuffle=True, window=2**16)
         seen = sum(piece.entries.n for piece in visits.slices(0, 5000))
         peak = tracemalloc.get_traced_memory()[1]

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from frame.test_block_store import assert_same, shelf_of
+from frame.test_block_store import assert_same, store_of
 from frame.test_subset import BALANCE, CHANGED, CUTS, KINDS, marks, selections, stored, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,7 +49,7 @@ def test_a_view_is_the_stream_of_the_cut_table(
         return
     expected = epochs(cut, 2, shuffle=shuffle)
     before = rows.copy()
-    store = stored(rows, lengths, shelf_of(kind, tmp_path_factory.mktemp("blocks"), 700))
+    store = stored(rows, lengths, store_of(kind, tmp_path_factory.mktemp("blocks"), 700))
     found = epochs(Subset(store, View("training", selection, balance, inputs)), 2, shuffle=shuffle)
     assert_same(found, expected if inputs is None else inputs.apply(expected))
     assert_same(rows, before)
@@ -61,7 +61,7 @@ def test_small_windows_bring_every_visit_to_a_view_once_an_epoch(tmp_path, kind,
     rows, fold = table(300, weighted=True), AllBut(Fold(1, 3))
     lengths = [30] * 10
     memory, other = (
-        Subset(stored(rows, lengths, shelf_of(k, tmp_path, 500)), View("", fold, balance)) for k in ("memory", kind)
+        Subset(stored(rows, lengths, store_of(k, tmp_path, 500)), View("", fold, balance)) for k in ("memory", kind)
     )
     expected, found = epochs(memory, 1), epochs(other, 1, window=4000)
     order, place = np.argsort(expected.key), np.argsort(found.key)  # of a row and its copy, wherever they come
@@ -87,7 +87,7 @@ def test_segments_without_a_selected_row_are_not_read(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_streams_over_one_store_do_not_know_of_each_other(tmp_path, kind):
     rows = table(400, weighted=True, sparse=True)
-    store = stored(rows, [100, 37, 63, 200], shelf_of(kind, tmp_path, 600))
+    store = stored(rows, [100, 37, 63, 200], store_of(kind, tmp_path, 600))
     views = [View("", Fold(0, 3)), View("", AllBut(Fold(0, 3)), BALANCE, CHANGED), View(""), View("", inputs=CHANGED)]
     alone = [epochs(Subset(store, view), 3, window=5000) for view in views]
     together = [None] * len(views)

@@ -90,7 +90,7 @@ class SeveralReplicas(LocalTrainer):
             mine = Shard()
             blocks = mine.open("training", edges.astype(np.int64), store.options, IN_MEMORY)
             for b in range(k, 4 * self.n, self.n):
-                blocks.put(b, blocks.shelve(b, whole.cut(edges[b], edges[b + 1])))
+                blocks.put(b, blocks.stored(b, whole.cut(edges[b], edges[b + 1])))
             states = [s.copy() for s in self.replica.states]
             mine.start(self.shard.setup, self.shard.flat.copy(), states, n_seen, self.replica.parallelism)
             self.shards.append(mine)

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from frame.test_block_store import filled, shelf_of
+from frame.test_block_store import filled, store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +38,7 @@ def visited(visits, start, stop):
 def test_every_row_that_counts_is_visited_once_an_epoch(
     tmp_path_factory, kind, lengths, window, segment, weighted, shuffle, per_slice
 ):
-    store = filled(shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment), lengths, weighted=weighted)
+    store = filled(store_of(kind, tmp_path_factory.mktemp("blocks"), segment), lengths, weighted=weighted)
     expected = [k for k in range(sum(lengths)) if not weighted or k % 3]
     visits = RowStream(Subset(store), seed=1, shuffle=shuffle, window=window)
     before, memory.SLICE = memory.SLICE, per_slice * store.row_bytes
@@ -62,7 +62,7 @@ def test_every_row_that_counts_is_visited_once_an_epoch(
 
 @pytest.mark.parametrize("kind", ["disk", "stream"])
 def test_one_window_is_the_order_of_memory(tmp_path, kind):
-    stores = [filled(shelf_of(k, tmp_path), [30, 50, 0, 7], weighted=True) for k in ("memory", kind)]
+    stores = [filled(store_of(k, tmp_path), [30, 50, 0, 7], weighted=True) for k in ("memory", kind)]
     orders = []
     for store in stores:
         visits = RowStream(Subset(store), seed=4, shuffle=True, window=10**6)
@@ -86,7 +86,7 @@ def test_a_row_draws_from_the_same_key_wherever_it_is(tmp_path):
         [("memory", [300], 0), ("memory", [7, 0, 200, 93], 0), ("disk", [100] * 3, 2000), ("stream", [30] * 10, 1000)]
     ):
         (tmp_path / str(k)).mkdir()
-        store = filled(shelf_of(kind, tmp_path / str(k), 400), lengths)
+        store = filled(store_of(kind, tmp_path / str(k), 400), lengths)
         visits = RowStream(Subset(store), seed=4, shuffle=kind != "stream", window=window, drops=True, batch=1 + k)
         keys = [keys_of_epoch(visits, epoch) for epoch in range(2)]
         visits.close()
@@ -97,7 +97,7 @@ def test_a_row_draws_from_the_same_key_wherever_it_is(tmp_path):
 
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_slices_hold_whole_batches_as_far_as_windows_do(tmp_path, kind, monkeypatch):
-    store = filled(shelf_of(kind, tmp_path, 400), [100, 150])
+    store = filled(store_of(kind, tmp_path, 400), [100, 150])
     monkeypatch.setattr(memory, "SLICE", 50 * store.row_bytes)
     visits = RowStream(Subset(store), seed=1, shuffle=True, window=10**6, batch=16)
     assert [rows.n for rows in visits.slices(0, 500)] == [48] * 5 + [10] + [48] * 5 + [10]

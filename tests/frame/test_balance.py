@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from frame.test_block_store import rows_of, shelf_of
+from frame.test_block_store import rows_of, store_of
 
 from dask_dl.cluster.row_stream import RowStream
 from dask_dl.frame.balance import Balance
@@ -62,11 +62,11 @@ def balanced(kind, folder, lengths, **layout):
     """Rows of two classes, every fifth row of the second."""
     starts = np.cumsum([0, *lengths], dtype=np.int64)
     view = View("training", balance=Balance(RATIOS, 7))
-    store = Blocks(starts, BlockOptions(groups=("class",), view=view), shelf_of(kind, folder, 400))
+    store = Blocks(starts, BlockOptions(groups=("class",), view=view), store_of(kind, folder, 400))
     for k, n in enumerate(lengths):
         rows = rows_of(n, first=int(starts[k]), **layout)
         rows = rows._replace(target=(np.arange(starts[k], starts[k] + n) % 5 == 0).astype(np.float32))
-        store.put(k, store.shelve(k, rows, lambda rows=rows: rows))
+        store.put(k, store.stored(k, rows, lambda rows=rows: rows))
     return Subset(store, view)
 
 

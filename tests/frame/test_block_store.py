@@ -37,7 +37,7 @@ def rows_of(n, *, first=0, n_dense=16, n_active=2, weighted=False, has_offset=Fa
     return Rows(dense, active, row * 2, weight, offset, entries=entries_of(row) if sparse else NO_ENTRIES)
 
 
-def shelf_of(kind, folder, segment=1000):
+def store_of(kind, folder, segment=1000):
     return {"memory": InMemory, "disk": lambda: OnDisk(folder, segment, "rows"), "stream": FromSource}[kind]()
 
 
@@ -47,7 +47,7 @@ def filled(block_store, lengths, options=None, first_of_all=0, **layout):
     store = Blocks(starts, options or BlockOptions(), block_store)
     for k, n in enumerate(lengths):
         rows = rows_of(n, first=first_of_all + int(starts[k]), **layout)
-        store.put(k, store.shelve(k, rows, lambda rows=rows: rows))
+        store.put(k, store.stored(k, rows, lambda rows=rows: rows))
     return store
 
 
@@ -78,7 +78,7 @@ def test_rows_come_back_from_every_shelf(
         "has_offset": has_offset,
         "sparse": sparse,
     }
-    store = filled(shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment), [3, n, 0, 5], **layout)
+    store = filled(store_of(kind, tmp_path_factory.mktemp("blocks"), segment), [3, n, 0, 5], **layout)
     out = store.buffer(n, store.n_entries(1, 0, n))
     store.fill(1, 0, out)
     assert_same(out, rows_of(n, first=3, **layout))
@@ -101,7 +101,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):
     with pytest.raises(
         StorageError, match=r"disk is full: .* bytes .* temporary-directory.*storage='stream'"
     ) as caught:
-        store.shelve(0, rows_of(1000))
+        store.stored(0, rows_of(1000))
     assert str(tmp_path) in str(caught.value) and not store.blocks
     assert list(tmp_path.iterdir()) == []
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
@@ -194,7 +194,7 @@ def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
     store.drop(1)
     store.drop(1)
-    store.put(2, store.shelve(2, rows_of(40, first=50)))
+    store.put(2, store.stored(2, rows_of(40, first=50)))
     assert len(list(tmp_path.iterdir())) == 2 and store.numbers == [0, 2]
 
 
@@ -203,7 +203,7 @@ def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind, weighted, sparse):
     layout = {"weighted": weighted, "sparse": sparse}
-    store = filled(shelf_of(kind, tmp_path), [300, 0, 500, 200], BlockOptions(3, "x", 50, 1000), **layout)
+    store = filled(store_of(kind, tmp_path), [300, 0, 500, 200], BlockOptions(3, "x", 50, 1000), **layout)
     keys = drawn_keys(store)
     assert 50 < len(keys) < 150
     cut = cut_of(keys, 50)
@@ -221,7 +221,7 @@ def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind
 
 def test_checksums_are_those_of_the_rows_wherever_they_lie(tmp_path):
     prints = [
-        filled(shelf_of(kind, tmp_path), [30, 20], BlockOptions(has_digest=True)).fingerprint()
+        filled(store_of(kind, tmp_path), [30, 20], BlockOptions(has_digest=True)).fingerprint()
         for kind in ("memory", "disk")
     ]
     cut = filled(InMemory(), [10, 20, 0, 20], BlockOptions(has_digest=True)).fingerprint()
@@ -235,7 +235,7 @@ def test_checksums_know_of_sparse_inputs_how_ever_they_are_cut(tmp_path):
     without = filled(InMemory(), [50], options).fingerprint()
     assert len(whole) == 6 and len(without) == 5 and whole[:5] == without
     for kind, lengths in (("disk", [10, 20, 0, 20]), ("stream", [1] * 50), ("memory", [49, 1])):
-        assert filled(shelf_of(kind, tmp_path), lengths, options, sparse=True).fingerprint() == whole
+        assert filled(store_of(kind, tmp_path), lengths, options, sparse=True).fingerprint() == whole
     rows = rows_of(50, sparse=True)
     shuffled = rows.take(np.arange(50)[::-1]).compact().take(np.arange(50)[::-1])
     assert print_of(shuffled) == whole  # where they lie in their pools is not part of it
@@ -252,7 +252,7 @@ def test_checksums_know_of_sparse_inputs_how_ever_they_are_cut(tmp_path):
 
 def print_of(rows):
     store = Blocks(np.array([0, rows.n]), BlockOptions(has_digest=True))
-    store.put(0, store.shelve(0, rows))
+    store.put(0, store.stored(0, rows))
     return store.fingerprint()
 
 
@@ -263,7 +263,7 @@ PARTS = ["dense", "active", "target", "weight", "offset", "length", "slot", "val
 def test_a_source_of_which_anything_has_changed_is_noticed(part):
     before = rows_of(20, sparse=True, weighted=True, has_offset=True)
     store, given_rows = Blocks(np.array([0, 20]), block_store=FromSource()), [before]
-    store.put(0, store.shelve(0, before, lambda: given_rows[-1]))
+    store.put(0, store.stored(0, before, lambda: given_rows[-1]))
     out = store.buffer(20, store.n_entries(0, 0, 20))
     store.fill(0, 0, out)
     assert_same(out, before)
@@ -278,7 +278,7 @@ def test_a_source_of_which_anything_has_changed_is_noticed(part):
 def test_where_entries_lie_in_their_pools_is_no_change_of_a_source():
     before = rows_of(20, sparse=True)
     store = Blocks(np.array([0, 20]), block_store=FromSource())
-    store.put(0, store.shelve(0, before, lambda: rows_of(40, first=0, sparse=True).cut(0, 20)))
+    store.put(0, store.stored(0, before, lambda: rows_of(40, first=0, sparse=True).cut(0, 20)))
     out = store.buffer(20, store.n_entries(0, 0, 20))
     store.fill(0, 0, out)
     assert_same(out, before)
@@ -286,7 +286,7 @@ def test_where_entries_lie_in_their_pools_is_no_change_of_a_source():
 
 @pytest.mark.parametrize("kind", ["memory", "disk", "stream"])
 def test_the_size_of_a_row_is_the_mean_of_the_table(tmp_path, kind):
-    store = filled(shelf_of(kind, tmp_path), [40, 0, 60], sparse=True)
+    store = filled(store_of(kind, tmp_path), [40, 0, 60], sparse=True)
     n_entries = rows_of(100, sparse=True).entries.n
     assert n_entries == sum(k % 4 for k in range(100)) - 1 + 200
     assert store.row_bytes == 4 * (16 + 2 + 1) + 12 + -(-8 * n_entries // 100)

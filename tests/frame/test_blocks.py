@@ -82,7 +82,7 @@ def numbered(lengths, *, weighted):
         start += n
     store = Blocks(np.cumsum([0, *lengths], dtype=np.int64))
     for k, rows in enumerate(blocks):
-        store.put(k, store.shelve(k, rows))
+        store.put(k, store.stored(k, rows))
     return store
 
 

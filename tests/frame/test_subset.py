@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from frame.test_block_store import assert_same, rows_of, shelf_of
+from frame.test_block_store import assert_same, rows_of, store_of
 from frame.test_row_selection import stratified
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +37,7 @@ def stored(rows, lengths, block_store=None, **options):
     store = Blocks(starts, BlockOptions(groups=("class",), **options), block_store)
     for k, (lo, hi) in enumerate(itertools.pairwise(starts.tolist())):
         piece = rows.cut(lo, hi)
-        store.put(k, store.shelve(k, piece, lambda piece=piece: piece))
+        store.put(k, store.stored(k, piece, lambda piece=piece: piece))
     return store
 
 
@@ -70,7 +70,7 @@ def test_rows_are_numbered_and_visited_as_those_of_the_cut_table(
 ):
     rows = table(sum(lengths), weighted=weighted)
     view = View("training", selection, balance)
-    subset = Subset(stored(rows, lengths, shelf_of(kind, tmp_path_factory.mktemp("blocks"), segment)), view)
+    subset = Subset(stored(rows, lengths, store_of(kind, tmp_path_factory.mktemp("blocks"), segment)), view)
     kept = rows.take(marks(selection, rows))
     cut = Subset(stored(kept, [kept.n]), View("training", balance=balance))
     expected = visited_rows(cut)
@@ -130,7 +130,7 @@ def test_numbers_of_some_blocks_need_the_counts_of_all():
 def test_slices_to_score_on_are_the_selected_rows(tmp_path_factory, kind, inputs, lengths, selection, sparse, n_max):
     rows = table(sum(lengths), weighted=True, sparse=sparse)
     before = rows.copy()
-    store = stored(rows, lengths, shelf_of(kind, tmp_path_factory.mktemp("blocks"), 700))
+    store = stored(rows, lengths, store_of(kind, tmp_path_factory.mktemp("blocks"), 700))
     found = list(Subset(store, View("training", selection, BALANCE, inputs)).slices(n_max))
     expected = rows.take(marks(selection, rows)).copy()
     expected = expected if inputs is None else inputs.apply(expected)
@@ -164,4 +164,4 @@ def test_groups_take_two_bytes_a_row_or_four(n_classes):
     (block,) = stored(rows, [3]).blocks.values()
     assert block.groups["class"].tolist() == [0, 2, n_classes - 1]
     assert block.groups["class"].nbytes == (6 if n_classes == 3 else 12)
-    assert not Blocks(np.array([0, 3])).shelve(0, rows).groups
+    assert not Blocks(np.array([0, 3])).stored(0, rows).groups

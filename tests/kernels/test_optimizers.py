@@ -9,7 +9,7 @@ from kernels.problems import NOTHING, problem, settings, start_values
 from dask_dl.errors import ParameterError
 from dask_dl.jit import entry
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
-from dask_dl.kernels.optimizers import N_STATES, RULES, Penalty, Step, n_states_of, update
+from dask_dl.kernels.optimizers import N_STATES, RULES, Penalty, StepSize, n_states_of, update
 from dask_dl.kernels.weights import WeightBlock
 from dask_dl.node.parallelism import choose
 from dask_dl.node.replica import Replica
@@ -22,7 +22,7 @@ KINDS = ("plain", "momentum", "adadelta")
 def test_every_kind_takes_the_step_of_its_row(kind, l2):
     optimizer, _ = settings(kind)
     rule = RULES[optimizer.kind]
-    step = Step(optimizer, np.float32(0.1), np.float32(0.5))
+    step = StepSize(optimizer, np.float32(0.1), np.float32(0.5))
     found = []
     for take in (update, rule.step):
         random = np.random.default_rng(1)

@@ -39,6 +39,11 @@ def test_layers_that_are_not_there_are_refused(layer):
 def test_chunks_are_bounded_by_bytes():
     assert rows_per_chunk(10_000) * 10_000 * 8 <= predicting.BYTES_PER_CHUNK
     assert rows_per_chunk(2**30) == 1
+    assert (
+        rows_per_chunk(2, 40_000) * 40_000
+        <= predicting.INPUT_BYTES_PER_CHUNK
+        < rows_per_chunk(2, 40_000) * 40_001 + 40_000
+    )
 
 
 def test_a_sample_is_scored_in_chunks(monkeypatch):
