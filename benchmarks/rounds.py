@@ -16,7 +16,8 @@ from common import ALL_EPOCHS
 from distributed import Client, LocalCluster, get_task_stream
 
 from dask_dl import DeepLearningRegressor
-from dask_dl.cluster.dask_trainer import FAN, DaskTrainer
+from dask_dl.cluster.averaging import FAN
+from dask_dl.cluster.dask_trainer import DaskTrainer
 from dask_dl.kernels.layout import Topology
 
 if TYPE_CHECKING:
