@@ -278,8 +278,10 @@ class DaskBackend:
             self._tell.say(f"{source.label} is whole on {n_busy} of {n} workers")
         elif n_busy < n:
             hint = "" if self._balances else " Cut it into more of them, or use force_load_balance=True."
-            text = f"{n - n_busy} of {n} workers have no rows of {source.label}: it has {len(table.row_ranges)} blocks.{hint}"
-            self._tell.warn(text)
+            parts = f"{len(table.row_ranges)} blocks.{hint}"
+            if table.shards is not None:
+                parts = f"n_shards={len(table.shards)}. Raise n_shards, which gives other bits, or use fewer workers."
+            self._tell.warn(f"{n - n_busy} of {n} workers have no rows of {source.label}: it has {parts}")
 
     def fingerprint(self, table: str) -> list[int]:
         """The sum of those of all blocks."""

@@ -191,10 +191,8 @@ class DaskTrainer:
             if self._is_fixed:  # a part of a share would give other bits
                 futures = {key: future for key, future in futures.items() if key not in told}
             self._accept(futures, lost)
-            if (
-                on_rows is not None
-            ):  # those that were told to end have trained some of theirs; how many is not known yet
-                on_rows(sum(self._begun[key[1]][1] for key in futures if key not in lost | told))
+            if on_rows is not None:  # how many of theirs those have trained that were told to end is not known yet
+                on_rows(sum(self._begun[shard][1] for _, shard in futures.keys() - lost - told))
             if not self._is_fixed or self._begun.keys() <= self._trained.keys():
                 return
             self._settle(on_rows)

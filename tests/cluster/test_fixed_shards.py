@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import assert_same_bits, nothing_left, parted, rounds
+from cluster.tables import assert_same_bits, nothing_left, parted, rounds, training_plugins
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
@@ -16,7 +16,7 @@ from dask_dl.checkpoint.folder import CheckpointFolder
 from dask_dl.cluster.fixed_shard import FixedShard
 from dask_dl.cluster.placement import fixed_shards
 from dask_dl.cluster.shard import Shard
-from dask_dl.errors import ParameterError
+from dask_dl.errors import DaskDLWarning, ParameterError
 from dask_dl.training.checkpoints import Checkpoint
 
 TIMES = {"timestamp", "duration", "training_speed", "communication"}
@@ -178,3 +178,17 @@ def test_rounds_of_several_shards_are_parts_of_an_epoch_and_an_epoch_is_scored()
     one = DeepLearningRegressor(**given).fit(table, "y")
     assert one.parameters_["n_shards"] == 1
     assert one.parameters_["train_samples_per_iteration"] == -1
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 4), ("127.0.0.1", 1), ("127.0.0.1", 1)], timeout=120)
+async def test_every_worker_gets_a_shard_and_is_warned_of_where_there_are_too_few(c, s, a, b, d):
+    X = parted(make_table(600)[["a", "b", "y"]])
+    held = []
+
+    def look(record):
+        held.append([len(p.shard.fixed) for w in (a, b, d) for p in training_plugins(w)])
+
+    await DeepLearningRegressor(**FIXED | {"n_shards": 5}).fit(X, "y", callbacks=[look])
+    assert held[-1] in ([3, 1, 1], [2, 2, 1], [2, 1, 2])  # a team of four is about twice as fast as one
+    with pytest.warns(DaskDLWarning, match=r"1 of 3 workers have no rows of .*: it has n_shards=2. Raise n_shards"):
+        await DeepLearningRegressor(**FIXED | {"n_shards": 2}).fit(X, "y")
