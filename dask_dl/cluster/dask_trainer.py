@@ -77,7 +77,9 @@ class DaskTrainer:
         self.busy_seconds = 0.0
         self._outer = 0.0  #: momentum of this round
         self._settings = RoundSettings()
-        self._keepers: set[str] = set()  #: workers with fixed shards that keep the weights with which the round began
+        self._round_holders: set[str] = (
+            set()
+        )  #: workers with fixed shards that keep the weights with which the round began
         self._n_averages = 0  #: since the weights were given
         #: Shard -> what it contributes to the average: a future or, where its worker was closed, what that handed over.
         self._trained: dict[str, Any] = {}
@@ -274,7 +276,7 @@ class DaskTrainer:
             if not (self.membership.taking_part or self._is_fixed):
                 self._inherit()
                 return
-            self._keepers = self.membership.holders or self._keepers
+            self._round_holders = self.membership.holders or self._round_holders
             reports, lost = self._tree.average(self._trained, self._hosts, self._outer, self.n_seen)
             if reports:
                 self._n_averages += 1
@@ -303,7 +305,7 @@ class DaskTrainer:
     def _train_again(self) -> None:
         """Go back to the weights with which the round began, which workers still keep, and train the shards that are lost."""
         membership, newest = self.membership, self.membership.version
-        membership.version, membership.holders = self._round, self._keepers & membership.taking_part.keys()
+        membership.version, membership.holders = self._round, self._round_holders & membership.taking_part.keys()
         try:
             self._settle(None)
             self._train_missing(None)

@@ -63,8 +63,8 @@ def fixed_shards(rows: Sequence[int], n_shards: int) -> tuple[list[RowRange], di
     dict of str to tuple of int
         Blocks of every shard. The names of shards ascend with their numbers.
     """
-    n_pieces, width = RANGES_PER_SHARD * n_shards if n_shards > 1 else 1, len(str(n_shards - 1))
-    edges = np.unique(np.arange(n_pieces + 1) * sum(rows) // n_pieces)
+    n_ranges, width = RANGES_PER_SHARD * n_shards if n_shards > 1 else 1, len(str(n_shards - 1))
+    edges = np.unique(np.arange(n_ranges + 1) * sum(rows) // n_ranges)
     blocks: dict[str, list[int]] = {f"{k:0{width}}": [] for k in range(n_shards)}
     names, start = list(blocks), 0
     row_ranges: list[RowRange] = []
@@ -72,8 +72,8 @@ def fixed_shards(rows: Sequence[int], n_shards: int) -> tuple[list[RowRange], di
         inner = edges[np.searchsorted(edges, start, "right") : np.searchsorted(edges, start + n_rows, "left")]
         cuts = [0, *(inner - start).tolist(), n_rows]
         for lo, hi in itertools.pairwise(cuts):
-            piece = int(np.searchsorted(edges, start + lo, "right")) - 1
-            blocks[names[piece % n_shards]].append(len(row_ranges))
+            number = int(np.searchsorted(edges, start + lo, "right")) - 1
+            blocks[names[number % n_shards]].append(len(row_ranges))
             row_ranges.append(RowRange(k, lo, hi))
         start += n_rows
     return row_ranges, {name: tuple(numbers) for name, numbers in blocks.items()}

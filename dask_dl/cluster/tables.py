@@ -37,7 +37,7 @@ READING = 3600.0
 PER_WAVE = 32
 
 
-class Members(Protocol):
+class TableMembership(Protocol):
     """Interface of `Membership` that a table needs."""
 
     submitter: Submitter
@@ -55,7 +55,7 @@ class Table:
 
     Parameters
     ----------
-    members : Members
+    members : TableMembership
         The workers that take part.
     name : str
         Its key.
@@ -74,7 +74,7 @@ class Table:
 
     def __init__(
         self,
-        members: Members,
+        members: TableMembership,
         name: str,
         source: Source,
         found: Scan,
