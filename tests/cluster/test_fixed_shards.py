@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import assert_same_bits, nothing_left, parted, rounds
+from cluster.tables import assert_same_bits, lose, nothing_left, parted, rounds
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
@@ -191,12 +191,6 @@ async def test_a_copy_holds_every_elastic_replica_or_is_none(c, s, a, b, tmp_pat
         await asyncio.to_thread(in_process, model, table, "y", None, {"resume": True})
     assert n_calls > 8
     assert_same_bits(model, here)
-
-
-async def lose(scheduler, worker):
-    """A worker is gone for the cluster, without a word."""
-    await scheduler.remove_worker(worker.address, stimulus_id="gone", close=False)
-    await worker.close(nanny=False)
 
 
 def test_rounds_of_several_shards_are_parts_of_an_epoch_and_an_epoch_is_scored():
