@@ -77,9 +77,7 @@ class DaskTrainer:
         self.busy_seconds = 0.0
         self._outer = 0.0  #: momentum of this round
         self._settings = RoundSettings()
-        self._round_holders: set[str] = (
-            set()
-        )  #: workers with fixed shards that keep the weights with which the round began
+        self._round_holders: set[str] = set()  #: workers that keep the weights with which the round began
         self._n_averages = 0  #: since the weights were given
         #: Shard -> what it contributes to the average: a future or, where its worker was closed, what that handed over.
         self._trained: dict[str, Any] = {}

@@ -26,7 +26,7 @@ def fetched(membership: Membership) -> dict[str, tuple[NDArray[np.float32], ...]
     }
     done = membership.submitter.run("give", calls)[0]
     found = {shard: vectors for (_, shard), vectors in done.items()}
-    if len(found) < len(calls):
+    if any(table.n_visits_of(shard) and shard not in found for shard in table.shards or ()):
         raise ReplicasLostError("a replica of elastic averaging is gone with its worker.")
     return found
 

@@ -117,6 +117,22 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         self.name = name_of(job)
         self.job = job
 
+    def __reduce__(self) -> tuple[Callable[[str, str], Any], tuple[str, str]]:
+        """A plugin that cannot be read ends the worker that joins, even one that others have started for their work."""
+
+        def made(job: str, name: str) -> Any:  # local, so that it is pickled by value: the worker may lack dask_dl
+            try:
+                from dask_dl.cluster.plugin import TrainingPlugin
+            except ImportError:
+                from distributed import WorkerPlugin
+
+                plugin = WorkerPlugin()
+                plugin.name = name
+                return plugin
+            return TrainingPlugin(job)
+
+        return made, (self.job, self.name)
+
     def setup(self, worker: Any) -> None:
         """Begin on a worker that is there, or joins, with nothing."""
         self.address = worker.address

@@ -237,8 +237,11 @@ class Rounds:
         self._is_torn = False
 
     def _trained_network(self) -> Snapshot:
-        """The network of the last round, which may be the arrays that are trained."""
-        return self._now(self.trainer.weights())
+        """The network of the last round, which may be the arrays that are trained; from a cluster it is the newest copy."""
+        if self.trainer.is_local:
+            return self._now(self.trainer.weights())
+        self.good, self._copied_at = self._snapshot(), time.monotonic()
+        return self.good
 
     def _measure(self) -> None:
         """Score the network of the last round."""

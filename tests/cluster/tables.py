@@ -50,6 +50,12 @@ async def nothing_left(scheduler, *workers):
     raise AssertionError(left)
 
 
+async def lose(scheduler, worker):
+    """A worker is gone for the cluster, without a word."""
+    await scheduler.remove_worker(worker.address, stimulus_id="gone", close=False)
+    await worker.close(nanny=False)
+
+
 def assert_same_bits(mine, other):
     np.testing.assert_array_equal(mine.model_.network.flat, other.model_.network.flat)
     for state, expected in zip(mine.model_.network.states, other.model_.network.states, strict=True):

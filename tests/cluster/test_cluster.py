@@ -13,12 +13,13 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, nothing_left, parted, rounds, training_plugins
+from cluster.tables import PLAIN, assert_same_bits, lose, nothing_left, parted, rounds, training_plugins
 from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.checkpoint.folder import CheckpointFolder
 from dask_dl.cluster import environment, membership, plugin, submit
 from dask_dl.cluster.average_tree import AverageTree
 from dask_dl.cluster.block_moves import BlockMoves
@@ -27,15 +28,17 @@ from dask_dl.cluster.partitions import Partitions
 from dask_dl.cluster.plugin import TrainingPlugin
 from dask_dl.cluster.submit import Submitter
 from dask_dl.errors import ClusterError, DaskDLWarning, DivergedError, NoWorkersError, ReplicasLostError, SchemaError
+from dask_dl.training import loop as loop_of_trainings
+from dask_dl.training.checkpoints import Checkpoint
 
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled():
-    """Kernels are compiled before clocks of clusters tick."""
-    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
+def compiled(tmp_path_factory):
+    """Kernels are compiled, and zarr has its thread, before clocks of clusters tick and threads are counted."""
+    DeepLearningRegressor(**PLAIN, checkpoint_dir=tmp_path_factory.mktemp("state")).fit(make_table(50), "y")
 
 
 # ---- the same numbers ---------------------------------------------------------------------------------------------------
@@ -347,6 +350,28 @@ async def test_when_all_forget_training_goes_back_to_the_drivers_copy(c, s, a, b
         model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y", callbacks=[forget])
     assert model.model_.record.n_seen == 4000 and model.history_["samples"].is_monotonic_increasing
     assert model.score(make_table(), "y") > 0.5
+
+
+@two_workers
+async def test_the_last_checkpoint_is_not_older_than_the_one_before(c, s, a, b, tmp_path, monkeypatch):
+    """What was fetched for a checkpoint is gone back to; the copy that the driver makes now and then is of the start."""
+    monkeypatch.setattr(loop_of_trainings, "SECONDS_PER_FETCH", 1e9)
+    monkeypatch.setattr(loop_of_trainings, "SECONDS_PER_COPY", 1e9)
+    loop, saved = asyncio.get_running_loop(), []
+
+    def watch(record):
+        newest = CheckpointFolder(str(tmp_path)).newest(str)
+        saved.append(0 if newest is None else Checkpoint.read(newest).state("deviance").n_seen)
+        if len(saved) == 6:
+            for worker in (a, b):
+                training_plugins(worker)[0].forget()  # else it hands over what it has
+                in_loop(lose(s, worker), loop)
+
+    saving = {"checkpoint_dir": tmp_path, "checkpoint_interval": 0.0, "worker_timeout": 0.5}
+    with pytest.raises(NoWorkersError):
+        await DeepLearningRegressor(**rounds(100) | saving).fit(parted(make_table(1000)), "y", callbacks=[watch])
+    newest = Checkpoint.read(CheckpointFolder(str(tmp_path)).newest(str))
+    assert newest.state("deviance").n_seen >= saved[-1] > 200
 
 
 @two_workers

@@ -7,16 +7,17 @@ import asyncio
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import assert_same_bits, nothing_left, parted, rounds, training_plugins
+from cluster.tables import assert_same_bits, lose, nothing_left, parted, rounds, training_plugins
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.checkpoint.folder import CheckpointFolder
+from dask_dl.cluster.dask_trainer import DaskTrainer
 from dask_dl.cluster.fixed_shard import FixedShard
 from dask_dl.cluster.placement import fixed_shards
 from dask_dl.cluster.shard import Shard
-from dask_dl.errors import DaskDLWarning, ParameterError
+from dask_dl.errors import DaskDLWarning, NoWorkersError, ParameterError
 from dask_dl.training.checkpoints import Checkpoint
 
 TIMES = {"timestamp", "duration", "training_speed", "communication"}
@@ -24,9 +25,9 @@ FIXED = rounds(700) | {"epochs": 2, "reproducible": True, "n_shards": 3}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled():
-    """Kernels are compiled before clocks of clusters tick."""
-    DeepLearningRegressor(**FIXED).fit(make_table(50), "y")
+def compiled(tmp_path_factory):
+    """Kernels are compiled, and zarr has its thread, before clocks of clusters tick and threads are counted."""
+    DeepLearningRegressor(**FIXED, checkpoint_dir=tmp_path_factory.mktemp("state")).fit(make_table(50), "y")
 
 
 @pytest.mark.parametrize("rows", [[5, 0, 7], [100], [1] * 40, [3, 250, 4, 0], [0, 9]])
@@ -160,10 +161,36 @@ async def test_a_shard_whose_worker_dies_is_trained_again_to_the_same_bits(c, s,
     assert_same_bits(there, here)
 
 
-async def lose(scheduler, worker):
-    """A worker is gone for the cluster, without a word."""
-    await scheduler.remove_worker(worker.address, stimulus_id="gone", close=False)
-    await worker.close(nanny=False)
+@pytest.mark.parametrize("n_lost", [1, 2])
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=180)
+async def test_a_copy_holds_every_elastic_replica_or_is_none(c, s, a, b, tmp_path, monkeypatch, n_lost):
+    """Workers die just before the driver fetches what a checkpoint needs."""
+    table = make_table(900)[["a", "b", "level", "y"]]
+    settings = FIXED | {"train_samples_per_iteration": 200, "elastic_averaging": True}
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), table, "y", None, {})
+    inner, n_calls = DaskTrainer.weights, 0
+
+    def weights(self):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 8:
+            for worker in (a, b)[:n_lost]:
+                asyncio.run_coroutine_threadsafe(lose(s, worker), c.loop.asyncio_loop).result()
+        return inner(self)
+
+    monkeypatch.setattr(DaskTrainer, "weights", weights)
+    saving = {"checkpoint_dir": tmp_path, "checkpoint_interval": 0.0, "worker_timeout": 0.5}
+    model = DeepLearningRegressor(**settings, **saving)
+    if n_lost == 1:
+        with pytest.warns(DaskDLWarning, match="Went back"):
+            await model.fit(parted(table), "y")
+    else:
+        with pytest.raises(NoWorkersError):
+            await model.fit(parted(table), "y")
+        model = DeepLearningRegressor(**settings, **saving)
+        await asyncio.to_thread(in_process, model, table, "y", None, {"resume": True})
+    assert n_calls > 8
+    assert_same_bits(model, here)
 
 
 def test_rounds_of_several_shards_are_parts_of_an_epoch_and_an_epoch_is_scored():
