@@ -69,7 +69,7 @@ BETWEEN = (2.0, 4.0)
 #: Seconds that a worker process may take to start on a busy machine, and to be gone.
 START = 60.0
 #: Seconds after which a worker forgets a training whose driver was killed; ten minutes for users.
-LEASE = 3.0
+LEASE = 10.0
 CONFIG = {"distributed.worker.multiprocessing-method": "forkserver", "distributed.deploy.lost-worker-timeout": START}
 #: Seconds without a round: until a silent worker counts as lost, until one that was told to end counts as such, and until
 #: another worker has started.
@@ -197,6 +197,8 @@ def foreign(arena, rng):
     try:
         until(is_there, "a worker without the package")
         time.sleep(3)
+        if process.poll() is not None:
+            raise Finding(f"a worker without the package ended by itself: {process.returncode}")
     finally:
         process.terminate()
         process.wait(START)
@@ -377,8 +379,8 @@ def disturbed(arena, kind, storage, events, seed, rng):
 def drive(address, folder, state, kind, seed):
     """In a child: a training that is killed."""
     with Client(address) as client:
-        saving = {"checkpoint_dir": state, "checkpoint_interval": 0.0}
-        model = model_of(kind, int(seed), client=client, **saving)
+        saving = {"checkpoint_dir": str(state), "checkpoint_interval": 0.0}
+        model = model_of(kind, seed, client=client, **saving)
         model.fit(read(folder), "y", callbacks=[lambda _: time.sleep(REST)])
 
 
@@ -391,19 +393,39 @@ def driver(arena, kind, storage, seed, rng):
     state = arena.state / f"checkpoints-{seed}"
     arena.client.run(set_lease, LEASE)
     arguments = [arena.cluster.scheduler_address, arena.folder, state, kind, seed]
-    child = subprocess.Popen([sys.executable, "-W", "ignore", __file__, "--drive", *map(str, arguments)])
+    child = multiprocessing.get_context("forkserver").Process(target=drive, args=arguments)
+    child.start()
     try:
-        until(lambda: child.poll() is not None or len(list(state.glob("*.zip"))) >= 2, "checkpoints")
+        until(lambda: child.exitcode is not None or len(list(state.glob("*.zip"))) >= 2, "checkpoints")
         time.sleep(rng.uniform(0, 2))
-        if child.poll() is not None:
-            raise Finding(f"the driver ended by itself: {child.returncode}")
+        if child.exitcode is not None:
+            raise Finding(f"the driver ended by itself: {child.exitcode}")
     finally:
         child.kill()
-        child.wait()
+        child.join()
     n = rng.choice([1, 3])
     arena.cluster.scale(n)
     until(lambda: len(addresses(arena)) == n, f"{n} workers")
-    return resumed(arena, kind, seed, state, client=arena.client, storage=storage)
+    found = resumed(arena, kind, seed, state, client=arena.client, storage=storage)
+    until(lambda: not any(arena.client.run(held).values()), "workers to forget a training without a driver")
+    arena.client.run(set_lease, plugin.LEASE)
+    arena.client.run_on_scheduler(bury)
+    return found
+
+
+def held(dask_worker):
+    """Whether a worker holds anything of a training."""
+    shards = [each.shard for each in dask_worker.plugins.values() if isinstance(each, TrainingPlugin)]
+    return any(shard.tables or shard.replica for shard in shards)
+
+
+async def bury(dask_scheduler):
+    """Remove the empty plugin and the empty queue of a driver that was killed, which stay until the scheduler ends."""
+    for name in [name for name in dask_scheduler.worker_plugins if name.startswith("dask-dl")]:
+        await dask_scheduler.unregister_worker_plugin(comm=None, name=name)
+    queues = dask_scheduler.extensions["queues"]
+    for name in [name for name in queues.queues if name.startswith("dask-dl")]:
+        queues.release(name=name)
 
 
 def resumed(arena, kind, seed, state, **given):
@@ -621,11 +643,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no training begins after them")
     parser.add_argument("--events", nargs="+", choices=choices, default=choices)
     parser.add_argument("--scatter", action="store_true", help="undisturbed trainings instead")
-    parser.add_argument("--drive", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.drive:
-        drive(*given.drive)
-        return 0
     if given.scatter:
         scatter()
         return 0

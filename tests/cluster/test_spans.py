@@ -23,6 +23,14 @@ SHORT = PLAIN | {"epochs": 1.5, "train_samples_per_iteration": 100}
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
 
 
+def n_kept(owner):
+    """Entries of all collections that an object of the scheduler has."""
+    names = [*getattr(owner, "__dict__", ()), *getattr(owner, "__slots__", ())]
+    return sum(
+        len(each) for each in (getattr(owner, name, None) for name in names) if isinstance(each, (dict, set, list))
+    )
+
+
 def left(s, c, workers):
     """Number of things of each kind that are kept for no limited time."""
     spans = s.extensions["spans"].spans.values()
@@ -36,6 +44,10 @@ def left(s, c, workers):
         "names of tasks": len(s.task_prefixes),
         "topics": len(s._broker._topics),
         "plugins": len(s.plugins) + len(s.worker_plugins),
+        "kept by extensions": sum(map(n_kept, s.extensions.values())),
+        "kept of clients": sum(map(n_kept, s.clients.values())),
+        "kept of workers": sum(map(n_kept, s.workers.values())),
+        "metadata": len(s.task_metadata),
         "clients": len(s.clients),
         "futures": len(c.futures),
         "tasks on workers": sum(len(w.state.tasks) + len(w.data) for w in workers),
