@@ -273,7 +273,7 @@ def in_loop(coroutine, loop):
 
 @two_workers
 async def test_a_worker_that_joins_gets_blocks(c, s, a, b, monkeypatch):
-    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does
+    monkeypatch.setattr(membership, "MIN_SECONDS", 1e9)  # nobody is taken for faster, whatever else the machine does
     loop, new, held = asyncio.get_running_loop(), [], []
 
     def join(record):
@@ -402,7 +402,7 @@ def blocks_of(worker):
 @two_workers
 async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypatch):
     """What it had read belongs to the other by then: no row is trained or scored twice."""
-    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # as above
+    monkeypatch.setattr(membership, "MIN_SECONDS", 1e9)  # as above
     look, hidden, held, sums = Liveness.look, [], [], []
 
     def spy(self):

@@ -226,7 +226,7 @@ async def test_streamed_blocks_that_another_worker_reads_are_those_of_the_first(
 
 @two_workers
 async def test_blocks_on_disk_move_to_a_worker_that_joins(c, s, a, b, monkeypatch):
-    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # nobody is taken for faster, whatever else the machine does
+    monkeypatch.setattr(membership, "MIN_SECONDS", 1e9)  # nobody is taken for faster, whatever else the machine does
     loop, new, held = asyncio.get_running_loop(), [], []
 
     async def start():
@@ -257,7 +257,7 @@ class Trained:
         self.shares = []
 
     def __enter__(self):
-        self.shortest, membership.SHORTEST = membership.SHORTEST, 1e9
+        self.shortest, membership.MIN_SECONDS = membership.MIN_SECONDS, 1e9
         self.inner = inner = Shard.train
 
         def spy(shard, start, stop, settings, on_rows=None):
@@ -272,7 +272,7 @@ class Trained:
         return self
 
     def __exit__(self, *_):
-        Shard.train, membership.SHORTEST = self.inner, self.shortest
+        Shard.train, membership.MIN_SECONDS = self.inner, self.shortest
 
 
 @two_workers
@@ -387,7 +387,7 @@ async def test_a_sorted_table_is_dealt_out_and_not_cut_in_two(c, s, a, b):
 
 @two_workers
 async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch):
-    monkeypatch.setattr(membership, "SHORTEST", 1e9)  # all get as many blocks, however busy the machine is
+    monkeypatch.setattr(membership, "MIN_SECONDS", 1e9)  # all get as many blocks, however busy the machine is
     loop, new, waiting, held, before = asyncio.get_running_loop(), [], [], [], tables.PER_WAVE
     inner = table_tasks.keep
 
@@ -423,7 +423,7 @@ async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch
 @two_workers
 async def test_blocks_move_to_the_faster_worker(c, s, a, b):
     held, inner = [], Shard.train
-    before = block_moves.SECONDS_PER_MOVE, membership.SHORTEST
+    before = block_moves.SECONDS_PER_MOVE, membership.MIN_SECONDS
 
     def slow(shard, start, stop, settings, on_rows=None):
         time.sleep((stop - start) * (3e-4 if get_worker().address == a.address else 1e-4))
@@ -433,14 +433,14 @@ async def test_blocks_move_to_the_faster_worker(c, s, a, b):
         held.append([sum(len(p.shard.tables["training"].blocks) for p in training_plugins(w)) for w in (a, b)])
         return held[-1][1] >= 14
 
-    block_moves.SECONDS_PER_MOVE, membership.SHORTEST = 0.2, 0.0
+    block_moves.SECONDS_PER_MOVE, membership.MIN_SECONDS = 0.2, 0.0
     Shard.train = slow
     try:
         given = rounds(200) | {"epochs": 1e3}
         model = await DeepLearningRegressor(**given).fit(parted(make_table(), 20), "y", callbacks=[look])
     finally:
         Shard.train = inner
-        block_moves.SECONDS_PER_MOVE, membership.SHORTEST = before
+        block_moves.SECONDS_PER_MOVE, membership.MIN_SECONDS = before
     assert held[0] == [10, 10] and held[-1][1] >= 14
     assert model.model_.record.n_seen < 2e6
     await nothing_left(s, a, b)
