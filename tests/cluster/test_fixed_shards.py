@@ -168,9 +168,9 @@ async def test_a_copy_holds_every_elastic_replica_or_is_none(c, s, a, b, tmp_pat
     table = make_table(900)[["a", "b", "level", "y"]]
     settings = FIXED | {"train_samples_per_iteration": 200, "elastic_averaging": True}
     here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), table, "y", None, {})
-    inner, n_calls = DaskTrainer.weights, 0
+    inner, n_calls = DaskTrainer.snapshot, 0
 
-    def weights(self):
+    def snapshot(self):
         nonlocal n_calls
         n_calls += 1
         if n_calls == 8:
@@ -178,7 +178,7 @@ async def test_a_copy_holds_every_elastic_replica_or_is_none(c, s, a, b, tmp_pat
                 asyncio.run_coroutine_threadsafe(lose(s, worker), c.loop.asyncio_loop).result()
         return inner(self)
 
-    monkeypatch.setattr(DaskTrainer, "weights", weights)
+    monkeypatch.setattr(DaskTrainer, "snapshot", snapshot)
     saving = {"checkpoint_dir": tmp_path, "checkpoint_interval": 0.0, "worker_timeout": 0.5}
     model = DeepLearningRegressor(**settings, **saving)
     if n_lost == 1:
