@@ -22,6 +22,7 @@ class Snapshot(NamedTuple):
     n_rounds: int
     event: ScoringEvent | None = None  #: its scoring, if it was scored, whole: the history gives up confusion matrices
     averaging: AveragingState | None = None  #: of several replicas, where the training may go on from here
+    delta: float | None = None  #: of `RoundSettings`
 
 
 @dataclass

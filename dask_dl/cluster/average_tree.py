@@ -111,5 +111,7 @@ class AverageTree:
 
     def _placed(self, worker: str, part: Any) -> tuple[str, Any]:
         """A worker that can average a contribution, and its future. Raises GoneError."""
+        if not self._membership.taking_part:
+            raise GoneError("no worker is left to average on.")
         place = worker if worker in self._membership.taking_part else min(self._membership.taking_part)
         return place, self._submitter.send(part, place) if isinstance(part, Contribution) else part

@@ -334,6 +334,7 @@ class DaskBackend:
     def _counted(self, setup: Setup) -> Setup:
         """Have workers count the rows that a view selects, and the visits to them. Raises ParameterError if there are none."""
         view, table, job = setup.view, self.membership.tables[setup.table], self.membership.job
+        setup = replace(setup, n_shards=self._n_fixed() or 1)
         table.n_visits, starts = dict(table.n_used), table.starts
         if not view.has_all:
             found = self.membership.of_shards(
@@ -345,7 +346,7 @@ class DaskBackend:
             found = self.membership.of_shards(
                 "count", setup.table, lambda rows: TaskSpec(table_tasks.visits, (job, rows, view, starts))
             )
-            table.n_visits = {k: n for part in found for k, n in part.items()}
+            table.n_visits = dict.fromkeys(table.n_used, 0) | {k: n for part in found for k, n in part.items()}
         check_visits(sum(table.n_visits.values()), view)
         return setup
 

@@ -155,7 +155,7 @@ class DaskTrainer:
             if stop > start
         }
         self._outer = outer_momentum(self._momentum, self._moving_rate, len(self._begun), self._n_averages)
-        self._tree.was_several |= len(self._begun) > 1
+        self._tree.was_several |= (self.n_replicas if self._is_fixed else len(self._begun)) > 1
         self._round, self._settings = self.membership.version, settings
         self.membership.inbox.is_wanted = self._n_bytes * len(self.membership.taking_part) <= handover.MAX_BYTES
         began = time.monotonic()
@@ -260,9 +260,10 @@ class DaskTrainer:
             raise Aborted from interrupt
         except DivergedError:
             lost = set(futures)
-        if not isinstance(error, Exception):
+        if self._is_fixed:  # what some shards have of a round would give other bits
+            self._trained = {}
+        elif not isinstance(error, Exception):
             self._accept(futures, lost)
-            self._begun = {shard: begun for shard, begun in self._begun.items() if shard in self._trained}
 
     def average(self) -> None:
         """A tree of averages on the workers, and all of them go on from its root."""
@@ -425,7 +426,10 @@ class DaskTrainer:
             self.membership.bring_weights()
             if not self.membership.holders:
                 continue
-            if not (agrees and self._is_fixed) or given(self.membership, averaging.replicas, (flat, *states)):
+            if not (self._is_fixed and self._moving_rate is not None):
+                return
+            if given(self.membership, averaging.replicas, (flat, *states)):
+                self._hosts = self.membership.training.hosts()
                 return
 
     def report(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Liveness:
             workers = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER)["workers"]
         except (OSError, TimeoutError, RuntimeError, AttributeError):  # the scheduler, or the client, is gone
             workers = {}
-        chosen = self._chosen(workers)
+        chosen = self._chosen(workers) if workers else set()  # no answer says nothing of who belongs where
         workers = {address: worker for address, worker in workers.items() if address in chosen}
         now = self.looked = time.monotonic()
         alive = {}

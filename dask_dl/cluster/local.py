@@ -194,6 +194,7 @@ class LocalBackend:
         store, view = self.shard.tables[setup.table], setup.view
         if not view.has_all:
             setup = replace(setup, starts=ranks(n_selected(store, view), len(store.starts) - 1))
+        setup = replace(setup, n_shards=self.n_shards or 1)
         check_visits(sum(Subset(store, view, starts=setup.starts).n_visits().values()), view)
         self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
         if self._is_whole:

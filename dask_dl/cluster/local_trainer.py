@@ -165,10 +165,11 @@ class ShardsTrainer(LocalTrainer):
             for part, start, stop in busy:
                 replica = part.follow()
                 before = replica.n_seen
-                try:
-                    part.train(start, stop, settings, on_rows)
-                finally:
-                    self._trained.append(part.contribution(replica.n_seen - before))
+                part.train(start, stop, settings, on_rows)
+                self._trained.append(part.contribution(replica.n_seen - before))
+        except BaseException:  # what some shards have of a round would give other bits
+            self._trained = []
+            raise
         finally:
             self.busy_seconds = time.monotonic() - began
 
@@ -210,9 +211,10 @@ class ShardsTrainer(LocalTrainer):
         """
         averaging = averaging or AveragingState(0)
         velocity = None if averaging.velocity is None else averaging.velocity.copy()
-        agrees = self._moving_rate is not None and n_seen > 0 and self.n_replicas > 1
+        is_elastic = self._moving_rate is not None and self.n_replicas > 1
+        agrees = is_elastic and n_seen > 0
         self._trained, self._n_averages = [], averaging.n_averages
         self.shard.restore(flat, states, n_seen, velocity, agrees=agrees)
-        if agrees:
+        if is_elastic:  # those without rows in the first rounds, too
             for name, part in self._shards.items():
                 part.adopt(averaging.replicas.get(name, (flat, *states)))

@@ -35,6 +35,9 @@ class Setup:
     trainer: str  #: identifier of the trainer
     #: (blocks + 1,) of `Subset`, where the view does not have all rows
     starts: NDArray[np.int64] | None = None
+    n_shards: int = (
+        1  #: that share the windows of rows that are not in memory: those of all of them may be in one process
+    )
 
     @property
     def table(self) -> str:

@@ -186,7 +186,7 @@ class Shard:
                 Subset(self.store(setup.table), setup.view, starts=setup.starts),
                 seed=setup.seed,
                 shuffle=setup.shuffle,
-                window=self.storage.window,
+                window=self.storage.window // setup.n_shards,
                 order=self._order,
                 drops=setup.drops,
                 kept=self._kept,
@@ -272,8 +272,8 @@ class Shard:
         """
         assert self.replica is not None
         self.replica.optimizer = self.setup.optimizer._replace(scale=settings.step_scale)
-        if settings.delta is not None:
-            self.replica.objective = self.setup.objective._replace(shape=settings.delta)
+        objective = self.setup.objective
+        self.replica.objective = objective if settings.delta is None else objective._replace(shape=settings.delta)
         slices, loss = self.visits.slices(start, stop, lambda: on_rows(0) if on_rows is not None else None), 0.0
         ready = [next(slices, None)]
         while (rows := ready.pop()) is not None:

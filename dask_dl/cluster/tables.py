@@ -130,9 +130,13 @@ class Table:
         return found
 
     def readers(self) -> dict[str, str]:
-        """Workers of shards among which every row is once."""
-        hosts = self.hosts()
-        return dict(list(hosts.items())[:1]) if self.placement == "replicated" else hosts
+        """Workers of shards among which every row is once, those included that no epoch visits."""
+        if self.shards is not None:
+            return self._fixed_hosts(self.shards)
+        if self.placement == "replicated":
+            return {worker: worker for worker in self.workers()[:1]}
+        first = {worker: min(blocks) for worker, blocks in self.held.items() if blocks}
+        return {worker: worker for worker in sorted(first, key=lambda worker: (first[worker], worker))}
 
     def _blocks_of(self, shard: str) -> Iterable[int]:
         return self.held.get(shard, ()) if self.shards is None else self.shards[shard]

@@ -46,9 +46,12 @@ class KeptRows:
         self._close: Callable[[], object] = weakref.finalize(self, leave) if backend.is_local else leave
 
     def share(self, key: Any) -> None:
-        """Let equal preparations find these rows."""
+        """Let equal preparations find these rows: those that ask for the same seed, or for any."""
         with _lock:
-            _shared.setdefault(key, self)
+            for seed in (self.encoded.data.seed, None):
+                found = _shared.get((key, seed))
+                if found is None or found.n_references == 0:
+                    _shared[key, seed] = self
 
     def release(self, *, is_forgotten: bool = False) -> None:
         """Let go of one reference; with the last one the rows go. Raises ParameterError while a training uses them.
@@ -67,8 +70,8 @@ class KeptRows:
     def of(cls, key: Any, seed: object) -> KeptRows | None:
         """Rows of an equal preparation, one reference more; None where there are none, or with another seed."""
         with _lock:
-            found = _shared.get(key)
-            if found is None or found.n_references == 0 or seed not in {None, found.encoded.data.seed}:
+            found = _shared.get((key, seed))
+            if found is None or found.n_references == 0:
                 return None
             found.n_references += 1
             return found
@@ -93,7 +96,7 @@ def key_of(
     tables = []
     for table in (source, validation):
         if table is not None:
-            if table.lazy is None:
+            if table.lazy is None or not table.is_named:  # an array may have been changed in place
                 return None
             names = table.schema.predictors, tuple(sorted(table.schema.roles.items())), table.is_named
             tables.append((*names, tuple(str(part.key) for part in table.lazy)))

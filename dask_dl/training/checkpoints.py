@@ -165,7 +165,7 @@ class Checkpoint:
         best = None
         if document.state.best:
             of_best_flat, *of_best_states = vectors_of(arrays, topology, of_best, path)
-            best = Snapshot(of_best_flat, tuple(of_best_states), *document.state.best)
+            best = Snapshot(of_best_flat, tuple(of_best_states), *document.state.best, delta=document.state.delta)
         averaging = None
         if averages:
             averaging = AveragingState(

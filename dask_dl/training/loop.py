@@ -66,6 +66,7 @@ class Rounds:
     deadline: float = math.inf  #: of `time.monotonic`
     may_stop_early: bool = False  #: whether `judge` looks for a loss that no longer improves
     ends_at_sigterm: bool = False  #: as where checkpoints are written; else SIGTERM ends the process
+    copies_by_rows: bool = False  #: whether divergence goes back to the last epoch, and not by the clock
     cancelled: Callable[[], bool] = lambda: False  #: whether the caller wants it to end as Ctrl-C does
     good: Snapshot | None = None  #: sound weights, copied: what a round that fails is rolled back to
     final: Snapshot | None = field(default=None, init=False)  #: the network that came out
@@ -78,6 +79,8 @@ class Rounds:
     _began: float | None = field(default=None, init=False)  #: when the round that is under way began
     _n: int = field(default=0, init=False)  #: rows of the last round
     _is_torn: bool = field(default=False, init=False)  #: whether threads may have ended in the middle of a row
+    #: what a round that diverges is rolled back to, where no clock may say how far
+    _sound: Snapshot | None = field(default=None, init=False)
     _signals: Signals = field(default_factory=Signals, init=False)
     _pending: str | None = field(default=None, init=False)  #: why the round that is under way is the last
 
@@ -309,10 +312,17 @@ class Rounds:
 
     def _now(self, learned: TrainedWeights) -> Snapshot:
         flat, states, averaging = learned
-        return Snapshot(flat, states, self.state.n_seen, self.state.n_rounds, averaging=averaging)
+        state = self.state
+        return Snapshot(flat, states, state.n_seen, state.n_rounds, averaging=averaging, delta=state.delta)
 
     def _copy(self) -> None:
         """Remember weights that are known to be sound, now and then: copying must not outweigh short rounds."""
+        if self.copies_by_rows:
+            n_epoch = self.trainer.n_rows
+            if self._sound is None or self.state.n_seen // n_epoch > self._sound.n_seen // n_epoch:
+                self.good = self._sound = self._snapshot()
+            if self.trainer.is_local:
+                return
         since = time.monotonic() - self._copied_at
         minimum = SECONDS_PER_COPY
         if not self.trainer.is_local:  # in the beginning more often: never more than half of what was learned gets lost
@@ -325,8 +335,9 @@ class Rounds:
             self._copied_at = time.monotonic()
             self._copy_took = self._copied_at - began
 
-    def _newest_copy(self) -> Snapshot:
-        copies = [copy for copy in (self.good, self.state.best) if copy is not None]
+    def _newest_copy(self, *, is_sound: bool = False) -> Snapshot:
+        good = self._sound if is_sound and self.copies_by_rows else self.good
+        copies = [copy for copy in (good, self.state.best) if copy is not None]
         if not copies and self.state.failure is not None:
             raise self.state.failure  # nothing was learned
         return max(copies, key=lambda copy: copy.n_seen)
@@ -334,7 +345,7 @@ class Rounds:
     def _rewind(self, good: Snapshot) -> None:
         """Forget what came after a copy."""
         state = self.state
-        state.n_seen, state.n_rounds = good.n_seen, good.n_rounds
+        state.n_seen, state.n_rounds, state.delta = good.n_seen, good.n_rounds, good.delta
         state.history.cut(good.n_seen, [copy.event for copy in (good, state.best) if copy and copy.event])
         self.tell(WentBack(good.n_seen))
 
@@ -346,7 +357,7 @@ class Rounds:
 
     def _roll_back(self, error: DivergedError) -> None:
         """Go back to sound weights and take half the step; too often is an error, with those weights in place."""
-        state, good = self.state, self._newest_copy()
+        state, good = self.state, self._newest_copy(is_sound=True)
         state.n_halvings += 1
         self._return_to(good)
         state.stopped_by = self._ending()

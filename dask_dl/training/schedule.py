@@ -27,6 +27,12 @@ STEP, DEADBAND = 2.0, (0.8, 1.2)
 SLOWEST = 1e8
 
 
+def averages_per_epoch(n_replicas: int) -> int:
+    """Averages in an epoch of so many replicas."""
+    minimum, enough = AVERAGES_PER_EPOCH
+    return min(max(n_replicas, minimum), enough)
+
+
 def total_rows(epochs: float, n_epoch: int) -> int:
     """Rows to visit in all: one at least, unless none are asked for (algorithm.md#rows-of-a-training)."""
     return max(round(epochs * n_epoch), int(epochs > 0))
@@ -44,6 +50,7 @@ class RoundSchedule:
     maximum: int = 2**63  #: rows of any automatic round
     n_replicas: int = 1
     share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
+    ends_with_epoch: bool = False  #: whether rounds of a fixed size are cut where an epoch ends
     batch: int = 1  #: rows of a mini-batch: automatic rounds of one replica end where one ends
     _wanted: float = field(
         default=0.0, init=False
@@ -94,10 +101,9 @@ class RoundSchedule:
         first = max(1, int(SLOWEST * n_threads / n_weights))
         maximum = n_epoch
         if n_replicas > 1:
-            minimum, enough = AVERAGES_PER_EPOCH
-            n_averages = min(max(n_replicas, minimum), enough)
+            n_averages = averages_per_epoch(n_replicas)
             maximum = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
-        return cls(n_total, n_epoch, scoring, fixed, first, maximum, n_replicas, share, batch)
+        return cls(n_total, n_epoch, scoring, fixed, first, maximum, n_replicas, share, batch=batch)
 
     def rows(self, n_seen: int) -> int:
         """Rows of the round that begins after `n_seen`.
@@ -108,7 +114,7 @@ class RoundSchedule:
         """
         rest = self.n_total - n_seen
         if self.fixed is not None:
-            return min(self.fixed, rest)
+            return min(self.fixed, rest, self.n_epoch - n_seen % self.n_epoch if self.ends_with_epoch else rest)
         wanted = self._wanted or self.first
         n = min(max(1, int(wanted)), self.n_epoch, self.maximum, max(1, self.n_total // MIN_ROUNDS))
         if self.n_replicas > 1:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from dask_dl.training.preparation import Problem
 
 
+#: A bias that begins so near 0 is the rounding of sums, which depends on the partitions, and l1 looks at its sign.
+ROUNDING = 1e-12
+
+
 class Start(NamedTuple):
     """Network and counters with which the rounds begin."""
 
@@ -54,7 +58,14 @@ class Start(NamedTuple):
     @property
     def snapshot(self) -> Snapshot:
         """The network with its counters."""
-        return Snapshot(self.flat, self.states, self.state.n_seen, self.state.n_rounds, averaging=self.averaging)
+        return Snapshot(
+            self.flat,
+            self.states,
+            self.state.n_seen,
+            self.state.n_rounds,
+            averaging=self.averaging,
+            delta=self.state.delta,
+        )
 
     def begin(self, problem: Problem, backend: Backend, on_change: Callable[[Parallelism], None]) -> Trainer:
         """Have a backend train the network.
@@ -99,6 +110,7 @@ def _start_values(problem: Problem) -> NDArray[np.float32]:
     weights = initial_weights(topology, network.weight_distribution, network.weight_scale, problem.seed)
     has_offset = OFFSET in problem.tables["training"][0].roles
     start = problem.head.start_of_bias(intercept.value, has_offset=has_offset) if intercept else 0.0
+    start = start if abs(start) > ROUNDING else 0.0
     biases = initial_biases(topology, start)
     for name, asked, drawn, shapes in (
         ("initial_weights", network.weights, weights, [(n_in, n_out) for n_out, n_in in topology.shapes]),

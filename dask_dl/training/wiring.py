@@ -10,7 +10,7 @@ from dask_dl.events import Listeners
 from dask_dl.metrics.stopping import reason_to_stop, stride_of
 from dask_dl.training.loop import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.training.saving import PeriodicCheckpoints
-from dask_dl.training.schedule import RoundSchedule, ScoringSchedule
+from dask_dl.training.schedule import RoundSchedule, ScoringSchedule, averages_per_epoch
 from dask_dl.training.scoring import Scorer, scoring_schedule
 
 if TYPE_CHECKING:
@@ -67,8 +67,10 @@ def make_rounds(
     each_iteration = run.scoring.each_iteration
     if trainer.n_replicas > 1 and run.reproducible and problem.requested["train_samples_per_iteration"] == -2:
         # Replicas need several averages in an epoch, and no clock may say how many; one scoring is enough.
-        schedule.fixed = problem.effective["train_samples_per_iteration"] = schedule.maximum
+        # Nor may the epochs: a training that is asked for more of them goes on with the same rounds.
+        schedule.fixed, schedule.ends_with_epoch = -(-trainer.n_rows // averages_per_epoch(trainer.n_replicas)), True
         each_iteration = problem.requested["score_each_iteration"]
+        problem.effective |= {"train_samples_per_iteration": schedule.fixed, "score_each_iteration": each_iteration}
         if not each_iteration:
             schedule.scoring = ScoringSchedule(math.inf, math.inf, each_iteration, every=trainer.n_rows)
     stride = stride_of(trainer.n_rows, each_iteration=each_iteration)
@@ -87,6 +89,7 @@ def make_rounds(
         deadline=began + run.max_seconds if run.max_seconds else math.inf,
         may_stop_early=run.stopping.rounds > 0,
         ends_at_sigterm=writer is not None,
+        copies_by_rows=run.reproducible,
     )
     if state.best is None and run.keeps_best:
         history.best = None  # its network was not kept

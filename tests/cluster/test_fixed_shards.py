@@ -219,3 +219,57 @@ async def test_every_worker_gets_a_shard_and_is_warned_of_where_there_are_too_fe
     assert held[-1] in ([3, 1, 1], [2, 2, 1], [2, 1, 2])  # a team of four is about twice as fast as one
     with pytest.warns(DaskDLWarning, match=r"1 of 3 workers have no rows of .*: it has n_shards=2. Raise n_shards"):
         await DeepLearningRegressor(**FIXED | {"n_shards": 2}).fit(X, "y")
+
+
+def test_shards_without_rows_in_the_first_rounds_have_replicas_too():
+    """Elastic averaging draws them to the consensus when their turn comes."""
+    table = make_table(300)[["a", "b", "y"]]
+    given = {"hidden": (5,), "epochs": 1, "random_state": 1, "reproducible": True, "n_shards": 20}
+    model = DeepLearningRegressor(**given, elastic_averaging=True).fit(table, "y")
+    assert model.model_.record.n_seen == 300
+
+
+def test_a_round_that_is_broken_off_is_trained_anew(tmp_path, monkeypatch):
+    table = make_table(900)[["a", "b", "level", "y"]]
+    settings = FIXED | {"train_samples_per_iteration": 200}
+    saving = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1e9}
+    whole = DeepLearningRegressor(**settings).fit(table, "y")
+    inner, calls = FixedShard.train, []
+
+    def train(shard, start, stop, *more):
+        calls.append(start)
+        loss = inner(shard, start, stop, *more)
+        if len(calls) == 8:  # the second shard of the third round
+            raise KeyboardInterrupt
+        return loss
+
+    monkeypatch.setattr(FixedShard, "train", train)
+    with pytest.warns(DaskDLWarning, match="training was interrupted"):
+        part = DeepLearningRegressor(**settings, **saving).fit(table, "y")
+    assert part.model_.record.n_seen == 400
+    assert_same_bits(DeepLearningRegressor(**settings, **saving).fit(table, "y", resume=True), whole)
+
+
+def test_more_epochs_are_asked_for_when_a_training_is_resumed(tmp_path):
+    table = make_table(900)[["a", "b", "y"]]
+    settings = {"hidden": (5,), "random_state": 1, "reproducible": True, "n_shards": 8, "stopping_rounds": 0}
+    settings |= {"overwrite_with_best_model": False}
+    saving = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1e9}
+    whole = DeepLearningRegressor(**settings, epochs=4).fit(table, "y")
+    DeepLearningRegressor(**settings, epochs=2, **saving).fit(table, "y")
+    assert_same_bits(DeepLearningRegressor(**settings, epochs=4, **saving).fit(table, "y", resume=True), whole)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
+async def test_rows_that_no_epoch_visits_are_scored_all_the_same(c, s, a, b):
+    """Class balance may leave out all rows of a shard, or of a worker."""
+    table = make_table(240).sort_values("label", ignore_index=True)[["a", "b", "label"]]
+    given = FIXED | {"balance_classes": True, "class_sampling_factors": [0, 1], "train_samples_per_iteration": 60}
+    here = await asyncio.to_thread(in_process, DeepLearningClassifier(**given), table, "label", None, {})
+    there = await DeepLearningClassifier(**given).fit(parted(table), "label")
+    assert_same_bits(there, here)
+    np.testing.assert_allclose(there.history_["training_logloss"], here.history_["training_logloss"], rtol=1e-12)
+    unlabelled = table.assign(label=table["label"].where(table.index < 120))
+    free = rounds(60) | {"balance_classes": True, "force_load_balance": False}
+    model = await DeepLearningClassifier(**free).fit(parted(unlabelled.iloc[60:180], 2), "label")
+    assert model.model_.record.n_seen > 0
