@@ -28,7 +28,7 @@ from distributed import wait
 from rounds import N_INPUTS, N_ROWS, PARTS, STAGES, Case, Found, measured, refused, size_of, workers
 from scipy.optimize import nnls
 
-from dask_dl.cluster.dask_trainer import FAN
+from dask_dl.cluster.averaging import FAN
 from dask_dl.errors import DaskDLWarning
 
 ROUNDS = {0.1: 60, 1.0: 30, 16.0: 8}  #: million weights -> rounds that count

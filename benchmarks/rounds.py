@@ -16,7 +16,8 @@ from common import ALL_EPOCHS
 from distributed import Client, LocalCluster, get_task_stream
 
 from dask_dl import DeepLearningRegressor
-from dask_dl.cluster.dask_trainer import FAN, DaskTrainer
+from dask_dl.cluster.averaging import FAN
+from dask_dl.cluster.dask_trainer import DaskTrainer
 from dask_dl.kernels.layout import Topology
 
 if TYPE_CHECKING:
@@ -100,9 +101,9 @@ def timed_rounds(times: list[list[float]]):
     """Note begin and end of every round inside the `with`."""
     train, average = DaskTrainer.train, DaskTrainer.average
 
-    def timed_train(cluster, n, on_rows=None):
+    def timed_train(cluster, n, settings, on_rows=None):
         times.append([time.time(), inf])
-        train(cluster, n, on_rows)
+        train(cluster, n, settings, on_rows)
 
     def timed_average(cluster):
         average(cluster)
