@@ -101,9 +101,9 @@ def timed_rounds(times: list[list[float]]):
     """Note begin and end of every round inside the `with`."""
     train, average = DaskTrainer.train, DaskTrainer.average
 
-    def timed_train(cluster, n, on_rows=None):
+    def timed_train(cluster, n, settings, on_rows=None):
         times.append([time.time(), inf])
-        train(cluster, n, on_rows)
+        train(cluster, n, settings, on_rows)
 
     def timed_average(cluster):
         average(cluster)
