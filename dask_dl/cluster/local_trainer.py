@@ -9,6 +9,7 @@ from dask_dl.cluster.averaging import Contribution, outer_momentum, tree
 from dask_dl.cluster.fixed_shard import fixed_shard
 from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.trainer import TrainedWeights, measured
+from dask_dl.errors import ReplicasLostError
 from dask_dl.metrics.measurement import merged
 from dask_dl.node.stability import instability
 from dask_dl.state import AveragingState
@@ -192,10 +193,15 @@ class ShardsTrainer(LocalTrainer):
         return measured(name, merged(self.shard.measure(name, part) for part in parts.values()))
 
     def weights(self) -> TrainedWeights:
-        """Weights, and all that goes with them: the arrays that are trained."""
+        """Weights, and all that goes with them: the arrays that are trained.
+
+        Raises ReplicasLostError after a round of elastic averaging that was broken off: its replicas are no one's copy.
+        """
         replicas = {}
         if self.shard.consensus:
-            replicas = {name: part.vectors for name, part in self._shards.items() if part.is_current}
+            if not all(part.is_current for part in self._shards.values()):
+                raise ReplicasLostError("replicas of elastic averaging have learned a part of a round.")
+            replicas = {name: part.vectors for name, part in self._shards.items()}
         return TrainedWeights(*self.shard.weights(), AveragingState(self._n_averages, self.shard.velocity, replicas))
 
     def restore(

@@ -60,3 +60,14 @@ def assert_same_bits(mine, other):
     np.testing.assert_array_equal(mine.model_.network.flat, other.model_.network.flat)
     for state, expected in zip(mine.model_.network.states, other.model_.network.states, strict=True):
         np.testing.assert_array_equal(state, expected)
+
+
+def in_process(model, table, y, eval_set=None, **parts):
+    """Fit where no client is active."""
+    from dask_dl.cluster import clients
+
+    find, clients.find_client = clients.find_client, lambda given: None
+    try:
+        return model.fit(table, y, eval_set=eval_set, **parts)
+    finally:
+        clients.find_client = find

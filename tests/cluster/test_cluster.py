@@ -13,7 +13,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, lose, nothing_left, parted, rounds, training_plugins
+from cluster.tables import PLAIN, assert_same_bits, in_process, lose, nothing_left, parted, rounds, training_plugins
 from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 from tables import make_table
@@ -67,7 +67,7 @@ async def test_one_worker_gives_the_bits_of_this_process(c, s, a):
             table, held = (t.assign(a=t["a"].where(t["a"] > -1.5)) for t in (table, held))
         table_, held_ = (t.drop(columns="label" if y == "y" else "y") for t in (table, held))
         X, Xv = parted(table_), parted(held_, 2)
-        here = await asyncio.to_thread(in_process, kind(**settings), X, y, Xv, parts)
+        here = await asyncio.to_thread(in_process, kind(**settings), X, y, Xv, **parts)
         there = await kind(**settings).fit(X, y, eval_set=Xv, **parts)
         assert_same_bits(there, here)
         columns = [name for name in here.history_ if name not in TIMES]
@@ -81,7 +81,7 @@ async def test_arrays_in_the_memory_of_a_cluster_and_on_disk(c, s, a):
     local, y, w = table[list("abcde")].to_numpy(), table["y"].to_numpy(), table["w"].to_numpy()
     X = da.from_array(local, chunks=(300, 2))
     settings = rounds(700)
-    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), X, y, (X, y, w), {"sample_weight": w})
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), X, y, (X, y, w), sample_weight=w)
     persisted = c.persist(X)
     unknown = da.Array(X.dask, X.name, ((np.nan,) * 4, X.chunks[1]), meta=X._meta)
     for X_, y_, w_ in (
@@ -93,17 +93,6 @@ async def test_arrays_in_the_memory_of_a_cluster_and_on_disk(c, s, a):
         assert_same_bits(there, here)
         lazy = there.predict(X_)
         np.testing.assert_array_equal(await c.compute(lazy), here.predict(local))
-
-
-def in_process(model, table, y, held, parts):
-    """Fit where no client is active."""
-    from dask_dl.cluster import clients
-
-    find, clients.find_client = clients.find_client, lambda given: None
-    try:
-        return model.fit(table, y, eval_set=held, **parts)
-    finally:
-        clients.find_client = find
 
 
 @two_workers
@@ -660,7 +649,7 @@ async def test_sparse_blocks_on_a_worker_give_the_bits_of_this_process(c, s, a):
     )
     y = whole @ random.normal(size=30)
     for given in ({}, {"mini_batch_size": 8, "storage": "disk"}):
-        here = await asyncio.to_thread(in_process, DeepLearningRegressor(**PLAIN | given), X, y, None, {})
+        here = await asyncio.to_thread(in_process, DeepLearningRegressor(**PLAIN | given), X, y)
         there = await DeepLearningRegressor(**PLAIN | given).fit(X, y)
         assert_same_bits(there, here)
         answers = await c.compute(there.predict(X))

@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import assert_same_bits, lose, nothing_left, parted, rounds, training_plugins
+from cluster.tables import assert_same_bits, in_process, lose, nothing_left, parted, rounds, training_plugins
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
@@ -54,17 +54,6 @@ def test_shards_divide_a_table_by_row_numbers_alone(rows, n):
     assert counts.max() - counts.min() <= 8  # one row for each of its ranges, at most
 
 
-def in_process(model, table, y, held, parts):
-    """Fit where no client is active."""
-    from dask_dl.cluster import clients
-
-    find, clients.find_client = clients.find_client, lambda given: None
-    try:
-        return model.fit(table, y, eval_set=held, **parts)
-    finally:
-        clients.find_client = find
-
-
 KINDS = [
     (DeepLearningRegressor, "y", {}),
     (DeepLearningRegressor, "y", {"adaptive_rate": False, "momentum_stable": 0.5, "averaging_momentum": 0.0}),
@@ -82,7 +71,7 @@ async def test_one_process_and_one_two_three_workers_give_the_same_bits(c, s, a,
         other = "label" if y == "y" else "y"
         X, Xv = parted(table.drop(columns=other)), parted(held.drop(columns=other), 2)
         make = lambda kind=kind, given=given: kind(**FIXED | given)  # noqa: E731
-        here = await asyncio.to_thread(in_process, make(), X, y, Xv, {"sample_weight": "w"})
+        here = await asyncio.to_thread(in_process, make(), X, y, Xv, sample_weight="w")
         assert here.parameters_["n_shards"] == 3
         models.append((make, X, y, Xv, here))
     for leaver in (None, d, b):
@@ -132,9 +121,9 @@ async def test_a_training_of_one_process_goes_on_on_a_cluster_to_the_bit(c, s, a
             {"checkpoint_dir": tmp_path / str(len(given)), "checkpoint_interval": 1e9},
             settings | {"epochs": 4},
         )
-        whole = await asyncio.to_thread(in_process, DeepLearningRegressor(**rest), table, "y", None, {})
+        whole = await asyncio.to_thread(in_process, DeepLearningRegressor(**rest), table, "y")
         first = DeepLearningRegressor(**settings | {"epochs": 2}, **saving)
-        await asyncio.to_thread(in_process, first, table, "y", None, {})
+        await asyncio.to_thread(in_process, first, table, "y")
         model = await DeepLearningRegressor(**rest, **saving).fit(table, "y", resume=True)
         assert_same_bits(model, whole)
 
@@ -143,7 +132,7 @@ async def test_a_training_of_one_process_goes_on_on_a_cluster_to_the_bit(c, s, a
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=180)
 async def test_a_shard_whose_worker_dies_is_trained_again_to_the_same_bits(c, s, a, b, d, monkeypatch, moment):
     table = make_table()[["a", "b", "level", "y"]]
-    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**FIXED), table, "y", None, {})
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**FIXED), table, "y")
     victims, n_calls = [d, b], 0
     kind, name = (FixedShard, "train") if moment == "training" else (Shard, "receive")
     inner = getattr(kind, name)
@@ -167,7 +156,7 @@ async def test_a_copy_holds_every_elastic_replica_or_is_none(c, s, a, b, tmp_pat
     """Workers die just before the driver fetches what a checkpoint needs."""
     table = make_table(900)[["a", "b", "level", "y"]]
     settings = FIXED | {"train_samples_per_iteration": 200, "elastic_averaging": True}
-    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), table, "y", None, {})
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**settings), table, "y")
     inner, n_calls = DaskTrainer.snapshot, 0
 
     def snapshot(self):
@@ -188,7 +177,7 @@ async def test_a_copy_holds_every_elastic_replica_or_is_none(c, s, a, b, tmp_pat
         with pytest.raises(NoWorkersError):
             await model.fit(parted(table), "y")
         model = DeepLearningRegressor(**settings, **saving)
-        await asyncio.to_thread(in_process, model, table, "y", None, {"resume": True})
+        await asyncio.to_thread(in_process, model, table, "y", resume=True)
     assert n_calls > 8
     assert_same_bits(model, here)
 
@@ -229,9 +218,10 @@ def test_shards_without_rows_in_the_first_rounds_have_replicas_too():
     assert model.model_.record.n_seen == 300
 
 
-def test_a_round_that_is_broken_off_is_trained_anew(tmp_path, monkeypatch):
+@pytest.mark.parametrize("given", [{}, {"elastic_averaging": True}], ids=str)
+def test_a_round_that_is_broken_off_is_trained_anew(tmp_path, monkeypatch, given):
     table = make_table(900)[["a", "b", "level", "y"]]
-    settings = FIXED | {"train_samples_per_iteration": 200}
+    settings = FIXED | {"train_samples_per_iteration": 200} | given
     saving = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1e9}
     whole = DeepLearningRegressor(**settings).fit(table, "y")
     inner, calls = FixedShard.train, []
@@ -246,7 +236,8 @@ def test_a_round_that_is_broken_off_is_trained_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(FixedShard, "train", train)
     with pytest.warns(DaskDLWarning, match="training was interrupted"):
         part = DeepLearningRegressor(**settings, **saving).fit(table, "y")
-    assert part.model_.record.n_seen == 400
+    # Elastic replicas have learned a part of the round: the training goes back to a copy of before.
+    assert part.model_.record.n_seen == (0 if given else 400)
     assert_same_bits(DeepLearningRegressor(**settings, **saving).fit(table, "y", resume=True), whole)
 
 
@@ -265,7 +256,7 @@ async def test_rows_that_no_epoch_visits_are_scored_all_the_same(c, s, a, b):
     """Class balance may leave out all rows of a shard, or of a worker."""
     table = make_table(240).sort_values("label", ignore_index=True)[["a", "b", "label"]]
     given = FIXED | {"balance_classes": True, "class_sampling_factors": [0, 1], "train_samples_per_iteration": 60}
-    here = await asyncio.to_thread(in_process, DeepLearningClassifier(**given), table, "label", None, {})
+    here = await asyncio.to_thread(in_process, DeepLearningClassifier(**given), table, "label")
     there = await DeepLearningClassifier(**given).fit(parted(table), "label")
     assert_same_bits(there, here)
     np.testing.assert_allclose(there.history_["training_logloss"], here.history_["training_logloss"], rtol=1e-12)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, nothing_left, parted, rounds
+from cluster.tables import PLAIN, assert_same_bits, in_process, nothing_left, parted, rounds
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
@@ -143,17 +143,6 @@ def test_a_view_in_units_of_its_own_trains_to_the_rounding_of_its_map(y, roles):
     backend.load = lambda *given, **more: (Viewing.load(backend, *given, **more), setattr(backend, "inputs", None))[0]
     without = fitted(backend, cut, task_of(y), **given)
     assert np.abs(without.network.flat - expected.network.flat).max() > 0.02  # what the map is for
-
-
-def in_process(model, table, y, **parts):
-    """Fit where no client is active."""
-    from dask_dl.cluster import clients
-
-    find, clients.find_client = clients.find_client, lambda given: None
-    try:
-        return model.fit(table, y, **parts)
-    finally:
-        clients.find_client = find
 
 
 @pytest.fixture
