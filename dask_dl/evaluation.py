@@ -1,4 +1,4 @@
-"""Truth, prediction and weight of the rows of a table, read by the rules of training: what a score is computed from."""
+"""Scores and evaluations: a model's answers to a table beside the truth, read by the rules of training."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dask_dl.distribution import Distribution
 from dask_dl.errors import ParameterError, SchemaError, warn
 from dask_dl.frame.column_stats import added
 from dask_dl.frame.interchange import as_table
-from dask_dl.frame.prediction import map_partitions
+from dask_dl.frame.prediction import map_partitions, reduce_partitions, slices_of
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.row_stats import count_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
 from dask_dl.frame.sparse import SparsePart
+from dask_dl.metrics.custom import custom_metric
+from dask_dl.metrics.measurement import MetricSettings, merged
+from dask_dl.metrics.table import AVERAGES
 from dask_dl.predict import check_n_features, check_offset, no_offset, respond
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
     from dask_dl.frame.dtypes import Places
     from dask_dl.frame.source import Schema, Source
+    from dask_dl.metrics.measurement import Measurement
     from dask_dl.model import Model
     from dask_dl.predictor import Predictor
     from dask_dl.tasks.head import Head
@@ -69,6 +74,105 @@ def scored_rows(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: 
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
     weights = np.concatenate([r.sample_weight for r in rows]) if WEIGHT in source.roles else None
     return ScoredRows(y_true, y_pred, weights)
+
+
+class MeasuredTable(NamedTuple):
+    """Measurement of the rows of a table."""
+
+    label: str  #: name of the table
+    measured: Measurement | None  #: None: no row could be measured
+    n_rows: int  #: rows that were measured
+    unseen: Mapping[Any, int]  #: labels that training never saw, and their rows, which were not
+
+    def merge(self, other: MeasuredTable) -> MeasuredTable:
+        """Both parts of a table together."""
+        measured = merged((self.measured, other.measured))
+        return self._replace(
+            measured=measured, n_rows=self.n_rows + other.n_rows, unseen=added(self.unseen, other.unseen)
+        )
+
+
+def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom: Any, called: str) -> MeasuredTable:
+    """Measure a model on a table in one pass: on Dask where the rows lie, and merged there.
+
+    Parameters
+    ----------
+    model : Model
+    X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
+    y, weight, offset : str, int, aligned collection or None
+        As in `fit`; y None: the column of that name in training.
+    custom : scorer, str, CustomMetric or None
+        The user's own metric; None: that of the training.
+    called : str
+        Name of the estimator, for errors.
+
+    Returns
+    -------
+    MeasuredTable
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        What `fit` would say of such values, and when no row has a known truth.
+    """
+    y = model.record.target_name if y is None else y
+    if y is None:
+        raise ParameterError(f"{called}.evaluate requires y, but it is None: give the name of a column, or its values.")
+    source, names = _opened(model, X, y, weight, offset, called)
+    settings = _settings(model, custom)
+    measure = functools.partial(_measure_partition, schema=source.schema, names=names, settings=settings)
+    found: MeasuredTable = reduce_partitions(measure, MeasuredTable.merge, source, model.predictor)
+    where = where_of(source.schema, TARGET)
+    _warn_of_unseen(found.unseen, sum(found.unseen.values()) + found.n_rows, where, "they are not scored")
+    if found.measured is None:
+        needs = " and a weight above zero" if WEIGHT in source.roles else ""
+        raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
+    return found
+
+
+def _settings(model: Model, custom: Any) -> MetricSettings:
+    """Settings of an evaluation: curves of several classes are measured, too."""
+    effective, head = model.record.effective, model.head
+    custom = custom or effective.get("custom_metric") or effective.get("custom_metric_func")
+    asked = effective.get("auc_type", "auto")
+    average = AVERAGES[0] if asked in {"auto", "none"} else asked
+    own = custom_metric(custom, head.labels if head.classes else None)
+    return MetricSettings(Distribution.of(effective), average, own)
+
+
+def _measure_partition(
+    part: Any,
+    k: int,
+    predictor: Predictor,
+    *,
+    schema: Schema,
+    names: Sequence[str] | None,
+    settings: MetricSettings,
+) -> MeasuredTable:
+    """Measurement of partition k, a chunk of rows at a time."""
+    head = predictor.head
+    roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), head.target_kind)
+    labels = {} if roles.labels is None else count_labels(roles.labels)
+    unseen, truth = head.check_scored(labels, where_of(schema, TARGET)), head.scored_truth(roles)
+    _check_range(truth, settings, schema)
+    rows = _rows_of(part, roles.places)
+    rows = rows if names is None else _renamed(rows, schema.predictors, names)
+    parts, lo = [], 0
+    for chunk, shifts in slices_of(rows, roles.offsets, predictor.rows_per_chunk):
+        hi = lo + len(chunk)
+        known, weights = head.is_known(truth[lo:hi]), None if roles.weights is None else roles.weights[lo:hi]
+        if known.any():
+            answers = predictor.answers(chunk, shifts, LABEL)[known]
+            weights = None if weights is None else weights[known]
+            parts.append(head.measure(truth[lo:hi][known], answers, weights, settings))
+        lo = hi
+    return MeasuredTable(schema.label, merged(parts), len(truth) - sum(unseen.values()), unseen)
+
+
+def _check_range(truth: NDArray[Any], settings: MetricSettings, schema: Schema) -> None:
+    wrong = settings.distribution.forbids(truth.min(), truth.mean()) if len(truth) else None
+    if wrong is not None:
+        raise SchemaError(f"{where_of(schema, TARGET)} {wrong}")
 
 
 def _opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> tuple[Source, Sequence[str] | None]:
@@ -122,10 +226,12 @@ def _renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
 
 def _check_labels(found: Mapping[Any, int], head: Head, where: str) -> None:
     """Labels must be of the type of the classes (SchemaError); those that the model has never seen are warned of."""
-    strangers = head.check_scored(found, where)
-    if not strangers:
+    _warn_of_unseen(head.check_scored(found, where), sum(found.values()), where, "they count as wrong")
+
+
+def _warn_of_unseen(unseen: Mapping[Any, int], n_rows: int, where: str, consequence: str) -> None:
+    if not unseen:
         return
-    shown = ", ".join(map(repr, list(strangers)[:5]))
-    n, total = sum(strangers.values()), sum(found.values())
-    text = f"{where}: {n:,} of {total:,} rows have labels that the model has never seen, {shown}; they count as wrong."
+    shown, n = ", ".join(map(repr, list(unseen)[:5])), sum(unseen.values())
+    text = f"{where}: {n:,} of {n_rows:,} rows have labels that the model has never seen, {shown}; {consequence}."
     warn(text)

@@ -10,6 +10,7 @@ from dask_dl.distribution import Distribution
 from dask_dl.errors import SchemaError, warn
 from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.source import TARGET, Schema
+from dask_dl.metrics.measurement import MetricSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,7 @@ class TableMetrics:
         self._model = model
         self._schema = Schema((), roles, label)
         self._distribution = Distribution.of(model.record.effective)
+        self._settings = MetricSettings(self._distribution)
         self._n_partitions = 0
         self._total: Measurement | None = None
         self.n_rows = 0  #: rows that were measured
@@ -78,7 +80,7 @@ class TableMetrics:
     def _merge(self, truth: Any, answers: Any, weights: Any) -> None:
         if not len(truth):
             return
-        found = self._model.head.measure(truth, answers, weights, self._distribution)
+        found = self._model.head.measure(truth, answers, weights, self._settings)
         self.n_rows += len(truth)
         self._total = found if self._total is None else self._total.merge(found)
 
@@ -89,4 +91,4 @@ class TableMetrics:
             warn(text)
         if self._total is None:
             return {}
-        return self._total.metrics(self._model.task)
+        return self._total.metrics(self._model.head.kind)

@@ -20,7 +20,7 @@ class Snapshot(NamedTuple):
     states: tuple[NDArray[np.float32], ...]
     n_seen: int
     n_rounds: int
-    event: ScoringEvent | None = None  #: its scoring, if it was scored, whole: the history gives up confusion matrices
+    event: ScoringEvent | None = None  #: its scoring, if it was scored, whole: the history gives up measurements
     averaging: AveragingState | None = None  #: of several replicas, where the training may go on from here
     delta: float | None = None  #: of `RoundSettings`
 
@@ -46,8 +46,6 @@ class TrainingState:
             "history": self.history.records,
             "has_validation": self.history.has_validation,
             "metric": self.history.metric,
-            "confusion": self.history.confusion,
-            "best_confusion": self.history.best_confusion,
             "n_seen": self.n_seen,
             "n_rounds": self.n_rounds,
             "training_seconds": self.training_seconds,

@@ -177,7 +177,9 @@ def _forge_arrays(entries, rng):
     elif way < 0.65:
         name = rng.choice([f"{name}0", "extra", "best/network/weights/0", "state/2/weights/0", "initial_weights/0"])
     elif way < 0.75:
-        array = array.astype(rng.choice(["float64", "float16", "int32", "bool", "uint8"]))
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            array = array.astype(rng.choice(["float64", "float16", "int32", "bool", "uint8"]))
     elif way < 0.9:
         array = rng.choice(
             [array.T, array[:-1], array[None], np.concatenate([array, array]), array.reshape(-1), array[:0]]

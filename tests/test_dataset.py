@@ -53,7 +53,7 @@ def test_a_dataset_trains_to_the_bits_of_its_table(table, storage, kind, target,
             one = kind(**SMALL | given | other).fit(data)
             two = kind(**SMALL | given | other).fit(X, target, eval_set=held, **parts)
             np.testing.assert_array_equal(one.model_.network.flat, two.model_.network.flat)
-            pd.testing.assert_frame_equal(one.metrics_, two.metrics_)
+            pd.testing.assert_frame_equal(one.metrics_.to_pandas(), two.metrics_.to_pandas())
             assert one.parameters_ == two.parameters_ and one.model_.record.table_rows == two.model_.record.table_rows
             np.testing.assert_array_equal(one.predict(table), two.predict(table))
 

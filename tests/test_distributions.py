@@ -17,7 +17,7 @@ from dask_dl.cluster import LocalBackend, LocalTrainer
 from dask_dl.distribution import LOG_LINKS, QUANTILES, Distribution, Intercept, Residuals
 from dask_dl.errors import SchemaError
 from dask_dl.frame.source import open_source
-from dask_dl.metrics.measurement import measure_numbers
+from dask_dl.metrics.measurement import MetricSettings, measure_numbers
 from dask_dl.parameters import validate
 from dask_dl.training.engine import Request, train
 
@@ -54,9 +54,8 @@ def given(name, **more):
 
 def deviance(name, truth, predicted):
     distribution = Distribution(name, SHAPES[name][1] if name in SHAPES else 0.0)
-    return measure_numbers(np.asarray(truth, float), np.asarray(predicted, float), None, distribution).metric(
-        "deviance"
-    )
+    settings = MetricSettings(distribution)
+    return measure_numbers(np.asarray(truth, float), np.asarray(predicted, float), None, settings).metric("deviance")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -50,7 +50,7 @@ PACKAGES = {
     ),
     "checkpoint": ("errors paths state", "puts arrays and JSON into a file, whatever they mean"),
     "documents": (
-        "checkpoint errors frame kernels node metrics tasks",
+        "checkpoint distribution errors frame kernels node metrics tasks",
         "what the JSON of models and checkpoints may say, and what must hold in it",
     ),
     "predictor": ("errors frame kernels node state tasks", "what a prediction needs of a model, and sends to workers"),
@@ -70,7 +70,7 @@ PACKAGES = {
     ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
     "evaluation": (
-        "predict errors frame model predictor tasks",
+        "distribution errors frame metrics model predict predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
     ),
     "table_metrics": (

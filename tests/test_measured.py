@@ -41,11 +41,10 @@ def saved_and_loaded(model, folder):
 def test_metrics_of_both_tables(validated, table, held, tmp_path):
     for model in (validated, saved_and_loaded(validated, tmp_path)):
         metrics = model.metrics_
-        assert list(metrics.columns) == ["training", "validation"]
-        assert list(metrics.index) == ["rmse", "logloss", "r2", "classification_error"]
+        assert list(metrics) == ["training", "validation"]
         for name, (X, y) in {"training": (table[0][:60], table[1][:60]), "validation": held}.items():
-            np.testing.assert_allclose(metrics.loc["logloss", name], log_loss(y, model.predict_proba(X)), rtol=1e-5)
-            np.testing.assert_allclose(metrics.loc["classification_error", name], 1 - model.score(X, y))
+            np.testing.assert_allclose(metrics[name]["logloss"], log_loss(y, model.predict_proba(X)), rtol=1e-5)
+            np.testing.assert_allclose(metrics[name]["misclassification"], 1 - model.score(X, y))
 
 
 def test_confusion_matrix_of_the_validation_table(validated, held, tmp_path):
@@ -66,7 +65,7 @@ def test_confusion_matrix_of_the_training_table_by_weight(table, tmp_path):
         found = fitted.confusion_matrix_
         assert found.index.name == "actual (training)"
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-        assert list(fitted.metrics_.columns) == ["training"]
+        assert list(fitted.metrics_) == ["training"]
 
 
 def test_labels_keep_their_type(table):
@@ -78,9 +77,9 @@ def test_metrics_of_numbers(table, tmp_path):
     X = table[0]
     model = DeepLearningRegressor(**SMALL).fit(X, X["a"] * 10)
     for fitted in (model, saved_and_loaded(model, tmp_path)):
-        assert list(fitted.metrics_.index) == ["rmse", "deviance", "mae", "r2"]
+        assert list(fitted.metrics_["training"]) == ["rmse", "deviance", "mae", "rmsle", "r2", "mse"]
         expected = mean_absolute_error(X["a"] * 10, fitted.predict(X))
-        np.testing.assert_allclose(fitted.metrics_.loc["mae", "training"], expected, rtol=1e-5)
+        np.testing.assert_allclose(fitted.metrics_["training"]["mae"], expected, rtol=1e-5)
         assert not hasattr(fitted, "confusion_matrix_")
 
 
@@ -88,14 +87,14 @@ def test_metrics_are_those_of_the_network_that_was_put_back(table, held):
     model = DeepLearningClassifier(**SMALL | {"epochs": 60, "hidden": (30,)}, stopping_rounds=0)
     model.fit(table[0][:60], table[1][:60], eval_set=held)
     assert model.history_["validation_logloss"].iloc[-2] > model.best_score_  # the last network was worse
-    assert model.metrics_.loc["logloss", "validation"] == model.best_score_
+    assert model.metrics_["validation"]["logloss"] == model.best_score_
     np.testing.assert_array_equal(model.confusion_matrix_, confusion_matrix(held[1], model.predict(held[0])))
 
 
 def test_no_matrix_of_too_many_classes(table):
     model = DeepLearningClassifier(**SMALL).fit(table[0], np.arange(N) % 51)
     assert model.confusion_matrix_ is None
-    assert np.isfinite(model.metrics_.loc["logloss", "training"])
+    assert np.isfinite(model.metrics_["training"]["logloss"])
 
 
 @pytest.mark.parametrize("name", ["metrics_", "confusion_matrix_"])

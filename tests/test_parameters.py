@@ -280,7 +280,7 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"standardize": 1}, "standardize=1: must be bool (default True)"),
         ({"client": 3, "storage": None}, 'storage=None: must be {"auto", "memory", "disk", "stream"} (default "auto")'),
         ({"checkpoint_dir": ""}, 'checkpoint_dir="": must be path or URL or None (default None)'),
-        ({"custom_metric_func": "f"}, 'custom_metric_func="f": must be callable or None (default None)'),
+        ({"custom_metric": 7}, "custom_metric=7: must be scorer or its name or None (default None)"),
         ({"l2": np.ones(3)}, "l2=<ndarray>: must be float >= 0 (default 0.0)"),
         ({"initial_biases": np.ones(3)}, "entry 0 is 1.0"),
         ({"initial_weights": [np.ones(3), None, None]}, "entry 0 is <ndarray>"),
@@ -301,7 +301,7 @@ def test_numbers_too_large_for_a_float():
 
 def test_all_mistakes_at_once_and_legal_ones_last():
     given = {
-        "auc_type": "none",
+        "pretrained_autoencoder": "m",
         "hiden": [3],
         "epochs": -1,
         "rho": 0,
@@ -316,7 +316,7 @@ def test_all_mistakes_at_once_and_legal_ones_last():
         'activation="rectifyer"',
         "adaptive_rate=True, rho=0.0",
         'offset="o"',
-        'auc_type="none"',
+        'pretrained_autoencoder="m"',
         "nfolds=5",
     ]
     assert ["not available yet" in line for line in lines] == [False] * 5 + [True] * 2
@@ -388,13 +388,16 @@ EXAMPLES = [
      {"class_sampling_factors": [1, 2], "balance_classes": True}),
     ("class_sampling_factors", CLS, 3, {"class_sampling_factors": [1, 2]},
      {"class_sampling_factors": [1, 2, 3], "balance_classes": True}),
-    ("stopping_rounds stopping_metric", CLS, None, {"stopping_metric": "deviance"}, {"stopping_metric": "auc"}),
-    ("stopping_rounds stopping_metric", REG, None, {"stopping_metric": "auc"},
-     {"stopping_metric": "auc", "stopping_rounds": 0}),
-    ("stopping_rounds stopping_metric", AE, None, {"stopping_metric": "rmse"}, {"stopping_metric": "mse"}),
-    ("stopping_rounds stopping_metric custom_metric_func", REG, None, {"stopping_metric": "custom"},
+    ("stopping_metric", CLS, None, {"stopping_metric": "deviance"}, {"stopping_metric": "auc"}),
+    ("stopping_metric", REG, None, {"stopping_metric": "auc", "stopping_rounds": 0}, {"stopping_metric": "rmsle"}),
+    ("stopping_metric", AE, None, {"stopping_metric": "mae"}, {"stopping_metric": "mse"}),
+    ("stopping_metric", CLS, 3, {"stopping_metric": "gini"}, {"stopping_metric": "mean_per_class_error"}),
+    ("stopping_metric auc_type", CLS, 3, {"stopping_metric": "auc"}, {"stopping_metric": "auc", "auc_type": "macro_ovo"}),
+    ("custom_metric custom_metric_func", REG, None, {"custom_metric": "r2", "custom_metric_func": len},
+     {"custom_metric": "r2"}),
+    ("stopping_metric custom_metric", REG, None, {"stopping_metric": "custom"},
      {"stopping_metric": "custom_increasing", "custom_metric_func": len}),
-    ("custom_metric_func", AE, None, {"custom_metric_func": len}, {}),
+    ("custom_metric custom_metric_func", AE, None, {"custom_metric": len}, {}),
     ("nfolds", AE, None, {"nfolds": 2}, {"nfolds": 0}),
     ("nfolds folds", REG, None, {"nfolds": 2, "folds": "f"}, {"folds": "f"}),
     ("nfolds fold_assignment", REG, None, {"fold_assignment": "modulo"}, {"fold_assignment": "modulo", "nfolds": 3}),
@@ -591,9 +594,9 @@ def test_the_module_is_light():
 
 
 @pytest.mark.parametrize("task", [CLS, REG])
-@pytest.mark.parametrize("metric", [metric for metric in METRICS if metric != "r2"])  # no loss
+@pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if metric.in_history])
 def test_early_stopping_takes_what_is_measured_in_a_task(task, metric):
-    given = {"stopping_metric": metric, "stopping_rounds": 3}
+    given = {"stopping_metric": metric, "stopping_rounds": 3, "custom_metric": "r2"}
     if task in METRICS[metric].tasks:
         assert validate(given, task=task)["stopping_metric"] == metric
     else:

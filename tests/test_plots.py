@@ -23,7 +23,10 @@ from dask_dl.show.plots import plot_history  # noqa: E402
 def history_of(losses, *, task="classification", puts_back=False):
     """A history with these losses: a number, or (training, validation), for each event."""
     two = isinstance(next(iter(losses), 0.0), tuple)
-    history, name = History(task, two), {"classification": "logloss", "regression": "deviance"}[task]
+    history, name = (
+        History({"classification": "binomial"}.get(task, task), two),
+        {"classification": "logloss", "regression": "deviance"}[task],
+    )
     history.start()
     for k, loss in enumerate(losses, 1):
         training, validation = loss if two else (loss, math.nan)

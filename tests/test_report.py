@@ -91,13 +91,13 @@ def test_the_page_has_everything_in_one_file(model, tmp_path):
 
 
 def test_the_confusion_matrix_is_that_of_the_scored_rows(model, table):
-    matrix = np.array(model.model_.record.history.confusion["validation"])
+    matrix = np.array(model.model_.record.history.measured["validation"].confusion.matrix)
     held = table.head(100)
     expected = pd.crosstab(held["y"], model.predict(held)).reindex(
         index=model.classes_, columns=model.classes_, fill_value=0
     )
     np.testing.assert_array_equal(matrix, expected)
-    assert np.sum(model.model_.record.history.confusion["training"]) == 300
+    assert np.sum(model.model_.record.history.measured["training"].confusion.matrix) == 300
 
 
 def test_the_figures_come_first(model):
@@ -186,7 +186,7 @@ def test_texts_of_the_user_stay_texts():
 
 def test_numbers_have_no_confusion(table, tmp_path):
     model = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table[["p", "q", "kind"]], "p")
-    assert model.model_.record.history.confusion == {}
+    assert model.model_.record.history.measured["training"].confusion is None
     model.report(tmp_path / "r.html")
     page = Reader((tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "regression, gaussian" in page.cells and not any("Confusion" in part for part in page.text)

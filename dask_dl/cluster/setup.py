@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.distribution import Distribution
     from dask_dl.frame.view import View
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
     from dask_dl.kernels.optimizers import Optimizer
+    from dask_dl.metrics.measurement import MetricSettings
     from dask_dl.tasks.head import Head
 
 
@@ -27,7 +27,7 @@ class Setup:
     topology: Topology
     optimizer: Optimizer
     objective: Objective
-    distribution: Distribution
+    metrics: MetricSettings
     seed: int
     shuffle: bool
     view: View  #: the rows that are trained on

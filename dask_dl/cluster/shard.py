@@ -401,7 +401,7 @@ class Shard:
             outputs, truth, weights = outputs[used], truth[used], weights[used]
         if not len(truth):
             return None
-        return head.measure(truth, head.answers(outputs), weights, setup.distribution)
+        return head.measure(truth, head.answers(outputs), weights, setup.metrics)
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Those that count, with their optimizer state: no copies."""

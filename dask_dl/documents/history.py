@@ -1,4 +1,4 @@
-"""The JSON of scoring events and of confusion matrices."""
+"""The JSON of scoring events and of measurements."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from dask_dl.checkpoint.codec import Count, Document, Figure
+from dask_dl.documents.measurement import MeasurementDocument, arrays_of, early_measurement, measurement_of
 from dask_dl.metrics.history import ScoringEvent
 from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
 from dask_dl.metrics.table import TABLE, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dask_dl.metrics.measurement import Measurement
 
 TABLES = ("training", "validation")
 
@@ -37,48 +42,56 @@ class EventDocument(Document):
 if TYPE_CHECKING:
     Event = EventDocument
 else:  # with a column for every metric of both tables
-    _METRICS = [metric.column or metric.name for metric in TABLE if metric.of_column is None]
+    _METRICS = [metric.column or metric.name for metric in TABLE if metric.in_history and metric.of_column is None]
     _COLUMNS = [(f"{table}_{name}", Figure | UnsetType, UNSET) for table in TABLES for name in _METRICS]
     Event = msgspec.defstruct("Event", _COLUMNS, bases=(EventDocument,), kw_only=True)
 Events = Annotated[tuple[Event, ...], Meta(min_length=1)]
 
 
 def events_of(
-    events: Sequence[Event], task: str, *, has_validation: bool, confusion: Mapping[str, Matrix] | None = None
+    events: Sequence[Event], kind: str, *, has_validation: bool, measured: Mapping[str, Measurement] | None = None
 ) -> list[ScoringEvent]:
-    """Return the events of a history, with the confusion matrices of the last one.
+    """Return the events of a history, with the measurements of the last one.
 
     Parameters
     ----------
     events : sequence of Event
         One or more.
-    task : str
-        "classification" or "regression".
+    kind : str
+        Kind of the problem: a key of `TASK_OF`.
     has_validation : bool
         Whether a validation table was scored.
-    confusion : mapping of str to Matrix, optional
+    measured : mapping of str to Measurement, optional
         By table.
+
+    Returns
+    -------
+    list of ScoringEvent
 
     Raises
     ------
     ValueError
         When they have other metrics than the task and its tables.
     """
-    columns = [(table, name, f"{table}_{name}") for table in TABLES[: 1 + has_validation] for name in columns_of(task)]
+    tables = TABLES[: 1 + has_validation]
+    columns = {
+        f"{table}_{name}": (table, name, metric) for table in tables for name, metric in columns_of(kind).items()
+    }
     found = []
     for event in events:
         given = {name: value for name in event.__struct_fields__ if (value := getattr(event, name)) is not UNSET}
         counters = {name: _number(given.pop(name)) for name in EventDocument.__struct_fields__ if name in given}
-        if strange := given.keys() - {column for *_, column in columns}:
+        if strange := given.keys() - columns.keys():
             raise ValueError(f"a scoring event has {min(strange)!r}, which is not measured here")
         if not 1970 <= event.timestamp.year < 2262:  # what pandas can count in nanoseconds
             raise ValueError(f"a scoring event is of the year {event.timestamp.year}")
         metrics: dict[str, dict[str, float]] = {}
-        for table, name, column in columns:
-            metrics.setdefault(table, {})[name] = _number(given.get(column))
+        for column, (table, name, metric) in columns.items():
+            if column in given or not metric.is_optional:
+                metrics.setdefault(table, {})[name] = _number(given.get(column))
         counters["timestamp"] = f"{event.timestamp:%Y-%m-%d %H:%M:%S}"
         found.append(ScoringEvent(**counters, metrics=metrics))
-    found[-1] = replace(found[-1], confusion=confusion or {})
+    found[-1] = replace(found[-1], measured=measured or {})
     return found
 
 
@@ -94,6 +107,59 @@ def check_table(table: str, what: str, *, has_validation: bool) -> None:
 
 
 Matrix = tuple[tuple[Annotated[float, Meta(ge=0, le=1e300)], ...], ...]
+
+
+def check_measured(measured: Mapping[str, MeasurementDocument], *, has_validation: bool) -> None:
+    """Refuse measurements of tables that were not scored. Raises ValueError."""
+    for table in measured:
+        check_table(table, "a measurement", has_validation=has_validation)
+
+
+def measured_of(
+    documents: Mapping[str, MeasurementDocument],
+    confusion: Mapping[str, Matrix],
+    arrays: Mapping[str, NDArray[Any]],
+    prefix: str,
+    n_classes: int,
+    where: str,
+) -> dict[str, Measurement]:
+    """Measurements of an event by table; of early files those that a confusion matrix allows.
+
+    Parameters
+    ----------
+    documents : mapping of str to MeasurementDocument
+        By table.
+    confusion : mapping of str to Matrix
+        Confusion matrices by table, of early files.
+    arrays : mapping of str to ndarray
+        Arrays of the file.
+    prefix : str
+        Beginning of the names of these arrays.
+    n_classes : int
+        Classes of the problem, 0 for numbers.
+    where : str
+        Path of the file, for errors.
+
+    Returns
+    -------
+    dict of str to Measurement
+
+    Raises
+    ------
+    ArchiveError
+        When arrays do not fit.
+    """
+    found = {table: early_measurement(matrix) for table, matrix in confusion.items()}
+    for table, document in documents.items():
+        begin = f"{prefix}{table}/"
+        own = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}
+        found[table] = measurement_of(document, own, n_classes, f"{where}: {begin[:-1]}")
+    return found
+
+
+def measured_arrays(measured: Mapping[str, Measurement], prefix: str) -> dict[str, NDArray[Any]]:
+    """Arrays of measurements by table, by name after the prefix."""
+    return {f"{prefix}{table}/{name}": a for table, m in measured.items() for name, a in arrays_of(m).items()}
 
 
 def check_confusion(confusion: Mapping[str, Matrix], n_classes: int, *, has_validation: bool) -> None:

@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from dask_dl.checkpoint.codec import Count, Document, Opaque, Remark, check_weight
 from dask_dl.documents.encoder import EncoderDocument, check_columns
-from dask_dl.documents.history import Events, Matrix, check_confusion, check_table, events_of
+from dask_dl.documents.history import Events, Matrix, check_confusion, check_measured, check_table, events_of
+from dask_dl.documents.measurement import MeasurementDocument
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
 
@@ -39,7 +40,8 @@ class ModelDocument(Document):
     offset_name: str | None
     target_name: str | None = None
     stopped_by: Remark | None = None
-    confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
+    confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it; early files have only this of a measurement
+    measured: dict[str, MeasurementDocument] = {}  # noqa: RUF012  # as above
     table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012  # as above
     versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}  # noqa: RUF012  # as above
 
@@ -49,7 +51,8 @@ class ModelDocument(Document):
         check_network(self.task, self.encoder, self.target, self.topology)
         check_columns(self.encoder, self.feature_names)
         check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)
-        events_of(self.history, self.task, has_validation=self.has_validation)
+        check_measured(self.measured, has_validation=self.has_validation)
+        events_of(self.history, self.target.head().kind, has_validation=self.has_validation)
         for table, (n_rows, n_used) in self.table_rows.items():
             check_table(table, "a number of rows", has_validation=self.has_validation)
             if not 1 <= n_used <= n_rows:

@@ -8,7 +8,8 @@ from msgspec import Meta, field
 
 from dask_dl.checkpoint.codec import Count, Document, Factor, Opaque, Remark, check_weight, opened
 from dask_dl.documents.encoder import EncoderDocument, check_columns
-from dask_dl.documents.history import Events, Matrix, check_confusion, events_of
+from dask_dl.documents.history import Events, Matrix, check_confusion, check_measured, events_of
+from dask_dl.documents.measurement import MeasurementDocument
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
 from dask_dl.kernels.optimizers import N_STATES, kind_of
@@ -48,8 +49,6 @@ class TrainingStateDocument(Document):
     history: Events
     has_validation: bool
     metric: Literal[tuple(METRICS)]  # type: ignore[valid-type]  # the names
-    confusion: dict[str, Matrix]
-    best_confusion: dict[str, Matrix]
     n_seen: Count
     n_rounds: Count
     training_seconds: Seconds
@@ -58,6 +57,11 @@ class TrainingStateDocument(Document):
     stopped_by: Remark | None
     best: tuple[Count, Count] | None
     delta: Factor | None = None  #: early files know no huber loss
+    #: early files have only confusion matrices of measurements
+    confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
+    best_confusion: dict[str, Matrix] = {}  # noqa: RUF012  # as above
+    measured: dict[str, MeasurementDocument] = {}  # noqa: RUF012  # as above
+    best_measured: dict[str, MeasurementDocument] = {}  # noqa: RUF012  # as above
 
     def __post_init__(self) -> None:
         if self.n_seen and not self.training_seconds:
@@ -91,7 +95,9 @@ class TrainingDocument(Document):
         check_network(self.task, identity.encoder, identity.target, identity.topology)
         for confusion in (state.confusion, state.best_confusion):
             check_confusion(confusion, len(identity.target.classes), has_validation=state.has_validation)
-        events_of(state.history, self.task, has_validation=state.has_validation)
+        for measured in (state.measured, state.best_measured):
+            check_measured(measured, has_validation=state.has_validation)
+        events_of(state.history, identity.target.head().kind, has_validation=state.has_validation)
         if state.has_validation != (identity.n_validation > 0):
             raise ValueError("a validation table is there and was not scored, or the other way round")
         settings = opened(identity.settings, "settings")

@@ -112,6 +112,7 @@ class DeepLearning(Fitted):
         max_runtime_secs: float = 0.0,
         auc_type: str = "auto",
         gainslift_bins: int = -1,
+        custom_metric: Any = None,
         custom_metric_func: Any = None,
         diagnostics: bool = True,
         variable_importances: bool = True,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from dask_dl.frame.encoder import Encoder
     from dask_dl.model import Model
+    from dask_dl.show.evaluation import Evaluation, Evaluations
 
 
 class Fitted(BaseEstimator):  # type: ignore[misc]
@@ -67,17 +68,54 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         return None if history.best is None else history.score_of(history.best)
 
     @property
-    def metrics_(self) -> pd.DataFrame:
-        """Metrics of the network at its last scoring, a row each, with a column for each table that was scored.
+    def metrics_(self) -> Evaluations:
+        """Evaluations of the network at its last scoring, by table, as `evaluate` returns them.
 
         Returns
         -------
-        pandas.DataFrame
-            Columns `training` (the rows of `score_training_samples`) and, with an eval_set, `validation`; rows `rmse`,
-            `logloss`, `r2` and `classification_error` of a classifier, `rmse`, `deviance`, `mae` and `r2` of a regressor.
-            Where the best network was put back, they are its own.
+        dict of str to Evaluation
+            "training" (the rows of `score_training_samples`) and, with an eval_set, "validation". Where the best network was
+            put back, they are its own. `to_pandas()` makes a table of all figures.
         """
-        return self._fitted.record.history.last_metrics()
+        from dask_dl.show.evaluation import Evaluations
+
+        return Evaluations.of(self._fitted)
+
+    def evaluate(
+        self, X: Any, y: Any = None, *, sample_weight: Any = None, offset: Any = None, custom_metric: Any = None
+    ) -> Evaluation:
+        """Measure the model on a table, in one pass and in flat memory: of a Dask collection where its rows lie.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            As in `predict`.
+        y : str, int, or aligned collection of n values, optional
+            The target; by default the column of that name in training.
+        sample_weight : str, int or aligned collection, optional
+            0 or more; rows of weight 0 do not count.
+        offset : str, int, aligned collection or None
+            As in `predict`.
+        custom_metric : scorer, str or CustomMetric, optional
+            A metric of your own, as the parameter of that name; by default that of the training.
+
+        Returns
+        -------
+        Evaluation
+            A mapping of all metrics by name, with tables and pictures. Rows without a target do not count, and neither do
+            those with a label that training never saw (warned).
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            What `fit` would say of such values, and when no row has a known target.
+        """
+        from dask_dl.evaluation import measure_table
+        from dask_dl.show.evaluation import Evaluation
+
+        model = self._fitted
+        found = measure_table(model, X, y, sample_weight, offset, custom_metric, type(self).__name__)
+        return Evaluation.of(model, found.measured, label=found.label, n_rows=found.n_rows)
 
     @property
     def stopped_by_(self) -> str | None:

@@ -6,7 +6,8 @@ It is lazy over Dask frames and arrays, with the predictor once in the graph, an
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from dask_dl.frame.dense import DensePart
     from dask_dl.frame.source import Source
     from dask_dl.frame.sparse import SparsePart
+
+
+T = TypeVar("T")
 
 
 def offsets_of(table: pd.DataFrame | SparsePart | DensePart, offset: Any) -> Any:
@@ -117,6 +121,47 @@ def map_partitions(function: Callable[..., Any], source: Source, shared: Any) ->
     once, work = dask.delayed(shared, pure=False, traverse=False), dask.delayed(function, pure=False)
     with reading(source.label):
         return list(dask.compute(*(work(part, k, once) for k, part in enumerate(source.lazy))))
+
+
+#: Results that are merged by one task.
+FAN_IN = 8
+
+
+def reduce_partitions(function: Callable[..., T], merge: Callable[[T, T], T], source: Source, shared: Any) -> T:
+    """`merge` of `function(partition, k, shared)` of every partition, in their order: here, or for a lazy table by Dask.
+
+    Parameters
+    ----------
+    function : callable
+        Returns what is small beside a partition.
+    merge : callable
+        Joins two results of it; in a tree, on the workers, so that no process ever has many.
+    source : Source
+    shared : object
+        Travels once, as a task of its own, and not with every partition.
+
+    Returns
+    -------
+    object
+        What the last call of `merge` returned.
+    """
+    if source.lazy is None:
+        return functools.reduce(merge, (function(source.read(k), k, shared) for k in range(source.n_partitions)))
+    import dask
+
+    once, work = dask.delayed(shared, pure=False, traverse=False), dask.delayed(function, pure=False)
+    level = [work(part, k, once) for k, part in enumerate(source.lazy)]
+    join = dask.delayed(functools.partial(_joined, merge), pure=False)
+    while len(level) > 1:
+        level = [join(level[lo : lo + FAN_IN]) for lo in range(0, len(level), FAN_IN)]
+    with reading(source.label):
+        (found,) = dask.compute(level[0])
+    joined: T = found
+    return joined
+
+
+def _joined(merge: Callable[[T, T], T], parts: list[T]) -> T:
+    return functools.reduce(merge, parts)
 
 
 @contextlib.contextmanager

@@ -7,15 +7,14 @@ import time
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from dask_dl.metrics.table import METRICS, columns_of, is_better, loss_of
+from dask_dl.metrics.table import METRICS, TASK_OF, columns_of, is_better, loss_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
-    #: Confusion matrices by table: (K, K) weights of rows by class and prediction.
-    Confusions = Mapping[str, Sequence[Sequence[float]]]
+    from dask_dl.metrics.measurement import Measurement
 
 
 def _now() -> str:
@@ -36,7 +35,7 @@ class ScoringEvent:
     #: ... nor this: share of the time since the last event in which no rows were trained, from 0 to 1
     communication: float | None = None
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  #: table -> column -> value
-    confusion: Confusions = field(default_factory=dict)  #: of tables that have few enough classes
+    measured: Mapping[str, Measurement] = field(default_factory=dict)  #: by table; of most events only metrics are kept
 
     def value(self, metric: str, table: str) -> float:
         """Value of a metric of `table`, "training" or "validation"; NaN where it was not measured."""
@@ -49,7 +48,7 @@ class ScoringEvent:
 class History:
     """Scoring events of a training, oldest first."""
 
-    task: str
+    kind: str  #: of the problem: a key of `TASK_OF`
     has_validation: bool
     events: list[ScoringEvent] = field(default_factory=list)
     metric: str = ""
@@ -78,22 +77,22 @@ class History:
             )
 
     def add(self, event: ScoringEvent) -> None:
-        """Append an event. Confusion matrices are kept of it, and of the best one."""
+        """Append an event. Measurements are kept of it, and of the best one."""
         before = {id(other): other for other in (self.best, *self.events[-1:]) if other is not None}
         self.events.append(event)
         self._compare(event)
         for other in before.values():
-            if other is not self.best and other.confusion:
+            if other is not self.best and other.measured:
                 self._replace(other, {})
 
-    def _replace(self, event: ScoringEvent, confusion: Confusions) -> None:
+    def _replace(self, event: ScoringEvent, measured: Mapping[str, Measurement]) -> None:
         k = next(k for k in reversed(range(len(self.events))) if self.events[k] is event)  # mostly the last but one
-        self.events[k] = replace(event, confusion=confusion)
+        self.events[k] = replace(event, measured=measured)
         if event is self.best:
             self.best = self.events[k]
 
     def repeat_best(self, *, duration: float, epochs: float, iterations: int, samples: int) -> None:
-        """Append an event for the best network, which was put back: its metrics and confusion matrices are known.
+        """Append an event for the best network, which was put back: its measurements are known.
 
         Parameters
         ----------
@@ -120,22 +119,22 @@ class History:
         )
 
     @property
-    def confusion(self) -> Confusions:
-        """Confusion matrices of the newest event."""
-        return self.events[-1].confusion if self.events else {}
+    def measured(self) -> Mapping[str, Measurement]:
+        """Measurements of the newest event, by table."""
+        return self.events[-1].measured if self.events else {}
 
     @property
-    def best_confusion(self) -> Confusions:
-        """Confusion matrices of the best event."""
-        return {} if self.best is None else self.best.confusion
+    def best_measured(self) -> Mapping[str, Measurement]:
+        """Measurements of the best event, by table."""
+        return {} if self.best is None else self.best.measured
 
-    def set_best_confusion(self, confusion: Confusions) -> None:
-        """Give the best event, if there is one, its confusion matrices, which a file has apart."""
-        if self.best is not None and confusion:
-            self._replace(self.best, confusion)
+    def set_best_measured(self, measured: Mapping[str, Measurement]) -> None:
+        """Give the best event, if there is one, its measurements, which a file has apart."""
+        if self.best is not None and measured:
+            self._replace(self.best, measured)
 
     def cut(self, samples: int, kept: Iterable[ScoringEvent] = ()) -> None:
-        """Forget events after so many rows, whose network is gone; those that were kept have confusion matrices again."""
+        """Forget events after so many rows, whose network is gone; those that were kept have measurements again."""
         whole = {event.samples: event for event in kept}
         self.events[:] = [whole.get(event.samples, event) for event in self.events if event.samples <= samples]
         self.best = None
@@ -155,6 +154,11 @@ class History:
     def loss(self) -> str:
         """The metric that training minimises, as columns name it after the table."""
         return loss_of(self.task)
+
+    @property
+    def task(self) -> str:
+        """Task of the problem."""
+        return TASK_OF[self.kind]
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -182,12 +186,16 @@ class History:
 
     def record(self, event: ScoringEvent) -> dict[str, Any]:
         """An event as a flat record, as callbacks, files and `to_pandas` have it: counters, then metrics of each table."""
-        counters = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in {"metrics", "confusion"}}
+        counters = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in {"metrics", "measured"}}
         record = {name: value for name, value in counters.items() if value is not None}
         for table in self.tables:
             given = event.metrics.get(table, {})
-            record |= {f"{table}_{name}": given.get(name, math.nan) for name in columns_of(self.task)}
+            record |= {f"{table}_{name}": given.get(name, math.nan) for name in self._columns(given)}
         return record
+
+    def _columns(self, given: Mapping[str, float]) -> list[str]:
+        """Columns of a table: optional ones where they were measured."""
+        return [name for name, metric in columns_of(self.kind).items() if name in given or not metric.is_optional]
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -198,7 +206,8 @@ class History:
         """Metrics of the last event: a row each, a column for each table."""
         import pandas as pd
 
-        last, names = self.events[-1], tuple(columns_of(self.task))
+        last = self.events[-1]
+        names = self._columns(dict.fromkeys((name for table in last.metrics.values() for name in table), 0.0))
         values = {table: [last.metrics.get(table, {}).get(name, math.nan) for name in names] for table in self.tables}
         return pd.DataFrame(values, index=pd.Index(names, name="metric"), dtype=float)
 
@@ -207,4 +216,7 @@ class History:
         import pandas as pd
 
         frame = pd.DataFrame(self.records)
+        order = [f"{table}_{name}" for table in self.tables for name in columns_of(self.kind)]
+        counters = [name for name in frame if name not in order]
+        frame = frame[counters + [name for name in order if name in frame]]  # optional ones came with a later event
         return frame.assign(timestamp=pd.to_datetime(frame["timestamp"]))

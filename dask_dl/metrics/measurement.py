@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 import numpy as np
 
 from dask_dl.distribution import Distribution, Residuals
-from dask_dl.metrics.table import METRICS, columns_of
+from dask_dl.metrics.classes import ClassErrors, ClassScores, Ranks
+from dask_dl.metrics.custom import CustomMetric, CustomValue
+from dask_dl.metrics.sample import RowSample
+from dask_dl.metrics.scores import ScoreDistribution
+from dask_dl.metrics.table import MAX_CURVE_CLASSES, METRICS, columns_of
+from dask_dl.metrics.thresholds import Curve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,7 +110,13 @@ class Measurement(NamedTuple):
     means: Means
     spread: Spread
     confusion: Confusion | None = None  #: of a classification with few enough classes
+    errors: ClassErrors | None = None  #: of a classification
+    scores: ScoreDistribution | None = None  #: of class 1 of two
+    ranks: Ranks | None = None  #: of more than two classes
+    class_scores: ClassScores | None = None  #: of more than two classes, where it is asked for
     huber: HuberLoss | None = None  #: of a huber loss
+    sample: RowSample | None = None  #: of a regression
+    custom: CustomValue | None = None  #: of a user's metric
 
     def merge(self, other: Measurement) -> Measurement:
         """Both sets of rows together."""
@@ -113,14 +124,51 @@ class Measurement(NamedTuple):
         merged = [None if a is None or b is None else a.merge(b) for a, b in pairs]
         return Measurement._make(merged)
 
+    def with_custom(
+        self, metric: CustomMetric, truth: NDArray[Any], answers: NDArray[Any], weights: NDArray[np.floating] | None
+    ) -> Measurement:
+        """Return this measurement with that of a user's metric.
+
+        Parameters
+        ----------
+        metric : CustomMetric
+        truth : (n,) ndarray
+            Labels or numbers.
+        answers : ndarray
+            (n, K) probabilities, or (n,) numbers.
+        weights : (n,) float or None
+            Weights of the rows; None: all 1.
+        """
+        return self._replace(custom=CustomValue(metric, metric.measure(truth, answers, weights)))
+
+    @property
+    def curve(self) -> Curve | None:
+        """Curve over the thresholds of class 1 of two; None for other problems."""
+        return None if self.scores is None else Curve.of(self.scores)
+
     def metric(self, name: str) -> float:
         """Value of a metric of the table; NaN where what it needs was not measured."""
-        metric = METRICS[name]
-        return metric.value(self) if all(getattr(self, part) is not None for part in metric.needs) else math.nan
+        return METRICS[name].value(self) if self.has(name) else math.nan
 
-    def metrics(self, task: str) -> dict[str, float]:
-        """Metrics of a task by the names of a history's columns."""
-        return {column: self.metric(metric.name) for column, metric in columns_of(task).items()}
+    def has(self, name: str) -> bool:
+        """Whether what a metric of the table needs was measured."""
+        return all(any(getattr(self, part) is not None for part in needed.split("|")) for needed in METRICS[name].needs)
+
+    def metrics(self, kind: str) -> dict[str, float]:
+        """Metrics of a kind of problem by the names of a history's columns, without optional ones that were not measured."""
+        return {
+            column: self.metric(metric.name)
+            for column, metric in columns_of(kind).items()
+            if not metric.is_optional or self.has(metric.name)
+        }
+
+
+class MetricSettings(NamedTuple):
+    """Settings of a measurement: what is measured beside what always is."""
+
+    distribution: Distribution = GAUSSIAN
+    average: str = "none"  #: of areas under curves of several classes: see `ClassScores`; "none": no curves
+    custom: CustomMetric | None = None
 
 
 def merged(parts: Iterable[Measurement | None]) -> Measurement | None:
@@ -142,19 +190,39 @@ def _measured(
 
 
 def measure_classes(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
+    labels: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    weights: NDArray[np.floating] | None,
+    settings: MetricSettings = MetricSettings(),  # noqa: B008  # a frozen value
 ) -> Measurement:
-    """Measure class probabilities (n, K) against class indices (n,); one row or more."""
+    """Measure class probabilities against classes; one row or more.
+
+    Parameters
+    ----------
+    labels : (n,) int
+        Index of each row's class.
+    probabilities : (n, K) float
+    weights : (n,) float or None
+        Weights of the rows; None: all 1.
+    settings : MetricSettings
+    """
     # The floor bounds a row's loss by -ln 1e-15 = 34.54.
     p = np.clip(probabilities, 1e-15, 1.0, dtype=np.float64)
-    right, predicted = p[np.arange(len(labels)), labels], p.argmax(axis=1)
+    n, k = p.shape
+    right, predicted = p[np.arange(n), labels], probabilities.argmax(axis=1)
     means = {
         "mse": average((1 - right) ** 2, weights),
         "logloss": average(-np.log(right / p.sum(axis=1)), weights),
         "classification_error": average(labels != predicted, weights),
     }
-    measured = _measured(labels.astype(np.float64), weights, means)
-    return measured._replace(confusion=confusion(labels, probabilities, weights))
+    has_curves = 2 < k <= MAX_CURVE_CLASSES and settings.average != "none"
+    return _measured(labels.astype(np.float64), weights, means)._replace(
+        confusion=_confusion(labels, predicted, weights, k),
+        errors=ClassErrors.of(labels, predicted, weights, k),
+        scores=ScoreDistribution.of(probabilities[:, 1], labels, weights) if k == 2 else None,
+        ranks=Ranks.of(labels, probabilities, weights) if k > 2 else None,
+        class_scores=ClassScores.of(labels, probabilities, weights, settings.average) if has_curves else None,
+    )
 
 
 def average(values: NDArray[Any], weights: NDArray[np.floating] | None) -> float:
@@ -166,15 +234,13 @@ def average(values: NDArray[Any], weights: NDArray[np.floating] | None) -> float
     return float(np.average(values, weights=weights))
 
 
-def confusion(
-    labels: NDArray[np.integer], probabilities: NDArray[np.floating], weights: NDArray[np.floating] | None
+def _confusion(
+    labels: NDArray[np.integer], predicted: NDArray[np.integer], weights: NDArray[np.floating] | None, k: int
 ) -> Confusion | None:
-    """Confusion matrix of the most probable classes; None for more than MAX_CONFUSION_CLASSES."""
-    k = probabilities.shape[1]
+    """Confusion matrix of k classes; None for more than MAX_CONFUSION_CLASSES."""
     if k > MAX_CONFUSION_CLASSES:
         return None
-    cells = labels * k + probabilities.argmax(axis=1)
-    return Confusion(np.bincount(cells, weights, minlength=k * k).astype(np.float64).reshape(k, k))
+    return Confusion(np.bincount(labels * k + predicted, weights, minlength=k * k).astype(np.float64).reshape(k, k))
 
 
 def measure_inputs(
@@ -189,7 +255,7 @@ def measure_numbers(
     truth: NDArray[np.float64],
     predicted: NDArray[np.float64],
     weights: NDArray[np.floating] | None,
-    distribution: Distribution = GAUSSIAN,
+    settings: MetricSettings = MetricSettings(),  # noqa: B008  # a frozen value
 ) -> Measurement:
     """Measure predicted numbers, as a distribution judges them.
 
@@ -201,14 +267,20 @@ def measure_numbers(
         Predictions, in the unit of the target.
     weights : (n,) float or None
         Weights of the rows; None: all 1.
-    distribution : Distribution
-        Distribution of the target.
+    settings : MetricSettings
+        With the distribution of the target.
     """
+    distribution = settings.distribution
     errors = np.abs(truth - predicted)
     means = {"mse": average(errors * errors, weights), "mae": average(errors, weights)}
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # of numbers that have no logarithm; of -1 for both it is inf - inf
+        means["msle"] = average((np.log1p(truth) - np.log1p(predicted)) ** 2, weights)
+    huber = None
     if distribution.name == "huber":
-        residuals = Residuals.of(errors, weights)
-        return _measured(truth, weights, means)._replace(huber=HuberLoss(residuals, distribution.shape))
-    known = {"gaussian": "mse", "laplace": "mae"}.get(distribution.name)
-    deviance = means[known] if known else distribution.deviance(truth, predicted, weights)
-    return _measured(truth, weights, means | {"deviance": deviance})
+        huber = HuberLoss(Residuals.of(errors, weights), distribution.shape)
+    else:
+        known = {"gaussian": "mse", "laplace": "mae"}.get(distribution.name)
+        means["deviance"] = means[known] if known else distribution.deviance(truth, predicted, weights)
+    return _measured(truth, weights, means)._replace(huber=huber, sample=RowSample.of(truth, predicted))

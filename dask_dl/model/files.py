@@ -11,7 +11,8 @@ from dask_dl import parameters
 from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.checkpoint.codec import opened
 from dask_dl.checkpoint.plain import plain, unplain
-from dask_dl.documents.history import events_of
+from dask_dl.documents.history import events_of, measured_arrays, measured_of
+from dask_dl.documents.measurement import to_document
 from dask_dl.documents.model import ModelDocument
 from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.metrics.history import History
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
 
+#: Beginning of the names of arrays of measurements.
+MEASURED = "measured/"
+
+
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     """Write everything to one file; see `checkpoint.write_archive`."""
     network, record = model.network, model.record
@@ -41,6 +46,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
             for k, a in enumerate(record.requested.get(name) or ())
             if a is not None
         }
+    arrays |= measured_arrays(record.history.measured, MEASURED)
     document = {
         "task": model.task,
         "encoder": model.encoder.to_json(),
@@ -59,7 +65,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "offset_name": record.offset_name,
         "target_name": record.target_name,
         "stopped_by": record.stopped_by,
-        "confusion": record.history.confusion,
+        "measured": {table: plain(to_document(found)) for table, found in record.history.measured.items()},
         "table_rows": plain(dict(record.table_rows)),
         "versions": dict(record.versions),
     }
@@ -75,20 +81,21 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     start_values = _start_values(arrays, topology, str(path))
     known = [part for name in names for part in shapes_of(topology, name)]
     known += [f"{name}/{k}" for name in start_values for k in range(len(topology.units))]
-    check_no_more(arrays, known, str(path))
+    begins = tuple(f"{MEASURED}{table}/" for table in document.measured)
+    check_no_more(arrays, [*known, *(name for name in arrays if name.startswith(begins))], str(path))
+    head = document.target.head()
+    measured = measured_of(document.measured, document.confusion, arrays, MEASURED, len(head.classes), str(path))
     requested, effective = (
         unplain(opened(value, f"{path}: {name}")) | dict.fromkeys(parameters.ARRAYS) | start_values
         for name, value in (("requested", document.requested), ("effective", document.effective))
     )
-    events = events_of(
-        document.history, document.task, has_validation=document.has_validation, confusion=document.confusion
-    )
+    events = events_of(document.history, head.kind, has_validation=document.has_validation, measured=measured)
     asked = effective.get("stopping_metric")
     metric = metric_of(asked if asked in METRICS else None, document.task)
     record = TrainingRecord(
         requested=requested,
         effective=effective,
-        history=History(document.task, document.has_validation, events, metric),
+        history=History(head.kind, document.has_validation, events, metric),
         n_seen=document.n_seen,
         n_rounds=document.n_rounds,
         n_rows=document.n_rows,
@@ -101,7 +108,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         versions=document.versions,
     )
     network = TrainedNetwork(topology, flat, tuple(states))
-    return Model(document.encoder.encoder(), network, document.target.head(), record)
+    return Model(document.encoder.encoder(), network, head, record)
 
 
 def _start_values(

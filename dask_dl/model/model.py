@@ -64,10 +64,10 @@ class Model:
     def confusion_matrix(self) -> pd.DataFrame | None:
         """(K, K) rows by class and prediction, of the table that is watched; None where it was not kept."""
         history = self.record.history
-        found = history.confusion.get(history.table)
-        if found is None:
+        measured = history.measured.get(history.table)
+        if measured is None or measured.confusion is None:
             return None
-        counts, labels = np.asarray(found, np.float64), self.head.labels
+        counts, labels = measured.confusion.matrix, self.head.labels
         whole = counts.astype(np.int64)
         return pd.DataFrame(
             whole if (whole == counts).all() else counts,

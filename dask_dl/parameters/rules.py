@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from dask_dl.metrics.table import METRICS
-from dask_dl.parameters.table import FOR_CLASSES, FOR_NUMBERS, OF_ANYTHING, OF_CLASSES
+from dask_dl.metrics.table import MAX_CURVE_CLASSES, METRICS
+from dask_dl.parameters.table import FOR_CLASSES, FOR_NUMBERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +31,6 @@ LOSSES_OF: Final[Mapping[str, Sequence[str]]] = {  # the first is what automatic
     "poisson": (), "gamma": (), "tweedie": (),  # only their own deviance, which has no other name than automatic
 }
 _FAMILIES_OF: Final = {"classification": FOR_CLASSES, "regression": FOR_NUMBERS, "autoencoder": FOR_NUMBERS}
-_METRICS_OF: Final = {  # those that are measured, by their table; and those of the words that are not measured yet
-    task: tuple(word for word in words if word not in METRICS or task in METRICS[word].tasks)
-    for task, words in (
-        ("classification", (*OF_ANYTHING, *OF_CLASSES)), ("regression", (*OF_ANYTHING, "deviance")),
-        ("autoencoder", ("auto", "mse")),
-    )
-}
 
 
 def _misfit(values: Sequence[Any] | None, length: int) -> bool:
@@ -103,13 +96,23 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "the factors need balance_classes=True"),
     Rule(("class_sampling_factors",), lambda p: p.n_classes and _misfit(p.class_sampling_factors, p.n_classes),
          "give one factor per class"),
-    Rule(("stopping_rounds", "stopping_metric"),
-         lambda p: p.task and p.stopping_rounds and p.stopping_metric not in _METRICS_OF[p.task],
+    Rule(("stopping_metric",),
+         lambda p: p.task and p.stopping_metric != "auto" and p.task not in METRICS[p.stopping_metric].tasks,
          "this metric does not suit what is learned; use auto"),
-    Rule(("stopping_rounds", "stopping_metric", "custom_metric_func"),
-         lambda p: p.stopping_rounds and p.stopping_metric.startswith("custom") and p.custom_metric_func is None,
-         "a custom stopping metric needs custom_metric_func"),
-    Rule(("custom_metric_func",), lambda p: p.task == "autoencoder" and p.custom_metric_func is not None,
+    Rule(("stopping_metric",),
+         lambda p: (p.n_classes or 2) > 2 and p.stopping_metric != "auto"
+         and "multinomial" not in METRICS[p.stopping_metric].kinds, "this metric is of two classes; use auto"),
+    Rule(("stopping_metric", "auc_type"),
+         lambda p: (p.n_classes or 2) > 2 and p.stopping_metric in ("auc", "aucpr")
+         and (p.auc_type in ("auto", "none") or p.n_classes > MAX_CURVE_CLASSES),
+         f"of 3 to {MAX_CURVE_CLASSES} classes auc_type says which area is measured, of more none is; use macro_ovr or auto"),
+    Rule(("custom_metric", "custom_metric_func"),
+         lambda p: p.custom_metric is not None and p.custom_metric_func is not None, "these are one; leave out the second"),
+    Rule(("stopping_metric", "custom_metric"),
+         lambda p: p.stopping_metric.startswith("custom") and p.custom_metric is None and p.custom_metric_func is None,
+         "a custom stopping metric needs custom_metric"),
+    Rule(("custom_metric", "custom_metric_func"),
+         lambda p: p.task == "autoencoder" and not (p.custom_metric is None and p.custom_metric_func is None),
          "an autoencoder takes no metric of the user's own; leave it out"),
     Rule(("nfolds",), lambda p: p.task == "autoencoder" and p.nfolds, "an autoencoder has no folds; leave it 0"),
     Rule(("nfolds", "folds"), lambda p: p.nfolds and p.folds is not None, "each makes folds; leave out one of them"),

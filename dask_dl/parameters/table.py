@@ -116,6 +116,12 @@ RESTART: Final[Mapping[str, str]] = {
     "n/a": "does not apply",
 }
 
+
+def _is_scorer(value: Any) -> bool:
+    """Whether it may be a metric: see `metrics.custom.custom_metric`, which needs more imports than a table should have."""
+    return isinstance(value, str) or callable(value) or all(hasattr(value, m) for m in ("measure", "merge", "value"))
+
+
 # fmt: off
 _FLAG, _LEVEL, _SHARE, _AMOUNT = Kind("bool", flag), Kind("bool or int", is_above_zero), real(0, 1, "[]"), real()
 _COUNT, _GROUPS, _SEED = integer(0), integer(0, also=(-1,)), seed()
@@ -124,16 +130,14 @@ _VECTOR = any_object("name or position of a column, or collection aligned with X
 _PATH = any_object("path or URL", lambda v: isinstance(v, (str, os.PathLike)) and os.fspath(v))
 _ACTIVATION = choice(*(word + drop for word in ("tanh", "rectifier", "maxout") for drop in ("", "_with_dropout")))
 _STARTS = choice("uniform_adaptive", "uniform", "normal")
+_SCORER = any_object("scorer or its name", _is_scorer)
 _AUC = choice("auto", "none", "macro_ovr", "weighted_ovr", "macro_ovo", "weighted_ovo")
 _ENCODING = choice("auto", "one_hot_internal", "binary", "eigen", "label_encoder", "sort_by_response", "enum_limited")
 _LOSS = choice("automatic", "cross_entropy", "quadratic", "huber", "absolute", "quantile")
 FOR_CLASSES = ("auto", "bernoulli", "multinomial")
 FOR_NUMBERS = ("auto", "gaussian", "poisson", "gamma", "tweedie", "laplace", "quantile", "huber")
 _FAMILY = choice(*FOR_CLASSES, *FOR_NUMBERS[1:])
-OF_CLASSES = ("logloss", "auc", "aucpr", "lift_top_group", "misclassification", "mean_per_class_error")
-OF_ANYTHING = ("auto", "mse", "rmse", "mae", "rmsle", "custom", "custom_increasing")
-_METRIC_WORDS = (*OF_ANYTHING, "deviance", *OF_CLASSES)
-_METRIC = choice(*_METRIC_WORDS)
+_METRIC = choice("auto", *(name for name, metric in METRICS.items() if metric.in_history))
 _FLOAT32_MAX: Final = 3.4028234663852886e38
 
 
@@ -251,18 +255,20 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Stop at this mean squared error on training rows, per target variance; -1 never."),
         ("stopping_rounds", _COUNT, 5, "yes", "all",
          "k: stop when the metric has not improved over k values; each is the mean of an epoch's scorings; 0 never."),
-        ("stopping_metric", _METRIC, "auto", "yes",
-         tuple(name for name in METRICS if name in _METRIC_WORDS),
+        ("stopping_metric", _METRIC, "auto", "yes", "all",
          "Metric of early stopping and of the best model; auto is logloss, deviance, or for autoencoders mse."),
         ("stopping_tolerance", real(0, 1), 0.0, "yes", "all", "Improvements smaller than this (relative) are ignored."),
         ("overwrite_with_best_model", _FLAG, True, "yes", "all",
          "Return the network of the best scoring, not the last one."),
         ("max_runtime_secs", _AMOUNT, 0.0, "request", "all",
          "Longest time, in seconds, from the call of fit to the end of training; 0 is no limit."),
-        ("auc_type", _AUC, "auto", "ignored", (),
-         "Area under the curve with several classes: mean over each against the rest, or over pairs; auto is none."),
-        ("gainslift_bins", _GROUPS, -1, "ignored", (), "Groups of the gains and lift table; -1 is automatic, 0 none."),
-        ("custom_metric_func", any_object("callable", callable), None, "ignored", (), "The user's own metric."),
+        ("auc_type", _AUC, "auto", "ignored", "all",
+         "Area under the curve of 3 to 50 classes at every scoring: each against the rest, or pairs; auto is none."),
+        ("gainslift_bins", _GROUPS, -1, "ignored", "all",
+         "Groups of the gains and lift table of an evaluation; -1 is automatic, 0 none."),
+        ("custom_metric", _SCORER, None, "ignored", "all",
+         "Your own metric: a scorer, the name of one, or an object with measure, merge, value; stop by it: 'custom'."),
+        ("custom_metric_func", _SCORER, None, "ignored", "all", "H2O's name of custom_metric: give one of them."),
         ("diagnostics", _FLAG, True, "yes", "all", "Obsolete: the layer summary is always made."),
         ("variable_importances", _FLAG, True, "yes", "all",
          "Rate each input by the weights from it on (Gedeon). No effect yet."),

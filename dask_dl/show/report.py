@@ -41,7 +41,11 @@ def report(model: Model, title: str = "") -> str:
         metrics=_metrics(model.record.history),
         picture=history_svg(model.record.history),
         facts=list(facts(model).items()),
-        confusion=[(name, _confusion(classes, matrix)) for name, matrix in model.record.history.confusion.items()],
+        confusion=[
+            (name, confusion_table(classes, measured.confusion.to_lists()))
+            for name, measured in model.record.history.measured.items()
+            if measured.confusion is not None
+        ],
         note=note if len(classes) > MAX_CONFUSION_CLASSES else "",
         columns=_columns(model),
         settings=list(_settings(model)),
@@ -107,7 +111,8 @@ def _metrics(history: History) -> Table:
     )
 
 
-def _confusion(classes: Sequence[Any], matrix: Sequence[Sequence[float]]) -> Table:
+def confusion_table(classes: Sequence[Any], matrix: Sequence[Sequence[float]]) -> Table:
+    """Confusion matrix with the error of every class."""
     rows: list[Sequence[Any]] = []
     for label, row in zip(classes, matrix, strict=True):
         total, right = sum(row), row[len(rows)]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.row_roles import RowRoles, TargetKind
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
-    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.state import Rows
 
 #: A target may have as many classes (algorithm.md#limits): as many as H2O allows a factor to have.
@@ -42,6 +42,11 @@ class Classes(Head):
 
     classes: tuple[Any, ...] = ()  #: sorted
     correction: tuple[float, ...] = ()  #: of probabilities, where classes were balanced: a factor for each class
+
+    @property
+    def kind(self) -> str:
+        """Two classes, or more."""
+        return "binomial" if len(self.classes) == 2 else "multinomial"
 
     @classmethod
     def check(cls, found: Scan, name: str) -> None:
@@ -123,13 +128,14 @@ class Classes(Head):
         truth: NDArray[np.int64],
         answers: NDArray[np.float32],
         weights: NDArray[np.floating] | None,
-        distribution: Distribution,
+        settings: MetricSettings,
     ) -> Measurement:
         """Measurement of probabilities.
 
         See `Head.measure`.
         """
-        return measure_classes(truth, answers, weights)
+        found = measure_classes(truth, answers, weights, settings)
+        return found.with_custom(settings.custom, self.labels[truth], answers, weights) if settings.custom else found
 
     def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:
         """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type."""
@@ -147,6 +153,11 @@ class Classes(Head):
     def scored_truth(self, roles: RowRoles) -> NDArray[np.intp]:
         """Index of the class of every row, -1 where it was never seen."""
         return np.nan_to_num(self.encode(roles), nan=-1).astype(np.intp)
+
+    def is_known(self, truth: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether training has seen the class of each row."""
+        known: NDArray[np.bool_] = truth >= 0
+        return known
 
     def scored_as(self, answers: NDArray[np.float32]) -> NDArray[np.intp]:
         """Index of the most probable class of every row, the first of equals."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
-    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.state import Rows
 
 Output = Literal["softmax", "linear", "activated"]
@@ -37,6 +37,11 @@ class Head(TargetEncoder, Protocol):
     """
 
     task: ClassVar[str]  #: "classification", "regression" or "autoencoder"
+
+    @property
+    def kind(self) -> str:
+        """Kind of problem, which decides what is measured: a key of `metrics.table.TASK_OF`."""
+        return self.task
 
     # ---- fitting ----------------------------------------------------------------------------------------------------
 
@@ -125,7 +130,7 @@ class Head(TargetEncoder, Protocol):
         truth: NDArray[Any],
         answers: NDArray[Any],
         weights: NDArray[np.floating] | None,
-        distribution: Distribution,
+        settings: MetricSettings,
     ) -> Measurement:
         """Measurement of the answers to some rows, one or more.
 
@@ -137,8 +142,8 @@ class Head(TargetEncoder, Protocol):
             As `answers` returns them.
         weights : (n,) float or None
             Weights of the rows; None: all 1.
-        distribution : Distribution
-            Distribution of the target.
+        settings : MetricSettings
+            Distribution of the target, and what is measured beside what always is.
         """
 
     def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:
@@ -150,6 +155,10 @@ class Head(TargetEncoder, Protocol):
 
         Numbers are in the target's unit; classes are their indices, and -1 is one that was never seen.
         """
+
+    def is_known(self, truth: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether answers to each row can be compared to its `scored_truth`: not where it is a label never seen."""
+        return np.ones(len(truth), bool)
 
     def scored_as(self, answers: NDArray[Any]) -> NDArray[Any]:
         """The single best answer to every row in the form of `scored_truth`."""

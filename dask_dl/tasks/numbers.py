@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.row_roles import RowRoles, TargetKind
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
-    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.state import Rows
 
 
@@ -105,13 +105,14 @@ class Numbers(Head):
         truth: NDArray[np.float64],
         answers: NDArray[np.float64],
         weights: NDArray[np.floating] | None,
-        distribution: Distribution,
+        settings: MetricSettings,
     ) -> Measurement:
         """Measurement of predicted numbers.
 
         See `Head.measure`.
         """
-        return measure_numbers(truth, answers, weights, distribution)
+        found = measure_numbers(truth, answers, weights, settings)
+        return found.with_custom(settings.custom, truth, answers, weights) if settings.custom else found
 
     def scored_truth(self, roles: RowRoles) -> NDArray[np.float64]:
         """Targets of a table, in their unit."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.row_roles import RowRoles, TargetKind
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
-    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.state import Rows
 
 
@@ -82,7 +82,7 @@ class Reconstruction(Head):
         truth: NDArray[np.float32],
         answers: NDArray[np.float32],
         weights: NDArray[np.floating] | None,
-        distribution: Distribution,
+        settings: MetricSettings,
     ) -> Measurement:
         """Measurement of reconstructed inputs.
 

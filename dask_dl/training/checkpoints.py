@@ -13,7 +13,8 @@ from dask_dl.checkpoint import read_archive
 from dask_dl.checkpoint.codec import opened
 from dask_dl.checkpoint.folder import KIND, CheckpointFolder
 from dask_dl.checkpoint.plain import plain
-from dask_dl.documents.history import events_of
+from dask_dl.documents.history import events_of, measured_arrays, measured_of
+from dask_dl.documents.measurement import to_document
 from dask_dl.documents.network import check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.documents.training import FingerprintDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from dask_dl.frame.encoder import Encoder
     from dask_dl.kernels.layout import Topology
+    from dask_dl.metrics.measurement import Measurement
     from dask_dl.tasks.head import Head
 
 #: Statistics of a column may differ by so much, relatively: the order of sums depends on how a table is cut.
@@ -146,6 +148,8 @@ class Checkpoint:
     states: list[NDArray[np.float32]]  #: optimizer state
     best: Snapshot | None  #: of the history's best event
     averaging: AveragingState | None  #: of several replicas
+    measured: Mapping[str, Measurement]  #: of the newest event, by table
+    best_measured: Mapping[str, Measurement]  #: of the best event
 
     @classmethod
     def read(cls, path: str) -> Checkpoint:
@@ -160,7 +164,17 @@ class Checkpoint:
             {name: names_of(f"replicas/{name}/", document.n_states) for name in averages.replicas} if averages else {}
         )
         known = itertools.chain(names, of_best, velocity, *of_replicas.values())
-        check_no_more(arrays, [part for name in known for part in shapes_of(topology, name)], path)
+        parts = [part for name in known for part in shapes_of(topology, name)]
+        n_classes, state = len(document.identity.target.classes), document.state
+        events = (
+            ("measured/", state.measured, state.confusion), ("best_measured/", state.best_measured, state.best_confusion)
+        )  # fmt: skip
+        begins = tuple(f"{prefix}{table}/" for prefix, documents, _ in events for table in documents)
+        check_no_more(arrays, [*parts, *(name for name in arrays if name.startswith(begins))], path)
+        measured = [
+            measured_of(documents, confusion, arrays, prefix, n_classes, path)
+            for prefix, documents, confusion in events
+        ]
         flat, *states = vectors_of(arrays, topology, names, path)
         best = None
         if document.state.best:
@@ -173,7 +187,7 @@ class Checkpoint:
                 vectors_of(arrays, topology, velocity, path)[0] if velocity else None,
                 {name: tuple(vectors_of(arrays, topology, of, path)) for name, of in of_replicas.items()},
             )
-        return cls(path, document, flat, states, best, averaging)
+        return cls(path, document, flat, states, best, averaging, *measured)
 
     @property
     def seed(self) -> int:
@@ -223,10 +237,10 @@ class Checkpoint:
 
     def state(self, metric: str) -> TrainingState:
         """Counters, history and best model."""
-        d, task = self.document.state, self.document.task
-        events = events_of(d.history, task, has_validation=d.has_validation, confusion=d.confusion)
-        history, best = History(task, d.has_validation, events, metric), self.best
-        history.set_best_confusion(d.best_confusion)
+        d, kind = self.document.state, self.head.kind
+        events = events_of(d.history, kind, has_validation=d.has_validation, measured=self.measured)
+        history, best = History(kind, d.has_validation, events, metric), self.best
+        history.set_best_measured(self.best_measured)
         best = best and best._replace(event=history.best)
         if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
@@ -270,6 +284,10 @@ class CheckpointWriter:
                 arrays |= topology.named("velocity", averaging.velocity)
             for name, (flat, *states) in averaging.replicas.items():
                 arrays |= _named(topology, f"replicas/{name}/", flat, states)
+        of_events = {"measured": state.history.measured, "best_measured": state.history.best_measured}
+        for name, found in of_events.items():
+            arrays |= measured_arrays(found, f"{name}/")
+        measured = {name: {t: to_document(m) for t, m in found.items()} for name, found in of_events.items()}
         seconds = state.seconds + time.monotonic() - self.began
         document = {
             "task": self.task,
@@ -277,7 +295,7 @@ class CheckpointWriter:
             "n_states": len(network.states),
             "fingerprints": self.prints,
             "identity": self.fingerprint.to_json(),
-            "course": state.to_json() | {"seconds": seconds},
+            "course": state.to_json() | {"seconds": seconds} | measured,
             "n_shards": self.n_shards,
             "averaging": None
             if averaging is None

@@ -47,8 +47,8 @@ class Scorer:
                 samples=state.n_seen,
                 samples_per_iteration=n,
                 communication=communication,
-                metrics={name: m.metrics(problem.task) for name, m in measured.items()},
-                confusion={name: m.confusion.to_lists() for name, m in measured.items() if m.confusion is not None},
+                metrics={name: m.metrics(problem.head.kind) for name, m in measured.items()},
+                measured=measured,
             )
         )
 

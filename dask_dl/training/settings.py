@@ -10,6 +10,8 @@ from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.optimizers import Optimizer, kind_of
+from dask_dl.metrics.custom import custom_metric
+from dask_dl.metrics.measurement import MetricSettings
 from dask_dl.metrics.stopping import ENOUGH, StoppingSettings, metric_of
 from dask_dl.node.parallelism import ThreadSettings
 
@@ -166,6 +168,8 @@ class RunSettings(NamedTuple):
     checkpoint_interval: float
     scoring: ScoringSettings
     stopping: StoppingSettings
+    average: str  #: of areas under curves of several classes; "none": they are not measured
+    custom: Any  #: the user's own metric
 
     @classmethod
     def of(cls, e: Mapping[str, Any], task: str) -> RunSettings:
@@ -184,14 +188,25 @@ class RunSettings(NamedTuple):
             e["checkpoint_interval"],
             ScoringSettings.of(e),
             stopping_of(e, task),
+            "none" if e["auc_type"] == "auto" else e["auc_type"],
+            e["custom_metric"] if e["custom_metric_func"] is None else e["custom_metric_func"],
+        )
+
+    def metrics(self, head: Head, distribution: Distribution) -> MetricSettings:
+        """Settings of what is measured at a scoring. Raises ParameterError for a metric of the user's that is none."""
+        return MetricSettings(
+            distribution, self.average, custom_metric(self.custom, head.labels if head.classes else None)
         )
 
 
 def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:
     """Rules of early stopping of effective parameters, for a task."""
     enough = ENOUGH.get(task)
+    metric, custom = metric_of(e["stopping_metric"], task), custom_metric(e["custom_metric"] or e["custom_metric_func"])
+    if metric == "custom" and custom is not None and custom.greater_is_better:
+        metric = "custom_increasing"
     return StoppingSettings(
-        metric_of(e["stopping_metric"], task),
+        metric,
         e["stopping_rounds"],
         e["stopping_tolerance"],
         -math.inf if enough is None else e[enough.parameter],

@@ -45,7 +45,7 @@ class Start(NamedTuple):
     def fresh(cls, problem: Problem) -> Start:
         """Begin with the network as it is drawn or given. Raises ParameterError when given values do not fit the network."""
         metric = problem.run.stopping.metric
-        state = TrainingState(History(problem.task, "validation" in problem.tables, metric=metric))
+        state = TrainingState(History(problem.head.kind, "validation" in problem.tables, metric=metric))
         state.history.start()
         return cls(_start_values(problem), (), state)
 
@@ -94,7 +94,7 @@ class Start(NamedTuple):
             problem.topology,
             problem.optimizer,
             problem.head.objective(problem.network.loss, problem.distribution),
-            problem.distribution,
+            problem.run.metrics(problem.head, problem.distribution),
             problem.seed,
             problem.run.shuffles,
             problem.view,

@@ -413,7 +413,7 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
         Liveness.look = look
-    sums.append(np.sum(model.model_.record.history.confusion["training"]))
+    sums.append(np.sum(model.model_.record.history.measured["training"].confusion.matrix))
     assert sums == [2000]
     assert any(len(theirs) == 18 for _, theirs in held)
     assert sorted(held[-1][0] + held[-1][1]) == list(range(18)) and min(map(len, held[-1])) == 9
@@ -444,7 +444,7 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
         BlockMoves._take_over = inner
-    assert len(moves) > 1 and np.sum(model.model_.record.history.confusion["training"]) == 2000
+    assert len(moves) > 1 and np.sum(model.model_.record.history.measured["training"].confusion.matrix) == 2000
     await nothing_left(s, a, b)
     await new[0].close()
 

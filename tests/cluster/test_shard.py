@@ -229,7 +229,7 @@ def test_measured_in_parts_is_measured_in_one(weighted):
     w = random.random(200) if weighted else None
     cuts = [slice(0, 1), slice(1, 120), slice(120, 200)]
     for task, measure, a, b in (
-        ("classification", measure_classes, labels, p),
+        ("multinomial", measure_classes, labels, p),
         ("regression", measure_numbers, truth, predicted),
     ):
         whole = measure(a, b, w)

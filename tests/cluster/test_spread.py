@@ -290,8 +290,8 @@ async def test_replicated_workers_have_all_rows_and_draw_different_ones(c, s, a,
     assert sorted(first + second) == list(range(2000))  # together they visit every row once
     # The sample is drawn once, and not from every copy.
     assert (
-        np.sum(model.model_.record.history.confusion["training"]) == 2000
-        and np.sum(model.model_.record.history.confusion["validation"]) == 90
+        np.sum(model.model_.record.history.measured["training"].confusion.matrix) == 2000
+        and np.sum(model.model_.record.history.measured["validation"].confusion.matrix) == 90
     )
     await nothing_left(s, a, b)
 

@@ -15,7 +15,7 @@ from naive import golden, mlp
 
 from dask_dl.distribution import Distribution
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.metrics.measurement import measure_classes, measure_numbers
+from dask_dl.metrics.measurement import MetricSettings, measure_classes, measure_numbers
 
 FOLDER = Path(__file__).parent
 CASES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
@@ -188,5 +188,5 @@ def test_deviances_of_its_own_predictions_are_h2os(name, table):
     distribution = Distribution.of(
         {**defaults, **case["params"], "distribution": case["effective_params"]["distribution"]}
     )
-    given = measure_numbers(truth[used], predicted[used], weights, distribution).metric("deviance")
+    given = measure_numbers(truth[used], predicted[used], weights, MetricSettings(distribution)).metric("deviance")
     assert given == pytest.approx(case[f"{table}_metrics"]["mean_residual_deviance"], rel=1e-6)

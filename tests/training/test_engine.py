@@ -185,10 +185,10 @@ def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
 def test_history_has_the_columns_of_its_page(table):
     times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples"]
     times += ["samples_per_iteration", "communication"]
-    numbers = ["rmse", "deviance", "mae", "r2"]
+    numbers = ["rmse", "deviance", "mae", "rmsle", "r2"]
     history = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table, "y", eval_set=table).history_
     assert [*history] == [*times, *(f"training_{n}" for n in numbers), *(f"validation_{n}" for n in numbers)]
-    classes = ["rmse", "logloss", "r2", "classification_error"]
+    classes = ["rmse", "logloss", "r2", "auc", "pr_auc", "lift", "classification_error", "mean_per_class_error"]
     history = DeepLearningClassifier(hidden=(4,), epochs=1).fit(table[["a", "b"]], table["y"] > 3).history_
     assert [*history] == [*times, *(f"training_{n}" for n in classes)]
     assert history["duration"].is_monotonic_increasing

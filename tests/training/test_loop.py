@@ -464,18 +464,18 @@ def test_an_answer_of_a_callback_that_is_neither_true_nor_false_is_named(answer)
     assert state.stopped_by == "callback" and state.n_seen == 10
 
 
-def confused(loop_score):
-    """A score whose events have a confusion matrix of their own: the rows learned."""
+def measuring(loop_score):
+    """A score whose events have a measurement of their own: the rows learned."""
 
     def score(state, n, communication):
         loop_score(state, n, communication)
         history = state.history
-        history._replace(history.events[-1], {"training": [[state.n_seen]]})
+        history._replace(history.events[-1], {"training": state.n_seen})
 
     return score
 
 
-def test_the_best_network_keeps_its_confusion_matrix_when_a_better_one_is_lost():
+def test_the_best_network_keeps_its_measurements_when_a_better_one_is_lost():
     """Workers are gone before a better network could be fetched: the training ends with the one before it."""
     trainer = Recorder()
     trainer.is_local, inner = False, trainer.snapshot
@@ -488,12 +488,12 @@ def test_the_best_network_keeps_its_confusion_matrix_when_a_better_one_is_lost()
 
     trainer.snapshot = snapshot
     with pytest.warns(DaskDLWarning, match="Went back to 10 rows"):
-        state = recorded(trainer, each(40), score=confused(scoring(iter([2.0, 1.0, 3.0, 3.0, 3.0]))))
+        state = recorded(trainer, each(40), score=measuring(scoring(iter([2.0, 1.0, 3.0, 3.0, 3.0]))))
     assert "lost" in trainer.asked and float(trainer.final.flat[0]) == 10.0
-    assert state.history.best_confusion == state.history.confusion == {"training": [[10]]}
+    assert state.history.best_measured == state.history.measured == {"training": 10}
 
 
-def test_a_network_that_a_failed_training_returns_to_keeps_its_confusion_matrix(monkeypatch):
+def test_a_network_that_a_failed_training_returns_to_keeps_its_measurements(monkeypatch):
     loop = "dask_dl.training.loop."
     monkeypatch.setattr(loop + "MAX_HALVINGS", 0)
     monkeypatch.setattr(loop + "TIMES_PER_COPY", 0.0)
@@ -509,7 +509,7 @@ def test_a_network_that_a_failed_training_returns_to_keeps_its_confusion_matrix(
         monkeypatch.setattr(loop + "SECONDS_PER_COPY", 0.0 if trainer.n_seen == 10 else 1e9)
 
     trainer.average = diverges
-    score = confused(scoring(iter([2.0, 1.0])))
+    score = measuring(scoring(iter([2.0, 1.0])))
     state = recorded(trainer, each(40), score=score, judge=judge, keeps_best=False)
     assert state.stopped_by == "diverged" and state.n_seen == 10
-    assert state.history.confusion == {"training": [[10]]}
+    assert state.history.measured == {"training": 10}
