@@ -101,7 +101,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         versions=document.versions,
     )
     network = TrainedNetwork(topology, flat, tuple(states))
-    return Model(document.encoder.encoder(), network, document.target.head(), record)
+    return Model(document.encoder.encoder(), network, document.target.head(document.task), record)
 
 
 def _start_values(

@@ -205,7 +205,9 @@ def scan_training(
 
 
 def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
-    distribution = Distribution.of(parameters.effective(requested, task=task)) if task == "regression" else None
+    distribution = None
+    if HEADS[task].starts_at_constant:
+        distribution = Distribution.of(parameters.effective(requested, task=task))
     return Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
 
 

@@ -10,8 +10,9 @@ from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.optimizers import Optimizer, kind_of
-from dask_dl.metrics.stopping import ENOUGH, StoppingSettings, metric_of
+from dask_dl.metrics.stopping import StoppingSettings, metric_of
 from dask_dl.node.parallelism import ThreadSettings
+from dask_dl.tasks import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,11 +190,12 @@ class RunSettings(NamedTuple):
 
 def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:
     """Rules of early stopping of effective parameters, for a task."""
-    enough = ENOUGH.get(task)
+    enough = HEADS[task].enough
     return StoppingSettings(
         metric_of(e["stopping_metric"], task),
         e["stopping_rounds"],
         e["stopping_tolerance"],
+        enough,
         -math.inf if enough is None else e[enough.parameter],
     )
 
