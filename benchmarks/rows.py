@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from dask_dl import DeepLearningClassifier
 from dask_dl.demo import make_digits
 from dask_dl.kernels.denormals import flushed
-from dask_dl.kernels.optimizers import ADADELTA, ONE, ZERO, Optimizer, Penalty, Step, adadelta
+from dask_dl.kernels.optimizers import ADADELTA, ONE, ZERO, Optimizer, Penalty, StepSize, adadelta
 from dask_dl.kernels.weights import WeightBlock
 from dask_dl.state import aligned_zeros, padded
 
@@ -105,7 +105,7 @@ def update_speed(n: int) -> float:
 @numba.njit
 def update_often(optimizer, a, block, n):
     for _ in range(n):
-        adadelta(Step(optimizer, ONE, ZERO), Penalty(ZERO, ZERO, ZERO), a, ONE, block)
+        adadelta(StepSize(optimizer, ONE, ZERO), Penalty(ZERO, ZERO, ZERO), a, ONE, block)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable
 
 
 class DaskDLError(Exception):
@@ -54,6 +55,10 @@ class DaskDLWarning(UserWarning):
 
 class Aborted(KeyboardInterrupt):
     """A second Ctrl-C: threads ended in the middle of a row."""
+
+
+#: What warns the user: `warn`, or `events.Listeners.warn`, which tells the listeners to a training as well.
+Warn = Callable[[str | Warning], None]
 
 
 def warn(message: str | Warning) -> None:

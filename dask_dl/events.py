@@ -124,10 +124,10 @@ class Listeners(tuple[Listener, ...]):
         """Tell them something in words."""
         self(Message(text))
 
-    def warn(self, text: str, kind: str = "") -> None:
+    def warn(self, message: str | Warning, kind: str = "") -> None:
         """Warn the user, and tell them."""
-        warn(text)
-        self(Warned(text, kind))
+        warn(message)
+        self(Warned(str(message), kind))
 
     def reading(self, what: str) -> Callable[[int, int], None]:
         """Return a callback for a pass over partitions."""

@@ -97,7 +97,7 @@ class Predictor:
                 values, index=index, name="predict", dtype=pd.Index(self.head.labels).dtype
             )
             return series
-        return pd.DataFrame(values, index=index, columns=[str(label) for label in self.head.classes])
+        return pd.DataFrame(values, index=index, columns=self.head.column_names(values.shape[1]))
 
     def table(self, part: pd.DataFrame, answers: NDArray[Any], *, keep: Sequence[str] = ()) -> pd.DataFrame:
         """Kept columns and predictions, side by side: see `Head.table`."""

@@ -62,15 +62,12 @@ class TableMetrics:
         self._n_partitions += 1
         counts = counting_rows(truth, schema, k)
         roles = RowRoles.of(truth, schema, k, counts, head.target_kind)
-        if roles.labels is not None:
-            codes = head.encode(roles)
-            known = ~np.isnan(codes)
-            self._n_unseen += int(np.count_nonzero(~known))
-            weights = None if roles.weights is None else roles.weights[known]
-            self._merge(codes[known].astype(np.int64), answers[counts][known], weights)
-        else:
-            self._check_range(roles.targets)
-            self._merge(roles.targets, answers[counts], roles.weights)
+        targets = head.scored_truth(roles)
+        known = head.is_known(targets)
+        self._n_unseen += int(np.count_nonzero(~known))
+        self._check_range(targets)
+        weights = None if roles.weights is None else roles.weights[known]
+        self._merge(targets[known], answers[counts][known], weights)
 
     def _check_range(self, truth: Any) -> None:
         wrong = self._distribution.forbids(truth.min(), truth.mean()) if len(truth) else None

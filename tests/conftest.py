@@ -45,6 +45,17 @@ def forked_workers(forks):
         yield
 
 
+@pytest.fixture
+def told(monkeypatch):
+    """Warnings as events, of which the progress lines of a fit are told."""
+    from dask_dl.events import Warned
+    from dask_dl.show.progress import Progress
+
+    found = []
+    monkeypatch.setattr(Progress, "__call__", lambda _, event: found.append(event) if type(event) is Warned else None)
+    return found
+
+
 COMPILE = """
 import sys
 import numpy as np

@@ -117,7 +117,7 @@ def at(place, value):
 MODELS = {
     "no task": (drop("task"), "required field `task`"),
     "another task": (put("task", value="regression"), "do not belong together"),
-    "a task that is not there": (put("task", value="autoencoder"), "Invalid enum value 'autoencoder'"),
+    "a task that is not there": (put("task", value="ranking"), "Invalid enum value 'ranking'"),
     "an unknown field": (put("more", value=1), "unknown field `more`"),
     "an unknown field within": (put("topology", "more", value=1), "unknown field `more`"),
     "a bool for an int": (put("n_rows", value=True), "Expected `int`, got `bool`"),

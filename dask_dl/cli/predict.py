@@ -118,7 +118,7 @@ def _open_table(model: Any, options: argparse.Namespace, keep_as_strings: list[s
     offset = options.offset or fitted.record.offset_name
     categories = [category.name for category in (*encoder.categories, *encoder.codes)]
     target = options.target or fitted.record.target_name
-    if target and target not in encoder.columns and isinstance(next(iter(fitted.head.classes), None), str):
+    if target and target not in encoder.columns and fitted.head.has_text_labels:
         categories.append(target)  # 02134 is no number there either
     choice = ColumnChoice(
         columns=[name for name in (options.target, options.weights, options.offset) if name],
@@ -162,10 +162,8 @@ def _told(parts: Iterator[pd.DataFrame], n: int, progress: Any) -> Iterator[pd.D
 
 def _measure(model: Any, metrics: TableMetrics, part: pd.DataFrame) -> bool:
     """Measure a partition; whether its targets are such that they can be compared. Predictions are written in any case."""
-    classes = model.model_.head.classes
-    answers = part.iloc[:, -len(classes) :] if classes else part["predict"]
     try:
-        metrics.add(part, answers.to_numpy())
+        metrics.add(part, model.model_.head.answers_in(part))
     except SchemaError as error:
         warn(f"no metrics: {error}")
         return False

@@ -12,6 +12,7 @@ from dask_dl.documents.history import Events, Matrix, check_confusion, check_mea
 from dask_dl.documents.measurement import MeasurementDocument
 from dask_dl.documents.network import StateCount, Task, TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
+from dask_dl.tasks import HEADS
 
 #: A package, or its version.
 Name = Annotated[str, Meta(max_length=200)]
@@ -52,13 +53,13 @@ class ModelDocument(Document):
         check_columns(self.encoder, self.feature_names)
         check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)
         check_measured(self.measured, has_validation=self.has_validation)
-        events_of(self.history, self.target.head().kind, has_validation=self.has_validation)
+        events_of(self.history, self.target.head(self.task).kind, has_validation=self.has_validation)
         for table, (n_rows, n_used) in self.table_rows.items():
             check_table(table, "a number of rows", has_validation=self.has_validation)
             if not 1 <= n_used <= n_rows:
                 raise ValueError(f"{n_used:,} of {n_rows:,} rows of the {table} table were used")
-        if self.offset_name is not None and self.task == "classification":
-            raise ValueError("a classifier has no offsets")
+        if self.offset_name is not None and not HEADS[self.task].takes_offsets:
+            raise ValueError(f"a model of {self.task} has no offsets")
         if self.offset_name in self.feature_names:
             raise ValueError("the column of offsets is a predictor")
         if self.target_name in self.feature_names:

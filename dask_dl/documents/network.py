@@ -10,10 +10,12 @@ from msgspec.structs import asdict
 
 from dask_dl.checkpoint.codec import Document
 from dask_dl.documents.encoder import MAX_INPUTS
+from dask_dl.documents.target import MISMATCH
 from dask_dl.errors import ArchiveError
 from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.optimizers import ADADELTA, N_STATES
 from dask_dl.node.stability import instability, overflows
+from dask_dl.tasks import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from dask_dl.documents.encoder import EncoderDocument
     from dask_dl.documents.target import TargetDocument
 
-Task = Literal["classification", "regression"]
+if TYPE_CHECKING:
+    Task = str
+else:
+    Task = Literal[tuple(HEADS)]
 #: Inputs, or units of a layer.
 Size = Annotated[int, Meta(ge=0, le=MAX_INPUTS)]
 Units = Annotated[int, Meta(ge=1, le=MAX_INPUTS)]
@@ -64,7 +69,7 @@ def check_network(task: Task, encoder: EncoderDocument, target: TargetDocument, 
     Parameters
     ----------
     task : str
-        "classification" or "regression".
+        Name of the task.
     encoder : EncoderDocument
         The encoder, whose outputs are the network's inputs.
     target : TargetDocument
@@ -84,9 +89,9 @@ def check_network(task: Task, encoder: EncoderDocument, target: TargetDocument, 
     )
     if mine != theirs:
         raise ValueError(f"the network has {mine} inputs, and the encoder {theirs} (one-hot, numeric, sparse)")
-    head = target.head()
-    if (topology.output, topology.n_outputs, task) != (head.output, head.n_outputs(inputs), head.task):
-        raise ValueError("task, target and outputs of the network do not belong together")
+    head = target.head(task)
+    if (topology.output, topology.n_outputs) != (head.output, head.n_outputs(inputs)):
+        raise ValueError(MISMATCH)
 
 
 def names_of(prefix: str, n_states: int) -> list[str]:

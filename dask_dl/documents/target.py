@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
+from msgspec.structs import asdict
 
 from dask_dl.checkpoint.codec import Document, Factor, Statistic
+from dask_dl.checkpoint.plain import plain
 from dask_dl.documents.encoder import check_different
-from dask_dl.tasks import Classes, Numbers
+from dask_dl.tasks import HEADS
+
+if TYPE_CHECKING:
+    from dask_dl.tasks.head import Head
 
 #: Types of labels by the names that files have for them: JSON holds their values exactly.
 LABEL_TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 #: Deviations between the mean of a target and 0; of more than 2**53, float64 would not tell the target from a constant.
 MAX_LOCATION = 1e30
+MISMATCH = "task, target and outputs of the network do not belong together"
 #: A probability times this is still a number of the network's precision.
 Correction = Annotated[float, Meta(ge=1e-30, le=1e30)]
 
 
 class TargetDocument(Document):
-    """Labels, or location and scale of a number. What early files do not know was not used then."""
+    """Labels, or location and scale of a number, or neither. What early files do not know was not used then."""
 
     classes: tuple[str | int | float | bool, ...]
     types: tuple[Literal["str", "int", "float", "bool"], ...]
@@ -54,8 +60,15 @@ class TargetDocument(Document):
             return self.classes
         return tuple(float(label) if type(label) is int else label for label in self.classes)
 
-    def head(self) -> Classes | Numbers:
-        """Return the head."""
-        if self.classes:
-            return Classes(self.labels(), self.correction)
-        return Numbers(self.shift, self.factor, self.is_standardized, self.link)
+    def to_json(self) -> dict[str, Any]:
+        """Return the target as `Head.to_json` gives it."""
+        document: dict[str, Any] = plain(asdict(self) | {"classes": self.labels()})
+        return document
+
+    def head(self, task: str) -> Head:
+        """Return the head of a task. Raises ValueError when the target is that of another."""
+        document = self.to_json()
+        head = HEADS[task].from_json(document)
+        if plain(head.to_json()) != document:
+            raise ValueError(MISMATCH)
+        return head

@@ -97,7 +97,7 @@ class TrainingDocument(Document):
             check_confusion(confusion, len(identity.target.classes), has_validation=state.has_validation)
         for measured in (state.measured, state.best_measured):
             check_measured(measured, has_validation=state.has_validation)
-        events_of(state.history, identity.target.head().kind, has_validation=state.has_validation)
+        events_of(state.history, identity.target.head(self.task).kind, has_validation=state.has_validation)
         if state.has_validation != (identity.n_validation > 0):
             raise ValueError("a validation table is there and was not scored, or the other way round")
         settings = opened(identity.settings, "settings")

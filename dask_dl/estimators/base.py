@@ -282,8 +282,9 @@ class DeepLearning(Fitted):
                 request = Request(source, self._task, requested, None, encoded, resume, began)
                 outcome = train(request, backend, listeners, cancelled=cancelled)
         else:
-            source = open_source(X, y, weight, offset)
-            validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
+            source = open_source(X, y, weight, offset, warn=listeners.warn)
+            given = {TARGET: y, WEIGHT: weight, OFFSET: offset}
+            validation = open_validation(eval_set, source, given, listeners.warn)
             backend = backend_for(requested, client, listeners, cancelled)
             request = Request(source, self._task, requested, validation, None, resume, began)
             outcome = train(request, backend, listeners, cancelled=cancelled)

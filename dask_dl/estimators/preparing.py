@@ -115,9 +115,9 @@ def _prepared(
     from dask_dl.training.backends import backend_for
     from dask_dl.training.engine import Request, encode
 
-    source = open_source(X, y, weight, offset)
-    validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset})
     tell = Listeners([Progress(quiet=not requested["verbose"] or requested["quiet_mode"])])
+    source = open_source(X, y, weight, offset, warn=tell.warn)
+    validation = open_validation(eval_set, source, {TARGET: y, WEIGHT: weight, OFFSET: offset}, tell.warn)
     key, seed = key_of(source, validation, requested, task, client), requested["random_state"]
     if key is not None and isinstance(seed, int | None) and (kept := KeptRows.of(key, seed)) is not None:
         tell.say("the rows are those of a Dataset that is open")

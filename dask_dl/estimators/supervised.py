@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from dask_dl import parameters
+from dask_dl.errors import ArchiveError
 
 if TYPE_CHECKING:
     import os
@@ -190,7 +191,10 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
     from dask_dl.model.files import load_model
 
     model = load_model(path)
-    kind = next(kind for kind in (DeepLearningClassifier, DeepLearningRegressor) if kind._task == model.task)  # noqa: SLF001  # as below
+    kinds = {kind._task: kind for kind in (DeepLearningClassifier, DeepLearningRegressor)}  # noqa: SLF001  # as below
+    if model.task not in kinds:
+        raise ArchiveError(f"{path} holds a model of the task {model.task!r}, for which this version has no estimator.")
+    kind = kinds[model.task]
     estimator = kind._unjudged({**model.record.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
     estimator.model_ = model
     estimator._set_names(has_names=model.record.is_named)  # noqa: SLF001  # its own constructor, in a way

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
-from dask_dl.errors import SchemaError, warn
+from dask_dl.errors import SchemaError, Warn, warn
 from dask_dl.frame import sparse
 from dask_dl.frame.interchange import kind_of
 
@@ -136,7 +136,7 @@ def _frame_of(
     return frame.assign(**dict(zip(names, values, strict=True)))
 
 
-def aligned(values: Any, X: Any, role: str, label: str) -> Any:
+def aligned(values: Any, X: Any, role: str, label: str, warn: Warn = warn) -> Any:
     """Values beside the rows of a Dask Array, as one of a single dimension with blocks of the same rows.
 
     Parameters
@@ -149,6 +149,8 @@ def aligned(values: Any, X: Any, role: str, label: str) -> Any:
         Role of the values ("target", "weight" or "offset"), for errors.
     label : str
         What errors call the table.
+    warn : callable
+        Warns of a column-vector.
 
     Returns
     -------

@@ -83,7 +83,7 @@ class RowRoles(NamedTuple):
 
 def where_of(schema: Schema, role: str) -> str:
     """Name, for errors, of the column that plays a role."""
-    name = schema.roles[role]
+    name = schema.roles.get(role, f"__{role}__")
     called = f"the {role}" if role == TARGET else role
     return f"{called} of {schema.label}" if name.startswith("__") else f"{role} {name!r} of {schema.label}"
 

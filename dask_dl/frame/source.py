@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from sklearn.exceptions import DataConversionWarning
 
-from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.errors import ParameterError, SchemaError, Warn, warn
 from dask_dl.frame import arrays, sparse
 from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
 from dask_dl.frame.dtypes import check_unicode
@@ -81,6 +82,7 @@ def open_source(
     *,
     label: str = "the training table",
     keep: Sequence[str] | None = None,
+    warn: Warn = warn,
 ) -> Source:
     """One frame of `X` and of what plays a part beside it.
 
@@ -95,6 +97,8 @@ def open_source(
         What errors call the table.
     keep : sequence of str, optional
         The columns that are predictors, whatever else they are; by default all without another part.
+    warn : callable
+        Warns of what was changed or ignored: in a training by `Listeners.warn`.
 
     Raises
     ------
@@ -138,11 +142,11 @@ def open_source(
     used = {*predictors, *roles.values()}
     check_unicode(list(used), f"{label} has a column")
     wanted = {old: new for old, new in rename.items() if new in used}
-    cut: Callable[[Any, Mapping[Any, str], Mapping[str, Any], str], _Cut] = _local_slices
+    cut: Callable[[Any, Mapping[Any, str], Mapping[str, Any], str], _Cut] = partial(_local_slices, warn=warn)
     if is_array or is_dask_frame(X):
-        cut = _array_partitions if is_array else _dask_partitions
+        cut = partial(_array_partitions, warn=warn) if is_array else _dask_partitions
     elif is_sparse:
-        cut = _matrix_slices
+        cut = partial(_matrix_slices, warn=warn)
     n_partitions, read, lazy = cut(frame, wanted, aligned, label)
     is_named = hasattr(X, "columns")
     has_text_names = is_named and all(isinstance(name, str) for name in rename)
@@ -213,18 +217,18 @@ def _array_names(n: int, label: str) -> dict[Any, str]:
     return {k: f"x{k}" for k in range(n)}
 
 
-def _array_partitions(X: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
-    beside = {name: _beside_array(values, X, name.strip("_"), label) for name, values in aligned.items()}
+def _array_partitions(X: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str, warn: Warn) -> _Cut:
+    beside = {name: _beside_array(values, X, name.strip("_"), label, warn) for name, values in aligned.items()}
     partitions = arrays.partitions(X, wanted, beside, label)
     return len(partitions), reader(partitions, label), partitions
 
 
-def _beside_array(values: Any, X: Any, role: str, label: str) -> Any:
+def _beside_array(values: Any, X: Any, role: str, label: str, warn: Warn) -> Any:
     """Values of a role as a Dask Array."""
     is_local = not type(values).__module__.startswith("dask")
     if is_local and not math.isnan(X.shape[0]):
-        values = np.asarray(_one_dimensional(values, role, X.shape[0], label))
-    return arrays.aligned(values, X, role, label)
+        values = np.asarray(_one_dimensional(values, role, X.shape[0], label, warn))
+    return arrays.aligned(values, X, role, label, warn)
 
 
 def local_table(X: Any, label: str) -> pd.DataFrame:
@@ -289,8 +293,10 @@ def _each_role_its_own(roles: Mapping[str, str], names: Sequence[str], aligned: 
 _Cut = tuple[int, "Callable[[int], pd.DataFrame | sparse.SparsePart]", "Sequence[Any] | None"]
 
 
-def _local_slices(frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str) -> _Cut:
-    columns = {name: _one_dimensional(value, name, len(frame), label) for name, value in aligned.items()}
+def _local_slices(
+    frame: pd.DataFrame, wanted: Mapping[Any, str], aligned: Mapping[str, Any], label: str, warn: Warn
+) -> _Cut:
+    columns = {name: _one_dimensional(value, name, len(frame), label, warn) for name, value in aligned.items()}
     whole = frame if len(wanted) == frame.shape[1] else frame[list(wanted)]
 
     def read(k: int) -> pd.DataFrame:
@@ -313,10 +319,10 @@ def _may_be_texts(dtype: Any) -> bool:
     return pd.api.types.is_object_dtype(dtype) or dtype.kind == "U"
 
 
-def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str) -> _Cut:
+def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, Any], label: str, warn: Warn) -> _Cut:
     n = csr.shape[0]
     csr = csr if len(wanted) == csr.shape[1] else csr[:, list(wanted)]
-    columns = {name: _one_dimensional(value, name, n, label) for name, value in aligned.items()}
+    columns = {name: _one_dimensional(value, name, n, label, warn) for name, value in aligned.items()}
 
     def read(k: int) -> sparse.SparsePart:
         rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
@@ -328,7 +334,7 @@ def _matrix_slices(csr: Any, wanted: Mapping[int, str], aligned: Mapping[str, An
     return max(1, -(-n // ROWS_PER_SLICE)), read, None
 
 
-def _one_dimensional(values: Any, name: str, n: int, label: str) -> Any:
+def _one_dimensional(values: Any, name: str, n: int, label: str, warn: Warn) -> Any:
     """Values of a role as something that slices by position, whatever its index."""
     role = name.strip("_")
     if is_dask_frame(values) or type(values).__module__.startswith("dask"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.errors import ParameterError, SchemaError, Warn, warn
 from dask_dl.frame.dask_frames import is_dask_frame
 from dask_dl.frame.interchange import as_column, as_table, is_foreign_table, kind_of
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Source, is_column, labels_of, open_source
@@ -18,7 +18,7 @@ LABEL = "the validation table"
 FORMS = "Give one table: (X, y), (X, y, weight) or (X, y, weight, offset)"
 
 
-def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any]) -> Source | None:
+def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any], warn: Warn = warn) -> Source | None:
     """The table to score on while training, if there is one.
 
     Parameters
@@ -29,6 +29,8 @@ def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any]) -> 
         The training table.
     given : mapping
         TARGET, WEIGHT, OFFSET -> what `fit` was given for it.
+    warn : callable
+        See `open_source`.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any]) -> 
     is_beside = not any(role in labels_of(X, LABEL).values() for role in source.roles.values())
     if not (source.is_named or source.is_sparse) and is_beside and n != (n_trained,):
         raise SchemaError(f"{LABEL} has {n[0]} features, and {source.label} {n_trained}. They must be the same.")
-    return open_source(X, roles[TARGET], roles[WEIGHT], roles[OFFSET], label=LABEL, keep=source.predictors)
+    return open_source(X, roles[TARGET], roles[WEIGHT], roles[OFFSET], label=LABEL, keep=source.predictors, warn=warn)
 
 
 def _parts(eval_set: tuple[Any, ...] | list[Any]) -> tuple[Any, dict[str, Any]]:

@@ -27,13 +27,12 @@ from dask_dl.kernels.layers import (
 )
 from dask_dl.kernels.layout import BIASES, CHANNELS, MEANS, N_IN, N_OUT, STRIDE, WEIGHTS
 from dask_dl.kernels.optimizers import (
-    ADADELTA,
     ONE,
-    PLAIN,
     ZERO,
     StepSize,
-    has_penalty,
+    has_bias_rule,
     rate_of,
+    rests_at_zero,
     run_of,
     squared_gradients,
     update,
@@ -196,7 +195,7 @@ def update_units(step, layer, channel, reads, deltas, dense, vectors, lo, hi):
         if mine[j] == ZERO and living[j] > ZERO:
             mine[j] = CANCELLED
     penalty = penalty_of(opt, dense)
-    skip = opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty))
+    skip = rests_at_zero(opt, penalty)
     for unit in range(0, m, ROWS):
         count = min(ROWS, m - unit)
         by_unit = Factors(deltas.numbers, deltas.start + first + unit, 1, deltas.length)
@@ -206,7 +205,7 @@ def update_units(step, layer, channel, reads, deltas, dense, vectors, lo, hi):
                 continue
             a = span(gradients, (j - unit) * stride, stride)
             block = run_of(step, dense, layer[WEIGHTS] + (channel * n_out + lo + j) * stride, stride, a)
-            if opt.kind == ADADELTA:
+            if has_bias_rule(opt.kind):
                 squared[j] = squared_gradients(step, penalty, a, ONE, block)
             update(step, penalty, a, ONE, block)
 
@@ -232,7 +231,7 @@ def update_layer(network, step, k, n_columns, reads, deltas, chains, weights, te
     """
     opt, layer, dense, onehot = step.optimizer, network.layers[k], weights.dense, weights.onehot
     n_onehot, n_levels, n_inputs = 0, 0, layer[N_IN]
-    all_levels = not opt.fast_mode and (opt.kind != PLAIN or has_penalty(penalty_of(opt, onehot)))
+    all_levels = not rests_at_zero(opt, penalty_of(opt, onehot))
     if k == 0:
         n_onehot = network.n_onehot
         n_levels = n_onehot if all_levels else chains.n

@@ -27,10 +27,15 @@ PLAIN, MOMENTUM, ADADELTA = 0, 1, 2
 
 
 def kind_of(parameters: Mapping[str, Any]) -> int:
-    """Kind of the optimizer that parameters ask for."""
-    if parameters.get("adaptive_rate"):
+    """Kind of the optimizer that parameters ask for. Raises ParameterError where they do not tell."""
+    adaptive, *decays = (parameters.get(name) for name in ("adaptive_rate", "momentum_start", "momentum_stable"))
+    if not isinstance(adaptive, bool):
+        raise ParameterError(f"adaptive_rate is {adaptive!r}, which tells no optimizer; it must be True or False.")
+    if adaptive:
         return ADADELTA
-    return MOMENTUM if parameters.get("momentum_start") or parameters.get("momentum_stable") else PLAIN
+    if not all(isinstance(decay, int | float) for decay in decays):
+        raise ParameterError(f"momentum_start and momentum_stable are {decays}, which tell no optimizer; give numbers.")
+    return MOMENTUM if any(decays) else PLAIN
 
 
 class Penalties(NamedTuple):
@@ -260,9 +265,14 @@ class Rule(NamedTuple):
     #: single rows that other threads may train between two exchanges of one: above it the sum of their steps overshoots
     max_stale: int
     step: Any  #: the kernel that takes a step on a vector of weights
+    has_bias_rule: bool = False  #: whether biases step by the squared gradients of their unit's weights
 
 
-RULES = {PLAIN: Rule(0, 16, plain), MOMENTUM: Rule(1, 16, momentum), ADADELTA: Rule(2, 64, adadelta)}
+RULES = {
+    PLAIN: Rule(0, 16, plain),
+    MOMENTUM: Rule(1, 16, momentum),
+    ADADELTA: Rule(2, 64, adadelta, has_bias_rule=True),
+}
 N_STATES = {kind: rule.n_states for kind, rule in RULES.items()}
 
 
@@ -277,6 +287,18 @@ def rule_of(optimizer: Optimizer) -> Rule:
 def n_states_of(kind):
     """Vectors of state of an optimizer, as its row says: by comparisons, of which only one is left where the kind is known."""
     return 2 if kind == ADADELTA else 1 if kind == MOMENTUM else 0
+
+
+@inlined
+def has_bias_rule(kind):
+    """`Rule.has_bias_rule` of an optimizer, by a comparison as in `n_states_of`."""
+    return kind == ADADELTA
+
+
+@inlined
+def rests_at_zero(opt, penalty):
+    """Whether weights without a gradient of the loss stay as they are: in fast mode, or without states and penalties."""
+    return opt.fast_mode or (n_states_of(opt.kind) == 0 and not has_penalty(penalty))
 
 
 @inlined

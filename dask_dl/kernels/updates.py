@@ -10,13 +10,13 @@ from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.layers import add_scaled, dot, pad, width_of
 from dask_dl.kernels.layout import CHANNELS, N_OUT, STRIDE, WEIGHTS
 from dask_dl.kernels.optimizers import (
-    ADADELTA,
     ONE,
-    PLAIN,
     ZERO,
     Penalty,
     gradient,
+    has_bias_rule,
     has_penalty,
+    rests_at_zero,
     run_of,
     squared_gradients,
     update,
@@ -77,7 +77,7 @@ def backward_units(step, layer, inputs, vectors, dense, errors, is_first, lo, hi
     """
     opt, penalty = step.optimizer, penalty_of(step.optimizer, dense)
     penalised = has_penalty(penalty)
-    skip = opt.fast_mode or (opt.kind == PLAIN and not penalised)
+    skip = rests_at_zero(opt, penalty)
     square = dot(inputs, inputs)
     n_out, stride = layer[N_OUT], layer[STRIDE]
     n = min(hi, n_out) - lo
@@ -96,7 +96,7 @@ def backward_units(step, layer, inputs, vectors, dense, errors, is_first, lo, hi
                 block = run_of(step, dense, rows + j * stride, stride, inputs)
                 if not is_first:
                     add_scaled(passed, d, block.weights)
-                if opt.kind == ADADELTA:
+                if has_bias_rule(opt.kind):
                     sums[j] = squared_gradients(step, penalty, inputs, d, block) if penalised else d * d * square
                 update(step, penalty, inputs, d, block)
 
@@ -147,7 +147,7 @@ def backward_level(step, slot, width, gradients, onehot, squares, lo, hi):
     """
     start, n = slot * width + lo, hi - lo
     a = span(gradients, lo, n)
-    if step.optimizer.kind == ADADELTA:
+    if has_bias_rule(step.optimizer.kind):
         penalty, sums = penalty_of(step.optimizer, onehot), span(squares, lo, n)
         penalised, fast_mode = has_penalty(penalty), step.optimizer.fast_mode
         for at in range(0, n, LANE):  # as in `update_vector`
@@ -182,7 +182,7 @@ def backward_levels(step, n_onehot, inputs, width, vectors, onehot, lo, hi):
     """
     opt, slots, values = step.optimizer, inputs.slots, inputs.values
     deltas, spare, squares = vectors.deltas, vectors.spare, vectors.squares
-    if opt.fast_mode or (opt.kind == PLAIN and not has_penalty(penalty_of(opt, onehot))):
+    if rests_at_zero(opt, penalty_of(opt, onehot)):
         gradients, held = deltas, ONE
         for c in range(inputs.n):
             if values[c] != held:
@@ -229,7 +229,7 @@ def backward_biases(step, start, n, n_inputs, deltas, means, block, squares):
     """
     opt, has_means = step.optimizer, means.shape[0] > 0
     beta, wanted = np.float32(opt.penalties.sparsity_beta), np.float32(opt.penalties.average_activation)
-    if opt.kind != ADADELTA:
+    if not has_bias_rule(opt.kind):
         update_vector(step, block, start, deltas, pad(n))
         if has_means:
             for j in range(n):

@@ -103,36 +103,25 @@ class Enough(NamedTuple):
     words: str
 
 
-#: The latter is relative to the variance of the target, so that it does not depend on its unit (H2O: squared target units).
-ENOUGH = {
-    "classification": Enough(
-        "classification_stop", "misclassification", lambda error: error, "{:.3g} of the training rows are misclassified"
-    ),
-    "regression": Enough(
-        "regression_stop", "r2", lambda r2: 1 - r2, "the squared error is {:.3g} of the target's variance"
-    ),
-}
-
-
 class StoppingSettings(NamedTuple):
     """Settings of early stopping."""
 
     metric: str
     rounds: int  #: 0: a training does not end because the metric no longer improves
     tolerance: float
-    enough: float  #: limit of the rule of `ENOUGH`; -inf: none
+    enough: Enough | None = None  #: rule of the task, which looks at the training table
+    limit: float = -math.inf  #: of that rule
 
 
 def reason_to_stop(history: History, settings: StoppingSettings, stride: int = 0) -> str | None:
     """Why the newest event ends the training, in words; None when it does not.
 
-    `stride` as of `values_of`. The metric is of the validation table if there is one; the rules of `ENOUGH` look at the
-    training table.
+    `stride` as of `values_of`. The metric is of the validation table if there is one.
     """
-    enough, metric, rounds = ENOUGH.get(history.task), settings.metric, settings.rounds
+    enough, metric, rounds = settings.enough, settings.metric, settings.rounds
     if enough is not None:
         left = enough.shortfall(history.events[-1].value(enough.metric, "training"))
-        if left <= settings.enough:
+        if left <= settings.limit:
             return f"{enough.parameter}: {enough.words.format(left)}"
     if rounds == 0:
         return None

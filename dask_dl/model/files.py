@@ -83,7 +83,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     known += [f"{name}/{k}" for name in start_values for k in range(len(topology.units))]
     begins = tuple(f"{MEASURED}{table}/" for table in document.measured)
     check_no_more(arrays, [*known, *(name for name in arrays if name.startswith(begins))], str(path))
-    head = document.target.head()
+    head = document.target.head(document.task)
     measured = measured_of(document.measured, document.confusion, arrays, MEASURED, len(head.classes), str(path))
     requested, effective = (
         unplain(opened(value, f"{path}: {name}")) | dict.fromkeys(parameters.ARRAYS) | start_values

@@ -13,7 +13,8 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.target import sorted_labels
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.metrics.measurement import measure_classes
-from dask_dl.tasks.head import Head, Output
+from dask_dl.metrics.stopping import Enough
+from dask_dl.tasks.head import NOTHING, Head, Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ class Classes(Head):
     task: ClassVar[str] = "classification"
     target_kind: ClassVar[TargetKind] = "labels"
     output: ClassVar[Output] = "softmax"
+    enough: ClassVar[Enough | None] = Enough(
+        "classification_stop", "misclassification", lambda error: error, "{:.3g} of the training rows are misclassified"
+    )
 
     classes: tuple[Any, ...] = ()  #: sorted
     correction: tuple[float, ...] = ()  #: of probabilities, where classes were balanced: a factor for each class
@@ -92,6 +96,11 @@ class Classes(Head):
         """Whether any of these labels was never seen in training."""
         return not set(labels).issubset(self.classes)
 
+    @property
+    def has_text_labels(self) -> bool:
+        """Whether the labels are strings."""
+        return isinstance(next(iter(self.classes), None), str)
+
     def answers(self, outputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities, (n, K) float32, for classes as they are (algorithm.md#corrected-probabilities)."""
         if not self.correction:
@@ -118,6 +127,10 @@ class Classes(Head):
                 name = f"p{name}"
             columns[name] = values
         return pd.DataFrame(columns, index=index)
+
+    def answers_in(self, table: pd.DataFrame) -> NDArray[Any]:
+        """The probabilities, which are the last columns of a table by `table`."""
+        return table.iloc[:, -len(self.classes) :].to_numpy()
 
     def truth(self, rows: Rows, topology: Topology) -> NDArray[np.int64]:
         """Index of the class of every row, (n,) int64."""
@@ -166,8 +179,12 @@ class Classes(Head):
     def to_json(self) -> dict[str, Any]:
         """Head as lists and dicts."""
         kinds = sorted({type(label).__name__ for label in self.classes})
-        nothing = {"shift": 0.0, "factor": 1.0, "is_standardized": False, "link": "identity"}  # of numbers
-        return {"classes": list(self.classes), "types": kinds, **nothing, "correction": list(self.correction)}
+        return NOTHING | {"classes": list(self.classes), "types": kinds, "correction": list(self.correction)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Classes:
+        """Head of what `to_json` returned. See `Head.from_json`."""
+        return cls(tuple(document["classes"]), tuple(document["correction"]))
 
 
 def check_label_types(labels: Mapping[Any, int], name: str) -> None:

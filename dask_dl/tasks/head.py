@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.losses import Objective
     from dask_dl.metrics.measurement import Measurement, MetricSettings
+    from dask_dl.metrics.stopping import Enough
     from dask_dl.state import Rows
 
 Output = Literal["softmax", "linear", "activated"]
+#: What files say of a target without labels, location and scale: each head writes what is its own.
+NOTHING = {
+    "classes": [], "types": [], "shift": 0.0, "factor": 1.0, "is_standardized": False, "link": "identity", "correction": [],
+}  # fmt: skip
 
 
 class Head(TargetEncoder, Protocol):
@@ -37,6 +42,9 @@ class Head(TargetEncoder, Protocol):
     """
 
     task: ClassVar[str]  #: "classification", "regression" or "autoencoder"
+    takes_offsets: ClassVar[bool] = False  #: whether a row may bring what is added to its output
+    starts_at_constant: ClassVar[bool] = False  #: whether the output begins at the best constant, which the scan finds
+    enough: ClassVar[Enough | None] = None  #: rule that ends a training whose training rows are learned well enough
 
     @property
     def kind(self) -> str:
@@ -110,6 +118,11 @@ class Head(TargetEncoder, Protocol):
         """The classes as an array: numbers and booleans by their type, texts as objects."""
         return np.zeros(0)
 
+    @property
+    def has_text_labels(self) -> bool:
+        """Whether the labels are strings, so that a file's column of them is read as strings."""
+        return False
+
     def answers(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         """Answers to n rows, by the network's (n, outputs): (n, K) probabilities, (n,) numbers, or (n, inputs)."""
 
@@ -119,6 +132,14 @@ class Head(TargetEncoder, Protocol):
 
     def table(self, answers: NDArray[Any], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
         """Table of kept columns, `predict`, and for classes one probability each; every name once."""
+
+    def answers_in(self, table: pd.DataFrame) -> NDArray[Any]:
+        """The answers of which `table` made a table."""
+        return table["predict"].to_numpy()
+
+    def column_names(self, n: int) -> list[str]:
+        """Names of the columns of a frame of (n_rows, n) answers."""
+        return [str(label) for label in self.classes]
 
     # ---- measuring --------------------------------------------------------------------------------------------------
 
@@ -164,5 +185,12 @@ class Head(TargetEncoder, Protocol):
         """The single best answer to every row in the form of `scored_truth`."""
         return answers
 
+    # ---- files ------------------------------------------------------------------------------------------------------
+
     def to_json(self) -> dict[str, Any]:
         """Head as lists and dicts."""
+        return dict(NOTHING)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Head of what `to_json` returned; what belongs to other tasks is not looked at."""

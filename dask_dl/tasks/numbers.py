@@ -13,7 +13,8 @@ from dask_dl.distribution import MAX
 from dask_dl.errors import SchemaError
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.metrics.measurement import measure_numbers
-from dask_dl.tasks.head import Head, Output
+from dask_dl.metrics.stopping import Enough
+from dask_dl.tasks.head import NOTHING, Head, Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +37,12 @@ class Numbers(Head):
     task: ClassVar[str] = "regression"
     target_kind: ClassVar[TargetKind] = "numbers"
     output: ClassVar[Output] = "linear"
+    takes_offsets: ClassVar[bool] = True
+    starts_at_constant: ClassVar[bool] = True
+    #: Relative to the variance of the target, so that it does not depend on its unit (H2O: squared target units).
+    enough: ClassVar[Enough | None] = Enough(
+        "regression_stop", "r2", lambda r2: 1 - r2, "the squared error is {:.3g} of the target's variance"
+    )
 
     shift: float = 0.0  #: mean of training, when the response is standardised
     factor: float = 1.0  #: 1 / standard deviation of training
@@ -122,4 +129,9 @@ class Numbers(Head):
     def to_json(self) -> dict[str, Any]:
         """Head as lists and dicts."""
         mine = {"shift": self.shift, "factor": self.factor, "is_standardized": self.is_standardized, "link": self.link}
-        return {"classes": [], "types": [], **mine, "correction": []}
+        return NOTHING | mine
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Numbers:
+        """Head of what `to_json` returned. See `Head.from_json`."""
+        return cls(document["shift"], document["factor"], document["is_standardized"], document["link"])

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from dask_dl.state import Rows
 
 
+#: Begins the name of a column of answers, before the number of its input.
+COLUMN = "reconstruction_"
+
+
 @dataclass(frozen=True)
 class Reconstruction(Head):
     """Inputs of a row as its target (algorithm.md#loss-of-reconstructions). See `Head`."""
@@ -61,8 +65,16 @@ class Reconstruction(Head):
 
     def table(self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
         """Table of kept columns, and a column for each input by its number."""
-        columns = {f"reconstruction_{j}": values for j, values in enumerate(answers.T)}
+        columns = dict(zip(self.column_names(answers.shape[1]), answers.T, strict=True))
         return pd.DataFrame({**kept, **columns}, index=index)
+
+    def answers_in(self, table: pd.DataFrame) -> NDArray[Any]:
+        """The inputs in a table by `table`."""
+        return table[[name for name in table if str(name).startswith(COLUMN)]].to_numpy()
+
+    def column_names(self, n: int) -> list[str]:
+        """A name for each input, by its number."""
+        return [f"{COLUMN}{j}" for j in range(n)]
 
     def truth(self, rows: Rows, topology: Topology) -> NDArray[np.float32]:
         """Inputs of encoded rows, (n, inputs) float32: one-hot ones first, then numbers."""
@@ -94,6 +106,7 @@ class Reconstruction(Head):
         """Nothing: a table has no targets."""
         return np.zeros(0)
 
-    def to_json(self) -> dict[str, Any]:
-        """Head as lists and dicts."""
-        return {}
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Reconstruction:
+        """Head without any state. See `Head.from_json`."""
+        return cls()

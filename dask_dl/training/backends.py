@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.cluster.local import LocalBackend
+from dask_dl.training.settings import PlacementSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,23 +36,21 @@ def backend_for(
     strict : bool
         Whether a worker that cannot do the work is an error; else it is left out.
     """
-    momentum = requested["averaging_momentum"]
-    moving_rate = requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None
+    asked = PlacementSettings.of(requested)
     if client is None:
-        n_shards = requested["n_shards"] or (1 if requested["reproducible"] else None)
-        return LocalBackend(n_shards=n_shards, momentum=momentum, moving_rate=moving_rate)
+        n_shards = asked.n_shards or (1 if asked.reproducible else None)
+        return LocalBackend(n_shards=n_shards, momentum=asked.momentum, moving_rate=asked.moving_rate)
     from dask_dl.cluster.dask_backend import DaskBackend  # imports distributed
 
-    replicates = requested["replicate_training_data"] and not requested["reproducible"]
     return DaskBackend(
         client,
-        momentum=momentum,
-        moving_rate=moving_rate,
-        timeout=requested["worker_timeout"],
-        placement="sharded" if not replicates else "single" if requested["single_node_mode"] else "replicated",
-        balances=requested["force_load_balance"],
-        n_shards=requested["n_shards"],
-        by_clock=not requested["reproducible"],
+        momentum=asked.momentum,
+        moving_rate=asked.moving_rate,
+        timeout=asked.timeout,
+        placement=asked.placement,
+        balances=asked.balances,
+        n_shards=asked.n_shards,
+        by_clock=not asked.reproducible,
         tell=tell,
         cancelled=cancelled,
         strict=strict,

@@ -99,7 +99,7 @@ class TrainingFingerprint:
                 found.append(f"{name}: {_short(theirs[key])}, now {_short(mine[key])}")
         if not found:
             found += _unlike("columns", _columns(checkpoint.encoder.encoder()), _columns(self.encoder))
-            found += _unlike("target", plain(checkpoint.target.head().to_json()), mine["target"])
+            found += _unlike("target", checkpoint.target.to_json(), mine["target"])
             found += _unlike("network", plain(_unchanging(checkpoint.topology.topology())), mine["topology"])
             found += _unlike("visits per row of a class", theirs["balance"], mine["balance"])
         return found
@@ -233,7 +233,7 @@ class Checkpoint:
     @property
     def head(self) -> Head:
         """Head as the training that broke off fitted it, to the last bit."""
-        return self.document.identity.target.head()
+        return self.document.identity.target.head(self.document.task)
 
     def state(self, metric: str) -> TrainingState:
         """Counters, history and best model."""

@@ -19,6 +19,7 @@ from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_fold
 from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
+from dask_dl.training.settings import ResumeSettings
 from dask_dl.training.start import Start
 from dask_dl.training.wiring import make_rounds
 
@@ -111,13 +112,14 @@ def train(
     """
     tell = Listeners(listeners)
     source, encoded, requested, task = request.source, request.encoded, request.parameters, request.task
+    asked = ResumeSettings.of(requested)
     began = time.monotonic() if request.began is None else request.began
-    folder, checkpoint = open_folder(requested["checkpoint_dir"], resume=request.resume, warn=tell.warn)
+    folder, checkpoint = open_folder(asked.checkpoint_dir, resume=request.resume, warn=tell.warn)
     for text in parameters.warnings_for(requested):
         tell.warn(text)
     with backend if encoded is None else contextlib.nullcontext(backend) as here:
-        seed = _seed(requested["random_state"], checkpoint)
-        if not isinstance(requested["random_state"], int | None):  # a model knows the number that a generator gave
+        seed = _seed(asked.random_state, checkpoint)
+        if not isinstance(asked.random_state, int | None):  # a model knows the number that a generator gave
             requested = {**requested, "random_state": seed}
         data = encoded.data if encoded else prepare(source, request.validation, requested, task, seed, tell, here)
         if folder and data.seed != seed:
@@ -125,8 +127,8 @@ def train(
                 f"random_state={seed}, but the Dataset was prepared with {data.seed}, which draws its samples. Give both the "
                 f"same where checkpoints are written."
             )
-        if checkpoint and checkpoint.n_shards and requested["reproducible"]:
-            checkpoint.check_shards(here.n_shards if encoded else requested["n_shards"])
+        if checkpoint and checkpoint.n_shards and asked.reproducible:
+            checkpoint.check_shards(here.n_shards if encoded else asked.n_shards)
             here.n_shards = checkpoint.n_shards
         problem = plan(data, requested, seed, tell, here)
         if folder:
@@ -139,7 +141,7 @@ def train(
             encoded = load(problem, tell, here, has_checksums=folder is not None)
         else:
             say_needs(problem, encoded.storage, tell, here)
-        problem.effective["storage"] = encoded.storage.mode
+        problem.effective |= {"storage": encoded.storage.mode}
         start = Start.resumed(checkpoint, problem) if checkpoint else Start.fresh(problem)
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
@@ -180,7 +182,7 @@ def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = (
     ParameterError, SchemaError
         See `train`.
     """
-    tell, seed = Listeners(listeners), _seed(request.parameters["random_state"], None)
+    tell, seed = Listeners(listeners), _seed(ResumeSettings.of(request.parameters).random_state, None)
     data = prepare(request.source, request.validation, request.parameters, request.task, seed, tell, backend)
     return load(plan(data, request.parameters, seed, tell, backend), tell, backend, has_checksums=True)
 

@@ -27,7 +27,9 @@ from dask_dl.training.settings import (
     NetworkSettings,
     Preparation,
     RunSettings,
+    limit_batches,
     optimizer_of,
+    skips_of,
     threads_of,
 )
 
@@ -205,7 +207,9 @@ def scan_training(
 
 
 def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
-    distribution = Distribution.of(parameters.effective(requested, task=task)) if task == "regression" else None
+    distribution = None
+    if HEADS[task].starts_at_constant:
+        distribution = Distribution.of(parameters.effective(requested, task=task))
     return Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
 
 
@@ -226,7 +230,7 @@ def training_checks(
         "classification" or "regression".
     """
     found, n_classes = inputs.found, len(inputs.found.classes) or None
-    skips = ScanRequest(HEADS[task].target_kind, skips=requested["missing_values_handling"] == "skip")
+    skips = ScanRequest(HEADS[task].target_kind, skips=skips_of(requested))
 
     def check_predictors() -> None:
         if not inputs.predictors:
@@ -330,14 +334,14 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
     network = NetworkSettings.of(effective)
     topology = network.topology(data.encoder, data.head)
     n_min = data.balance.n_min(data.class_counts) if data.balance else data.found.n_used
-    effective["mini_batch_size"] = min(effective["mini_batch_size"], n_min)
+    effective = limit_batches(effective, n_min)
     optimizer = optimizer_of(effective)
     threads = here.choose(topology, optimizer, data.found.n_used, threads_of(effective))
     for text in overshoots(threads, optimizer):
         tell.warn(text)
     shared = {field.name: getattr(data, field.name) for field in fields(PreparedTables)} | {"seed": seed}
     return Problem(
-        **shared, topology=topology, network=network, optimizer=optimizer, run=RunSettings.of(effective, data.task),
+        **shared, topology=topology, network=network, optimizer=optimizer, run=RunSettings.of(effective, requested, data.task),
         effective=effective, requested=dict(requested), threads=threads,
     )  # fmt: skip
 

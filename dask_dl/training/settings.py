@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
@@ -12,11 +12,14 @@ from dask_dl.kernels.layout import Topology
 from dask_dl.kernels.optimizers import Optimizer, kind_of
 from dask_dl.metrics.custom import custom_metric
 from dask_dl.metrics.measurement import MetricSettings
-from dask_dl.metrics.stopping import ENOUGH, StoppingSettings, metric_of
+from dask_dl.metrics.stopping import StoppingSettings, metric_of
 from dask_dl.node.parallelism import ThreadSettings
+from dask_dl.tasks import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from dask_dl.distribution import Distribution
     from dask_dl.frame.encoder import Encoder
@@ -62,8 +65,54 @@ class Preparation:
             seed,
             requested["sparse"] or is_sparse,
         )
-        skips = requested["missing_values_handling"] == "skip"
-        return cls(encoding, skips, requested["ignore_const_cols"], requested["standardize"], distribution)
+        return cls(
+            encoding, skips_of(requested), requested["ignore_const_cols"], requested["standardize"], distribution
+        )
+
+
+def skips_of(requested: Mapping[str, Any]) -> bool:
+    """Whether rows with a missing input do not train, by requested parameters."""
+    return bool(requested["missing_values_handling"] == "skip")
+
+
+class PlacementSettings(NamedTuple):
+    """Settings of where a training runs, and of how its replicas are averaged."""
+
+    momentum: float  #: of averages
+    moving_rate: float | None  #: of elastic averaging; None: replicas become their average
+    placement: Literal["sharded", "replicated", "single"]  #: of the rows
+    balances: bool  #: whether rows move between workers
+    timeout: float  #: seconds without a worker after which a training ends
+    reproducible: bool
+    n_shards: int | None  #: fixed number of shards, where one is asked for
+
+    @classmethod
+    def of(cls, requested: Mapping[str, Any]) -> PlacementSettings:
+        """Settings of requested parameters."""
+        replicates = requested["replicate_training_data"] and not requested["reproducible"]
+        return cls(
+            requested["averaging_momentum"],
+            requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None,
+            "sharded" if not replicates else "single" if requested["single_node_mode"] else "replicated",
+            requested["force_load_balance"],
+            requested["worker_timeout"],
+            requested["reproducible"],
+            requested["n_shards"],
+        )
+
+
+class ResumeSettings(NamedTuple):
+    """Settings of checkpoints, and what a training must have in common with the one that it continues."""
+
+    checkpoint_dir: str | None
+    random_state: int | np.random.RandomState | np.random.Generator | None
+    reproducible: bool
+    n_shards: int | None  #: fixed number of shards, where one is asked for
+
+    @classmethod
+    def of(cls, requested: Mapping[str, Any]) -> ResumeSettings:
+        """Settings of requested parameters."""
+        return cls(*(requested[name] for name in cls._fields))
 
 
 class NetworkSettings(NamedTuple):
@@ -164,6 +213,8 @@ class RunSettings(NamedTuple):
     shuffles: bool
     storage: str  #: where encoded rows shall be
     reproducible: bool
+    chooses_rounds: bool  #: whether the number of rows of a round was left to the training
+    asked_each_iteration: bool  #: whether every round is to be scored, as it was asked for
     checkpoint_dir: str
     checkpoint_interval: float
     scoring: ScoringSettings
@@ -172,8 +223,8 @@ class RunSettings(NamedTuple):
     custom: Any  #: the user's own metric
 
     @classmethod
-    def of(cls, e: Mapping[str, Any], task: str) -> RunSettings:
-        """Settings of effective parameters, for a task."""
+    def of(cls, e: Mapping[str, Any], requested: Mapping[str, Any], task: str) -> RunSettings:
+        """Settings of effective parameters, and of the requested ones of which they were made, for a task."""
         return cls(
             e["epochs"],
             e["train_samples_per_iteration"],
@@ -184,6 +235,8 @@ class RunSettings(NamedTuple):
             e["shuffle_training_data"],
             e["storage"],
             e["reproducible"],
+            requested["train_samples_per_iteration"] == -2,
+            requested["score_each_iteration"],
             e["checkpoint_dir"] or "",
             e["checkpoint_interval"],
             ScoringSettings.of(e),
@@ -201,7 +254,7 @@ class RunSettings(NamedTuple):
 
 def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:
     """Rules of early stopping of effective parameters, for a task."""
-    enough = ENOUGH.get(task)
+    enough = HEADS[task].enough
     metric, custom = metric_of(e["stopping_metric"], task), custom_metric(e["custom_metric"] or e["custom_metric_func"])
     if metric == "custom" and custom is not None and custom.greater_is_better:
         metric = "custom_increasing"
@@ -209,8 +262,14 @@ def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:
         metric,
         e["stopping_rounds"],
         e["stopping_tolerance"],
+        enough,
         -math.inf if enough is None else e[enough.parameter],
     )
+
+
+def limit_batches(e: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
+    """Effective parameters with mini-batches of so many rows at most."""
+    return {**e, "mini_batch_size": min(e["mini_batch_size"], n_rows)}
 
 
 def threads_of(e: Mapping[str, Any]) -> ThreadSettings:

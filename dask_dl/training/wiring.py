@@ -65,11 +65,11 @@ def make_rounds(
         batch=run.batch,
     )
     each_iteration = run.scoring.each_iteration
-    if trainer.n_replicas > 1 and run.reproducible and problem.requested["train_samples_per_iteration"] == -2:
+    if trainer.n_replicas > 1 and run.reproducible and run.chooses_rounds:
         # Replicas need several averages in an epoch, and no clock may say how many; one scoring is enough.
         # Nor may the epochs: a training that is asked for more of them goes on with the same rounds.
         schedule.fixed, schedule.ends_with_epoch = -(-trainer.n_rows // averages_per_epoch(trainer.n_replicas)), True
-        each_iteration = problem.requested["score_each_iteration"]
+        each_iteration = run.asked_each_iteration
         problem.effective |= {"train_samples_per_iteration": schedule.fixed, "score_each_iteration": each_iteration}
         if not each_iteration:
             schedule.scoring = ScoringSchedule(math.inf, math.inf, each_iteration, every=trainer.n_rows)

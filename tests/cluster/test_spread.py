@@ -349,12 +349,13 @@ async def test_a_single_node_trains_alone_and_another_takes_over(c, s, a, b):
 
 
 @two_workers
-async def test_without_balancing_workers_may_be_idle_and_that_is_told(c, s, a, b):
+async def test_without_balancing_workers_may_be_idle_and_that_is_told(c, s, a, b, told):
     given = rounds(500) | {"force_load_balance": False}
     with pytest.warns(
         DaskDLWarning, match=r"1 of 2 workers have no rows of the training table.*force_load_balance=True"
     ):
         await DeepLearningRegressor(**given).fit(parted(make_table(), 1), "y")
+    assert len(told) == 1 and told[0].text.startswith("1 of 2 workers have no rows of the training table")
     await nothing_left(s, a, b)
 
 

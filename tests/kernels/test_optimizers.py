@@ -9,7 +9,19 @@ from kernels.problems import NOTHING, problem, settings, start_values
 from dask_dl.errors import ParameterError
 from dask_dl.jit import entry
 from dask_dl.kernels.losses import CROSS_ENTROPY, Objective
-from dask_dl.kernels.optimizers import N_STATES, RULES, Penalty, StepSize, n_states_of, update
+from dask_dl.kernels.optimizers import (
+    ADADELTA,
+    MOMENTUM,
+    N_STATES,
+    PLAIN,
+    RULES,
+    Penalty,
+    StepSize,
+    has_bias_rule,
+    kind_of,
+    n_states_of,
+    update,
+)
 from dask_dl.kernels.weights import WeightBlock
 from dask_dl.node.parallelism import choose
 from dask_dl.node.replica import Replica
@@ -35,8 +47,20 @@ def test_every_kind_takes_the_step_of_its_row(kind, l2):
     assert found[0] == found[1]
 
 
-def test_kernels_know_the_states_of_every_kind():
+def test_kernels_know_the_row_of_every_kind():
     assert {kind: entry(n_states_of.py_func)(kind) for kind in RULES} == N_STATES
+    found = {kind: entry(has_bias_rule.py_func)(kind) for kind in RULES}
+    assert found == {kind: rule.has_bias_rule for kind, rule in RULES.items()}
+
+
+def test_parameters_tell_the_kind_or_are_refused():
+    still = {"momentum_start": 0.0, "momentum_stable": 0.0}
+    assert kind_of({"adaptive_rate": True}) == ADADELTA
+    assert kind_of({"adaptive_rate": False} | still) == PLAIN
+    assert kind_of({"adaptive_rate": False} | still | {"momentum_stable": 0.5}) == MOMENTUM
+    for unknown in ({}, {"adaptive_rate": None} | still, {"adaptive_rate": "adam"} | still, {"adaptive_rate": False}):
+        with pytest.raises(ParameterError, match="no optimizer"):
+            kind_of(unknown)
 
 
 def test_the_steps_of_all_kinds_differ():

@@ -13,6 +13,7 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.metrics.history import History, ScoringEvent
 from dask_dl.metrics.stopping import StoppingSettings, has_converged, reason_to_stop, stride_of, values_of
 from dask_dl.metrics.table import METRICS
+from dask_dl.tasks import HEADS
 
 NAN = math.nan
 
@@ -80,8 +81,8 @@ def history_of(task, column, values, *, has_validation=False, every=1, **others)
     return history
 
 
-def rules(metric="deviance", rounds=2, enough=-math.inf):
-    return StoppingSettings(metric, rounds, tolerance=0.0, enough=enough)
+def rules(metric="deviance", rounds=2, task="regression", limit=-math.inf):
+    return StoppingSettings(metric, rounds, 0.0, HEADS[task].enough, limit)
 
 
 @pytest.mark.parametrize("metric", [name for name, metric in METRICS.items() if not metric.greater_is_better])
@@ -144,18 +145,21 @@ def test_the_stride_is_an_epoch_within_limits(n_epoch, stride):
 
 
 def test_classification_stop_looks_at_the_training_table():
-    e = rules("logloss", rounds=0, enough=0.1)
+    e = rules("logloss", rounds=0, task="classification", limit=0.1)
     assert reason_to_stop(history_of("classification", "classification_error", [0.11]), e) is None
     assert "0.1 of the training rows" in reason_to_stop(history_of("classification", "classification_error", [0.1]), e)
     held = history_of("classification", "classification_error", [0.0], has_validation=True)
     assert reason_to_stop(held, e) is None
     assert (
-        reason_to_stop(history_of("classification", "classification_error", [0.0]), rules("logloss", rounds=0)) is None
+        reason_to_stop(
+            history_of("classification", "classification_error", [0.0]), rules("logloss", 0, "classification")
+        )
+        is None
     )
 
 
 def test_regression_stop_is_relative_to_the_variance():
-    e = rules(rounds=0, enough=0.01)
+    e = rules(rounds=0, limit=0.01)
     assert reason_to_stop(history_of("regression", "r2", [0.98]), e) is None
     assert reason_to_stop(history_of("regression", "r2", [0.995]), e).startswith(
         "regression_stop: the squared error is 0.005"

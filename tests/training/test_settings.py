@@ -1,0 +1,49 @@
+"""Typed settings: below them no parameter is looked up by its name."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dask_dl
+from dask_dl.parameters import TABLE
+
+ROOT = Path(dask_dl.__file__).parent
+#: Who takes parameters as the user gave them, or shows them.
+FACES = {"__init__.py", "cli", "demo.py", "estimators", "parameters", "preflight", "show", "synonyms.py"}
+#: Where typed values are made of parameters: file -> why.
+MAKERS = {
+    "training/settings.py": "settings of a training",
+    "distribution.py": "of a training, and of a model that was read",
+    "kernels/optimizers.py": "kind of the optimizer, of a training and of a checkpoint that is read",
+    "model/files.py": "what a file says of its own history",
+}
+FILES = sorted(path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in FACES)
+
+
+def look_ups(source):
+    """Lines that read a parameter of a mapping by its name."""
+    for node in ast.walk(ast.parse(source)):
+        name = None
+        match node:
+            case ast.Subscript(slice=ast.Constant(value=name)):
+                pass
+            case ast.Call(func=ast.Attribute(attr="get" | "pop" | "setdefault"), args=[ast.Constant(value=name), *_]):
+                pass
+        if isinstance(name, str) and name in TABLE:
+            yield f"{node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_parameters_are_looked_up_in_one_place(path):
+    found = list(look_ups(path.read_text("utf-8")))
+    assert path.relative_to(ROOT).as_posix() in MAKERS or found == []
+
+
+def test_look_ups_are_found():
+    reads = ["e['epochs']", "e['l1'] = 2", "e.get('l2', 0)", "e.pop('seed')"]
+    others = ["e['color']", "e[k]", "e.get(k)", "e |= {'storage': 'disk'}", "print('epochs')"]
+    assert len(list(look_ups("\n".join(reads)))) == len(reads)
+    assert list(look_ups("\n".join(others))) == []
