@@ -59,6 +59,10 @@ def events_of(
     confusion : mapping of str to Matrix, optional
         By table.
 
+    Returns
+    -------
+    list of ScoringEvent
+
     Raises
     ------
     ValueError

@@ -96,6 +96,10 @@ def open_source(
     keep : sequence of str, optional
         The columns that are predictors, whatever else they are; by default all without another part.
 
+    Returns
+    -------
+    Source
+
     Raises
     ------
     SchemaError
@@ -176,6 +180,10 @@ def named(value: Any, labels: Mapping[Any, str], role: str, label: str) -> str:
         Role of the column, for errors.
     label : str
         What errors call the table.
+
+    Returns
+    -------
+    str
 
     Raises
     ------

@@ -30,6 +30,10 @@ def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any]) -> 
     given : mapping
         TARGET, WEIGHT, OFFSET -> what `fit` was given for it.
 
+    Returns
+    -------
+    Source or None
+
     Raises
     ------
     ParameterError

@@ -203,6 +203,10 @@ def measure_numbers(
         Weights of the rows; None: all 1.
     distribution : Distribution
         Distribution of the target.
+
+    Returns
+    -------
+    Measurement
     """
     errors = np.abs(truth - predicted)
     means = {"mse": average(errors * errors, weights), "mae": average(errors, weights)}

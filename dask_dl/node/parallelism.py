@@ -122,6 +122,10 @@ def choose(
         Whether the result must not depend on the number of threads: a team, or one thread.
     available : (int, str), optional
         Threads that there are, and what they are: by default the cores that this process may use.
+
+    Returns
+    -------
+    Parallelism
     """
     asked, why = _asked(n_jobs, available or cores(None), is_bound=parallelism == "auto" or reproducible)
     batch = optimizer.batch

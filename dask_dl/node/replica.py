@@ -67,6 +67,11 @@ class Replica:
         What its threads do.
     on_change : callable, optional
         Told when they do something else from now on.
+
+    Raises
+    ------
+    ParameterError
+        When a reconstruction has not as many outputs as inputs.
     """
 
     def __init__(

@@ -34,6 +34,11 @@ def backend_for(
         Asked while workers are waited for; True ends the waiting.
     strict : bool
         Whether a worker that cannot do the work is an error; else it is left out.
+
+    Returns
+    -------
+    Backend
+        Not open yet.
     """
     momentum = requested["averaging_momentum"]
     moving_rate = requested["elastic_averaging_moving_rate"] if requested["elastic_averaging"] else None

@@ -175,6 +175,10 @@ def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = (
     listeners : sequence of Listener
         Told of what happens.
 
+    Returns
+    -------
+    EncodedTables
+
     Raises
     ------
     ParameterError, SchemaError

@@ -139,6 +139,10 @@ def prepare(
     here : Backend
         Scans the tables.
 
+    Returns
+    -------
+    PreparedTables
+
     Raises
     ------
     SchemaError
@@ -185,6 +189,10 @@ def scan_training(
     collects : bool
         Whether faults are collected in the scan.
 
+    Returns
+    -------
+    Inputs
+
     Raises
     ------
     SchemaError
@@ -212,7 +220,7 @@ def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.
 def training_checks(
     inputs: Inputs, source: Source, requested: Mapping[str, Any], task: parameters.Task
 ) -> tuple[Callable[[], None], ...]:
-    """Checks whether anything can be learned from a scanned table: each raises for itself; all but the first need its yes.
+    """Checks whether anything can be learned from a scanned table; all but the first are for tables that pass that one.
 
     Parameters
     ----------
@@ -224,6 +232,11 @@ def training_checks(
         Parameters as the user gave them.
     task : str
         "classification" or "regression".
+
+    Returns
+    -------
+    tuple of callables
+        Without arguments; each raises SchemaError or ParameterError when the answer is no.
     """
     found, n_classes = inputs.found, len(inputs.found.classes) or None
     skips = ScanRequest(HEADS[task].target_kind, skips=requested["missing_values_handling"] == "skip")
@@ -274,6 +287,10 @@ def prepare_training(
     tell : Listeners
         Told what happens.
 
+    Returns
+    -------
+    PreparedTables
+
     Raises
     ------
     ParameterError
@@ -315,6 +332,10 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
         Told what happens.
     here : Backend
         Chooses what threads do.
+
+    Returns
+    -------
+    Problem
 
     Raises
     ------
