@@ -84,9 +84,10 @@ class History:
         self._compare(event)
         for other in before.values():
             if other is not self.best and other.confusion:
-                self._replace(other, {})
+                self.set_confusion(other, {})
 
-    def _replace(self, event: ScoringEvent, confusion: Confusions) -> None:
+    def set_confusion(self, event: ScoringEvent, confusion: Confusions) -> None:
+        """Replace the confusion matrices of an event."""
         k = next(k for k in reversed(range(len(self.events))) if self.events[k] is event)  # mostly the last but one
         self.events[k] = replace(event, confusion=confusion)
         if event is self.best:
@@ -132,7 +133,7 @@ class History:
     def set_best_confusion(self, confusion: Confusions) -> None:
         """Give the best event, if there is one, its confusion matrices, which a file has apart."""
         if self.best is not None and confusion:
-            self._replace(self.best, confusion)
+            self.set_confusion(self.best, confusion)
 
     def cut(self, samples: int, kept: Iterable[ScoringEvent] = ()) -> None:
         """Forget events after so many rows, whose network is gone; those that were kept have confusion matrices again."""
