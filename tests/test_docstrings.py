@@ -259,6 +259,11 @@ def test_docstrings_begin_with_what_they_are_about():
     assert begun == []
 
 
+def test_files_of_tests_state_their_topic():
+    files = sorted(Path(__file__).parent.rglob("test_*.py"))
+    assert [path.name for path in files if not ast.get_docstring(ast.parse(path.read_text("utf-8")))] == []
+
+
 GOOD = '''
 class Plan:
     def go(self, a, b, c, *d):

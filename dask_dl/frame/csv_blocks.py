@@ -64,7 +64,7 @@ def effect(data: bytes, before: int, sep: int) -> int:
     Returns
     -------
     int
-        A map of states: two bits for the state that each becomes.
+        Number of a map from state to state: its images of the three states in base 3.
     """
     maps = _quotes(np.frombuffer(data, np.uint8), before, sep)[1]
     while len(maps) > 1:

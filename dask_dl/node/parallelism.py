@@ -136,11 +136,9 @@ def choose(
         return Parallelism("one thread", 1, look, f"one thread: {reason}")
 
     def team(n: int, reason: str, fallback: Parallelism | None = None) -> Parallelism:
-        return (
-            Parallelism("team", n, look, reason, fallback)
-            if n > 1
-            else alone(f"{reason}, too small a network to share")
-        )
+        if n <= 1:
+            return alone(f"{reason}, too small a network to share")
+        return Parallelism("team", n, look, reason, fallback)
 
     def copies(n: int, reason: str) -> Parallelism:
         return Parallelism("staleness", n, whole(interval, batch) if interval else rows_between(optimizer, n), reason)

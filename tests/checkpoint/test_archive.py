@@ -1,3 +1,5 @@
+"""Archives: arrays and JSON come back whole, and every damage or forgery is refused."""
+
 from __future__ import annotations
 
 import contextlib

@@ -20,7 +20,7 @@ from dask_dl.cli import main
 from dask_dl.errors import DaskDLWarning
 from dask_dl.show.progress import duration
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 class Reader(HTMLParser):
