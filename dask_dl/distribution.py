@@ -159,6 +159,10 @@ class Intercept:
             Offsets in units of the network's sum; None: all 0.
         weights : (n,) float64 or None
             Weights of the rows; None: all 1.
+
+        Returns
+        -------
+        Intercept
         """
         w = np.ones(len(targets)) if weights is None else weights
         o = np.zeros(1) if offsets is None else offsets

@@ -56,6 +56,10 @@ def scored_rows(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: 
     called : str
         Name of the estimator, for errors.
 
+    Returns
+    -------
+    ScoredRows
+
     Raises
     ------
     ParameterError, SchemaError

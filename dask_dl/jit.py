@@ -24,7 +24,7 @@ def kernel(function: Any, *, inline: bool = False) -> Any:
 
     Wrappers by which Python, or C, could call it take a part of the compiler's time. See `entry` for all else.
     """
-    return _compiled(function, {"forceinline": inline, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}, _Kernel)
+    return _compiled(function, {"forceinline": inline, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}, Kernel)
 
 
 def entry(function: Any) -> Any:
@@ -49,10 +49,11 @@ def _compiled(function: Any, options: dict[str, Any], kind: type[CPUDispatcher])
     return compiled
 
 
-class _Kernel(CPUDispatcher):  # type: ignore[misc]
+class Kernel(CPUDispatcher):  # type: ignore[misc]
     """A function without the code by which Python would call it."""
 
     def add_overload(self, cres: Any) -> None:
+        """Keep what was compiled for kernels to call."""
         self.overloads[tuple(cres.signature.args)] = cres  # and not where calls from Python look, which would crash
 
     def _compile_for_args(self, *_args: Any, **_more: Any) -> Any:
@@ -81,7 +82,7 @@ def cache_folder() -> Path | None:
     Its name is a hash of every kernel's source, of Numba's version and of the processor: Numba's own key misses an
     edit in another module, and a home directory shared by unlike machines.
     """
-    name = f"kernels-{_fingerprint()}"
+    name = f"kernels-{fingerprint()}"
     chosen = os.environ.get("DASK_DL_CACHE_DIR")
     if chosen:
         candidates = [Path(chosen) / name]
@@ -103,7 +104,8 @@ def processor() -> str:
     return str(llvmlite.binding.get_host_cpu_name())
 
 
-def _fingerprint() -> str:
+def fingerprint() -> str:
+    """Hash of everything that compiled kernels depend on."""
     package = Path(__file__).parent
     sources = [Path(__file__), package / "state.py", *sorted((package / "kernels").glob("*.py"))]
     machine = (

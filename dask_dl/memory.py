@@ -138,6 +138,11 @@ def largest_partition(limit: int, n_readers: int = 1, n_columns: int = 0) -> int
         Partitions that it reads at a time: one for each thread of a worker.
     n_columns : int
         Columns of a partition.
+
+    Returns
+    -------
+    int
+        0 where none fits.
     """
     free = limit - IMPORTS - COLUMN_READ * n_columns * n_readers
     return max(0, int(max((free - CHUNKS) / READING, free / (READING + 6)) / n_readers))
@@ -183,6 +188,10 @@ def network(n_weights: int, n_dense: int, n_states: int, n_copies: int) -> int:
         Vectors of optimizer state, 0 to 2.
     n_copies : int
         Working copies of the dense part.
+
+    Returns
+    -------
+    int
     """
     own_states = max(0, n_copies - 1) * n_states
     return 4 * (n_weights * (1 + n_states) + n_dense * (2 * n_copies + own_states))
@@ -260,6 +269,10 @@ def estimate(
         Networks that learn, or keep an average, in this process.
     group_bytes : int
         Of the groups that are kept beside a row of the training table, wherever the row is.
+
+    Returns
+    -------
+    Memory
     """
     per_row = visits_per_row * (ORDER_PER_ROW + (COPIES_PER_VISIT if visits_per_row != 1 else 0))
     n_bytes = n_rows * bytes_per_row

@@ -42,6 +42,10 @@ def predict_rows(
         Makes an array of what `Predictor.answers` returns: a method of `Predictor`.
     called : str
         Name of the estimator, for errors.
+
+    Returns
+    -------
+    dask.array.Array, dask.dataframe.Series, dask.dataframe.DataFrame or ndarray
     """
     X, offset = as_table(X, LABEL), as_column(offset, "the offset")
     if is_dask_array(X):
@@ -64,6 +68,10 @@ def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str],
         Columns of `X` to put before the predictions.
     called : str
         Name of the estimator, for errors.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame or pandas.DataFrame
     """
     X, offset = as_table(X, LABEL), as_column(offset, "the offset")
     answer = functools.partial(Predictor.table, keep=tuple(keep))
@@ -179,6 +187,16 @@ def respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any,
         Called as `answer(predictor, rows, answers)`; returns an array, a Series or a frame with a row for each.
     label : str, default "the table to predict"
         Name of the table, for errors.
+
+    Returns
+    -------
+    ndarray, pandas.Series or pandas.DataFrame
+        As `answer` returns it, n rows.
+
+    Raises
+    ------
+    SchemaError
+        When the partition does not fit the model, or its offsets have another index.
     """
     if hasattr(offset, "index") and not part.index.equals(offset.index):
         raise SchemaError("a partition and its offsets have different indexes: put the offsets into the frame.")

@@ -124,6 +124,10 @@ class Rows(NamedTuple):
             Rows [lo, hi) of the buffer.
         first, stop : int
             Places [first, stop) of its pools, which no other part has.
+
+        Returns
+        -------
+        Rows
         """
         there, here = self.cut(lo, hi), slice(first, stop)
         entries = there.entries._replace(slot=self.entries.slot[here], value=self.entries.value[here])

@@ -62,6 +62,10 @@ def decide(
     fixed : bool
         Whether the same is to be chosen on every machine, because the order of rows depends on it.
 
+    Returns
+    -------
+    Decision
+
     Raises
     ------
     SchemaError

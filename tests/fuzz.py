@@ -140,7 +140,7 @@ def check_model(model):
 def table_for(model):
     """A table of a model's columns, with ordinary values, missing ones and levels that it does not know."""
     encoder, n = model.encoder_, 12
-    columns = {name: np.zeros(n) for name in model._fitted.record.feature_names}
+    columns = {name: np.zeros(n) for name in model.model_.record.feature_names}
     for k, number in enumerate(encoder.numbers):
         columns[number.name] = number.fill + np.random.default_rng(k).normal(size=n).clip(-2, 2) / number.factor
         columns[number.name][0] = np.nan
@@ -148,7 +148,7 @@ def table_for(model):
         levels = [*category.levels[:9], "never seen", None]
         columns[category.name] = pd.Series([levels[i % len(levels)] for i in range(n)], dtype=object)
     table = pd.DataFrame(columns)
-    return table if model._fitted.record.is_named else table.to_numpy(object)
+    return table if model.model_.record.is_named else table.to_numpy(object)
 
 
 def try_model(name, subjects, folder, rng):
@@ -169,7 +169,7 @@ def try_model(name, subjects, folder, rng):
 
 def given_offset(model, work):
     """Do it with a model that needs no offsets; those that need them get a column of zeros."""
-    if model._fitted.record.offset_name is None:
+    if model.model_.record.offset_name is None:
         return work(model)
     inner = model.predict
     model.predict = lambda table: inner(table, offset=np.zeros(len(table)))

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cli import main
@@ -36,18 +36,8 @@ def test_a_sound_table_would_reach_the_kernel(no_training):
 
 def table(**columns):
     """A sound table for regression (target y) and classification (target label), with some columns replaced."""
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "age": random.uniform(20, 60, N),
-            "town": np.resize(["Rome", "Oslo", "Bonn"], N),
-            "y": random.normal(size=N),
-            "label": np.resize(["no", "yes"], N),
-            "w": random.uniform(1, 2, N),
-            "o": random.normal(size=N),
-        }
-    )
-    return frame.assign(**columns)
+    frame = make_table(N)[["a", "level", "y", "w", "c"]].set_axis(["age", "town", "y", "w", "o"], axis=1)
+    return frame.assign(**{"w": frame["w"] + 1, "label": np.resize(["no", "yes"], N)} | columns)
 
 
 def refusal(kind, X, y, *, error=SchemaError, parameters=None, **call):

@@ -1,3 +1,5 @@
+"""The demo: its tables, its two pictures, and what an interrupted run leaves."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from forgery import build, entries_of, forged_archive, seal
 from sklearn.base import clone
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load, parameters
 from dask_dl.checkpoint import read_archive, write_archive
@@ -32,27 +32,22 @@ DATA = Path(__file__).parent / "data"
 FORMATS = ["1-classifier", "1-regressor", "2-balanced", "2-hashed"]
 
 
-def make_table(n=120):
-    random = np.random.default_rng(4)
-    table = pd.DataFrame({"a": random.normal(size=n), "b": random.choice(list("uvw"), n)})
-    return table.assign(y=np.where(table["a"] > 0, "p", "q"), z=table["a"] * 3 + (table["b"] == "u"))
-
-
+TABLE = make_table(120, seed=4, labels=("q", "p"))[["a", "level", "label", "y"]].set_axis(list("abyz"), axis=1)
 SETTINGS = UNSCORED | {"hidden": (5, 3), "epochs": 2, "random_state": 7, "n_jobs": 1}
 
 
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
     """A classifier with a validation table, whose column b is numbers by `eigen`."""
-    path, table = tmp_path_factory.mktemp("model") / "model.zip", make_table()
+    path = tmp_path_factory.mktemp("model") / "model.zip"
     given = SETTINGS | {"categorical_encoding": "eigen"}
-    DeepLearningClassifier(**given).fit(table[["a", "b", "y"]], "y", eval_set=table).save(path)
+    DeepLearningClassifier(**given).fit(TABLE[["a", "b", "y"]], "y", eval_set=TABLE).save(path)
     return path
 
 
 def train(folder, *, resume=False, **given):
     given = SETTINGS | {"checkpoint_dir": str(folder), "checkpoint_interval": 1e6} | given
-    return DeepLearningRegressor(**given).fit(make_table()[["a", "b", "z"]], "z", resume=resume)
+    return DeepLearningRegressor(**given).fit(TABLE[["a", "b", "z"]], "z", resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -410,23 +405,22 @@ def with_parameter(sound, path, name, value):
 def test_a_parameter_that_this_version_does_not_know_is_kept_aside_until_fit(model_file, tmp_path):
     path = with_parameter(model_file, tmp_path / "newer.zip", "curvature", {"degree": [2, None]})
     model = load(path)
-    table = make_table()
-    np.testing.assert_array_equal(model.predict(table), load(model_file).predict(table))
+    np.testing.assert_array_equal(model.predict(TABLE), load(model_file).predict(TABLE))
     assert "curvature" not in model.get_params() and model.hidden == (5, 3)
     model.save(tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == path.read_bytes()
     for one in (model, clone(model), load(tmp_path / "again.zip")):
         with pytest.raises(ParameterError, match=r"curvature=.*: no such parameter"):
-            one.fit(table[["a", "b", "y"]], "y")
-    assert load(model_file).fit(table[["a", "b", "y"]], "y").n_iter_ > 0  # without it everything is as it was
+            one.fit(TABLE[["a", "b", "y"]], "y")
+    assert load(model_file).fit(TABLE[["a", "b", "y"]], "y").n_iter_ > 0  # without it everything is as it was
 
 
 @pytest.mark.parametrize("name", ["self", "model_", "predict", "__class__", "_strange", ""])
 def test_no_name_of_a_parameter_takes_the_place_of_anything(model_file, tmp_path, name):
     model = load(with_parameter(model_file, tmp_path / "odd.zip", name, "taken"))
-    assert set(model.predict(make_table())) <= {"p", "q"} and type(model) is DeepLearningClassifier
+    assert set(model.predict(TABLE)) <= {"p", "q"} and type(model) is DeepLearningClassifier
     with pytest.raises(ParameterError, match="no such parameter"):
-        model.fit(make_table()[["a", "b", "y"]], "y")
+        model.fit(TABLE[["a", "b", "y"]], "y")
 
 
 def test_a_client_of_a_file_is_none(model_file, tmp_path):
@@ -436,10 +430,9 @@ def test_a_client_of_a_file_is_none(model_file, tmp_path):
 @pytest.mark.parametrize(("name", "value"), [("rho", 2.0), ("hidden", "wide"), ("activation", None), ("epochs", [1])])
 def test_values_that_are_not_legal_today_are_judged_by_fit(model_file, tmp_path, name, value):
     model = load(with_parameter(model_file, tmp_path / "odd.zip", name, value))
-    table = make_table()
-    assert set(model.predict(table)) <= {"p", "q"} and repr(clone(model))
+    assert set(model.predict(TABLE)) <= {"p", "q"} and repr(clone(model))
     with pytest.raises(ParameterError, match=f"{name}="):
-        model.fit(table[["a", "b", "y"]], "y")
+        model.fit(TABLE[["a", "b", "y"]], "y")
 
 
 def test_a_stopping_metric_of_another_version_leaves_the_loss(model_file, tmp_path):
@@ -560,7 +553,7 @@ def test_what_is_read_is_no_more_than_the_file(model_file, tmp_path):
 
 
 def test_a_deep_model_that_would_answer_nothing_but_nan_is_refused(tmp_path):
-    table = make_table()[["a", "b", "y"]]
+    table = TABLE[["a", "b", "y"]]
     model = DeepLearningClassifier(**SETTINGS | {"hidden": (4,) * 8, "epochs": 0.1}).fit(table, "y")
     model.save(tmp_path / "sound.zip")
     load(tmp_path / "sound.zip")

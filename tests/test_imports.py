@@ -117,6 +117,11 @@ KERNEL_PACKAGES |= {"llvmlite", "numba", "numpy"}
 #: Nothing of these is loaded by `import dask_dl`.
 HEAVY = {"dask", "distributed", "jinja2", "matplotlib", "numba", "pandas", "pyarrow", "scipy", "sklearn", "zarr"}
 
+#: Private names that tests may use, and why.
+PRIVATE = {
+    "_metadata": "of Dask's spans, which the package clears and a test counts",
+}
+
 MODULES = sorted((ROOT / "dask_dl").rglob("*.py"))
 
 
@@ -230,6 +235,74 @@ def test_the_oracle_is_independent():
     for path in (ROOT / "tests" / "naive").rglob("*.py"):
         names = {name.split(".")[0] for name, _ in imports(path.read_text(encoding="utf-8"), module_parts(path))}
         assert not names & {"dask_dl", "numba"}, path
+
+
+def private_names(source):
+    """Names with one leading underscore that a module or its classes define; IPython's end in another one."""
+    defined = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            defined.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return {name for name in defined if name.startswith("_") and not name.startswith("__") and not name.endswith("_")}
+
+
+def private_uses(source, private):
+    """Lines that use one of these names: as an attribute, of anything but a test class' own `self`; imported; by `setattr`."""
+    tree = ast.parse(source)
+    own = {
+        id(node)
+        for part in ast.walk(tree)
+        if isinstance(part, ast.ClassDef)
+        for node in ast.walk(part)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    used = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and id(node) not in own:
+            used.append((node.lineno, node.attr))
+        elif isinstance(node, ast.ImportFrom):
+            used += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")).endswith("attr"):
+            texts = (each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str))
+            used += [(node.lineno, text.rpartition(".")[2]) for text in texts]
+    return sorted((line, name) for line, name in used if name in private)
+
+
+def test_tests_use_no_private_name_of_the_package():
+    private = set().union(*(private_names(path.read_text("utf-8")) for path in MODULES))
+    assert len(private) > 300
+    used = {
+        str(path.relative_to(ROOT)): found
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if (found := private_uses(path.read_text("utf-8"), private - PRIVATE.keys()))
+    }
+    assert used == {}
+
+
+def test_every_way_to_use_a_private_name_is_seen():
+    package = """
+_LIMIT = 1
+def _look(self):
+    self._seen = 1
+class _Store:
+    def _repr_html_(self): ...
+"""
+    private = private_names(package)
+    assert private == {"_LIMIT", "_look", "_seen", "_Store"}
+    test = """
+from package import _Store
+class Fake:
+    def look(self):
+        return self._seen
+def spy(self):
+    self._seen += 1
+monkeypatch.setattr(package, "_LIMIT", 3)
+monkeypatch.setattr("package._look", spy)
+x._replace(a=1)._repr_html_()
+"""
+    assert private_uses(test, private) == [(2, "_Store"), (7, "_seen"), (8, "_LIMIT"), (9, "_look")]
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -54,13 +54,13 @@ def test_nothing_writable_means_no_cache_and_no_error(tmp_path):
 
 
 def test_folder_name_follows_sources_version_and_processor(monkeypatch):
-    before = jit._fingerprint()
-    assert before == jit._fingerprint()
+    before = jit.fingerprint()
+    assert before == jit.fingerprint()
     monkeypatch.setattr(numba, "__version__", "0.0")
-    assert jit._fingerprint() != before
+    assert jit.fingerprint() != before
     monkeypatch.undo()
     monkeypatch.setattr("llvmlite.binding.get_host_cpu_name", lambda: "other")
-    assert jit._fingerprint() != before
+    assert jit.fingerprint() != before
 
 
 INSIDE = """
@@ -108,7 +108,7 @@ def test_what_the_package_calls_of_kernels_are_entries():
                     called |= {name.name: getattr(module, name.name) for name in node.names}
     compiled = {name: found for name, found in called.items() if isinstance(found, CPUDispatcher)}
     assert {"train_rows", "train_batches", "predict_batches"} <= compiled.keys()
-    assert [name for name, found in compiled.items() if isinstance(found, jit._Kernel)] == []
+    assert [name for name, found in compiled.items() if isinstance(found, jit.Kernel)] == []
 
 
 def test_settings_of_the_caller_are_left_alone(tmp_path):

@@ -25,6 +25,35 @@ CODE = [
 #: Topics of the page that no code needs to cite.
 NOT_CITED: set[str] = set()
 
+#: What strangers look for, by the words that they search, and where it is explained.
+LOOKED_FOR = {
+    "over-fitting": "docs/guide/tune.md#over-fitting",
+    "early stopping": "docs/guide/training.md#early-stopping",
+    "imbalanced": "docs/guide/imbalanced-classes.md",
+    "missing values": "docs/guide/data.md#missing-values",
+    "unseen levels": "docs/explanation/algorithm.md#unseen-levels",
+    "offsets": "docs/guide/data.md#weights-and-offsets",
+    "weights": "docs/guide/data.md#weights-and-offsets",
+    "resume after a crash": "docs/guide/resume.md",
+    "memory": "docs/explanation/memory.md#the-formula",
+    "hogwild": "docs/explanation/threads.md",
+    "staleness": "docs/explanation/algorithm.md#staleness",
+    "reproducible": "docs/guide/reproducible.md",
+    "h2o": "docs/guide/from-h2o.md#parameters-with-other-names",
+    "names of other libraries": "docs/reference/parameters.md#names-of-other-libraries",
+    "adadelta": "docs/explanation/algorithm.md#adadelta",
+    "deviance": "docs/explanation/algorithm.md#deviances",
+    "huber": "docs/explanation/algorithm.md#losses-of-numbers",
+    "tweedie": "docs/explanation/algorithm.md#losses-of-numbers",
+    "max_w2": "docs/explanation/algorithm.md#max_w2",
+    "corrected probabilities": "docs/explanation/algorithm.md#corrected-probabilities",
+    "initial biases": "docs/explanation/algorithm.md#start-of-biases",
+    "dropout": "docs/explanation/algorithm.md#dropout",
+    "momentum ramp": "docs/explanation/algorithm.md#momentum",
+    "elastic averaging": "docs/explanation/algorithm.md#elastic-averaging",
+    "variances": "docs/explanation/algorithm.md#means-and-deviations",
+}
+
 CITATION = re.compile(r"\balgorithm\.md#([\w-]+)")
 DOCUMENT = re.compile(r"\bdocs/[\w/-]+\.md\b")
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
@@ -83,6 +112,22 @@ def broken_links(markdown: str, folder: Path) -> list[str]:
     return broken
 
 
+def linked(path: Path) -> list[tuple[str, str]]:
+    """Links of a document, from the root, each with its line."""
+    lines = [(line, link) for line in text_of(path).splitlines() for link in LINK.findall(line) if ":" not in link]
+    return [(line, str((path.parent / link).resolve().relative_to(ROOT))) for line, link in lines if link[0] != "#"]
+
+
+def clicks_to(target: str, word: str, start: Path) -> int:
+    """Links from a document to a place, the last of them beside the word; 3 for more than two."""
+    for n in (1, 2):
+        pages = {start} if n == 1 else {ROOT / link.partition("#")[0] for _, link in linked(start)}
+        for page in pages:
+            if page.suffix == ".md" and any(t == target and word in line.lower() for line, t in linked(page)):
+                return n
+    return 3
+
+
 def words(code: str) -> list[str]:
     """Comments and strings of Python code: neighbouring lines of comment are one text, in one line each."""
     found, last = [], (-1, -1)
@@ -119,6 +164,23 @@ def test_code_cites_nothing_that_is_not_here(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_links_lead_somewhere(path):
     assert broken_links(text_of(path), path.parent) == []
+
+
+@pytest.mark.parametrize("word", LOOKED_FOR)
+def test_what_is_looked_for_is_found_from_the_readme(word):
+    assert clicks_to(LOOKED_FOR[word], word, ROOT / "README.md") <= 2
+    assert broken_links(f"[{word}]({LOOKED_FOR[word]})", ROOT) == []
+
+
+def test_links_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("[First](one.md) step\nnot here\n")
+    (tmp_path / "one.md").write_text("the second [step](two.md#there)\n")
+    (tmp_path / "two.md").write_text("# There\n\n[third](three.md)\n")
+    targets = {"one.md": ("first", 1), "two.md#there": ("second", 2), "two.md": ("second", 3), "three.md": ("third", 3)}
+    for target, (word, n) in targets.items():
+        assert clicks_to(target, word, tmp_path / "README.md") == n
+    assert clicks_to("one.md", "here", tmp_path / "README.md") == 3
 
 
 def test_every_topic_is_cited_by_the_code():

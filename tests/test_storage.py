@@ -209,7 +209,7 @@ def test_the_choice_is_said_with_its_reason(folder, monkeypatch, capsys):
 
 def test_a_full_disk_ends_it_before_work_starts(folder, monkeypatch):
     def full(self, rows, again):
-        raise self._explained(OSError(28, "No space left on device"), rows.nbytes)
+        raise self.write_error(OSError(28, "No space left on device"), rows.nbytes)
 
     monkeypatch.setattr(OnDisk, "put", full)
     with pytest.raises(StorageError, match="the disk is full"):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import ParameterError
@@ -33,9 +33,8 @@ def answers(call, *args, **given):
 
 @pytest.fixture(scope="module")
 def table():
-    random = np.random.default_rng(0)
-    X = random.normal(size=(60, 3))
-    return X, np.where(X[:, 0] > 0, "yes", "no")
+    frame = make_table(60)
+    return frame[list("abc")].to_numpy(), frame["label"].to_numpy()
 
 
 # ---- the tables -----------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ FORMAT_VERSION = 2
 
 _MARK = b"dask_dl sha256 "
 _N_HEX = 64  # digits of a SHA-256
-_DTYPES = ("bool", *(f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
+DTYPES = ("bool", *(f"{sign}int{n}" for sign in ("", "u") for n in (8, 16, 32, 64)), "float16", "float32", "float64")
 #: Dimensions of an array, at most.
 MAX_DIMENSIONS = 32
 #: Letters of an array's name, at most: every group that it lies in repeats the beginning.
@@ -92,7 +92,7 @@ def write_archive(
                 archive.writestr(zipfile.ZipInfo(key), entries[key].as_numpy_array().data)
             archive.comment = _MARK + b"0" * _N_HEX
         n_sealed = file.seek(-_N_HEX, os.SEEK_END)
-        digest = _digest(file, n_sealed)
+        digest = digest_of(file, n_sealed)
         file.seek(n_sealed)
         file.write(digest)
 
@@ -143,7 +143,7 @@ def read_archive(
         return _decode(file, spans, path, kind, schema)
 
 
-def _digest(file: IO[bytes], n_bytes: int) -> bytes:
+def digest_of(file: IO[bytes], n_bytes: int) -> bytes:
     """SHA-256 of the first `n_bytes` of a file, in hexadecimal."""
     file.seek(0)
     digest = hashlib.sha256()
@@ -164,7 +164,7 @@ def _check_digest(file: IO[bytes], path: str | os.PathLike[str]) -> int:
     file.seek(max(0, n_bytes - (1 << 16)))  # a zip comment is shorter than that
     ending = file.read()
     if ending[:-_N_HEX].endswith(_MARK):
-        if ending[-_N_HEX:] != _digest(file, n_bytes - _N_HEX):
+        if ending[-_N_HEX:] != digest_of(file, n_bytes - _N_HEX):
             raise ArchiveError(f"{path} is damaged: its bytes do not match its digest. Restore it from another copy.")
         return n_bytes
     if _MARK in ending:
@@ -244,8 +244,8 @@ def _encode(arrays: dict[str, np.ndarray], document: dict[str, Any], kind: str) 
     _check_json(document, "document")
     _check_names(arrays)
     for name, array in arrays.items():
-        if array.dtype.name not in _DTYPES:
-            raise ArchiveError(f"Array {name!r} is of type {array.dtype}; what can be stored is {', '.join(_DTYPES)}.")
+        if array.dtype.name not in DTYPES:
+            raise ArchiveError(f"Array {name!r} is of type {array.dtype}; what can be stored is {', '.join(DTYPES)}.")
     header = {
         "format": "dask_dl",
         "format_version": FORMAT_VERSION,
@@ -271,7 +271,7 @@ class _Spec(Document):
     dtype: str
 
     def __post_init__(self) -> None:
-        if self.dtype not in _DTYPES:
+        if self.dtype not in DTYPES:
             raise ValueError(f"an array of type {self.dtype[:60]!r}, which this format never holds")
         if 0 in self.shape and math.prod(n or 1 for n in self.shape) > MAX_BYTES:
             raise ValueError(f"an array of shape {self.shape}, which is empty and yet too large")

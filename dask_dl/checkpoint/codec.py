@@ -51,6 +51,11 @@ def decode(text: bytes | Opaque, schema: type[T], where: str) -> T:
     where : str
         File and part of it, for errors.
 
+    Returns
+    -------
+    schema
+        The value, of that type.
+
     Raises
     ------
     ArchiveError

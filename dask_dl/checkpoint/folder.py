@@ -146,6 +146,16 @@ class CheckpointFolder:
             checkpoint is its path, arrays and document.
         warn : callable
             Told of newer ones that are passed over.
+
+        Returns
+        -------
+        object or None
+            What `read` returns of it.
+
+        Raises
+        ------
+        ArchiveError
+            When there are checkpoints, and none can be read.
         """
         damaged = []
         for number in reversed(self.numbers()):

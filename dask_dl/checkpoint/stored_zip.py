@@ -45,6 +45,10 @@ def read_directory(file: IO[bytes], n_bytes: int, comment: int) -> dict[str, Spa
     comment : int
         Size of the archive's comment, with which the file ends.
 
+    Returns
+    -------
+    dict of str to Span
+
     Raises
     ------
     ArchiveError

@@ -76,6 +76,10 @@ def exists(there: Any, place: str, path: str, option: str) -> bool:
     option : str
         Option that gave it, for errors.
 
+    Returns
+    -------
+    bool
+
     Raises
     ------
     ParameterError

@@ -48,7 +48,7 @@ class Admission:
         self._asked: dict[str, Future[Any]] = {}
         self._slots = asyncio.Semaphore(MAX_QUESTIONS)
         self._n_failures: Counter[str] = Counter()
-        self._due: dict[str, float] = {}  #: worker -> when it may be tried again, of `time.monotonic`
+        self.due: dict[str, float] = {}  #: worker -> when it may be tried again, of `time.monotonic`
         self._told: set[str] = set()  #: hosts and reasons
 
     def ask(self, alive: Mapping[str, Member]) -> None:
@@ -125,13 +125,13 @@ class Admission:
     def failed(self, worker: str, why: str) -> None:
         """Try a worker again later, when it was lost or did not answer; refuse it when that happens again and again."""
         self._n_failures[worker] += 1
-        self._due[worker] = time.monotonic() + pause_after(self._n_failures[worker])
+        self.due[worker] = time.monotonic() + pause_after(self._n_failures[worker])
         if self._n_failures[worker] >= ATTEMPTS:
             self.refuse(worker, f"it was lost {ATTEMPTS} times; the last time, {why}")
 
     def is_due(self, worker: str) -> bool:
         """Whether a worker may be tried (again) by now."""
-        return time.monotonic() >= self._due.get(worker, 0.0)
+        return time.monotonic() >= self.due.get(worker, 0.0)
 
     def close(self) -> None:
         """Wait for no answer any more."""

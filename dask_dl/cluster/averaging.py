@@ -104,6 +104,11 @@ def outer_momentum(asked: float | None, moving_rate: float | None, n_replicas: i
         Of elastic averaging, which has no momentum.
     n_replicas, n_averages : int
         Replicas that train in the round, and averages before it.
+
+    Returns
+    -------
+    float
+        0 where there is none.
     """
     if n_replicas == 1 or moving_rate is not None:
         return 0.0

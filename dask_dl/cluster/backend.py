@@ -182,4 +182,8 @@ class Backend(Protocol):
             Called with the new `Parallelism` when threads do something else from now on.
         averaging : AveragingState, optional
             With which averages go on; None: from their beginning.
+
+        Returns
+        -------
+        Trainer
         """

@@ -91,7 +91,7 @@ class BlockMoves:
         if self._moving:
             if any(future.status == "pending" for future in self._moving.values()):
                 return
-            self._take_over()
+            self.take_over()
         if self._is_level:
             return
         self._is_level = True
@@ -108,7 +108,7 @@ class BlockMoves:
                 return
             self._moving |= {(worker, name, k): future for (worker, k), future in sent.items()}
 
-    def _take_over(self) -> None:
+    def take_over(self) -> None:
         """Between two rounds: newcomers take part with their blocks; where they do, former holders let go of them."""
         moving, self._moving = self._moving, {}
         try:

@@ -44,6 +44,10 @@ def workload(
         See `Workload`.
     shares : bool
         Whether workers share the training table; else each may have all of it.
+
+    Returns
+    -------
+    Workload
     """
     maximum = max(member.n_threads for member in liveness.values())
     share = maximum / slots(liveness)
@@ -68,6 +72,10 @@ def budget(liveness: Mapping[str, Member], facts: Mapping[str, Mapping[str, Any]
         What they said of themselves: `environment.describe`.
     source : Source
         The training table.
+
+    Returns
+    -------
+    Budget
     """
     known = {worker: facts[worker] for worker in liveness if worker in facts}
     lazy = source.lazy

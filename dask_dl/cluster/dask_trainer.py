@@ -408,7 +408,7 @@ class DaskTrainer:
         n_seen: int,
         averaging: AveragingState | None = None,
     ) -> None:
-        """Give all workers these weights. Raises NoWorkersError.
+        """Give all workers these weights.
 
         See `Trainer.restore`.
         """

@@ -36,32 +36,32 @@ class Demand:
 
     def __init__(self, client: Any, job: str) -> None:
         self._client, self._job = client, job
-        self._tasks: list[Any] = []
+        self.tasks: list[Any] = []
         self._n_made = 0
         self._n_threads = 0
 
     def show(self, n_threads: int) -> None:
         """Ask for so many threads in all, those that are there included."""
-        self._tasks = [task for task in self._tasks if task.status == "pending"]  # see `no-workers-timeout` of Dask
-        if n_threads == self._n_threads and self._tasks:
+        self.tasks = [task for task in self.tasks if task.status == "pending"]  # see `no-workers-timeout` of Dask
+        if n_threads == self._n_threads and self.tasks:
             return
         self._n_threads = n_threads
         n = min(n_threads * self._tasks_per_thread(n_threads), MAX_TASKS)
         with contextlib.suppress(Exception):  # there may be no client, or no scheduler
-            for task in self._tasks[n:]:
+            for task in self.tasks[n:]:
                 task.release()
-            del self._tasks[n:]
-            keys = [f"{NAME}-{self._job}-{self._n_made + k}" for k in range(n - len(self._tasks))]
+            del self.tasks[n:]
+            keys = [f"{NAME}-{self._job}-{self._n_made + k}" for k in range(n - len(self.tasks))]
             self._n_made += len(keys)
             if keys:
                 with in_span():
-                    self._tasks += self._client.map(
+                    self.tasks += self._client.map(
                         bool, range(len(keys)), key=keys, pure=False, resources={NAME: 1}, batch_size=len(keys)
                     )
 
     def withdraw(self) -> None:
         """Ask for nothing any more."""
-        tasks, self._tasks, self._n_threads = self._tasks, [], 0
+        tasks, self.tasks, self._n_threads = self.tasks, [], 0
         within(ANSWER, lambda: self._client.cancel(tasks))
         for task in tasks:
             task.release()

@@ -147,6 +147,11 @@ def fixed_shard(whole: Shard, name: str, table: str, numbers: Sequence[int]) -> 
         Key of the table.
     numbers : sequence of int
         Numbers of its blocks.
+
+    Returns
+    -------
+    FixedShard
+        The one of this name if there is one, else a new one.
     """
     shard = whole.fixed.get(name)
     if not isinstance(shard, FixedShard):

@@ -45,6 +45,10 @@ def computed_partitions(
     say : callable
         Called with lines for people, where there is something to wait for.
 
+    Yields
+    ------
+    pandas.DataFrame
+
     Raises
     ------
     SchemaError, ClusterError

@@ -126,6 +126,11 @@ def placed(
         Block -> worker that holds it. Workers without strength are gone.
     maximum : float
         Rows that a worker gets, at most, as long as others have room.
+
+    Returns
+    -------
+    dict of int to str
+        Block -> worker.
     """
     place = {block: worker for block, worker in held.items() if worker in strengths and block in rows}
     load = dict.fromkeys(strengths, 0)

@@ -142,7 +142,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         self._scratch = Scratch(Path(worker.local_directory) / "dask-dl")
         self.shard = Shard(self._scratch.folder)
         self.forget()
-        self._lease = PeriodicCallback(self._look, 1000 * LEASE / 10)
+        self._lease = PeriodicCallback(self.look, 1000 * LEASE / 10)
         worker.loop.add_callback(self._lease.start)
         self._loop = worker.loop
         # Ctrl-C in a terminal reaches the processes of a LocalCluster too. The driver is to end the training, with what they
@@ -156,7 +156,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         self._loop.add_callback(self._lease.stop)
         if worker.status == Status.closing:
             self.stopped = math.inf
-            left = await asyncio.get_running_loop().run_in_executor(None, self._left)
+            left = await asyncio.get_running_loop().run_in_executor(None, self.last_network)
             if left is not None:
                 await handover.send(worker, self.job, left)
         self.term = -1  # what is still being read is stale
@@ -164,7 +164,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         if self._on_interrupt is not None:
             signal.signal(signal.SIGINT, self._on_interrupt)
 
-    def _left(self) -> bytes | None:
+    def last_network(self) -> bytes | None:
         """The network with all that it has learned, pickled before it changes; None where it is not wanted or not whole."""
         if not self._turn.acquire(timeout=handover.ENDING):
             return None
@@ -211,7 +211,8 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         vectors = (flat.copy(), *(state.copy() for state in states))
         return NetworkState(vectors, velocity, shard.replica.n_seen, bool(shard.consensus))
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Forget a job that no task has worked for since LEASE: its driver is gone."""
         if time.monotonic() - self.used > LEASE and not self._turn.locked():
             self.forget()
 

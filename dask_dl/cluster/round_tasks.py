@@ -240,6 +240,10 @@ def receive(
     _after : object
         Result of another `receive`, so that Dask runs that one first; not looked at.
 
+    Returns
+    -------
+    Report
+
     Raises
     ------
     GoneError
@@ -284,6 +288,11 @@ def measure(job: str, version: int, rows: ShardRows, name: str, cut: int | None)
         Name of the view among those that are scored.
     cut : int or None
         Largest random key of the sample; None: all rows that were set aside, or all.
+
+    Returns
+    -------
+    Measurement or None
+        None: nothing of the sample is here.
 
     Raises
     ------

@@ -59,20 +59,20 @@ class RowStream:
     ) -> None:
         self._seed, self._drops, self._kept, self._inputs = seed, drops, kept, rows.view.inputs
         store = rows.store
-        self._per_slice = memory.rows_of_slice(store.row_bytes, batch)
-        self._source: _Source = (
+        self.rows_per_slice = memory.rows_of_slice(store.row_bytes, batch)
+        self.source: _Source = (
             _InMemory(rows, seed, shuffle=shuffle, order=order)
             if store.block_store.in_memory
             else WindowReader(rows, window, seed=seed, shuffle=shuffle)
         )
-        self.n_rows = self._source.n_visits
+        self.n_rows = self.source.n_visits
 
     def slices(self, start: int, stop: int, on_wait: Callable[[], None] = lambda: None) -> Iterator[Rows]:
         """Rows at the places [start, stop) of the stream, a slice at a time; `on_wait` is called while they are not there."""
         while start < stop:
             epoch, place = divmod(start, self.n_rows)
-            window, lo, hi = self._source.at(epoch, place, on_wait)
-            end = min(place + min(stop - start, self._per_slice), hi)
+            window, lo, hi = self.source.at(epoch, place, on_wait)
+            end = min(place + min(stop - start, self.rows_per_slice), hi)
             rows = window.take(place - lo, end - lo)
             if self._inputs is not None:
                 rows = self._inputs.apply(rows)
@@ -87,7 +87,7 @@ class RowStream:
 
     def close(self, *, waits: bool = True) -> None:
         """Let go of buffers and threads."""
-        self._source.close(waits=waits)
+        self.source.close(waits=waits)
 
 
 class _Rows(Protocol):

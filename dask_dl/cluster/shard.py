@@ -232,6 +232,10 @@ class Shard:
             What its threads do.
         on_change : callable, optional
             Called with the new `Parallelism` when they do something else from now on.
+
+        Returns
+        -------
+        Replica
         """
         self.close()
         self.fixed.clear()
@@ -369,6 +373,10 @@ class Shard:
             Name of the view among those that are scored.
         of : Shard, optional
             A fixed shard, whose rows are measured instead of all.
+
+        Returns
+        -------
+        Measurement or None
         """
         n = rows_per_chunk(self.setup.topology.n_outputs)
         return merged(

@@ -32,7 +32,7 @@ def in_time(
     limit: float,
     patience: float,
 ) -> tuple[set[Key], set[Key]]:
-    """Wait for a round; returns the keys of tasks that were lost, and of those that were told to end it.
+    """Wait for a round.
 
     When half of them are done, the others get until `patience` times as long since the round began; then they are
     to end between two rows, and what they have learned counts. Those that do not even end are lost.
@@ -50,6 +50,16 @@ def in_time(
         Seconds after which tasks are given up when not one of them has ended in this time.
     patience : float
         Factor on the time that the first half took; infinity: wait for all.
+
+    Returns
+    -------
+    lost, told : set of (str, str)
+        Keys of tasks that were lost, and of those that were told to end the round.
+
+    Raises
+    ------
+    Exception
+        What a task or `on_poll` raises.
     """
     began, deadline, told_at = time.monotonic(), math.inf, math.inf
     told: set[Key] = set()

@@ -193,7 +193,7 @@ class Submitter:
         limit: float = STEP,
         explain: Callable[[Any, Exception], Exception | None] | None = None,
     ) -> tuple[dict[Any, Any], set[Any]]:
-        """Run a task on each of some workers; returns the results by key, and the keys of those that were lost.
+        """Run a task on each of some workers.
 
         Parameters
         ----------
@@ -209,6 +209,18 @@ class Submitter:
             Seconds after which tasks are given up when not one of them has ended in this time.
         explain : callable, optional
             Given the worker and the error of its task, returns what to raise; None when the task counts as lost.
+
+        Returns
+        -------
+        results : dict
+            What the tasks returned, by key.
+        lost : set
+            Keys of the tasks that were lost.
+
+        Raises
+        ------
+        Exception
+            As in `wait`.
         """
         futures = self.on_each(name, calls)
         return self.results(futures, self.wait(futures, on_poll, also=also, limit=limit, explain=explain))
@@ -286,7 +298,7 @@ class Submitter:
         explain: Callable[[Any, Exception], Exception | None] | None = None,
         finish_leaving: bool = False,
     ) -> set[Any]:
-        """Wait until every task has ended or is lost; returns the keys of those that are lost.
+        """Wait until every task has ended or is lost.
 
         Parameters
         ----------
@@ -302,6 +314,16 @@ class Submitter:
             Given the key and what its task raised, returns what to raise; None when the task counts as lost.
         finish_leaving : bool
             Whether tasks that run on a worker that is being closed are waited for as long as it is there.
+
+        Returns
+        -------
+        set
+            Keys of the tasks that are lost.
+
+        Raises
+        ------
+        Exception
+            What a task raised, or `explain` made of it, and what `on_poll` raises.
         """
         lost: set[Any] = set()
         n_before, since = -1, time.monotonic()

@@ -46,6 +46,10 @@ def scan_on(
     workers : sequence of str, optional
         Addresses of those that may do it; by default any.
 
+    Returns
+    -------
+    Scan
+
     Raises
     ------
     SchemaError

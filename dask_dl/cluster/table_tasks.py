@@ -58,6 +58,10 @@ def encode(
     wanted : BlockRequest
         Job and table that the blocks belong to.
 
+    Returns
+    -------
+    BlockReceipt
+
     Raises
     ------
     SchemaError
@@ -91,6 +95,10 @@ def encode_again(
         Rows of the partition that make each block, by number of the block.
     wanted : BlockRequest
         Job and table that the blocks belong to.
+
+    Returns
+    -------
+    BlockReceipt
 
     Raises
     ------

@@ -119,6 +119,11 @@ class Trainer(Protocol):
             Rows that they have learned.
         averaging : AveragingState, optional
             That of the snapshot; without it momentum begins anew, and replicas from these weights.
+
+        Raises
+        ------
+        NoWorkersError
+            When a cluster has no worker.
         """
 
     def report(self) -> dict[str, Any]:

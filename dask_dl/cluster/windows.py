@@ -100,9 +100,9 @@ class WindowReader:
         self.n_windows = n_windows(self._segments.n, size // store.row_bytes)
         self._epochs: dict[int, _Epoch] = {}
         n_max, n_entries = (max_rows(n, self.n_windows) for n in (self._segments.n, self._segments.n_entries))
-        self._windows = [Window(store.buffer(n_max, n_entries)) for _ in range(min(2, self.n_windows))]
-        self._now = (-1, -1)  #: epoch and number of the window in `_windows[0]`
-        self._next: tuple[tuple[int, int], Future[None]] | None = None  #: what `_windows[1]` is filled with
+        self.windows = [Window(store.buffer(n_max, n_entries)) for _ in range(min(2, self.n_windows))]
+        self._now = (-1, -1)  #: epoch and number of the window in `windows[0]`
+        self._next: tuple[tuple[int, int], Future[None]] | None = None  #: what `windows[1]` is filled with
         self._is_over = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="dask_dl-window")
 
@@ -115,7 +115,7 @@ class WindowReader:
         w = int(np.searchsorted(edges, place, side="right")) - 1
         if (epoch, w) != self._now:
             self._turn_to((epoch, w), on_wait)
-        return self._windows[0], int(edges[w]), int(edges[w + 1])
+        return self.windows[0], int(edges[w]), int(edges[w + 1])
 
     def close(self, *, waits: bool = True) -> None:
         """End the thread, which may be reading a segment."""
@@ -142,18 +142,18 @@ class WindowReader:
             self._await(filled, on_wait)
             self._next = None
             filled.result()
-            self._windows.reverse()
+            self.windows.reverse()
         else:
             self._now, self._next = (-1, -1), None  # what is being read is read to its end first: there is one thread
-            filled = self._thread.submit(self._load, wanted, self._windows[0])
+            filled = self._thread.submit(self._load, wanted, self.windows[0])
             self._await(filled, on_wait)
             filled.result()
         self._now = wanted
-        if len(self._windows) > 1:
+        if len(self.windows) > 1:
             epoch, w = wanted
             after = (epoch, w + 1) if w + 1 < self.n_windows else (epoch + 1, 0)
             self._epoch(after[0])
-            self._next = after, self._thread.submit(self._load, after, self._windows[1])
+            self._next = after, self._thread.submit(self._load, after, self.windows[1])
 
     @staticmethod
     def _await(filled: Future[None], on_wait: Callable[[], None]) -> None:

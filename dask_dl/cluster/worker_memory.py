@@ -73,6 +73,10 @@ def partition_limits(client: Any, n_readers: int | None = None) -> memory.Partit
     client : distributed.Client or None
     n_readers : int, optional
         Partitions that this process reads at a time; by default one for each thread that Dask would start.
+
+    Returns
+    -------
+    PartitionLimits
     """
     liveness = {} if client is None else Liveness(client, lambda _: None).look()
     limits = [memory.partition_limits(_usable(one), one.n_threads) for one in liveness.values() if one.memory_limit]
@@ -135,6 +139,11 @@ def died_reading(
         Size of the largest in memory, as far as it is known, or 0.
     n_restarts : int
         How often Dask has said that it was because of their memory.
+
+    Returns
+    -------
+    WorkerMemoryError
+        To be raised by the caller.
     """
     n_columns, may = len(source.predictors), ""
     # Less than what they died of, whatever the formula says; where that was little it was the making of the partition.

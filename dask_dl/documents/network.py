@@ -114,6 +114,11 @@ def vectors_of(
     where : str
         Path of the file, for errors.
 
+    Returns
+    -------
+    list of (size,) float32
+        Weights and biases, then the state of the optimizer, as the topology lays them out.
+
     Raises
     ------
     ArchiveError

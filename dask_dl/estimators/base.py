@@ -364,6 +364,11 @@ class DeepLearning(Fitted):
         dask.dataframe.DataFrame or pandas.DataFrame
             The kept columns; `predict`; for classes one probability column each, named by the class, with a `p` before
             what reads as a whole number.
+
+        Raises
+        ------
+        SchemaError
+            When `X` is a Dask Array, lacks columns of training or those to keep, or one to keep is called `predict`.
         """
         from dask_dl.frame.arrays import is_dask_array
         from dask_dl.frame.dtypes import check_unicode

@@ -158,6 +158,11 @@ class Dataset:
         cancelled : callable
             Asked while workers are waited for.
 
+        Yields
+        ------
+        backend : Backend
+        encoded : EncodedTables
+
         Raises
         ------
         ParameterError

@@ -92,6 +92,10 @@ def key_of(
         Task of the estimators.
     client : distributed.Client or None
         Of the cluster.
+
+    Returns
+    -------
+    tuple or None
     """
     tables = []
     for table in (source, validation):

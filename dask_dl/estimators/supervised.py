@@ -110,6 +110,16 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
             0 or more; rows of weight 0 do not count.
         offset : None
             Classifiers have no offsets.
+
+        Returns
+        -------
+        float
+            0 to 1.
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            What `fit` would say of such values, and when no row has a known label.
         """
         from sklearn.metrics import accuracy_score
 
@@ -163,6 +173,16 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
             0 or more; rows of weight 0 do not count.
         offset : str, int, aligned collection or None
             As in `predict`.
+
+        Returns
+        -------
+        float
+            1 at most.
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            What `fit` would say of such values, and when no row has a known target.
         """
         from sklearn.metrics import r2_score
 

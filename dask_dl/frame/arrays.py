@@ -213,6 +213,10 @@ def map_blocks(
         The answer for no rows, (0,) or (0, K), with its dtype.
     label : str
         What errors call the array.
+
+    Returns
+    -------
+    dask.array.Array of shape (n,) or (n, K)
     """
     import dask
     import dask.array as da

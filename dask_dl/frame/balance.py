@@ -37,6 +37,10 @@ class Balance(NamedTuple):
         maximum : float
             Visits of an epoch, at most, relative to the rows: all ratios shrink alike.
         seed : int
+
+        Returns
+        -------
+        Balance
         """
         n = np.array(counts, np.float64)
         ratios = n.max() / n if factors is None or not any(factors) else np.array(factors, np.float64)

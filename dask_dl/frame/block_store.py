@@ -110,7 +110,7 @@ class OnDisk:
     in_memory = False
 
     def __init__(self, folder: Path, segment: int, name: str) -> None:
-        self._folder, self._segment, self._name = folder, segment, name
+        self.folder, self._segment, self._name = folder, segment, name
         self._numbers = itertools.count()
 
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> File:  # noqa: ARG002  # the protocol's signature
@@ -120,7 +120,7 @@ class OnDisk:
         counts = [rows.entries.of(slice(lo, hi)).n for lo, hi in itertools.pairwise(edges)]
         entries = np.cumsum([0, *counts] if len(rows.entries.begin) else [], dtype=np.int64)
         one = sum(map(len, _bytes(rows.cut(0, 1)._replace(entries=NO_ENTRIES)))) + 4 * (len(entries) > 0)
-        path, checksums = self._folder / f"{self._name}-{next(self._numbers)}.rows", []
+        path, checksums = self.folder / f"{self._name}-{next(self._numbers)}.rows", []
         try:
             with path.open("wb") as out:
                 for lo, hi in itertools.pairwise(edges):
@@ -131,11 +131,12 @@ class OnDisk:
         except OSError as error:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
-            raise self._explained(error, rows.nbytes) from error
+            raise self.write_error(error, rows.nbytes) from error
         return File(path, n_segment, one, entries, np.array(checksums, np.uint32), size)
 
-    def _explained(self, error: OSError, n_bytes: int) -> StorageError:
-        where = f"{self._folder} on {socket.gethostname()}"
+    def write_error(self, error: OSError, n_bytes: int) -> StorageError:
+        """Error for rows of so many bytes that could not be written."""
+        where = f"{self.folder} on {socket.gethostname()}"
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             return StorageError(f"encoded rows cannot be written to {where}: {error}. Is its disk in order?")
         return StorageError(

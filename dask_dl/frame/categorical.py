@@ -120,6 +120,10 @@ class CodedColumn:
             Rows and weight of every level, then those of missing values.
         standardize : bool
             Whether numbers are centred and divided by their standard deviation.
+
+        Returns
+        -------
+        CodedColumn
         """
         n, weight = np.array(weights).T
         vector = tuple(principal_component(weight[:-1]).tolist()) if scheme == "eigen" else ()

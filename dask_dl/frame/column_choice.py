@@ -41,6 +41,10 @@ class ColumnChoice:
         layouts : sequence of (File, sequence of str)
             The names of the columns of every file.
 
+        Returns
+        -------
+        list of str
+
         Raises
         ------
         SchemaError

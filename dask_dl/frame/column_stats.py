@@ -203,6 +203,10 @@ class ColumnStats(Mapping[str, Column]):
         faults : list of Fault, optional
             Receives what is wrong; the column then has levels, if any, of the first part alone.
 
+        Returns
+        -------
+        ColumnStats
+
         Raises
         ------
         SchemaError

@@ -172,6 +172,10 @@ def parse(
         Dtypes of the columns to parse; by default all are parsed, and typed by pandas.
     **options : object
         More for pandas.
+
+    Returns
+    -------
+    pandas.DataFrame
     """
     # pandas allows as many fields as the first record has. With one more than names it would take the first for an index.
     first = (sep * (len(names) - 1) if len(names) > 1 else '""') + "\n"

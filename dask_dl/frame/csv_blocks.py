@@ -60,6 +60,11 @@ def effect(data: bytes, before: int, sep: int) -> int:
         The byte that stands before them; at the beginning of a file a line break.
     sep : int
         The separator's byte.
+
+    Returns
+    -------
+    int
+        Number of a map from state to state: its images of the three states in base 3.
     """
     maps = _quotes(np.frombuffer(data, np.uint8), before, sep)[1]
     while len(maps) > 1:
@@ -81,6 +86,11 @@ def record_ends(
         The separator's byte, and the one that ends a record.
     before, state : int
         The byte before `data`, and the automaton's state there.
+
+    Returns
+    -------
+    (n,) intp
+        Positions in `data`, ascending.
     """
     array = np.frombuffer(data, np.uint8)
     places, maps = _quotes(array, before, sep)
@@ -118,6 +128,11 @@ def cut(
         The separator's byte, and the one that ends a record.
     map_chunks : callable
         `map`, or that of a pool of threads.
+
+    Returns
+    -------
+    list of int
+        Ascending, `start` and `stop` included.
     """
     chunk = min(CHUNK, block_size)
     per_block = block_size // chunk

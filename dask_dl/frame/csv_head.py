@@ -91,6 +91,15 @@ def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tupl
         Bytes to look at.
     known : dict
         Fields of records that were split already; files mostly share a header.
+
+    Returns
+    -------
+    Head or None
+
+    Raises
+    ------
+    SchemaError
+        When it cannot be read, no record ends near its beginning, or header and first row have different numbers of columns.
     """
     while True:
         with file.unpacked() as (content, stored):

@@ -40,6 +40,10 @@ def by_name(frame: Any, names: Sequence[str], label: str, *, is_alone: bool = Tr
         What errors call the table.
     is_alone : bool
         Whether no Series will stand beside it.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
     """
     frame = _unprojected(frame)
     labels = {str(column): column for column in frame.columns}

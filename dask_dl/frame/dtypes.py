@@ -274,6 +274,10 @@ def is_blurred(column: pd.Series[Any], values: NDArray[np.float64]) -> bool:
     values : (n,) float64
         `as_numbers(column)`, finite or NaN.
 
+    Returns
+    -------
+    bool
+
     Notes
     -----
     Identifiers with a prefix, moments written as 20201231235959, one sentinel far away: that is seen within one partition, and

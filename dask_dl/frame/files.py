@@ -38,6 +38,10 @@ def open_table(
     limits : PartitionLimits
         Bytes that a partition may take as a frame. Files are cut to half of what fits, and at most 128 MiB.
 
+    Returns
+    -------
+    dask.dataframe.DataFrame
+
     Raises
     ------
     FileNotFoundError

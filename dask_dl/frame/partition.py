@@ -38,6 +38,10 @@ def selected(
     partition_info : mapping, optional
         By Dask: the number of the partition.
 
+    Returns
+    -------
+    pandas.DataFrame
+
     Raises
     ------
     SchemaError
@@ -86,6 +90,10 @@ def selected_column(
     partition_info : mapping, optional
         Given by Dask: the number of the partition.
 
+    Returns
+    -------
+    pandas.Series
+
     Raises
     ------
     SchemaError
@@ -115,6 +123,10 @@ def beside(
         What errors call the table.
     partition_info : mapping, optional
         Given by Dask: the number of the partition.
+
+    Returns
+    -------
+    pandas.DataFrame
 
     Raises
     ------

@@ -72,6 +72,10 @@ def scan_columns(
     request : ScanRequest
         What the scan shall find out.
 
+    Returns
+    -------
+    PartitionScan
+
     Raises
     ------
     SchemaError
@@ -183,6 +187,11 @@ def errors_of_figures(
         Columns of the table and their roles.
     k : int
         Number of the partition.
+
+    Yields
+    ------
+    name : str
+    reason : SchemaError
     """
     for name, low, high in without_sums(columns):
         where = f"column {name!r} of {source.label}"
@@ -214,6 +223,10 @@ def too_large(where: str, low: float, high: float, there: str = "") -> SchemaErr
         Minimum and maximum of the numbers.
     there : str
         Place of the numbers, with a leading space, or nothing.
+
+    Returns
+    -------
+    SchemaError
     """
     return SchemaError(
         f"{where}: values up to {max(abs(low), abs(high)):g}{there} are too large for a mean. Make them missing (NaN) or scale "

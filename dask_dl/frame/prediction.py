@@ -63,6 +63,11 @@ def slices_of(
         Offsets of the rows, by position.
     n : int
         1 or more.
+
+    Yields
+    ------
+    rows : pandas.DataFrame, SparsePart or DensePart
+    offset : ndarray, pandas.Series or None
     """
     n = min(n, ROWS_PER_SLICE)  # the inputs of a slice are encoded at once
     if len(table) <= n:
@@ -94,6 +99,11 @@ def map_rows(
         Partitioned as `X`.
     meta : pandas.Series or pandas.DataFrame
         Empty result, with its dtypes and the index of `X._meta`.
+
+    Returns
+    -------
+    dask.dataframe.Series or dask.dataframe.DataFrame
+        As `meta`.
     """
     import dask
     import dask.dataframe as dd
@@ -113,6 +123,11 @@ def map_partitions(function: Callable[..., Any], source: Source, shared: Any) ->
     source : Source
     shared : object
         Travels once, as a task of its own, and not with every partition.
+
+    Returns
+    -------
+    list
+        Results in the order of the partitions.
     """
     if source.lazy is None:
         return [function(source.read(k), k, shared) for k in range(source.n_partitions)]

@@ -69,6 +69,10 @@ class Recipe:
             Mean weight of the training table; kept only where a row of this table may count other than 1.
         required : frozenset of str
             Columns without which a row is skipped.
+
+        Returns
+        -------
+        Recipe
         """
         has_strangers = target.has_unseen(found.classes)
         weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers

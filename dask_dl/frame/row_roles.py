@@ -60,6 +60,10 @@ class RowRoles(NamedTuple):
         target : "labels", "numbers" or "nothing"
             How the column of the target is read.
 
+        Returns
+        -------
+        RowRoles
+
         Raises
         ------
         SchemaError

@@ -82,6 +82,10 @@ class RowStats:
             Code of the level of every row, -1 where missing, and the levels, by column whose response is asked for.
         distribution : Distribution, optional
             Distribution of a numeric target, of which the best constant is asked for.
+
+        Returns
+        -------
+        RowStats
         """
         n, weights = roles.n, roles.weights
         classes: dict[Any, int] = {}

@@ -93,6 +93,10 @@ def scan(source: Source, request: ScanRequest, progress: Callable[[int, int], No
     progress : callable, optional
         Told (partitions done, partitions) after each.
 
+    Returns
+    -------
+    Scan
+
     Raises
     ------
     SchemaError
@@ -207,6 +211,10 @@ def scan_partition(part: pd.DataFrame | SparsePart, source: Schema, k: int, requ
         Number of the partition.
     request : ScanRequest
         What the scan shall find out.
+
+    Returns
+    -------
+    Scan
 
     Raises
     ------

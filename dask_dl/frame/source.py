@@ -100,6 +100,10 @@ def open_source(
     warn : callable
         Warns of what was changed or ignored: in a training by `Listeners.warn`.
 
+    Returns
+    -------
+    Source
+
     Raises
     ------
     SchemaError
@@ -180,6 +184,10 @@ def named(value: Any, labels: Mapping[Any, str], role: str, label: str) -> str:
         Role of the column, for errors.
     label : str
         What errors call the table.
+
+    Returns
+    -------
+    str
 
     Raises
     ------

@@ -43,6 +43,10 @@ def task_of(X: Any, y: Any) -> Literal["classification", "regression"]:
     y : str, int, or aligned collection
         The target: a column of it, or values.
 
+    Returns
+    -------
+    {"classification", "regression"}
+
     Raises
     ------
     SchemaError

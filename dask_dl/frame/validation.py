@@ -32,6 +32,10 @@ def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any], war
     warn : callable
         See `open_source`.
 
+    Returns
+    -------
+    Source or None
+
     Raises
     ------
     ParameterError

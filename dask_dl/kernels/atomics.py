@@ -45,6 +45,11 @@ def store(_context, cells, _i, _value):
     _i : int64
         Cell to write to.
     _value : int64
+
+    Returns
+    -------
+    signature, codegen : tuple
+        What Numba needs of an intrinsic; called from a kernel, it returns nothing.
     """
 
     def codegen(context, builder, signature, arguments):

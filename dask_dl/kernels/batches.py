@@ -96,7 +96,7 @@ def collect_batch(rows, begin, b, kept, slots, values, edges):
 
 @inlined
 def vectors_of(network, opt, scratch):
-    """Vectors of a batch, in a thread's scratch."""
+    """Vectors of a batch, in a thread's scratch (scratch_size,) float32."""
     size, layers = opt.batch, network.layers
     total, widest = sizes(network)
     drops = False

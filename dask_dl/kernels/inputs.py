@@ -58,6 +58,10 @@ def remains(rows, i, slot, kept):
         The input.
     kept : float32
         Share of inputs that a row keeps, below 1.
+
+    Returns
+    -------
+    bool
     """
     if rows.kept.shape[0] > 0:
         return rows.kept[i, slot] != 0

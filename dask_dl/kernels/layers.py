@@ -25,7 +25,7 @@ def pad(n):
 
 @kernel
 def width_of(layer):
-    """Length of a layer's vectors."""
+    """Length of the vectors of a layer: layer (7,) int64, a row of `Network.layers`."""
     return layer[CHANNELS] * pad(layer[N_OUT])
 
 
@@ -42,7 +42,7 @@ def sizes(network):
 
 @kernel
 def dot(a, b):
-    """Sum of products, in vector registers."""
+    """Sum of products, in vector registers: a, b (n,) float32."""
     total = ZERO
     for i in range(a.shape[0]):
         total += a[i] * b[i]
@@ -51,7 +51,7 @@ def dot(a, b):
 
 @kernel
 def add_scaled(out, d, w):
-    """Out += d * w."""
+    """Add d times w to a vector: out, w (n,) float32."""
     for i in range(w.shape[0]):
         out[i] += d * w[i]
 
@@ -161,7 +161,10 @@ def activate(kind, out, gradients, mask, factor, n, lo, hi):
 
 @kernel
 def follow_means(means, acts):
-    """Running means of hidden activations take in those of one more row (algorithm.md#sparse-autoencoder)."""
+    """Running means of hidden activations take in those of one more row (algorithm.md#sparse-autoencoder).
+
+    means, acts (n,) float32: the means, updated in place; activations of the row.
+    """
     for i in range(means.shape[0]):
         means[i] += np.float32(1e-3) * (acts[i] - means[i])
 

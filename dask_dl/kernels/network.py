@@ -85,7 +85,7 @@ class RowVectors(NamedTuple):
 
 @inlined
 def vectors_of(network, scratch):
-    """The vectors of a row, in a thread's scratch."""
+    """The vectors of a row, in a thread's scratch (scratch_size,) float32."""
     total, widest = sizes(network)
     n, stride = pad(network.layers[-1, N_OUT]), network.layers[0, STRIDE]
     for i in range(scratch.shape[0]):

@@ -132,6 +132,10 @@ def gradient(a, d, w, c, penalty, fast_mode):
     penalty : Penalty
     fast_mode : bool
         Whether a weight whose input is 0 rests.
+
+    Returns
+    -------
+    float32
     """
     if fast_mode and a == ZERO:
         return ZERO
@@ -249,6 +253,10 @@ def squared_gradients(step, penalty, a, d, block):
         Delta; the gradient of the loss is `d * a`.
     block : WeightBlock
         The n weights.
+
+    Returns
+    -------
+    float32
     """
     total = ZERO
     w, c = block.weights, block.center

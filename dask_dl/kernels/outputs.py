@@ -14,7 +14,7 @@ from dask_dl.kernels.spans import span
 
 @kernel
 def softmax(out, n):
-    """Probabilities from the first n numbers of `out`, in place (algorithm.md#softmax)."""
+    """Probabilities from the first n numbers of out (padded n,) float32, in place (algorithm.md#softmax)."""
     top = out[0]
     for j in range(1, n):
         top = max(top, out[j])
@@ -28,7 +28,7 @@ def softmax(out, n):
 
 @kernel
 def activate_outputs(kind, out):
-    """Apply the function of the hidden layers, TANH or RECTIFIER, in place."""
+    """Apply the function of the hidden layers, TANH or RECTIFIER, in place: out (n,) float32."""
     for j in range(out.shape[0]):
         out[j] = tanh_and_gradient(out[j])[0] if kind == TANH else max(out[j], ZERO)
 
@@ -144,7 +144,7 @@ def reconstruction_deltas(n_onehot, numbers, active, entries, out, weight, delta
 # Inlined: all arrays of the rows, passed in a call, take longer than the outputs of a small network.
 @inlined
 def output_deltas(objective, network, rows, i, out, deltas):
-    """Compute the gradients of a row's loss by the output's sums; returns the loss.
+    """Compute the gradients of a row's loss by the output's sums.
 
     Parameters
     ----------
@@ -157,6 +157,11 @@ def output_deltas(objective, network, rows, i, out, deltas):
         Answer of the network.
     deltas : (padded outputs,) float32
         Receives the gradients.
+
+    Returns
+    -------
+    float32
+        Loss of the row.
     """
     weight = rows.weight[i] if rows.weight.shape[0] > 0 else ONE
     if objective.kind == RECONSTRUCTION:

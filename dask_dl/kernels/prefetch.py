@@ -34,6 +34,11 @@ def fetch_level(_context, weights, _state0, _state1, _slot, _width):
         The input.
     _width : int64
         Numbers that it feeds.
+
+    Returns
+    -------
+    signature, codegen : tuple
+        What Numba needs of an intrinsic; called from a kernel, it returns nothing.
     """
 
     def codegen(context, builder, signature, arguments):

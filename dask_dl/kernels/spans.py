@@ -22,6 +22,11 @@ def span(_context, array, _start, _n):
     array : (m,) of any dtype
     _start, _n : int64
         First element, and their number.
+
+    Returns
+    -------
+    signature, codegen : tuple
+        What Numba needs of an intrinsic; called from a kernel, it returns the part, (n,) of the same dtype.
     """
 
     def codegen(context, builder, signature, arguments):

@@ -83,9 +83,10 @@ class History:
         self._compare(event)
         for other in before.values():
             if other is not self.best and other.measured:
-                self._replace(other, {})
+                self.set_measured(other, {})
 
-    def _replace(self, event: ScoringEvent, measured: Mapping[str, Measurement]) -> None:
+    def set_measured(self, event: ScoringEvent, measured: Mapping[str, Measurement]) -> None:
+        """Replace the measurements of an event."""
         k = next(k for k in reversed(range(len(self.events))) if self.events[k] is event)  # mostly the last but one
         self.events[k] = replace(event, measured=measured)
         if event is self.best:
@@ -131,7 +132,7 @@ class History:
     def set_best_measured(self, measured: Mapping[str, Measurement]) -> None:
         """Give the best event, if there is one, its measurements, which a file has apart."""
         if self.best is not None and measured:
-            self._replace(self.best, measured)
+            self.set_measured(self.best, measured)
 
     def cut(self, samples: int, kept: Iterable[ScoringEvent] = ()) -> None:
         """Forget events after so many rows, whose network is gone; those that were kept have measurements again."""

@@ -269,6 +269,10 @@ def measure_numbers(
         Weights of the rows; None: all 1.
     settings : MetricSettings
         With the distribution of the target.
+
+    Returns
+    -------
+    Measurement
     """
     distribution = settings.distribution
     errors = np.abs(truth - predicted)

@@ -35,6 +35,10 @@ def has_converged(values: Sequence[float], rounds: int, tolerance: float, metric
     metric : Metric
         Its direction, and whether it can be below 0.
 
+    Returns
+    -------
+    bool
+
     Notes
     -----
     Of the last 2k events k + 1 means are taken. The first is the reference; training has converged when the best of the
@@ -84,6 +88,11 @@ def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> li
     n_last : int
         Number of last events that suffice when every event is a value, for the sake of trainings with thousands of
         them; 0: all.
+
+    Returns
+    -------
+    list of float
+        NaN first, then a mean for each value.
     """
     means, values, since = [math.nan], [], 0
     for event in history.events[1:] if stride or not n_last else history.events[1:][-n_last:]:

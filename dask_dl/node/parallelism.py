@@ -122,6 +122,10 @@ def choose(
         Whether the result must not depend on the number of threads: a team, or one thread.
     available : (int, str), optional
         Threads that there are, and what they are: by default the cores that this process may use.
+
+    Returns
+    -------
+    Parallelism
     """
     asked, why = _asked(n_jobs, available or cores(None), is_bound=parallelism == "auto" or reproducible)
     batch = optimizer.batch
@@ -132,11 +136,9 @@ def choose(
         return Parallelism("one thread", 1, look, f"one thread: {reason}")
 
     def team(n: int, reason: str, fallback: Parallelism | None = None) -> Parallelism:
-        return (
-            Parallelism("team", n, look, reason, fallback)
-            if n > 1
-            else alone(f"{reason}, too small a network to share")
-        )
+        if n <= 1:
+            return alone(f"{reason}, too small a network to share")
+        return Parallelism("team", n, look, reason, fallback)
 
     def copies(n: int, reason: str) -> Parallelism:
         return Parallelism("staleness", n, whole(interval, batch) if interval else rows_between(optimizer, n), reason)

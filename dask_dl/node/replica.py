@@ -67,6 +67,11 @@ class Replica:
         What its threads do.
     on_change : callable, optional
         Told when they do something else from now on.
+
+    Raises
+    ------
+    ParameterError
+        When a reconstruction has not as many outputs as inputs.
     """
 
     def __init__(
@@ -94,7 +99,7 @@ class Replica:
         self.control = np.zeros(4 * LINE, np.int64)
         self._onehot = _part(flat, self.states, 0, topology.onehot_size)
         self._dense = _part(flat, self.states, topology.onehot_size, topology.size)
-        self._on_change = on_change
+        self.on_change = on_change
         self._set(parallelism)
 
     def _set(self, parallelism: Parallelism) -> None:
@@ -204,7 +209,7 @@ class Replica:
             if on_rows is not None:
                 on_rows(done - told)  # of 0 rows too: it may be time to stop
                 told = done
-            if self._waits_too_long():
+            if self.waits_too_long():
                 self.control[STOP] = 1
 
         is_team = self.parallelism.way == "team"
@@ -213,8 +218,8 @@ class Replica:
         finally:
             self.n_seen += int(self.control[DONE])
         tell()
-        if self._waits_too_long():
-            self._hand_over()
+        if self.waits_too_long():
+            self.hand_over()
         return losses[0] if is_team else sum(losses)
 
     def refresh(self, rank: int) -> None:
@@ -285,7 +290,7 @@ class Replica:
         lines = self.contexts[0].team.arrived.reshape(-1, LINE)
         return int(lines[:, WAITED].sum()), int(lines[:, SPENT].sum())
 
-    def _waits_too_long(self) -> bool:
+    def waits_too_long(self) -> bool:
         """Whether a team that may hand over spends its time waiting, by the rows timed since the last look."""
         if self.parallelism.fallback is None:
             return False
@@ -297,12 +302,12 @@ class Replica:
             return False
         return True
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
         """Go over from a team to threads with working copies."""
         waited, spent = (now - before for now, before in zip(self._waiting(), self._judged, strict=True))
         self._set(handed_over(self.parallelism, waited / spent, self.n_seen))
-        if self._on_change is not None:
-            self._on_change(self.parallelism)
+        if self.on_change is not None:
+            self.on_change(self.parallelism)
 
 
 def _part(flat: NDArray[np.float32], states: Sequence[NDArray[np.float32]], start: int, stop: int) -> WeightBlock:

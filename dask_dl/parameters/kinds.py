@@ -70,6 +70,10 @@ def number_kind(cast: Callable[[Any], Any], low: float, high: float, ends: str, 
         Whether the limits themselves are legal.
     also : sequence of float
         Legal numbers beside those.
+
+    Returns
+    -------
+    Kind
     """
     name = cast.__name__.removeprefix("to_")
     text = f"{name} in {ends[0]}{low}, {high}{ends[1]}"
@@ -113,6 +117,10 @@ def real(low: float = 0, high: float = math.inf, ends: str = "[)", also: Sequenc
         Whether the limits themselves are legal.
     also : sequence of float
         Legal numbers beside those.
+
+    Returns
+    -------
+    Kind
     """
     return number_kind(to_float, low, high, ends, also)
 

@@ -99,6 +99,10 @@ def on_storage(needs: StorageNeeds, requested: str, here: Backend, collector: Co
     collector : Collector
         Receives the findings.
 
+    Returns
+    -------
+    Decision
+
     Raises
     ------
     SchemaError

@@ -101,6 +101,10 @@ def expected_time(problem: Problem, trial: Trial, scan_seconds: float, storage: 
         Time that the scan of the training table took.
     storage : str
         Where the rows of the training will be.
+
+    Returns
+    -------
+    str
     """
     n_epoch = problem.balance.n_visits(problem.class_counts) if problem.balance else problem.found.n_used
     seconds = problem.run.epochs * n_epoch / trial.rows_per_second

@@ -69,6 +69,11 @@ class Head(TargetEncoder, Protocol):
             Whether numbers are learned less their mean, in units of their standard deviation.
         link : str
             "identity" or "log"; a log link learns numbers as they are.
+
+        Returns
+        -------
+        Head
+            Of the same task.
         """
 
     def corrected(self, correction: Sequence[float]) -> Self:
@@ -165,6 +170,10 @@ class Head(TargetEncoder, Protocol):
             Weights of the rows; None: all 1.
         settings : MetricSettings
             Distribution of the target, and what is measured beside what always is.
+
+        Returns
+        -------
+        Measurement
         """
 
     def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:

@@ -35,6 +35,11 @@ def backend_for(
         Asked while workers are waited for; True ends the waiting.
     strict : bool
         Whether a worker that cannot do the work is an error; else it is left out.
+
+    Returns
+    -------
+    Backend
+        Not open yet.
     """
     asked = PlacementSettings.of(requested)
     if client is None:

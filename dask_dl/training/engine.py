@@ -177,6 +177,10 @@ def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = (
     listeners : sequence of Listener
         Told of what happens.
 
+    Returns
+    -------
+    EncodedTables
+
     Raises
     ------
     ParameterError, SchemaError

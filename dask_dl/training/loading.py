@@ -51,6 +51,10 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
     has_checksums : bool
         Whether blocks get checksums, as checkpoints need them.
 
+    Returns
+    -------
+    EncodedTables
+
     Raises
     ------
     SchemaError

@@ -141,6 +141,10 @@ def prepare(
     here : Backend
         Scans the tables.
 
+    Returns
+    -------
+    PreparedTables
+
     Raises
     ------
     SchemaError
@@ -187,6 +191,10 @@ def scan_training(
     collects : bool
         Whether faults are collected in the scan.
 
+    Returns
+    -------
+    Inputs
+
     Raises
     ------
     SchemaError
@@ -216,7 +224,7 @@ def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.
 def training_checks(
     inputs: Inputs, source: Source, requested: Mapping[str, Any], task: parameters.Task
 ) -> tuple[Callable[[], None], ...]:
-    """Checks whether anything can be learned from a scanned table: each raises for itself; all but the first need its yes.
+    """Checks whether anything can be learned from a scanned table; all but the first are for tables that pass that one.
 
     Parameters
     ----------
@@ -228,6 +236,11 @@ def training_checks(
         Parameters as the user gave them.
     task : str
         "classification" or "regression".
+
+    Returns
+    -------
+    tuple of callables
+        Without arguments; each raises SchemaError or ParameterError when the answer is no.
     """
     found, n_classes = inputs.found, len(inputs.found.classes) or None
     skips = ScanRequest(HEADS[task].target_kind, skips=skips_of(requested))
@@ -278,6 +291,10 @@ def prepare_training(
     tell : Listeners
         Told what happens.
 
+    Returns
+    -------
+    PreparedTables
+
     Raises
     ------
     ParameterError
@@ -319,6 +336,10 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
         Told what happens.
     here : Backend
         Chooses what threads do.
+
+    Returns
+    -------
+    Problem
 
     Raises
     ------

@@ -95,6 +95,10 @@ class RoundSchedule:
             Share of the time that averaging may take.
         batch : int
             Rows of a mini-batch.
+
+        Returns
+        -------
+        RoundSchedule
         """
         n_total = total_rows(epochs, n_epoch)
         fixed = {0: n_epoch, -1: n_epoch * n_copies, -2: None}.get(per_iteration, per_iteration)
@@ -192,6 +196,10 @@ class ScoringSchedule:
             Rows that are scored at an event, of so many tables.
         stride : int
             Rows of a value of early stopping, 0 where there is none.
+
+        Returns
+        -------
+        ScoringSchedule
         """
         duty_cycle, speed = settings.duty_cycle, TRAINED if settings.batch == 1 else TRAINED_IN_BATCHES
         event = n_scored * n_weights / SCORED + n_tables * SECONDS_PER_TABLE

@@ -55,6 +55,10 @@ class Preparation:
             Distribution of a numeric target.
         is_sparse : bool
             Whether the table is a sparse matrix.
+
+        Returns
+        -------
+        Preparation
         """
         scheme = requested["categorical_encoding"]
         encoding = Encoding(

@@ -79,6 +79,10 @@ class Start(NamedTuple):
         on_change : callable
             Called when threads do something else from now on.
 
+        Returns
+        -------
+        Trainer
+
         Raises
         ------
         DivergedError

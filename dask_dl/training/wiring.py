@@ -44,6 +44,10 @@ def make_rounds(
         Told what happens.
     trainer : Trainer
         Trains and measures.
+
+    Returns
+    -------
+    Rounds
     """
     run, history = problem.run, state.history
 

@@ -205,7 +205,7 @@ async def test_a_worker_is_tried_again_with_pauses_and_then_refused(c, s):
     said = []
     judge = Admission(c, Listeners([said.append]))
     for _ in range(submit.ATTEMPTS - 1):
-        judge._due.clear()
+        judge.due.clear()
         assert judge.is_due("w")
         judge.failed("w", "it was killed")
         assert not judge.is_due("w") and not said
@@ -238,10 +238,10 @@ def test_a_worker_whose_disk_is_full_is_left_out(monkeypatch, told):
     inner, full, written = OnDisk.put, [], []
 
     def put(self, rows, again):
-        if any(str(self._folder).startswith(str(folder)) for folder in full):
+        if any(str(self.folder).startswith(str(folder)) for folder in full):
             written.append(rows.n)
             if len(written) > 2:
-                raise self._explained(OSError(28, "No space left on device"), rows.nbytes)
+                raise self.write_error(OSError(28, "No space left on device"), rows.nbytes)
         return inner(self, rows, again)
 
     monkeypatch.setattr(OnDisk, "put", put)

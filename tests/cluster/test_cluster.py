@@ -129,7 +129,7 @@ async def test_every_row_is_visited_once_in_an_epoch(c, s, a, b):
     inner = plugin.Shard.train
 
     def spy(shard, start, stop, settings, on_rows=None):
-        whole, _, _ = shard.visits._source.at(0, 0, lambda: None)
+        whole, _, _ = shard.visits.source.at(0, 0, lambda: None)
         rows = whole.numbers(start, stop) if stop <= shard.visits.n_rows else []
         visited.append(list(rows))
         return inner(shard, start, stop, settings, on_rows)
@@ -422,10 +422,10 @@ async def test_a_worker_that_was_taken_for_lost_begins_anew(c, s, a, b, monkeypa
 @two_workers
 async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
     loop, new, moves = asyncio.get_running_loop(), [], []
-    inner = BlockMoves._take_over
+    inner = BlockMoves.take_over
 
     def spy(self):
-        moves.append(len(self._moving))
+        moves.append(len(self.futures))
         if len(moves) == 1:
             training_plugins(new[0])[0].staged.clear()
         inner(self)
@@ -438,12 +438,12 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
             new.append(in_loop(start(), loop))
         return len(moves) > 1
 
-    BlockMoves._take_over = spy
+    BlockMoves.take_over = spy
     try:
         given = rounds(300) | {"epochs": 1e4}
         model = await DeepLearningClassifier(**given).fit(parted(make_table(), 18), "label", callbacks=[watch])
     finally:
-        BlockMoves._take_over = inner
+        BlockMoves.take_over = inner
     assert len(moves) > 1 and np.sum(model.model_.record.history.measured["training"].confusion.matrix) == 2000
     await nothing_left(s, a, b)
     await new[0].close()
@@ -551,7 +551,7 @@ async def test_a_job_without_a_driver_is_forgotten(c, s, a):
     await c.register_plugin(TrainingPlugin("abc"))
     (home,) = training_plugins(a)
     home.version, home.used = 3, time.monotonic() - plugin.LEASE - 1
-    home._look()
+    home.look()
     assert home.version == -1
     await c.unregister_worker_plugin("dask-dl-abc")
 

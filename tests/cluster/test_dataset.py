@@ -76,11 +76,11 @@ async def test_a_dataset_outlives_all_of_its_workers_and_what_they_forget(c, s, 
             home.forget()  # as after ten idle minutes
         again = await DeepLearningRegressor(**rounds(500)).fit(data)
         assert_same_bits(again, first)
-        TrainingPlugin._left, left = lambda self: None, TrainingPlugin._left  # as a worker that is killed
+        TrainingPlugin.last_network, left = lambda self: None, TrainingPlugin.last_network  # as a worker that is killed
         try:
             await a.close()
         finally:
-            TrainingPlugin._left = left
+            TrainingPlugin.last_network = left
         async with Worker(s.address, nthreads=1) as new:
             for _ in range(2):
                 other = await DeepLearningRegressor(**rounds(500)).fit(data)

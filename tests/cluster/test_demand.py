@@ -27,7 +27,7 @@ def compiled():
 
 async def shown(demand, s, n_threads, **given):
     await asyncio.to_thread(demand.show, n_threads)
-    while len(s.unrunnable) != len(demand._tasks):
+    while len(s.unrunnable) != len(demand.tasks):
         await asyncio.sleep(0.01)
     return s.adaptive_target(**given)
 
@@ -73,7 +73,7 @@ async def test_a_scheduler_that_runs_no_functions_reads_the_same(c, s):
 async def test_a_demand_that_the_scheduler_gave_up_is_renewed_and_it_has_a_limit(c, s):
     demand = Demand(c, "0123abcd")
     await shown(demand, s, 2)
-    await c.cancel(demand._tasks)
+    await c.cancel(demand.tasks)
     await asyncio.sleep(0.1)
     assert await shown(demand, s, 2) == 2
     await shown(demand, s, 10 * MAX_TASKS)

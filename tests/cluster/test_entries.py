@@ -81,7 +81,7 @@ def test_small_windows_bring_every_entry_once_an_epoch(tmp_path, kind):
     rows = table(np.random.default_rng(1).integers(0, 9, 300))
     store = stored(rows, [30] * 10, store_of(kind, tmp_path, 600))
     visits = RowStream(Subset(store), seed=1, shuffle=True, window=4000)
-    assert visits._source.n_windows > 3
+    assert visits.source.n_windows > 3
     for epoch in range(2):
         found = [piece.copy() for piece in visits.slices(300 * epoch, 300 * (epoch + 1))]
         sums = np.concatenate([np.add.reduceat(np.r_[p.entries.value, 0], p.entries.begin) for p in found])

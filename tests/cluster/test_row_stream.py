@@ -110,5 +110,5 @@ def test_entries_of_a_whole_window_as_stored_are_copies(tmp_path):
     stream = RowStream(Subset(store), seed=1, shuffle=False, window=10**7)
     (piece,) = stream.slices(0, 100)
     stream.close()
-    (window,) = stream._source._windows
+    (window,) = stream.source.windows
     assert all(not np.shares_memory(a, b) for a, b in zip(piece.parts, window.buffer.parts, strict=True) if a.size)

@@ -137,7 +137,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(c, s, a, b):
     inner = OnDisk.put
 
     def full(self, rows, again):
-        raise self._explained(OSError(28, "No space left on device"), rows.nbytes)
+        raise self.write_error(OSError(28, "No space left on device"), rows.nbytes)
 
     OnDisk.put = full
     try:
@@ -158,7 +158,7 @@ async def test_a_disk_that_is_full_when_blocks_are_rebuilt_keeps_what_was_learne
     loop, inner = asyncio.get_running_loop(), OnDisk.put
 
     def full(self, rows, again):
-        raise self._explained(OSError(28, "No space left on device"), rows.nbytes)
+        raise self.write_error(OSError(28, "No space left on device"), rows.nbytes)
 
     def leave(record):
         if record["iterations"] == 5:
@@ -263,7 +263,7 @@ class Trained:
         def spy(shard, start, stop, settings, on_rows=None):
             rows, n = [], shard.visits.n_rows
             for place in range(start, stop):
-                whole, lo, _ = shard.visits._source.at(place // n, place % n, lambda: None)
+                whole, lo, _ = shard.visits.source.at(place // n, place % n, lambda: None)
                 rows += whole.numbers(place % n - lo, place % n - lo + 1).tolist()
             self.shares.append((shard, shard.tables["training"].n_used, list(rows)))
             return inner(shard, start, stop, settings, on_rows)
@@ -452,9 +452,9 @@ async def test_a_disk_that_is_full_when_blocks_move_leaves_them_where_they_are(c
     loop, new, inner, tried, after = asyncio.get_running_loop(), [], OnDisk.put, [], []
 
     def full(self, rows, again):
-        if str(self._folder).startswith(new[0].local_directory):
+        if str(self.folder).startswith(new[0].local_directory):
             tried.append(1)
-            raise self._explained(OSError(28, "No space left on device"), rows.nbytes)
+            raise self.write_error(OSError(28, "No space left on device"), rows.nbytes)
         return inner(self, rows, again)
 
     async def start():

@@ -43,7 +43,7 @@ def test_every_row_that_counts_is_visited_once_an_epoch(
     visits = RowStream(Subset(store), seed=1, shuffle=shuffle, window=window)
     before, memory.SLICE = memory.SLICE, per_slice * store.row_bytes
     try:
-        visits._per_slice = per_slice
+        visits.rows_per_slice = per_slice
         n = visits.n_rows
         assert n == len(expected)
         first, second = visited(visits, 0, n), visited(visits, n, 2 * n)

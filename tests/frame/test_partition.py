@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import SchemaError
@@ -26,24 +26,8 @@ PREDICTORS = ["age", "pay", "town"]
 exact = settings(derandomize=True, database=None, deadline=None, max_examples=12)
 
 
-def make_table():
-    random = np.random.default_rng(0)
-    age, pay = random.uniform(20, 60, N), random.normal(size=N)
-    y = age / 10 + pay
-    return pd.DataFrame(
-        {
-            "age": age,
-            "pay": pay,
-            "town": random.choice(["Rome", "Oslo", "Bonn"], N),
-            "y": y,
-            "label": np.where(y > 4, "yes", "no"),
-            "w": random.uniform(1, 2, N),
-            "o": random.normal(size=N),
-        }
-    )
-
-
-TABLE = make_table()
+COLUMNS = {"a": "age", "b": "pay", "level": "town", "y": "y", "label": "label", "w": "w", "c": "o"}
+TABLE = make_table(N)[[*COLUMNS]].rename(columns=COLUMNS)
 MIDDLE = TABLE.iloc[20:40]
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from dask.dataframe.utils import assert_eq
 from distributed.scheduler import KilledWorker
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 import dask_dl.predictor
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
@@ -28,20 +28,10 @@ N = 60
 SMALL = UNSCORED | {"hidden": (3,), "epochs": 1, "random_state": 1}
 
 
-def make_table():
-    random = np.random.default_rng(0)
-    table = pd.DataFrame(
-        {"a": random.normal(size=N), "b": random.integers(0, 5, N), "c": random.choice(["u", "v", "w"], N)},
-        index=pd.Index(np.arange(N) * 2 + 100, name="row"),
-    )
-    table.loc[table.index[::7], "a"] = np.nan
-    table.loc[table.index[::11], "c"] = None
-    return table
-
-
 @pytest.fixture(scope="module")
 def table():
-    return make_table()
+    table = make_table(N, gaps=0.12)[["a", "b", "level"]].set_axis(list("abc"), axis=1)
+    return table.set_index(pd.Index(np.arange(N) * 2 + 100, name="row"))
 
 
 @pytest.fixture(scope="module")
@@ -282,8 +272,8 @@ def test_outputs_are_held_for_as_many_rows_as_their_bytes_allow(classifier, with
     methods = {
         "predict": classifier.predict,
         "predict_proba": classifier.predict_proba,
-        "predict_table": lambda X: classifier.predict_table(X, keep=["b"]),
-        "offset": lambda X: with_offset.predict(X, offset=X["b"]),
+        "predict_table": lambda X: classifier.predict_table(X, keep=["a"]),
+        "offset": lambda X: with_offset.predict(X, offset=X["a"]),
     }
     y = np.resize(["no", "yes"], N)
     whole = {name: method(table) for name, method in methods.items()}

@@ -9,7 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import ParameterError, SchemaError
@@ -18,15 +18,7 @@ N = 40
 SMALL = UNSCORED | {"hidden": (3,), "epochs": 1, "random_state": 1, "n_jobs": 1}
 
 
-def make_table(seed, n=N):
-    random = np.random.default_rng(seed)
-    table = pd.DataFrame({"a": random.normal(size=n), "b": random.normal(size=n)})
-    return table.assign(
-        y=table["a"] - table["b"], w=random.uniform(1, 2, n), o=0.5, town=np.resize(["Rome", "Oslo"], n)
-    )
-
-
-TABLE, HELD = make_table(0), make_table(1)
+TABLE, HELD = (make_table(N, seed).rename(columns={"level": "town"}).assign(o=0.5) for seed in (0, 1))
 X, XV = TABLE[["a", "b"]], HELD[["a", "b"]]
 
 

@@ -91,9 +91,10 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     given |= {"initial_weights": start(case, "weights"), "initial_biases": start(case, "biases")}
     train, test = (table(case[name]["columns"]) for name in ("train", "test"))
     is_class = next(c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]) == "cat"
+    task = "classification" if is_class else "regression"
     estimator = (DeepLearningClassifier if is_class else DeepLearningRegressor)(**given)
     weight, offset = (case["params"].get(name) for name in ("weights_column", "offset_column"))
-    requested = parameters.validate(given | {"offset": offset}, task=estimator._task)
+    requested = parameters.validate(given | {"offset": offset}, task=task)
     requested.pop("offset")
     requested |= {
         "stopping_rounds": 0,
@@ -111,7 +112,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
         backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
-        model, _ = train_network(Request(source, estimator._task, requested), backend)
+        model, _ = train_network(Request(source, task, requested), backend)
     estimator.model_ = model
     predictions = {}
     for name, frame in (("train", train), ("test", test)):

@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.metrics.history import History, ScoringEvent
@@ -169,10 +169,8 @@ def test_regression_stop_is_relative_to_the_variance():
 
 @pytest.fixture(scope="module")
 def table():
-    random = np.random.default_rng(0)
-    X = random.normal(size=(400, 3))
-    noise = random.normal(size=400)
-    return pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=X @ [1.0, -2.0, 0.5] + 3 + noise, z=X[:, 0] > 0)
+    table = make_table(400, noise=1.0)[list("abcy")]
+    return table.assign(z=table["a"] > 0)
 
 
 SHORT = {"hidden": (20,), "random_state": 0, "score_each_iteration": True, "train_samples_per_iteration": 0}

@@ -8,6 +8,7 @@ from node.problems import optimizer, problem, replica, some, threads
 
 from dask_dl.kernels.layout import ACTIVATIONS
 from dask_dl.kernels.network import train_rows
+from dask_dl.kernels.team import SPENT, WAITED
 from dask_dl.node.parallelism import Parallelism
 
 
@@ -52,8 +53,8 @@ def test_without_a_consensus_nothing_pulls(way, n):
 def test_a_consensus_outlives_a_hand_over_a_way_back_and_a_halved_rate():
     trained, center, rows = pulled("team", 2, fallback=threads("staleness", 3, 8))
     start, before = trained.flat.copy(), distance(trained, center)
-    trained._judged = -1, -1
-    trained._hand_over()
+    trained.contexts[0].team.arrived[[SPENT, WAITED]] = 2, 1  # nanoseconds: as after timed rows
+    trained.hand_over()
     assert trained.parallelism.way == "staleness"
     trained.restore(start, [], 0)
     trained.optimizer = trained.optimizer._replace(scale=0.5)

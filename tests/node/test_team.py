@@ -240,15 +240,15 @@ def test_a_team_that_waits_too_long_hands_over():
     topology, rows = table(n=300)
     fallback, changes = threads("staleness", 2, 64), []
     trained = replica(topology, optimizer(), Parallelism("team", 2, 7, "wide", fallback))
-    trained._on_change = changes.append
+    trained.on_change = changes.append
     trained.train(rows)
     lines_of(trained)[:, [SPENT, WAITED]] = 0  # on a busy machine real threads may wait as long as the pretended ones
     after_team, way = trained.flat.copy(), trained.parallelism
     pretend(trained, 0.25)
-    assert not trained._waits_too_long()
+    assert not trained.waits_too_long()
     pretend(trained, 0.35)  # judged by itself: what was before is forgotten
-    assert trained._waits_too_long() and trained.parallelism is way
-    trained._hand_over()
+    assert trained.waits_too_long() and trained.parallelism is way
+    trained.hand_over()
     assert changes == [trained.parallelism]
     assert (trained.parallelism.way, trained.parallelism.n_threads) == ("staleness", 2)
     assert "waited 3" in trained.parallelism.reason and "after 300 rows" in trained.parallelism.reason

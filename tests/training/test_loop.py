@@ -470,7 +470,7 @@ def measuring(loop_score):
     def score(state, n, communication):
         loop_score(state, n, communication)
         history = state.history
-        history._replace(history.events[-1], {"training": state.n_seen})
+        history.set_measured(history.events[-1], {"training": state.n_seen})
 
     return score
 

@@ -130,32 +130,39 @@ def test_it_says_what_it_is(table):
     assert repr(data).endswith("closed>")
 
 
-def test_nothing_is_left_of_it(table, monkeypatch):
-    folders, closed = [], LocalBackend.__exit__
+@pytest.fixture
+def folders(tmp_path):
+    """Lists the folders of encoded rows on the disk."""
+    with dask.config.set({"temporary-directory": str(tmp_path)}):
+        yield lambda: [path for path in tmp_path.rglob("blocks-*") if path.is_dir()]
+
+
+def test_nothing_is_left_of_it(table, monkeypatch, folders):
+    closed, inner = [], LocalBackend.__exit__
 
     def close(self, *given):
-        folders.append(self._scratch.folder())
-        closed(self, *given)
+        closed.append(self)
+        inner(self, *given)
 
     monkeypatch.setattr(LocalBackend, "__exit__", close)
     with dask_dl.prepare(table[["a", "y"]], "y", storage="disk") as data:
         DeepLearningRegressor(**SMALL, storage="disk").fit(data)
-    assert len(folders) == 1 and not folders[0].exists()
+        assert len(folders()) == 1
+    assert len(closed) == 1 and folders() == []
     with pytest.raises(SchemaError, match="constant"):
         dask_dl.prepare(table[["a"]].assign(y=1.0), "y", storage="disk")
-    assert len(folders) == 2 and not folders[1].exists()  # a table of no use leaves nothing open
+    assert len(closed) == 2 and folders() == []  # a table of no use leaves nothing open
 
 
-def test_a_forgotten_dataset_leaves_nothing_and_none_is_pickled(table):
+def test_a_forgotten_dataset_leaves_nothing_and_none_is_pickled(table, folders):
     data = dask_dl.prepare(table[["a", "y"]], "y", storage="disk")
-    folder = data._kept.backend._scratch.folder()
-    assert folder.exists()
+    assert len(folders()) == 1
     for copy in (pickle.dumps, cloudpickle.dumps, deepcopy):
         with pytest.raises(TypeError, match="a Dataset cannot be pickled or copied"):
             copy(data)
     del data
     gc.collect()
-    assert not folder.exists()
+    assert folders() == []
 
 
 def test_a_checkpointed_training_on_a_dataset_goes_on(table, tmp_path):

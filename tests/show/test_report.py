@@ -12,6 +12,7 @@ import matplotlib.style
 import numpy as np
 import pandas as pd
 import pytest
+from tables import make_table
 
 import dask_dl
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
@@ -19,7 +20,7 @@ from dask_dl.cli import main
 from dask_dl.errors import DaskDLWarning
 from dask_dl.show.progress import duration
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 class Reader(HTMLParser):
@@ -64,11 +65,8 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def table():
-    random = np.random.default_rng(0)
-    X = random.normal(size=(300, 3))
-    score = X[:, 0] + random.normal(size=300)
-    names = np.array(["a <b> & c", "plain", "third"])[np.digitize(score, [-0.5, 0.5])]
-    return pd.DataFrame(X, columns=["p", "q", "<r>"]).assign(kind=random.choice(["u", "v"], 300), y=names)
+    table = make_table(300, noise=1.0, labels=("a <b> & c", "plain", "third"))[["a", "b", "c", "level", "label"]]
+    return table.set_axis(["p", "q", "<r>", "kind", "y"], axis=1)
 
 
 @pytest.fixture(scope="module")

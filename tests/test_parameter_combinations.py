@@ -6,10 +6,9 @@ import warnings
 from collections import Counter
 
 import numpy as np
-import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import UNSCORED
+from tables import UNSCORED, make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError
@@ -73,18 +72,8 @@ def options(draw):
     return {row.name: draw(strategy(row)) for row in chosen}
 
 
-def table():
-    random = np.random.default_rng(5)
-    frame = pd.DataFrame({"a": random.normal(size=N), "b": random.exponential(size=N), "w": random.random(N)})
-    frame["c"] = random.choice(["x", "y", "z"], N)
-    frame.loc[::7, "a"] = np.nan
-    frame["y"] = np.exp(0.3 * frame["b"]) + 0.1 * random.random(N)
-    frame["label"] = random.choice(["no", "yes", "perhaps"], N)
-    frame["o"] = random.normal(size=N) / 10
-    return frame
-
-
-TABLE_OF_ROWS = table()
+TABLE = make_table(N, seed=5, gaps=0.15, labels=("no", "yes", "perhaps")).drop(columns=["d", "e"])
+TABLE_OF_ROWS = TABLE.rename(columns={"c": "o"}).assign(y=np.exp(TABLE["y"] / 4), o=TABLE["c"] / 10)
 
 
 def attempt(chosen, is_class, weighted, has_offset):

@@ -13,6 +13,7 @@ import scipy.sparse
 from cluster.tables import nothing_left
 from distributed import Client
 from distributed.utils_test import gen_cluster
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, check
 from dask_dl.cluster import environment
@@ -31,10 +32,8 @@ def short(monkeypatch):
 
 
 def table(n=300, seed=0):
-    random = np.random.default_rng(seed)
-    x = random.normal(size=n)
-    frame = pd.DataFrame({"x": x, "city": random.choice(["Rome", "Oslo"], n), "w": 1.0})
-    return frame.assign(y=x + random.normal(size=n) / 4, label=np.where(x > 0, "up", "down"))
+    frame = make_table(n, seed, labels=("down", "up"))[["a", "level", "w", "y", "label"]]
+    return frame.rename(columns={"a": "x", "level": "city"}).assign(w=1.0)
 
 
 def parted(frame, rows=100):
@@ -73,7 +72,7 @@ def test_a_sound_table_has_notes_only(cut):
     texts = "\n".join(finding.text for finding in report.findings)
     for words in (
         "300 rows, 300 of which train",
-        "1 numeric and 1 categorical columns with 2 levels",
+        "1 numeric and 1 categorical columns with 3 levels",
         "storage='memory' needs up to",
         "storage='disk' needs up to",
         "that are free in",
@@ -82,7 +81,7 @@ def test_a_sound_table_has_notes_only(cut):
         "memory: at most",
         "2 epochs of 300 rows at",
         "numba",
-        "network: 4 inputs",
+        "network: 5 inputs",
     ):
         assert words in texts
     assert found(report, "note", "numba").host

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import UNSCORED
@@ -29,12 +30,9 @@ def predict(*arguments):
 
 
 def make_table(n, seed=0):
-    random = np.random.default_rng(seed)
-    table = pd.DataFrame({"a": random.normal(size=n), "who": random.choice(["me", "you"], n), "row": np.arange(n)})
-    table["w"] = random.uniform(0.5, 2, n)
-    table["price"] = np.exp(table["a"] + (table["who"] == "me") + random.normal(size=n) / 4)
-    table["label"] = np.where(table["a"] + random.normal(size=n) / 4 > 0, "007", "7")
-    return table
+    table = tables.make_table(n, seed, labels=("7", "007"))[["a", "level", "w", "y", "label"]]
+    table = table.assign(y=np.exp(table["y"]), w=table["w"] + 0.5, row=np.arange(n))
+    return table.rename(columns={"level": "who", "y": "price"})
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +131,7 @@ def test_kept_columns_without_a_value_in_one_file_have_one_type_in_all(place, tm
     }
     for k in range(2):
         kept = {name: pa.array([value if k else None], kind) for name, (value, kind) in values.items()}
-        pq.write_table(pa.table({"a": [0.5], "who": ["me"], **kept}), tmp_path / "t" / f"{k}.parquet")
+        pq.write_table(pa.table({"a": [0.5], "who": ["u"], **kept}), tmp_path / "t" / f"{k}.parquet")
     arguments = ["--output", tmp_path / "o", "--keep", ",".join(values), "--quiet"]
     assert predict(place / "price.zip", tmp_path / "t", *arguments) == 0
     first, second = pq.read_table(tmp_path / "o").drop_columns("predict").to_pylist()

@@ -32,22 +32,22 @@ class Training:
         self.stream = io.StringIO()
         self.history = History("regression", has_validation=False)
         self.history.start()
-        with self._clock():
+        with self.clock():
             self.progress = Progress(quiet=False, stream=self.stream)
         self.now += 300.0  # reading, encoding, compiling
-        with self._clock():
+        with self.clock():
             if "limit" in more:
                 more["deadline"] = self.now + more.pop("limit")
             self.progress(Began(total, done, **more))
 
-    def _clock(self):
+    def clock(self):
         return mock.patch("dask_dl.show.progress.time", SimpleNamespace(monotonic=lambda: self.now))
 
     def round(self, n, seconds, parts=1):
         for _ in range(parts):
             self.now += seconds / parts
             self.done += n // parts
-            with self._clock():
+            with self.clock():
                 self.progress(Trained(n // parts))
 
     def score(self, loss=1.0, seconds=0.0, *, is_last=False):
@@ -56,7 +56,7 @@ class Training:
         counters = {"epochs": self.done / 100, "iterations": self.n_events, "samples": self.done}
         metrics = {"training": {"deviance": loss}}
         self.history.add(ScoringEvent(duration=0.0, training_speed=5.0, **counters, metrics=metrics))
-        with self._clock():
+        with self.clock():
             self.progress(Judged(self.history, is_last))
 
     @property
@@ -165,7 +165,7 @@ def test_rows_that_were_lost_are_counted_again():
     for _ in range(3):  # the same rows, in vain
         training.round(1000, 1.0)
         training.done = 500
-        with training._clock():
+        with training.clock():
             training.progress(WentBack(500))
     training.round(500, 10.0)
     assert training.lines[-1].endswith(" 50.0% of 2,000 rows, 50 rows/s, 20 s left")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import confusion_matrix, log_loss, mean_absolute_error
+from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
 
@@ -16,9 +16,8 @@ N = 90
 
 @pytest.fixture(scope="module")
 def table():
-    random = np.random.default_rng(0)
-    X = pd.DataFrame(random.normal(size=(N, 3)), columns=list("abc"))
-    return X, pd.Series(np.select([X["a"] > 0.5, X["a"] < -0.5], ["up", "down"], "flat"))
+    frame = make_table(N, labels=("down", "flat", "up"))
+    return frame[list("abc")], frame["label"]
 
 
 @pytest.fixture(scope="module")
