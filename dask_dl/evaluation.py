@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dask_dl.distribution import Distribution
 from dask_dl.errors import ParameterError, SchemaError, warn
 from dask_dl.frame.column_stats import added
 from dask_dl.frame.interchange import as_table
@@ -16,9 +15,7 @@ from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.row_stats import count_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
 from dask_dl.frame.sparse import SparsePart
-from dask_dl.metrics.custom import custom_metric
-from dask_dl.metrics.measurement import MetricSettings, merged
-from dask_dl.metrics.table import AVERAGES
+from dask_dl.metrics.measurement import merged
 from dask_dl.predict import check_n_features, check_offset, no_offset, respond
 
 if TYPE_CHECKING:
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
 
     from dask_dl.frame.dtypes import Places
     from dask_dl.frame.source import Schema, Source
-    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.model import Model
     from dask_dl.predictor import Predictor
     from dask_dl.tasks.head import Head
@@ -123,7 +120,7 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     if y is None:
         raise ParameterError(f"{called}.evaluate requires y, but it is None: give the name of a column, or its values.")
     source, names = _opened(model, X, y, weight, offset, called)
-    settings = _settings(model, custom)
+    settings = model.record.metric_settings(model.head, custom)
     measure = functools.partial(_measure_partition, schema=source.schema, names=names, settings=settings)
     found: MeasuredTable = reduce_partitions(measure, MeasuredTable.merge, source, model.predictor)
     where = where_of(source.schema, TARGET)
@@ -132,16 +129,6 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
         needs = " and a weight above zero" if WEIGHT in source.roles else ""
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
     return found
-
-
-def _settings(model: Model, custom: Any) -> MetricSettings:
-    """Settings of an evaluation: curves of several classes are measured, too."""
-    effective, head = model.record.effective, model.head
-    custom = custom or effective.get("custom_metric") or effective.get("custom_metric_func")
-    asked = effective.get("auc_type", "auto")
-    average = AVERAGES[0] if asked in {"auto", "none"} else asked
-    own = custom_metric(custom, head.labels if head.classes else None)
-    return MetricSettings(Distribution.of(effective), average, own)
 
 
 def _measure_partition(

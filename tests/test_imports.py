@@ -55,7 +55,7 @@ PACKAGES = {
     ),
     "predictor": ("errors frame kernels node state tasks", "what a prediction needs of a model, and sends to workers"),
     "model": (
-        "checkpoint documents errors frame kernels metrics parameters predictor tasks",
+        "checkpoint distribution documents errors frame kernels metrics parameters predictor tasks",
         "the fitted value, and files of it; never trains",
     ),
     "show": ("errors events frame metrics model parameters", "progress lines, pictures, the report on a model"),
@@ -70,7 +70,7 @@ PACKAGES = {
     ),
     "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
     "evaluation": (
-        "distribution errors frame metrics model predict predictor tasks",
+        "errors frame metrics model predict predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
     ),
     "table_metrics": (

@@ -140,7 +140,7 @@ def test_what_is_advised_can_be_written(name, value, place):
         ({"dropout": 0.2}, 'write hidden_dropout_ratios=(0.2, 0.2), with activation="rectifier_with_dropout"'),
         ({"max_norm": 3}, "write max_w2=9.0"),
         ({"metric": "accuracy"}, 'write stopping_metric="misclassification"'),
-        ({"eval_metric": "auc"}, 'write stopping_metric=... (today "auto"'),
+        ({"eval_metric": "auc"}, 'write stopping_metric="auc"'),
         ({"max_iter": "many"}, "write epochs=... (float >= 0)"),
         ({"objective": "count:poisson"}, 'write distribution="poisson"'),
         ({"objective": "binary:logistic"}, "leave it out; a classifier takes cross entropy"),

@@ -37,6 +37,10 @@ class ClassErrors(NamedTuple):
             Weights of the rows; None: all 1.
         k : int
             Number of classes.
+
+        Returns
+        -------
+        ClassErrors
         """
         wrong = classes != predicted
         errors = np.bincount(classes[wrong], None if weights is None else weights[wrong], minlength=k)
@@ -107,6 +111,10 @@ class ClassScores(NamedTuple):
             Weights of the rows; None: all 1.
         average : str
             One of AVERAGES.
+
+        Returns
+        -------
+        ClassScores
         """
         limit = max(2 * MAX_SCORES // probabilities.shape[1], 2**13)
         columns = np.ascontiguousarray(probabilities.T)

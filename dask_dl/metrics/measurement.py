@@ -138,6 +138,10 @@ class Measurement(NamedTuple):
             (n, K) probabilities, or (n,) numbers.
         weights : (n,) float or None
             Weights of the rows; None: all 1.
+
+        Returns
+        -------
+        Measurement
         """
         return self._replace(custom=CustomValue(metric, metric.measure(truth, answers, weights)))
 
@@ -205,6 +209,10 @@ def measure_classes(
     weights : (n,) float or None
         Weights of the rows; None: all 1.
     settings : MetricSettings
+
+    Returns
+    -------
+    Measurement
     """
     # The floor bounds a row's loss by -ln 1e-15 = 34.54.
     p = np.clip(probabilities, 1e-15, 1.0, dtype=np.float64)

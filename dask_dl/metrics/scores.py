@@ -50,6 +50,10 @@ class ScoreDistribution(NamedTuple):
             Weights of the rows; None: all 1.
         limit : int
             Pairs of score and class to keep at most; two for each class or more.
+
+        Returns
+        -------
+        ScoreDistribution
         """
         codes = keys_of(scores).astype(np.uint64) << np.uint64(CLASS_BITS) | classes.astype(np.uint64)
         if weights is None:

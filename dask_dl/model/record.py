@@ -6,11 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
+from dask_dl.distribution import Distribution
+from dask_dl.metrics.custom import custom_metric
+from dask_dl.metrics.measurement import MetricSettings
+from dask_dl.metrics.table import AVERAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dask_dl.metrics.history import History
+    from dask_dl.tasks.head import Head
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +36,22 @@ class TrainingRecord:
     target_name: str | None = None  #: column of the target, None when it came beside the table
     table_rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)  #: in each table; trained on or scored
     versions: Mapping[str, str] = field(default_factory=dict)  #: of the packages that trained it
+
+    def metric_settings(self, head: Head, custom: Any = None) -> MetricSettings:
+        """Settings of an evaluation, which measures curves of several classes in any case.
+
+        `custom` is a user's metric instead of that of the training. Raises ParameterError for one that is none.
+        """
+        own = custom or self.effective.get("custom_metric") or self.effective.get("custom_metric_func")
+        asked = self.effective.get("auc_type", "auto")
+        average = AVERAGES[0] if asked in {"auto", "none"} else asked
+        metric = custom_metric(own, head.labels if head.classes else None)
+        return MetricSettings(Distribution.of(self.effective), average, metric)
+
+    @property
+    def n_groups(self) -> int:
+        """Groups of a table of gains; -1: automatic. Early files do not know it."""
+        return int(self.effective.get("gainslift_bins", -1))
 
     @property
     def n_epochs(self) -> float:

@@ -101,8 +101,8 @@ class Evaluation(Mapping[str, float]):
         -------
         Evaluation
         """
-        groups = model.record.effective.get("gainslift_bins", -1)
-        return cls(model.head.kind, measured, figures, model.head.classes, n_groups=groups, **more)
+        n_groups = model.record.n_groups
+        return cls(model.head.kind, measured, figures, model.head.classes, n_groups=n_groups, **more)
 
     # ---- a mapping --------------------------------------------------------------------------------------------------
 
@@ -270,6 +270,11 @@ class Evaluation(Mapping[str, float]):
         ----------
         n_groups : int, optional
             Groups of equal size; -1: of 1 % of the rows up to 5 %, then larger; by default the parameter `gainslift_bins`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each group, with the columns of H2O's table.
         """
         return self.curve.gains_lift(self._n_groups if n_groups is None else n_groups)
 

@@ -215,9 +215,8 @@ def scan_training(
 
 
 def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
-    distribution = None
-    if HEADS[task].starts_at_constant:
-        distribution = Distribution.of(parameters.effective(requested, task=task))
+    starts_at_constant = HEADS[task].starts_at_constant
+    distribution = Distribution.of(parameters.effective(requested, task=task)) if starts_at_constant else None
     return Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
 
 
@@ -447,6 +446,5 @@ def check_validation(data: PreparedTables, validation: Source, found: Scan) -> i
 
 def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:
     """Whether the distribution allows these targets. Raises SchemaError."""
-    wrong = distribution.forbids(found.row_stats.min_target, found.target.mean)
-    if wrong is not None:
+    if wrong := distribution.forbids(found.row_stats.min_target, found.target.mean):
         raise SchemaError(f"the target of {source.label} {wrong}")

@@ -19,6 +19,7 @@ MAKERS = {
     "distribution.py": "of a training, and of a model that was read",
     "kernels/optimizers.py": "kind of the optimizer, of a training and of a checkpoint that is read",
     "model/files.py": "what a file says of its own history",
+    "model/record.py": "settings of an evaluation, of a model that was read",
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in FACES)
 
