@@ -44,6 +44,12 @@ def add_predict(commands: Any) -> None:
     group = predict.add_argument_group("What is written")
     group.add_argument("--output", metavar="OUT", help="file .csv or .csv.gz, or folder of Parquet files; or a URL")
     group.add_argument("--keep", type=names, default=[], metavar="A,B", help="columns to write beside the predictions")
+    group.add_argument(
+        "--threshold",
+        type=_threshold,
+        metavar="T",
+        help="of two classes: probability from which on the second is predicted, or max_f1 (default: the model's)",
+    )
     group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     add_verbosity(group)
     group = predict.add_argument_group("What is measured")
@@ -56,6 +62,14 @@ def add_predict(commands: Any) -> None:
     predict.set_defaults(run=_predict, command=predict)
 
 
+def _threshold(text: str) -> float | str:
+    """A number, or the name of a criterion."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _predict(options: argparse.Namespace) -> None:
     from dask_dl import load
     from dask_dl.frame.csv import LossyNumbers
@@ -65,6 +79,8 @@ def _predict(options: argparse.Namespace) -> None:
         raise ParameterError("--keep: 'predict' is the name of the answer. Rename that column of the table first.")
     check_predictions(options.output, "--output", overwrite=options.overwrite, read=[options.data, options.model])
     model, progress = load(options.model), Progress(quiet=options.quiet)
+    if options.threshold is not None:
+        model.model_ = model.model_.at_threshold(options.threshold)
     keep_as_strings: list[str] = []
     with cluster(options) as client:
         while True:

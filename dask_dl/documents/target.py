@@ -35,6 +35,7 @@ class TargetDocument(Document):
     is_standardized: bool
     link: Literal["identity", "log"] = "identity"
     correction: tuple[Correction, ...] = ()
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
 
     def __post_init__(self) -> None:
         labels = self.labels()
@@ -53,6 +54,8 @@ class TargetDocument(Document):
             raise ValueError("there is a single class, or classes have a logarithm")
         if self.correction and len(self.correction) != len(labels):
             raise ValueError("corrections of probabilities are not as many as classes")
+        if self.threshold is not None and len(labels) != 2:
+            raise ValueError("there is a threshold, and other than two classes")
 
     def labels(self) -> tuple[Any, ...]:
         """Return the classes in their type: JSON may have written 1.0 as 1, which the name of the type tells."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from dask_dl.evaluation import ScoredRows
+    from dask_dl.model import Model
 
 
 from dask_dl.estimators.dataset import Dataset
@@ -337,11 +338,11 @@ class DeepLearning(Fitted):
 
     # ---- prediction -------------------------------------------------------------------------------------------------
 
-    def _predict(self, X: Any, offset: Any, answer: Any) -> Any:
+    def _predict(self, X: Any, offset: Any, answer: Any, model: Model | None = None) -> Any:
         """`answer(predictor, outputs)` of every row: lazy over Dask collections, an array otherwise."""
         from dask_dl.predict import predict_rows
 
-        return predict_rows(self._fitted, X, offset, answer, type(self).__name__)
+        return predict_rows(model or self._fitted, X, offset, answer, type(self).__name__)
 
     def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
         """Truth, prediction and weight of the rows of a table that count in a score."""

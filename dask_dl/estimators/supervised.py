@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sklearn.base import ClassifierMixin, RegressorMixin
 
@@ -39,8 +39,8 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
         super()._set_names(has_names=has_names)
         self.classes_ = self.model_.head.labels.copy()
 
-    def predict(self, X: Any, *, offset: Any = None) -> Any:
-        """The most probable class of every row, in its original type.
+    def predict(self, X: Any, *, offset: Any = None, threshold: float | str | None = None) -> Any:
+        """Class of every row in its original type: the most probable one, or as a threshold says.
 
         Parameters
         ----------
@@ -48,15 +48,51 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
             Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
         offset : None
             Classifiers have no offsets.
+        threshold : float or str, optional
+            Of two classes: probability of the second, `classes_[1]`, from which on it is predicted; or "max_f1" (or "max_f2",
+            "max_accuracy", "max_absolute_mcc", ...): where F1 was largest at the last scoring, of the validation table if
+            there was one. By default that of `set_threshold`, or else the most probable class is predicted.
 
         Returns
         -------
         dask.dataframe.Series, dask.array.Array or ndarray
             Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
+
+        Raises
+        ------
+        ParameterError
+            When there are other than two classes, or no such threshold.
         """
         from dask_dl.predictor import Predictor
 
-        return self._predict(X, offset, Predictor.predicted)
+        model = self._fitted if threshold is None else self._fitted.at_threshold(threshold)
+        return self._predict(X, offset, Predictor.predicted, model)
+
+    def set_threshold(self, threshold: float | str | None) -> Self:
+        """Choose from which probability on the second of two classes is predicted; `save` and exports keep it.
+
+        Parameters
+        ----------
+        threshold : float, str or None
+            As of `predict`; None: the more probable class is predicted, as after `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError
+            When there are other than two classes, or no such threshold.
+        """
+        self.model_ = self._fitted.at_threshold(threshold)
+        return self
+
+    @property
+    def threshold_(self) -> float | None:
+        """Probability of the second of two classes from which on it is predicted; None: the most probable class is."""
+        threshold: float | None = getattr(self._fitted.head, "threshold", None)
+        return threshold
 
     @property
     def confusion_matrix_(self) -> pd.DataFrame | None:

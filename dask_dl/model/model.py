@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import warn
+from dask_dl.errors import ParameterError, warn
 from dask_dl.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -49,6 +49,36 @@ class Model:
     def predictor(self) -> Predictor:
         """Predictor of the model."""
         return Predictor(self.encoder, self.head, self.network.topology, self.network.flat)
+
+    def at_threshold(self, threshold: float | str | None) -> Model:
+        """Return this model with another rule for which of two classes it predicts.
+
+        Parameters
+        ----------
+        threshold : float, str or None
+            Probability of the second class from which on it is predicted; "max_f1", or "max_" and another of
+            `metrics.thresholds.CRITERIA`: that of its largest value at the last scoring, of the validation table if there was
+            one; None: the more probable class is.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ParameterError
+            When there are other than two classes, no such threshold, or no curve to find it on.
+        """
+        history, head = self.record.history, self.head.with_threshold(None)
+        measured = history.measured.get(history.table)
+        if isinstance(threshold, str):
+            if measured is None or measured.curve is None:
+                raise ParameterError(
+                    f"threshold={threshold!r}: the file of this model is of an early version and has no thresholds. Take a "
+                    f"number, such as evaluate(table).resolve({threshold!r})."
+                )
+            threshold = measured.curve.resolve(threshold)
+        return replace(self, head=head.with_threshold(threshold))
 
     def missing_columns(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks: warned of, and filled with missing values.

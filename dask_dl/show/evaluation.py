@@ -101,8 +101,10 @@ class Evaluation(Mapping[str, float]):
         -------
         Evaluation
         """
-        n_groups = model.record.n_groups
-        return cls(model.head.kind, measured, figures, model.head.classes, n_groups=n_groups, **more)
+        n_groups, threshold = model.record.n_groups, getattr(model.head, "threshold", None)
+        return cls(
+            model.head.kind, measured, figures, model.head.classes, n_groups=n_groups, threshold=threshold, **more
+        )
 
     # ---- a mapping --------------------------------------------------------------------------------------------------
 

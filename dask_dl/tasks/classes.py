@@ -14,6 +14,7 @@ from dask_dl.frame.target import sorted_labels
 from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.metrics.measurement import measure_classes
 from dask_dl.metrics.stopping import Enough
+from dask_dl.metrics.thresholds import check_threshold
 from dask_dl.tasks.head import NOTHING, Head, Output
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Classes(Head):
 
     classes: tuple[Any, ...] = ()  #: sorted
     correction: tuple[float, ...] = ()  #: of probabilities, where classes were balanced: a factor for each class
+    #: probability of the second of two classes from which on it is predicted; None: the more probable one is
+    threshold: float | None = None
 
     @property
     def kind(self) -> str:
@@ -71,6 +74,12 @@ class Classes(Head):
     def corrected(self, correction: Sequence[float]) -> Classes:
         """Head whose probabilities are multiplied by a factor for each class."""
         return replace(self, correction=tuple(correction))
+
+    def with_threshold(self, threshold: float | None) -> Classes:
+        """Head that predicts the second of two classes from a probability on. See `Head.with_threshold`."""
+        if len(self.classes) != 2:
+            super().with_threshold(threshold)
+        return replace(self, threshold=None if threshold is None else check_threshold(threshold))
 
     def n_outputs(self, encoder: Encoder) -> int:
         """One unit for each class."""
@@ -110,7 +119,7 @@ class Classes(Head):
         return corrected
 
     def predicted(self, answers: NDArray[np.float32]) -> NDArray[Any]:
-        """The most probable class of every row, the first of equals, in its original type."""
+        """Class of every row in its original type: see `scored_as`."""
         labels: NDArray[Any] = self.labels[self.scored_as(answers)]
         return labels
 
@@ -173,18 +182,25 @@ class Classes(Head):
         return known
 
     def scored_as(self, answers: NDArray[np.float32]) -> NDArray[np.intp]:
-        """Index of the most probable class of every row, the first of equals."""
+        """Index of the most probable class of every row, the first of equals; of two classes as the threshold says."""
+        if self.threshold is not None:
+            return (answers[:, 1] >= np.float64(self.threshold)).astype(np.intp)
         return answers.argmax(axis=1) if len(answers) else np.zeros(0, np.intp)
 
     def to_json(self) -> dict[str, Any]:
         """Head as lists and dicts."""
         kinds = sorted({type(label).__name__ for label in self.classes})
-        return NOTHING | {"classes": list(self.classes), "types": kinds, "correction": list(self.correction)}
+        return NOTHING | {
+            "classes": list(self.classes),
+            "types": kinds,
+            "correction": list(self.correction),
+            "threshold": self.threshold,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Classes:
         """Head of what `to_json` returned. See `Head.from_json`."""
-        return cls(tuple(document["classes"]), tuple(document["correction"]))
+        return cls(tuple(document["classes"]), tuple(document["correction"]), document["threshold"])
 
 
 def check_label_types(labels: Mapping[Any, int], name: str) -> None:

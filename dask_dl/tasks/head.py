@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
+from dask_dl.errors import ParameterError
 from dask_dl.frame.target import TargetEncoder
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ Output = Literal["softmax", "linear", "activated"]
 #: What files say of a target without labels, location and scale: each head writes what is its own.
 NOTHING = {
     "classes": [], "types": [], "shift": 0.0, "factor": 1.0, "is_standardized": False, "link": "identity", "correction": [],
+    "threshold": None,
 }  # fmt: skip
 
 
@@ -79,6 +81,13 @@ class Head(TargetEncoder, Protocol):
     def corrected(self, correction: Sequence[float]) -> Self:
         """Head whose probabilities are multiplied by a factor for each class (algorithm.md#corrected-probabilities)."""
         return self
+
+    def with_threshold(self, threshold: float | None) -> Self:
+        """Head that predicts the second of two classes from a probability on, or None: the more probable one.
+
+        Raises ParameterError for other heads, and for what is no probability.
+        """
+        raise ParameterError("threshold: only a model of two classes has one; leave it out.")
 
     # ---- the network ------------------------------------------------------------------------------------------------
 

@@ -341,3 +341,16 @@ def test_progress_is_told_while_it_lasts(place, tmp_path, capsys, monkeypatch):
 def test_quiet_prints_nothing(place, tmp_path, capsys):
     assert predict(place / "price.zip", place / "parts", "--output", tmp_path / "o.csv", "--quiet") == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_threshold_decides_between_two_classes(place, tmp_path, capsys):
+    options = [place / "label.zip", place / "t.csv", "--output", tmp_path / "p.csv", "--overwrite"]
+    model = load(place / "label.zip")
+    table = pd.read_csv(place / "t.csv", dtype={"who": str})
+    for threshold in ("0.3", "max_f1"):
+        assert predict(*options, "--threshold", threshold) == 0
+        expected = model.predict(table, threshold=float(threshold) if threshold[0] == "0" else threshold)
+        np.testing.assert_array_equal(pd.read_csv(tmp_path / "p.csv", dtype={"predict": str})["predict"], expected)
+    assert predict(*options, "--threshold", "f1") == 1 and "max_f1" in capsys.readouterr().err
+    options[0] = place / "price.zip"
+    assert predict(*options, "--threshold", "0.5") == 1 and "two classes" in capsys.readouterr().err
