@@ -48,7 +48,7 @@ def add_predict(commands: Any) -> None:
         "--threshold",
         type=_threshold,
         metavar="T",
-        help="of two classes: probability from which on the second is predicted, or max_f1 (default: the model's)",
+        help="probability from which on the second class is predicted, or max_f1",
     )
     group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     add_verbosity(group)
