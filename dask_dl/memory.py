@@ -38,8 +38,6 @@ ORDER_PER_ROW = 32
 COPIES_PER_VISIT = 24
 #: The order of the rows of a window beside that, while another one is trained.
 ORDER_KEPT = 16
-#: Rows set aside for scoring: a few more than are wanted (`frame.order.is_candidate`), and those that are, brought together.
-SET_ASIDE = 2.15
 #: Two slices of gathered rows, the one that is trained and the one that replaces it, of at most this many bytes each.
 SLICE = 2**24
 #: Of a thread: what it touches of its stack and of its own heap.
@@ -236,7 +234,7 @@ def estimate(
         Rows that are scored at an event, of the larger of both scoring samples, and those of them whose outputs are held at
         a time.
     n_samples : int
-        Rows that are set aside to be scored on, of both tables.
+        Rows that are set aside to be scored on, and those of them that are, brought together, of both tables.
     bytes_per_row : int
         Of an encoded row with target, weight and offset.
     n_weights, n_dense, n_states : int
@@ -293,7 +291,7 @@ def estimate(
         reading=reading(read_bytes, read_columns),
         compiler=COMPILER if compiles else 0,
         columns=COLUMN * n_columns + COLUMN_PLANNED * planned_columns + LEVEL * n_levels,
-        samples=int(SET_ASIDE * n_samples * bytes_per_row),
+        samples=n_samples * bytes_per_row,
         scoring=n_scored * (bytes_per_row + SCORING_PER_ROW) + n_measured * SCORING_PER_OUTPUT * n_outputs,
         mode=storage.mode,
     )

@@ -346,6 +346,8 @@ def test_records_come_back_as_they_were_measured():
     events = events_of([msgspec.convert(event, Event)], "regression", has_validation=False)
     (record,) = History("regression", has_validation=False, events=events).records
     assert list(record) == list(event)  # early files know no other counters
+    newer = msgspec.convert(event | {"communication": 0.5, "scoring_seconds": 0.25}, Event)
+    assert events_of([newer], "regression", has_validation=False)[0].scoring_seconds == 0.25
     assert math.isnan(record["training_rmse"]) and record["training_mae"] == math.inf
     assert record["timestamp"] == event["timestamp"] and datetime.fromisoformat(record["timestamp"]).year == 2026
     event = msgspec.convert({name: event[name] for name in event if "r2" not in name}, Event)

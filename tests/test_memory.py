@@ -175,7 +175,7 @@ def test_the_example_of_the_page_is_what_the_formula_says():
     def worker(mode, window=0, partition=128 * 10**6):
         return memory.estimate(
             storage=memory.Storage(mode, window), n_rows=100_260_000, n_validation=0, n_scored=500, n_measured=500,
-            n_samples=500, bytes_per_row=492, n_weights=100_000, n_dense=65_000, n_buffer=1000, n_states=2, n_threads=4,
+            n_samples=1155, bytes_per_row=492, n_weights=100_000, n_dense=65_000, n_buffer=1000, n_states=2, n_threads=4,
             n_copies=4, n_kept=11, n_outputs=2, read_bytes=4 * partition, compiles=True, largest_block=260_000,
         )  # fmt: skip
 

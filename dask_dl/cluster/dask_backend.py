@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import dask
-import numpy as np
 
 from dask_dl.cluster import capacity, table_tasks
 from dask_dl.cluster.averaging import FAN
@@ -25,7 +24,6 @@ from dask_dl.cluster.trainer import check_visits
 from dask_dl.cluster.worker_memory import check_partitions
 from dask_dl.errors import ClusterError, ReplicasLostError
 from dask_dl.frame.blocks import added
-from dask_dl.frame.order import cut_of
 from dask_dl.frame.source import first_rows
 from dask_dl.frame.subset import ranks
 from dask_dl.node.parallelism import choose
@@ -33,6 +31,7 @@ from dask_dl.node.parallelism import choose
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from dask_dl.cluster.backend import Reporter, Workload
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
+    from dask_dl.frame.scored_sample import Candidates, Cut
     from dask_dl.frame.source import Source
     from dask_dl.kernels.layout import Topology
     from dask_dl.kernels.optimizers import Optimizer
@@ -309,7 +309,7 @@ class DaskBackend:
         self.submitter.on_wait = lambda: None
         self.membership.begin(setup)
         self.membership.setup = setup = self._counted(setup)
-        cuts: dict[str, int | None] = {}
+        cuts: dict[str, Cut | None] = {}
         trainer = DaskTrainer(
             self.membership,
             cuts,
@@ -326,8 +326,7 @@ class DaskBackend:
                 # First, since workers that had the weights of an earlier trainer may be gone.
                 trainer.restore(flat, states, n_seen, averaging)
                 for key in {view.table for view in (setup.view, *setup.scored.values())}:
-                    keys = np.concatenate(self._drawn(key))
-                    cuts[key] = cut_of(keys, self.membership.tables[key].options.n_sample)
+                    cuts[key] = self.membership.tables[key].options.sample.cut(self._candidates(key))
                 break
         return trainer
 
@@ -350,6 +349,6 @@ class DaskBackend:
         check_visits(sum(table.n_visits.values()), view)
         return setup
 
-    def _drawn(self, table: str) -> list[NDArray[np.uint64]]:
+    def _candidates(self, table: str) -> list[Candidates]:
         job = self.membership.job
-        return self.membership.of_shards("sample", table, lambda rows: TaskSpec(table_tasks.keys_of_drawn, (job, rows)))
+        return self.membership.of_shards("sample", table, lambda rows: TaskSpec(table_tasks.candidates_of, (job, rows)))

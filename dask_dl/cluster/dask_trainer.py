@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.membership import Membership
     from dask_dl.cluster.tables import Table
+    from dask_dl.frame.scored_sample import Cut
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
 
@@ -48,8 +49,8 @@ class DaskTrainer:
     ----------
     membership : Membership
         The workers and the tables that they hold.
-    cuts : mapping of str to int or None
-        Largest key of the sample of each table.
+    cuts : mapping of str to Cut or None
+        Cut of the sample of each table.
     momentum, moving_rate, by_clock, say : object
         As of `DaskBackend`.
     on_change : callable
@@ -61,7 +62,7 @@ class DaskTrainer:
     def __init__(
         self,
         membership: Membership,
-        cuts: Mapping[str, int | None],
+        cuts: Mapping[str, Cut | None],
         *,
         momentum: float | None,
         moving_rate: float | None,

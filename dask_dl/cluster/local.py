@@ -18,8 +18,7 @@ from dask_dl.cluster.scratch import Scratch, base, purge
 from dask_dl.cluster.shard import Shard
 from dask_dl.cluster.trainer import check_visits
 from dask_dl.errors import ParameterError
-from dask_dl.frame.blocks import drawn_keys, encode_blocks
-from dask_dl.frame.order import cut_of
+from dask_dl.frame.blocks import candidates, encode_blocks
 from dask_dl.frame.scan import scan
 from dask_dl.frame.source import first_rows
 from dask_dl.frame.subset import Subset, n_selected, ranks
@@ -157,7 +156,7 @@ class LocalBackend:
         starts = np.cumsum([0, *(row_range.n for row_range in row_ranges)], dtype=np.int64)
         store = self.shard.open(table, starts, options, storage)
         encode_blocks(store, source, found, recipe, progress, row_ranges)
-        self.shard.cut(table, cut_of(drawn_keys(store), options.n_sample))
+        self.shard.cut(table, options.sample.cut([candidates(store)]))
         return store.n_used
 
     def budget(self, source: Source) -> Budget:

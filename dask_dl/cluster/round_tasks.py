@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.handover import NetworkState
     from dask_dl.cluster.plugin import ShardRows
     from dask_dl.cluster.setup import RoundSettings, Setup
+    from dask_dl.frame.scored_sample import Cut
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
 
@@ -273,7 +274,7 @@ def _report(home: TrainingPlugin) -> Report:
     return Report(replica.n_seen, unsound, replica.parallelism, *home.trained, home.failure)
 
 
-def measure(job: str, version: int, rows: ShardRows, name: str, cut: int | None) -> Measurement | None:
+def measure(job: str, version: int, rows: ShardRows, name: str, cut: Cut | None) -> Measurement | None:
     """Measure the network on a shard's part of the sample of a view.
 
     Parameters
@@ -286,8 +287,8 @@ def measure(job: str, version: int, rows: ShardRows, name: str, cut: int | None)
         Rows of the shard.
     name : str
         Name of the view among those that are scored.
-    cut : int or None
-        Largest random key of the sample; None: all rows that were set aside, or all.
+    cut : Cut or None
+        Cut of the sample; None: all rows that were set aside, or all.
 
     Returns
     -------

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.block import Block
     from dask_dl.frame.block_store import BlockStore
     from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.scored_sample import Cut
     from dask_dl.frame.view import View
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.node.parallelism import Parallelism
@@ -86,7 +87,7 @@ class Shard:
         self.tables: dict[str, Blocks] = {}
         self.storage = IN_MEMORY
         self._folder = folder
-        self.cuts: dict[str, int | None] = {}  #: table -> largest key of its sample
+        self.cuts: dict[str, Cut | None] = {}  #: of the samples of tables
         self.replica: Replica | None = None
         self.velocity: NDArray[np.float32] | None = None  #: of the outer momentum; None while there is none
         self.before: NDArray[np.float32] | None = None  #: the last average, kept where momentum needs it
@@ -149,10 +150,10 @@ class Shard:
         """Blocks of a table."""
         return self.tables[table]
 
-    def cut(self, table: str, key: int | None) -> None:
-        """The sample of a table is its rows with keys up to this; None: all that were set aside, or all."""
-        if self.cuts.get(table, -1) != key:
-            self.cuts[table] = key
+    def cut(self, table: str, cut: Cut | None) -> None:
+        """The sample of a table ends at this cut; None: all that were set aside, or all."""
+        if table not in self.cuts or self.cuts[table] != cut:
+            self.cuts[table] = cut
             self._forget_samples(table)
 
     def _forget(self, table: str) -> None:

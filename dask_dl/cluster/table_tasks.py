@@ -11,7 +11,7 @@ from distributed.protocol import pickle
 
 from dask_dl.cluster.plugin import NEVER, BlockReceipt, BlockRequest, GoneError, TableSpec, plugin
 from dask_dl.errors import StorageError
-from dask_dl.frame.blocks import drawn_keys
+from dask_dl.frame.blocks import candidates
 from dask_dl.frame.recipe import encode_partition
 from dask_dl.frame.scan import merged
 from dask_dl.frame.subset import Subset, n_selected
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.plugin import ShardRows
     from dask_dl.frame.block import Block
     from dask_dl.frame.scan import Scan
+    from dask_dl.frame.scored_sample import Candidates
     from dask_dl.frame.source import Schema
     from dask_dl.frame.view import View
     from dask_dl.state import Rows
@@ -195,10 +196,10 @@ def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
             shard.drop(table, [block])
 
 
-def keys_of_drawn(job: str, rows: ShardRows) -> NDArray[np.uint64]:
-    """Keys of a shard's rows that may belong to the table's sample."""
+def candidates_of(job: str, rows: ShardRows) -> Candidates:
+    """Keys and strata of a shard's rows that may belong to the table's sample."""
     with plugin(job).turn(None, rows) as shard:
-        return drawn_keys(rows.shard_of(shard).store(rows.table))
+        return candidates(rows.shard_of(shard).store(rows.table))
 
 
 def selected(job: str, rows: ShardRows, view: View) -> dict[int, int]:

@@ -35,8 +35,9 @@ class EventDocument(Document):
     epochs: Figure
     iterations: Count
     samples: Count
-    samples_per_iteration: Count | UnsetType = UNSET  #: early files know neither
+    samples_per_iteration: Count | UnsetType = UNSET  #: early files know none of these
     communication: Figure | UnsetType = UNSET
+    scoring_seconds: Figure | UnsetType = UNSET
 
 
 if TYPE_CHECKING:

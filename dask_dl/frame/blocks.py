@@ -15,8 +15,9 @@ import numpy as np
 
 from dask_dl.frame.block import Block
 from dask_dl.frame.block_store import InMemory
-from dask_dl.frame.order import is_candidate, keys_of, mixed
+from dask_dl.frame.order import mixed
 from dask_dl.frame.recipe import Recipe, encode_partition
+from dask_dl.frame.scored_sample import Candidates, ScoredSample
 from dask_dl.state import ENTRY, N_STORED, Entries, Rows
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ if TYPE_CHECKING:
 class BlockOptions(NamedTuple):
     """Settings of the blocks of a table: their samples, checksums and groups."""
 
-    seed: int = 0
-    sample: str = ""  #: stream of random keys by which its rows to score on are drawn
-    n_sample: int = 0  #: so many; 0: all, and none are set aside
-    n_all: int = 0  #: rows of the table that count, by its scan
+    sample: ScoredSample = ScoredSample()
     has_digest: bool = False  #: whether to take checksums
     groups: tuple[str, ...] = ()  #: kept of every row beside it; "class": the index of its class
 
@@ -82,7 +80,7 @@ class Blocks:
     @property
     def sets_aside(self) -> bool:
         """Whether rows to score on are set aside; else all of them are scored on."""
-        return 0 < self.options.n_sample < self.options.n_all
+        return self.options.sample.is_drawn
 
     @property
     def row_bytes(self) -> int:
@@ -103,8 +101,7 @@ class Blocks:
         used = weight > 0 if len(weight) else np.ones(rows.n, bool)
         options, drawn = self.options, None
         if self.sets_aside:
-            keys = keys_of(numbers, options.seed, options.sample)
-            places = np.flatnonzero(used & is_candidate(keys, options.n_sample, options.n_all))
+            places = np.flatnonzero(used & options.sample.may_have(numbers, rows))
             drawn = numbers[places], rows.take(places).compact()
         n_used = int(np.count_nonzero(used))
         digest = None
@@ -243,7 +240,9 @@ def encode_blocks(
             progress(k + 1, source.n_partitions)
 
 
-def drawn_keys(store: Blocks) -> NDArray[np.uint64]:
-    """Keys of the rows set aside."""
-    numbers = [block.drawn[0] for block in store.blocks.values() if block.drawn is not None]
-    return keys_of(np.concatenate([np.zeros(0, np.int64), *numbers]), store.options.seed, store.options.sample)
+def candidates(store: Blocks) -> Candidates:
+    """Keys and strata of the rows set aside."""
+    sample, drawn = store.options.sample, [block.drawn for block in store.blocks.values() if block.drawn is not None]
+    keys = [np.zeros(0, np.uint64), *(sample.keys(numbers) for numbers, _ in drawn)]
+    strata = [np.zeros(0, np.uint32), *(sample.strata(rows) for _, rows in drawn)]
+    return Candidates(np.concatenate(keys), np.concatenate(strata))

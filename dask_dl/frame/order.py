@@ -1,4 +1,4 @@
-"""The order in which rows are visited, and samples of rows: functions of (seed, epoch, global row number) alone.
+"""The order in which rows are visited, and their random keys: functions of (seed, epoch, global row number) alone.
 
 Neither the cut into partitions nor workers nor threads nor the time of arrival has a say, so that the same table gives the
 same order everywhere.
@@ -63,23 +63,6 @@ def windows(starts: NDArray[np.int64], n_windows: int, seed: int, epoch: int) ->
     n = len(starts)
     order = np.lexsort((keys_of(starts, seed, f"windows of epoch {epoch}"), np.arange(n) // n_windows))
     return [np.sort(order[w::n_windows]) for w in range(n_windows)]
-
-
-def is_candidate(keys: NDArray[np.uint64], n: int, n_all: int) -> NDArray[np.bool_]:
-    """Whether rows with these keys may belong to the sample of n of a table's `n_all` rows: those with the n least keys.
-
-    Of all the table's rows n + 6 sqrt(n) + 20 are expected here: fewer than n have a chance of less than one in 10**8.
-    """
-    share = (n + 6 * n**0.5 + 20) / n_all
-    return np.ones(len(keys), bool) if share >= 1 else keys < np.uint64(share * 2.0**64)
-
-
-def cut_of(keys: NDArray[np.uint64], n: int) -> int | None:
-    """The largest key of a sample of n rows, given those of all candidates; None: all of them are the sample.
-
-    The rule: algorithm.md#samples-to-score-on.
-    """
-    return int(np.partition(keys, n - 1)[n - 1]) if 0 < n < len(keys) else None
 
 
 def keys_of(rows: NDArray[np.int64], seed: int, purpose: str) -> NDArray[np.uint64]:

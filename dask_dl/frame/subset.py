@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dask_dl.frame.order import keys_of
 from dask_dl.frame.view import View
 from dask_dl.state import Entries, Rows, begins, joined
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.blocks import Blocks
+    from dask_dl.frame.scored_sample import Cut
 
 
 class Unit(NamedTuple):
@@ -202,8 +202,8 @@ def gather(subset: Subset, rows: NDArray[np.int64]) -> Rows:
     return whole._replace(entries=entries)
 
 
-def drawn_rows(subset: Subset, cut: int | None) -> Rows | None:
-    """The selected ones of the rows set aside whose keys are at most `cut`, in order; None when there are none.
+def drawn_rows(subset: Subset, cut: Cut | None) -> Rows | None:
+    """The selected ones of the rows set aside that belong to the sample by its cut, in order; None when there are none.
 
     Without a cut all of them. Where the view has all rows as they are stored, blocks refer to these arrays from then on, so
     that rows are in memory once; of other views they are copies. See algorithm.md#samples-to-score-on.
@@ -216,7 +216,7 @@ def drawn_rows(subset: Subset, cut: int | None) -> Rows | None:
             continue
         kept = np.ones(len(numbers), bool)
         if cut is not None:
-            kept = keys_of(numbers, store.options.seed, store.options.sample) <= np.uint64(cut)
+            kept = store.options.sample.has(numbers, rows, cut)
         if not view.has_all:
             block, places = store.blocks[k], numbers - store.starts[k]
             groups = {name: block.groups[name][places] for name in view.rows.groups}

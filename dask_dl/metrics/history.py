@@ -32,8 +32,9 @@ class ScoringEvent:
     iterations: int  #: rounds
     samples: int  #: rows learned
     samples_per_iteration: int | None = None  #: rows of the last round; early files know neither this ...
-    #: ... nor this: share of the time since the last event in which no rows were trained, from 0 to 1
+    #: ... nor this: share of the time since the last event in which no rows were trained, from 0 to 1; ...
     communication: float | None = None
+    scoring_seconds: float | None = None  #: ... nor this: that scoring has taken since the training began
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  #: table -> column -> value
     measured: Mapping[str, Measurement] = field(default_factory=dict)  #: by table; of most events only metrics are kept
 
@@ -73,6 +74,7 @@ class History:
                     samples=0,
                     samples_per_iteration=0,
                     communication=0.0,
+                    scoring_seconds=0.0,
                 )
             )
 
@@ -116,6 +118,7 @@ class History:
                 iterations=iterations,
                 samples=samples,
                 samples_per_iteration=0,
+                scoring_seconds=self.events[-1].scoring_seconds,
             )
         )
 

@@ -102,9 +102,10 @@ INERT: Final = frozenset({"col_major", "diagnostics", "variable_importances", "e
 PREPARED: Final = (
     "use_all_factor_levels", "standardize", "missing_values_handling", "max_categorical_features", "categorical_encoding",
     "ignore_const_cols", "sparse", "loss", "distribution", "quantile_alpha", "tweedie_power", "huber_alpha",
-    "score_training_samples", "score_validation_samples", "balance_classes", "class_sampling_factors",
-    "max_after_balance_size", "force_load_balance", "replicate_training_data", "single_node_mode", "reproducible", "n_shards",
-    "averaging_momentum", "elastic_averaging", "elastic_averaging_moving_rate", "worker_timeout", "storage",
+    "score_training_samples", "score_validation_samples", "score_validation_sampling", "balance_classes",
+    "class_sampling_factors", "max_after_balance_size", "force_load_balance", "replicate_training_data", "single_node_mode",
+    "reproducible", "n_shards", "averaging_momentum", "elastic_averaging", "elastic_averaging_moving_rate", "worker_timeout",
+    "storage",
 )  # fmt: skip
 
 RESTART: Final[Mapping[str, str]] = {
@@ -247,8 +248,8 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Size of the fixed random sample of training rows to score; 0 = all."),
         ("score_validation_samples", _COUNT, 0, "yes", "all",
          "Size of the fixed random sample of validation rows to score; 0 = all."),
-        ("score_validation_sampling", choice("uniform", "stratified"), "uniform", "yes", (),
-         "Draw validation rows all alike, or such that classes come balanced."),
+        ("score_validation_sampling", choice("uniform", "stratified"), "uniform", "yes", "all",
+         "Draw validation rows all alike, or of each class its share, and a row at least."),
         ("classification_stop", real(also=(-1,)), 0.0, "yes", "all",
          "Stop when the classification error on training rows is at most this; -1 never."),
         ("regression_stop", real(also=(-1,)), 1e-6, "yes", "all",

@@ -76,6 +76,8 @@ def facts(model: Model) -> dict[str, str]:
     }
     if math.isfinite(last.duration):
         found["duration"] = duration(last.duration)
+        if last.scoring_seconds is not None and last.duration > 0:
+            found["scoring"] = f"{last.scoring_seconds:.3g} s, {last.scoring_seconds / last.duration:.0%} of that time"
     if best is not None:
         found[f"best {history.metric}"] = (
             f"{history.score_of(best):.6g} on {history.table} rows, round {best.iterations:,}"

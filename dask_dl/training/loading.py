@@ -10,6 +10,7 @@ from dask_dl import jit, memory
 from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import BlockOptions
 from dask_dl.frame.recipe import Recipe
+from dask_dl.frame.scored_sample import ScoredSample
 from dask_dl.frame.source import OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
@@ -71,8 +72,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
     for name, (source, scanned) in problem.tables.items():
         required = problem.required if name == "training" else frozenset[str]()
         recipe = Recipe.of(source, scanned, problem.encoder, problem.head, found.mean_weight, required=required)
-        n_sample = problem.run.scoring.samples[name]
-        options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums)
+        options = BlockOptions(scored_sample(problem, name), has_checksums)
         if name == "training":
             options = options._replace(groups=problem.view.groups)
         n_used = here.load(
@@ -82,6 +82,16 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
             check_scored(n_used, scanned, source, tell)
         table_rows[name] = scanned.n_rows, n_used
     return EncodedTables(problem.tables_only, table_rows, storage, needs.n_bytes)
+
+
+def scored_sample(problem: Problem, table: str) -> ScoredSample:
+    """Sample of a table to score on."""
+    (_, scanned), scoring, classes = problem.tables[table], problem.run.scoring, problem.head.classes
+    counts = [scanned.n_used]
+    if table == "validation" and classes:  # rows of other classes are not scored
+        counts = [scanned.classes.get(label, 0) for label in classes]
+        counts = counts if scoring.is_stratified else [sum(counts)]
+    return ScoredSample.of(problem.seed, f"{table} sample", scoring.samples[table], counts)
 
 
 def say_needs(problem: Problem, storage: memory.Storage, tell: Listeners, here: Backend) -> None:
@@ -169,15 +179,15 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
     blocks = workload.largest_blocks
     # With sparse inputs a mean.
     row = math.ceil(problem.encoder.bytes_per_row(found.n_entries / found.n_rows)) + 4 * (2 + (OFFSET in source.roles))
-    asked = run.scoring.samples
-    samples = [(asked["training"], found.n_used), (asked["validation"], n_validation)]
-    drawn = [n for n, maximum in samples if 0 < n < maximum]
+    samples = {name: scored_sample(problem, name) for name in problem.tables}
+    drawn = {name: sum(sample.sizes) for name, sample in samples.items() if sample.is_drawn}
+    maxima = {"training": found.n_used, "validation": n_validation}
 
     def n_scored(storage: memory.Storage) -> int:
         """Rows that are scored at a time: a sample, or all; where those are not in memory, a slice or a block of them."""
         piece = None if storage.mode == "memory" else max(memory.SLICE // row, *blocks)
-        whole = [maximum if piece is None else min(maximum, piece) for n, maximum in samples if not 0 < n < maximum]
-        return int(workload.share * max(drawn + whole))
+        whole = [n if piece is None else min(n, piece) for name, n in maxima.items() if name not in drawn]
+        return int(workload.share * max([*drawn.values(), *whole]))
 
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
     n_bytes = (workload.n_rows + workload.n_validation) * row
@@ -198,7 +208,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,
         n_validation=workload.n_validation,
-        n_samples=round(workload.share * sum(drawn)),
+        n_samples=round(workload.share * sum(n + samples[name].n_aside for name, n in drawn.items())),
         bytes_per_row=row,
         n_weights=topology.size,
         n_dense=topology.dense_size,

@@ -33,7 +33,8 @@ class Scorer:
 
         `communication` is the share of the time since the last event in which no rows were trained.
         """
-        problem, trainer = self.problem, self.trainer
+        problem, trainer, began = self.problem, self.trainer, time.monotonic()
+        before = state.history.events[-1].scoring_seconds
         measured = {name: trainer.measure(name) for name in problem.tables}
         huber = measured["training"].huber
         if huber is not None:
@@ -49,6 +50,7 @@ class Scorer:
                 communication=communication,
                 metrics={name: m.metrics(problem.head.kind) for name, m in measured.items()},
                 measured=measured,
+                scoring_seconds=None if before is None else before + time.monotonic() - began,  # all of the above
             )
         )
 

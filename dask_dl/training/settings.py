@@ -176,6 +176,7 @@ class ScoringSettings(NamedTuple):
     max_seconds: float  #: of the training; 0: no limit
     batch: int  #: rows of a mini-batch
     samples: Mapping[str, int]  #: rows of each table that are scored; 0: all
+    is_stratified: bool = False  #: whether those of validation are drawn from each class its share
 
     @classmethod
     def of(cls, e: Mapping[str, Any]) -> ScoringSettings:
@@ -187,6 +188,7 @@ class ScoringSettings(NamedTuple):
             e["max_runtime_secs"],
             e["mini_batch_size"],
             {table: e[f"score_{table}_samples"] for table in ("training", "validation")},
+            e["score_validation_sampling"] == "stratified",
         )
 
 

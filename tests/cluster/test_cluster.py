@@ -44,7 +44,7 @@ def compiled(tmp_path_factory):
 # ---- the same numbers ---------------------------------------------------------------------------------------------------
 
 
-TIMES = {"timestamp", "duration", "training_speed", "communication"}
+TIMES = {"timestamp", "duration", "training_speed", "communication", "scoring_seconds"}
 
 
 @one_worker

@@ -20,7 +20,7 @@ from dask_dl.cluster.shard import Shard
 from dask_dl.errors import DaskDLWarning, NoWorkersError, ParameterError
 from dask_dl.training.checkpoints import Checkpoint
 
-TIMES = {"timestamp", "duration", "training_speed", "communication"}
+TIMES = {"timestamp", "duration", "training_speed", "communication", "scoring_seconds"}
 FIXED = rounds(700) | {"epochs": 2, "reproducible": True, "n_shards": 3}
 
 

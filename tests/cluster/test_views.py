@@ -49,7 +49,7 @@ class Viewing(LocalBackend):
             recipe = replace(recipe, encoder=encoder, target=head)
         recipe = Recipe.of(self.whole, scanned, recipe.encoder, head, mean_weight)
         groups = ("class",) if head.classes else ()
-        options = options._replace(groups=groups, n_all=scanned.n_used)
+        options = options._replace(groups=groups)
         return super().load(table, self.whole, scanned, recipe, options, storage, progress)
 
     def trainer(self, setup, *more):

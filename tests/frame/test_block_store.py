@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from dask_dl.errors import SchemaError, StorageError
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
-from dask_dl.frame.blocks import BlockOptions, Blocks, added, drawn_keys
-from dask_dl.frame.order import cut_of
+from dask_dl.frame.blocks import BlockOptions, Blocks, added, candidates
+from dask_dl.frame.scored_sample import ScoredSample
 from dask_dl.frame.subset import Subset, drawn_rows, gather
 from dask_dl.state import NO_ENTRIES, Entries, Rows, joined
 
@@ -203,11 +203,14 @@ def test_dropped_and_replaced_blocks_leave_no_file(tmp_path):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_the_sample_is_the_same_on_every_shelf_and_in_memory_once(tmp_path, kind, weighted, sparse):
     layout = {"weighted": weighted, "sparse": sparse}
-    store = filled(store_of(kind, tmp_path), [300, 0, 500, 200], BlockOptions(3, "x", 50, 1000), **layout)
-    keys = drawn_keys(store)
-    assert 50 < len(keys) < 150
-    cut = cut_of(keys, 50)
+    store = filled(
+        store_of(kind, tmp_path), [300, 0, 500, 200], BlockOptions(ScoredSample.of(3, "x", 50, [1000])), **layout
+    )
+    found = candidates(store)
+    assert 50 < len(found.keys) < 150
+    cut = store.options.sample.cut([found])
     sample = drawn_rows(Subset(store), cut)
+    assert store.options.sample.cut([candidates(store)]) == cut  # others are gone: a block that is read again has them
     assert sample.n == 50 and (np.diff(sample.target) > 0).all()
     assert (sample.weight > 0).all() and len(sample.weight) == (50 if weighted else 0)
     assert all(np.shares_memory(b.drawn[1].dense, sample.dense) for b in store.blocks.values() if len(b.drawn[0]))

@@ -1,4 +1,4 @@
-"""The visiting order and samples of rows: random, fair, and functions of seed, epoch and row number alone."""
+"""The visiting order of rows: random, fair, and functions of seed, epoch and row number alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dask_dl.frame.order import cut_of, is_candidate, keys_of, visiting_places, windows
+from dask_dl.frame.order import visiting_places, windows
 
 #: The value that a chi-square variable of 49 degrees of freedom passes once in a thousand times.
 CHI2_49 = 85.35
@@ -70,40 +70,6 @@ def test_what_follows_what_is_random():
     # A row's place in one epoch says nothing about its place in the next.
     places = np.argsort(orders, axis=1)
     assert abs(np.corrcoef(places[:-1].ravel(), places[1:].ravel())[0, 1]) < 4 / np.sqrt(places.size)
-
-
-def uniform_sample(rows, n, seed, purpose):
-    keys = keys_of(rows, seed, purpose)
-    cut = cut_of(keys, n)
-    return rows if cut is None else rows[keys <= np.uint64(cut)]
-
-
-@settings(derandomize=True, database=None, deadline=None)
-@given(n_rows=st.integers(0, 300), n=st.integers(0, 300), seed=st.integers(0, 2**32))
-def test_a_sample_has_its_size_and_is_sorted_and_repeatable(n_rows, n, seed):
-    rows = np.arange(n_rows) * 3
-    sample = uniform_sample(rows, n, seed, "training sample")
-    assert len(sample) == (n_rows if n == 0 else min(n, n_rows))
-    if 0 < n < n_rows:  # it is among the candidates that are found without knowing the others
-        keys = keys_of(rows, seed, "training sample")
-        assert set(sample) <= set(rows[is_candidate(keys, n, n_rows)])
-    assert set(sample) <= set(rows)
-    assert (np.diff(sample) > 0).all()
-    np.testing.assert_array_equal(uniform_sample(rows, n, seed, "training sample"), sample)
-
-
-def test_samples_differ_by_seed_and_purpose():
-    rows = np.arange(10_000)
-    samples = [uniform_sample(rows, 100, seed, what) for seed in (1, 2) for what in ("training", "validation")]
-    assert len({sample.tobytes() for sample in samples}) == 4
-    # Two samples of a hundredth share a hundredth of their rows.
-    assert all(len(np.intersect1d(samples[0], other)) < 10 for other in samples[1:])
-
-
-def test_every_row_is_as_likely_to_be_sampled():
-    rows = np.arange(50)
-    chosen = np.concatenate([uniform_sample(rows, 10, seed, "x") for seed in range(3000)])
-    assert chi_square(chosen, 50) < CHI2_49
 
 
 # ---- windows ------------------------------------------------------------------------------------------------------------

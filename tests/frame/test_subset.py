@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from dask_dl.frame.affine import Affine, Line
 from dask_dl.frame.balance import Balance
-from dask_dl.frame.blocks import BlockOptions, Blocks, drawn_keys
-from dask_dl.frame.order import cut_of
+from dask_dl.frame.blocks import BlockOptions, Blocks, candidates
 from dask_dl.frame.row_selection import AllBut, AllRows, Fold, Sample
+from dask_dl.frame.scored_sample import ScoredSample
 from dask_dl.frame.subset import Subset, drawn_rows, gather, n_selected, ranks, visited_rows
 from dask_dl.frame.view import View
 from dask_dl.state import joined
@@ -143,8 +143,8 @@ def test_slices_to_score_on_are_the_selected_rows(tmp_path_factory, kind, inputs
 @pytest.mark.parametrize("inputs", [None, CHANGED])
 def test_the_sample_of_a_view_is_its_part_of_the_sample_of_the_table(inputs):
     rows, fold = table(1000, weighted=True), stratified(3, 1, table(1000).target.astype(np.uint16))[1]
-    store = stored(rows, [300, 0, 500, 200], sample="x", n_sample=100, n_all=667)
-    cut = cut_of(drawn_keys(store), 100)
+    store = stored(rows, [300, 0, 500, 200], sample=ScoredSample.of(0, "x", 100, [667]))
+    cut = store.options.sample.cut([candidates(store)])
     whole = drawn_rows(Subset(store), cut)
     assert whole.n == 100
     kept = whole.take(marks(fold, rows)[whole.dense[:, 0].astype(int)])

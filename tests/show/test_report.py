@@ -111,6 +111,8 @@ def test_facts_of_the_training(model):
     assert page.row("training table") == ["300 rows"] and page.row("validation table") == ["100 rows"]
     assert page.row("date") == [f"{last['timestamp']:%Y-%m-%d %H:%M:%S}"]
     assert page.row("duration") == [duration(last["duration"])]
+    seconds = last["scoring_seconds"]
+    assert page.row("scoring") == [f"{seconds:.3g} s, {seconds / last['duration']:.0%} of that time"]
     assert page.row("ended by") == ["epochs"]
     for version in (f"dask_dl {dask_dl.__version__}", f"numpy {np.__version__}", f"python {platform.python_version()}"):
         assert version in page.row("versions")[0].split(", ")

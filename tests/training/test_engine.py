@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import dask.dataframe as dd
 import numpy as np
@@ -184,7 +186,7 @@ def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
 
 def test_history_has_the_columns_of_its_page(table):
     times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples"]
-    times += ["samples_per_iteration", "communication"]
+    times += ["samples_per_iteration", "communication", "scoring_seconds"]
     numbers = ["rmse", "deviance", "mae", "rmsle", "r2"]
     history = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table, "y", eval_set=table).history_
     assert [*history] == [*times, *(f"training_{n}" for n in numbers), *(f"validation_{n}" for n in numbers)]
@@ -194,14 +196,38 @@ def test_history_has_the_columns_of_its_page(table):
     assert history["duration"].is_monotonic_increasing
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_seconds_of_scoring_add_up_in_the_history(table, monkeypatch, is_known):
+    clock, measure, start = [0.0], LocalTrainer.measure, History.start
+
+    def measured(trainer, name):
+        clock[0] += 2.0
+        return measure(trainer, name)
+
+    def started(history):  # as that of a training that an early version began
+        start(history)
+        history.events[0] = replace(history.events[0], scoring_seconds=None)
+
+    monkeypatch.setattr(LocalTrainer, "measure", measured)
+    monkeypatch.setattr("dask_dl.training.scoring.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    if not is_known:
+        monkeypatch.setattr(History, "start", started)
+    model = DeepLearningRegressor(hidden=(4,), epochs=3, score_each_iteration=True, train_samples_per_iteration=0)
+    seconds = model.set_params(**QUIET).fit(table, "y", eval_set=table).history_.get("scoring_seconds")
+    assert (None if seconds is None else seconds.tolist()) == ([0.0, 4.0, 8.0, 12.0] if is_known else None)
+
+
 def test_best_event_is_the_first_with_the_least_loss():
     history = History("regression", has_validation=True)
     history.start()
     assert history.best is None
     for k, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
         metrics = {"training": {"deviance": -k}, "validation": {"deviance": loss}}
-        history.add(ScoringEvent(duration=k, training_speed=1.0, epochs=k, iterations=k, samples=k, metrics=metrics))
+        counters = {"duration": k, "epochs": k, "iterations": k, "samples": k, "scoring_seconds": k / 8}
+        history.add(ScoringEvent(training_speed=1.0, **counters, metrics=metrics))
     assert history.best.iterations == 1
+    history.repeat_best(duration=4, epochs=3, iterations=3, samples=3)
+    assert history.events[-1].metrics == history.best.metrics and history.events[-1].scoring_seconds == 3 / 8
 
 
 def test_weights_that_start_out_of_this_world_are_refused(table):
