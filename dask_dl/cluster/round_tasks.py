@@ -314,6 +314,13 @@ def stop(job: str, version: int, dask_worker: Any) -> None:
         found.stopped = version
 
 
+def release(job: str, dask_worker: Any) -> None:
+    """A trainer is closed: its replicas are not wanted any more."""
+    found = dask_worker.plugins.get(name_of(job))
+    if isinstance(found, TrainingPlugin):
+        found.release()
+
+
 def renew(job: str, dask_worker: Any) -> None:
     """The driver is there: nothing is to be forgotten."""
     found = dask_worker.plugins.get(name_of(job))

@@ -145,13 +145,25 @@ def keep(
     GoneError
         When the driver has meanwhile given this worker up for lost.
     """
+    _, store = plugin(wanted.job).open(spec, wanted)
+    return kept(((k, store.stored(k, writable(rows), again.get(k))) for k, rows in blocks.items()), spec, wanted)
+
+
+def writable(rows: Rows) -> Rows:
+    """Rows that came over the network are read-only, which would be a type of its own for the compiler."""
+    return rows.map(lambda part: np.require(part, requirements="W"))
+
+
+def kept(blocks: Iterable[tuple[int, Block]], spec: TableSpec, wanted: BlockRequest) -> BlockReceipt:
+    """Keep blocks by number, whose rows are put into the block store as they come. Raises StorageError, GoneError.
+
+    See `keep`.
+    """
     home = plugin(wanted.job)
     shard, store = home.open(spec, wanted)
     stored: dict[int, Block] = {}
     try:
-        # What came over the network is read-only, which would be a type of its own for the compiler.
-        for k, rows in blocks.items():
-            stored[k] = store.stored(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
+        stored.update(blocks)
     except StorageError:
         for block in stored.values():
             store.block_store.drop(block.handle)

@@ -48,6 +48,12 @@ class BlockStore(Protocol):
     def checksum(self, handle: Any) -> int | None:
         """Checksum of a block that is read from its source again and again; None for one that is kept."""
 
+    def borrowed(self, handle: Any) -> Any:
+        """A handle of the same block of another store of this kind, in this process, whichever of them drops it first.
+
+        Raises StorageError where the other one has dropped it already.
+        """
+
     def drop(self, handle: Any) -> None:
         """Forget a block."""
 
@@ -75,6 +81,10 @@ class InMemory:
 
     def checksum(self, handle: Rows) -> None:
         """There is none."""
+
+    def borrowed(self, handle: Rows) -> Rows:
+        """Return the same arrays."""
+        return handle
 
     def drop(self, handle: Rows) -> None:
         """The caller lets go of it."""
@@ -181,6 +191,15 @@ class OnDisk:
     def checksum(self, handle: File) -> None:
         """One for each segment, compared when it is read."""
 
+    def borrowed(self, handle: File) -> File:
+        """Give the file a second name, in the folder of this store. Raises StorageError."""
+        path = self._folder / f"{self._name}-{next(self._numbers)}.rows"
+        try:
+            os.link(handle.path, path)
+        except OSError as error:
+            raise self._explained(error, handle.size) from error
+        return handle._replace(path=path)
+
     def drop(self, handle: File) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
@@ -241,6 +260,10 @@ class FromSource:
     def checksum(self, handle: SourceHandle) -> int:
         """Checksum of the rows when they were first read."""
         return handle.checksum
+
+    def borrowed(self, handle: SourceHandle) -> SourceHandle:
+        """Return the same way to read it."""
+        return handle
 
     def drop(self, handle: SourceHandle) -> None:
         """There is nothing."""

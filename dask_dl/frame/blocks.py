@@ -95,10 +95,7 @@ class Blocks:
 
     def stored(self, k: int, rows: Rows, again: Callable[[], Rows] | None = None) -> Block:
         """Keep block k, which does not belong to these yet; `again` reads it again. Raises StorageError."""
-        if rows.n and self.template is None:
-            row = rows.cut(0, 1)
-            none = row.entries._replace(length=row.entries.length * 0)
-            self.template = row._replace(entries=none).copy()
+        self._note_layout(rows)
         weight, numbers = rows.weight, np.arange(self.starts[k], self.starts[k] + rows.n)
         used = weight > 0 if len(weight) else np.ones(rows.n, bool)
         options, drawn = self.options, None
@@ -114,6 +111,31 @@ class Blocks:
         handle = self.block_store.put(rows, again)
         groups = {"class": _narrow(rows.target)} if "class" in options.groups else {}
         return Block(handle, rows.n, n_used, groups, bits, rows.entries.n, drawn, digest)
+
+    def _note_layout(self, rows: Rows) -> None:
+        if rows.n and self.template is None:
+            row = rows.cut(0, 1)
+            none = row.entries._replace(length=row.entries.length * 0)
+            self.template = row._replace(entries=none).copy()
+
+    def rows(self, k: int) -> Rows:
+        """All rows of block k. Raises StorageError, SchemaError."""
+        block = self.blocks[k]
+        if self.block_store.in_memory:
+            return block.handle  # type: ignore[no-any-return]  # what a handle is, its block store knows
+        rows = self.buffer(block.n, block.n_entries)
+        self.fill(k, 0, rows)
+        return rows
+
+    def borrowed(self, block: Block, lender: Blocks) -> Block:
+        """A block of other blocks of the table, which lie in the same process: kept once. Raises StorageError."""
+        self.template = self.template or lender.template
+        return block._replace(handle=self.block_store.borrowed(block.handle))
+
+    def copied(self, block: Block, rows: Rows) -> Block:
+        """A block of another process, with copies of its rows. Raises StorageError."""
+        self._note_layout(rows)
+        return block._replace(handle=self.block_store.put(rows, None))
 
     def put(self, k: int, block: Block) -> None:
         """Block k belongs to these from now on."""

@@ -117,7 +117,8 @@ def train(
     folder, checkpoint = open_folder(asked.checkpoint_dir, resume=request.resume, warn=tell.warn)
     for text in parameters.warnings_for(requested):
         tell.warn(text)
-    with backend if encoded is None else contextlib.nullcontext(backend) as here:
+    outlives = encoded is not None
+    with contextlib.nullcontext(backend) if outlives else backend as here, contextlib.ExitStack() as after:
         seed = _seed(asked.random_state, checkpoint)
         if not isinstance(asked.random_state, int | None):  # a model knows the number that a generator gave
             requested = {**requested, "random_state": seed}
@@ -146,6 +147,8 @@ def train(
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
         trainer = start.begin(problem, here, lambda now: say_threads(tell, problem.topology, now))
+        if outlives:
+            after.callback(trainer.close)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if checkpoint:
             checkpoint.check_rows(prints)
@@ -160,9 +163,10 @@ def train(
         rounds.run()
         assert rounds.final is not None
         effective = problem.effective | trainer.report() | {"client": None, "n_shards": here.n_shards}
+        n_rows = trainer.n_rows
     state = start.state
     tell(Ended(state.stopped_by))
-    return Outcome(_model(problem, source, rounds.final, state, effective, encoded.rows, trainer.n_rows), state.failure)
+    return Outcome(_model(problem, source, rounds.final, state, effective, encoded.rows, n_rows), state.failure)
 
 
 def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = ()) -> EncodedTables:
