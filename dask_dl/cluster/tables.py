@@ -379,12 +379,13 @@ class Table:
 
     def _sent(self, spec: Any, worker: str, k: int, row_ranges: Mapping[int, RowRange], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
-        rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
+        part = self._source.read(k)
+        rows = encode_partition(part, self._recipe, k, self._found.rows[k])
         blocks = {block: rows.cut(row_range.lo, row_range.hi).compact() for block, row_range in row_ranges.items()}
         data = self._submitter.send(blocks, worker)
-        return self._submitter.submit(
-            "encode", worker, table_tasks.keep, data, spec, self._wanted(worker, staged=staged)
-        )
+        more = dict[int, Any](), table_tasks.cut_groups(part, self._recipe, row_ranges)
+        wanted = self._wanted(worker, staged=staged)
+        return self._submitter.submit("encode", worker, table_tasks.keep, data, spec, wanted, *more)
 
     def explained(self, key: tuple[str, int], error: Exception) -> Exception | None:
         """An error of a task that reads, in the words of one that is raised without a cluster.

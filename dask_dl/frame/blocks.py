@@ -16,7 +16,7 @@ import numpy as np
 from dask_dl.frame.block import Block
 from dask_dl.frame.block_store import InMemory
 from dask_dl.frame.order import is_candidate, keys_of, mixed
-from dask_dl.frame.recipe import Recipe, encode_partition
+from dask_dl.frame.recipe import Recipe, encode_partition, groups_of
 from dask_dl.state import ENTRY, N_STORED, Entries, Rows
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.block_store import BlockStore
+    from dask_dl.frame.row_selection import Groups
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
 
@@ -37,7 +38,7 @@ class BlockOptions(NamedTuple):
     n_sample: int = 0  #: so many; 0: all, and none are set aside
     n_all: int = 0  #: rows of the table that count, by its scan
     has_digest: bool = False  #: whether to take checksums
-    groups: tuple[str, ...] = ()  #: kept of every row beside it; "class": the index of its class
+    groups: tuple[str, ...] = ()  #: kept of every row beside it: "class", the index of its class, and "fold"
 
 
 NOTHING = BlockOptions()
@@ -93,8 +94,26 @@ class Blocks:
         n_entries = sum(block.n_entries for block in self.blocks.values())
         return self.template.nbytes + -(-ENTRY * n_entries // max(1, n_rows))
 
-    def stored(self, k: int, rows: Rows, again: Callable[[], Rows] | None = None) -> Block:
-        """Keep block k, which does not belong to these yet; `again` reads it again. Raises StorageError."""
+    def stored(
+        self, k: int, rows: Rows, again: Callable[[], Rows] | None = None, beside: Groups | None = None
+    ) -> Block:
+        """Keep block k, which does not belong to these yet.
+
+        Parameters
+        ----------
+        k : int
+            Its number.
+        rows : Rows
+            Its rows.
+        again : callable, optional
+            Reads it again.
+        beside : mapping of str to (n,) array, optional
+            Groups that do not follow from the rows.
+
+        Raises
+        ------
+        StorageError
+        """
         self._note_layout(rows)
         weight, numbers = rows.weight, np.arange(self.starts[k], self.starts[k] + rows.n)
         used = weight > 0 if len(weight) else np.ones(rows.n, bool)
@@ -109,7 +128,9 @@ class Blocks:
             digest = [*(_checksum(part, numbers) for part in rows.even[:N_STORED]), _checksum_of(rows.entries, numbers)]
         bits = None if n_used == rows.n else np.packbits(used)
         handle = self.block_store.put(rows, again)
-        groups = {"class": _narrow(rows.target)} if "class" in options.groups else {}
+        groups = {name: codes for name, codes in (beside or {}).items() if name in options.groups}
+        if "class" in options.groups:
+            groups["class"] = _narrow(rows.target)
         return Block(handle, rows.n, n_used, groups, bits, rows.entries.n, drawn, digest)
 
     def _note_layout(self, rows: Rows) -> None:
@@ -254,13 +275,16 @@ def encode_blocks(
         by_partition.setdefault(k, []).append((block, lo, hi))
     for k in range(source.n_partitions):
 
-        def again(k: int = k, lo: int = 0, hi: int = found.rows[k]) -> Rows:
+        def again(k: int, lo: int, hi: int) -> Rows:
             return encode_partition(source.read(k), recipe, k, found.rows[k]).cut(lo, hi)
 
-        whole = again()
+        part = source.read(k)
+        whole, groups = encode_partition(part, recipe, k, found.rows[k]), groups_of(part, recipe)
+        del part
         for block, lo, hi in by_partition.get(k, ()):
             rows = whole if hi - lo == whole.n else whole.cut(lo, hi).copy()
-            store.put(block, store.stored(block, rows, partial(again, k, lo, hi)))
+            beside = {name: codes[lo:hi] for name, codes in groups.items()}
+            store.put(block, store.stored(block, rows, partial(again, k, lo, hi), beside))
         if progress is not None:
             progress(k + 1, source.n_partitions)
 

@@ -74,7 +74,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
         n_sample = problem.run.scoring.samples[name]
         options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums)
         if name == "training":
-            options = options._replace(groups=problem.view.groups)
+            options = options._replace(groups=problem.groups)
         n_used = here.load(
             name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
         )
@@ -193,7 +193,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         memory.estimate,
         n_rows=workload.n_rows,
         visits_per_row=problem.balance.n_visits(problem.class_counts) / found.n_rows if problem.balance else 1.0,
-        group_bytes=len(problem.view.groups) * (2 if len(problem.head.classes) <= 2**16 else 4),
+        group_bytes=len(problem.groups) * (2 if len(problem.head.classes) <= 2**16 else 4),
         n_columns=len(found.columns),
         planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,

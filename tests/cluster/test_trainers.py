@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from cluster.tables import lose, nothing_left, parted, rounds, training_plugins
 from distributed import Worker
@@ -19,7 +20,7 @@ from dask_dl import parameters
 from dask_dl.cluster import plugin, table_tasks
 from dask_dl.cluster.local import LocalBackend
 from dask_dl.cluster.setup import RoundSettings
-from dask_dl.errors import NoWorkersError
+from dask_dl.errors import NoWorkersError, SchemaError
 from dask_dl.events import Listeners
 from dask_dl.frame import blocks
 from dask_dl.frame.row_selection import AllBut, AllRows, Fold
@@ -363,3 +364,83 @@ async def test_a_part_that_loses_its_only_worker_is_lent_one_or_ends_in_time(c, 
 
     await asyncio.to_thread(work)
     await nothing_left(s, *workers.values())
+
+
+def folded(dtype=object):
+    """A table with a column of three folds by row number, of which some rows that do not count have none, or another."""
+    table = make_table(1000)[["a", "b", "level", "y"]]
+    table["f"] = pd.Series(np.array(["no", "one", "two"])[np.arange(1000) % 3], dtype=dtype)
+    if dtype is object:
+        table.loc[::50, "y"] = np.nan
+        table.loc[0, "f"], table.loc[50, "f"] = None, "none of these"
+    return table
+
+
+def learned_of_folds(backend, request, requested, hows=("column", "modulo")):
+    found = {}
+    with backend:
+        encoded = encode(request, backend)
+        for how in hows:
+            for k in range(3):
+                training = Training(backend, encoded, requested, (AllBut(Fold(k, 3, how)), (5,), 1))
+                training.round()
+                found[how, k] = training.learned()
+                training.trainer.close()
+    return found
+
+
+def by_fold(X, given):
+    requested = parameters.validate(rounds(N) | given, task="regression")
+    return requested, Request(open_source(X, "y", fold="f"), "regression", requested)
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk", "stream"])
+@pytest.mark.parametrize("dtype", [object, "category"])
+def test_folds_of_a_column_are_those_of_row_numbers(dtype, storage):
+    requested, request = by_fold(folded(dtype), {"storage": storage, "score_training_samples": 200})
+    assert request.source.predictors == ("a", "b", "level")
+    found = learned_of_folds(LocalBackend(n_shards=2), request, requested)
+    for k in range(3):
+        if dtype is object and k != 1:  # those two rows are in no fold by the column, and views number them
+            assert found["column", k][0] == found["modulo", k][0]
+        else:
+            assert_same(found["column", k], found["modulo", k])
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk", "stream", "local"])
+@two_workers
+async def test_workers_keep_the_folds_of_a_column(c, s, a, b, storage):
+    table = folded()
+    given = FIXED | {"score_training_samples": 200}
+    here = await asyncio.to_thread(
+        learned_of_folds, LocalBackend(n_shards=3), by_fold(table, given)[1], by_fold(table, given)[0], ["column"]
+    )
+    X = table if storage == "local" else parted(table)
+    requested, request = by_fold(X, given | ({} if storage == "local" else {"storage": storage}))
+    backend = backend_for(requested, c, TELL, lambda: False)
+
+    def work():
+        with backend:
+            encoded = encode(request, backend)
+            for k, part in enumerate(backend.split(2)):  # which copy a half of the rows
+                with part:
+                    training = Training(part, encoded, requested, (AllBut(Fold(k, 3, "column")), (5,), 1))
+                    training.round()
+                    assert_same(training.learned(), here["column", k])
+
+    await asyncio.to_thread(work)
+    await nothing_left(s, a, b)
+
+
+def test_a_row_that_counts_must_have_a_fold():
+    table = folded("category")
+    table.loc[7, "f"] = None
+    requested, request = by_fold(table, {})
+    with pytest.raises(
+        SchemaError, match=r"fold 'f' of the training table: 1 rows in partition 0 have none. Fill them"
+    ):
+        learned_of_folds(LocalBackend(), request, requested)
+    many = make_table(70_000)[["a", "y"]].assign(f=np.arange(70_000))
+    requested, request = by_fold(many, {})
+    with pytest.raises(SchemaError, match="70,000 values; there may be 65,535 folds at most"):
+        learned_of_folds(LocalBackend(), request, requested)
