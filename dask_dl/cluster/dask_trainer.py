@@ -392,7 +392,7 @@ class DaskTrainer:
             self.membership.lose(lost, "did not answer")
         network = network or self.membership.find_kept()
         flat, *states = (np.require(vector, requirements="W") for vector in network.vectors)
-        replicas = fetched(self.membership) if network.agrees and self._is_fixed else {}
+        replicas = fetched(self.membership, self._hosts) if network.agrees and self._is_fixed else {}
         return TrainedWeights(flat, tuple(states), AveragingState(self._n_averages, network.velocity, replicas))
 
     snapshot = weights

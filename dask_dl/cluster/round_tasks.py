@@ -119,6 +119,12 @@ def replica(job: str, version: int, name: str) -> tuple[NDArray[np.float32], ...
         return tuple(vector.copy() for vector in shard.vectors)
 
 
+def leave(job: str, name: str) -> None:
+    """Forget a fixed shard, whose replica another worker has now."""
+    with plugin(job).turn() as own:
+        own.fixed.pop(name, None)
+
+
 def give(job: str, version: int) -> NetworkState:
     """A copy of this worker's network."""
     home = plugin(job)

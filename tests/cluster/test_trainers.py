@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
@@ -444,3 +445,44 @@ def test_a_row_that_counts_must_have_a_fold():
     requested, request = by_fold(many, {})
     with pytest.raises(SchemaError, match="70,000 values; there may be 65,535 folds at most"):
         learned_of_folds(LocalBackend(), request, requested)
+
+
+@pytest.mark.parametrize("given", [{}, {"elastic_averaging": True}], ids=str)
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=180)
+async def test_a_replica_follows_its_shard_to_a_worker_that_joins(c, s, a, given):
+    """A snapshot between the move of the rows and the next round has all replicas, and the old worker keeps none."""
+    requested, request = asked(parted(make_table(1000)[["a", "b", "level", "y"]]), FIXED | given)
+    backend = backend_for(requested, c, TELL, lambda: False)
+    new = Worker(s.address, nthreads=1)
+
+    def replicas(worker):
+        return sum(
+            shard.replica is not None for home in training_plugins(worker) for shard in home.shard.fixed.values()
+        )
+
+    def work():
+        with backend:
+            training = Training(backend, encode(request, backend), requested, TRAININGS[0])
+            training.round()
+            asyncio.run_coroutine_threadsafe(new.start(), c.loop.asyncio_loop).result()
+            n = 1
+            while not training_plugins(new) or not replicas(new):
+                training.round()
+                training.trainer.snapshot()
+                n += 1
+                time.sleep(0.1)  # it compiles the kernels
+            assert replicas(a) + replicas(new) == 3
+            return n, training.learned()
+
+    n, found = await asyncio.to_thread(work)
+
+    def work_here():
+        here = backend_for(requested, None, TELL, lambda: False)
+        training = Training(here, encode(request, here), requested, TRAININGS[0])
+        for _ in range(n):
+            training.round()
+        return training.learned()
+
+    assert_same(found, await asyncio.to_thread(work_here))
+    await nothing_left(s, a, new)
+    await new.close()
