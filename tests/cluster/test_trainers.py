@@ -19,6 +19,7 @@ from tables import make_table
 
 from dask_dl import parameters
 from dask_dl.cluster import plugin, table_tasks
+from dask_dl.cluster.dask_trainer import DaskTrainer
 from dask_dl.cluster.local import LocalBackend
 from dask_dl.cluster.setup import RoundSettings
 from dask_dl.errors import NoWorkersError, SchemaError
@@ -28,7 +29,8 @@ from dask_dl.frame.row_selection import AllBut, AllRows, Fold
 from dask_dl.frame.source import open_source
 from dask_dl.frame.view import View
 from dask_dl.training.backends import backend_for
-from dask_dl.training.engine import Request, encode
+from dask_dl.training.engine import Request, encode, train
+from dask_dl.training.loop import TIME_IS_UP, Halt
 from dask_dl.training.preparation import plan
 from dask_dl.training.start import Start
 
@@ -486,3 +488,55 @@ async def test_a_replica_follows_its_shard_to_a_worker_that_joins(c, s, a, given
     assert_same(found, await asyncio.to_thread(work_here))
     await nothing_left(s, a, new)
     await new.close()
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=180)
+async def test_shards_that_are_trained_again_for_the_average_can_be_broken_off(c, s, a, b, d, monkeypatch):
+    requested, request = asked(parted(make_table(1000)[["a", "b", "level", "y"]]), FIXED)
+    expected = await asyncio.to_thread(alone, lambda: LocalBackend(n_shards=3), request, requested)
+    inner, calls, is_over = DaskTrainer.average, [], []
+
+    def average(trainer):
+        """What a worker has trained is gone when it is to be averaged."""
+        calls.append(trainer)
+        if len(calls) in {2, 11}:
+            worker = d if len(calls) == 2 else b
+            asyncio.run_coroutine_threadsafe(lose(s, worker), c.loop.asyncio_loop).result()
+            is_over.append(True)
+        try:
+            inner(trainer)
+        finally:
+            is_over.clear()
+
+    monkeypatch.setattr(DaskTrainer, "average", average)
+
+    def on_rows(n):
+        if is_over:
+            raise Halt(TIME_IS_UP)
+
+    def by_hand():
+        backend = backend_for(requested, c, TELL, lambda: False)
+        with backend:
+            training = Training(backend, encode(request, backend), requested, TRAININGS[0])
+            training.round()
+            before = training.learned()
+            training.trainer.train(N, RoundSettings(), on_rows)
+            with pytest.raises(Halt, match=TIME_IS_UP):
+                training.trainer.average()
+            training.trainer.average()
+            assert_same(training.learned(), before)
+            for _ in range(N_ROUNDS - 1):
+                training.round()
+            assert_same(training.learned(), expected[0])
+
+    def by_the_loop():
+        del calls[9:]
+        calls.extend([None] * (9 - len(calls)))
+        outcome = train(request, backend_for(requested, c, TELL, lambda: False), cancelled=lambda: bool(is_over))
+        assert outcome.failure is None
+        record = outcome.model.record
+        assert (record.stopped_by, record.n_seen) == ("interrupted", N)
+
+    await asyncio.to_thread(by_hand)
+    await asyncio.to_thread(by_the_loop)
+    await nothing_left(s, a)
