@@ -36,6 +36,8 @@ class Workload:
     share: float = 1.0  #: of the rows to score on
     largest_blocks: tuple[int, int] = (0, 0)  #: rows of the largest block of either table
     n_replicas: int = 1  #: networks that learn or keep an average: of every fixed shard one, and the average
+    n_snapshot: int = 0  #: replicas of elastic averaging that a snapshot holds, where it is kept in this process
+    has_velocity: bool = False  #: whether it, and the process, hold a momentum of averages
     n_kept: int | None = None  #: networks beside its own that it may hold; None: what a process on its own keeps
 
 

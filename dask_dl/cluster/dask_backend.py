@@ -204,6 +204,7 @@ class DaskBackend:
         See `Backend.choose`.
         """
         self._chosen_for = topology, optimizer, n_rows, settings
+        self._n_fixed()
 
         def choice(member: Member) -> Parallelism:
             n = member.n_threads
@@ -249,6 +250,7 @@ class DaskBackend:
         work = capacity.workload(workers, row_ranges, n_kept, shares=self._placement == "sharded")
         if n_shards := self._n_fixed():
             n_hosted = math.ceil(n_shards * work.share)
+            n_kept += n_hosted if self._moving_rate is not None else 0  # copies of replicas on their way to the driver
             n_rows, n_validation = (
                 min(n, math.ceil(n * n_hosted / n_shards) + largest)
                 for n, largest in zip(
@@ -256,7 +258,12 @@ class DaskBackend:
                 )
             )
             return replace(
-                work, n_rows=n_rows, n_validation=n_validation, share=n_hosted / n_shards, n_replicas=1 + n_hosted
+                work,
+                n_rows=n_rows,
+                n_validation=n_validation,
+                share=n_hosted / n_shards,
+                n_replicas=1 + n_hosted,
+                n_kept=n_kept,
             )
         return work
 

@@ -139,8 +139,14 @@ class LocalBackend:
         """All rows, one reader, nothing to average."""
         of_validation = validation.rows if validation else (0,)
         largest = max(found.rows), max(of_validation)
-        n_replicas = 1 if self._is_whole else 1 + (self.n_shards or 1)
-        return Workload(found.n_rows, sum(of_validation), largest_blocks=largest, n_replicas=n_replicas)
+        work = Workload(found.n_rows, sum(of_validation), largest_blocks=largest)
+        if self._is_whole:
+            return work
+        n_shards, is_elastic = self.n_shards or 1, self._moving_rate is not None
+        has_velocity = not is_elastic and self._momentum != 0
+        return replace(
+            work, n_replicas=1 + n_shards, n_snapshot=n_shards if is_elastic else 0, has_velocity=has_velocity
+        )
 
     @property
     def _is_whole(self) -> bool:

@@ -13,9 +13,8 @@ from dask_dl.cluster.environment import versions
 from dask_dl.errors import ParameterError
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
-from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.model import Model, TrainedNetwork, TrainingRecord
-from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
+from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder, size_of_checkpoint
 from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
@@ -133,8 +132,7 @@ def train(
             here.n_shards = checkpoint.n_shards
         problem = plan(data, requested, seed, tell, here)
         if folder:
-            n_states = N_STATES[problem.optimizer.kind]
-            folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=problem.run.keeps_best))
+            folder.check_room(size_of_checkpoint(problem, here))
         if checkpoint:
             checkpoint.check(problem.fingerprint)
             problem.encoder, problem.head = checkpoint.encoder, checkpoint.head  # to the last bit

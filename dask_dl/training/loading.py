@@ -179,6 +179,14 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         whole = [maximum if piece is None else min(maximum, piece) for n, maximum in samples if not 0 < n < maximum]
         return int(workload.share * max(drawn + whole))
 
+    def n_kept() -> int:
+        """Networks that are kept; a checkpoint is written from copies, and what is written is laid out in memory first."""
+        if workload.n_kept is not None:
+            return workload.n_kept
+        n_copies, velocity = (1 + run.keeps_best) * (3 if run.checkpoint_dir else 1), int(workload.has_velocity)
+        n_velocities = math.ceil((n_copies + 1) * velocity / (1 + N_STATES[problem.optimizer.kind]))
+        return n_copies * (1 + workload.n_snapshot) + n_velocities
+
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
     n_bytes = (workload.n_rows + workload.n_validation) * row
     n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
@@ -208,8 +216,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
         n_replicas=workload.n_replicas,
-        # A checkpoint is written from copies, and what is written is laid out in memory first.
-        n_kept=workload.n_kept or (1 + run.keeps_best) * (3 if run.checkpoint_dir else 1),
+        n_kept=n_kept(),
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(problem.kernel),
         largest_block=blocks[0],
