@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import dask
@@ -11,6 +10,7 @@ from distributed.protocol import pickle
 
 from dask_dl.cluster.plugin import NEVER, BlockReceipt, BlockRequest, GoneError, TableSpec, plugin
 from dask_dl.errors import StorageError
+from dask_dl.frame.block_store import PartitionRows
 from dask_dl.frame.blocks import drawn_keys
 from dask_dl.frame.recipe import encode_partition, groups_of
 from dask_dl.frame.scan import merged
@@ -109,14 +109,14 @@ def encode_again(
         As in `encode`.
     """
 
-    def read(row_range: RowRange) -> Rows:
+    def read() -> Rows:
         graph, key = pickle.loads(partition)
-        return encode_partition(dask.get(graph, key), spec.recipe, k, n).cut(row_range.lo, row_range.hi)
+        return encode_partition(dask.get(graph, key), spec.recipe, k, n)
 
     graph, key = pickle.loads(partition)
     part = dask.get(graph, key)
     rows, groups = encode_partition(part, spec.recipe, k, n), cut_groups(part, spec.recipe, row_ranges)
-    again = {block: partial(read, row_range) for block, row_range in row_ranges.items()}
+    again = {block: PartitionRows(k, read, cut.lo, cut.hi) for block, cut in row_ranges.items()}
     blocks = {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}
     return keep(blocks, spec, wanted, again, groups)
 

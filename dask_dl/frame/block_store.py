@@ -8,6 +8,7 @@ import itertools
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import google_crc32c
@@ -206,6 +207,20 @@ class OnDisk:
             handle.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class PartitionRows:
+    """Rows [lo, hi) of a partition, to be read again; called, it reads them."""
+
+    partition: int
+    read: Callable[[], Rows]  #: all rows of the partition
+    lo: int
+    hi: int
+
+    def __call__(self) -> Rows:
+        """Rows of a partition that is read for them alone."""
+        return self.read().cut(self.lo, self.hi)
+
+
 class SourceHandle(NamedTuple):
     """A block that is read whenever it is wanted."""
 
@@ -217,6 +232,8 @@ class SourceHandle(NamedTuple):
 class FromSource:
     """Blocks are not kept: each is read and encoded again whenever it is wanted, one at a time.
 
+    Of a partition that is cut into blocks all rows are kept until another one is read: its other blocks may be wanted next.
+
     The checksum of a block is noted when it is first read, so that a source that has changed since is noticed.
     """
 
@@ -224,6 +241,7 @@ class FromSource:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()  # one partition is in memory, however many threads read
+        self._last: tuple[int, Rows] | None = None  #: number and rows of a partition that is cut
 
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> SourceHandle:
         """How to get them again, and what they were."""
@@ -242,7 +260,7 @@ class FromSource:
         """Read the source again. Raises SchemaError when that cannot be done, or gives something else."""
         with self._turn:
             try:
-                rows = handle.read().compact()
+                rows = self._rows(handle).compact()
             except (DaskDLError, MemoryError):
                 raise
             except Exception as error:
@@ -256,6 +274,18 @@ class FromSource:
                     "or use storage='disk'."
                 )
             copied(rows.cut(lo, lo + out.n), out)
+
+    def _rows(self, handle: SourceHandle) -> Rows:
+        again = handle.read
+        if not isinstance(again, PartitionRows):
+            return again()
+        if self._last is None or self._last[0] != again.partition:
+            self._last = None  # which makes room
+            whole = again.read()
+            if whole.n == again.hi - again.lo:
+                return whole
+            self._last = again.partition, whole
+        return self._last[1].cut(again.lo, again.hi)
 
     def checksum(self, handle: SourceHandle) -> int:
         """Checksum of the rows when they were first read."""

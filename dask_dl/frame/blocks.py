@@ -8,13 +8,12 @@ a cluster holds some of a table's blocks, a process on its own all of them.
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dask_dl.frame.block import Block
-from dask_dl.frame.block_store import InMemory
+from dask_dl.frame.block_store import InMemory, PartitionRows
 from dask_dl.frame.order import is_candidate, keys_of, mixed
 from dask_dl.frame.recipe import Recipe, encode_partition, groups_of
 from dask_dl.state import ENTRY, N_STORED, Entries, Rows
@@ -275,8 +274,8 @@ def encode_blocks(
         by_partition.setdefault(k, []).append((block, lo, hi))
     for k in range(source.n_partitions):
 
-        def again(k: int, lo: int, hi: int) -> Rows:
-            return encode_partition(source.read(k), recipe, k, found.rows[k]).cut(lo, hi)
+        def again(k: int = k) -> Rows:
+            return encode_partition(source.read(k), recipe, k, found.rows[k])
 
         part = source.read(k)
         whole, groups = encode_partition(part, recipe, k, found.rows[k]), groups_of(part, recipe)
@@ -284,7 +283,7 @@ def encode_blocks(
         for block, lo, hi in by_partition.get(k, ()):
             rows = whole if hi - lo == whole.n else whole.cut(lo, hi).copy()
             beside = {name: codes[lo:hi] for name, codes in groups.items()}
-            store.put(block, store.stored(block, rows, partial(again, k, lo, hi), beside))
+            store.put(block, store.stored(block, rows, PartitionRows(k, again, lo, hi), beside))
         if progress is not None:
             progress(k + 1, source.n_partitions)
 
