@@ -113,6 +113,11 @@ async def lend(job: str, table: str, numbers: list[int], dask_worker: Any) -> di
         Numbers of the blocks.
     dask_worker : distributed.Worker
         This worker.
+
+    Returns
+    -------
+    dict of int to tuple of (Block, Rows)
+        Those that are here.
     """
 
     def found() -> dict[int, tuple[Block, Rows]]:

@@ -194,11 +194,11 @@ class OnDisk:
 
     def borrowed(self, handle: File) -> File:
         """Give the file a second name, in the folder of this store. Raises StorageError."""
-        path = self._folder / f"{self._name}-{next(self._numbers)}.rows"
+        path = self.folder / f"{self._name}-{next(self._numbers)}.rows"
         try:
             os.link(handle.path, path)
         except OSError as error:
-            raise self._explained(error, handle.size) from error
+            raise self.write_error(error, handle.size) from error
         return handle._replace(path=path)
 
     def drop(self, handle: File) -> None:

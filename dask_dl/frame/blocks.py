@@ -109,6 +109,11 @@ class Blocks:
         beside : mapping of str to (n,) array, optional
             Groups that do not follow from the rows.
 
+        Returns
+        -------
+        Block
+            The block, which `put` makes one of these.
+
         Raises
         ------
         StorageError

@@ -77,6 +77,11 @@ class Recipe:
         Returns
         -------
         Recipe
+
+        Raises
+        ------
+        SchemaError
+            When there are too many folds.
         """
         has_strangers = target.has_unseen(found.classes)
         weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers

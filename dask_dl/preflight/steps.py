@@ -329,7 +329,8 @@ def _check_training(case: _Case, problem: Problem, here: Backend, *, may_train: 
 
 def _check_checkpoints(case: _Case, problem: Problem, here: Backend) -> None:
     """See whether checkpoints can be written, and whether there is room for one."""
-    from dask_dl.training.checkpoints import open_folder, size_of_checkpoint
+    from dask_dl.training.checkpoints import open_folder
+    from dask_dl.training.loading import size_of_checkpoint
 
     with case.collector.catching(parameter="checkpoint_dir"):
         folder, _ = open_folder(case.requested["checkpoint_dir"], resume=False, warn=case.tell.warn)

@@ -18,7 +18,6 @@ from dask_dl.documents.measurement import to_document
 from dask_dl.documents.network import check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.documents.training import FingerprintDocument, TrainingDocument
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.metrics.history import History
 from dask_dl.state import AveragingState
 from dask_dl.training_state import Snapshot, TrainingState
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dask_dl.cluster.backend import Backend
     from dask_dl.frame.encoder import Encoder
     from dask_dl.kernels.layout import Topology
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.tasks.head import Head
-    from dask_dl.training.preparation import Problem
 
 #: Statistics of a column may differ by so much, relatively: the order of sums depends on how a table is cut.
 CLOSE = 1e-9
@@ -256,15 +253,6 @@ def unlike_parts(before: Sequence[int], now: Sequence[int]) -> list[str]:
     parts = ("numbers", "categories", "targets", "weights", "offsets", "sparse inputs")
     both = itertools.zip_longest(before, now, fillvalue=0)  # without sparse inputs there is no checksum of them
     return [part for part, (a, b) in zip(parts, both, strict=False) if a != b]
-
-
-def size_of_checkpoint(problem: Problem, here: Backend) -> int:
-    """Bytes of a checkpoint of a training, without its history; `here.choose` was called before."""
-    n_shards, is_elastic = here.n_shards or 1, problem.effective["elastic_averaging"]
-    n_networks = 1 + problem.run.keeps_best + (n_shards if is_elastic and n_shards > 1 else 0)
-    has_momentum = not is_elastic and problem.effective["averaging_momentum"] != 0
-    n_velocities = int(has_momentum and (n_shards > 1 or not here.is_local))
-    return problem.topology.size * 4 * (n_networks * (1 + N_STATES[problem.optimizer.kind]) + n_velocities)
 
 
 @dataclass

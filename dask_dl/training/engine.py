@@ -14,8 +14,8 @@ from dask_dl.errors import ParameterError
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.model import Model, TrainedNetwork, TrainingRecord
-from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder, size_of_checkpoint
-from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
+from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
+from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads, size_of_checkpoint
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
 from dask_dl.training.settings import ResumeSettings

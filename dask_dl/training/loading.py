@@ -10,7 +10,7 @@ from dask_dl import jit, memory
 from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import BlockOptions
 from dask_dl.frame.recipe import Recipe
-from dask_dl.frame.source import OFFSET, Source
+from dask_dl.frame.source import FOLD, OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.node.predict import rows_per_chunk
@@ -74,7 +74,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
         n_sample = problem.run.scoring.samples[name]
         options = BlockOptions(problem.seed, f"{name} sample", n_sample, scanned.n_used, has_checksums)
         if name == "training":
-            options = options._replace(groups=problem.groups)
+            options = options._replace(groups=_groups(problem))
         n_used = here.load(
             name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
         )
@@ -82,6 +82,20 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
             check_scored(n_used, scanned, source, tell)
         table_rows[name] = scanned.n_rows, n_used
     return EncodedTables(problem.tables_only, table_rows, storage, needs.n_bytes)
+
+
+def _groups(problem: Problem) -> tuple[str, ...]:
+    """Groups that are kept of every row that trains."""
+    return (*problem.view.groups, *(("fold",) if FOLD in problem.tables["training"][0].roles else ()))
+
+
+def size_of_checkpoint(problem: Problem, here: Backend) -> int:
+    """Bytes of a checkpoint of a training, without its history; `here.choose` was called before."""
+    n_shards, is_elastic = here.n_shards or 1, problem.effective["elastic_averaging"]
+    n_networks = 1 + problem.run.keeps_best + (n_shards if is_elastic and n_shards > 1 else 0)
+    has_momentum = not is_elastic and problem.effective["averaging_momentum"] != 0
+    n_velocities = int(has_momentum and (n_shards > 1 or not here.is_local))
+    return problem.topology.size * 4 * (n_networks * (1 + N_STATES[problem.optimizer.kind]) + n_velocities)
 
 
 def say_needs(problem: Problem, storage: memory.Storage, tell: Listeners, here: Backend) -> None:
@@ -201,7 +215,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         memory.estimate,
         n_rows=workload.n_rows,
         visits_per_row=problem.balance.n_visits(problem.class_counts) / found.n_rows if problem.balance else 1.0,
-        group_bytes=len(problem.groups) * (2 if len(problem.head.classes) <= 2**16 else 4),
+        group_bytes=len(_groups(problem)) * (2 if len(problem.head.classes) <= 2**16 else 4),
         n_columns=len(found.columns),
         planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,

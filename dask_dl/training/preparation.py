@@ -15,7 +15,7 @@ from dask_dl.frame.inputs import Inputs, dropped_warning, settle
 from dask_dl.frame.row_roles import where_of
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_used, name_of_target
-from dask_dl.frame.source import FOLD, TARGET, WEIGHT, Source
+from dask_dl.frame.source import TARGET, WEIGHT, Source
 from dask_dl.frame.view import View
 from dask_dl.kernels.batches import train_batches
 from dask_dl.kernels.network import train_rows
@@ -66,11 +66,6 @@ class PreparedTables:
     def view(self) -> View:
         """The rows that train, as often as they do."""
         return View("training", balance=self.balance)
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Groups that are kept of every row that trains."""
-        return (*self.view.groups, *(("fold",) if FOLD in self.tables["training"][0].roles else ()))
 
     @property
     def class_counts(self) -> list[int]:
