@@ -86,8 +86,7 @@ class AverageTree:
 
         Every attempt has a version of its own, so that none is mistaken for another.
         """
-        self._membership.version += 1
-        self._membership.holders = set()
+        self._membership.next_version()
         layer = [self._placed(hosts[shard], part) for shard, part in sorted(trained.items())]
         outer = outer if len(layer) > 1 else 0.0  # the mean of one is its own arrays
         while len(layer) > 1:

@@ -36,6 +36,8 @@ class Workload:
     share: float = 1.0  #: of the rows to score on
     largest_blocks: tuple[int, int] = (0, 0)  #: rows of the largest block of either table
     n_replicas: int = 1  #: networks that learn or keep an average: of every fixed shard one, and the average
+    n_snapshot: int = 0  #: replicas of elastic averaging that a snapshot holds, where it is kept in this process
+    has_velocity: bool = False  #: whether it, and the process, hold a momentum of averages
     n_kept: int | None = None  #: networks beside its own that it may hold; None: what a process on its own keeps
 
 
@@ -50,7 +52,7 @@ class Reporter(Protocol):
 
 
 class Backend(Protocol):
-    """Scans and encodes tables, and makes trainers on them, one after another; a training calls the methods in this order.
+    """Scans and encodes tables, and makes trainers on them; a training calls the methods in this order.
 
     A context manager: what it left behind elsewhere is gone at its end.
     """
@@ -69,8 +71,14 @@ class Backend(Protocol):
     def split(self, n: int) -> Sequence[Backend]:
         """Divide what there is among n backends, which share no thread: for trainings side by side.
 
-        Each of them is opened, loaded and closed by itself, and this one is not used meanwhile. Raises ParameterError or
-        ClusterError when there is not enough.
+        Each of them is opened and closed by itself, and has all rows that were loaded before (see `beside`); else each is
+        loaded by itself. This one trains nothing meanwhile. Raises ParameterError or ClusterError when there is not enough.
+        """
+
+    def beside(self) -> Backend:
+        """Make a backend of the same rows, for a training beside those of this one; it is opened and closed by itself.
+
+        Rows are in a process once, however many backends use them there. This one stays open meanwhile.
         """
 
     def processes(self) -> Mapping[str, tuple[str, Any]]:
@@ -167,6 +175,8 @@ class Backend(Protocol):
         averaging: AveragingState | None = None,
     ) -> Trainer:
         """Make a trainer of the tables that were loaded, which begins, or goes on, with given weights.
+
+        Any number of trainers learn from the same rows, in turns or at the same time, and know nothing of each other.
 
         Parameters
         ----------

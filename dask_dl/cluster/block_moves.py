@@ -63,6 +63,10 @@ class BlockMoves:
         """Have every worker get its share of blocks, as far as it has not."""
         self._is_level = False
 
+    def stay(self) -> None:
+        """Leave blocks where they are, until a worker joins."""
+        self._is_level = True
+
     def forget(self, worker: str) -> None:
         """Forget what is on its way to a worker that is gone."""
         for key in [key for key in self._moving if key[0] == worker]:

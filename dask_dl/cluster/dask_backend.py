@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -88,6 +89,10 @@ class DaskBackend:
         Asked while tables are read; True ends that by a ClusterError. The rounds ask for themselves.
     strict, chosen : object
         See `Membership`.
+    lender : DaskBackend, optional
+        Open one with the rows to train on.
+    on_close : callable
+        Called when it is closed.
     """
 
     is_local = False
@@ -107,13 +112,18 @@ class DaskBackend:
         cancelled: Callable[[], bool] = lambda: False,
         strict: bool = True,
         chosen: Callable[[Iterable[str]], set[str]] | None = None,
+        lender: DaskBackend | None = None,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._like = partial(
             DaskBackend, client, momentum=momentum, timeout=timeout, tell=tell, moving_rate=moving_rate,
             placement=placement, n_shards=n_shards, balances=balances, by_clock=by_clock, cancelled=cancelled, strict=strict,
         )  # fmt: skip
-        self._is_part = chosen is not None
+        self._chosen = chosen
+        self._lender, self._on_close = lender, on_close
+        self._claim = threading.Lock()
+        self._beside: list[DaskBackend] = []  #: of trainers beside the first
         self.membership = Membership(client, timeout, tell, strict=strict, chosen=chosen or set)
         self._tell, self._placement, self._balances, self._by_clock = tell, placement, balances, by_clock
         self.submitter = self.membership.submitter
@@ -123,17 +133,34 @@ class DaskBackend:
 
     def __enter__(self) -> Self:
         self.membership.__enter__()
+        if self._lender is not None:
+            for name, table in self._lender.membership.tables.items():
+                self.membership.tables[name] = table.beside(self.membership)
         return self
 
     def __exit__(self, *_: object) -> None:
+        for other in self._beside:
+            other.__exit__()
+        self._beside.clear()
         self.membership.__exit__()
+        self._on_close()
 
     def split(self, n: int) -> list[DaskBackend]:
         """Divide the workers; a newcomer joins the part that has fewest. See `Backend.split`."""
         n_workers = len(Liveness(self._client, self._tell.say).look())
         if not 1 <= n <= n_workers:
             raise ClusterError(f"{n_workers} workers cannot be divided into {n} parts.")
-        return [self._like(chosen=chosen) for chosen in Division(n).parts()]
+        return [self._borrowing(part.choose, part.close) for part in Division(n).parts()]
+
+    def beside(self) -> DaskBackend:
+        """Make a backend of the same workers. See `Backend.beside`."""
+        return self._borrowing(self._chosen)
+
+    def _borrowing(
+        self, chosen: Callable[[Iterable[str]], set[str]] | None, on_close: Callable[[], None] = lambda: None
+    ) -> DaskBackend:
+        like = partial(self._like, chosen=chosen, on_close=on_close)
+        return like(n_shards=self.n_shards, lender=self) if self.membership.tables else like()
 
     def _unless_cancelled(self) -> None:
         if self._cancelled():
@@ -160,7 +187,7 @@ class DaskBackend:
     def _able(self) -> list[str] | None:
         """Workers that can do the work, where some cannot, or others are none of ours."""
         admission = self.membership.admission
-        if self._is_part:
+        if self._chosen is not None:
             return sorted(admission.facts.keys() & self.membership.liveness.alive.keys()) or None
         return sorted(admission.facts) if admission.refused else None
 
@@ -176,6 +203,8 @@ class DaskBackend:
 
         See `Backend.choose`.
         """
+        self._chosen_for = topology, optimizer, n_rows, settings
+        self._n_fixed()
 
         def choice(member: Member) -> Parallelism:
             n = member.n_threads
@@ -221,6 +250,7 @@ class DaskBackend:
         work = capacity.workload(workers, row_ranges, n_kept, shares=self._placement == "sharded")
         if n_shards := self._n_fixed():
             n_hosted = math.ceil(n_shards * work.share)
+            n_kept += n_hosted if self._moving_rate is not None else 0  # copies of replicas on their way to the driver
             n_rows, n_validation = (
                 min(n, math.ceil(n * n_hosted / n_shards) + largest)
                 for n, largest in zip(
@@ -228,7 +258,12 @@ class DaskBackend:
                 )
             )
             return replace(
-                work, n_rows=n_rows, n_validation=n_validation, share=n_hosted / n_shards, n_replicas=1 + n_hosted
+                work,
+                n_rows=n_rows,
+                n_validation=n_validation,
+                share=n_hosted / n_shards,
+                n_replicas=1 + n_hosted,
+                n_kept=n_kept,
             )
         return work
 
@@ -306,8 +341,48 @@ class DaskBackend:
 
         See `Backend.trainer`.
         """
+        with self._claim:
+            is_first, self.membership.is_training = not self.membership.is_training, True
+        if not is_first:
+            return self._trainer_beside(setup, flat, states, n_seen, on_change, averaging)
+        try:
+            return self._trainer(setup, flat, states, n_seen, on_change, averaging)
+        except BaseException:
+            self.membership.is_training = False
+            raise
+
+    def _trainer_beside(self, *arguments: Any) -> DaskTrainer:
+        """A trainer beside the others: it has a job of its own, which borrows the blocks of this one."""
+        other = self.beside()
+
+        def leave() -> None:
+            self._beside.remove(other)
+            other.__exit__()
+
+        self._beside.append(other.__enter__())
+        try:
+            other.choose(*self._chosen_for)
+            trainer = other.trainer(*arguments)
+        except BaseException:
+            leave()
+            raise
+        trainer.on_close = leave
+        return trainer
+
+    def _trainer(
+        self,
+        setup: Setup,
+        flat: NDArray[np.float32],
+        states: Sequence[NDArray[np.float32]],
+        n_seen: int,
+        on_change: Callable[[Parallelism], None],
+        averaging: AveragingState | None,
+    ) -> DaskTrainer:
+        """See `Backend.trainer`."""
         self.submitter.on_wait = lambda: None
         self.membership.begin(setup)
+        if self._lender is not None:  # which has levelled them
+            self.membership.moves.stay()
         self.membership.setup = setup = self._counted(setup)
         cuts: dict[str, Cut | None] = {}
         trainer = DaskTrainer(
@@ -318,6 +393,7 @@ class DaskBackend:
             by_clock=self._by_clock,
             say=self._tell.say,
             on_change=on_change,
+            on_close=self.membership.end,
         )
         for _ in self.submitter.attempts():
             with contextlib.suppress(

@@ -17,7 +17,7 @@ from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.setup import RoundSettings
 from dask_dl.cluster.stragglers import Key, in_time, stop
 from dask_dl.cluster.submit import TaskSpec
-from dask_dl.cluster.trainer import TrainedWeights, measured
+from dask_dl.cluster.trainer import TrainedWeights, diverged, measured
 from dask_dl.errors import Aborted, DivergedError
 from dask_dl.metrics.measurement import merged
 from dask_dl.state import AveragingState
@@ -55,6 +55,8 @@ class DaskTrainer:
         As of `DaskBackend`.
     on_change : callable
         As of `Backend.trainer`.
+    on_close : callable
+        Called when the trainer is closed, once.
     """
 
     is_local = False
@@ -69,10 +71,11 @@ class DaskTrainer:
         by_clock: bool,
         say: Callable[[str], None],
         on_change: Callable[[Parallelism], None],
+        on_close: Callable[[], object],
     ) -> None:
         self.membership, self.submitter, self._cuts = membership, membership.submitter, cuts
         self._momentum, self._moving_rate, self._by_clock = momentum, moving_rate, by_clock
-        self._say, self._on_change = say, on_change
+        self._say, self._on_change, self.on_close = say, on_change, on_close
         self.n_seen = 0
         self.n_rows = sum(membership.training.n_visits.values())
         self.busy_seconds = 0.0
@@ -86,12 +89,12 @@ class DaskTrainer:
         self._round = 0  #: version of the weights with which the round began
         self._n_bytes = 0  #: of the network with its optimizer state
         self._tree = AverageTree(membership, moving_rate)
-        self._places: dict[
-            str, tuple[int, int]
-        ] = {}  #: worker's shard -> hash of its blocks, and how far it has come in their stream
+        #: Worker's shard -> hash of its blocks, and how far it has come in their stream.
+        self._places: dict[str, tuple[int, int]] = {}
         self._begun: dict[str, tuple[int, int]] = {}  #: shard -> place in the stream, and rows, of this round
         self._threads: dict[str, Parallelism] = {}
         self._told: set[Key] = set()  #: tasks that were told to end this round
+        self._on_rows: Callable[[int], None] = lambda _: None  #: as of this round's `train`
         self._speed = 0.0  #: rows per second of the last round
 
     @property
@@ -120,10 +123,12 @@ class DaskTrainer:
     def n_replicas(self) -> int:
         """Shards that train."""
         table = self.membership.training
-        names = (
-            table.workers() if table.shards is None else [shard for shard in table.shards if table.n_visits_of(shard)]
+        n = (
+            len(table.workers())
+            if table.shards is None
+            else sum(table.n_visits_of(shard) > 0 for shard in table.shards)
         )
-        return max(1, len(names))
+        return max(1, n)
 
     @property
     def n_copies(self) -> int:
@@ -139,9 +144,9 @@ class DaskTrainer:
 
     def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
         """A round: every shard trains its share of the next `n` rows, from the same weights."""
-        self._trained, self._told = {}, set()
+        self._trained, self._told, self._on_rows = {}, set(), on_rows or (lambda _: None)
         self._tree.forget()
-        self._settle(on_rows)
+        self._settle()
         table = self.membership.training
         if self._is_fixed and self._moving_rate is not None:
             bring(self.membership, self._hosts)
@@ -160,19 +165,21 @@ class DaskTrainer:
         self._round, self._settings = self.membership.version, settings
         self.membership.inbox.is_wanted = self._n_bytes * len(self.membership.taking_part) <= handover.MAX_BYTES
         began = time.monotonic()
-        self._train_missing(on_rows)
+        self._train_missing()
         self._speed = n / (time.monotonic() - began)
 
-    def _settle(self, on_rows: Callable[[int], None] | None) -> None:
+    def _settle(self) -> None:
         """Have all workers ready for a round."""
-        if on_rows is not None:  # there may be no worker to train, and an end in sight
-            self.submitter.on_wait = lambda: on_rows(0)
+        self.submitter.on_wait = lambda: self._on_rows(0)  # there may be no worker to train, and an end in sight
         try:
             self.membership.settle(part for part in self._trained.values() if not isinstance(part, Contribution))
+        except BaseException:
+            self._trained = {} if self._is_fixed else self._trained  # a part of the shards would give other bits
+            raise
         finally:
             self.submitter.on_wait = lambda: None
 
-    def _train_missing(self, on_rows: Callable[[int], None] | None) -> None:
+    def _train_missing(self) -> None:
         """Train the shards of this round that are not trained; fixed ones again, elsewhere, where their workers are lost."""
         for _ in self.submitter.attempts():
             hosts = self.membership.training.hosts()
@@ -180,11 +187,9 @@ class DaskTrainer:
             futures = self._submitted()
             n = sum(n for _, n in self._begun.values())
             limit = max(MIN_PATIENCE, 20 * n / self._speed) if self._speed else math.inf
-            patience = AS_LONG_AGAIN if self._by_clock else math.inf
+            waiting = {"limit": limit, "patience": AS_LONG_AGAIN if self._by_clock else math.inf}
             try:
-                lost, told = in_time(
-                    self.submitter, futures, self._round, lambda: on_rows and on_rows(0), limit=limit, patience=patience
-                )
+                lost, told = in_time(self.submitter, futures, self._round, lambda: self._on_rows(0), **waiting)
             except BaseException as error:
                 self._break_off(futures, error)
                 raise
@@ -192,11 +197,11 @@ class DaskTrainer:
             if self._is_fixed:  # a part of a share would give other bits
                 futures = {key: future for key, future in futures.items() if key not in told}
             self._accept(futures, lost)
-            if on_rows is not None:  # how many of theirs those have trained that were told to end is not known yet
-                on_rows(sum(self._begun[shard][1] for _, shard in futures.keys() - lost - told))
+            # How many of theirs those have trained that were told to end is not known yet.
+            self._on_rows(sum(self._begun[shard][1] for _, shard in futures.keys() - lost - told))
             if not self._is_fixed or self._begun.keys() <= self._trained.keys():
                 return
-            self._settle(on_rows)
+            self._settle()
 
     def _submitted(self) -> dict[Key, Any]:
         """Futures of the shards that are to be trained; those of a worker one after the other."""
@@ -249,9 +254,8 @@ class DaskTrainer:
         if self._is_fixed:
             self._trained = {s: part for s, part in self._trained.items() if self._hosts[s] not in workers}
         self._trained |= self._handed_over(workers)
-        self._places = {
-            worker: place for worker, place in self._places.items() if worker in self.membership.taking_part
-        }
+        there = self.membership.taking_part
+        self._places = {worker: place for worker, place in self._places.items() if worker in there}
 
     def _break_off(self, futures: Mapping[Key, Any], error: BaseException) -> None:
         """A round that is interrupted ends between two rows, one that diverged for good."""
@@ -304,13 +308,10 @@ class DaskTrainer:
 
     def _train_again(self) -> None:
         """Go back to the weights with which the round began, which workers still keep, and train the shards that are lost."""
-        membership, newest = self.membership, self.membership.version
+        membership = self.membership
         membership.version, membership.holders = self._round, self._round_holders & membership.taking_part.keys()
-        try:
-            self._settle(None)
-            self._train_missing(None)
-        finally:
-            membership.version = newest
+        self._settle()
+        self._train_missing()
 
     def _there(self) -> set[str]:
         """Workers that take part, and those that are being closed but still there."""
@@ -333,10 +334,8 @@ class DaskTrainer:
         agrees = self._moving_rate is not None and self._tree.was_several
         given = NetworkState(mean.vectors, None, self.n_seen + mean.n_rows, agrees)
         if self.membership.version > self._round:  # that of the average
-            averages = [
-                left.network for left in self.membership.handed_over(futures) if left.version == self.membership.version
-            ]
-            given = averages[0] if averages else given
+            left, version = self.membership.handed_over(futures), self.membership.version
+            given = next((each.network for each in left if each.version == version), given)
         self._trained = {}
         if given.n_seen > self.n_seen:
             self.n_seen = given.n_seen
@@ -368,10 +367,7 @@ class DaskTrainer:
         for failure in (other.failure for other in reports.values() if other.failure is not None):
             raise failure  # with what was learned before it in the average
         if report.unsound is not None:
-            raise DivergedError(
-                f"{report.unsound} after {self.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "
-                f"use activation='tanh', add l1 or l2, or start from smaller weights."
-            )
+            raise diverged(report.unsound, self.n_seen)
 
     def measure(self, name: str) -> Measurement:
         """Measure on the workers, each on its rows of the sample; what they found is merged here."""
@@ -397,7 +393,7 @@ class DaskTrainer:
             self.membership.lose(lost, "did not answer")
         network = network or self.membership.find_kept()
         flat, *states = (np.require(vector, requirements="W") for vector in network.vectors)
-        replicas = fetched(self.membership) if network.agrees and self._is_fixed else {}
+        replicas = fetched(self.membership, self._hosts) if network.agrees and self._is_fixed else {}
         return TrainedWeights(flat, tuple(states), AveragingState(self._n_averages, network.velocity, replicas))
 
     snapshot = weights
@@ -413,10 +409,8 @@ class DaskTrainer:
 
         See `Trainer.restore`.
         """
-        several = (
-            self._tree.was_several or (self.n_replicas if self._is_fixed else len(self.membership.liveness.alive)) > 1
-        )
-        agrees = self._moving_rate is not None and n_seen > 0 and several
+        n_replicas = self.n_replicas if self._is_fixed else len(self.membership.liveness.alive)
+        agrees = self._moving_rate is not None and n_seen > 0 and (self._tree.was_several or n_replicas > 1)
         averaging = averaging or AveragingState(0)
         self.n_seen, self._n_bytes = n_seen, 3 * flat.nbytes  # at most two arrays of state
         self._adopt(NetworkState((flat, *states), averaging.velocity, n_seen, agrees))
@@ -448,3 +442,8 @@ class DaskTrainer:
             "exchange_interval": one.interval if one.way == "staleness" else None,
             "parallelism": {layer: f"{len(threads)} workers: {way}" for layer, way in layers.items()},
         }
+
+    def close(self) -> None:
+        """Have workers let go of the replicas. See `Trainer.close`."""
+        on_close, self.on_close, self._trained = self.on_close, lambda: None, {}
+        on_close()

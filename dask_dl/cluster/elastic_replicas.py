@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from dask_dl.cluster.membership import Membership
 
 
-def fetched(membership: Membership) -> dict[str, tuple[NDArray[np.float32], ...]]:
-    """Fetch the replica of every fixed shard. Raises ReplicasLostError."""
+def fetched(membership: Membership, last: Mapping[str, str]) -> dict[str, tuple[NDArray[np.float32], ...]]:
+    """Fetch the replica of every fixed shard, from the worker that trained it last. Raises ReplicasLostError."""
     table, job, version = membership.training, membership.job, membership.version
-    calls = {
-        (worker, shard): TaskSpec(round_tasks.replica, (job, version, shard)) for shard, worker in table.hosts().items()
-    }
+    hosts = table.hosts() | dict(
+        last
+    )  # a shard whose rows have moved since is followed by its replica when a round begins
+    calls = {(worker, shard): TaskSpec(round_tasks.replica, (job, version, shard)) for shard, worker in hosts.items()}
     done = membership.submitter.run("give", calls)[0]
     found = {shard: vectors for (_, shard), vectors in done.items()}
     if any(table.n_visits_of(shard) and shard not in found for shard in table.shards or ()):
@@ -34,14 +35,21 @@ def fetched(membership: Membership) -> dict[str, tuple[NDArray[np.float32], ...]
 def bring(membership: Membership, before: Mapping[str, str]) -> None:
     """Have replicas follow their shards, whose workers were others before; those that are lost with them stay lost."""
     table, job, version = membership.training, membership.job, membership.version
-    calls, sources = {}, set()
+    calls, sources, moved = {}, set(), {}
     for shard, worker in table.hosts().items():
         source = before.get(shard, worker)
         if source != worker and source in membership.taking_part:
             vectors = membership.submitter.submit("give", source, round_tasks.replica, job, version, shard)
             calls[worker, shard] = TaskSpec(round_tasks.adopt, (vectors, job, version, table.rows_of(shard)))
             sources.add(source)
-    membership.submitter.run("take", calls, also=sources)
+            moved[worker, shard] = source
+    done, _ = membership.submitter.run("take", calls, also=sources)
+    leave = {
+        (source, shard): TaskSpec(round_tasks.leave, (job, shard))
+        for (worker, shard), source in moved.items()
+        if (worker, shard) in done
+    }
+    membership.submitter.run("take", leave)
 
 
 def given(

@@ -121,9 +121,14 @@ class FixedShard(Shard):
             self._current = n_seen
 
     def dropped(self, table: str, numbers: Iterable[int]) -> None:
-        """Note that blocks of a table are not in this process any more: the replica stays what it is."""
+        """Note that blocks of a table are not in this process any more.
+
+        A replica of elastic averaging stays what it is, until it has followed its rows; any other is an average's copy.
+        """
         if not set(numbers).isdisjoint(self._numbers.get(table, ())):
             self._is_here = False
+            if not self._whole.consensus:
+                self.stop()
 
     def adopt(self, vectors: Sequence[NDArray[np.float32]]) -> None:
         """Go on with a replica of a snapshot: weights, then each vector of optimizer state."""

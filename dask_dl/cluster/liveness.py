@@ -52,6 +52,7 @@ class Liveness:
         self.client, self._chosen = client, chosen
         self.alive: dict[str, Member] = {}
         self.leaving: set[str] = set()  #: workers that are being closed as planned, and are still there
+        self.n_others = 0  #: workers that were not chosen
         self.paused: dict[str, str] = {}  #: workers that take no tasks because of their memory -> how full it is
         self.looked = -1e9  #: when, of `time.monotonic`
         self._say = say
@@ -64,6 +65,7 @@ class Liveness:
         except (OSError, TimeoutError, RuntimeError, AttributeError):  # the scheduler, or the client, is gone
             workers = {}
         chosen = self._chosen(workers) if workers else set()  # no answer says nothing of who belongs where
+        self.n_others = len(workers.keys() - chosen)
         workers = {address: worker for address, worker in workers.items() if address in chosen}
         now = self.looked = time.monotonic()
         alive = {}
@@ -106,7 +108,10 @@ class Liveness:
         deadline, remind = time.monotonic() + timeout, Reminder(self._say)
         while not self.look():
             if time.monotonic() > deadline or self.client.status in {"closed", "closing"}:
-                raise NoWorkersError(f"the cluster had no worker for {timeout:g} s ({self.client!r}). {self.advice()}")
+                but = f" but {self.n_others} of other trainings" if self.n_others else ""
+                raise NoWorkersError(
+                    f"the cluster had no worker{but} for {timeout:g} s ({self.client!r}). {self.advice()}"
+                )
             if on_poll is not None:
                 on_poll()
             remind(f"a worker: the cluster has none. {self.advice()} The limit is worker_timeout={timeout:g} s.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -77,13 +77,16 @@ class LocalBackend:
         self._fixed: dict[str, dict[str, tuple[int, ...]]] = {}  #: table -> shard -> blocks
         self._scratch = Scratch(base())
         self.shard = Shard(self._scratch.folder, order, kept)
+        self._claim = threading.Lock()
+        self._more: list[Shard] = []  #: of trainers beside the first
 
     def __enter__(self) -> Self:
         purge(base())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shard.close()
+        for shard in (self.shard, *self._more):
+            shard.close()
         self._scratch.remove()
 
     def split(self, n: int) -> list[LocalBackend]:
@@ -91,9 +94,19 @@ class LocalBackend:
         n_threads = self._n_threads or (slot() or cores(None))[0]
         if not 1 <= n <= n_threads:
             raise ParameterError(f"{n_threads} threads cannot be divided into {n} parts.")
-        shares = [n_threads * (k + 1) // n - n_threads * k // n for k in range(n)]
-        like = partial(LocalBackend, n_shards=self.n_shards, momentum=self._momentum, moving_rate=self._moving_rate)
-        return [like(n_threads=share) for share in shares]
+        return [self._with_threads(n_threads * (k + 1) // n - n_threads * k // n) for k in range(n)]
+
+    def beside(self) -> LocalBackend:
+        """Make a backend of the same rows and threads. See `Backend.beside`."""
+        return self._with_threads(self._n_threads)
+
+    def _with_threads(self, n_threads: int | None) -> LocalBackend:
+        other = LocalBackend(
+            n_shards=self.n_shards, momentum=self._momentum, moving_rate=self._moving_rate, n_threads=n_threads
+        )
+        if self.shard.tables:
+            other.shard, other._fixed = self.shard.beside(), self._fixed
+        return other
 
     def processes(self) -> dict[str, tuple[str, Any]]:
         """Return what there is to say of this process. See `Backend.processes`."""
@@ -125,8 +138,14 @@ class LocalBackend:
         """All rows, one reader, nothing to average."""
         of_validation = validation.rows if validation else (0,)
         largest = max(found.rows), max(of_validation)
-        n_replicas = 1 if self._is_whole else 1 + (self.n_shards or 1)
-        return Workload(found.n_rows, sum(of_validation), largest_blocks=largest, n_replicas=n_replicas)
+        work = Workload(found.n_rows, sum(of_validation), largest_blocks=largest)
+        if self._is_whole:
+            return work
+        n_shards, is_elastic = self.n_shards or 1, self._moving_rate is not None
+        has_velocity = not is_elastic and self._momentum != 0
+        return replace(
+            work, n_replicas=1 + n_shards, n_snapshot=n_shards if is_elastic else 0, has_velocity=has_velocity
+        )
 
     @property
     def _is_whole(self) -> bool:
@@ -195,9 +214,14 @@ class LocalBackend:
             setup = replace(setup, starts=ranks(n_selected(store, view), len(store.starts) - 1))
         setup = replace(setup, n_shards=self.n_shards or 1)
         check_visits(sum(Subset(store, view, starts=setup.starts).n_visits().values()), view)
-        self.shard.start(setup, flat, states, n_seen, self.threads, on_change)
+        with self._claim:
+            shard = self.shard
+            if shard.replica is not None:  # of another trainer
+                shard = shard.beside()
+                self._more = [other for other in self._more if other.replica is not None] + [shard]
+            shard.start(setup, flat, states, n_seen, self.threads, on_change)
         if self._is_whole:
-            return LocalTrainer(self.shard)
-        trainer = ShardsTrainer(self.shard, self._fixed, self._momentum, self._moving_rate)
-        trainer.restore(*self.shard.weights(), n_seen, averaging)
+            return LocalTrainer(shard)
+        trainer = ShardsTrainer(shard, self._fixed, self._momentum, self._moving_rate)
+        trainer.restore(*shard.weights(), n_seen, averaging)
         return trainer

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.setup import RoundSettings
     from dask_dl.cluster.shard import Shard
     from dask_dl.metrics.measurement import Measurement
+    from dask_dl.node.replica import Replica
 
 
 class LocalTrainer:
@@ -36,8 +37,14 @@ class LocalTrainer:
     def __init__(self, shard: Shard) -> None:
         assert shard.replica is not None
         self.on_wait = lambda: None  # there are no workers to wait for
-        self.shard, self.replica = shard, shard.replica
+        self.shard = shard
         self.n_threads = shard.replica.parallelism.n_threads
+
+    @property
+    def replica(self) -> Replica:
+        """The replica, until the trainer is closed."""
+        assert self.shard.replica is not None
+        return self.shard.replica
 
     @property
     def n_rows(self) -> int:
@@ -90,6 +97,10 @@ class LocalTrainer:
         See `Trainer.restore`.
         """
         self.shard.restore(flat, states, n_seen)
+
+    def close(self) -> None:
+        """Let go of the replica, which others of the process do not know."""
+        self.shard.stop()
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""

@@ -78,8 +78,10 @@ class Membership:
         self.submitter = Submitter(client, self.liveness, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
         self.trained = ""  #: key of the table that is trained on
+        self.is_training = False  #: whether there is a trainer
         self.taking_part: dict[str, Member] = {}
-        self.version = 0  #: of the weights; 0: there are none yet
+        self.version = self._newest = 0  #: of the weights
+        self.has_weights = False  #: whether there are any of the trainer of now
         self.holders: set[str] = set()  #: workers that have this version
         self.admission = Admission(client, tell)
         self.demand = Demand(client, self.job)
@@ -217,7 +219,7 @@ class Membership:
         for _ in self.submitter.attempts():
             self.look()
             self.welcome()
-            if self.version:
+            if self.has_weights:
                 self.bring_weights()
             for table in self.tables.values():
                 table.lose(table.held.keys() - self.taking_part.keys())
@@ -225,7 +227,7 @@ class Membership:
                 for table in self.tables.values():
                     table.fill(lambda table=table: self.strengths(table.name))  # type: ignore[misc]  # mypy cannot infer a lambda's default
                 continue  # workers may have gone meanwhile
-            if self.version:
+            if self.has_weights:
                 self.moves.advance()
             if self.taking_part and self.taking_part.keys() <= self.liveness.alive.keys():
                 break
@@ -294,7 +296,7 @@ class Membership:
             if future.status == "finished" and worker in alive:
                 self.taking_part[worker] = alive[worker]
                 self.moves.request()
-                if self.version:
+                if self.has_weights:
                     self._say(f"worker {worker} joined")
                 continue
             error = future.exception() if future.status == "error" else None
@@ -324,7 +326,8 @@ class Membership:
     def begin(self, setup: Setup) -> None:
         """Have all workers get ready for a trainer; what was measured of an earlier one is of no use to it."""
         is_first = not self.trained
-        self.setup, self.trained = setup, setup.table
+        self.forget_weights()
+        self.setup, self.trained, self.is_training = setup, setup.table, True
         self.speeds.clear()
         self.welcome(all_of_them=True)
         if not is_first:  # else workers compile when they begin to take part
@@ -332,10 +335,29 @@ class Membership:
             explain = functools.partial(self.excused, waits=True)
             self.lose(self.submitter.run("compile", calls, explain=explain)[1], "did not answer")
 
+    def end(self) -> None:
+        """Have workers let go of what belongs to the trainer; blocks stay with them."""
+        self.is_training = False
+        self.forget_weights()
+        self.submitter.sweep(self._joining.values(), self.moves.futures)
+        workers = list(self.taking_part)
+        release = functools.partial(self.client.run, round_tasks.release, self.job, workers=workers, on_error="ignore")
+        within(PREPARING, release)
+
+    def forget_weights(self) -> None:
+        """Forget who has weights: they are of a trainer that is over."""
+        self.has_weights, self.holders, self.kept = False, set(), None
+        self._departed.clear()
+
     def adopt(self, given: NetworkState) -> None:
         """Go on from a network that is here, as soon as workers have it."""
-        self.version += 1
-        self.holders, self.kept = set(), given
+        self.next_version()
+        self.has_weights, self.kept = True, given
+
+    def next_version(self) -> None:
+        """Weights that no worker has yet are of a version that there never was, even after one went back to another."""
+        self._newest += 1
+        self.version, self.holders = self._newest, set()
 
     def bring_weights(self) -> None:
         """Workers without the weights that count get them: from one that has them, or from here. Raises ReplicasLostError."""

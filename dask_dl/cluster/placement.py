@@ -109,6 +109,8 @@ def placed(
     strengths: Mapping[str, float],
     held: Mapping[int, str],
     maximum: float = math.inf,
+    *,
+    stays: bool = False,
 ) -> dict[int, str]:
     """A worker for every block: where it is, as long as all get rows by their strength.
 
@@ -126,6 +128,8 @@ def placed(
         Block -> worker that holds it. Workers without strength are gone.
     maximum : float
         Rows that a worker gets, at most, as long as others have room.
+    stays : bool
+        Whether every block that a worker holds stays there.
 
     Returns
     -------
@@ -142,7 +146,8 @@ def placed(
         )
         place[block] = worker
         load[worker] += rows[block]
-    _levelled(place, load, rows, strengths, maximum)
+    if not stays:
+        _levelled(place, load, rows, strengths, maximum)
     return place
 
 

@@ -144,7 +144,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
         self.forget()
         self._lease = PeriodicCallback(self.look, 1000 * LEASE / 10)
         worker.loop.add_callback(self._lease.start)
-        self._loop = worker.loop
+        self._loop, self._plugins = worker.loop, worker.plugins
         # Ctrl-C in a terminal reaches the processes of a LocalCluster too. The driver is to end the training, with what they
         # know; a nanny's process can be ended in other ways.
         self._on_interrupt = None
@@ -187,6 +187,7 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
             self.shard.close(waits=False)  # the worker's event loop does not wait for a disk
             self._scratch.remove()
             self.shard = Shard(self._scratch.folder)
+        self.lenders: set[str] = set()  #: jobs whose blocks it has
         self.staged: dict[tuple[str, int], Block] = {}
         self.version = -1
         self.begun = -1  #: version of the weights with which the round began that is not averaged yet
@@ -213,8 +214,23 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
 
     def look(self) -> None:
         """Forget a job that no task has worked for since LEASE: its driver is gone."""
-        if time.monotonic() - self.used > LEASE and not self._turn.locked():
+        if time.monotonic() - self.used > LEASE and not (self._turn.locked() or self._lends()):
             self.forget()
+
+    def _lends(self) -> bool:
+        """Whether another job uses blocks of this one: it will want more of them."""
+        others = [other for other in self._plugins.values() if isinstance(other, TrainingPlugin)]
+        return any(self.job in other.lenders for other in others)
+
+    def release(self) -> None:
+        """Let go of the replicas; a task that has not ended yet ends with nothing. Called beside the tasks."""
+        self.stopped = math.inf
+        if self._turn.acquire(blocking=False):
+            try:
+                self.shard.stop(waits=False)
+                self.version, self.hands_over = -1, False
+            finally:
+                self._turn.release()
 
     @contextlib.contextmanager
     def turn(self, version: int | None = None, rows: ShardRows | None = None) -> Iterator[Shard]:

@@ -120,6 +120,12 @@ def replica(job: str, version: int, name: str) -> tuple[NDArray[np.float32], ...
         return tuple(vector.copy() for vector in shard.vectors)
 
 
+def leave(job: str, name: str) -> None:
+    """Forget a fixed shard, whose replica another worker has now."""
+    with plugin(job).turn() as own:
+        own.fixed.pop(name, None)
+
+
 def give(job: str, version: int) -> NetworkState:
     """A copy of this worker's network."""
     home = plugin(job)
@@ -313,6 +319,13 @@ def stop(job: str, version: int, dask_worker: Any) -> None:
     found = dask_worker.plugins.get(name_of(job))
     if isinstance(found, TrainingPlugin):
         found.stopped = version
+
+
+def release(job: str, dask_worker: Any) -> None:
+    """A trainer is closed: its replicas are not wanted any more."""
+    found = dask_worker.plugins.get(name_of(job))
+    if isinstance(found, TrainingPlugin):
+        found.release()
 
 
 def renew(job: str, dask_worker: Any) -> None:

@@ -8,14 +8,14 @@ partitions and from the weights of another shard.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dask_dl import memory
 from dask_dl.cluster.averaging import Contribution, advance, draw
 from dask_dl.cluster.row_stream import RowStream
-from dask_dl.errors import DivergedError
+from dask_dl.cluster.trainer import diverged
 from dask_dl.frame.block_store import FromSource, InMemory, OnDisk
 from dask_dl.frame.blocks import Blocks
 from dask_dl.frame.subset import Subset, drawn_rows
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.cluster.dependent import Dependent
     from dask_dl.cluster.setup import RoundSettings, Setup
     from dask_dl.frame.block import Block
     from dask_dl.frame.block_store import BlockStore
@@ -46,22 +47,6 @@ if TYPE_CHECKING:
 SEGMENTS_PER_WINDOW = 128
 #: Bytes that are read from a disk at a time, at least.
 MIN_SEGMENT = 2**14
-
-
-class Dependent(Protocol):
-    """Interface of a fixed shard that the shard of its process needs."""
-
-    def forget(self, table: str) -> None:
-        """Forget what was derived from the blocks of a table."""
-
-    def close(self, *, waits: bool = True) -> None:
-        """End the thread that reads ahead, if there is one."""
-
-    def dropped(self, table: str, numbers: Iterable[int]) -> None:
-        """Note that blocks of a table are not in this process any more."""
-
-    def averaged(self, before: int, n_seen: int) -> None:
-        """Note that the process has an average, of so many rows, after one of `before` rows."""
 
 
 class Shard:
@@ -96,6 +81,12 @@ class Shard:
         self._visits: RowStream | None = None
         self._samples: dict[tuple[str, str], Rows | None] = {}  #: by table, and name of what is scored
         self.fixed: dict[str, Dependent] = {}  #: fixed shards by name
+
+    def beside(self) -> Shard:
+        """A shard of the same blocks, for a trainer beside the one of this."""
+        other = Shard(self._folder)
+        other.tables, other.storage, other.cuts = self.tables, self.storage, dict(self.cuts)
+        return other
 
     # ---- blocks -----------------------------------------------------------------------------------------------------
 
@@ -248,6 +239,13 @@ class Shard:
         )
         return self.replica
 
+    def stop(self, *, waits: bool = True) -> None:
+        """Let go of all that belongs to a trainer; the blocks stay."""
+        self.close(waits=waits)
+        self.fixed.clear()
+        self._samples.clear()
+        self.replica, self.velocity, self.before, self.consensus = None, None, None, ()
+
     def trains(self, setup: Setup) -> bool:
         """Whether there is a replica of the same trainer."""
         return self.replica is not None and self.setup.trainer == setup.trainer
@@ -358,10 +356,7 @@ class Shard:
         assert self.replica is not None
         found = found or instability(self.setup.topology, self.replica.flat)
         if found is not None:
-            raise DivergedError(
-                f"{found} after {self.replica.n_seen:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, "
-                f"use activation='tanh', add l1 or l2, or start from smaller weights."
-            )
+            raise diverged(found, self.replica.n_seen)
 
     # ---- scoring ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import dask
@@ -11,8 +10,9 @@ from distributed.protocol import pickle
 
 from dask_dl.cluster.plugin import NEVER, BlockReceipt, BlockRequest, GoneError, TableSpec, plugin
 from dask_dl.errors import StorageError
+from dask_dl.frame.block_store import PartitionRows
 from dask_dl.frame.blocks import candidates
-from dask_dl.frame.recipe import encode_partition
+from dask_dl.frame.recipe import encode_partition, groups_of
 from dask_dl.frame.scan import merged
 from dask_dl.frame.subset import Subset, n_selected
 
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.plugin import ShardRows
     from dask_dl.frame.block import Block
+    from dask_dl.frame.recipe import Recipe
+    from dask_dl.frame.row_selection import Groups
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.scored_sample import Candidates
     from dask_dl.frame.source import Schema
+    from dask_dl.frame.sparse import SparsePart
     from dask_dl.frame.view import View
     from dask_dl.state import Rows
 
@@ -70,11 +73,11 @@ def encode(
     StorageError, GoneError
         See `keep`.
     """
-    rows = encode_partition(part, spec.recipe, k, n)
+    rows, groups = encode_partition(part, spec.recipe, k, n), cut_groups(part, spec.recipe, row_ranges)
     is_cut = len(row_ranges) > 1 or any(row_range.n < n for row_range in row_ranges.values())
     copies = is_cut and spec.storage.mode == "memory"  # so that the rest of the partition is released
     blocks = {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}
-    return keep({b: cut.copy() if copies else cut for b, cut in blocks.items()}, spec, wanted)
+    return keep({b: cut.copy() if copies else cut for b, cut in blocks.items()}, spec, wanted, groups=groups)
 
 
 def encode_again(
@@ -107,19 +110,35 @@ def encode_again(
         As in `encode`.
     """
 
-    def read(row_range: RowRange | None = None) -> Rows:
+    def read() -> Rows:
         graph, key = pickle.loads(partition)
-        rows = encode_partition(dask.get(graph, key), spec.recipe, k, n)
-        return rows if row_range is None else rows.cut(row_range.lo, row_range.hi)
+        return encode_partition(dask.get(graph, key), spec.recipe, k, n)
 
-    rows, again = read(), {block: partial(read, row_range) for block, row_range in row_ranges.items()}
-    return keep(
-        {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}, spec, wanted, again
-    )
+    graph, key = pickle.loads(partition)
+    part = dask.get(graph, key)
+    rows, groups = encode_partition(part, spec.recipe, k, n), cut_groups(part, spec.recipe, row_ranges)
+    again = {block: PartitionRows(k, read, cut.lo, cut.hi) for block, cut in row_ranges.items()}
+    blocks = {block: rows.cut(row_range.lo, row_range.hi) for block, row_range in row_ranges.items()}
+    return keep(blocks, spec, wanted, again, groups)
+
+
+def cut_groups(
+    part: pd.DataFrame | SparsePart, recipe: Recipe, row_ranges: Mapping[int, RowRange]
+) -> dict[int, Groups]:
+    """Groups of some rows of a partition, by block."""
+    groups = groups_of(part, recipe)
+    return {
+        block: {name: codes[row_range.lo : row_range.hi] for name, codes in groups.items()}
+        for block, row_range in row_ranges.items()
+    }
 
 
 def keep(
-    blocks: dict[int, Rows], spec: TableSpec, wanted: BlockRequest, again: Mapping[int, Callable[[], Rows]] = NEVER
+    blocks: dict[int, Rows],
+    spec: TableSpec,
+    wanted: BlockRequest,
+    again: Mapping[int, Callable[[], Rows]] = NEVER,
+    groups: Mapping[int, Groups] | None = None,
 ) -> BlockReceipt:
     """Keep encoded blocks on this worker.
 
@@ -133,6 +152,8 @@ def keep(
         Job and table that the blocks belong to, and whether they are staged.
     again : mapping of int to callable
         Functions that read a block again, where that is possible.
+    groups : mapping of int to mapping, optional
+        Groups of each block that do not follow from its rows.
 
     Returns
     -------
@@ -146,13 +167,27 @@ def keep(
     GoneError
         When the driver has meanwhile given this worker up for lost.
     """
+    _, store = plugin(wanted.job).open(spec, wanted)
+    beside = groups or {}
+    stored = ((k, store.stored(k, writable(rows), again.get(k), beside.get(k))) for k, rows in blocks.items())
+    return kept(stored, spec, wanted)
+
+
+def writable(rows: Rows) -> Rows:
+    """Rows that came over the network are read-only, which would be a type of its own for the compiler."""
+    return rows.map(lambda part: np.require(part, requirements="W"))
+
+
+def kept(blocks: Iterable[tuple[int, Block]], spec: TableSpec, wanted: BlockRequest) -> BlockReceipt:
+    """Keep blocks by number, whose rows are put into the block store as they come. Raises StorageError, GoneError.
+
+    See `keep`.
+    """
     home = plugin(wanted.job)
     shard, store = home.open(spec, wanted)
     stored: dict[int, Block] = {}
     try:
-        # What came over the network is read-only, which would be a type of its own for the compiler.
-        for k, rows in blocks.items():
-            stored[k] = store.stored(k, rows.map(lambda part: np.require(part, requirements="W")), again.get(k))
+        stored.update(blocks)
     except StorageError:
         for block in stored.values():
             store.block_store.drop(block.handle)

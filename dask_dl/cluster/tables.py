@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from dask_dl.cluster import plugin, table_tasks
+from dask_dl.cluster import lending, plugin, table_tasks
+from dask_dl.cluster.lending import Lender
 from dask_dl.cluster.partitions import Partitions, encoded
 from dask_dl.cluster.placement import placed
 from dask_dl.cluster.plugin import BlockReceipt, BlockRequest, GoneError, ShardRows, TableSpec
@@ -86,6 +87,8 @@ class Table:
         shards: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.shards = shards
+        self.lenders: tuple[Table, ...] = ()  #: the same table of others, whose blocks this one may have
+        self._read_anew: set[int] = set()  #: blocks that none of them had when they were asked for
         self.name, self.placement, self.row_ranges = name, placement, row_ranges
         self.held: dict[str, set[int]] = {}  #: worker -> blocks
         self._checksums: dict[int, int | None] = {}  #: block -> checksum of its first reading
@@ -97,6 +100,15 @@ class Table:
         self._partitions = None if source.lazy is None else Partitions(source.lazy)
         self._shares_work = self._partitions is not None and self._partitions.shares_work() is not None
         self.starts = np.cumsum([0, *(row_range.n for row_range in self.row_ranges)], dtype=np.int64)
+
+    def beside(self, members: TableMembership) -> Table:
+        """The table for other workers, or for another trainer: its blocks come from these, as far as they can be had."""
+        other = Table(
+            members, self.name, self._source, self._found, self._recipe, self.options, self._storage, self.placement,
+            self.row_ranges, self.shards,
+        )  # fmt: skip
+        other._checksums, other.n_used, other.lenders = dict(self._checksums), dict(self.n_used), (self, *self.lenders)
+        return other
 
     def workers(self) -> list[str]:
         """Those with rows that count, all of them where all have all, by their first block."""
@@ -112,27 +124,12 @@ class Table:
         """Worker of every shard with rows that count, in the order of the shards; a worker's own has its address as name."""
         if self.shards is None:
             return {worker: worker for worker in self.workers()}
-        return {name: worker for name, worker in self._fixed_hosts(self.shards).items() if self.n_visits_of(name)}
-
-    def _fixed_hosts(self, shards: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-        """Worker of every fixed shard of which one has all blocks."""
-        holders: dict[int, list[str]] = {}
-        for worker in sorted(self.held):
-            for k in self.held[worker]:
-                holders.setdefault(k, []).append(worker)
-        found = {}
-        for name, blocks in shards.items():
-            able = [
-                worker for worker in holders.get(next(iter(blocks), -1), ()) if self.held[worker].issuperset(blocks)
-            ]
-            if able:
-                found[name] = able[0]
-        return found
+        return {name: worker for name, worker in fixed_hosts(self.shards, self.held).items() if self.n_visits_of(name)}
 
     def readers(self) -> dict[str, str]:
         """Workers of shards among which every row is once, those included that no epoch visits."""
         if self.shards is not None:
-            return self._fixed_hosts(self.shards)
+            return fixed_hosts(self.shards, self.held)
         if self.placement == "replicated":
             return {worker: worker for worker in self.workers()[:1]}
         first = {worker: min(blocks) for worker, blocks in self.held.items() if blocks}
@@ -159,12 +156,17 @@ class Table:
     def missing(self) -> set[int]:
         """Blocks without which no round can be trained."""
         if self.shards is not None:
-            hosts = self._fixed_hosts(self.shards)
+            hosts = fixed_hosts(self.shards, self.held)
             return {k for name, blocks in self.shards.items() if name not in hosts for k in blocks}
         everything = set(range(len(self.row_ranges)))
         if self.placement == "replicated":
             return everything if all(len(blocks) < len(everything) for blocks in self.held.values()) else set()
         return everything.difference(*self.held.values())
+
+    @property
+    def _begins(self) -> bool:
+        """Whether it has no blocks yet, and takes those of others from where they are."""
+        return bool(self.lenders) and not any(self.held.values())
 
     def _rows(self) -> dict[int, int]:
         return {k: self.n_visits.get(k, row_range.n) for k, row_range in enumerate(self.row_ranges)}
@@ -181,9 +183,10 @@ class Table:
             maximum = max(strengths, key=lambda worker: (len(self.held.get(worker, ())), strengths[worker], worker))
             target = {maximum: everything}
         else:
-            held = {k: worker for worker, blocks in self.held.items() for k in blocks}
+            places = (*(table.blocks_by_worker() for table in reversed(self.lenders)), self.held)
+            held = {k: worker for place in places for worker, blocks in place.items() for k in blocks}
             target = {}
-            for k, worker in placed(self._rows(), strengths, held, max_rows).items():
+            for k, worker in placed(self._rows(), strengths, held, max_rows, stays=self._begins).items():
                 target.setdefault(worker, set()).add(k)
         lacks = {worker: blocks - self.held.get(worker, set()) for worker, blocks in target.items()}
         return {worker: blocks for worker, blocks in lacks.items() if blocks}
@@ -198,12 +201,14 @@ class Table:
         self, shards: Mapping[str, tuple[int, ...]], strengths: Mapping[str, float], max_rows: float
     ) -> dict[str, set[int]]:
         """Blocks that each worker should hold so that its fixed shards have rows by its strength, as few moving as possible."""
-        rows, hosts, target = self._rows(), self._fixed_hosts(shards), dict[str, set[int]]()
+        rows, target, hosts = self._rows(), dict[str, set[int]](), dict[str, str]()
+        for held_by in (*(table.blocks_by_worker() for table in reversed(self.lenders)), self.held):
+            hosts |= fixed_hosts(shards, held_by)
         held = {number: hosts[name] for number, name in enumerate(shards) if name in hosts}
         sizes = {number: sum(rows[k] for k in blocks) for number, blocks in enumerate(shards.values())}
         # All threads of a worker train the same row of a fixed shard: four are about twice as fast as one.
         speeds = {worker: threads**0.5 for worker, threads in strengths.items()}
-        place = placed(sizes, speeds, held, max_rows)
+        place = placed(sizes, speeds, held, max_rows, stays=self._begins)
         for number, blocks in enumerate(shards.values()):
             target.setdefault(place[number], set()).update(blocks)
         return target
@@ -255,8 +260,10 @@ class Table:
 
             lost = self._submitter.wait(futures, on_poll, limit=READING, explain=self.explained)
             held, lost = self._submitter.results(futures, lost)
-            for answer in held.values():
+            for (worker, k), answer in held.items():
                 self.settle(answer)
+                asked = {block for block in wave[worker] if self.row_ranges[block].partition == k}
+                self._read_anew |= asked - answer.n_used.keys()
             self._submitter.release(futures.values())
             if lost:
                 return lost
@@ -328,9 +335,14 @@ class Table:
     ) -> dict[tuple[str, int], Any]:
         """Futures of blocks that are read and encoded by their workers, by worker and partition. Raises GoneError."""
         spec = spec or self._spec()
-        found = self._by_partition(place)
+        found, borrowed = self._by_partition(place), dict[tuple[str, int], Any]()
+        for (worker, k), row_ranges in list(found.items()) if self.lenders else ():
+            if offers := self._offers(worker, row_ranges):
+                del found[worker, k]
+                wanted = self._wanted(worker, staged=staged)
+                borrowed[worker, k] = self._submitter.submit("borrow", worker, lending.borrow, offers, spec, wanted)
         if self._partitions is None:
-            return {
+            return borrowed | {
                 (worker, k): self._sent(spec, worker, k, row_ranges, staged=staged)
                 for (worker, k), row_ranges in found.items()
             }
@@ -338,19 +350,42 @@ class Table:
         for (worker, k), row_ranges in found.items():
             more = spec, k, self._found.rows[k], row_ranges, self._wanted(worker, staged=staged)
             arguments.setdefault(worker, {})[k] = more
-        return encoded(self._submitter, self._partitions, arguments, again=self._storage.mode == "stream")
+        return borrowed | encoded(self._submitter, self._partitions, arguments, again=self._storage.mode == "stream")
+
+    def blocks_by_worker(self) -> dict[str, set[int]]:
+        """Blocks of each worker, copied while another thread may change them."""
+        return {worker: set(blocks) for worker, blocks in list(self.held.items())}
+
+    def _offers(self, worker: str, blocks: Iterable[int]) -> dict[int, Lender]:
+        """Who lends blocks to a worker, itself where it has them; nothing where one has to be read."""
+        offers: dict[int, Lender] = {}
+        tables = [(table.job, table.blocks_by_worker()) for table in self.lenders]
+        for k in blocks:
+            found = [Lender(job, other) for job, held in tables for other in sorted(held) if k in held[other]]
+            found.sort(key=lambda lender: lender.worker != worker)
+            is_here = bool(found) and found[0].worker == worker
+            if k in self._read_anew or not found or (self._storage.mode == "stream" and not is_here):
+                return {}
+            offers[k] = found[0]
+        return offers
+
+    @property
+    def job(self) -> str:
+        """Job whose workers hold it."""
+        return self._submitter.job
 
     def _wanted(self, worker: str, *, staged: bool) -> BlockRequest:
         return BlockRequest(self._submitter.job, self.name, self._members.term(worker), staged)
 
     def _sent(self, spec: Any, worker: str, k: int, row_ranges: Mapping[int, RowRange], *, staged: bool) -> Any:
         """A partition of a table that is here: encoded here, and only then sent."""
-        rows = encode_partition(self._source.read(k), self._recipe, k, self._found.rows[k])
+        part = self._source.read(k)
+        rows = encode_partition(part, self._recipe, k, self._found.rows[k])
         blocks = {block: rows.cut(row_range.lo, row_range.hi).compact() for block, row_range in row_ranges.items()}
         data = self._submitter.send(blocks, worker)
-        return self._submitter.submit(
-            "encode", worker, table_tasks.keep, data, spec, self._wanted(worker, staged=staged)
-        )
+        more = dict[int, Any](), table_tasks.cut_groups(part, self._recipe, row_ranges)
+        wanted = self._wanted(worker, staged=staged)
+        return self._submitter.submit("encode", worker, table_tasks.keep, data, spec, wanted, *more)
 
     def explained(self, key: tuple[str, int], error: Exception) -> Exception | None:
         """An error of a task that reads, in the words of one that is raised without a cluster.
@@ -361,3 +396,17 @@ class Table:
         if isinstance(error, (MemoryError, StorageError)):
             return self._members.excused(worker, error)
         return explained(error, f"partition {k} of {self._source.label}", f" on {worker}")
+
+
+def fixed_hosts(shards: Mapping[str, tuple[int, ...]], held: Mapping[str, set[int]]) -> dict[str, str]:
+    """Worker of every fixed shard of which one has all blocks, given the blocks of each worker."""
+    holders: dict[int, list[str]] = {}
+    for worker in sorted(held):
+        for k in held[worker]:
+            holders.setdefault(k, []).append(worker)
+    found = {}
+    for name, blocks in shards.items():
+        able = [worker for worker in holders.get(next(iter(blocks), -1), ()) if held[worker].issuperset(blocks)]
+        if able:
+            found[name] = able[0]
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from dask_dl.errors import ParameterError
+from dask_dl.errors import DivergedError, ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +34,14 @@ def check_visits(n: int, view: View) -> None:
         )
     if n == 0:
         raise ParameterError(f"no row of the {view.table} table that counts is selected by {view.rows}.")
+
+
+def diverged(found: str, n_rows: int) -> DivergedError:
+    """Error of weights that are non-finite or have exploded after so many rows."""
+    return DivergedError(
+        f"{found} after {n_rows:,} rows. Lower `rate` or use adaptive_rate=True, turn `standardize` on, use activation='tanh', "
+        f"add l1 or l2, or start from smaller weights."
+    )
 
 
 def measured(name: str, found: Measurement | None) -> Measurement:
@@ -128,3 +136,6 @@ class Trainer(Protocol):
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""
+
+    def close(self) -> None:
+        """Let go of the replicas, and of all that belongs to this trainer; the rows stay. Harmless when that was done."""

@@ -184,15 +184,17 @@ class WindowReader:
         window.ranks = None if self._rows.view.has_all else numbers
 
     def _fill(self, buffer: Rows, segments: NDArray[np.int64]) -> None:
-        at = first = 0
-        for s in segments:
+        n_rows, counts = self._segments.n[segments], self._segments.n_entries[segments]
+        starts, firsts = np.cumsum(n_rows) - n_rows, np.cumsum(counts) - counts
+        # In the order of the table: neighbours may be of one partition, which is read for both of them.
+        for place in np.argsort(segments, kind="stable").tolist():
             if self._is_over.is_set():
                 raise StorageError("the rows are not wanted any more.")
-            block, lo, n, _, _, n_entries = (int(v[s]) for v in self._segments)
+            block, lo, n, _, _, n_entries = (int(v[segments[place]]) for v in self._segments)
+            at, first = int(starts[place]), int(firsts[place])
             there = buffer.room(at, at + n, first, first + n_entries)
             self._rows.store.fill(block, lo, there)
             np.add(there.entries.begin, first, out=there.entries.begin)
-            at, first = at + n, first + n_entries
 
 
 def n_windows(n: NDArray[np.int64], n_wanted: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
@@ -68,6 +69,7 @@ class Dataset:
 
     def __init__(self, kept: KeptRows, client: Any) -> None:
         self.client, self._kept, encoded = client, kept, kept.encoded
+        self._closing = threading.Lock()
         self._release = weakref.finalize(self, _forget, kept)  # a forgotten one counts no more
         self._release.atexit = kept.backend.is_local
         self.task, self.storage, self.nbytes = encoded.data.task, encoded.storage.mode, encoded.n_bytes
@@ -90,9 +92,10 @@ class Dataset:
         return awaitable(self._leave) if self._is_asynchronous else self._leave()
 
     def _leave(self, cancelled: Callable[[], bool] = lambda: False) -> None:  # noqa: ARG002  # it is not broken off
-        if self._is_open:
-            self._kept.release()
-            self._release.detach()
+        with self._closing:  # of several threads one gives the reference back
+            if self._is_open:
+                self._kept.release()
+                self._release.detach()
 
     @property
     def _is_open(self) -> bool:

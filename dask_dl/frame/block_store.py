@@ -8,6 +8,7 @@ import itertools
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import google_crc32c
@@ -48,6 +49,12 @@ class BlockStore(Protocol):
     def checksum(self, handle: Any) -> int | None:
         """Checksum of a block that is read from its source again and again; None for one that is kept."""
 
+    def borrowed(self, handle: Any) -> Any:
+        """A handle of the same block of another store of this kind, in this process, whichever of them drops it first.
+
+        Raises StorageError where the other one has dropped it already.
+        """
+
     def drop(self, handle: Any) -> None:
         """Forget a block."""
 
@@ -75,6 +82,10 @@ class InMemory:
 
     def checksum(self, handle: Rows) -> None:
         """There is none."""
+
+    def borrowed(self, handle: Rows) -> Rows:
+        """Return the same arrays."""
+        return handle
 
     def drop(self, handle: Rows) -> None:
         """The caller lets go of it."""
@@ -181,10 +192,33 @@ class OnDisk:
     def checksum(self, handle: File) -> None:
         """One for each segment, compared when it is read."""
 
+    def borrowed(self, handle: File) -> File:
+        """Give the file a second name, in the folder of this store. Raises StorageError."""
+        path = self.folder / f"{self._name}-{next(self._numbers)}.rows"
+        try:
+            os.link(handle.path, path)
+        except OSError as error:
+            raise self.write_error(error, handle.size) from error
+        return handle._replace(path=path)
+
     def drop(self, handle: File) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
             handle.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionRows:
+    """Rows [lo, hi) of a partition, to be read again; called, it reads them."""
+
+    partition: int
+    read: Callable[[], Rows]  #: all rows of the partition
+    lo: int
+    hi: int
+
+    def __call__(self) -> Rows:
+        """Rows of a partition that is read for them alone."""
+        return self.read().cut(self.lo, self.hi)
 
 
 class SourceHandle(NamedTuple):
@@ -198,6 +232,8 @@ class SourceHandle(NamedTuple):
 class FromSource:
     """Blocks are not kept: each is read and encoded again whenever it is wanted, one at a time.
 
+    Of a partition that is cut into blocks all rows are kept until another one is read: its other blocks may be wanted next.
+
     The checksum of a block is noted when it is first read, so that a source that has changed since is noticed.
     """
 
@@ -205,6 +241,7 @@ class FromSource:
 
     def __init__(self) -> None:
         self._turn = threading.Lock()  # one partition is in memory, however many threads read
+        self._last: tuple[int, Rows] | None = None  #: number and rows of a partition that is cut
 
     def put(self, rows: Rows, again: Callable[[], Rows] | None) -> SourceHandle:
         """How to get them again, and what they were."""
@@ -223,7 +260,7 @@ class FromSource:
         """Read the source again. Raises SchemaError when that cannot be done, or gives something else."""
         with self._turn:
             try:
-                rows = handle.read().compact()
+                rows = self._rows(handle).compact()
             except (DaskDLError, MemoryError):
                 raise
             except Exception as error:
@@ -238,9 +275,25 @@ class FromSource:
                 )
             copied(rows.cut(lo, lo + out.n), out)
 
+    def _rows(self, handle: SourceHandle) -> Rows:
+        again = handle.read
+        if not isinstance(again, PartitionRows):
+            return again()
+        if self._last is None or self._last[0] != again.partition:
+            self._last = None  # which makes room
+            whole = again.read()
+            if whole.n == again.hi - again.lo:
+                return whole
+            self._last = again.partition, whole
+        return self._last[1].cut(again.lo, again.hi)
+
     def checksum(self, handle: SourceHandle) -> int:
         """Checksum of the rows when they were first read."""
         return handle.checksum
+
+    def borrowed(self, handle: SourceHandle) -> SourceHandle:
+        """Return the same way to read it."""
+        return handle
 
     def drop(self, handle: SourceHandle) -> None:
         """There is nothing."""

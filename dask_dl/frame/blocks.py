@@ -8,15 +8,14 @@ a cluster holds some of a table's blocks, a process on its own all of them.
 from __future__ import annotations
 
 import itertools
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from dask_dl.frame.block import Block
-from dask_dl.frame.block_store import InMemory
+from dask_dl.frame.block_store import InMemory, PartitionRows
 from dask_dl.frame.order import mixed
-from dask_dl.frame.recipe import Recipe, encode_partition
+from dask_dl.frame.recipe import Recipe, encode_partition, groups_of
 from dask_dl.frame.scored_sample import Candidates, ScoredSample
 from dask_dl.state import ENTRY, N_STORED, Entries, Rows
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.frame.block_store import BlockStore
+    from dask_dl.frame.row_selection import Groups
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
 
@@ -35,7 +35,7 @@ class BlockOptions(NamedTuple):
 
     sample: ScoredSample = ScoredSample()
     has_digest: bool = False  #: whether to take checksums
-    groups: tuple[str, ...] = ()  #: kept of every row beside it; "class": the index of its class
+    groups: tuple[str, ...] = ()  #: kept of every row beside it: "class", the index of its class, and "fold"
 
 
 NOTHING = BlockOptions()
@@ -91,12 +91,32 @@ class Blocks:
         n_entries = sum(block.n_entries for block in self.blocks.values())
         return self.template.nbytes + -(-ENTRY * n_entries // max(1, n_rows))
 
-    def stored(self, k: int, rows: Rows, again: Callable[[], Rows] | None = None) -> Block:
-        """Keep block k, which does not belong to these yet; `again` reads it again. Raises StorageError."""
-        if rows.n and self.template is None:
-            row = rows.cut(0, 1)
-            none = row.entries._replace(length=row.entries.length * 0)
-            self.template = row._replace(entries=none).copy()
+    def stored(
+        self, k: int, rows: Rows, again: Callable[[], Rows] | None = None, beside: Groups | None = None
+    ) -> Block:
+        """Keep block k, which does not belong to these yet.
+
+        Parameters
+        ----------
+        k : int
+            Its number.
+        rows : Rows
+            Its rows.
+        again : callable, optional
+            Reads it again.
+        beside : mapping of str to (n,) array, optional
+            Groups that do not follow from the rows.
+
+        Returns
+        -------
+        Block
+            The block, which `put` makes one of these.
+
+        Raises
+        ------
+        StorageError
+        """
+        self._note_layout(rows)
         weight, numbers = rows.weight, np.arange(self.starts[k], self.starts[k] + rows.n)
         used = weight > 0 if len(weight) else np.ones(rows.n, bool)
         options, drawn = self.options, None
@@ -109,8 +129,35 @@ class Blocks:
             digest = [*(_checksum(part, numbers) for part in rows.even[:N_STORED]), _checksum_of(rows.entries, numbers)]
         bits = None if n_used == rows.n else np.packbits(used)
         handle = self.block_store.put(rows, again)
-        groups = {"class": _narrow(rows.target)} if "class" in options.groups else {}
+        groups = {name: codes for name, codes in (beside or {}).items() if name in options.groups}
+        if "class" in options.groups:
+            groups["class"] = _narrow(rows.target)
         return Block(handle, rows.n, n_used, groups, bits, rows.entries.n, drawn, digest)
+
+    def _note_layout(self, rows: Rows) -> None:
+        if rows.n and self.template is None:
+            row = rows.cut(0, 1)
+            none = row.entries._replace(length=row.entries.length * 0)
+            self.template = row._replace(entries=none).copy()
+
+    def rows(self, k: int) -> Rows:
+        """All rows of block k. Raises StorageError, SchemaError."""
+        block = self.blocks[k]
+        if self.block_store.in_memory:
+            return block.handle  # type: ignore[no-any-return]  # what a handle is, its block store knows
+        rows = self.buffer(block.n, block.n_entries)
+        self.fill(k, 0, rows)
+        return rows
+
+    def borrowed(self, block: Block, lender: Blocks) -> Block:
+        """A block of other blocks of the table, which lie in the same process: kept once. Raises StorageError."""
+        self.template = self.template or lender.template
+        return block._replace(handle=self.block_store.borrowed(block.handle))
+
+    def copied(self, block: Block, rows: Rows) -> Block:
+        """A block of another process, with copies of its rows. Raises StorageError."""
+        self._note_layout(rows)
+        return block._replace(handle=self.block_store.put(rows, None))
 
     def put(self, k: int, block: Block) -> None:
         """Block k belongs to these from now on."""
@@ -229,13 +276,16 @@ def encode_blocks(
         by_partition.setdefault(k, []).append((block, lo, hi))
     for k in range(source.n_partitions):
 
-        def again(k: int = k, lo: int = 0, hi: int = found.rows[k]) -> Rows:
-            return encode_partition(source.read(k), recipe, k, found.rows[k]).cut(lo, hi)
+        def again(k: int = k) -> Rows:
+            return encode_partition(source.read(k), recipe, k, found.rows[k])
 
-        whole = again()
+        part = source.read(k)
+        whole, groups = encode_partition(part, recipe, k, found.rows[k]), groups_of(part, recipe)
+        del part
         for block, lo, hi in by_partition.get(k, ()):
             rows = whole if hi - lo == whole.n else whole.cut(lo, hi).copy()
-            store.put(block, store.stored(block, rows, partial(again, k, lo, hi)))
+            beside = {name: codes[lo:hi] for name, codes in groups.items()}
+            store.put(block, store.stored(block, rows, PartitionRows(k, again, lo, hi), beside))
         if progress is not None:
             progress(k + 1, source.n_partitions)
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.row_roles import RowRoles, check_in_network, check_ratios, counting_rows, where_of
-from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema, Source
+from dask_dl.frame.row_roles import MAX_FOLDS, RowRoles, check_in_network, check_ratios, counting_rows, where_of
+from dask_dl.frame.row_stats import label_of
+from dask_dl.frame.source import FOLD, OFFSET, TARGET, WEIGHT, Schema, Source
+from dask_dl.frame.target import sorted_labels
 from dask_dl.state import Rows
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
 
     from dask_dl.frame.dtypes import Places
     from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.row_selection import Groups
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.sparse import SparsePart
     from dask_dl.frame.target import TargetEncoder
@@ -41,6 +44,7 @@ class Recipe:
     target: TargetEncoder
     mean_weight: float | None
     required: frozenset[str] = frozenset()  #: columns without which a row is skipped
+    folds: tuple[Any, ...] = ()  #: values of the column of folds, in the order of their numbers
 
     @classmethod
     def of(
@@ -73,10 +77,20 @@ class Recipe:
         Returns
         -------
         Recipe
+
+        Raises
+        ------
+        SchemaError
+            When there are too many folds.
         """
         has_strangers = target.has_unseen(found.classes)
         weighted = WEIGHT in source.roles or found.n_used < found.n_rows or has_strangers
-        return cls(source.schema, encoder, target, mean_weight if weighted else None, required)
+        folds = tuple(sorted_labels(found.row_stats.folds))
+        if len(folds) > MAX_FOLDS:
+            raise SchemaError(
+                f"{where_of(source.schema, FOLD)} holds {len(folds):,} values; there may be {MAX_FOLDS:,} folds at most."
+            )
+        return cls(source.schema, encoder, target, mean_weight if weighted else None, required, folds)
 
 
 def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n: int) -> Rows:
@@ -137,6 +151,19 @@ def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n:
         weight = _in_whole(values, roles.places, n)
     dense, active, entries = encoder.encode(part, source.label, roles.places)
     return Rows(dense, active, goal, weight, offset, entries=entries)
+
+
+def groups_of(part: pd.DataFrame | SparsePart, recipe: Recipe) -> Groups:
+    """Groups of the rows of a partition that follow from its columns: the number of the fold of each, where there are folds.
+
+    A row that does not count may be in none of them: it gets a number that no fold has.
+    """
+    name, none = recipe.schema.roles.get(FOLD), len(recipe.folds)
+    if name is None:
+        return {}
+    number = {label: k for k, label in enumerate(recipe.folds)}
+    codes, values = pd.factorize(part[name])
+    return {"fold": np.array([*(number.get(label_of(value), none) for value in values), none], np.uint16)[codes]}
 
 
 def _in_whole(values: NDArray[np.float64], places: Places, n: int) -> NDArray[np.float32]:

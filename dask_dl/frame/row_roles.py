@@ -12,7 +12,7 @@ import numpy as np
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.dtypes import CATEGORY, Places, as_numbers, at, check_unicode, is_missing, kind_of
-from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, Schema
+from dask_dl.frame.source import FOLD, OFFSET, TARGET, WEIGHT, Schema
 from dask_dl.frame.sparse import SparsePart
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ TargetKind = Literal["labels", "numbers", "nothing"]
 MIN_WEIGHT, MAX_WEIGHT = 1e-100, 1e100
 #: Targets and offsets: the square of what is beyond leaves float32, in which the network computes.
 MAX_IN_NETWORK = float(np.sqrt(np.finfo(np.float32).max))
+#: Folds of a table: the number of one, and one more for rows without any, take two bytes.
+MAX_FOLDS = 2**16 - 1
 #: Weights relative to their mean: what is less loses digits in float32.
 MIN_RATIO, MAX_RATIO = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
@@ -40,6 +42,7 @@ class RowRoles(NamedTuple):
     targets: NDArray[np.float64] | None
     weights: NDArray[np.float64] | None
     offsets: NDArray[np.float64] | None
+    folds: pd.Series[Any] | None = None
 
     @classmethod
     def of(
@@ -67,7 +70,8 @@ class RowRoles(NamedTuple):
         Raises
         ------
         SchemaError
-            A target or an offset that is infinite, missing, too large or of another kind than the task needs.
+            A target or an offset that is infinite, missing, too large or of another kind than the task needs; a row
+            without a fold, or too many folds.
         """
         places = None if counts.all() else np.flatnonzero(counts)
         labels, targets, weights, offsets = None, None, None, None
@@ -82,7 +86,11 @@ class RowRoles(NamedTuple):
             column, where = at(part[schema.roles[OFFSET]], places), where_of(schema, OFFSET)
             offsets = _numbers(column, where, k)
             check_in_network(offsets, offsets, where, k)
-        return cls(places, int(np.count_nonzero(counts)), labels, targets, weights, offsets)
+        folds = None
+        if FOLD in schema.roles:
+            folds = at(part[schema.roles[FOLD]], places)
+            check_folds(folds, where_of(schema, FOLD), k)
+        return cls(places, int(np.count_nonzero(counts)), labels, targets, weights, offsets, folds)
 
 
 def where_of(schema: Schema, role: str) -> str:
@@ -216,6 +224,15 @@ def check_ratios(raw: NDArray[np.float64], ratios: NDArray[np.float64], where: s
             f"{where}: partition {k} holds a weight of {raw[beyond[0]]:g}, {ratios[beyond[0]]:g} times the mean weight of "
             f"training: too far from it. Clip it, make it 0 if the row shall not count, or give both tables one unit."
         )
+
+
+def check_folds(column: pd.Series[Any], where: str, k: int) -> None:
+    """Whether all rows of partition k that count have a fold. Raises SchemaError."""
+    kind_of(column, where)
+    if n_missing := int(is_missing(column).sum()):
+        raise SchemaError(f"{where}: {n_missing:,} rows in partition {k} have none. Fill them, or drop those rows.")
+    if (n_folds := column.nunique()) > MAX_FOLDS:
+        raise SchemaError(f"{where}: partition {k} holds {n_folds:,} values; there may be {MAX_FOLDS:,} folds at most.")
 
 
 def _target_numbers(column: pd.Series[Any], where: str, k: int) -> NDArray[np.float64]:

@@ -61,6 +61,7 @@ class RowStats:
     #: as `ScanRequest.levels` asks: weight by class, or weight, and sum of weight times target
     levels: LevelSums = field(default_factory=dict)
     intercept: Intercept | None = None  #: as `ScanRequest.distribution` asks
+    folds: Mapping[Any, int] = field(default_factory=dict)  #: value of the column of folds -> rows
 
     @classmethod
     def of(
@@ -117,6 +118,7 @@ class RowStats:
             minimum,
             summed,
             intercept,
+            {} if roles.folds is None else count_labels(roles.folds),
         )
 
     def merge(self, other: RowStats) -> RowStats:
@@ -133,6 +135,7 @@ class RowStats:
             min(present(self.min_target, other.min_target), default=None),
             joined(self.levels, other.levels, functools.partial(joined, join=added)),
             self.intercept and other.intercept and self.intercept.merge(other.intercept),
+            added(self.folds, other.folds),
         )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: A local table is read in slices, so that the scan and the encoder need memory for one slice and not for a second table.
 ROWS_PER_SLICE = 131_072
 
-TARGET, WEIGHT, OFFSET = "target", "weight", "offset"
+TARGET, WEIGHT, OFFSET, FOLD = "target", "weight", "offset", "fold"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Schema:
     """The columns of a table and the parts they play: what has to be known of it to understand one of its partitions."""
 
     predictors: tuple[str, ...]
-    roles: Mapping[str, str]  #: TARGET, WEIGHT, OFFSET -> name of the column that plays it, where there is one
+    roles: Mapping[str, str]  #: TARGET, WEIGHT, OFFSET, FOLD -> name of the column that plays it, where there is one
     label: str  #: what errors call the table
 
 
@@ -79,6 +79,7 @@ def open_source(
     target: Any = None,
     weight: Any = None,
     offset: Any = None,
+    fold: Any = None,
     *,
     label: str = "the training table",
     keep: Sequence[str] | None = None,
@@ -89,7 +90,7 @@ def open_source(
     Parameters
     ----------
     X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, table of another library or array-like of shape (n, p)
-    target, weight, offset : str, int, aligned collection, or None
+    target, weight, offset, fold : str, int, aligned collection, or None
         The name or position of a column of `X`, which is then no predictor; or as many values as `X` has rows: a Dask Series
         with a Dask frame (same partitions), a Dask or NumPy array with a Dask Array, any one-dimensional array with a local
         table.
@@ -109,7 +110,7 @@ def open_source(
     SchemaError
         When `X` is no table, a column is missing, names repeat, or lengths differ.
     """
-    given = {TARGET: target, WEIGHT: weight, OFFSET: offset}
+    given = {TARGET: target, WEIGHT: weight, OFFSET: offset, FOLD: fold}
     given = {role: as_column(value, f"the {role} of {label}") for role, value in given.items() if value is not None}
     X = as_table(X, label)
     is_array, is_sparse = arrays.is_dask_array(X), sparse.is_sparse(X)
@@ -291,7 +292,7 @@ def _known(name: str, names: Sequence[str], role: str, label: str) -> str:
 def _each_role_its_own(roles: Mapping[str, str], names: Sequence[str], aligned: Mapping[str, Any]) -> None:
     if len(set(roles.values())) < len(roles):
         parts = ", ".join(f"{role} {name!r}" for role, name in roles.items())
-        raise ParameterError(f"target, weight and offset must be different columns; found {parts}.")
+        raise ParameterError(f"target, weight, offset and fold must be different columns; found {parts}.")
     taken = [name for name in aligned if name in names]
     if taken:
         raise SchemaError(f"columns named {listed(taken)} are reserved. Rename them.")

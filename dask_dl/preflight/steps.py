@@ -291,7 +291,7 @@ def _check_training(case: _Case, problem: Problem, here: Backend, *, may_train: 
     from dask_dl.training.start import Start
 
     collector = case.collector
-    _check_checkpoints(case, problem)
+    _check_checkpoints(case, problem, here)
     topology, without = problem.topology, ""
     if collector.n_errors:
         without = " What follows leaves out columns with errors, and takes the defaults of parameters with errors."
@@ -327,13 +327,12 @@ def _check_training(case: _Case, problem: Problem, here: Backend, *, may_train: 
             )
 
 
-def _check_checkpoints(case: _Case, problem: Problem) -> None:
+def _check_checkpoints(case: _Case, problem: Problem, here: Backend) -> None:
     """See whether checkpoints can be written, and whether there is room for one."""
-    from dask_dl.kernels.optimizers import N_STATES
-    from dask_dl.training.checkpoints import CheckpointWriter, open_folder
+    from dask_dl.training.checkpoints import open_folder
+    from dask_dl.training.loading import size_of_checkpoint
 
     with case.collector.catching(parameter="checkpoint_dir"):
         folder, _ = open_folder(case.requested["checkpoint_dir"], resume=False, warn=case.tell.warn)
         if folder:
-            n_states = N_STATES[problem.optimizer.kind]
-            folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=problem.run.keeps_best))
+            folder.check_room(size_of_checkpoint(problem, here))

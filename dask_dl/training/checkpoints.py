@@ -267,11 +267,6 @@ class CheckpointWriter:
     prints: dict[str, list[int]]  #: `fingerprint` of every table's rows
     n_shards: int | None = None  #: fixed number of shards
 
-    @staticmethod
-    def size(topology: Topology, n_states: int, *, keeps_best: bool) -> int:
-        """Bytes of a checkpoint, without its history."""
-        return topology.size * 4 * (1 + n_states) * (1 + keeps_best)
-
     def save(self, state: TrainingState, network: Snapshot) -> str:
         """Write one; returns its path."""
         topology = self.fingerprint.topology

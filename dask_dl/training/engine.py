@@ -13,10 +13,9 @@ from dask_dl.cluster.environment import versions
 from dask_dl.errors import ParameterError
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
-from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.model import Model, TrainedNetwork, TrainingRecord
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
-from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
+from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads, size_of_checkpoint
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
 from dask_dl.training.settings import ResumeSettings
@@ -117,7 +116,8 @@ def train(
     folder, checkpoint = open_folder(asked.checkpoint_dir, resume=request.resume, warn=tell.warn)
     for text in parameters.warnings_for(requested):
         tell.warn(text)
-    with backend if encoded is None else contextlib.nullcontext(backend) as here:
+    outlives = encoded is not None
+    with contextlib.nullcontext(backend) if outlives else backend as here, contextlib.ExitStack() as after:
         seed = _seed(asked.random_state, checkpoint)
         if not isinstance(asked.random_state, int | None):  # a model knows the number that a generator gave
             requested = {**requested, "random_state": seed}
@@ -132,8 +132,7 @@ def train(
             here.n_shards = checkpoint.n_shards
         problem = plan(data, requested, seed, tell, here)
         if folder:
-            n_states = N_STATES[problem.optimizer.kind]
-            folder.check_room(CheckpointWriter.size(problem.topology, n_states, keeps_best=problem.run.keeps_best))
+            folder.check_room(size_of_checkpoint(problem, here))
         if checkpoint:
             checkpoint.check(problem.fingerprint)
             problem.encoder, problem.head = checkpoint.encoder, checkpoint.head  # to the last bit
@@ -146,6 +145,8 @@ def train(
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
         trainer = start.begin(problem, here, lambda now: say_threads(tell, problem.topology, now))
+        if outlives:
+            after.callback(trainer.close)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if checkpoint:
             checkpoint.check_rows(prints)
@@ -160,9 +161,10 @@ def train(
         rounds.run()
         assert rounds.final is not None
         effective = problem.effective | trainer.report() | {"client": None, "n_shards": here.n_shards}
+        n_rows = trainer.n_rows
     state = start.state
     tell(Ended(state.stopped_by))
-    return Outcome(_model(problem, source, rounds.final, state, effective, encoded.rows, trainer.n_rows), state.failure)
+    return Outcome(_model(problem, source, rounds.final, state, effective, encoded.rows, n_rows), state.failure)
 
 
 def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = ()) -> EncodedTables:

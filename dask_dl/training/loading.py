@@ -11,7 +11,7 @@ from dask_dl.errors import SchemaError
 from dask_dl.frame.blocks import BlockOptions
 from dask_dl.frame.recipe import Recipe
 from dask_dl.frame.scored_sample import ScoredSample
-from dask_dl.frame.source import OFFSET, Source
+from dask_dl.frame.source import FOLD, OFFSET, Source
 from dask_dl.kernels.batches import buffer_size
 from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.node.predict import rows_per_chunk
@@ -74,7 +74,7 @@ def load(problem: Problem, tell: Listeners, here: Backend, *, has_checksums: boo
         recipe = Recipe.of(source, scanned, problem.encoder, problem.head, found.mean_weight, required=required)
         options = BlockOptions(scored_sample(problem, name), has_checksums)
         if name == "training":
-            options = options._replace(groups=problem.view.groups)
+            options = options._replace(groups=_groups(problem))
         n_used = here.load(
             name, source, scanned, recipe, options, storage, tell.reading("encode"), trains=name == "training"
         )
@@ -92,6 +92,20 @@ def scored_sample(problem: Problem, table: str) -> ScoredSample:
         counts = [scanned.classes.get(label, 0) for label in classes]
         counts = counts if scoring.is_stratified else [sum(counts)]
     return ScoredSample.of(problem.seed, f"{table} sample", scoring.samples[table], counts)
+
+
+def _groups(problem: Problem) -> tuple[str, ...]:
+    """Groups that are kept of every row that trains."""
+    return (*problem.view.groups, *(("fold",) if FOLD in problem.tables["training"][0].roles else ()))
+
+
+def size_of_checkpoint(problem: Problem, here: Backend) -> int:
+    """Bytes of a checkpoint of a training, without its history; `here.choose` was called before."""
+    n_shards, is_elastic = here.n_shards or 1, problem.effective["elastic_averaging"]
+    n_networks = 1 + problem.run.keeps_best + (n_shards if is_elastic and n_shards > 1 else 0)
+    has_momentum = not is_elastic and problem.effective["averaging_momentum"] != 0
+    n_velocities = int(has_momentum and (n_shards > 1 or not here.is_local))
+    return problem.topology.size * 4 * (n_networks * (1 + N_STATES[problem.optimizer.kind]) + n_velocities)
 
 
 def say_needs(problem: Problem, storage: memory.Storage, tell: Listeners, here: Backend) -> None:
@@ -189,6 +203,14 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         whole = [n if piece is None else min(n, piece) for name, n in maxima.items() if name not in drawn]
         return int(workload.share * max([*drawn.values(), *whole]))
 
+    def n_kept() -> int:
+        """Networks that are kept; a checkpoint is written from copies, and what is written is laid out in memory first."""
+        if workload.n_kept is not None:
+            return workload.n_kept
+        n_copies, velocity = (1 + run.keeps_best) * (3 if run.checkpoint_dir else 1), int(workload.has_velocity)
+        n_velocities = math.ceil((n_copies + 1) * velocity / (1 + N_STATES[problem.optimizer.kind]))
+        return n_copies * (1 + workload.n_snapshot) + n_velocities
+
     largest = max(scanned.largest_partition for _, scanned in problem.tables.values())
     n_bytes = (workload.n_rows + workload.n_validation) * row
     n_active = len(problem.encoder.categories) + found.longest  # at most, in a row
@@ -203,7 +225,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         memory.estimate,
         n_rows=workload.n_rows,
         visits_per_row=problem.balance.n_visits(problem.class_counts) / found.n_rows if problem.balance else 1.0,
-        group_bytes=len(problem.view.groups) * (2 if len(problem.head.classes) <= 2**16 else 4),
+        group_bytes=len(_groups(problem)) * (2 if len(problem.head.classes) <= 2**16 else 4),
         n_columns=len(found.columns),
         planned_columns=n_columns if here.is_local else 0,
         n_levels=found.n_levels,
@@ -218,8 +240,7 @@ def storage_needs(problem: Problem, here: Backend) -> StorageNeeds:
         n_threads=threads.n_threads,
         n_copies=threads.n_copies,
         n_replicas=workload.n_replicas,
-        # A checkpoint is written from copies, and what is written is laid out in memory first.
-        n_kept=workload.n_kept or (1 + run.keeps_best) * (3 if run.checkpoint_dir else 1),
+        n_kept=n_kept(),
         n_outputs=topology.n_outputs,
         compiles=not jit.is_cached(problem.kernel),
         largest_block=blocks[0],

@@ -123,7 +123,10 @@ class Rounds:
     def _settle(self) -> None:
         """Bring replicas to their average, which is what may be scored and saved, and count the round that it ends."""
         state, trainer = self.state, self.trainer
-        trainer.average()
+        try:
+            trainer.average()
+        except Halt as halt:  # shards of lost workers were trained again, for too long
+            self._pending = self._pending or str(halt)
         if self._began is None:  # an interrupt came after the round
             return
         now, began, self._began = time.monotonic(), self._began, None

@@ -23,12 +23,26 @@ from dask_dl.training.engine import Request, train
 
 
 def test_workers_stay_in_their_part_and_newcomers_join_the_smallest():
-    first, second = Division(2).parts()
+    first, second = (part.choose for part in Division(2).parts())
     assert (first("abcd"), second("abcd")) == ({"a", "c"}, {"b", "d"})
     assert (second("bcd"), first("bcd")) == ({"b", "d"}, {"c"})
     assert (first("bcdef"), second("bcdef")) == ({"c", "e", "f"}, {"b", "d"})
     assert (first(""), second("")) == (set(), set())
     assert first("xyz") | second("xyz") == {"x", "y", "z"}
+
+
+def test_a_part_without_workers_is_lent_one():
+    parts = Division(3).parts()
+    first, second, third = (part.choose for part in parts)
+    assert [part("abcdefg") for part in (first, second, third)] == [set("adg"), set("be"), set("cf")]
+    assert third("abdeg") == {"g"}  # of the largest part
+    assert first("abdeg") == {"a", "d"}
+    assert second("ab") == {"b"} and third("ab") == set()  # no part has two
+    parts[0].close()
+    assert third("ab") == {"a"}  # of one that is closed
+    assert second("ab") == {"b"}
+    assert second("abz") == {"b", "z"} and third("abz") == {"a"}  # newcomers join those that are open
+    assert first("abz") == {"z"}
 
 
 def asked(X, given):

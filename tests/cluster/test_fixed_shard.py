@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -265,3 +267,25 @@ async def test_rows_that_no_epoch_visits_are_scored_all_the_same(c, s, a, b):
     with pytest.warns(DaskDLWarning, match="1 of 2 workers have no rows"):
         model = await DeepLearningClassifier(**free).fit(parted(unlabelled.iloc[60:180], 2), "label")
     assert model.model_.record.n_seen > 0
+
+
+@pytest.mark.parametrize("given", [{}, {"elastic_averaging": True}, {"averaging_momentum": 0.0}], ids=str)
+def test_what_averaging_keeps_is_counted(tmp_path, monkeypatch, capsys, given):
+    """In the room for a checkpoint, and in memory."""
+    wanted = []
+    monkeypatch.setattr(CheckpointFolder, "check_room", lambda self, n_bytes: wanted.append(n_bytes))
+    table = make_table(300)[["a", "b", "y"]]
+    settings = FIXED | {"hidden": (200, 200), "checkpoint_interval": 1e9, "verbose": True} | given
+    settings |= {"train_samples_per_iteration": 100}
+    kept = []
+    for n_shards in (1, 3):
+        place = tmp_path / str(n_shards)
+        model = DeepLearningRegressor(**settings | {"n_shards": n_shards}, checkpoint_dir=place).fit(table, "y")
+        assert model.model_.record.effective["n_shards"] == n_shards
+        size = Path(CheckpointFolder(str(place)).newest(str)).stat().st_size
+        assert wanted.pop() == pytest.approx(size, rel=0.1)
+        line = capsys.readouterr().out.split("memory: ")[1].splitlines()[0]
+        kept.append(float(re.search(r"([\d.]+) MB kept copies", line)[1]))
+    # Three copies: replicas are in each, a velocity of a third of a network too, and one is with the average.
+    more = 4 if "elastic_averaging" in given else 1 if given else 1 + 2 / 3
+    assert kept[1] == pytest.approx(more * kept[0], rel=0.02)

@@ -8,14 +8,14 @@ import time
 
 import numpy as np
 import pytest
-from frame.test_block_store import filled, store_of
+from frame.test_block_store import filled, rows_of, store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dask_dl import memory
 from dask_dl.cluster.row_stream import RowStream
 from dask_dl.cluster.windows import WindowReader, max_rows, n_windows
-from dask_dl.frame.block_store import OnDisk
+from dask_dl.frame.block_store import OnDisk, PartitionRows
 from dask_dl.frame.subset import Subset
 
 KINDS = ["memory", "disk", "stream"]
@@ -184,3 +184,33 @@ def test_windows_keep_to_their_size(lengths, wanted, epoch):
     assert maximum <= max(wanted, n.max()) or count == 1
     for segments in windows(np.arange(len(n)) * 50, count, 1, epoch):
         assert n[segments].sum() <= maximum
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_partition_that_is_cut_is_read_once_for_a_window(shuffle):
+    """As a shard of several has blocks from all over the table, many of them of one partition."""
+    lengths, reads = [10] * 24, []
+    whole = [rows_of(80, first=80 * k) for k in range(3)]
+
+    def reader(k):
+        def read():
+            reads.append(k)
+            return whole[k]
+
+        return read
+
+    stores = [filled(store_of(kind, None), lengths) for kind in ("stream", "memory")]
+    for block in range(24):
+        cut = PartitionRows(block // 8, reader(block // 8), block % 8 * 10, block % 8 * 10 + 10)
+        assert cut().n == 10
+        store = stores[0]
+        store.put(block, store.stored(block, cut(), cut))
+    some = [store.only(range(0, 24, 2)) for store in stores]
+    window = 4 * 10 * some[0].row_bytes
+    streams = [RowStream(Subset(store), seed=1, shuffle=shuffle, window=window) for store in some]
+    reads.clear()
+    found = [sorted(visited(stream, 0, 240)) for stream in streams]
+    streams[0].close()
+    assert found[0] == found[1]
+    # Two epochs of three windows of four blocks, and the window after them; a window has blocks of three partitions at most.
+    assert len(reads) <= (7 * 3 if shuffle else 2 * 5 + 2)

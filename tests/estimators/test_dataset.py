@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import pickle
+import threading
 from copy import deepcopy
 
 import cloudpickle
@@ -18,6 +20,7 @@ import dask_dl
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster.local import LocalBackend
 from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.estimators.kept_rows import KeptRows
 from dask_dl.frame.target import task_of
 
 SMALL = {"hidden": (5,), "epochs": 2, "n_jobs": 1, "random_state": 3}
@@ -267,3 +270,24 @@ def test_a_dataset_of_a_local_table_is_its_own(table):
         local["c"] = local["a"] * 2
         with dask_dl.prepare(local, "y", **SMALL) as second:
             assert (first.n_inputs, second.n_inputs) == (2, 3)
+
+
+def test_two_threads_that_close_a_dataset_give_one_reference_back(table, monkeypatch):
+    X = dd.from_pandas(table.drop(columns="label"), npartitions=2)
+    first, second = (dask_dl.prepare(X, "y") for _ in range(2))  # of the same rows
+    inner, together = KeptRows.release, threading.Barrier(2)
+
+    def release(kept, **given):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.5)  # for the other thread, if it comes here too
+        inner(kept, **given)
+
+    monkeypatch.setattr(KeptRows, "release", release)
+    threads = [threading.Thread(target=first.close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert DeepLearningRegressor(hidden=(3,), epochs=1).fit(second).n_features_in_ > 0
+    second.close()
