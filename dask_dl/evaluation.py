@@ -149,7 +149,7 @@ def _measure_partition(
     rows = _rows_of(part, roles.places)
     rows = rows if names is None else _renamed(rows, schema.predictors, names)
     parts, lo = [], 0
-    for chunk, shifts in slices_of(rows, roles.offsets, predictor.rows_per_chunk):
+    for chunk, shifts in slices_of(rows, roles.offsets, predictor.rows_per_chunk()):
         hi = lo + len(chunk)
         known, weights = head.is_known(truth[lo:hi]), None if roles.weights is None else roles.weights[lo:hi]
         if known.any():

@@ -13,9 +13,10 @@ from dask_dl.frame.arrays import aligned, is_dask_array, map_blocks, whole_rows
 from dask_dl.frame.dask_frames import by_name, is_dask_frame
 from dask_dl.frame.dense import DensePart, is_numeric_array
 from dask_dl.frame.interchange import as_column, as_table
-from dask_dl.frame.prediction import map_rows, offset_numbers, offsets_of, slices_of
+from dask_dl.frame.prediction import map_rows, n_slices, offset_numbers, offsets_of, slices_of
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
 from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
+from dask_dl.node.threads import map_threads
 from dask_dl.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ LABEL = "the table to predict"
 
 
 def predict_rows(
-    model: Model, X: Any, offset: Any, answer: Callable[[Predictor, NDArray[Any]], NDArray[Any]], called: str
+    model: Model,
+    X: Any,
+    offset: Any,
+    answer: Callable[[Predictor, NDArray[Any]], NDArray[Any]],
+    called: str,
+    threads: Callable[[], int],
 ) -> Any:
     """`answer(predictor, answers)` of every row: lazy over Dask collections, with the index of a frame; else an array.
 
@@ -42,6 +48,8 @@ def predict_rows(
         Makes an array of what `Predictor.answers` returns: a method of `Predictor`.
     called : str
         Name of the estimator, for errors.
+    threads : callable
+        Threads for a local table; not called for a few rows.
 
     Returns
     -------
@@ -52,10 +60,12 @@ def predict_rows(
         return _of_array(model, X, offset, answer, called)
     if is_dask_frame(X):
         return _of_frame(model, X, offset, functools.partial(_framed, answer=answer))
-    return _of_local(model, X, offset, functools.partial(_values, answer=answer), called)
+    return _of_local(model, X, offset, functools.partial(_values, answer=answer), called, threads)
 
 
-def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str], called: str) -> Any:
+def table_of_predictions(
+    model: Model, X: Any, offset: Any, keep: Sequence[str], called: str, threads: Callable[[], int]
+) -> Any:
     """`Predictor.table` of every row: lazy over a Dask DataFrame, else at once.
 
     Parameters
@@ -68,6 +78,8 @@ def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str],
         Columns of `X` to put before the predictions.
     called : str
         Name of the estimator, for errors.
+    threads : callable
+        See `predict_rows`.
 
     Returns
     -------
@@ -77,7 +89,7 @@ def table_of_predictions(model: Model, X: Any, offset: Any, keep: Sequence[str],
     answer = functools.partial(Predictor.table, keep=tuple(keep))
     if is_dask_frame(X):
         return _of_frame(model, X, offset, answer, keep)
-    return _of_local(model, X, offset, answer, called)
+    return _of_local(model, X, offset, answer, called, threads)
 
 
 def _values(predictor: Predictor, _part: Any, answers: Any, *, answer: Any) -> Any:
@@ -103,7 +115,7 @@ def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str
     return map_rows(functools.partial(respond, answer=answer), X, model.predictor, offset, meta)
 
 
-def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> Any:
+def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str, threads: Callable[[], int]) -> Any:
     """`answer(predictor, part, answers)` of a table in this process."""
     if is_sparse(X):
         X = as_csr(X, LABEL)
@@ -113,13 +125,13 @@ def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str) -> An
             names = table.columns.tolist()
             model.missing_columns(names, LABEL)
             offset = offsets_of(table, _offset_of(model, table, offset, names))
-            return respond(table, model.predictor, offset, answer=answer)
+            return respond(table, model.predictor, offset, answer=answer, threads=threads)
         X = table
     check_two_dimensions(X, X.shape, LABEL)
     check_n_features(model, X.shape[1], called)
     part = _named(X, model.record.feature_names)
     offset = offsets_of(part, _offset_of(model, part, offset, model.record.feature_names))
-    return respond(part, model.predictor, offset, answer=answer)
+    return respond(part, model.predictor, offset, answer=answer, threads=threads)
 
 
 def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> Any:
@@ -174,8 +186,16 @@ def _offset_of(model: Model, table: Any, offset: Any, names: Sequence[str]) -> A
     return table[next(key for key, text in labels.items() if text == name)]
 
 
-def respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any, label: str = LABEL) -> Any:
-    """Answer to a partition: a chunk of rows at a time, so that many rows or classes take no more memory than few.
+def respond(
+    part: Any,
+    predictor: Predictor,
+    offset: Any = None,
+    *,
+    answer: Any,
+    label: str = LABEL,
+    threads: Callable[[], int] | None = None,
+) -> Any:
+    """Answer to a partition: slice by slice, so that many rows or classes take no more memory than few.
 
     Parameters
     ----------
@@ -187,6 +207,8 @@ def respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any,
         Called as `answer(predictor, rows, answers)`; returns an array, a Series or a frame with a row for each.
     label : str, default "the table to predict"
         Name of the table, for errors.
+    threads : callable, optional
+        Threads that answer slices side by side, where there are several; None: the calling one, as a task of Dask has its own.
 
     Returns
     -------
@@ -200,10 +222,16 @@ def respond(part: Any, predictor: Predictor, offset: Any = None, *, answer: Any,
     """
     if hasattr(offset, "index") and not part.index.equals(offset.index):
         raise SchemaError("a partition and its offsets have different indexes: put the offsets into the frame.")
-    answers = [
-        answer(predictor, rows, predictor.answers(rows, shifts, label))
-        for rows, shifts in slices_of(part, offset, predictor.rows_per_chunk)
-    ]
+
+    def answered(slice_: Any, control: NDArray[np.int64] | None = None) -> Any:
+        rows, shifts = slice_
+        return answer(predictor, rows, predictor.answers(rows, shifts, label, control))
+
+    is_one_slice = n_slices(len(part), predictor.rows_per_chunk()) == 1
+    n_threads = 1 if threads is None or is_one_slice else threads()
+    maximum = predictor.rows_per_chunk(n_threads)
+    slices, n_threads = slices_of(part, offset, maximum), min(n_threads, n_slices(len(part), maximum))
+    answers = list(map(answered, slices)) if n_threads == 1 else map_threads(n_threads, answered, slices)
     if len(answers) == 1:
         return answers[0]
     return np.concatenate(answers) if isinstance(answers[0], np.ndarray) else pd.concat(answers)

@@ -47,15 +47,24 @@ class Predictor:
         """The network as far as it is needed."""
         return (self.topology, self.flat) if self.layer is None else cut_after(self.topology, self.flat, self.layer)
 
-    @property
-    def rows_per_chunk(self) -> int:
-        """Rows that are answered at a time, so that many classes or columns take no more memory than few."""
-        return rows_per_chunk(
-            self._network[0].n_outputs, 4 * max(1, len(self.encoder.categories) + self.encoder.n_dense)
-        )
+    def rows_per_chunk(self, n_threads: int = 1) -> int:
+        """Rows that each thread answers at a time, so that many classes or columns take no more memory than few."""
+        width = max(1, len(self.encoder.categories) + self.encoder.n_dense)
+        return rows_per_chunk(self._network[0].n_outputs, 4 * width, n_threads)
 
-    def answers(self, part: Any, offset: Any, label: str) -> NDArray[Any]:
-        """Answers to a partition, as `Head.answers` gives them; or (n, units) activations of a hidden layer."""
+    def answers(self, part: Any, offset: Any, label: str, control: NDArray[np.int64] | None = None) -> NDArray[Any]:
+        """Answers to a partition, as `Head.answers` gives them; or (n, units) activations of a hidden layer.
+
+        Parameters
+        ----------
+        part : pandas.DataFrame, SparsePart or DensePart
+            n rows.
+        offset : array-like of shape (n,) or None
+        label : str
+            Name of the table, for errors.
+        control : (..., ) int64, optional
+            See `node.replica.predict`.
+        """
         present = set(names_of(part))
         absent = [name for name in self.encoder.columns if name not in present]
         if absent:
@@ -66,7 +75,7 @@ class Predictor:
         nothing = np.zeros(0, np.float32)
         shifts = nothing if offset is None else self.head.offsets(_finite(offset, len(part), label)).astype(np.float32)
         rows = Rows(dense, active, nothing, nothing, shifts if self.layer is None else nothing, entries=entries)
-        return self._answered(predict(*self._network, rows))
+        return self._answered(predict(*self._network, rows, control=control))
 
     def _answered(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         return self.head.answers(outputs) if self.layer is None else outputs

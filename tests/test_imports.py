@@ -68,7 +68,7 @@ PACKAGES = {
         "cluster errors events frame kernels memory parameters show storage tasks training",
         "a training up to its first round, of which every step is tried, whatever the one before it found",
     ),
-    "predict": ("errors frame model predictor", "a model's answers to tables of every kind"),
+    "predict": ("errors frame model node predictor", "a model's answers to tables of every kind, by threads"),
     "evaluation": (
         "errors frame metrics model predict predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
@@ -78,7 +78,7 @@ PACKAGES = {
         "a score needs the model's target, and the truth of a table",
     ),
     "estimators": (
-        "predict cluster errors evaluation events training frame memory model parameters predictor show",
+        "predict cluster errors evaluation events training frame memory model node parameters predictor show",
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model preflight", "the public names"),

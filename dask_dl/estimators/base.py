@@ -342,7 +342,14 @@ class DeepLearning(Fitted):
         """`answer(predictor, outputs)` of every row: lazy over Dask collections, an array otherwise."""
         from dask_dl.predict import predict_rows
 
-        return predict_rows(model or self._fitted, X, offset, answer, type(self).__name__)
+        return predict_rows(model or self._fitted, X, offset, answer, type(self).__name__, self._threads)
+
+    def _threads(self) -> int:
+        """Threads that predict a local table: one within a task of a Dask worker, whose other threads have tasks, too."""
+        from dask_dl.cluster.clients import slot
+        from dask_dl.node.parallelism import cores
+
+        return 1 if slot() else cores(self.n_jobs)[0]
 
     def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
         """Truth, prediction and weight of the rows of a table that count in a score."""
@@ -387,4 +394,4 @@ class DeepLearning(Fitted):
             raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):
             raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__)
+        return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__, self._threads)

@@ -178,11 +178,24 @@ def number_chunks(
     part: pd.DataFrame | DensePart, names: Sequence[str], rows: Places = None
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Numeric columns as (columns of the chunk, rows) float64, NaN where missing, with their places in `names`."""
+    for place, table in plain_chunks(part, names, rows):
+        with np.errstate(over="ignore"):  # of long doubles, as in `as_numbers`
+            values = np.array(table.T, np.float64, order="C")
+        yield place, values
+
+
+def plain_chunks(
+    part: pd.DataFrame | DensePart, names: Sequence[str], rows: Places = None
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Numeric columns as (rows, columns of the chunk) arrays of numbers as they lie in `part`, so not to be written.
+
+    Numbers that are none to NumPy are float64, NaN where missing; with each chunk come its columns' places in `names`.
+    """
     size = max(1, NUMBERS_PER_CHUNK // max(1, len(part)))
     place = {name: k for k, name in enumerate(names_of(part))}
     for start in range(0, len(names), size):
         places = [place[name] for name in names[start : start + size]]
-        yield slice(start, start + len(places)), _numbers(part, places, rows)
+        yield slice(start, start + len(places)), _plain(part, places, rows)
 
 
 def names_of(part: Any) -> Sequence[str]:
@@ -191,20 +204,33 @@ def names_of(part: Any) -> Sequence[str]:
     return names
 
 
-def _numbers(part: pd.DataFrame | DensePart, places: list[int], rows: Places) -> NDArray[np.float64]:
-    """(columns, rows) of the numeric columns at `places`."""
+def _plain(part: pd.DataFrame | DensePart, places: list[int], rows: Places) -> NDArray[Any]:
+    """(rows, columns) of the numeric columns at `places`."""
     if isinstance(part, DensePart):
-        array = part.array if rows is None else part.array[rows]
-        with np.errstate(over="ignore"):  # of long doubles, as in `as_numbers`
-            return np.array(array[:, places].T, np.float64, order="C")
+        return _columns(part.array, places, rows)
+    if part.size <= NUMBERS_PER_CHUNK and len(dtypes := set(part.dtypes)) == 1 and is_plain(dtypes.pop()):
+        return _columns(part.to_numpy(), places, rows)  # pandas takes a frame apart to choose columns of it
     columns = part if places == list(range(part.shape[1])) else part.take(places, axis=1)
     columns = columns if rows is None else columns.iloc[rows]
-    if all(isinstance(dtype, np.dtype) and dtype.kind in "biuf" for dtype in columns.dtypes):
-        return np.array(columns.to_numpy(np.float64).T, order="C")
+    if all(map(is_plain, columns.dtypes)):
+        return columns.to_numpy(np.float64)
     values = np.empty(columns.shape[::-1])
     for row, (_, column) in zip(values, columns.items(), strict=True):
         row[:] = as_numbers(column)
-    return values
+    return values.T
+
+
+def is_plain(dtype: Any) -> bool:
+    """Whether values of a dtype are numbers to NumPy."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf"
+
+
+def _columns(array: NDArray[Any], places: list[int], rows: Places) -> NDArray[Any]:
+    """Some columns of an array, and some of its rows, in the order of its memory."""
+    array = array if rows is None else array[rows]
+    if places == list(range(array.shape[1])):
+        return array
+    return array.T[places].T if array.strides[0] < array.strides[1] else array[:, places]
 
 
 def as_numbers(column: pd.Series[Any]) -> NDArray[np.float64]:

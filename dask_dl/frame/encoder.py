@@ -17,7 +17,7 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.categorical import AS_NUMBERS, CodedColumn, OneHotColumn, by_response, most_frequent
-from dask_dl.frame.dtypes import CATEGORY, Places, at, kinds_of, number_chunks
+from dask_dl.frame.dtypes import CATEGORY, Places, at, kinds_of, plain_chunks
 from dask_dl.frame.hashing import Hashing
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.sparse import SparsePart
@@ -25,7 +25,7 @@ from dask_dl.frame.target import sorted_labels
 from dask_dl.state import ENTRY, NO_ENTRIES, Entries, begins, padded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -198,25 +198,25 @@ class Encoder:
         ]
         if faults:
             raise SchemaError("; ".join(faults))
-        fill, shift, factor = (figure[:, None] for figure in self._figures)
         found: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
-        for place, values in number_chunks(part, names, rows):
-            np.copyto(values, fill[place], where=np.isnan(values))
-            with np.errstate(over="ignore"):
-                scaled = (values - shift[place]) * factor[place]
-                if self.is_sparse:
-                    narrow = scaled.astype(np.float32)
-                    column, row = np.nonzero(narrow)
-                    row_of_part = row if rows is None else rows[row]
-                    found.append((row_of_part, column + (self.n_level_inputs + place.start), narrow[column, row]))
-                else:
-                    dense[here, place] = scaled.T
-            largest = np.maximum(scaled.max(axis=1, initial=0), -scaled.min(axis=1, initial=0))
-            for k in np.flatnonzero(largest > np.finfo(np.float32).max).tolist():
-                count = np.count_nonzero(np.isinf(values[k]))
-                beyond = f"values up to {np.abs(values[k]).max():g}, too large for the network"
-                text = f"{count:,} infinite values" if count else beyond
-                faults.append(f"column {names[place][k]!r} of {label} holds {text}. Make them missing (NaN).")
+        for place, table in plain_chunks(part, names, rows):
+            largest = np.zeros(table.shape[1])
+            for block, scaled in self._scaled(table, place):
+                with np.errstate(over="ignore"):
+                    if self.is_sparse:
+                        narrow = scaled.astype(np.float32)
+                        row, column = np.nonzero(narrow)
+                        values = narrow[row, column]
+                        row = row + block.start if rows is None else rows[block][row]
+                        found.append((row, column + (self.n_level_inputs + place.start), values))
+                    else:
+                        dense[block if rows is None else rows[block], place] = scaled
+                np.maximum(largest, scaled.max(axis=0, initial=0), out=largest)
+                np.maximum(largest, -scaled.min(axis=0, initial=0), out=largest)
+            faults += [
+                _beyond(table[:, k], f"column {names[place][k]!r} of {label}")
+                for k in np.flatnonzero(largest > np.finfo(np.float32).max).tolist()
+            ]
         if faults:
             raise SchemaError("; ".join(faults))
         entries = NO_ENTRIES
@@ -227,6 +227,24 @@ class Encoder:
         if self.n_sparse:
             entries = _by_row(found, len(part))
         return Encoded(dense, active, entries)
+
+    def _scaled(self, table: NDArray[Any], place: slice) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+        """Numbers of the columns at `place` as the network has them, with what was missing: some rows at a time, and which."""
+        fill, shift, factor = self._figures[:, place]
+        # Odd, for columns that lie a power of two apart would share places of a cache.
+        step = NUMBERS_AT_ONCE // max(1, table.shape[1]) | 1
+        scratch = np.empty_like(table[:step], np.float64)  # in the order of `table`
+        for start in range(0, max(1, len(table)), step):
+            block = slice(start, min(start + step, len(table)))
+            values = scratch[: block.stop - start]
+            with np.errstate(over="ignore"):  # of long doubles
+                np.copyto(values, table[block], casting="same_kind")
+            if table.dtype.kind == "f" and (missing := np.isnan(values)).any():
+                np.copyto(values, fill, where=missing)
+            values -= shift
+            with np.errstate(over="ignore"):
+                values *= factor
+            yield block, values
 
     @cached_property
     def _figures(self) -> NDArray[np.float64]:
@@ -328,6 +346,17 @@ def _by_row(found: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32
     return Entries(begins(length), length, slot[order].astype(np.int32), value[order])
 
 
+def _beyond(column: NDArray[Any], where: str) -> str:
+    """Fault of numbers that are too large for float32, or infinite."""
+    with np.errstate(over="ignore"):
+        values = column.astype(np.float64)
+    count = np.count_nonzero(np.isinf(values))
+    beyond = f"values up to {np.nanmax(np.abs(values)):g}, too large for the network"
+    return f"{where} holds {f'{count:,} infinite values' if count else beyond}. Make them missing (NaN)."
+
+
+#: Numbers that are scaled at a time, 256 KiB of them: they stay in a core's second cache from the first step to the last.
+NUMBERS_AT_ONCE = 2**15
 #: Columns that a repr shows.
 MAX_SHOWN = 20
 

@@ -16,7 +16,7 @@ from dask_dl.errors import DaskDLError, SchemaError, WorkerMemoryError
 from dask_dl.frame.dask_frames import READING_ERRORS, matched, unreadable
 from dask_dl.frame.partition_size import DEFAULT_SIZE, remedies
 from dask_dl.frame.row_roles import numeric
-from dask_dl.frame.source import OFFSET, ROWS_PER_SLICE
+from dask_dl.frame.source import OFFSET
 from dask_dl.memory import size
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+#: Rows that are encoded and predicted at a time: few enough for the caches and for sharing among threads, and so many that
+#: what a slice takes by itself, a millisecond of pandas, is little beside its rows.
+ROWS_PER_SLICE = 8192
 
 
 def offsets_of(table: pd.DataFrame | SparsePart | DensePart, offset: Any) -> Any:
@@ -51,10 +55,15 @@ def offset_numbers(offset: Any, label: str) -> NDArray[np.float64]:
     return numeric(column, where, "a partition")
 
 
+def n_slices(n_rows: int, n: int) -> int:
+    """How many slices of n rows at most, and of ROWS_PER_SLICE, a table has; 1 without rows."""
+    return max(1, -(-n_rows // min(n, ROWS_PER_SLICE)))
+
+
 def slices_of(
     table: pd.DataFrame | SparsePart | DensePart, offset: Any, n: int
 ) -> Iterator[tuple[pd.DataFrame | SparsePart | DensePart, Any]]:
-    """Slices of n rows at most, and of ROWS_PER_SLICE, with their offsets; a table without rows is one slice.
+    """Slices of about equal length with their offsets: `n_slices`.
 
     Parameters
     ----------
@@ -62,19 +71,19 @@ def slices_of(
     offset : ndarray, pandas.Series or None
         Offsets of the rows, by position.
     n : int
-        1 or more.
+        Rows of a slice, at most; 1 or more.
 
     Yields
     ------
     rows : pandas.DataFrame, SparsePart or DensePart
     offset : ndarray, pandas.Series or None
     """
-    n = min(n, ROWS_PER_SLICE)  # the inputs of a slice are encoded at once
-    if len(table) <= n:
+    count = n_slices(len(table), n)
+    if count == 1:
         yield table, offset
         return
-    for start in range(0, len(table), n):
-        rows = slice(start, start + n)
+    for k in range(count):
+        rows = slice(len(table) * k // count, len(table) * (k + 1) // count)
         part = table.iloc[rows] if isinstance(table, pd.DataFrame) else table.take(rows)
         yield part, offset.iloc[rows] if isinstance(offset, pd.Series) else None if offset is None else offset[rows]
 

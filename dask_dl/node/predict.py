@@ -20,13 +20,13 @@ BYTES_PER_CHUNK = 2**26
 INPUT_BYTES_PER_CHUNK = 2**28
 
 
-def rows_per_chunk(n_outputs: int, input_bytes: int = 1) -> int:
-    """Rows that are predicted at a time; 1 or more.
+def rows_per_chunk(n_outputs: int, input_bytes: int = 1, n_threads: int = 1) -> int:
+    """Rows that each thread predicts at a time; 1 or more.
 
-    Their outputs, and answers made of them, 8 bytes a unit, take BYTES_PER_CHUNK at most; their inputs, of so many bytes a row,
-    INPUT_BYTES_PER_CHUNK.
+    Their outputs, and answers made of them, 8 bytes a unit, take BYTES_PER_CHUNK at most, those of all threads together; their
+    inputs, of so many bytes a row, INPUT_BYTES_PER_CHUNK.
     """
-    return max(1, min(BYTES_PER_CHUNK // (8 * n_outputs), INPUT_BYTES_PER_CHUNK // input_bytes))
+    return max(1, min(BYTES_PER_CHUNK // (8 * n_outputs), INPUT_BYTES_PER_CHUNK // input_bytes) // n_threads)
 
 
 def cut_after(topology: Topology, flat: NDArray[np.float32], layer: int) -> tuple[Topology, NDArray[np.float32]]:

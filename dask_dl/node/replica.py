@@ -319,7 +319,13 @@ def _scratch(topology: Topology, optimizer: Optimizer) -> NDArray[np.float32]:
     return aligned_zeros(topology.scratch_size if optimizer.batch == 1 else scratch_size(topology, optimizer))
 
 
-def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads: int = 1) -> NDArray[np.float32]:
+def predict(
+    topology: Topology,
+    flat: NDArray[np.float32],
+    rows: Rows,
+    n_threads: int = 1,
+    control: NDArray[np.int64] | None = None,
+) -> NDArray[np.float32]:
     """Predict every row.
 
     Parameters
@@ -332,6 +338,8 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
         Rows, n of them.
     n_threads : int
         Maximum number of threads.
+    control : (..., ) int64, optional
+        Cells as `kernels.team` names them: at STOP or ABORT it ends soon, and what was not predicted is 0.
 
     Returns
     -------
@@ -339,9 +347,9 @@ def predict(topology: Topology, flat: NDArray[np.float32], rows: Rows, n_threads
         Probabilities, or a number with its offset.
     """
     n_threads = min(n_threads, 1 + rows.n // ROWS_PER_THREAD)
-    out = np.empty((rows.n, topology.n_outputs), np.float32)
+    out = np.zeros((rows.n, topology.n_outputs), np.float32)
     onehot, dense = flat[: topology.onehot_size], flat[topology.onehot_size :]
-    control = np.zeros(4 * LINE, np.int64)
+    control = np.zeros(4 * LINE, np.int64) if control is None else control
     size = min(ROWS_TO_PREDICT, max(rows.n, 2))  # buffers of a batch, where there are several rows or one
     maximum = max_active(rows, size)
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
 
 from dask_dl.errors import Aborted
+from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.team import ABORT, STOP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    import numpy as np
     from numpy.typing import NDArray
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: Seconds between two looks at the clock, the progress and the interrupts while threads work.
 POLL = 0.1
@@ -87,6 +92,42 @@ def run_threads(
         _wait(started, control, is_interrupted=is_interrupted)
     if raised:
         raise raised[0]
+
+
+def map_threads(n: int, function: Callable[[Item, NDArray[np.int64]], Result], items: Iterable[Item]) -> list[Result]:
+    """`function(item, control)` of every item, in order, by n new threads that take one item after the other.
+
+    Parameters
+    ----------
+    n : int
+    function : callable
+        Obeys `control` as in `run_threads`; its result is not used then.
+    items : iterable
+
+    Raises
+    ------
+    BaseException
+        What a loop over the items would have raised first, or an interrupt of the caller: always after all threads ended.
+    """
+    control, lock, queue = np.zeros(4 * LINE, np.int64), threading.Lock(), enumerate(items)
+    results: dict[int, Result] = {}
+    failed: dict[int, Exception] = {}
+
+    def work(_rank: int) -> None:
+        while not (failed or control[STOP] or control[ABORT]):
+            with lock:
+                taken = next(queue, None)
+            if taken is None:
+                return
+            try:
+                results[taken[0]] = function(taken[1], control)
+            except Exception as error:  # noqa: BLE001  # raised again, unless what others are at comes first and fails, too
+                failed[taken[0]] = error
+
+    run_threads(n, work, control)
+    if failed:
+        raise failed[min(failed)]
+    return [results[k] for k in range(len(results))]
 
 
 def has_started(thread: threading.Thread) -> bool:

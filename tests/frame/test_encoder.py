@@ -16,7 +16,8 @@ from dask_dl import DeepLearningClassifier
 from dask_dl.checkpoint.codec import decode
 from dask_dl.documents.encoder import EncoderDocument
 from dask_dl.errors import DaskDLWarning, SchemaError
-from dask_dl.frame.encoder import Encoder, Encoding
+from dask_dl.frame.dense import DensePart
+from dask_dl.frame.encoder import Encoder, Encoding, Number
 from dask_dl.frame.inputs import dropped_warning, usable_predictors
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import scan
@@ -231,6 +232,50 @@ def test_more_numbers_than_a_chunk_keep_their_places():
     frame["x70"] = frame["x70"].astype("Float64")
     expected = (values - values.mean(axis=0)) / values.std(axis=0, ddof=1)
     np.testing.assert_allclose(inputs(fit(frame), frame), expected, rtol=1e-5, atol=1e-6)
+
+
+FORMS = {
+    "one block": pd.DataFrame,
+    "a block each": lambda X: pd.DataFrame({k: X[:, k].copy() for k in range(X.shape[1])}, copy=False),
+    "row by row": lambda X: DensePart.of(np.ascontiguousarray(X), range(X.shape[1])),
+    "column by column": lambda X: DensePart.of(np.asfortranarray(X), range(X.shape[1])),
+    "others between": lambda X: pd.DataFrame(X).assign(text="x")[[0, "text", *range(1, X.shape[1])]],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "bool", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("some", [None, np.array([0, 3, 4, 21])])
+def test_rows_are_scaled_in_blocks(form, dtype, sparse, some, monkeypatch):
+    X = np.random.default_rng(0).integers(0, 2**60, (23, 5)).astype(dtype)
+    if np.dtype(dtype).kind == "f":
+        X[::4, 2] = np.nan
+    numbers = tuple(Number(k, 5.5 + k, 0.0 if sparse else 2.0**58 * k, 3.0**-k) for k in (0, 2, 3))
+    doubles = X[:, [0, 2, 3]].astype(np.float64)
+    fill, shift, factor = np.array([(n.fill, n.shift, n.factor) for n in numbers]).T
+    expected = ((np.where(np.isnan(doubles), fill, doubles) - shift) * factor).astype(np.float32)
+    expected[np.setdiff1d(np.arange(23), some) if some is not None else []] = 0
+    monkeypatch.setattr("dask_dl.frame.encoder.NUMBERS_AT_ONCE", 9)
+    part = FORMS[form](X)
+    values = getattr(part, "array", part)
+    before = pd.DataFrame(values).copy(deep=True)
+    dense, _, entries = Encoder((), numbers, is_sparse=sparse).encode(part, "t", some)
+    found = dense[:, :3]
+    if sparse:
+        found = np.zeros((23, 3), np.float32)
+        found[np.repeat(np.arange(23), entries.length), entries.slot] = entries.value
+    np.testing.assert_array_equal(found, expected)
+    pd.testing.assert_frame_equal(pd.DataFrame(values), before)
+
+
+def test_a_fault_counts_the_rows_of_all_blocks(monkeypatch):
+    monkeypatch.setattr("dask_dl.frame.encoder.NUMBERS_AT_ONCE", 3)
+    frame = pd.DataFrame({"a": [1.0, np.inf] * 9, "b": [*[0.0] * 9, 1e39, *[-1.0] * 8]})
+    encoder = Encoder((), (Number("a", 0.0, 0.0, 1.0), Number("b", 0.0, 0.0, 1.0)))
+    text = "column 'a' of t holds 9 infinite values.*column 'b' of t holds values up to 1e.39, too large"
+    with pytest.raises(SchemaError, match=text):
+        encoder.encode(frame, "t")
 
 
 def test_encoding_changes_nothing_in_the_users_table():

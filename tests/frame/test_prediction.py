@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import os
 import pickle
+import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import cloudpickle
 import dask
 import dask.array as da
 import dask.dataframe as dd
+import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+import scipy.sparse
 from dask.dataframe.utils import assert_eq
+from distributed import Client
 from distributed.scheduler import KilledWorker
 from tables import UNSCORED, make_table
 
+import dask_dl.node.replica
 import dask_dl.predictor
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError, WorkerMemoryError
@@ -264,6 +275,110 @@ def test_slices_of_a_local_table_change_nothing(classifiers, with_offset, table,
         assert again.dtype == answer.dtype
         np.testing.assert_array_equal(again, answer)
     np.testing.assert_array_equal(with_offset.predict(table, offset=offset), numbers)
+
+
+def of_threads(monkeypatch, model=None, n_jobs=1):
+    """Names of the threads that answer, slice by slice of seven rows, in a list that grows; the first wait for each other."""
+    names, inner, lock, all_are_here = [], Predictor.answers, threading.Lock(), threading.Barrier(n_jobs)
+
+    def answers(predictor, *given):
+        with lock:
+            names.append(threading.current_thread().name)
+            is_first = len(names) <= n_jobs
+        if is_first:
+            all_are_here.wait(60)
+        return inner(predictor, *given)
+
+    if model is not None:
+        monkeypatch.setattr(model, "n_jobs", n_jobs)
+
+    monkeypatch.setattr(Predictor, "answers", answers)
+    monkeypatch.setattr(prediction, "ROWS_PER_SLICE", 7)
+    return names
+
+
+FORMS = {
+    "pandas": lambda t: t,
+    "arrow": pa.Table.from_pandas,
+    "objects": lambda t: t.to_numpy(object),
+    "array": lambda t: t[["a", "b", "b"]].to_numpy(np.float32),
+    "sparse": lambda t: scipy.sparse.csr_matrix(t[["a", "b", "b"]].fillna(0.0)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_number_of_threads_changes_nothing(table, form, monkeypatch):
+    X, y = FORMS[form](table), np.resize(["no", "yes", "maybe"], N)
+    model = DeepLearningClassifier(**SMALL, sparse=form == "sparse").fit(X, y)
+    methods = [model.predict, model.predict_proba]
+    methods += [functools.partial(model.predict_table, keep=["b"])] if form == "pandas" else []
+    for method in methods:
+        answer = method(X)
+        for n in (1, 2, 5):
+            with monkeypatch.context() as patch:
+                names = of_threads(patch, model, n)
+                again = method(X)
+            assert type(again) is type(answer) and np.asarray(again).dtype == np.asarray(answer).dtype
+            np.testing.assert_array_equal(again, answer)
+            if form == "pandas" and isinstance(answer, pd.DataFrame):
+                pd.testing.assert_frame_equal(again, answer)
+            assert len(names) == 9 and len(set(names)) == n
+            assert (threading.current_thread().name in names) == (n == 1)
+
+
+def test_offsets_go_with_their_rows_to_every_thread(with_offset, table, monkeypatch):
+    offset = np.arange(N)
+    whole, names = with_offset.predict(table, offset=offset), of_threads(monkeypatch, with_offset, 3)
+    np.testing.assert_array_equal(with_offset.predict(table, offset=offset), whole)
+    assert len(set(names)) == 3
+
+
+def test_a_few_rows_are_predicted_where_they_are(classifier, table, monkeypatch):
+    names = of_threads(monkeypatch)
+    monkeypatch.setattr(type(classifier), "_threads", lambda _: pytest.fail("asked how many threads there may be"))
+    classifier.predict(table[:7])
+    assert names == [threading.current_thread().name]
+
+
+def test_a_task_of_a_worker_predicts_in_one_thread(classifier, table, monkeypatch):
+    names = of_threads(monkeypatch)
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+        client.submit(lambda: classifier.predict(table)).result()
+    assert len(names) == 9 and len(set(names)) == 1
+
+
+def test_all_cores_predict_where_n_jobs_is_not_given(classifier, monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 6)
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    assert classifier.n_jobs is None and classifier._threads() == 6
+    assert DeepLearningClassifier(n_jobs=3)._threads() == 3
+
+
+@pytest.mark.parametrize("n_jobs", [1, 4])
+def test_the_fault_of_the_first_slice_is_raised(classifier, table, monkeypatch, n_jobs):
+    of_threads(monkeypatch, classifier, n_jobs)
+    broken = table.copy()
+    broken.iloc[[20, 21, 33, 50], 0] = np.inf
+    with pytest.raises(SchemaError, match="column 'a' of the table to predict holds 2 infinite values"):
+        classifier.predict(broken)
+
+
+def test_an_interrupt_ends_a_prediction_soon(classifier, table, monkeypatch):
+    inner, n_calls = dask_dl.node.replica.predict_batches, itertools.count()
+
+    def slow(*given):
+        if next(n_calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        inner(*given)
+
+    monkeypatch.setattr(dask_dl.node.replica, "predict_batches", slow)
+    monkeypatch.setattr(classifier, "n_jobs", 2)
+    many = pd.concat([table] * 1000)
+    with pytest.raises(KeyboardInterrupt):
+        classifier.predict(many)
+    assert next(n_calls) < 20
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("dask_dl-")]
 
 
 @pytest.mark.parametrize("make", [lambda t: t, lambda t: dd.from_pandas(t, npartitions=2)], ids=["pandas", "dask"])

@@ -72,7 +72,7 @@ def test_combinations_are_those_of_numpy(n_rows, n_terms, n, turned):
 def test_a_product_does_not_depend_on_what_is_computed_beside_it():
     rows, _ = matrix(13, 48, 48, 1)
     weights, _ = matrix(9, 48, 48, 2)
-    whole, parts = aligned_zeros(13 * LANE), aligned_zeros(13 * LANE)
+    (whole, _), (parts, _) = matrix(13, 9, LANE, 3), matrix(13, 9, LANE, 3)  # not zeros, to which sums add in any order
     add_dots(Matrix(whole, 0, LANE, 13), Matrix(rows, 0, 48, 13), Matrix(weights, 0, 48, 9), 48)
     for i, j in itertools.product(range(13), range(9)):
         part = Matrix(parts, i * LANE + j, LANE, 1)

@@ -8,6 +8,8 @@ import pytest
 
 from dask_dl import DeepLearningClassifier
 from dask_dl.errors import ParameterError
+from dask_dl.kernels.atomics import LINE
+from dask_dl.kernels.team import ABORT, STOP
 from dask_dl.node import predict as predicting
 from dask_dl.node.predict import cut_after, rows_per_chunk
 from dask_dl.node.replica import predict
@@ -44,6 +46,22 @@ def test_chunks_are_bounded_by_bytes():
         <= predicting.INPUT_BYTES_PER_CHUNK
         < rows_per_chunk(2, 40_000) * 40_001 + 40_000
     )
+
+
+def test_bytes_are_those_of_all_threads():
+    assert rows_per_chunk(10_000, n_threads=4) == rows_per_chunk(10_000) // 4
+    assert rows_per_chunk(1, 40_000, 3) == rows_per_chunk(1, 40_000) // 3
+    assert rows_per_chunk(2**30, n_threads=4) == 1
+
+
+def test_a_prediction_ends_when_it_is_told_to():
+    topology, rows, _ = problem(hidden=(6, 4))
+    flat, control = topology.pack(*start_values(topology)), np.zeros(4 * LINE, np.int64)
+    assert predict(topology, flat, rows, control=control).any()
+    for cell in (STOP, ABORT):
+        control[:] = 0
+        control[cell] = 1
+        assert not predict(topology, flat, rows, control=control).any()
 
 
 def test_a_sample_is_scored_in_chunks(monkeypatch):

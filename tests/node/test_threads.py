@@ -16,7 +16,7 @@ from dask_dl.errors import Aborted
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.team import ABORT, STOP
 from dask_dl.node.replica import Replica
-from dask_dl.node.threads import run_threads
+from dask_dl.node.threads import map_threads, run_threads
 
 
 def cells():
@@ -99,6 +99,44 @@ def test_the_caller_works_meanwhile_and_may_fail():
     with pytest.raises(OSError, match="no more rows"):
         run_threads(2, patient(control), control, meanwhile=fail)
     assert control[STOP] == 1 and not ours()
+
+
+def test_results_are_in_the_order_of_the_items():
+    def square(k, _control):
+        time.sleep(0.01 * (k % 3))
+        return k * k
+
+    assert map_threads(3, square, iter(range(20))) == [k * k for k in range(20)]
+    assert map_threads(3, square, ()) == [] and not ours()
+
+
+def test_the_fault_of_the_first_item_is_raised_whichever_thread_fails_first():
+    taken, others_failed = [], threading.Event()
+
+    def fail(k, _control):
+        taken.append(k)
+        if k == 2:
+            assert others_failed.wait(60)
+        if k in {2, 3}:
+            others_failed.set()
+            raise ValueError(f"item {k}")
+
+    with pytest.raises(ValueError, match="item 2"):
+        map_threads(2, fail, range(100))
+    assert max(taken) <= 4 and not ours()
+
+
+def test_an_interrupt_ends_threads_that_map():
+    control_of = []
+
+    def wait(_k, control):
+        control_of.append(control)
+        wait_for(lambda: control[STOP])
+
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        map_threads(2, wait, range(100))
+    assert len(control_of) == 2 and not ours()
 
 
 def test_an_interrupt_ends_them():

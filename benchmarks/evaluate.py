@@ -1,0 +1,165 @@
+"""Rows a second of `predict`: [200, 200] on covtype, repeated, a pandas frame of 54 int64 columns, in one and in two threads.
+
+Beside it, on the same rows: scikit-learn's `MLPClassifier` of the same size, on float64 as its own scaler gives it; the same
+layers in PyTorch, from the frame to the classes; and H2O (`pip install -e '.[rivals]'`; Java 8 to 17), from the frame to the
+frame of answers, and of rows that it already holds. All take turns. On a busy machine the fastest run says what the code
+takes, and the median what it took.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import warnings
+from contextlib import ExitStack
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from common import ALL_EPOCHS, options, print_machine, print_table, real_tables
+from real import TABLES
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from dask_dl import DeepLearningClassifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HIDDEN = (200, 200)
+#: Rows a second of two threads.
+TARGET = 500_000
+Ways = dict[tuple[str, int], "Callable[[], Any]"]
+
+
+def tables(n_rows: int) -> tuple[pd.DataFrame, pd.Series]:
+    """Rows of covtype with their classes; random ones of the same shape without real tables."""
+    folder = real_tables()
+    if folder is None:
+        random = np.random.default_rng(0)
+        rows = pd.DataFrame(random.integers(0, 256, (20_000, 54)), columns=[f"c{k}" for k in range(54)])
+        classes = pd.Series(random.integers(1, 8, len(rows)).astype(str), name="c54")
+    else:
+        table, target = TABLES["covtype"](folder)
+        rows, classes = table.drop(columns=target), table[target]
+    places = np.arange(n_rows) % len(rows)
+    return rows.iloc[places].reset_index(drop=True), classes.iloc[places].reset_index(drop=True)
+
+
+def ours(X: pd.DataFrame, y: pd.Series, few: int, threads: list[int]) -> Ways:
+    model = DeepLearningClassifier(hidden=HIDDEN, epochs=1, random_state=1, **ALL_EPOCHS).fit(X[:few], y[:few])
+    array = X.to_numpy(np.float32)
+
+    def predict(table: Any, n: int) -> Any:
+        return model.set_params(n_jobs=n).predict(table)
+
+    answers = [predict(X, n) for n in threads]
+    assert all((answer == answers[0]).all() for answer in answers), "the answer depends on the number of threads"
+    model.set_params(n_jobs=1)
+    return {
+        **{("dask_dl, pandas", n): lambda n=n: predict(X, n) for n in threads},
+        **{("dask_dl, float32 array", n): lambda n=n: predict(array, n) for n in threads},
+    }
+
+
+def of_scikit_learn(X: pd.DataFrame, y: pd.Series, few: int, threads: list[int]) -> Ways:
+    model = make_pipeline(StandardScaler(), MLPClassifier(HIDDEN, max_iter=1, random_state=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(X[:few], y[:few])
+
+    def predict(n: int) -> Any:
+        with threadpool_limits(n):
+            return model.predict(X)
+
+    return {("scikit-learn, pandas", n): lambda n=n: predict(n) for n in threads}
+
+
+def of_torch(X: pd.DataFrame, threads: list[int]) -> Ways:
+    import torch
+
+    sizes = [X.shape[1], *HIDDEN]
+    layers = [layer for a, b in zip(sizes, HIDDEN, strict=False) for layer in (torch.nn.Linear(a, b), torch.nn.ReLU())]
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(HIDDEN[-1], 7))
+
+    def predict(n: int) -> Any:
+        torch.set_num_threads(n)
+        with torch.inference_mode():
+            parts = torch.from_numpy(X.to_numpy(np.float32)).split(8192)
+            return np.concatenate([model(part).argmax(1).numpy() for part in parts])
+
+    return {("PyTorch, pandas", n): lambda n=n: predict(n) for n in threads}
+
+
+def of_h2o(X: pd.DataFrame, y: pd.Series, few: int, n_threads: int, stack: ExitStack) -> Ways:
+    import h2o
+    from h2o.estimators import H2ODeepLearningEstimator
+
+    place = stack.enter_context(tempfile.TemporaryDirectory())
+    h2o.init(nthreads=n_threads, max_mem_size="4G", ice_root=place, log_dir=place)
+    stack.callback(lambda: h2o.cluster().shutdown())
+    h2o.no_progress()
+    train = h2o.H2OFrame(X[:few].assign(y=y[:few]))
+    train["y"] = train["y"].asfactor()
+    model = H2ODeepLearningEstimator(hidden=list(HIDDEN), epochs=1, seed=1)
+    model.train(y="y", training_frame=train)
+    held = h2o.H2OFrame(X)
+
+    def whole() -> Any:
+        frame = h2o.H2OFrame(X)
+        answers = model.predict(frame)
+        found = answers.as_data_frame()
+        h2o.remove([frame, answers])
+        return found
+
+    return {
+        ("H2O, pandas to pandas", n_threads): whole,
+        ("H2O, rows and answers in H2O", n_threads): lambda: model.predict(held),
+    }
+
+
+def main() -> None:
+    """Train each a little, then time the predictions."""
+    parser = options(__doc__)
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (1 2); H2O: the last"
+    )
+    arguments = parser.parse_args()
+    print_machine("scikit-learn", "pandas")
+    n_rows, n_turns, few = (40_000, 2, 2_000) if arguments.quick else (400_000, 7, 20_000)
+    X, y = tables(n_rows)
+    with ExitStack() as stack:
+        ways = ours(X, y, few, arguments.threads) | of_scikit_learn(X, y, few, arguments.threads)
+        for name, more in (
+            ("PyTorch", lambda: of_torch(X, arguments.threads)),
+            ("H2O", lambda: of_h2o(X, y, few, arguments.threads[-1], stack)),
+        ):
+            try:
+                ways |= more()
+            except ImportError:
+                print(f"{name} is not installed.\n")
+        seconds: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+        loads = [os.getloadavg()[0]]
+        for _ in range(n_turns):
+            for way, predict in ways.items():
+                began = time.perf_counter()
+                predict()
+                seconds[way].append(time.perf_counter() - began)
+            loads.append(os.getloadavg()[0])
+    print(f"{n_rows:,} rows, {n_turns} turns; load average {min(loads):.1f} to {max(loads):.1f}\n")
+    lines = []
+    for (name, n), took in seconds.items():
+        fastest = n_rows / min(took)
+        wanted = (name, n) == ("dask_dl, pandas", 2)
+        reached = f">= {TARGET:,}: {'yes' if fastest >= TARGET else 'NO'}" if wanted else ""
+        lines.append((name, n, f"{fastest:,.0f}", f"{n_rows / median(took):,.0f}", reached))
+    print_table(("predict", "threads", "rows/s, fastest", "median", "target"), lines)
+
+
+if __name__ == "__main__":
+    main()
