@@ -143,6 +143,8 @@ class Membership:
         if unfinished:
             within(PREPARING, lambda: self.client.cancel(unfinished))
         self.submitter.sweep()
+        if not self.liveness.is_connected:  # what is there of the training ends with the scheduler
+            return
         within(PREPARING, lambda: self.client.unregister_worker_plugin(name_of(self.job)))
         within(PREPARING, self.submitter.tidy)
 

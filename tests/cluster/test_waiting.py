@@ -1,20 +1,24 @@
-"""Waiting for tasks: told by the client's event loop."""
+"""Waiting for tasks: told by the client's event loop, and not at all for a scheduler that is gone."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
-from cluster.tables import PLAIN
+from cluster.tables import PLAIN, parted, rounds
 from distributed import Event
 from distributed.utils_test import gen_cluster, inc
 from tables import make_table
 
 from dask_dl import DeepLearningRegressor
+from dask_dl.cluster import membership
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.submit import Submitter
 from dask_dl.cluster.waiting import ending
+from dask_dl.errors import NoWorkersError
 
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 2)] * 2, timeout=120)
 #: Seconds of what has to happen, on a busy machine.
@@ -101,3 +105,40 @@ async def test_tasks_of_a_client_without_a_loop_are_not_waited_for(c, s, a, b):
     gone.loop.asyncio_loop.close()
     with ending(gone, [future]) as end:
         assert end.done()
+
+
+def test_a_client_without_a_scheduler_is_asked_nothing():
+    asked = []
+    scheduler = SimpleNamespace(identity=None, events=None)
+    client = SimpleNamespace(scheduler=scheduler, status="running", sync=lambda *_, **__: asked.append(1))
+    some = Liveness(client, silent)
+    assert some.look() == {} and not some.was_planned("tcp://one") and len(asked) == 2
+    for client.status in ("connecting", "closing", "closed"):
+        assert some.look() == {} and not some.was_planned("tcp://one") and len(asked) == 2
+
+
+@two_workers
+async def test_a_dead_scheduler_is_waited_for_as_long_as_for_workers_and_no_longer(c, s, a, b, monkeypatch):
+    """Of the deadlines that end a wait, only `worker_timeout` counts: of the others none is left to run."""
+    loop, deadlines, died = asyncio.get_running_loop(), [], threading.Event()
+    inner = membership.within
+
+    def within(seconds, call):
+        if died.is_set():
+            deadlines.append(seconds)
+        return inner(seconds, call)
+
+    def watch(record):
+        if record["iterations"] == 3:
+            asyncio.run_coroutine_threadsafe(s.close(), loop).result(SOON)
+            deadline = time.monotonic() + SOON
+            while c.status == "running":
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            died.set()
+
+    monkeypatch.setattr(membership, "within", within)
+    model = DeepLearningRegressor(**rounds(500) | {"worker_timeout": 0.5})
+    with pytest.raises(NoWorkersError, match=r"no worker for 0\.5 s"):
+        await model.fit(parted(make_table()), "y", callbacks=[watch])
+    assert died.is_set() and deadlines == []
