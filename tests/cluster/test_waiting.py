@@ -47,22 +47,27 @@ def submitter_of(client):
     return Submitter(client, Liveness(client, silent), "job", 1.0, silent)
 
 
+def watching(loop):
+    return [task for task in asyncio.all_tasks(loop) if "end_of" in repr(task)]
+
+
 @two_workers
 async def test_waiting_longer_takes_no_more_of_the_event_loop(c, s, a, b):
     some = submitter_of(c)
     futures = {(w.address, k): some.submit("train", w.address, gated, k) for w in (a, b) for k in range(20)}
-    loop, counts = asyncio.get_running_loop(), []
+    loop, counts, seen = asyncio.get_running_loop(), [], set()
 
     def on_poll():
         if len(counts) < 5:
-            counts.append(len([task for task in asyncio.all_tasks(loop) if "end_of" in repr(task)]))
+            seen.update(watching(loop))
+            counts.append(len(seen))
             if len(counts) == 5:
                 Event("gate", client=c).set()
 
     assert await asyncio.to_thread(some.wait, futures, on_poll) == set()
     assert counts == [len(futures)] * 5  # one each, from the first poll to the last
     assert all(future.status == "finished" for future in futures.values())
-    while any("end_of" in repr(task) for task in asyncio.all_tasks(loop)):  # and none is left
+    while watching(loop):  # and none is left
         await asyncio.sleep(0.01)
     some.sweep()
 
