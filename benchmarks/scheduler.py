@@ -213,7 +213,7 @@ def loads(transfers: Iterable[Transfer], n: int) -> tuple[list[int], list[int]]:
     for key, pairs in fetched.items():
         number = int(key.rpartition("-")[2])
         for sender, receiver in pairs:
-            if number == root:
+            if number == root or "-relay-" in key:
                 generation[receiver] = generation.setdefault(sender, 0) + 1
                 down[generation[receiver]][sender] += 1
             elif "-train-" in key or "-average-" in key:

@@ -29,6 +29,7 @@ class AverageTree:
     def __init__(self, membership: Membership, moving_rate: float | None) -> None:
         self._membership, self._submitter, self._moving_rate = membership, membership.submitter, moving_rate
         self._received: dict[str, Any] = {}  #: worker -> future: it goes on from the average
+        self._passing: list[str] = []  #: workers from which others fetch it
         self.was_several = False  #: whether there was ever more than one replica: a consensus with oneself is none
 
     def forget(self) -> None:
@@ -62,7 +63,7 @@ class AverageTree:
             if not self._received:
                 self._send(trained, hosts, outer, n_seen)
             holders = [hosts[shard] for shard, part in trained.items() if not isinstance(part, Contribution)]
-            lost = self._submitter.wait(self._received, also=holders)
+            lost = self._submitter.wait(self._received, also=[*holders, *self._passing])
             reports, lost = self._submitter.results(self._received, lost)
             reports = reports or self._confirmed()
         except GoneError:
@@ -100,13 +101,18 @@ class AverageTree:
             ]
         ((_, mean),) = layer
         moving_rate = self._moving_rate if self.was_several else None
-        sent: list[Any] = []
-        for k, worker in enumerate(sorted(self._membership.taking_part)):
-            # The first few fetch it from the root, every other one when a worker before it has a copy too.
-            after = sent[k // FAN - 1] if k >= FAN else None
-            arguments = (mean, self._membership.job, self._membership.version, outer, moving_rate, n_seen, after)
-            sent.append(self._submitter.submit("receive", worker, round_tasks.receive, *arguments))
-            self._received[worker] = sent[-1]
+        receivers = sorted(self._membership.taking_part)
+        relays: list[Any] = []
+        self._passing = receivers[: (len(receivers) - 1) // FAN]
+        for k, worker in enumerate(receivers):
+            # The first few fetch it from the root, others from one certain worker before them, eight from each, to which it is
+            # a result of its own: among all that have a copy Dask would choose at random.
+            source = relays[k // FAN - 1] if k >= FAN else mean
+            if k < len(self._passing):
+                source = self._submitter.submit("relay", worker, round_tasks.relay, source)
+                relays.append(source)
+            arguments = (source, self._membership.job, self._membership.version, outer, moving_rate, n_seen)
+            self._received[worker] = self._submitter.submit("receive", worker, round_tasks.receive, *arguments)
 
     def _placed(self, worker: str, part: Any) -> tuple[str, Any]:
         """A worker that can average a contribution, and its future. Raises GoneError."""

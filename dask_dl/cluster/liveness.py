@@ -60,10 +60,7 @@ class Liveness:
 
     def look(self) -> dict[str, Member]:
         """The workers that count now, by address."""
-        try:
-            workers = self.client.sync(self.client.scheduler.identity, callback_timeout=ANSWER)["workers"]
-        except (OSError, TimeoutError, RuntimeError, AttributeError):  # the scheduler, or the client, is gone
-            workers = {}
+        workers = (self._answer("identity") or {}).get("workers", {})
         chosen = self._chosen(workers) if workers else set()  # no answer says nothing of who belongs where
         self.n_others = len(workers.keys() - chosen)
         workers = {address: worker for address, worker in workers.items() if address in chosen}
@@ -93,15 +90,25 @@ class Liveness:
         """Whether a worker that does not count any more is being closed, or was closed, as planned."""
         if worker in self.leaving:
             return True
-        try:
-            events = self.client.sync(self.client.scheduler.events, topic=worker, callback_timeout=ANSWER)
-        except (OSError, TimeoutError, RuntimeError, AttributeError):
-            return False
         return any(
             event.get("action") == "closing-worker" or event.get("status") in CLOSING
-            for _, event in events
+            for _, event in self._answer("events", topic=worker) or ()
             if isinstance(event, dict)
         )
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the client has a scheduler: one that lost it tries for half a minute to reach it, as does any question."""
+        return bool(self.client.status == "running")
+
+    def _answer(self, question: str, **given: Any) -> Any:
+        """What the scheduler answers; None, and at once where the client knows that it is gone, when it does not."""
+        if not self.is_connected:
+            return None
+        try:
+            return self.client.sync(getattr(self.client.scheduler, question), callback_timeout=ANSWER, **given)
+        except (OSError, TimeoutError, RuntimeError, AttributeError):  # the scheduler, or the client, is gone
+            return None
 
     def wait(self, timeout: float, on_poll: Callable[[], None] | None = None) -> dict[str, Member]:
         """The workers that count, as soon as there are any. Raises NoWorkersError after `timeout` seconds without one."""

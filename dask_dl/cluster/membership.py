@@ -21,7 +21,7 @@ from dask_dl.cluster.handover import Handover, Inbox, NetworkState
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.plugin import GoneError, ShardRows, TrainingPlugin, name_of
 from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
-from dask_dl.cluster.waiting import Reminder, wait, within
+from dask_dl.cluster.waiting import Reminder, ending, within
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class Membership:
         if unfinished:
             within(PREPARING, lambda: self.client.cancel(unfinished))
         self.submitter.sweep()
+        if not self.liveness.is_connected:  # what is there of the training ends with the scheduler
+            return
         within(PREPARING, lambda: self.client.unregister_worker_plugin(name_of(self.job)))
         within(PREPARING, self.submitter.tidy)
 
@@ -167,8 +169,11 @@ class Membership:
             remind(f"{what} ({len(alive)} are there{n_compiling}).{reasons}")
             self._on_wait()
             if self._joining:
-                with contextlib.suppress(TimeoutError, CancelledError):
-                    wait(self.client, list(self._joining.values()), POLL, return_when="FIRST_COMPLETED")
+                with (
+                    contextlib.suppress(TimeoutError, CancelledError),
+                    ending(self.client, self._joining.values(), first=True) as end,
+                ):
+                    end.exception(POLL)
             else:
                 time.sleep(POLL / 5)
 

@@ -219,6 +219,11 @@ def average(*parts: Contribution) -> Contribution:
     return mean
 
 
+def relay(mean: Contribution) -> Contribution:
+    """The average of a round, for workers that shall fetch it from this one."""
+    return mean
+
+
 def receive(
     mean: Contribution,
     job: str,
@@ -226,7 +231,6 @@ def receive(
     momentum: float,
     moving_rate: float | None,
     n_seen: int,
-    _after: Any = None,
 ) -> Report:
     """Go on from the average of a round.
 
@@ -244,8 +248,6 @@ def receive(
         Rate of elastic averaging; None when replicas go on from the average itself.
     n_seen : int
         Rows learned before the round.
-    _after : object
-        Result of another `receive`, so that Dask runs that one first; not looked at.
 
     Returns
     -------

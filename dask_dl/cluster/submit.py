@@ -12,11 +12,12 @@ from distributed.scheduler import KilledWorker
 from dask_dl.cluster import plugin, round_tasks
 from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.spans import PREFIX, SENT, in_span, tidy
-from dask_dl.cluster.waiting import pause_after, started, wait
+from dask_dl.cluster.waiting import ending, pause_after, started
 from dask_dl.errors import ClusterError, NoWorkersError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from dask_dl.cluster.liveness import Liveness
 
@@ -327,28 +328,27 @@ class Submitter:
         """
         lost: set[Any] = set()
         n_before, since = -1, time.monotonic()
-        while True:
-            lost |= {key for key, future in futures.items() if future.status in {"cancelled", "lost"}}
-            waiting = {key: f for key, f in futures.items() if key not in lost and f.status == "pending"}
-            if not waiting or any(future.status == "error" for future in futures.values()):
-                break
-            with contextlib.suppress(TimeoutError, CancelledError):
-                wait(self.client, list(waiting.values()), POLL)
-            self._look_after()
-            if on_poll is not None:
-                on_poll()
-            now = time.monotonic()
-            if now - self.liveness.looked > LOOK:
-                alive = set(self.liveness.look())
-                there = alive | self.liveness.leaving
-                if not there >= set(also):
+        with ending(self.client, futures.values()) as end:
+            while True:
+                lost |= {key for key, future in futures.items() if future.status in {"cancelled", "lost"}}
+                waiting = {key: f for key, f in futures.items() if key not in lost and f.status == "pending"}
+                if not waiting or any(future.status == "error" for future in futures.values()):
+                    break
+                self._doze(end)
+                if on_poll is not None:
+                    on_poll()
+                now = time.monotonic()
+                if now - self.liveness.looked > LOOK:
+                    alive = set(self.liveness.look())
+                    there = alive | self.liveness.leaving
+                    if not there >= set(also):
+                        lost |= waiting.keys()
+                    able = there if finish_leaving else alive
+                    lost |= {key for key in waiting if worker_of(key) not in able}
+                if len(waiting) != n_before:
+                    n_before, since = len(waiting), now
+                elif now - since > limit:
                     lost |= waiting.keys()
-                able = there if finish_leaving else alive
-                lost |= {key for key in waiting if worker_of(key) not in able}
-            if len(waiting) != n_before:
-                n_before, since = len(waiting), now
-            elif now - since > limit:
-                lost |= waiting.keys()
         for key, future in futures.items():
             if key not in lost and future.status == "error":
                 error = future.exception()
@@ -366,18 +366,26 @@ class Submitter:
             )
         return lost
 
+    def _doze(self, end: Future[None]) -> None:
+        """Wait for a moment, or until tasks have ended."""
+        if end.done():  # and yet there is something to wait for: one of them was lost, or has begun anew
+            time.sleep(POLL)
+        else:
+            with contextlib.suppress(TimeoutError, CancelledError):
+                end.exception(POLL)
+        self._look_after()
+
     def wait_anywhere(self, future: Any, on_poll: Callable[[], None], explain: Callable[[Exception], Exception]) -> Any:
         """The result of tasks that may run on any worker, as long as there is one. Raises GoneError when it is lost."""
         told = 0.0
         while True:
-            while future.status == "pending":
-                with contextlib.suppress(TimeoutError, CancelledError):
-                    wait(self.client, [future], POLL)
-                self._look_after()
-                if time.monotonic() - told > LOOK:
-                    on_poll()
-                    self.liveness.wait(self.timeout, self._look_after)
-                    told = time.monotonic()
+            with ending(self.client, [future]) as end:
+                while future.status == "pending":
+                    self._doze(end)
+                    if time.monotonic() - told > LOOK:
+                        on_poll()
+                        self.liveness.wait(self.timeout, self._look_after)
+                        told = time.monotonic()
             if future.status == "error":
                 raise explain(future.exception())
             if future.status != "finished":

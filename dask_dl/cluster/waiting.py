@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
 #: Seconds between the first two attempts, and at most; pauses double.
 MIN_PAUSE, MAX_PAUSE = 0.1, 5.0
@@ -58,21 +60,45 @@ def within(seconds: float, call: Callable[[], Any]) -> BaseException | None:
         return TimeoutError(f"no answer within {seconds:g} s")
 
 
-def wait(client: Any, futures: Sequence[Any], seconds: float, return_when: str = "ALL_COMPLETED") -> None:
-    """Wait for tasks of a client, which need not be the default one: `distributed.wait` knows no other.
+@contextlib.contextmanager
+def ending(client: Any, futures: Iterable[Any], *, first: bool = False) -> Iterator[Future[None]]:
+    """A future of the moment when all of some tasks have ended, or when one has that has no result.
+
+    The event loop of the client tells it, so that waiting costs no more for many tasks than for few.
 
     Parameters
     ----------
     client : distributed.Client
-    futures : sequence of distributed.Future
-    seconds : float
-        Longest time to wait.
-    return_when : {"ALL_COMPLETED", "FIRST_COMPLETED"}
-
-    Raises
-    ------
-    TimeoutError, CancelledError
+        Client of the tasks, which need not be the default one: `distributed.wait` knows no other.
+    futures : iterable of distributed.Future
+    first : bool
+        Whether the first task that ends is enough.
     """
-    from distributed.client import _wait
+    states = [future._state for future in futures]  # noqa: SLF001  # which does not keep a task that is released meanwhile
 
-    client.sync(_wait, list(futures), timeout=seconds, return_when=return_when)
+    async def end_of(state: Any) -> None:
+        await state.wait()
+        if first or state.status != "finished":
+            raise _EndedError
+
+    async def watch() -> None:
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                for state in states:
+                    group.create_task(end_of(state))
+
+    watching = watch()
+    try:
+        end = asyncio.run_coroutine_threadsafe(watching, client.loop.asyncio_loop)
+    except RuntimeError:  # the client was closed, and has nothing to tell
+        watching.close()
+        end = Future()
+        end.set_result(None)
+    try:
+        yield end
+    finally:
+        end.cancel()
+
+
+class _EndedError(Exception):
+    """There is nothing more to wait for."""
