@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.setup import Setup
     from dask_dl.cluster.trainer import Trainer
-    from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.blocks import BlockOptions, Blocks
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
     from dask_dl.state import AveragingState
     from dask_dl.storage import Budget
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ class Backend(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def n_parts(self) -> int:
+        """Parts into which it can be divided, at most."""
 
     def split(self, n: int) -> Sequence[Backend]:
         """Divide what there is among n backends, which share no thread: for trainings side by side.
@@ -164,6 +171,9 @@ class Backend(Protocol):
 
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""
+
+    def over(self, table: str, function: Callable[[Blocks], T]) -> list[T]:
+        """Call a function with the blocks of a table, shard by shard; it can be pickled, and returns what is small."""
 
     def trainer(
         self,

@@ -7,7 +7,7 @@ import math
 import threading
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import dask
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.liveness import Member
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.setup import Setup
-    from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.blocks import BlockOptions, Blocks
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
     from dask_dl.state import AveragingState
     from dask_dl.storage import Budget
+
+
+T = TypeVar("T")
 
 
 def copies_of(n_workers: int) -> int:
@@ -145,9 +148,14 @@ class DaskBackend:
         self.membership.__exit__()
         self._on_close()
 
+    @property
+    def n_parts(self) -> int:
+        """Workers. See `Backend.n_parts`."""
+        return len(Liveness(self._client, self._tell.say).look())
+
     def split(self, n: int) -> list[DaskBackend]:
         """Divide the workers; a newcomer joins the part that has fewest. See `Backend.split`."""
-        n_workers = len(Liveness(self._client, self._tell.say).look())
+        n_workers = self.n_parts
         if not 1 <= n <= n_workers:
             raise ClusterError(f"{n_workers} workers cannot be divided into {n} parts.")
         return [self._borrowing(part.choose, part.close) for part in Division(n).parts()]
@@ -327,6 +335,11 @@ class DaskBackend:
         return added(parts)
 
     # ---- training ---------------------------------------------------------------------------------------------------
+
+    def over(self, table: str, function: Callable[[Blocks], T]) -> list[T]:
+        """Call the function on workers. See `Backend.over`."""
+        job = self.membership.job
+        return self.membership.of_shards("count", table, lambda rows: TaskSpec(table_tasks.over, (job, rows, function)))
 
     def trainer(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.cluster.setup import Setup
-    from dask_dl.frame.blocks import BlockOptions
+    from dask_dl.frame.blocks import BlockOptions, Blocks
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_stats import ScanRequest
     from dask_dl.frame.scan import Scan
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
     from dask_dl.state import AveragingState
+
+
+T = TypeVar("T")
 
 
 class LocalBackend:
@@ -89,9 +92,14 @@ class LocalBackend:
             shard.close()
         self._scratch.remove()
 
+    @property
+    def n_parts(self) -> int:
+        """Threads. See `Backend.n_parts`."""
+        return self._n_threads or (slot() or cores(None))[0]
+
     def split(self, n: int) -> list[LocalBackend]:
         """Divide the threads. See `Backend.split`."""
-        n_threads = self._n_threads or (slot() or cores(None))[0]
+        n_threads = self.n_parts
         if not 1 <= n <= n_threads:
             raise ParameterError(f"{n_threads} threads cannot be divided into {n} parts.")
         return [self._with_threads(n_threads * (k + 1) // n - n_threads * k // n) for k in range(n)]
@@ -195,6 +203,10 @@ class LocalBackend:
     def fingerprint(self, table: str) -> list[int]:
         """See `Blocks.fingerprint`."""
         return self.shard.tables[table].fingerprint()
+
+    def over(self, table: str, function: Callable[[Blocks], T]) -> list[T]:
+        """Call the function with all blocks. See `Backend.over`."""
+        return [function(self.shard.tables[table])]
 
     def trainer(
         self,

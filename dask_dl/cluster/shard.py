@@ -385,7 +385,7 @@ class Shard:
         """Rows to score on: those of the view that were set aside, or all of it."""
         store = self.store(view.table)
         subset = Subset(store, view, starts=store.starts)  # which nobody numbers
-        if not store.sets_aside:
+        if view.is_whole or not store.sets_aside:
             return subset.slices(memory.SLICE // store.row_bytes)
         if (view.table, name) not in self._samples:
             self._samples[view.table, name] = drawn_rows(subset, self.cuts.get(view.table))

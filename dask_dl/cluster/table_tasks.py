@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dask
 import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.placement import RowRange
     from dask_dl.cluster.plugin import ShardRows
     from dask_dl.frame.block import Block
+    from dask_dl.frame.blocks import Blocks
     from dask_dl.frame.recipe import Recipe
     from dask_dl.frame.row_selection import Groups
     from dask_dl.frame.scan import Scan
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from dask_dl.frame.sparse import SparsePart
     from dask_dl.frame.view import View
     from dask_dl.state import Rows
+
+
+T = TypeVar("T")
 
 
 def scan_merged(parts: Sequence[Scan], schema: Schema) -> Scan:
@@ -229,6 +233,12 @@ def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
     with plugin(job).turn() as shard:
         for table, block in blocks:
             shard.drop(table, [block])
+
+
+def over(job: str, rows: ShardRows, function: Callable[[Blocks], T]) -> T:
+    """What a function returns of a shard's blocks of a table."""
+    with plugin(job).turn(None, rows) as shard:
+        return function(rows.shard_of(shard).store(rows.table))
 
 
 def candidates_of(job: str, rows: ShardRows) -> Candidates:

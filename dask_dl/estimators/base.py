@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 from dask_dl.estimators.dataset import Dataset
-from dask_dl.estimators.fitted import Fitted
+from dask_dl.estimators.fitted import Fitted, forget
 
 
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
@@ -122,6 +123,7 @@ class DeepLearning(Fitted):
         verbose: bool | int = False,
         nfolds: int = 0,
         fold_assignment: str = "auto",
+        fold_stopping: str = "inner",
         keep_cross_validation_models: bool = True,
         keep_cross_validation_predictions: bool = False,
         keep_cross_validation_fold_assignment: bool = False,
@@ -196,7 +198,8 @@ class DeepLearning(Fitted):
             Weight of every row in the loss, 0 or more; 0 leaves the row out.
         offset : str, int or aligned collection, optional
             Added to the prediction before the link; regression only.
-        folds : not available yet
+        folds : str, int or aligned collection, optional
+            Fold of every row, for a cross-validation: rows of one value are held out together. See `nfolds`.
         eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame with the columns of `X` when `y` is a name
             A table to score on while training; a list may hold one such tuple.
         callbacks : list of callables, optional
@@ -248,47 +251,39 @@ class DeepLearning(Fitted):
                 f"column, or its values."
             )
         client = X.client if isinstance(X, Dataset) else find_client(self.client)
-        work = functools.partial(
-            self._fit, requested, client, X, y, sample_weight, offset, eval_set, tuple(callbacks or ()), resume, began
-        )
+        call.update(X=X, y=y, callbacks=tuple(callbacks or ()))
+        work = functools.partial(self._fit, requested, client, call, began)
         return awaitable(work) if client is not None and client.asynchronous else work()
 
     def _fit(
         self,
         requested: dict[str, Any],
         client: Any,
-        X: Any,
-        y: Any,
-        weight: Any,
-        offset: Any,
-        eval_set: Any,
-        callbacks: tuple[Callable[[Mapping[str, Any]], object], ...],
-        resume: bool,
+        call: Mapping[str, Any],
         began: float,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> Self:
         """Train, on any thread but that of an asynchronous client."""
         from dask_dl.events import Callbacks, Listeners
-        from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
-        from dask_dl.frame.validation import open_validation
         from dask_dl.show.progress import Progress
         from dask_dl.training.backends import backend_for
         from dask_dl.training.engine import Request, train
 
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
-        listeners = Listeners([Callbacks(callbacks), progress])
-        if isinstance(X, Dataset):
-            with X.used(self._task, requested, listeners, cancelled) as (backend, encoded):
-                source = encoded.data.tables["training"][0]
-                request = Request(source, self._task, requested, None, encoded, resume, began)
+        listeners, X = Listeners([Callbacks(call["callbacks"]), progress]), call["X"]
+        with contextlib.ExitStack() as stack:
+            if isinstance(X, Dataset):
+                backend, encoded = stack.enter_context(X.used(self._task, requested, listeners, cancelled))
+                source, validation = encoded.data.tables["training"][0], None
+            else:
+                source, validation = self._tables(call, listeners)
+                backend, encoded = backend_for(requested, client, listeners, cancelled), None
+            request = Request(source, self._task, requested, validation, encoded, call["resume"], began)
+            if requested["nfolds"] or call["folds"] is not None:
+                outcome = self._cross_validate(request, backend, listeners, cancelled, call)
+            else:
+                forget(self)
                 outcome = train(request, backend, listeners, cancelled=cancelled)
-        else:
-            source = open_source(X, y, weight, offset, warn=listeners.warn)
-            given = {TARGET: y, WEIGHT: weight, OFFSET: offset}
-            validation = open_validation(eval_set, source, given, listeners.warn)
-            backend = backend_for(requested, client, listeners, cancelled)
-            request = Request(source, self._task, requested, validation, None, resume, began)
-            outcome = train(request, backend, listeners, cancelled=cancelled)
         # Where nothing was learned, an earlier model stays.
         if outcome.failure is None or outcome.model.record.n_seen > 0:
             self.model_ = outcome.model
@@ -296,6 +291,27 @@ class DeepLearning(Fitted):
         # An awaited fit raises CancelledError.
         outcome.settle(listeners, "return" if cancelled() else requested["on_interrupt"])
         return self
+
+    def _tables(self, call: Mapping[str, Any], listeners: Any) -> tuple[Any, Any]:
+        """Training and validation table of a call."""
+        from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, open_source
+        from dask_dl.frame.validation import open_validation
+
+        given = {TARGET: call["y"], WEIGHT: call["sample_weight"], OFFSET: call["offset"]}
+        source = open_source(call["X"], *given.values(), fold=call["folds"], warn=listeners.warn)
+        return source, open_validation(call["eval_set"], source, given, listeners.warn)
+
+    def _cross_validate(
+        self, request: Any, backend: Any, listeners: Any, cancelled: Callable[[], bool], call: Mapping[str, Any]
+    ) -> Any:
+        """Train on all but each fold, and on all rows; keep of the folds what is asked for."""
+        from dask_dl.estimators.cross_validated import keep
+        from dask_dl.validation.cross_validation import cross_validate
+
+        result = cross_validate(request, backend, listeners, cancelled=cancelled)
+        forget(self)
+        keep(self, result, request.parameters, {**call, "X": None if isinstance(call["X"], Dataset) else call["X"]})
+        return result.outcome
 
     def __getstate__(self) -> dict[str, Any]:
         """State for pickling, without the client, which belongs to its process."""

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from dask_dl.show.evaluation import Evaluation, Evaluations
 
 
+#: Attributes of an estimator after a cross-validation that keeps everything.
+KEPT = ("cross_validation_models_", "cross_validation_predictions_", "cross_validation_fold_assignment_")
+
+
+def forget(estimator: Any) -> None:
+    """Drop what an earlier cross-validation left."""
+    for name in KEPT:
+        estimator.__dict__.pop(name, None)
+
+
 class Fitted(BaseEstimator):  # type: ignore[misc]
     """Attributes and methods that a fitted estimator has."""
 
@@ -116,6 +126,30 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         model = self._fitted
         found = measure_table(model, X, y, sample_weight, offset, custom_metric, type(self).__name__)
         return Evaluation.of(model, found.measured, label=found.label, n_rows=found.n_rows)
+
+    @property
+    def cross_validation_summary_(self) -> pd.DataFrame:
+        """Metrics of the rows of each fold, by the model that has not seen them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each metric; columns `mean` and `sd` (with n - 1 below), and one for each fold.
+
+        Raises
+        ------
+        AttributeError
+            Where nothing was cross-validated.
+        """
+        import pandas as pd
+
+        folds = self._fitted.record.folds
+        if folds is None:
+            raise AttributeError("this model was not cross-validated: give nfolds to the constructor, or folds to fit.")
+        columns = [f"fold {name}" for name in folds.names]
+        table = pd.DataFrame.from_dict(dict(folds.metrics), orient="index", columns=columns)
+        figures = {"mean": table.mean(axis=1), "sd": table.std(axis=1)}
+        return pd.concat([pd.DataFrame(figures), table], axis=1).rename_axis("metric")
 
     @property
     def stopped_by_(self) -> str | None:

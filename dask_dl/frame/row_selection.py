@@ -59,6 +59,23 @@ class AllBut:
 
 
 @dataclass(frozen=True, slots=True)
+class Both:
+    """Rows that two selections have in common."""
+
+    first: RowSelection
+    second: RowSelection
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Those of both."""
+        return tuple(dict.fromkeys((*self.first.groups, *self.second.groups)))
+
+    def selects(self, numbers: NDArray[np.int64], groups: Groups) -> NDArray[np.bool_]:
+        """The intersection. See `RowSelection.selects`."""
+        return self.first.selects(numbers, groups) & self.second.selects(numbers, groups)
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """Fold k of n: by row number, by random keys, or those rows whose stored group "fold" is k (algorithm.md#views)."""
 
@@ -88,19 +105,24 @@ class Fold:
 class StratifiedFold:
     """Fold k of the rows of every class, which differ by a row at most in size (algorithm.md#views).
 
-    `cuts` has for each class the n - 1 keys at which folds end, as `fold_cuts` finds them.
+    `cuts` has for each class the n - 1 keys at which folds end, as `fold_cuts` finds them; a single one is for all rows, of
+    whatever class.
     """
 
     k: int
     cuts: tuple[tuple[int, ...], ...]
     seed: int = 0
-    groups = ("class",)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The classes, where they are told apart."""
+        return ("class",) if len(self.cuts) > 1 else ()
 
     def selects(self, numbers: NDArray[np.int64], groups: Groups) -> NDArray[np.bool_]:
         """Rows of the fold, of every class. See `RowSelection.selects`."""
         keys = keys_of(numbers, self.seed, "folds")
         lowest, highest = (np.array(ends, np.uint64) for ends in zip(*map(self._ends, self.cuts), strict=True))
-        classes = groups["class"]
+        classes = groups["class"] if len(self.cuts) > 1 else np.zeros(len(numbers), np.uint8)
         return (lowest[classes] <= keys) & (keys <= highest[classes])
 
     def _ends(self, cuts: tuple[int, ...]) -> tuple[int, int]:

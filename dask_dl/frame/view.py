@@ -34,6 +34,7 @@ class View(NamedTuple):
     rows: RowSelection = AllRows()
     balance: Balance | None = None  #: how often rows are visited in an epoch; None: once
     inputs: Affine | None = None  #: None: values as they are stored
+    is_whole: bool = False  #: where it is scored: all of its rows, whatever sample was set aside
 
     @property
     def has_all(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask_dl import parameters
 from dask_dl.distribution import Distribution
@@ -12,10 +12,19 @@ from dask_dl.metrics.measurement import MetricSettings
 from dask_dl.metrics.table import AVERAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dask_dl.metrics.history import History
+    from dask_dl.metrics.measurement import Measurement
     from dask_dl.tasks.head import Head
+
+
+class FoldMetrics(NamedTuple):
+    """Measurements of a cross-validation: of rows by a model that has not seen them."""
+
+    combined: Measurement  #: of all rows
+    names: tuple[str, ...]  #: of the folds
+    metrics: Mapping[str, Sequence[float]]  #: by name, in the order of the folds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,6 +45,7 @@ class TrainingRecord:
     target_name: str | None = None  #: column of the target, None when it came beside the table
     table_rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)  #: in each table; trained on or scored
     versions: Mapping[str, str] = field(default_factory=dict)  #: of the packages that trained it
+    folds: FoldMetrics | None = None  #: of a cross-validation
 
     def metric_settings(self, head: Head, custom: Any = None) -> MetricSettings:
         """Settings of an evaluation, which measures curves of several classes in any case.

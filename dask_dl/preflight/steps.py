@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
     from dask_dl.storage import Decision
-    from dask_dl.training.preparation import PreparedTables, Problem
+    from dask_dl.training.problem import PreparedTables, Problem
 
 #: Seed of what is drawn, where none was given.
 SEED = 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.backend import Backend
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
-    from dask_dl.training.preparation import Problem
+    from dask_dl.training.problem import Problem
 
 #: Seconds of the rounds that are measured, about; those before them take half of that.
 SECONDS = 1.0

@@ -386,6 +386,8 @@ class Evaluations(dict[str, Evaluation]):
             columns = event.metrics.get(table, {})
             figures = {n: event.value(n, table) for n in known if (METRICS[n].column or n) in columns}
             found[table] = Evaluation.of(model, event.measured.get(table), figures, label=f"the {table} table")
+        if model.record.folds is not None:
+            found["cross_validation"] = Evaluation.of(model, model.record.folds.combined, label="the rows held out")
         return found
 
     def to_pandas(self) -> pd.DataFrame:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.distribution import Distribution
+    from dask_dl.frame.affine import Standardized
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.row_roles import RowRoles
     from dask_dl.frame.scan import Scan
@@ -81,6 +82,15 @@ class Head(TargetEncoder, Protocol):
     def corrected(self, correction: Sequence[float]) -> Self:
         """Head whose probabilities are multiplied by a factor for each class (algorithm.md#corrected-probabilities)."""
         return self
+
+    def rescaled(self, mean: float, deviation: float) -> Self:
+        """Head of some rows whose encoded targets have this mean and deviation."""
+        return self
+
+    @property
+    def numbers(self) -> Standardized | None:
+        """Units of the targets, where they are numbers."""
+        return None
 
     def with_threshold(self, threshold: float | None) -> Self:
         """Head that predicts the second of two classes from a probability on, or None: the more probable one.

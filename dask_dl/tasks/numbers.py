@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -63,6 +63,17 @@ class Numbers(Head):
         if not standardize or link == "log":
             return cls(link=link)
         return cls(found.target.mean, 1 / (found.target.deviation or 1.0), is_standardized=True)
+
+    def rescaled(self, mean: float, deviation: float) -> Numbers:
+        """Head of some rows whose encoded targets have this mean and deviation. See `Head.rescaled`."""
+        if not self.is_standardized:
+            return self
+        return replace(self, shift=self.shift + mean / self.factor, factor=self.factor / (deviation or 1.0))
+
+    @property
+    def numbers(self) -> Numbers:
+        """Location and scale."""
+        return self
 
     def n_outputs(self, encoder: Encoder) -> int:
         """One unit."""

@@ -19,7 +19,7 @@ from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
 from dask_dl.training.settings import ResumeSettings
-from dask_dl.training.start import Start
+from dask_dl.training.start import HOLDOUT, Start
 from dask_dl.training.wiring import make_rounds
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listener
-    from dask_dl.training.preparation import Problem
+    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.training.problem import Problem
     from dask_dl.training_state import Snapshot, TrainingState
 
 
@@ -48,6 +49,7 @@ class Outcome(NamedTuple):
 
     model: Model  #: the last good one
     failure: BaseException | None  #: why it could not go on: it diverged, no worker was left, or a callback raised
+    holdout: Measurement | None = None  #: of the rows that a fold of a cross-validation holds out
 
     def settle(self, tell: Listeners, on_interrupt: str = "return") -> None:
         """Raise what the end of the training is to its caller, who has the model in place by now.
@@ -161,10 +163,13 @@ def train(
         rounds.run()
         assert rounds.final is not None
         effective = problem.effective | trainer.report() | {"client": None, "n_shards": here.n_shards}
-        n_rows = trainer.n_rows
+        n_rows, holdout, final = trainer.n_rows, None, rounds.final
+        if problem.fold is not None and start.state.failure is None:
+            trainer.restore(final.flat, final.states, final.n_seen)
+            holdout = trainer.measure(HOLDOUT)
     state = start.state
     tell(Ended(state.stopped_by))
-    return Outcome(_model(problem, source, rounds.final, state, effective, encoded.rows, n_rows), state.failure)
+    return Outcome(_model(problem, source, final, state, effective, encoded.rows, n_rows), state.failure, holdout)
 
 
 def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = ()) -> EncodedTables:

@@ -17,6 +17,7 @@ from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.storage import Budget, Decision, decide
+from dask_dl.training.settings import FoldSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.scan import Scan
     from dask_dl.kernels.layout import Topology
     from dask_dl.node.parallelism import Parallelism
-    from dask_dl.training.preparation import PreparedTables, Problem
+    from dask_dl.training.problem import PreparedTables, Problem
 
 
 class EncodedTables(NamedTuple):
@@ -96,7 +97,16 @@ def scored_sample(problem: Problem, table: str) -> ScoredSample:
 
 def _groups(problem: Problem) -> tuple[str, ...]:
     """Groups that are kept of every row that trains."""
-    return (*problem.view.groups, *(("fold",) if FOLD in problem.tables["training"][0].roles else ()))
+    folds = FoldSettings.of(problem.requested)
+    return tuple(
+        dict.fromkeys(
+            (
+                *problem.view.groups,
+                *(("fold",) if FOLD in problem.tables["training"][0].roles else ()),
+                *(("class",) if folds.n and folds.how == "stratified" else ()),
+            )
+        )
+    )
 
 
 def size_of_checkpoint(problem: Problem, here: Backend) -> int:

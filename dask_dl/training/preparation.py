@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
@@ -16,12 +16,9 @@ from dask_dl.frame.row_roles import where_of
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_used, name_of_target
 from dask_dl.frame.source import TARGET, WEIGHT, Source
-from dask_dl.frame.view import View
-from dask_dl.kernels.batches import train_batches
-from dask_dl.kernels.network import train_rows
-from dask_dl.node.parallelism import Parallelism, overshoots
+from dask_dl.node.parallelism import overshoots
 from dask_dl.tasks import HEADS
-from dask_dl.training.checkpoints import TrainingFingerprint
+from dask_dl.training.problem import PreparedTables, Problem, class_counts
 from dask_dl.training.settings import (
     BalanceSettings,
     NetworkSettings,
@@ -38,79 +35,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listeners
-    from dask_dl.kernels.layout import Topology
-    from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.tasks.head import Head
-
-
-@dataclass
-class PreparedTables:
-    """Tables that were scanned, and how their columns become inputs and targets."""
-
-    task: parameters.Task
-    tables: dict[str, tuple[Source, Scan]]  #: "training", and "validation" if there is one
-    required: frozenset[str]  #: columns without which a row does not train
-    encoder: Encoder
-    head: Head
-    balance: Balance | None
-    distribution: Distribution
-    is_sparse: bool  #: whether inputs are taken as entries
-    seed: int  #: of samples, visits and the hashing of levels
-
-    @property
-    def found(self) -> Scan:
-        """Scan of the training table."""
-        return self.tables["training"][1]
-
-    @property
-    def view(self) -> View:
-        """The rows that train, as often as they do."""
-        return View("training", balance=self.balance)
-
-    @property
-    def class_counts(self) -> list[int]:
-        """Rows of every class."""
-        return class_counts(self.found, self.head)
-
-
-@dataclass
-class Problem(PreparedTables):
-    """Prepared tables, and the network that shall learn them."""
-
-    topology: Topology
-    network: NetworkSettings
-    optimizer: Optimizer
-    run: RunSettings
-    effective: dict[str, Any]  #: parameters as the model will tell them
-    requested: dict[str, Any]
-    threads: Parallelism
-
-    @property
-    def tables_only(self) -> PreparedTables:
-        """The tables without the network."""
-        return PreparedTables(**{field.name: getattr(self, field.name) for field in fields(PreparedTables)})
-
-    @property
-    def kernel(self) -> Any:
-        """Kernel that trains."""
-        return train_rows if self.optimizer.batch == 1 else train_batches
-
-    @property
-    def fingerprint(self) -> TrainingFingerprint:
-        """Fingerprint that a checkpoint must share to be continued by this training."""
-        (source, found), validation = self.tables["training"], self.tables.get("validation")
-        return TrainingFingerprint(
-            source.predictors,
-            dict(source.roles),
-            found.n_rows,
-            found.n_used,
-            validation[1].n_rows if validation else 0,
-            self.encoder,
-            self.head,
-            self.topology,
-            TrainingFingerprint.settings_of(self.requested),
-            self.balance.ratios if self.balance else (),
-        )
 
 
 def prepare(
@@ -388,11 +313,6 @@ def _balance(found: Scan, head: Head, settings: BalanceSettings, tell: Listeners
         text = f"balance_classes: rows of class {head.classes[k]!r} are visited rarely or never. Raise its factor."
         tell.warn(text)
     return balance
-
-
-def class_counts(found: Scan, head: Head) -> list[int]:
-    """Rows of every class."""
-    return [found.classes[label] for label in head.classes]
 
 
 def scan_validation(data: PreparedTables, validation: Source, tell: Listeners, here: Backend) -> None:

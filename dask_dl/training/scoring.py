@@ -12,7 +12,7 @@ from dask_dl.training.schedule import ScoringSchedule, total_rows
 
 if TYPE_CHECKING:
     from dask_dl.cluster.trainer import Trainer
-    from dask_dl.training.preparation import Problem
+    from dask_dl.training.problem import Problem
     from dask_dl.training_state import TrainingState
 
 #: Huber's loss turns linear at this share of the target's deviation at least (algorithm.md#delta-of-huber): at 0 it would
@@ -35,7 +35,7 @@ class Scorer:
         """
         problem, trainer, began = self.problem, self.trainer, time.monotonic()
         before = state.history.events[-1].scoring_seconds
-        measured = {name: trainer.measure(name) for name in problem.tables}
+        measured = {name: trainer.measure(name) for name in problem.scored}
         huber = measured["training"].huber
         if huber is not None:
             state.delta = max(problem.head.encoded_residual(huber.delta), MIN_DELTA)

@@ -207,6 +207,48 @@ class BalanceSettings(NamedTuple):
         return cls(e["class_sampling_factors"], e["max_after_balance_size"], e["random_state"])
 
 
+class FoldSettings(NamedTuple):
+    """Settings of a cross-validation."""
+
+    n: int  #: number of folds; 0: those of a column
+    how: Literal["random", "modulo", "stratified"]
+    judge: Literal["inner", "holdout", "training"]  #: rows by which a fold's training is judged while it lasts
+    stops: bool  #: whether a training may end, or go back to a network, before all epochs
+    n_jobs: int | None
+    max_seconds: float  #: of all trainings together; 0: no limit
+    balance: tuple[Sequence[float] | None, float] | None  #: factors and maximum size, where classes are balanced
+
+    @classmethod
+    def of(cls, requested: Mapping[str, Any]) -> FoldSettings:
+        """Settings of requested parameters."""
+        stops = bool(
+            requested["stopping_rounds"] or requested["overwrite_with_best_model"] or requested["max_runtime_secs"]
+        )
+        n_jobs, how = requested["n_jobs"], requested["fold_assignment"]
+        balance = requested["class_sampling_factors"], requested["max_after_balance_size"]
+        return cls(
+            requested["nfolds"],
+            "random" if how == "auto" else how,
+            requested["fold_stopping"] if stops else "training",
+            stops,
+            n_jobs if n_jobs is not None and n_jobs > 0 else None,
+            requested["max_runtime_secs"],
+            balance if requested["balance_classes"] else None,
+        )
+
+    def fold(self, requested: Mapping[str, Any], n: int, n_parts: int) -> dict[str, Any]:
+        """Parameters of the training of one of n folds, so many of which are trained at a time."""
+        alone = {"nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None, "n_jobs": None}
+        seconds = self.max_seconds / (-(-n // n_parts) + 1)
+        return {**requested, **alone, "max_runtime_secs": seconds}
+
+    def main(self, requested: Mapping[str, Any], epochs: float) -> dict[str, Any]:
+        """Parameters of the training on all rows, which holds out none to be judged by: so many epochs, if folds may stop."""
+        if not self.stops:
+            return dict(requested)
+        return {**requested, "epochs": epochs, "stopping_rounds": 0, "overwrite_with_best_model": False}
+
+
 class RunSettings(NamedTuple):
     """Settings of the rounds: how many rows, for how long, and what is kept of them."""
 

@@ -10,7 +10,6 @@ import numpy as np
 from dask_dl.cluster.setup import Setup
 from dask_dl.errors import DivergedError, ParameterError
 from dask_dl.frame.source import OFFSET
-from dask_dl.frame.view import View
 from dask_dl.kernels.initial import initial_biases, initial_weights
 from dask_dl.metrics.history import History
 from dask_dl.node.stability import instability
@@ -26,9 +25,11 @@ if TYPE_CHECKING:
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.state import AveragingState
     from dask_dl.training.checkpoints import Checkpoint
-    from dask_dl.training.preparation import Problem
+    from dask_dl.training.problem import Problem
 
 
+#: Name of the rows that a fold of a cross-validation is measured on in the end.
+HOLDOUT = "holdout"
 #: A bias that begins so near 0 is the rounding of sums, which depends on the partitions, and l1 looks at its sign.
 ROUNDING = 1e-12
 
@@ -45,7 +46,7 @@ class Start(NamedTuple):
     def fresh(cls, problem: Problem) -> Start:
         """Begin with the network as it is drawn or given. Raises ParameterError when given values do not fit the network."""
         metric = problem.run.stopping.metric
-        state = TrainingState(History(problem.head.kind, "validation" in problem.tables, metric=metric))
+        state = TrainingState(History(problem.head.kind, "validation" in problem.scored, metric=metric))
         state.history.start()
         return cls(_start_values(problem), (), state)
 
@@ -102,7 +103,7 @@ class Start(NamedTuple):
             problem.seed,
             problem.run.shuffles,
             problem.view,
-            {name: problem.view if name == problem.view.table else View(name) for name in problem.tables},
+            problem.scored if problem.fold is None else problem.scored | {HOLDOUT: problem.fold.holdout},
             uuid.uuid4().hex,
         )
         return backend.trainer(setup, self.flat, self.states, self.state.n_seen, on_change, self.averaging)

@@ -16,7 +16,7 @@ from dask_dl.training.scoring import Scorer, scoring_schedule
 if TYPE_CHECKING:
     from dask_dl.cluster.trainer import Trainer
     from dask_dl.training.checkpoints import CheckpointWriter
-    from dask_dl.training.preparation import Problem
+    from dask_dl.training.problem import Problem
     from dask_dl.training_state import TrainingState
 
 
