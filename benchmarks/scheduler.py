@@ -275,6 +275,27 @@ def kept(n: int, n_rounds: int, n_times: int) -> list[tuple[object, ...]]:
     return rows
 
 
+def kept_of_fits(numbers: list[int]) -> list[tuple[object, ...]]:
+    """What scheduler and driver keep after so many trainings on two real workers: memory, objects, and what Dask logs."""
+    settings = ALL_EPOCHS | {"hidden": (8,), "random_state": 1, "epochs": 2.0}
+    rows = []
+    with TemporaryDirectory() as place, scheduler_of(2, is_real=True) as simulation:
+        scheduler, process = simulation.scheduler, psutil.Process()
+        table = dd.read_parquet(make_table(Path(place)))
+        for before, n in pairwise([0, *numbers]):
+            for _ in range(n - before):
+                DeepLearningRegressor(**settings, client=simulation.client).fit(table, "y")
+            gc.collect()
+            kinds = Counter(str(type(each).__module__).partition(".")[0] for each in gc.get_objects())
+            spans = scheduler.extensions["spans"].spans
+            sizes = len(scheduler.tasks), len(scheduler.task_groups), len(spans), len(scheduler.worker_plugins)
+            n_events = sum(map(len, scheduler.get_events().values()))
+            memory = f"{process.memory_info().rss / 2**20:.0f}"
+            logs = f"{len(scheduler.transition_log):,}", f"{n_events:,}"
+            rows.append((n, memory, f"{kinds.total():,}", f"{kinds['dask_dl']:,}", *sizes, *logs))
+    return rows
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--workers", type=int, nargs="+", help="numbers of workers, in place of 10, 100 and 1,000")
@@ -321,6 +342,19 @@ def main() -> None:
     print()
     columns = ["rounds of 32 workers", "memory, MiB", "tasks", "groups", "transitions in the log"]
     print_table(columns, kept(32, 10 if arguments.quick else 100, 3))
+    print()
+    columns = [
+        "trainings",
+        "memory, MiB",
+        "objects",
+        "of dask_dl",
+        "tasks",
+        "groups",
+        "spans",
+        "plugins",
+        "transitions in the log",
+    ]
+    print_table([*columns, "events in logs"], kept_of_fits([1, 3, 5] if arguments.quick else [1, 25, 50, 75, 100]))
 
 
 def link_of(n: int, millions: float, transfers: list[Transfer]) -> tuple[object, ...]:

@@ -43,7 +43,7 @@ from tables import make_table
 
 from dask_dl import DeepLearningRegressor
 from dask_dl.checkpoint.folder import CheckpointFolder
-from dask_dl.cluster import handover, liveness, plugin, stragglers
+from dask_dl.cluster import liveness, plugin, stragglers
 from dask_dl.cluster.plugin import TrainingPlugin
 from dask_dl.cluster.spans import tidy
 from dask_dl.errors import ClusterError
@@ -59,13 +59,17 @@ SETTINGS = PLAIN | {
 FIXED = {"reproducible": True, "n_shards": 3}
 #: How rows are shared. Fixed shards get `random_state=1`, others the seed of the training.
 KINDS = {"workers": {}, "fixed": FIXED, "elastic": FIXED | {"elastic_averaging": True}}
-#: Squared error on other rows: 36 undisturbed trainings with 1 to 3 replicas have 0.068 to 0.083, 0.073 +- 0.003 (`--scatter`).
-MAX_LOSS = 0.1
+#: Squared error on other rows: 132 undisturbed trainings of 1 to 3 replicas have 0.067 to 0.092, 0.074 +- 0.005 (`--scatter`).
+MAX_LOSS = 0.11
 PRELOAD = ["distributed", "dask.dataframe", "dask_dl.estimators", "dask_dl.training.engine"]
 #: Seconds that a training rests after a round, so that it lasts until everything has happened.
 REST = 0.2
 #: Seconds between two events of a training.
 BETWEEN = (2.0, 4.0)
+#: Seconds that a worker may be stopped: less than until it counts as lost, or more.
+STOPS = (1.5, 4.0, 4.0, liveness.CUT_OFF + 3.0)
+#: Seconds after which a cluster that is short of a worker is filled anew.
+FILLING = 15.0
 #: Seconds that a worker process may take to start on a busy machine, and to be gone.
 START = 60.0
 #: Seconds after which a worker forgets a training whose driver was killed; ten minutes for users.
@@ -74,10 +78,9 @@ CONFIG = {"distributed.worker.multiprocessing-method": "forkserver", "distribute
 #: Seconds without a round: until a silent worker counts as lost, until one that was told to end counts as such, and until
 #: another worker has started.
 MAX_GAP = liveness.CUT_OFF + stragglers.STOPPING + START
-#: Seconds until a training without a scheduler has ended: one look at the workers, the wait for some, the network fetched
-#: from nowhere, and the plugin, the queue and the demand that cannot be taken back.
+#: Seconds until a training without a scheduler has ended: the wait for workers, and a question that was on its way.
 WORKER_TIMEOUT = 5.0
-MAX_END = 2 * liveness.ANSWER + WORKER_TIMEOUT + 3 * 30.0 + handover.ARRIVAL
+MAX_END = WORKER_TIMEOUT + liveness.ANSWER
 #: Seconds after which a training is said to hang.
 HANGS = 300.0
 
@@ -137,11 +140,10 @@ def kill_all(arena, rng):
 
 
 def stop(arena, rng):
-    """For less than until it counts as lost, or for longer."""
     pid = victim(arena, rng)
     end(pid, signal.SIGSTOP)
     try:
-        time.sleep(rng.choice([1.5, 4.0, 4.0, liveness.CUT_OFF + 3.0]))
+        time.sleep(rng.choice(STOPS))
     finally:
         end(pid, signal.SIGCONT)
 
@@ -531,7 +533,7 @@ def settle(arena):
     if len(arena.cluster.worker_spec) != 2:
         arena.cluster.scale(2)
     try:
-        until(lambda: len(addresses(arena)) == 2, "two workers")
+        until(lambda: len(addresses(arena)) == 2, "two workers", FILLING)
     except Finding:  # a place that a dead nanny takes
         arena.cluster.scale(0)
         until(lambda: not addresses(arena), "all workers to be gone")
@@ -628,7 +630,7 @@ def scatter():
         for n in (1, 2, 3):
             losses = [
                 loss_of(model_of("workers", seed, **FIXED | {"n_shards": n}).fit(read(Path(place, "table")), "y"))
-                for seed in range(12)
+                for seed in range(44)
             ]
             print(
                 f"{n} replicas: {np.mean(losses):.4f} +- {np.std(losses):.4f}, {min(losses):.4f} to {max(losses):.4f}"

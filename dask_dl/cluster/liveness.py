@@ -102,7 +102,7 @@ class Liveness:
         return bool(self.client.status == "running")
 
     def _answer(self, question: str, **given: Any) -> Any:
-        """What the scheduler answers; None, and at once where the client knows that it is gone, when it does not."""
+        """The answer of the scheduler; None where it gives none, and at once where the client knows that it is gone."""
         if not self.is_connected:
             return None
         try:

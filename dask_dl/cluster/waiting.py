@@ -73,6 +73,11 @@ def ending(client: Any, futures: Iterable[Any], *, first: bool = False) -> Itera
     futures : iterable of distributed.Future
     first : bool
         Whether the first task that ends is enough.
+
+    Returns
+    -------
+    Future
+        Done at that moment; cancelled at the end of the `with`.
     """
     states = [future._state for future in futures]  # noqa: SLF001  # which does not keep a task that is released meanwhile
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
+import chaos
 import pytest
-from chaos import run
 
 PLANS = [
     ("workers", "memory", ["kill", "stop", "memory"]),
@@ -15,6 +15,8 @@ PLANS = [
     ("fixed", "memory", ["driver"]),
     ("elastic", "memory", ["scheduler"]),
 ]
+#: Less rest after rounds, and events closer together, than where hours are spent on it.
+SHORT = {"REST": 0.1, "BETWEEN": (0.5, 1.5), "STOPS": (1.5, 4.0), "LEASE": 6.0, "WORKER_TIMEOUT": 2.0}
 
 
 @pytest.mark.slow
@@ -23,7 +25,8 @@ PLANS = [
 # A LocalCluster whose workers are killed leaves pipes to them for the garbage collector to close.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_trainings_end_as_they_should_whatever_happens(monkeypatch):
-    monkeypatch.setattr("dask_dl.cluster.membership.PREPARING", 5.0)  # else a dead scheduler is waited for
-    findings, gaps = run((seed, *plan, random.Random(seed)) for seed, plan in enumerate(PLANS))
+    for name, value in SHORT.items():
+        monkeypatch.setattr(chaos, name, value)
+    findings, gaps = chaos.run((seed, *plan, random.Random(seed)) for seed, plan in enumerate(PLANS))
     assert not findings
     assert len(gaps) == 9
