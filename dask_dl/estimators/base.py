@@ -298,7 +298,9 @@ class DeepLearning(Fitted):
         from dask_dl.frame.validation import open_validation
 
         given = {TARGET: call["y"], WEIGHT: call["sample_weight"], OFFSET: call["offset"]}
-        source = open_source(call["X"], *given.values(), fold=call["folds"], warn=listeners.warn)
+        source = open_source(
+            call["X"], call["y"], call["sample_weight"], call["offset"], fold=call["folds"], warn=listeners.warn
+        )
         return source, open_validation(call["eval_set"], source, given, listeners.warn)
 
     def _cross_validate(
