@@ -59,7 +59,6 @@ class Membership:
         Given the addresses of all workers, returns those that may take part.
     """
 
-    setup: Setup  #: what shards have to know, from the start of the training on
     choice: Callable[[Member], Parallelism]  #: what the threads of a worker shall do
 
     def __init__(
@@ -78,6 +77,7 @@ class Membership:
         self.submitter = Submitter(client, self.liveness, self.job, timeout, say)
         self.tables: dict[str, Table] = {}
         self.trained = ""  #: key of the table that is trained on
+        self.setup: Setup | None = None  #: what shards have to know, from the start of a training on
         self.is_training = False  #: whether there is a trainer
         self.taking_part: dict[str, Member] = {}
         self.version = self._newest = 0  #: of the weights
@@ -330,7 +330,7 @@ class Membership:
 
     def begin(self, setup: Setup) -> None:
         """Have all workers get ready for a trainer; what was measured of an earlier one is of no use to it."""
-        is_first = not self.trained
+        is_first = not self.trained and not self.taking_part
         self.forget_weights()
         self.setup, self.trained, self.is_training = setup, setup.table, True
         self.speeds.clear()

@@ -38,8 +38,10 @@ class Report(NamedTuple):
     failure: Exception | None  #: why it could not read the rest of its rows
 
 
-def ready(job: str, setup: Setup, term: int) -> str:
+def ready(job: str, setup: Setup | None, term: int) -> str:
     """Compile the kernels, or fetch them from the machine's cache; tells the worker's address.
+
+    None are needed before there is a training.
 
     A worker that was considered lost begins anew: what it had belongs to others by now.
     """
@@ -48,7 +50,8 @@ def ready(job: str, setup: Setup, term: int) -> str:
         if home.term != term:
             home.forget()
             home.term = term
-        home.shard.compile(setup)
+        if setup is not None:
+            home.shard.compile(setup)
     return str(home.address)
 
 
