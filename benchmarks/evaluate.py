@@ -2,8 +2,8 @@
 
 Beside it, on the same rows: scikit-learn's `MLPClassifier` of the same size, on float64 as its own scaler gives it; the same
 layers in PyTorch, from the frame to the classes; and H2O (`pip install -e '.[rivals]'`; Java 8 to 17), from the frame to the
-frame of answers, and of rows that it already holds. All take turns. On a busy machine the fastest run says what the code
-takes, and the median what it took.
+frame of answers (of a twentieth of the rows: it reads them as CSV), and of rows that it already holds. All take turns. On a
+busy machine the fastest run says what the code takes, and the median what it took.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 HIDDEN = (200, 200)
 #: Rows a second of two threads.
 TARGET = 500_000
+#: H2O's way from a frame to a frame, which takes a part of the rows only.
+WHOLE, PART = "H2O, pandas to pandas", 20
 Ways = dict[tuple[str, int], "Callable[[], Any]"]
 
 
@@ -108,17 +110,19 @@ def of_h2o(X: pd.DataFrame, y: pd.Series, few: int, n_threads: int, stack: ExitS
     train["y"] = train["y"].asfactor()
     model = H2ODeepLearningEstimator(hidden=list(HIDDEN), epochs=1, seed=1)
     model.train(y="y", training_frame=train)
-    held = h2o.H2OFrame(X)
+    some = X[: len(X) // PART]
+    held = h2o.H2OFrame(some)
+    held = held.rbind([held] * (PART - 1))
 
     def whole() -> Any:
-        frame = h2o.H2OFrame(X)
+        frame = h2o.H2OFrame(some)
         answers = model.predict(frame)
         found = answers.as_data_frame()
         h2o.remove([frame, answers])
         return found
 
     return {
-        ("H2O, pandas to pandas", n_threads): whole,
+        (WHOLE, n_threads): whole,
         ("H2O, rows and answers in H2O", n_threads): lambda: model.predict(held),
     }
 
@@ -131,7 +135,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     print_machine("scikit-learn", "pandas")
-    n_rows, n_turns, few = (40_000, 2, 2_000) if arguments.quick else (400_000, 7, 20_000)
+    n_rows, n_turns, few = (40_000, 2, 2_000) if arguments.quick else (400_000, 5, 20_000)
     X, y = tables(n_rows)
     with ExitStack() as stack:
         ways = ours(X, y, few, arguments.threads) | of_scikit_learn(X, y, few, arguments.threads)
@@ -154,10 +158,11 @@ def main() -> None:
     print(f"{n_rows:,} rows, {n_turns} turns; load average {min(loads):.1f} to {max(loads):.1f}\n")
     lines = []
     for (name, n), took in seconds.items():
-        fastest = n_rows / min(took)
+        n_predicted = n_rows // PART if name == WHOLE else n_rows
+        fastest = n_predicted / min(took)
         wanted = (name, n) == ("dask_dl, pandas", 2)
         reached = f">= {TARGET:,}: {'yes' if fastest >= TARGET else 'NO'}" if wanted else ""
-        lines.append((name, n, f"{fastest:,.0f}", f"{n_rows / median(took):,.0f}", reached))
+        lines.append((name, n, f"{fastest:,.0f}", f"{n_predicted / median(took):,.0f}", reached))
     print_table(("predict", "threads", "rows/s, fastest", "median", "target"), lines)
 
 

@@ -64,6 +64,15 @@ class Predictor:
             Name of the table, for errors.
         control : (..., ) int64, optional
             See `node.replica.predict`.
+
+        Returns
+        -------
+        (n, ..) ndarray
+
+        Raises
+        ------
+        SchemaError
+            When the partition does not fit the encoder, or offsets are missing or infinite.
         """
         present = set(names_of(part))
         absent = [name for name in self.encoder.columns if name not in present]

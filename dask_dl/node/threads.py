@@ -104,6 +104,11 @@ def map_threads(n: int, function: Callable[[Item, NDArray[np.int64]], Result], i
         Obeys `control` as in `run_threads`; its result is not used then.
     items : iterable
 
+    Returns
+    -------
+    list
+        In the order of the items.
+
     Raises
     ------
     BaseException

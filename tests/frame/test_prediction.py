@@ -319,9 +319,8 @@ def test_the_number_of_threads_changes_nothing(table, form, monkeypatch):
                 names = of_threads(patch, model, n)
                 again = method(X)
             assert type(again) is type(answer) and np.asarray(again).dtype == np.asarray(answer).dtype
-            np.testing.assert_array_equal(again, answer)
-            if form == "pandas" and isinstance(answer, pd.DataFrame):
-                pd.testing.assert_frame_equal(again, answer)
+            same = pd.testing.assert_frame_equal if isinstance(answer, pd.DataFrame) else np.testing.assert_array_equal
+            same(again, answer)
             assert len(names) == 9 and len(set(names)) == n
             assert (threading.current_thread().name in names) == (n == 1)
 
@@ -335,7 +334,7 @@ def test_offsets_go_with_their_rows_to_every_thread(with_offset, table, monkeypa
 
 def test_a_few_rows_are_predicted_where_they_are(classifier, table, monkeypatch):
     names = of_threads(monkeypatch)
-    monkeypatch.setattr(type(classifier), "_threads", lambda _: pytest.fail("asked how many threads there may be"))
+    monkeypatch.setattr(joblib, "cpu_count", lambda: pytest.fail("asked how many threads there may be"))
     classifier.predict(table[:7])
     assert names == [threading.current_thread().name]
 
@@ -347,11 +346,14 @@ def test_a_task_of_a_worker_predicts_in_one_thread(classifier, table, monkeypatc
     assert len(names) == 9 and len(set(names)) == 1
 
 
-def test_all_cores_predict_where_n_jobs_is_not_given(classifier, monkeypatch):
-    monkeypatch.setattr(joblib, "cpu_count", lambda: 6)
+@pytest.mark.parametrize("n_jobs", [None, -1])
+def test_all_cores_predict_where_n_jobs_is_not_given(classifier, table, monkeypatch, n_jobs):
+    names = of_threads(monkeypatch, n_jobs=3)
+    monkeypatch.setattr(classifier, "n_jobs", n_jobs)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 3)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    assert classifier.n_jobs is None and classifier._threads() == 6
-    assert DeepLearningClassifier(n_jobs=3)._threads() == 3
+    classifier.predict(table)
+    assert len(set(names)) == 3
 
 
 @pytest.mark.parametrize("n_jobs", [1, 4])
