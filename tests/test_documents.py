@@ -138,7 +138,7 @@ MODELS = {
     "a negative factor": (put("encoder", "numbers", "factor", value=[-1.0]), "factor"),
     "another factor than 1 / deviation": (put("encoder", "numbers", "factor", value=[3.0]), "and its deviation is"),
     "a negative deviation": (put("encoder", "numbers", "deviation", value=[-1.0]), "deviation"),
-    "a mean that is not the centre": (put("encoder", "numbers", "fill", value=[9.0]), "which is not its mean"),
+    "a mean that is not the centre": (put("encoder", "numbers", "fill", value=[1e9]), "which is not its mean"),
     "a mean that is too large": (
         lambda a, d: d["encoder"]["numbers"].update(fill=[1e40], shift=[0.0], factor=[1.0]), "too large for the network",
     ),

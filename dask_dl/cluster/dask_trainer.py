@@ -371,7 +371,7 @@ class DaskTrainer:
 
     def measure(self, name: str) -> Measurement:
         """Measure on the workers, each on its rows of the sample; what they found is merged here."""
-        job, table = self.membership.job, self.membership.setup.scored[name].table
+        job, table = self.membership.job, self.membership.of_trainer.scored[name].table
         parts = self.membership.of_shards(
             "score",
             table,
@@ -436,7 +436,7 @@ class DaskTrainer:
         if not threads:
             return {}
         one = threads[min(threads)]
-        layers = one.by_layer(self.membership.setup.topology)
+        layers = one.by_layer(self.membership.of_trainer.topology)
         return {
             "n_jobs": sum(each.n_threads for each in threads.values()),
             "exchange_interval": one.interval if one.way == "staleness" else None,

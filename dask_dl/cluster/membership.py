@@ -349,6 +349,12 @@ class Membership:
         release = functools.partial(self.client.run, round_tasks.release, self.job, workers=workers, on_error="ignore")
         within(PREPARING, release)
 
+    @property
+    def of_trainer(self) -> Setup:
+        """Settings of the trainer that there is."""
+        assert self.setup is not None
+        return self.setup
+
     def forget_weights(self) -> None:
         """Forget who has weights: they are of a trainer that is over."""
         self.has_weights, self.holders, self.kept = False, set(), None

@@ -146,8 +146,8 @@ def measurement_of(document: MeasurementDocument, arrays: Arrays, n_classes: int
             raise ArchiveError(f"{where}: the array 'residuals' has no rows.")
         huber = HuberLoss(Residuals(residuals[0], residuals[1]), document.huber_alpha)
     found = Measurement(
-        Means(document.weight, {name: _number(value) for name, value in document.means.items()}),
-        Spread(document.weight, _number(document.center), _number(document.m2)),
+        Means(document.weight, {name: number(value) for name, value in document.means.items()}),
+        Spread(document.weight, number(document.center), number(document.m2)),
         confusion=None if confusion is None else Confusion(confusion),
         errors=None if errors is None else ClassErrors(*errors),
         scores=None if document.scores is None else distribution("scores", *document.scores),
@@ -161,7 +161,8 @@ def measurement_of(document: MeasurementDocument, arrays: Arrays, n_classes: int
     return found
 
 
-def _number(value: Number) -> float:
+def number(value: Number) -> float:
+    """Return a figure as a float."""
     return math.nan if value is None else math.inf if value == "infinity" else float(value)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from dask_dl.checkpoint.codec import Count, Document, Opaque, Remark, check_weight
+from dask_dl.checkpoint.codec import Count, Document, Figure, Opaque, Remark, check_weight
 from dask_dl.documents.encoder import EncoderDocument, check_columns
 from dask_dl.documents.history import Events, Matrix, check_confusion, check_measured, check_table, events_of
 from dask_dl.documents.measurement import MeasurementDocument
@@ -16,6 +16,18 @@ from dask_dl.tasks import HEADS
 
 #: A package, or its version.
 Name = Annotated[str, Meta(max_length=200)]
+
+
+class FoldsDocument(Document):
+    """Measurements of a cross-validation, beside arrays."""
+
+    combined: MeasurementDocument
+    names: Annotated[tuple[Name, ...], Meta(min_length=2, max_length=2**20)]
+    metrics: Annotated[dict[Name, tuple[Figure, ...]], Meta(max_length=100)]
+
+    def __post_init__(self) -> None:
+        if any(len(values) != len(self.names) for values in self.metrics.values()):
+            raise ValueError(f"a metric does not have {len(self.names):,} values, one for each fold")
 
 
 class ModelDocument(Document):
@@ -43,6 +55,7 @@ class ModelDocument(Document):
     stopped_by: Remark | None = None
     confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it; early files have only this of a measurement
     measured: dict[str, MeasurementDocument] = {}  # noqa: RUF012  # as above
+    folds: FoldsDocument | None = None
     table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012  # as above
     versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}  # noqa: RUF012  # as above
 

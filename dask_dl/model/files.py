@@ -12,14 +12,14 @@ from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.checkpoint.codec import opened
 from dask_dl.checkpoint.plain import plain, unplain
 from dask_dl.documents.history import events_of, measured_arrays, measured_of
-from dask_dl.documents.measurement import to_document
-from dask_dl.documents.model import ModelDocument
+from dask_dl.documents.measurement import number, to_document
+from dask_dl.documents.model import FoldsDocument, ModelDocument
 from dask_dl.documents.network import check_array, check_no_more, names_of, shapes_of, vectors_of
 from dask_dl.metrics.history import History
 from dask_dl.metrics.stopping import metric_of
 from dask_dl.metrics.table import METRICS
 from dask_dl.model.model import Model, TrainedNetwork
-from dask_dl.model.record import TrainingRecord
+from dask_dl.model.record import FoldMetrics, TrainingRecord
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 #: Beginning of the names of arrays of measurements.
-MEASURED = "measured/"
+MEASURED, FOLDS = "measured/", "cross_validation/"
 
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
@@ -47,6 +47,8 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
             if a is not None
         }
     arrays |= measured_arrays(record.history.measured, MEASURED)
+    if record.folds is not None:
+        arrays |= measured_arrays({"combined": record.folds.combined}, FOLDS)
     document = {
         "task": model.task,
         "encoder": model.encoder.to_json(),
@@ -66,6 +68,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "target_name": record.target_name,
         "stopped_by": record.stopped_by,
         "measured": {table: plain(to_document(found)) for table, found in record.history.measured.items()},
+        "folds": _folds_document(record.folds),
         "table_rows": plain(dict(record.table_rows)),
         "versions": dict(record.versions),
     }
@@ -81,7 +84,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     start_values = _start_values(arrays, topology, str(path))
     known = [part for name in names for part in shapes_of(topology, name)]
     known += [f"{name}/{k}" for name in start_values for k in range(len(topology.units))]
-    begins = tuple(f"{MEASURED}{table}/" for table in document.measured)
+    begins = (*(f"{MEASURED}{table}/" for table in document.measured), *([FOLDS] if document.folds else ()))
     check_no_more(arrays, [*known, *(name for name in arrays if name.startswith(begins))], str(path))
     head = document.target.head(document.task)
     measured = measured_of(document.measured, document.confusion, arrays, MEASURED, len(head.classes), str(path))
@@ -104,11 +107,51 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         stopped_by=document.stopped_by,
         offset_name=document.offset_name,
         target_name=document.target_name,
+        folds=_folds(document.folds, arrays, len(head.classes), str(path)),
         table_rows=document.table_rows,
         versions=document.versions,
     )
     network = TrainedNetwork(topology, flat, tuple(states))
     return Model(document.encoder.encoder(), network, head, record)
+
+
+def _folds_document(folds: FoldMetrics | None) -> dict[str, Any] | None:
+    """JSON of the measurements of a cross-validation."""
+    if folds is None:
+        return None
+    metrics = plain({name: list(values) for name, values in folds.metrics.items()})
+    return {"combined": plain(to_document(folds.combined)), "names": list(folds.names), "metrics": metrics}
+
+
+def _folds(
+    document: FoldsDocument | None, arrays: Mapping[str, NDArray[Any]], n_classes: int, where: str
+) -> FoldMetrics | None:
+    """Measurements of a cross-validation that a file holds.
+
+    Parameters
+    ----------
+    document : FoldsDocument or None
+    arrays : mapping of str to ndarray
+        Arrays of the file.
+    n_classes : int
+        Classes of the problem, 0 for numbers.
+    where : str
+        Path of the file, for errors.
+
+    Returns
+    -------
+    FoldMetrics or None
+
+    Raises
+    ------
+    ArchiveError
+        When arrays do not fit.
+    """
+    if document is None:
+        return None
+    found = measured_of({"combined": document.combined}, {}, arrays, FOLDS, n_classes, where)
+    metrics = {name: [number(value) for value in values] for name, values in document.metrics.items()}
+    return FoldMetrics(found["combined"], document.names, metrics)
 
 
 def _start_values(

@@ -38,6 +38,7 @@ class FoldRows(NamedTuple):
     inputs: Affine | None  #: own units over the stored ones
     scored: dict[str, View]  #: that every scoring looks at beside those that train
     holdout: View  #: that are measured in the end
+    constant: float | None  #: the best one of its rows, where they tell it; None: that of the whole table
 
 
 @dataclass

@@ -114,7 +114,10 @@ def _start_values(problem: Problem) -> NDArray[np.float32]:
     topology, network, intercept = problem.topology, problem.network, problem.found.row_stats.intercept
     weights = initial_weights(topology, network.weight_distribution, network.weight_scale, problem.seed)
     has_offset = OFFSET in problem.tables["training"][0].roles
-    start = problem.head.start_of_bias(intercept.value, has_offset=has_offset) if intercept else 0.0
+    constant = intercept.value if intercept else None
+    if problem.fold is not None and problem.fold.constant is not None:
+        constant = problem.fold.constant
+    start = 0.0 if constant is None else problem.head.start_of_bias(constant, has_offset=has_offset)
     start = start if abs(start) > ROUNDING else 0.0
     biases = initial_biases(topology, start)
     for name, asked, drawn, shapes in (

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dask_dl.distribution import QUANTILES
 from dask_dl.errors import SchemaError
 from dask_dl.frame.affine import Affine
 from dask_dl.frame.balance import Balance
 from dask_dl.frame.moments import Moments, fold_keys, moments
 from dask_dl.frame.row_selection import AllBut, Both, Fold, Sample, StratifiedFold, fold_cuts
+from dask_dl.frame.source import OFFSET
 from dask_dl.frame.target import sorted_labels
 from dask_dl.frame.view import View
 from dask_dl.training.problem import FoldRows
@@ -185,7 +188,19 @@ def fold_data(data: PreparedTables, folds: Folds, k: int, settings: FoldSettings
         rows = Both(rest, AllBut(inner))
         scored["validation"] = View("training", Both(rest, inner), inputs=inputs)
     holdout = View("training", folds.selections[k], inputs=inputs, is_whole=True)
-    return replace(data, encoder=encoder, head=head, balance=balance, fold=FoldRows(rows, inputs, scored, holdout))
+    fold = FoldRows(rows, inputs, scored, holdout, _constant(data, own))
+    return replace(data, encoder=encoder, head=head, balance=balance, fold=fold)
+
+
+def _constant(data: PreparedTables, own: Moments) -> float | None:
+    """The constant with the least deviance of some rows' targets, where it is their mean."""
+    numbers = data.head.numbers
+    if numbers is None or OFFSET in data.tables["training"][0].roles or data.distribution.name in QUANTILES:
+        return None
+    mean = own.target_figures()[0] / numbers.factor + numbers.shift
+    if data.distribution.link == "identity":
+        return mean
+    return math.log(mean) if mean > 0 else None
 
 
 def _own_encoder(encoder: Encoder, own: Moments) -> Encoder:
