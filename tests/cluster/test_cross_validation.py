@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 from cluster.tables import in_process, lose, nothing_left, parted, rounds
 from distributed.utils_test import gen_cluster
 from sklearn.metrics import mean_squared_error
@@ -40,6 +41,8 @@ async def test_folds_on_parts_of_a_cluster_are_those_of_one_process(c, s, a, b):
     await nothing_left(s, a, b)
 
 
+# Where it was the fold's only one the fold goes back to the driver's copy.
+@pytest.mark.filterwarnings("ignore:all workers that held the weights are gone")
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=240)
 async def test_a_worker_that_dies_costs_its_fold_a_round(c, s, a, b, d):
     model = DeepLearningRegressor(**given(nfolds=4, epochs=6, n_shards=3), **KEPT)
