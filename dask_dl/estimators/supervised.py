@@ -90,7 +90,10 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
 
     @property
     def threshold_(self) -> float | None:
-        """Probability of the second of two classes from which on it is predicted; None: the most probable class is."""
+        """Threshold on the probability of the second of two classes, from which on it is predicted.
+
+        None: the most probable class is predicted.
+        """
         threshold: float | None = getattr(self._fitted.head, "threshold", None)
         return threshold
 
