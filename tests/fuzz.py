@@ -36,6 +36,7 @@ from dask_dl.frame.block_store import OnDisk
 from dask_dl.state import Entries, Rows, begins
 
 DATA = Path(__file__).parent / "data"
+FORMATS = sorted(path.stem.removeprefix("format-") for path in DATA.glob("format-*.zip"))
 #: Bytes that a load may take beside what its file warrants: that many times its size.
 MAX_EXTRA, TIMES_FILE = 200 * 2**20, 8
 #: Seconds after which a child that says nothing has hung.
@@ -105,7 +106,7 @@ def make_subjects(folder):
     for name, (kind, target, given) in MODELS.items():
         model = estimator(kind, given, epochs=2).fit(predictors_and(target), target)
         model.save(folder / f"model-{name}.zip")
-    for name in ("1-classifier", "1-regressor", "2-balanced", "2-hashed"):
+    for name in FORMATS:
         shutil.copy(DATA / f"format-{name}.zip", folder / f"model-{name}.zip")
     for name in CHECKPOINTS:
         resumed(name, folder / name, 2)
@@ -297,7 +298,7 @@ def listen(event, _arguments):
 
 
 TARGETS = {
-    "model": (try_model, [*MODELS, "1-classifier", "1-regressor", "2-balanced", "2-hashed"]),
+    "model": (try_model, [*MODELS, *FORMATS]),
     "checkpoint": (try_checkpoint, [*CHECKPOINTS]),
     "scratch": (try_scratch, [""]),
     "matrix": (try_matrix, [""]),

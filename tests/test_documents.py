@@ -29,7 +29,7 @@ from dask_dl.metrics.table import columns_of
 from dask_dl.training.checkpoints import Checkpoint
 
 DATA = Path(__file__).parent / "data"
-FORMATS = ["1-classifier", "1-regressor", "2-balanced", "2-hashed"]
+FORMATS = sorted(path.stem.removeprefix("format-") for path in DATA.glob("format-*.zip"))
 
 
 TABLE = make_table(120, seed=4, labels=("q", "p"))[["a", "level", "label", "y"]].set_axis(list("abyz"), axis=1)

@@ -15,6 +15,7 @@ from dask_dl.checkpoint import read_archive, write_archive
 from dask_dl.errors import ArchiveError
 
 DATA = Path(__file__).parent / "data"
+FORMATS = sorted(path.stem.removeprefix("format-") for path in DATA.glob("format-*.zip"))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +122,7 @@ def test_fsspec_urls(models, table):
     np.testing.assert_array_equal(load("memory://bucket/model.zip").predict(table), models["regressor"].predict(table))
 
 
-@pytest.mark.parametrize("name", ["1-classifier", "1-regressor", "2-balanced", "2-hashed"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_files_of_every_format_load_for_ever(name):
     """Written once by the first version of the format; never written again."""
     record = json.loads((DATA / f"format-{name}.json").read_text(encoding="utf-8"))
@@ -133,3 +134,6 @@ def test_files_of_every_format_load_for_ever(name):
     if is_class:
         assert model.predict(table).tolist() == record["answers"]
     assert model.history_["samples"].iloc[-1] == record["samples"]
+    for part, metrics in record.get("metrics", {}).items():  # of files with measurements
+        found = model.metrics_[part]
+        assert {name: found[name] for name in metrics} == pytest.approx(metrics, rel=1e-9)

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: 2: encodings of levels, hashing, sparse numbers and corrections of probabilities, none of which 1 knows.
-FORMAT_VERSION = 2
+#: 2: encodings of levels, hashing, sparse numbers and corrections of probabilities, none of which 1 knows. 3: measurements
+#: (`documents/measurement.py`), thresholds of two classes, and cross-validation.
+FORMAT_VERSION = 3
 
 _MARK = b"dask_dl sha256 "
 _N_HEX = 64  # digits of a SHA-256

@@ -498,10 +498,10 @@ def test_each_accident_has_its_message(path, tmp_path):
 
 
 def test_newer_format_names_both_versions_and_the_remedy(path):
-    forge(path, format_version=3, producer="dask_dl 9.0")
+    forge(path, format_version=4, producer="dask_dl 9.0")
     message = refusal(path)
-    assert "format 3, written by dask_dl 9.0" in message
-    assert "up to format 2" in message
+    assert "format 4, written by dask_dl 9.0" in message
+    assert "up to format 3" in message
     assert "pip install --upgrade dask_dl" in message
 
 
