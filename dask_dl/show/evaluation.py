@@ -164,7 +164,7 @@ class Evaluation(Mapping[str, float]):
         pictures = {
             heading: (getattr(self, draw), size)
             for heading, draw, needed, size in (PICTURES if title else ())
-            if any(self.has(part) for part in needed.split("|"))
+            if self.has(needed)
         }
         rows = "" if self.n_rows is None else f" of {self.n_rows:,} rows"
         heading = f"{self.kind} metrics{rows} of {self.label}"
@@ -371,7 +371,8 @@ class Evaluation(Mapping[str, float]):
     def _part(self, name: str, otherwise: str) -> Any:
         found = None if self._measured is None else getattr(self._measured, name)
         if found is None:
-            if self._measured is None:
+            # Early files have figures, and at most a confusion matrix.
+            if self._measured is None or "mse" not in self._measured.means.values:
                 otherwise = "the file of this model is of an early version, which kept figures only: use `evaluate`"
             raise ParameterError(f"{self.label} ({self.kind}): {otherwise}.")
         return found

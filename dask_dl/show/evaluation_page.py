@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 #: Pictures of an evaluation: heading, method, and the accumulator that it needs.
 PICTURES = (
-    ("ROC curve", "plot_roc", "curve|class_scores", (4.5, 4.5)),
-    ("Precision and recall", "plot_pr", "curve|class_scores", (4.5, 4.5)),
+    ("ROC curve", "plot_roc", "curve", (4.5, 4.5)),
+    ("ROC curves, each class against the rest", "plot_roc", "class_scores", (7, 4.5)),
+    ("Precision and recall", "plot_pr", "curve", (4.5, 4.5)),
+    ("Precision and recall, each class against the rest", "plot_pr", "class_scores", (7, 4.5)),
     ("Lift", "plot_lift", "curve", (7, 3.6)),
     ("Thresholds", "plot_thresholds", "curve", (7, 3.6)),
     ("Calibration", "plot_calibration", "curve", (4.5, 4.5)),
