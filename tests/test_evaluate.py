@@ -363,6 +363,21 @@ def test_a_metric_of_ones_own_in_training(metric, tmp_path):
     assert held["custom"] == pytest.approx(1 - held["misclassification"], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("binomial", "roc_auc"), ("binomial", "neg_log_loss"), ("binomial", "accuracy"), ("multinomial", "roc_auc_ovo"),
+     ("multinomial", "neg_log_loss"), ("multinomial", "f1_macro"), ("regression", "r2")],
+)  # fmt: skip
+def test_scorers_of_scikit_learn_take_dask_frames(models, kind, name):
+    lazy, target = dd.from_pandas(TABLE, npartitions=3), TARGETS[kind]
+    score = metrics.get_scorer(name)
+    expected = score(models[kind], TABLE, TABLE[target])
+    assert score(models[kind], lazy, lazy[target]) == pytest.approx(expected, rel=1e-9)
+    assert models[kind].evaluate(lazy, custom_metric=name)["custom"] == pytest.approx(expected, rel=1e-6)
+    if kind != "regression":  # others are given what they can go on with
+        assert isinstance(models[kind].predict_proba(lazy), dd.DataFrame)
+
+
 def test_an_evaluation_is_a_mapping():
     found = Evaluation("regression", None, {"rmse": 2.0, "mae": 1.5}, label="a table", n_rows=7)
     assert [*found] == ["rmse", "mae"] and found["mae"] == 1.5 and found.get("auc") is None and len(found) == 2
