@@ -4,31 +4,44 @@ Beside it, on the same rows: scikit-learn's `MLPClassifier` of the same size, on
 layers in PyTorch, from the frame to the classes; and H2O (`pip install -e '.[rivals]'`; Java 8 to 17), from the frame to the
 frame of answers (of a twentieth of the rows: it reads them as CSV), and of rows that it already holds. All take turns. On a
 busy machine the fastest run says what the code takes, and the median what it took.
+
+`--part evaluate`: a whole table, which is made partition by partition as it is read, so that nothing but partitions is ever in
+memory. The time to make it is in all speeds, and is told; seconds and the peak of memory are those of a process that does
+nothing else. Then the AUC of as many scores, from their distribution in bounded memory, beside scikit-learn's.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import re
 import tempfile
 import time
 import warnings
 from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import dask
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 from common import ALL_EPOCHS, options, print_machine, print_table, real_tables
 from real import TABLES
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from dask_dl import DeepLearningClassifier
+from dask_dl.metrics.scores import ScoreDistribution
+from dask_dl.metrics.thresholds import Curve
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
 HIDDEN = (200, 200)
@@ -36,6 +49,10 @@ HIDDEN = (200, 200)
 TARGET = 500_000
 #: H2O's way from a frame to a frame, which takes a part of the rows only.
 WHOLE, PART = "H2O, pandas to pandas", 20
+#: The table that is evaluated; threads that work on its partitions.
+N_COLUMNS, ROWS_PER_PARTITION, N_THREADS = 20, 250_000, 2
+#: Speed of `evaluate` over that of `predict`, at least; distance of the AUC from the exact one, at most.
+SHARE, DISTANCE = 0.5, 1e-4
 Ways = dict[tuple[str, int], "Callable[[], Any]"]
 
 
@@ -127,14 +144,8 @@ def of_h2o(X: pd.DataFrame, y: pd.Series, few: int, n_threads: int, stack: ExitS
     }
 
 
-def main() -> None:
+def predictions(arguments: argparse.Namespace) -> None:
     """Train each a little, then time the predictions."""
-    parser = options(__doc__)
-    parser.add_argument(
-        "--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (1 2); H2O: the last"
-    )
-    arguments = parser.parse_args()
-    print_machine("scikit-learn", "pandas")
     n_rows, n_turns, few = (40_000, 2, 2_000) if arguments.quick else (400_000, 5, 20_000)
     X, y = tables(n_rows)
     with ExitStack() as stack:
@@ -164,6 +175,113 @@ def main() -> None:
         reached = f">= {TARGET:,}: {'yes' if fastest >= TARGET else 'NO'}" if wanted else ""
         lines.append((name, n, f"{fastest:,.0f}", f"{n_predicted / median(took):,.0f}", reached))
     print_table(("predict", "threads", "rows/s, fastest", "median", "target"), lines)
+
+
+def part_of(k: int, n: int) -> pd.DataFrame:
+    """Partition k, of n rows: numbers, and a label that follows from some of them with noise."""
+    random = np.random.default_rng(k)
+    X = random.standard_normal((n, N_COLUMNS), dtype=np.float32)
+    score = X[:, 0] - X[:, 1] * X[:, 2] + random.standard_normal(n, dtype=np.float32)
+    return pd.DataFrame(X, columns=[f"c{j}" for j in range(N_COLUMNS)]).assign(y=np.where(score > 1, "yes", "no"))
+
+
+def table_of(n_partitions: int) -> dd.DataFrame:
+    """The table, lazily."""
+    return dd.from_map(part_of, range(n_partitions), n=ROWS_PER_PARTITION, meta=part_of(0, 1))
+
+
+def fitted() -> DeepLearningClassifier:
+    """A network that is not worth much: how fast it answers depends on its size only."""
+    return DeepLearningClassifier(hidden=(200, 200), epochs=1, random_state=1).fit(part_of(-1 % 2**32, 20_000), "y")
+
+
+def peak() -> int:
+    """Bytes that this process has taken at most."""
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def work(how: str, n_partitions: int, found: multiprocessing.Queue[tuple[float, int]]) -> None:
+    """Read, predict or evaluate the table in this process, and tell seconds and the peak."""
+    model, table = fitted(), table_of(n_partitions)
+    with dask.config.set(scheduler="threads", num_workers=N_THREADS):
+        model.evaluate(table_of(1))  # compiles, or reads what was compiled
+        began = time.perf_counter()
+        if how == "read":
+            table.map_partitions(len, meta=(None, "int64")).compute()
+        elif how == "predict":  # as a file would be written: nothing is kept
+            model.predict_proba(table).map_partitions(lambda part: part.sum().to_frame().T).compute()
+        else:
+            model.evaluate(table)
+    found.put((time.perf_counter() - began, peak()))
+
+
+def measured(how: str, n_partitions: int) -> tuple[float, int]:
+    """Seconds and peak of a process that does nothing else."""
+    context = multiprocessing.get_context("spawn")
+    found = context.Queue()
+    process = context.Process(target=work, args=(how, n_partitions, found))
+    process.start()
+    result = found.get()
+    process.join()
+    return result
+
+
+def evaluation(n_rows: int) -> None:
+    """Seconds, speed and peak of a table of n_rows, and of one of a tenth of it."""
+    n = n_rows // ROWS_PER_PARTITION
+    rows, speeds = [], {}
+    for how, parts in (("read", n), ("predict", n), ("evaluate", max(1, n // 10)), ("evaluate", n)):
+        seconds, taken = measured(how, parts)
+        speeds[how] = parts * ROWS_PER_PARTITION / seconds
+        rows.append(
+            (how, f"{parts * ROWS_PER_PARTITION:,}", f"{seconds:.1f}", f"{speeds[how]:,.0f}", f"{taken / 1e6:,.0f} MB")
+        )
+    print_table((f"{N_COLUMNS} columns, [200, 200]", "rows", "seconds", "rows/s", "peak"), rows)
+    share = speeds["evaluate"] / speeds["predict"]
+    print(f"\nevaluate over predict: {share:.2f}; target >= {SHARE}: {'yes' if share >= SHARE else 'NO'}\n")
+
+
+def area(n_rows: int) -> None:
+    """AUC of so many scores from their distribution in bounded memory, merged over parts, beside the exact one."""
+    rows = []
+    for name, a, b in (("beta(2, 3)", 2, 3), ("near 0", 0.05, 5), ("near 0 and 1", 0.05, 0.05)):
+        random = np.random.default_rng(0)
+        scores = random.beta(a, b, n_rows).astype(np.float32)
+        labels = (random.random(n_rows) < 0.1 + 0.8 * scores).astype(np.int64)
+        began = time.perf_counter()
+        found = None
+        for lo in range(0, n_rows, ROWS_PER_PARTITION):
+            part = slice(lo, lo + ROWS_PER_PARTITION)
+            one = ScoreDistribution.of(scores[part], labels[part], None)
+            found = one if found is None else found.merge(one)
+        curve = Curve.of(found)
+        seconds, began = time.perf_counter() - began, time.perf_counter()
+        exact = roc_auc_score(labels, scores)
+        distance = abs(curve.auc - exact)
+        rows.append((
+            name, f"{exact:.8f}", f"{distance:.1e}", f"{curve.auc_error:.1e}", f"<= {DISTANCE:g}",
+            "yes" if distance <= DISTANCE else "NO", f"{seconds:.1f}", f"{time.perf_counter() - began:.1f}",
+        ))  # fmt: skip
+    head = ("exact AUC", "distance", "its bound", "target", "reached", "seconds", "of scikit-learn")
+    print_table((f"{n_rows:,} scores", *head), rows)
+
+
+def main() -> None:
+    """Measure the parts that are asked for."""
+    parser = options(__doc__)
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (1 2); H2O: the last"
+    )
+    parser.add_argument("--part", choices=("all", "predict", "evaluate"), default="all", help="what is measured (all)")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the table that is evaluated")
+    arguments = parser.parse_args()
+    print_machine("scikit-learn", "pandas", "dask")
+    if arguments.part != "evaluate":
+        predictions(arguments)
+    if arguments.part != "predict":
+        n_rows = 2 * ROWS_PER_PARTITION if arguments.quick else arguments.rows
+        evaluation(n_rows)
+        area(n_rows)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from dask_dl.metrics.measurement import merged
 from dask_dl.predict import check_n_features, check_offset, no_offset, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    import pandas as pd
     from numpy.typing import NDArray
 
     from dask_dl.frame.dtypes import Places
@@ -92,6 +93,10 @@ class MeasuredTable(NamedTuple):
             measured=measured, n_rows=self.n_rows + other.n_rows, unseen=added(self.unseen, other.unseen)
         )
 
+    def warn_of_unseen(self, where: str) -> None:
+        """Warn of the rows whose labels training never saw; `where` is the name of their column."""
+        _warn_of_unseen(self.unseen, sum(self.unseen.values()) + self.n_rows, where, "they are not scored")
+
 
 def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom: Any, called: str) -> MeasuredTable:
     """Measure a model on a table in one pass: on Dask where the rows lie, and merged there.
@@ -124,7 +129,7 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     measure = functools.partial(_measure_partition, schema=source.schema, names=names, settings=settings)
     found: MeasuredTable = reduce_partitions(measure, MeasuredTable.merge, source, model.predictor)
     where = where_of(source.schema, TARGET)
-    _warn_of_unseen(found.unseen, sum(found.unseen.values()) + found.n_rows, where, "they are not scored")
+    found.warn_of_unseen(where)
     if found.measured is None:
         needs = " and a weight above zero" if WEIGHT in source.roles else ""
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
@@ -141,29 +146,75 @@ def _measure_partition(
     settings: MetricSettings,
 ) -> MeasuredTable:
     """Measurement of partition k, a chunk of rows at a time."""
-    head = predictor.head
+    read = _read_truth(part, k, predictor.head, schema, settings)
+    rows = _rows_of(part, read.roles.places)
+    rows = rows if names is None else _renamed(rows, schema.predictors, names)
+    chunks = slices_of(rows, read.roles.offsets, predictor.rows_per_chunk())
+    return read.measure((predictor.answers(chunk, shifts, LABEL) for chunk, shifts in chunks), predictor.head, settings)
+
+
+def measure_answers(
+    part: pd.DataFrame, answers: NDArray[Any], k: int, head: Head, schema: Schema, settings: MetricSettings
+) -> MeasuredTable:
+    """Measure answers that are at hand, as `measure_table` does those that it computes.
+
+    Parameters
+    ----------
+    part : pandas.DataFrame
+        Partition k, of n rows: the columns of the roles of `schema`.
+    answers : ndarray of n rows
+        As `Predictor.answers` returns them.
+    k : int
+        Number of the partition.
+    head : Head
+    schema : Schema
+    settings : MetricSettings
+
+    Returns
+    -------
+    MeasuredTable
+
+    Raises
+    ------
+    SchemaError
+        Targets or weights that no validation table may hold.
+    """
+    read = _read_truth(part, k, head, schema, settings)
+    counted = answers if read.roles.places is None else answers[read.roles.places]
+    return read.measure([counted], head, settings)
+
+
+class _Truth(NamedTuple):
+    """Truth of the rows of a partition that count."""
+
+    roles: RowRoles
+    truth: NDArray[Any]  #: as `Head.scored_truth` gives it
+    unseen: Mapping[Any, int]
+    label: str  #: name of the table
+
+    def measure(self, answers: Iterable[NDArray[Any]], head: Head, settings: MetricSettings) -> MeasuredTable:
+        """Measurement of answers to these rows, in their order, a chunk at a time."""
+        parts, lo = [], 0
+        for chunk in answers:
+            truth, weights = self.truth[lo : lo + len(chunk)], self.roles.weights
+            known = head.is_known(truth)
+            if known.any():
+                weights = None if weights is None else weights[lo : lo + len(chunk)][known]
+                parts.append(head.measure(truth[known], chunk[known], weights, settings))
+            lo += len(chunk)
+        return MeasuredTable(self.label, merged(parts), len(self.truth) - sum(self.unseen.values()), self.unseen)
+
+
+def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricSettings) -> _Truth:
+    """Read the truth of partition k. Raises SchemaError for what no validation table may hold."""
+    where = where_of(schema, TARGET)
     roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), head.target_kind)
     labels = {} if roles.labels is None else count_labels(roles.labels)
-    unseen, truth = head.check_scored(labels, where_of(schema, TARGET)), head.scored_truth(roles)
-    _check_range(truth, settings, schema)
-    rows = _rows_of(part, roles.places)
-    rows = rows if names is None else _renamed(rows, schema.predictors, names)
-    parts, lo = [], 0
-    for chunk, shifts in slices_of(rows, roles.offsets, predictor.rows_per_chunk()):
-        hi = lo + len(chunk)
-        known, weights = head.is_known(truth[lo:hi]), None if roles.weights is None else roles.weights[lo:hi]
-        if known.any():
-            answers = predictor.answers(chunk, shifts, LABEL)[known]
-            weights = None if weights is None else weights[known]
-            parts.append(head.measure(truth[lo:hi][known], answers, weights, settings))
-        lo = hi
-    return MeasuredTable(schema.label, merged(parts), len(truth) - sum(unseen.values()), unseen)
-
-
-def _check_range(truth: NDArray[Any], settings: MetricSettings, schema: Schema) -> None:
+    unseen, truth = head.check_scored(labels, where), head.scored_truth(roles)
     wrong = settings.distribution.forbids(truth.min(), truth.mean()) if len(truth) else None
     if wrong is not None:
-        raise SchemaError(f"{where_of(schema, TARGET)} {wrong}")
+        raise SchemaError(f"{where} {wrong}")
+    return _Truth(roles, truth, unseen, schema.label)
 
 
 def _opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> tuple[Source, Sequence[str] | None]:

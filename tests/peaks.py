@@ -124,3 +124,35 @@ def many_classes():
     table = pd.DataFrame(random.standard_normal((12_000, 4)), columns=list("abcd"))
     table["y"] = [f"class {i % 1000}" for i in range(len(table))]
     DeepLearningClassifier(hidden=(8,), epochs=0.05, n_jobs=1, **COMMON).fit(table, "y")
+
+
+def peak_of(context, work, *arguments):
+    """Bytes that a process takes which does nothing but `work`."""
+    found = context.Queue()
+    process = context.Process(target=_told, args=(work, arguments, found))
+    process.start()
+    try:
+        return found.get(timeout=250)
+    finally:
+        process.join(10)
+        process.kill()
+
+
+def _told(work, arguments, found):
+    work(*arguments)
+    found.put(_memory("VmHWM"))
+
+
+def evaluation(n_partitions):
+    """An evaluation of partitions that are made as they are read, 8.4 MB each."""
+    import dask
+
+    def part(k):
+        random = np.random.default_rng(k)
+        table = pd.DataFrame(random.normal(size=(50_000, 20)), columns=[f"c{j}" for j in range(20)])
+        return table.assign(y=np.where(table["c0"] + random.normal(size=len(table)) > 0, 1.0, 0.0))
+
+    few = part(0)
+    model = DeepLearningClassifier(hidden=(8,), epochs=0.1, n_jobs=1, **UNSCORED, random_state=1).fit(few, "y")
+    with dask.config.set(scheduler="threads", num_workers=2):
+        model.evaluate(dd.from_map(part, range(n_partitions), meta=few.iloc[:0]))

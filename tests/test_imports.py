@@ -73,10 +73,6 @@ PACKAGES = {
         "errors frame metrics model predict predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
     ),
-    "table_metrics": (
-        "distribution errors frame model metrics",
-        "a score needs the model's target, and the truth of a table",
-    ),
     "estimators": (
         "predict cluster errors evaluation events training frame memory model node parameters predictor show",
         "scikit-learn's face of fit and model",
@@ -84,7 +80,7 @@ PACKAGES = {
     "__init__": ("errors estimators model preflight", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": (
-        "__init__ checkpoint cluster demo errors estimators frame parameters paths show synonyms table_metrics",
+        "__init__ checkpoint cluster demo errors estimators evaluation frame model parameters paths show synonyms",
         "arguments in, files out",
     ),
 }

@@ -1,4 +1,4 @@
-"""The command line: `dask-dl check`, `dask-dl train`, `dask-dl predict`, `dask-dl demo`."""
+"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `demo`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl import __version__
 from dask_dl.cli.check import add_check
 from dask_dl.cli.console import unbreakable_streams
+from dask_dl.cli.evaluate import add_evaluate
 from dask_dl.cli.options import add_verbosity
 from dask_dl.cli.parameter_options import NO_OPTION
 from dask_dl.cli.parser import Parser
@@ -69,7 +70,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="dask-dl",
-        usage="dask-dl {check,train,predict,demo} ...   (dask-dl COMMAND --help lists options)",
+        usage="dask-dl {check,train,predict,evaluate,demo} ...   (dask-dl COMMAND --help lists options)",
         description="Multi-layer perceptrons for tables of any size.",
     )
     parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add_check(commands)
     add_train(commands)
     add_predict(commands)
+    add_evaluate(commands)
     demo = commands.add_parser(
         "demo",
         help="train on images of digits",

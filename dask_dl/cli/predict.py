@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
-from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, csv_format, names
+from dask_dl.cli.model_tables import add_measured, open_for_model, say_figures
+from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, names
 from dask_dl.cli.prediction_files import check_predictions, predictions_file
 from dask_dl.errors import ParameterError, SchemaError, warn
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from dask_dl.table_metrics import TableMetrics
+    from dask_dl.evaluation import MeasuredTable
+    from dask_dl.model import Model
 
 EXAMPLES = """\
 Examples:
@@ -52,12 +54,7 @@ def add_predict(commands: Any) -> None:
     )
     group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
     add_verbosity(group)
-    group = predict.add_argument_group("What is measured")
-    group.add_argument(
-        "--target", metavar="NAME", help="column of the target (default: as in training, if it is there)"
-    )
-    group.add_argument("--weights", metavar="NAME", help="column of row weights in the metrics")
-    group.add_argument("--offset", metavar="NAME", help="column of offsets (default: as in training)")
+    add_measured(predict, is_measured="as in training, if it is there")
     add_cluster(predict)
     predict.set_defaults(run=_predict, command=predict)
 
@@ -94,14 +91,14 @@ def _predict(options: argparse.Namespace) -> None:
 def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], client: Any, progress: Any) -> None:
     """Write the predictions and say what came out."""
     from dask_dl.cluster.partition_stream import computed_partitions
-    from dask_dl.frame.source import TARGET, WEIGHT
-    from dask_dl.table_metrics import TableMetrics
+    from dask_dl.show.evaluation import Evaluation
 
-    table = _open_table(model, options, keep_as_strings, client)
+    table = open_for_model(model, options, client, keep=options.keep, keep_as_strings=keep_as_strings)
     target = options.target or model.model_.record.target_name
-    roles = {role: column for role, column in ((TARGET, TRUTH), (WEIGHT, WEIGHTS)) if column in table.columns}
+    used = {TRUTH: target, WEIGHTS: options.weights}
+    table = table.assign(**{role: table[name] for role, name in used.items() if name in table.columns})
     where = f"{target!r} of {options.data}"
-    metrics = TableMetrics(model.model_, roles, where) if TARGET in roles else None
+    metrics = _Metrics(model.model_, [role for role in used if role in table.columns], where)
     answers = _answers(model, table, options)
     parts = computed_partitions(
         answers, client, label=options.data, timeout=parameters.TABLE["worker_timeout"].default, say=progress.say
@@ -110,46 +107,61 @@ def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], 
     start, n_rows, columns = time.monotonic(), 0, []
     with predictions_file(options.output, "--output") as write:
         for part in _told(parts, answers.npartitions, progress):
-            if metrics is not None and not _measure(model, metrics, part):
-                metrics = None
-            answer = _named(part.drop(columns=list(roles.values())))
+            metrics.add(part)
+            answer = _named(part.drop(columns=metrics.columns))
             write(answer)
             n_rows, columns = n_rows + len(part), list(answer.columns)
     progress.say(f"predictions: {options.output} ({', '.join(columns)})")
     progress.say(f"{n_rows:,} rows in {time.monotonic() - start:.1f} s")
-    found = {} if metrics is None else metrics.result()
-    if metrics is not None and found:
-        progress.say(f"\nmetrics of {metrics.n_rows:,} rows by {where}")
-        for name, value in found.items():
-            progress.say(f"{name:22}{value:14.6g}")
+    found = metrics.result()
+    if found is not None:
+        say_figures(progress.say, Evaluation.of(model.model_, found.measured, n_rows=found.n_rows), where)
 
 
-def _open_table(model: Any, options: argparse.Namespace, keep_as_strings: list[str], client: Any) -> Any:
-    """The files as a lazy table: columns of the model, those to keep, target and weights."""
-    from dask_dl.cluster.worker_memory import partition_limits
-    from dask_dl.frame.column_choice import ColumnChoice
-    from dask_dl.frame.files import open_table
+class _Metrics:
+    """Measurement of predictions whose target is known; predictions are written whatever becomes of it.
 
-    fitted, encoder = model.model_, model.encoder_
-    offset = options.offset or fitted.record.offset_name
-    categories = [category.name for category in (*encoder.categories, *encoder.codes)]
-    target = options.target or fitted.record.target_name
-    if target and target not in encoder.columns and fitted.head.has_text_labels:
-        categories.append(target)  # 02134 is no number there either
-    choice = ColumnChoice(
-        columns=[name for name in (options.target, options.weights, options.offset) if name],
-        optional=[*encoder.columns, *(name for name in (target, offset) if name)],
-        ignore=options.ignore,
-        categorical=categories,
-        keep=options.keep,
-        keep_as_strings=keep_as_strings,
-    )
-    table = open_table(options.data, choice, csv_format(options), partition_limits(client))
-    if fitted.record.offset_name is not None and offset not in table.columns:
-        found = f"{options.data} has no column {offset!r}" if offset else "they stood beside its table"
-        raise ParameterError(f"--offset: the model was trained with offsets, and {found}; name their column of DATA.")
-    used = {TRUTH: target, WEIGHTS: options.weights}
-    return table.assign(**{role: table[name] for role, name in used.items() if name in table.columns})
+    Parameters
+    ----------
+    model : Model
+    columns : list of str
+        TRUTH, WEIGHTS or both, as far as the partitions have them.
+    label : str
+        Name of the truth, for errors.
+    """
+
+    def __init__(self, model: Model, columns: list[str], label: str) -> None:
+        from dask_dl.frame.source import TARGET, WEIGHT, Schema
+
+        self.columns = columns
+        self._model, self._settings = model, model.record.metric_settings(model.head)
+        roles = {role: name for role, name in ((TARGET, TRUTH), (WEIGHT, WEIGHTS)) if name in columns}
+        self._schema = Schema((), roles, label)
+        self._is_measured, self._n_partitions = TARGET in roles, 0
+        self._found: MeasuredTable | None = None
+
+    def add(self, part: pd.DataFrame) -> None:
+        """Measure the next partition; a warning where its targets are such that they cannot be compared."""
+        from dask_dl.evaluation import measure_answers
+
+        if not self._is_measured:
+            return
+        head, k = self._model.head, self._n_partitions
+        self._n_partitions += 1
+        try:
+            found = measure_answers(part, head.answers_in(part), k, head, self._schema, self._settings)
+        except SchemaError as error:
+            warn(f"no metrics: {error}")
+            self._is_measured = False
+            return
+        self._found = found if self._found is None else self._found.merge(found)
+
+    def result(self) -> MeasuredTable | None:
+        """The measurement; None where no target is known. Warns of labels that training never saw."""
+        if not self._is_measured or self._found is None:
+            return None
+        self._found.warn_of_unseen(self._schema.label)
+        return None if self._found.measured is None else self._found
 
 
 def _answers(model: Any, table: Any, options: argparse.Namespace) -> Any:
@@ -174,16 +186,6 @@ def _told(parts: Iterator[pd.DataFrame], n: int, progress: Any) -> Iterator[pd.D
             last, speed = now, n_rows / (now - start)
             left = duration((now - start) * (n - k) / k)
             progress.say(f"  ... {k:,} of {n:,} partitions, {n_rows:,} rows, {speed:,.0f} rows/s, {left} left")
-
-
-def _measure(model: Any, metrics: TableMetrics, part: pd.DataFrame) -> bool:
-    """Measure a partition; whether its targets are such that they can be compared. Predictions are written in any case."""
-    try:
-        metrics.add(part, model.model_.head.answers_in(part))
-    except SchemaError as error:
-        warn(f"no metrics: {error}")
-        return False
-    return True
 
 
 def _named(part: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Self
 
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -119,7 +120,11 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
         """
         from dask_dl.predictor import Predictor
 
-        return self._predict(X, None, Predictor.probabilities)
+        answers = self._predict(X, None, Predictor.probabilities)
+        # Scorers of scikit-learn index what they are given as an array, which a lazy frame is not. The answers are gathered
+        # for them; `evaluate` measures such tables where they lie.
+        is_scored = sys._getframe(1).f_globals.get("__name__") == "sklearn.utils._response"  # noqa: SLF001
+        return answers.compute().to_numpy() if is_scored and hasattr(answers, "columns") else answers
 
     def predict_log_proba(self, X: Any) -> Any:
         """Natural logarithm of `predict_proba`, in the same form; minus infinity where a probability is 0.

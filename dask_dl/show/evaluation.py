@@ -144,10 +144,8 @@ class Evaluation(Mapping[str, float]):
         """
         Path(path).write_text(self._html(f"Evaluation on {self.label}"), encoding="utf-8")
 
-    def _html(self, title: str) -> str:
-        """A whole document under `title`, with pictures, or without one a fragment for a notebook."""
-        from dask_dl.show.evaluation_page import PICTURES, page
-
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Tables of a page, by their headings: criteria, gains, hit ratios and areas, as far as the problem has them."""
         tables: dict[str, pd.DataFrame] = {}
         if self.has("curve"):
             tables = {"Largest criteria": self.max_criteria(), "Gains and lift": self.gains_lift()}
@@ -157,15 +155,21 @@ class Evaluation(Mapping[str, float]):
             areas = self.areas()
             rest = areas[areas["second"].isna()].drop(columns="second").rename(columns={"first": "class"})
             tables["Areas of each class against the rest"] = rest.set_index("class")
+        return tables
+
+    def _html(self, title: str) -> str:
+        """A whole document under `title`, with pictures, or without one a fragment for a notebook."""
+        from dask_dl.show.evaluation_page import PICTURES, page
+
         pictures = {
             heading: (getattr(self, draw), size)
             for heading, draw, needed, size in (PICTURES if title else ())
-            if any(self.has(part) for part in needed.split("|"))
+            if self.has(needed)
         }
         rows = "" if self.n_rows is None else f" of {self.n_rows:,} rows"
         heading = f"{self.kind} metrics{rows} of {self.label}"
         confusion = self.confusion_matrix() if self.has("confusion") else None
-        return page(title, heading, self._figures, confusion, tables, pictures)
+        return page(title, heading, self._figures, confusion, self.tables(), pictures)
 
     # ---- classes ----------------------------------------------------------------------------------------------------
 
@@ -367,7 +371,8 @@ class Evaluation(Mapping[str, float]):
     def _part(self, name: str, otherwise: str) -> Any:
         found = None if self._measured is None else getattr(self._measured, name)
         if found is None:
-            if self._measured is None:
+            # Early files have figures, and at most a confusion matrix.
+            if self._measured is None or "mse" not in self._measured.means.values:
                 otherwise = "the file of this model is of an early version, which kept figures only: use `evaluate`"
             raise ParameterError(f"{self.label} ({self.kind}): {otherwise}.")
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.show.inline_svg import inline_svg
-from dask_dl.show.report import Table, confusion_table, template
+from dask_dl.show.page import Table, confusion_table, frame_table, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 #: Pictures of an evaluation: heading, method, and the accumulator that it needs.
 PICTURES = (
-    ("ROC curve", "plot_roc", "curve|class_scores", (4.5, 4.5)),
-    ("Precision and recall", "plot_pr", "curve|class_scores", (4.5, 4.5)),
+    ("ROC curve", "plot_roc", "curve", (4.5, 4.5)),
+    ("ROC curves, each class against the rest", "plot_roc", "class_scores", (7, 4.5)),
+    ("Precision and recall", "plot_pr", "curve", (4.5, 4.5)),
+    ("Precision and recall, each class against the rest", "plot_pr", "class_scores", (7, 4.5)),
     ("Lift", "plot_lift", "curve", (7, 3.6)),
     ("Thresholds", "plot_thresholds", "curve", (7, 3.6)),
     ("Calibration", "plot_calibration", "curve", (4.5, 4.5)),
     ("Confusion", "plot_confusion", "confusion", (4.5, 4.5)),
     ("Residuals", "plot_residuals", "sample", (7, 3.6)),
 )
-#: Rows of a table in a page.
-MAX_TABLE_ROWS = 50
 
 
 def page(
@@ -58,7 +58,7 @@ def page(
     shown = [] if confusion is None else [
         ("Confusion", confusion_table(confusion.index.tolist(), confusion.to_numpy().tolist()))
     ]  # fmt: skip
-    shown += [(name, _table(frame)) for name, frame in tables.items()]
+    shown += [(name, frame_table(frame)) for name, frame in tables.items()]
     return template("evaluation.html").render(
         title=title,
         heading=heading,
@@ -66,9 +66,3 @@ def page(
         tables=shown,
         pictures=[(name, inline_svg(draw, name, size, repr(figures))) for name, (draw, size) in pictures.items()],
     )
-
-
-def _table(frame: pd.DataFrame) -> Table:
-    """A frame with its index as the first column."""
-    frame = frame.reset_index() if frame.index.name is not None else frame
-    return Table([str(name) for name in frame.columns], frame.head(MAX_TABLE_ROWS).to_numpy(object).tolist())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dask_dl.show.report import template
+from dask_dl.show.page import template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,6 +19,8 @@ OF_PAGE = {
     TRAINING: "var(--dask-dl-training)",
     VALIDATION: "var(--dask-dl-validation)",
 }
+#: More lines than two have colors that can be told apart on light and on dark sheets.
+OTHERS = ("#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf")
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
 
 
@@ -60,7 +62,7 @@ def inline_svg(draw: Callable[[Any], object], label: str, size: tuple[float, flo
         return '<p>The picture needs matplotlib: pip install "dask_dl[plots]".</p>'
     style: dict[str, Any] = {
         **dict.fromkeys(INKED, INK),
-        "axes.prop_cycle": f"cycler('color', ['{TRAINING}', '{VALIDATION}'])",
+        "axes.prop_cycle": f"cycler('color', {[TRAINING, VALIDATION, *OTHERS]})",
         "legend.facecolor": SHEET,
         "legend.edgecolor": "gray",
         "svg.fonttype": "none",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
 from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
+from dask_dl.show.evaluation import Evaluations
 from dask_dl.show.inline_svg import history_svg
+from dask_dl.show.page import Table, confusion_table, frame_table, template
 from dask_dl.show.progress import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from jinja2 import Template
 
     from dask_dl.frame.categorical import CodedColumn, OneHotColumn
     from dask_dl.metrics.history import History
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
 
 #: Columns of the table that are described one by one.
 MAX_COLUMNS = 40
-
-
-class Table(NamedTuple):
-    """Rows of cells under headings."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[Any]]
 
 
 def report(model: Model, title: str = "") -> str:
@@ -45,6 +37,11 @@ def report(model: Model, title: str = "") -> str:
             (name, confusion_table(classes, measured.confusion.to_lists()))
             for name, measured in model.record.history.measured.items()
             if measured.confusion is not None
+        ],
+        tables=[
+            (f"{heading}, {name} rows", frame_table(frame))
+            for name, evaluation in Evaluations.of(model).items()
+            for heading, frame in evaluation.tables().items()
         ],
         note=note if len(classes) > MAX_CONFUSION_CLASSES else "",
         columns=_columns(model),
@@ -87,39 +84,11 @@ def facts(model: Model) -> dict[str, str]:
     return found
 
 
-@functools.cache
-def template(name: str) -> Template:
-    """Template of a file of this folder."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("dask_dl", "show"), autoescape=True)
-    environment.filters["figure"] = _figure
-    return environment.get_template(name)
-
-
-def _figure(value: Any) -> str:
-    """A cell's text; numbers as people write them, and nothing for NaN."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, float) and not (value.is_integer() and abs(value) < 1e15):
-        return "" if math.isnan(value) else f"{value:.6g}"
-    return f"{int(value):,}"
-
-
 def _metrics(history: History) -> Table:
     table = history.last_metrics()
     return Table(
         ["", *table.columns], [(name, *row) for name, row in zip(table.index, table.to_numpy().tolist(), strict=True)]
     )
-
-
-def confusion_table(classes: Sequence[Any], matrix: Sequence[Sequence[float]]) -> Table:
-    """Confusion matrix with the error of every class."""
-    rows: list[Sequence[Any]] = []
-    for label, row in zip(classes, matrix, strict=True):
-        total, right = sum(row), row[len(rows)]
-        rows.append((label, *row, f"{1 - right / total:.1%}" if total else ""))
-    return Table(["actual \\ predicted", *map(str, classes), "error"], rows)
 
 
 def _columns(model: Model) -> list[Sequence[str]]:

@@ -11,7 +11,7 @@ from dask_dl.cli import NO_OPTION, main
 from dask_dl.cli.parser import Parser
 
 WIDTH = 80
-COMMANDS = ["train", "predict", "demo"]
+COMMANDS = ["train", "predict", "evaluate", "demo"]
 
 
 def ended(capsys, *arguments):
@@ -70,11 +70,11 @@ def test_groups_words_defaults_and_examples_are_shown(shown):
     assert "--rho FLOAT in [0, 1) (default: 0.99)" in text
     assert "--random-state INT >= 0 or -1 (default: none)" in text  # no generator of NumPy's can be typed
     assert "lift_top_group" in text and "hit_ratio_2" not in text  # which no history has
-    for command in ("train", "predict"):
+    for command in ("train", "predict", "evaluate"):
         assert shown(command).partition("Examples:\n")[2].count(f"  dask-dl {command} ") == 2
 
 
-@pytest.mark.parametrize("command", ["train", "predict"])
+@pytest.mark.parametrize("command", ["train", "predict", "evaluate"])
 def test_examples_are_of_options_that_there_are(capsys, monkeypatch, shown, command):
     inner, accepted = Parser.check, []
 

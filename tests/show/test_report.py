@@ -102,7 +102,7 @@ def test_the_figures_come_first(model):
     found = Reader(model._repr_html_()).headings
     assert found == [
         "dask_dl classification model", "Metrics", "History", "Network and training", "Confusion, training rows",
-        "Confusion, validation rows", "Columns", "Parameters",
+        "Confusion, validation rows", "Hit ratios, training rows", "Hit ratios, validation rows", "Columns", "Parameters",
     ]  # fmt: skip
 
 
@@ -182,6 +182,16 @@ def test_texts_of_the_user_stay_texts():
     page = Reader(text)
     assert not page.tags & {"script", "b"} and "<script" not in text
     assert page.cells.count(hostile) >= 2  # a column and a class
+
+
+def test_criteria_and_gains_are_those_of_the_last_scoring():
+    table = make_table(300)
+    model = DeepLearningClassifier(hidden=(4,), epochs=2, random_state=1).fit(table, "label", eval_set=table[:99])
+    read = Reader(model._repr_html_())
+    for name, evaluation in model.metrics_.items():
+        assert {f"Largest criteria, {name} rows", f"Gains and lift, {name} rows"} <= {*read.headings}
+        best = evaluation.max_criteria().loc["max f1"]
+        assert ["max f1", f"{best['threshold']:.6g}", f"{best['value']:.6g}", f"{best['idx']:,.0f}"] in read.rows
 
 
 def test_numbers_have_no_confusion(table, tmp_path):
