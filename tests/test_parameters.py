@@ -285,7 +285,7 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"initial_biases": np.ones(3)}, "entry 0 is 1.0"),
         ({"initial_weights": [np.ones(3), None, None]}, "entry 0 is <ndarray>"),
         ({"seed": 1, "random_state": 2}, "seed=1, random_state=2: two names of one thing; leave out one of them"),
-        ({"nfolds": 3}, "nfolds=3: not available yet: today only 0"),
+        ({"sparsity_beta": 0.5}, "sparsity_beta=0.5: not available yet: today only 0.0"),
     ],
 )
 def test_message(given, expected):
@@ -306,7 +306,6 @@ def test_all_mistakes_at_once_and_legal_ones_last():
         "epochs": -1,
         "rho": 0,
         "activation": "rectifyer",
-        "nfolds": 5,
         "offset": "o",
     }
     lines = mistakes(given, task="classification")
@@ -317,9 +316,8 @@ def test_all_mistakes_at_once_and_legal_ones_last():
         "adaptive_rate=True, rho=0.0",
         'offset="o"',
         'pretrained_autoencoder="m"',
-        "nfolds=5",
     ]
-    assert ["not available yet" in line for line in lines] == [False] * 5 + [True] * 2
+    assert ["not available yet" in line for line in lines] == [False] * 5 + [True]
 
 
 def test_a_wrong_value_is_reported_once():
