@@ -169,7 +169,7 @@ def _forge_arrays(entries, rng):
         some = rng.sample(range(array.size), min(array.size, rng.choice([1, 3, array.size])))
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            array.reshape(-1)[some] = rng.choice(NUMBERS)
+            array.reshape(-1)[some] = np.asarray(rng.choice(NUMBERS)).astype(array.dtype)  # integers have no NaN
         return entries | {key: array.tobytes()}
     if way < 0.55:
         del specs[name], entries[key], entries[f"{name}/zarr.json"]
