@@ -61,7 +61,7 @@ def paired(client_1, client_2, folder: Path, valid: Path, n_pairs: int, epochs: 
     return [
         figure("rows/s, 1 process", one),
         figure("rows/s, 2 processes", two),
-        figure("rows/s, 2 processes over 1", ratio, at_least=1.5),
+        figure("rows/s, 2 processes over 1", ratio, min_value=1.5),
         figure("least validation logloss, 1 process", [a for a, _ in losses]),
         figure("least validation logloss, 2 processes", [b for _, b in losses]),
         figure("seconds to a loss that both reach, 1 process", [a for a, _ in times]),
@@ -154,9 +154,11 @@ def main() -> None:
             for client in (one, two):
                 fitted(client, folder, valid, epochs=0.1)  # files into the page cache, kernels into memory
             rows = paired(one, two, folder, valid, n_pairs, epochs)
-            rows.append(figure("overhead of a round, 2 processes, ms", cost_of_a_round(two, folder, valid), at_most=50))
+            rows.append(
+                figure("overhead of a round, 2 processes, ms", cost_of_a_round(two, folder, valid), max_value=50)
+            )
         deaths = [cost for _ in range(1 if arguments.quick else 3) for cost in cost_of_a_death(folder)]
-        rows.append(figure("rounds lost by a death, beyond reading blocks again", deaths, at_most=2))
+        rows.append(figure("rounds lost by a death, beyond reading blocks again", deaths, max_value=2))
     print_table(FIGURE, rows)
 
 

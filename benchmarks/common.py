@@ -49,14 +49,14 @@ FIGURE = ("figure", "median", "range", "target", "reached")
 
 
 def figure(
-    name: str, values: Sequence[float], *, at_most: float | None = None, at_least: float | None = None
+    name: str, values: Sequence[float], *, max_value: float | None = None, min_value: float | None = None
 ) -> tuple[str, ...]:
     """A line of a table: what was measured several times, and whether the median reaches the target, if there is one."""
     middle, target, reached = median(values), "", ""
-    if at_most is not None:
-        target, reached = f"<= {at_most:g}", "yes" if middle <= at_most else "NO"
-    if at_least is not None:
-        target, reached = f">= {at_least:g}", "yes" if middle >= at_least else "NO"
+    if max_value is not None:
+        target, reached = f"<= {max_value:g}", "yes" if middle <= max_value else "NO"
+    if min_value is not None:
+        target, reached = f">= {min_value:g}", "yes" if middle >= min_value else "NO"
     return name, _shown(middle), f"{_shown(min(values))} to {_shown(max(values))}", target, reached
 
 

@@ -472,7 +472,7 @@ def measure(asked: Comparison, train: Table, test: Table, threads: int, rounds: 
         ratio: tuple[str, ...] = ("", "", "", "")
         if name != asked.label:
             ratios = [own / other for own, other in zip(speeds[asked.label], speeds[name], strict=True)]
-            ratio = figure(name, ratios, at_least=asked.targets.get(name))[1:]
+            ratio = figure(name, ratios, min_value=asked.targets.get(name))[1:]
         if isinstance(learner, Ours):  # as it ended: a team that waited too long on a busy machine has handed over
             way = learner.replica.parallelism
             does = f"{way.n_threads}, {way.way}"

@@ -222,20 +222,20 @@ def report(found, watches, n_table: int) -> None:
             figure("GiB of encoded rows", [n_table * ROW / GIB]),
             figure("rows/s, 2 workers of 1 GiB, all rows on disk", speed["disk"]),
             figure("rows/s, 2 workers of 4 GiB, the first GiB in memory", speed["memory"]),
-            figure("disk over memory", ratios("disk", "memory"), at_least=0.9),
+            figure("disk over memory", ratios("disk", "memory"), min_value=0.9),
             figure(
                 "seconds that were not training: scan, encoding, scoring", [seconds for _, seconds in found["disk"]]
             ),
             figure("rows/s, 1 worker of 1 GiB, the first GiB on disk", speed["one"]),
             figure("rows/s, 2 such workers", speed["two"]),
-            figure("2 workers over 1", ratios("two", "one"), at_least=1.5),
+            figure("2 workers over 1", ratios("two", "one"), min_value=1.5),
             figure(f"seconds to a validation logloss of {loss:.3f}, 1 worker", times["one"]),
             figure("the same, 2 workers", times["two"]),
-            figure("no spill, no pause, no restart (1: all is well)", healthy, at_least=1),
+            figure("no spill, no pause, no restart (1: all is well)", healthy, min_value=1),
             figure(
-                "checksums of scratch, % of a worker's time", [checksum_share(s, 2) for s in speed["disk"]], at_most=3
+                "checksums of scratch, % of a worker's time", [checksum_share(s, 2) for s in speed["disk"]], max_value=3
             ),
-            figure("peak of a worker, MB", [w.peak / 1e6 for w, _ in watches], at_most=0.6 * GIB / 1e6),
+            figure("peak of a worker, MB", [w.peak / 1e6 for w, _ in watches], max_value=0.6 * GIB / 1e6),
             figure("bytes from the disk over those of the rows", [w.n_read / (n_table * ROW) for w in large]),
         ],
     )

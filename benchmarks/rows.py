@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HIDDEN = (200, 200)
 SOLVERS = ("adam", "sgd")  # scikit-learn's default first
-TARGETS = {"times faster than adam": {"at_least": 17.0}, "test error": {"at_most": 0.060}}
+TARGETS = {"times faster than adam": {"min_value": 17.0}, "test error": {"max_value": 0.060}}
 
 
 def read_digits() -> tuple[str, pd.DataFrame, pd.DataFrame]:

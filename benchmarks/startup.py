@@ -84,19 +84,19 @@ def main() -> None:
             compiled.append(run(FIRST_FIT, cache))
             cached += [run(FIRST_FIT, cache) for _ in range(max(1, n // n_compiled))]
 
-    def seconds(name: str, runs: list[dict], key: str = "seconds", at_most: float | None = None) -> tuple[str, ...]:
-        return figure(f"{name} ({len(runs)} processes)", [run[key] for run in runs], at_most=at_most)
+    def seconds(name: str, runs: list[dict], key: str = "seconds", max_value: float | None = None) -> tuple[str, ...]:
+        return figure(f"{name} ({len(runs)} processes)", [run[key] for run in runs], max_value=max_value)
 
     print_table(
         FIGURE,
         [
-            seconds("import dask_dl", imports, at_most=0.5),
-            seconds("import and first estimator", estimators, at_most=3),
+            seconds("import dask_dl", imports, max_value=0.5),
+            seconds("import and first estimator", estimators, max_value=3),
             seconds("import sklearn.base by itself", bases),
-            seconds("compiling, nothing on disk", compiled, "compiling", at_most=25),
+            seconds("compiling, nothing on disk", compiled, "compiling", max_value=25),
             seconds("first fit minus second, nothing on disk", compiled, "over a warm call"),
             seconds("loading kernels from disk", cached, "compiling"),
-            seconds("first fit minus second, kernels on disk", cached, "over a warm call", at_most=1),
+            seconds("first fit minus second, kernels on disk", cached, "over a warm call", max_value=1),
         ],
     )
     heavy = sorted({name for run in imports for name in run["modules"]} & set(HEAVY))

@@ -111,7 +111,7 @@ def main() -> None:
     for case, taken in times.items():
         if case.width == 100_000:
             growth = [a / b for a, b in zip(taken, times[case._replace(width=100)], strict=True)]
-            asked = {"at_most": TARGET} if case.kind == "levels" and case.hidden == (200,) else {}
+            asked = {"max_value": TARGET} if case.kind == "levels" and case.hidden == (200,) else {}
             lines.append(figure(f"{case}, times 100", growth, **asked))
     print_table(FIGURE, lines)
 

@@ -20,18 +20,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     # Shared files
     "errors": ("", "anything may fail, and nothing is needed to say so"),
-    "paths": ("", "what is a URL, for whoever opens files"),
-    "jit": ("", "Numba's settings, for whoever compiles"),
+    "paths": ("", "what is a URL, for code that opens files"),
+    "jit": ("", "Numba's settings, for code that compiles"),
     "memory": ("", "numbers in, bytes out"),
-    "distribution": ("", "what is known of a target's distribution, for whoever learns, measures or predicts it"),
+    "distribution": ("", "what is known of a target's distribution, to learn, measure and predict it"),
     "storage": ("errors memory", "a choice by numbers of bytes"),
     "state": ("errors", "values that packages pass to each other, so that they need not know each other"),
     "metrics": ("distribution errors state", "functions of truth and prediction, their names, and how they went"),
     "training_state": (
         "metrics state",
-        "how far a training has come, for whoever goes on with it, saves it or shows it",
+        "how far a training has come, to go on with it, save it and show it",
     ),
-    "events": ("errors metrics training_state", "what happens in a training, for whoever shows it or acts on it"),
+    "events": ("errors metrics training_state", "what happens in a training, to show it and act on it"),
     "synonyms": ("", "names of other libraries, as data"),
     "parameters": ("errors metrics synonyms", "a wrong parameter is an error, and names the right one"),
     # The user's table becomes blocks of numbers

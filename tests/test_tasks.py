@@ -109,14 +109,14 @@ def request_of(validation=None, *, resume=False, **given):
 @pytest.mark.parametrize("batch", [1, 8])
 def test_a_table_without_a_target_learns_to_give_its_inputs_back(batch):
     given = {"train_samples_per_iteration": 50, "score_each_iteration": True, "stopping_rounds": 0}
-    model, failure = train(request_of(mini_batch_size=batch, **given), LocalBackend())
+    model, failure, _ = train(request_of(mini_batch_size=batch, **given), LocalBackend())
     assert failure is None and model.network.topology.n_outputs == model.network.topology.n_inputs
     mse = model.record.history.to_pandas()["training_rmse"] ** 2
     assert model.record.history.metric == "mse" and mse.dropna().iloc[-1] < 0.5 * mse.dropna().iloc[0]
 
 
 def test_a_model_without_a_target_is_saved_and_loaded(tmp_path):
-    model, _ = train(request_of(epochs=2), LocalBackend())
+    model, *_ = train(request_of(epochs=2), LocalBackend())
     path, frame = tmp_path / "model.zip", inputs_table()
     save_model(model, path)
     loaded = load_model(path)
@@ -136,7 +136,7 @@ def test_a_training_without_a_target_goes_on_where_it_broke_off(tmp_path):
     given = {"checkpoint_dir": str(tmp_path), "checkpoint_interval": 1e6, "overwrite_with_best_model": False}
     validation = source_of(inputs_table()[:100], "the validation table")
     train(request_of(validation, epochs=1, **given), LocalBackend())
-    resumed, failure = train(request_of(validation, epochs=2, resume=True, **given), LocalBackend())
+    resumed, failure, _ = train(request_of(validation, epochs=2, resume=True, **given), LocalBackend())
     assert failure is None and resumed.record.history.events[-1].epochs == 2
     assert {event.epochs for event in resumed.record.history.events} >= {0, 1, 2}
 

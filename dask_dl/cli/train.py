@@ -104,13 +104,7 @@ def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, he
 
 
 def _print_summary(model: Any) -> None:
-    last = model.history_.iloc[-1]
-    tables = [t for t in ("training", "validation") if any(name.startswith(f"{t}_r") for name in last.index)]
-    names = [
-        name.removeprefix("training_")
-        for name in last.index
-        if name.startswith("training_") and name != "training_speed"
-    ]
-    print(f"\n{'':22}" + "".join(f"{table:>14}" for table in tables))
-    for name in names:
-        print(f"{name:22}" + "".join(f"{last[f'{table}_{name}']:14.6g}" for table in tables))
+    metrics = model.model_.record.history.last_metrics()
+    print(f"\n{'':22}" + "".join(f"{table:>14}" for table in metrics))
+    for name, *values in metrics.itertuples():
+        print(f"{name:22}" + "".join(f"{value:14.6g}" for value in values))

@@ -50,7 +50,7 @@ class BlockMoves:
         self._submitter, self._tables, self._taking_part = submitter, tables, taking_part
         self._strengths, self._lose = strengths, lose
         self._moving: dict[tuple[str, str, int], Any] = {}  #: (worker, table, partition) -> future: blocks on their way
-        self._is_level = True  #: whether all workers have had their share of blocks
+        self._is_balanced = True  #: whether all workers have had their share of blocks
         self._moved_at = time.monotonic()
         self._n_failed = 0  #: how often blocks could not move
 
@@ -61,24 +61,24 @@ class BlockMoves:
 
     def request(self) -> None:
         """Have every worker get its share of blocks, as far as it has not."""
-        self._is_level = False
+        self._is_balanced = False
 
     def stay(self) -> None:
         """Leave blocks where they are, until a worker joins."""
-        self._is_level = True
+        self._is_balanced = True
 
     def forget(self, worker: str) -> None:
         """Forget what is on its way to a worker that is gone."""
         for key in [key for key in self._moving if key[0] == worker]:
             del self._moving[key]
-            self._is_level = False
+            self._is_balanced = False
 
-    def level(self, table: Table) -> None:
+    def rebalance(self, table: Table) -> None:
         """Have blocks moved from slow workers to fast ones, when that is worth it."""
         now = time.monotonic()
         if (
             self._n_failed >= MAX_FAILED
-            or not self._is_level
+            or not self._is_balanced
             or self._moving
             or now - self._moved_at < SECONDS_PER_MOVE
             or table.placement != "sharded"
@@ -88,7 +88,7 @@ class BlockMoves:
         rows = {worker: table.n_visits_of(worker) for worker in strengths}
         longest = max(rows[worker] / strengths[worker] for worker in strengths)
         if longest > WORTH_MOVING * sum(rows.values()) / sum(strengths.values()):
-            self._is_level, self._moved_at = False, now
+            self._is_balanced, self._moved_at = False, now
 
     def advance(self) -> None:
         """Blocks that newcomers have read become theirs; others are sent on their way, beside the training."""
@@ -96,19 +96,19 @@ class BlockMoves:
             if any(future.status == "pending" for future in self._moving.values()):
                 return
             self.take_over()
-        if self._is_level:
+        if self._is_balanced:
             return
-        self._is_level = True
+        self._is_balanced = True
         for name, table in self._tables.items():
             wanted, is_all = table.few(table.wanted(self._strengths(name)))
-            self._is_level = self._is_level and is_all  # the others when these have arrived
+            self._is_balanced = self._is_balanced and is_all  # the others when these have arrived
             try:
                 sent = table.send(wanted, staged=True) if wanted else {}
                 if wanted:
                     n = sum(map(len, wanted.values()))
                     self._submitter.say(f"{n} blocks of the {name} table move to {', '.join(sorted(wanted))}")
             except GoneError:
-                self._is_level = False  # another time
+                self._is_balanced = False  # another time
                 return
             self._moving |= {(worker, name, k): future for (worker, k), future in sent.items()}
 
@@ -120,10 +120,10 @@ class BlockMoves:
         except (StorageError, SchemaError) as error:  # workers that have them go on with them
             self._submitter.say(f"blocks stay where they are: {error}")
             self._n_failed += 1
-            self._is_level = self._is_level or self._n_failed >= MAX_FAILED
+            self._is_balanced = self._is_balanced or self._n_failed >= MAX_FAILED
             self._drop(moving)
             return
-        self._is_level = self._is_level and not lost
+        self._is_balanced = self._is_balanced and not lost
         taken: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in self._taking_part:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dask_dl.node.parallelism import Parallelism
 
 #: Minimum time, in seconds, before a live worker that has not finished its part of a round is abandoned.
-MIN_PATIENCE = 3600.0
+MIN_ROUND_LIMIT = 3600.0
 #: When half of the workers have ended their share, the others get until so many times that long since the round began.
 AS_LONG_AGAIN = 2.0
 
@@ -186,7 +186,7 @@ class DaskTrainer:
             self._hosts |= {shard: worker for shard, worker in hosts.items() if shard not in self._trained}
             futures = self._submitted()
             n = sum(n for _, n in self._begun.values())
-            limit = max(MIN_PATIENCE, 20 * n / self._speed) if self._speed else math.inf
+            limit = max(MIN_ROUND_LIMIT, 20 * n / self._speed) if self._speed else math.inf
             waiting = {"limit": limit, "patience": AS_LONG_AGAIN if self._by_clock else math.inf}
             try:
                 lost, told = in_time(self.submitter, futures, self._round, lambda: self._on_rows(0), **waiting)
@@ -358,7 +358,7 @@ class DaskTrainer:
                 self._places[shard] = table.rows_of(shard).holdings_hash, place + reports[shard].n_trained
                 if self._by_clock:
                     self.membership.clock(shard, reports[shard].n_trained, reports[shard].seconds)
-        self.membership.level(table)
+        self.membership.rebalance(table)
         for worker, other in reports.items():
             before = self._threads.get(worker)
             self._threads[worker] = other.threads

@@ -21,7 +21,7 @@ from dask_dl.errors import ClusterError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Packages whose versions had better be the same everywhere; of this one they must be.
+#: Packages whose versions should be the same everywhere; that of this package must be.
 PACKAGES = ("dask", "distributed", "numba", "numpy", "pandas", "pyarrow")
 OWN = "dask_dl"
 MISSING = "not installed"
@@ -46,7 +46,7 @@ def versions() -> Mapping[str, str]:
 
 @functools.cache
 def installed() -> Mapping[str, Any]:
-    """Versions and sources that have to be the same, or had better be, in all processes."""
+    """Versions and sources that must be the same, or should be, in all processes."""
     package = Path(__file__).parents[1]
     return {
         **versions(),

@@ -430,10 +430,10 @@ class Membership:
             speed, before = n_rows / seconds, self.speeds.get(worker)
             self.speeds[worker] = speed if before is None else before + NEWNESS * (speed - before)
 
-    def level(self, table: Table) -> None:
+    def rebalance(self, table: Table) -> None:
         """Have blocks moved from slow workers to fast ones, as soon as it is known which these are."""
         if self.speeds:
-            self.moves.level(table)
+            self.moves.rebalance(table)
 
     def of_shards(self, name: str, table: str, call: Callable[[ShardRows], TaskSpec]) -> list[Any]:
         """Answers of all shards with rows of a table, in the order of the shards; a call is given the rows of one."""

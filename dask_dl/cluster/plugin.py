@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 #: Seconds without a task after which a worker forgets a job: its driver is gone.
 LEASE = 600.0
 #: Seconds that a task waits for another one of the same job.
-PATIENCE = 60.0
+TASK_WAIT = 60.0
 #: Blocks that cannot be read again.
 NEVER: Mapping[int, Callable[[], Rows]] = MappingProxyType({})
 
@@ -238,8 +238,8 @@ class TrainingPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no 
 
         With weights of a version, and with the blocks of a table that the driver means. Raises GoneError.
         """
-        if not self._turn.acquire(timeout=PATIENCE):
-            raise GoneError(f"{self.address}: another task of this training has not ended within {PATIENCE:g} s.")
+        if not self._turn.acquire(timeout=TASK_WAIT):
+            raise GoneError(f"{self.address}: another task of this training has not ended within {TASK_WAIT:g} s.")
         try:
             self.used = time.monotonic()
             if version is not None and version != self.version:

@@ -384,7 +384,7 @@ class Shard:
     def sample(self, name: str, view: View) -> Iterable[Rows]:
         """Rows to score on: those of the view that were set aside, or all of it."""
         store = self.store(view.table)
-        subset = Subset(store, view, starts=store.starts)  # which nobody numbers
+        subset = Subset(store, view, starts=store.starts)  # its rows need no numbers
         if view.is_whole or not store.sets_aside:
             return subset.slices(memory.SLICE // store.row_bytes)
         if (view.table, name) not in self._samples:

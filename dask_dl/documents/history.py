@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, Meta, UnsetType
 
 from dask_dl.checkpoint.codec import Count, Document, Figure
-from dask_dl.documents.measurement import MeasurementDocument, arrays_of, early_measurement, measurement_of
+from dask_dl.documents.measurement import MeasurementDocument, arrays_of, measurement_of
 from dask_dl.metrics.history import ScoringEvent
-from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
+from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES, measurement_of_confusion
 from dask_dl.metrics.table import TABLE, columns_of
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def measured_of(
     ArchiveError
         When arrays do not fit.
     """
-    found = {table: early_measurement(matrix) for table, matrix in confusion.items()}
+    found = {table: measurement_of_confusion(np.asarray(matrix, np.float64)) for table, matrix in confusion.items()}
     for table, document in documents.items():
         begin = f"{prefix}{table}/"
         own = {name.removeprefix(begin): array for name, array in arrays.items() if name.startswith(begin)}

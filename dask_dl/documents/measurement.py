@@ -164,15 +164,3 @@ def measurement_of(document: MeasurementDocument, arrays: Arrays, n_classes: int
 def number(value: Number) -> float:
     """Return a figure as a float."""
     return math.nan if value is None else math.inf if value == "infinity" else float(value)
-
-
-def early_measurement(confusion: Any) -> Measurement:
-    """Measurement of what early files have: a confusion matrix."""
-    matrix = np.asarray(confusion, np.float64)
-    rows = matrix.sum(axis=1)
-    total = float(rows.sum()) or 1.0
-    center = float(np.average(np.arange(len(rows)), weights=rows)) if rows.any() else 0.0
-    m2 = float(((np.arange(len(rows)) - center) ** 2 * rows).sum())
-    wrong = rows - np.diagonal(matrix)
-    means = Means(total, {"classification_error": float(wrong.sum()) / total})
-    return Measurement(means, Spread(total, center, m2), Confusion(matrix), ClassErrors(rows, wrong))

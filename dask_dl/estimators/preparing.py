@@ -128,7 +128,7 @@ def _prepared(
         held: AbstractContextManager[Backend] = backend
         stack.enter_context(held)
         encoded = encode(Request(source, task, requested, validation), backend, tell)
-        if cancelled():  # nobody waits for it any more
+        if cancelled():  # no caller waits for it any more
             raise ClusterError("the preparation was cancelled.")
         stack.pop_all()  # it stays open
     kept = KeptRows(backend, encoded, requested, relay)

@@ -91,7 +91,7 @@ class InMemory:
         """The caller lets go of it."""
 
 
-class File(NamedTuple):
+class StoredFile(NamedTuple):
     """A block on disk: its segments one after another, each with all parts of its rows."""
 
     path: Path
@@ -124,7 +124,7 @@ class OnDisk:
         self.folder, self._segment, self._name = folder, segment, name
         self._numbers = itertools.count()
 
-    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> File:  # noqa: ARG002  # the protocol's signature
+    def put(self, rows: Rows, again: Callable[[], Rows] | None) -> StoredFile:  # noqa: ARG002  # the protocol's signature
         """Write a file. Raises StorageError when the disk is full."""
         n_segment = max(1, self._segment * rows.n // max(1, rows.nbytes))
         edges = [*range(0, rows.n, n_segment), rows.n]
@@ -143,7 +143,7 @@ class OnDisk:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
             raise self.write_error(error, rows.nbytes) from error
-        return File(path, n_segment, one, entries, np.array(checksums, np.uint32), size)
+        return StoredFile(path, n_segment, one, entries, np.array(checksums, np.uint32), size)
 
     def write_error(self, error: OSError, n_bytes: int) -> StorageError:
         """Error for rows of so many bytes that could not be written."""
@@ -156,18 +156,18 @@ class OnDisk:
             f"storage='stream'."
         )
 
-    def n_together(self, handle: File, n: int) -> int:  # noqa: ARG002  # the protocol's signature
+    def n_together(self, handle: StoredFile, n: int) -> int:  # noqa: ARG002  # the protocol's signature
         """A segment."""
         return handle.n_segment
 
-    def n_entries(self, handle: File, lo: int, n: int) -> int:
+    def n_entries(self, handle: StoredFile, lo: int, n: int) -> int:
         """Number of entries, counted when they were written."""
         if not len(handle.entries):
             return 0
         first, stop = lo // handle.n_segment, -(-(lo + n) // handle.n_segment)
         return int(handle.entries[stop] - handle.entries[first])
 
-    def read(self, handle: File, lo: int, out: Rows) -> None:
+    def read(self, handle: StoredFile, lo: int, out: Rows) -> None:
         """Read a segment with one system call and compare its checksum. Raises StorageError."""
         views = _bytes(out)
         k = lo // handle.n_segment
@@ -189,10 +189,10 @@ class OnDisk:
             raise _damaged(handle, f"is damaged: its rows {lo:,} to {lo + out.n:,} are not those that were written")
         np.copyto(out.entries.begin, begins(out.entries.length))
 
-    def checksum(self, handle: File) -> None:
+    def checksum(self, handle: StoredFile) -> None:
         """One for each segment, compared when it is read."""
 
-    def borrowed(self, handle: File) -> File:
+    def borrowed(self, handle: StoredFile) -> StoredFile:
         """Give the file a second name, in the folder of this store. Raises StorageError."""
         path = self.folder / f"{self._name}-{next(self._numbers)}.rows"
         try:
@@ -201,7 +201,7 @@ class OnDisk:
             raise self.write_error(error, handle.size) from error
         return handle._replace(path=path)
 
-    def drop(self, handle: File) -> None:
+    def drop(self, handle: StoredFile) -> None:
         """Remove the file."""
         with contextlib.suppress(OSError):
             handle.path.unlink(missing_ok=True)
@@ -299,7 +299,7 @@ class FromSource:
         """There is nothing."""
 
 
-def _damaged(file: File, what: str) -> StorageError:
+def _damaged(file: StoredFile, what: str) -> StorageError:
     return StorageError(
         f"{file.path} on {socket.gethostname()} {what}. Encoded rows must stay as they were written: check this disk, keep "
         f"other programs from its folder, or choose another one (Dask's settings temporary-directory and, of a worker, "

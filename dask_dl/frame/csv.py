@@ -21,7 +21,7 @@ from dask_dl.frame.column_choice import KEPT
 from dask_dl.frame.csv_blocks import cut
 from dask_dl.frame.csv_head import (
     CsvFormat,
-    Head,
+    FileHead,
     as_ascii_bytes,
     is_ascii_based,
     read_head,
@@ -229,7 +229,7 @@ def open_csv(
     known: dict[bytes, tuple[str, ...]] = {}
     step = -(-len(files) // SAMPLED_FILES)
 
-    def look(k: int) -> Head | None:
+    def look(k: int) -> FileHead | None:
         head = _head(files[k], form, SMALL_SAMPLE if k else SAMPLE, known)
         return head if head is None or k % step == 0 else replace(head, sample=b"")
 
@@ -268,7 +268,7 @@ def _check_packing(files: Sequence[File]) -> None:
         raise SchemaError(f"files packed in different ways, {sorted(packings)}. Give a glob that names one kind.")
 
 
-def _head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tuple[str, ...]]) -> Head | None:
+def _head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tuple[str, ...]]) -> FileHead | None:
     try:
         if file.suffix == ".zip":
             _check_zip(file)
@@ -289,7 +289,7 @@ def _check_zip(file: File) -> None:
         )
 
 
-def _sample(head: Head, form: CsvFormat, **options: Any) -> pd.DataFrame:
+def _sample(head: FileHead, form: CsvFormat, **options: Any) -> pd.DataFrame:
     """The first rows of a file, as pandas types them."""
     try:
         return parse(head.sample, _encoding(head), form.sep, form.decimal, head.names, nrows=SAMPLE_ROWS + 1, **options)
@@ -299,11 +299,13 @@ def _sample(head: Head, form: CsvFormat, **options: Any) -> pd.DataFrame:
         raise _unreadable(head.file, form.sep, error) from error
 
 
-def _encoding(head: Head) -> str:
+def _encoding(head: FileHead) -> str:
     return head.encoding if is_ascii_based(head.encoding) else "utf-8"
 
 
-def _kinds(samples: Sequence[tuple[Head, pd.DataFrame]], wanted: Sequence[str], choice: ColumnChoice) -> dict[str, str]:
+def _kinds(
+    samples: Sequence[tuple[FileHead, pd.DataFrame]], wanted: Sequence[str], choice: ColumnChoice
+) -> dict[str, str]:
     """The dtype of each column: numbers may have gaps further down, so that whole ones are floats and booleans nullable."""
     kinds, mixed = {}, []
     for name in wanted:
@@ -331,7 +333,9 @@ def _kind(column: pd.Series[Any]) -> str | None:
     return "float64" if pd.api.types.is_numeric_dtype(column.dtype) else "str"
 
 
-def _kept_kinds(samples: Sequence[tuple[Head, pd.DataFrame]], form: CsvFormat, choice: ColumnChoice) -> dict[str, str]:
+def _kept_kinds(
+    samples: Sequence[tuple[FileHead, pd.DataFrame]], form: CsvFormat, choice: ColumnChoice
+) -> dict[str, str]:
     """The dtype in which each kept column is handed on without loss."""
     if not choice.keep:
         return {}
@@ -385,7 +389,7 @@ def _misfits(texts: pd.Series[Any], kind: str, decimal: str) -> pd.Series[Any]:
     return present[pd.to_numeric(present.str.replace(decimal, ".", regex=False), errors="coerce").isna()]
 
 
-def _growth(head: Head, frame: pd.DataFrame, columns: Iterable[str]) -> float:
+def _growth(head: FileHead, frame: pd.DataFrame, columns: Iterable[str]) -> float:
     """Bytes of a frame of these columns, per byte of content; at least 1, since the content is in memory, too."""
     n_bytes = sum(frame[name].memory_usage(index=False, deep=True) for name in columns if name in frame)
     n_read = len(head.sample) * min(1.0, SAMPLE_ROWS / max(1, len(frame)))

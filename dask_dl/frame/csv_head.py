@@ -66,7 +66,7 @@ class CsvFormat:
 
 
 @dataclass(frozen=True)
-class Head:
+class FileHead:
     """Head of a file, from its first bytes."""
 
     file: File
@@ -80,7 +80,7 @@ class Head:
     ratio: float | None  #: bytes of content per stored byte; None where all of it is in the sample
 
 
-def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tuple[str, ...]]) -> Head | None:
+def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tuple[str, ...]]) -> FileHead | None:
     """The head of a file, of so many bytes or one record; None of an empty file.
 
     Parameters
@@ -94,7 +94,7 @@ def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tupl
 
     Returns
     -------
-    Head or None
+    FileHead or None
 
     Raises
     ------
@@ -142,7 +142,7 @@ def read_head(file: File, form: CsvFormat, n_bytes: int, known: dict[bytes, tupl
             f"header, or separators without quotes, in its rows?"
         )
     sample = data[start : ends[-1]]
-    return Head(file, encoding, (*names, *spare), len(names), mark + start, newline, header, sample, ratio)
+    return FileHead(file, encoding, (*names, *spare), len(names), mark + start, newline, header, sample, ratio)
 
 
 @functools.cache
@@ -241,12 +241,12 @@ def _check_separator(file: File, field: str, row: Sequence[str], sep: str) -> No
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 
-def warn_of_data_in_header(head: Head, sample: pd.DataFrame) -> None:
+def warn_of_data_in_header(head: FileHead, sample: pd.DataFrame) -> None:
     """Warn if the header looks like a row of the table.
 
     Parameters
     ----------
-    head : Head
+    head : FileHead
     sample : pandas.DataFrame
         Rows of the file, in the names of the head.
     """

@@ -1,4 +1,4 @@
-"""Loss of one row, which training makes small, and its gradients by the output's pre-activations.
+"""Loss of one row, and its gradients with respect to the output's pre-activations.
 
 The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers, algorithm.md#loss-of-reconstructions. The
 gradient is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of

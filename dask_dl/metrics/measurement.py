@@ -251,6 +251,17 @@ def _confusion(
     return Confusion(np.bincount(labels * k + predicted, weights, minlength=k * k).astype(np.float64).reshape(k, k))
 
 
+def measurement_of_confusion(matrix: NDArray[np.float64]) -> Measurement:
+    """Measurement of what follows from a confusion matrix (K, K) alone."""
+    classes, rows = np.arange(len(matrix)), matrix.sum(axis=1)
+    total = float(rows.sum()) or 1.0
+    center = float(np.average(classes, weights=rows)) if rows.any() else 0.0
+    wrong = rows - np.diagonal(matrix)
+    means = Means(total, {"classification_error": float(wrong.sum()) / total})
+    spread = Spread(total, center, float(((classes - center) ** 2 * rows).sum()))
+    return Measurement(means, spread, Confusion(matrix), ClassErrors(rows, wrong))
+
+
 def measure_inputs(
     truth: NDArray[np.float32], answers: NDArray[np.float32], weights: NDArray[np.floating] | None
 ) -> Measurement:

@@ -55,7 +55,7 @@ class TrainingRecord:
         own = custom or self.effective.get("custom_metric") or self.effective.get("custom_metric_func")
         asked = self.effective.get("auc_type", "auto")
         average = AVERAGES[0] if asked in {"auto", "none"} else asked
-        metric = custom_metric(own, head.labels if head.classes else None)
+        metric = custom_metric(own, head.scorer_labels)
         return MetricSettings(Distribution.of(self.effective), average, metric)
 
     @property

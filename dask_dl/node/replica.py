@@ -56,7 +56,7 @@ class Replica:
     topology : Topology
     optimizer : Optimizer
     objective : Objective
-        What it makes small.
+        Loss that it minimises.
     flat : (size,) float32
         Weights and biases as `topology` lays them out; trained in place.
     states : sequence of (size,) float32, optional

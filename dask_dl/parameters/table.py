@@ -205,7 +205,7 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
         ("adaptive_rate", _FLAG, True, "no", "all",
          "ADADELTA: learning rates per weight, by rho and epsilon. False: SGD by rate and momentum."),
         ("rho", real(0, 1), 0.99, "no", "all",
-         "ADADELTA: memory of its running means of squared gradients and steps; nearer 1 remembers longer."),
+         "ADADELTA: decay rate of the running means of squared gradients and updates; nearer 1 remembers longer."),
         ("epsilon", _AMOUNT, 1e-8, "no", "all", "ADADELTA: added under the root; sets the size of the first steps."),
         ("rate", _AMOUNT, 0.005, "no", "all", "SGD: step per row, before annealing, decay and a factor 1 - momentum."),
         ("rate_annealing", _AMOUNT, 1e-6, "no", "all",

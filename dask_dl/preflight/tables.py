@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_COLUMNS = 30
 #: A partition is called large with so many times the rows of the median one, and more than so many rows.
 SKEWED, MIN_SKEWED = 5.0, 1000
-#: Share of the rows without a target from which on that is rather a fault than a fact.
+#: Share of the rows without a target from which on that is more likely a mistake than intent.
 MANY_UNLABELLED = 0.1
 #: Levels by rows from which on a column is suspected to be an identifier, and rows with which that can be told.
 IDENTIFYING, MIN_ROWS = 0.9, 20
@@ -123,8 +123,10 @@ def on_columns(inputs: Inputs, source: Source, collector: Collector) -> None:
 
     _each(named, many, "look like identifiers too", LEAVE_OUT, collector)
     levels = {name: len(column.counts) for name, column in kept if isinstance(column, CategoricalStats)}
-    most = max(levels, key=lambda name: levels[name], default=None)
-    detail = "" if most is None else f" with {sum(levels.values()):,} levels, {levels[most]:,} of them in {most!r}"
+    largest = max(levels, key=lambda name: levels[name], default=None)
+    detail = (
+        "" if largest is None else f" with {sum(levels.values()):,} levels, {levels[largest]:,} of them in {largest!r}"
+    )
     collector.add(
         "note",
         f"{source.label}: {inputs.found.n_rows:,} rows, {inputs.found.n_used:,} of which train; partitions: "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Seconds of the rounds that are measured, about; those before them take half of that.
 SECONDS = 1.0
 #: So many times as long a trial may take in all, compiling aside.
-PATIENCE = 10
+MAX_TRIAL_FACTOR = 10
 #: Rows, bytes and partitions of the sample, at most.
 MAX_ROWS, MAX_BYTES, MAX_PARTITIONS = 2**15, 2**25, 8
 
@@ -73,7 +73,7 @@ def train_on_sample(problem: Problem, parts: Sequence[Any], here: Backend) -> Tr
         trainer.n_threads * problem.optimizer.batch,
         0,
         0.0,
-        time.monotonic() + PATIENCE * SECONDS,
+        time.monotonic() + MAX_TRIAL_FACTOR * SECONDS,
     )
     while total < SECONDS:
         began = time.monotonic()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dask_dl.metrics.history import History, ScoringEvent
 
 #: Seconds without a line after which one is due.
-PATIENCE = 5.0
+SECONDS_WITHOUT_LINE = 5.0
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Progress:
                 if kind:  # Python shows the others
                     self.say(f"{kind}: {text}")
             case Reading(what, done, total):
-                if time.monotonic() - self._last > PATIENCE:
+                if time.monotonic() - self._last > SECONDS_WITHOUT_LINE:
                     self.say(f"{what}: {done:,} of {total:,} partitions")
             case Began():
                 self._begin(event)
@@ -103,7 +103,7 @@ class Progress:
         now = time.monotonic()
         if n:
             self._count(now, self._done + n)
-        if now - self._last > PATIENCE:
+        if now - self._last > SECONDS_WITHOUT_LINE:
             self.say(
                 f"  ... {min(1.0, self._done / max(1, self._total)):6.1%} of {self._total:,} rows{self._speed_and_time(now)}"
             )

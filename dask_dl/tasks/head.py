@@ -143,6 +143,11 @@ class Head(TargetEncoder, Protocol):
         return np.zeros(0)
 
     @property
+    def scorer_labels(self) -> NDArray[Any] | None:
+        """Labels that scorers of scikit-learn are told; None for numbers and reconstructions."""
+        return self.labels if self.classes else None
+
+    @property
     def has_text_labels(self) -> bool:
         """Whether the labels are strings, so that a file's column of them is read as strings."""
         return False

@@ -295,9 +295,7 @@ class RunSettings(NamedTuple):
 
     def metrics(self, head: Head, distribution: Distribution) -> MetricSettings:
         """Settings of what is measured at a scoring. Raises ParameterError for a metric of the user's that is none."""
-        return MetricSettings(
-            distribution, self.average, custom_metric(self.custom, head.labels if head.classes else None)
-        )
+        return MetricSettings(distribution, self.average, custom_metric(self.custom, head.scorer_labels))
 
 
 def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:

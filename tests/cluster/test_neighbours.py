@@ -35,7 +35,7 @@ class Watch(SchedulerPlugin):
 
     def __init__(self):
         self.running = {}
-        self.most, self.most_of_all = Counter(), Counter()
+        self.max_running, self.max_on_worker = Counter(), Counter()
 
     def transition(self, key, start, finish, *args, **kwargs):
         if not str(key).startswith("dask-dl-train-"):
@@ -44,14 +44,14 @@ class Watch(SchedulerPlugin):
             self.running[key] = self.scheduler.tasks[key].processing_on.address, str(key).split("-")[3]
         else:
             self.running.pop(key, None)
-        self.most |= Counter(self.running.values())
-        self.most_of_all |= Counter(worker for worker, _ in self.running.values())
+        self.max_running |= Counter(self.running.values())
+        self.max_on_worker |= Counter(worker for worker, _ in self.running.values())
 
     async def start(self, scheduler):
         self.scheduler = scheduler
 
 
-def most_in_a_row(turns):
+def max_in_a_row(turns):
     """Rounds of one training between two of the other, while both are trained."""
     last = [max(k for k, who in enumerate(turns) if who == one) for one in set(turns)]
     first = [min(k for k, who in enumerate(turns) if who == one) for one in set(turns)]
@@ -77,9 +77,9 @@ async def test_trainings_take_turns(c, s, a, b, clients, given):
                 for who, client in enumerate(ends)
             )
         )
-    assert most_in_a_row(turns) <= MAX_AHEAD
-    assert len(watch.most) == 4 and set(watch.most.values()) == {1}  # two trainings on two workers
-    assert max(watch.most_of_all.values()) == 2  # and they were trained at the same time
+    assert max_in_a_row(turns) <= MAX_AHEAD
+    assert len(watch.max_running) == 4 and set(watch.max_running.values()) == {1}  # two trainings on two workers
+    assert max(watch.max_on_worker.values()) == 2  # and they were trained at the same time
     await nothing_left(s, a, b)
 
 

@@ -129,7 +129,7 @@ def reached(place, rows, test, of="logloss", **given):
     settings |= {"overwrite_with_best_model": False, "score_duty_cycle": 0.0}
     requested = parameters.validate(settings | given, task="classification")
     request = Request(open_source(rows, "y"), "classification", requested, open_source(test, "y"))
-    model, failure = train(request, place)
+    model, failure, _ = train(request, place)
     assert failure is None
     return model.record.history.events[-1].metrics["validation"][of]
 

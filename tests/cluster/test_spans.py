@@ -58,13 +58,13 @@ def left(s, c, workers):
     }
 
 
-async def settled(count, at_most, seconds=15):
+async def settled(count, limits, seconds=15):
     """What is left, once that is no more than some counts or after so many seconds: releasing takes a moment."""
     deadline = time.monotonic() + seconds
     while True:
         gc.collect()
         found = count()
-        if all(found[name] <= limit for name, limit in at_most.items()) or time.monotonic() > deadline:
+        if all(found[name] <= limit for name, limit in limits.items()) or time.monotonic() > deadline:
             return found
         await asyncio.sleep(0.2)
 

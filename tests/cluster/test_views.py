@@ -74,7 +74,7 @@ def source_of(frame, y, **roles):
 
 def fitted(backend, source, task, **given):
     requested = parameters.validate(PLAIN | given, task=task)
-    model, failure = train(Request(source, task, requested), backend)
+    model, failure, _ = train(Request(source, task, requested), backend)
     assert failure is None
     return model
 

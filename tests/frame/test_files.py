@@ -132,10 +132,10 @@ def test_files_packed_in_different_ways_are_refused(here, frame):
 def test_plain_files_are_read_in_blocks_and_packed_ones_whole(here, monkeypatch):
     monkeypatch.setattr(csv, "MIN_BLOCK", 500)
     table = pd.DataFrame({"a": np.arange(300) / 4, "b": ["Rome", "Oslo", "Bonn"] * 100})
-    for name, at_least, at_most in (("t.csv", 2, 9), ("t.csv.gz", 1, 1)):
+    for name, low, high in (("t.csv", 2, 9), ("t.csv.gz", 1, 1)):
         table.to_csv(name, index=False)
         found = opened(name, limit=10_000)
-        assert at_least <= found.npartitions <= at_most
+        assert low <= found.npartitions <= high
         assert_same(found.compute().reset_index(drop=True), table)
 
 
