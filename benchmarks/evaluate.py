@@ -266,6 +266,23 @@ def area(n_rows: int) -> None:
     print_table((f"{n_rows:,} scores", *head), rows)
 
 
+def draw(path: Path) -> None:
+    """The picture of docs/guide/evaluate.md: curves of a small network on 500 rows."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "dask_dl"
+    from matplotlib import pyplot as plt
+
+    model = DeepLearningClassifier(hidden=(20, 20), epochs=5, random_state=1, n_jobs=1).fit(part_of(1, 4_000), "y")
+    worth = model.evaluate(part_of(2, 500))
+    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), layout="constrained", width_ratios=(1, 1, 1.3, 1))
+    plots = (worth.plot_roc, worth.plot_pr, worth.plot_thresholds, worth.plot_calibration)
+    for plot, ax in zip(plots, axes, strict=True):
+        plot(ax)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
 def main() -> None:
     """Measure the parts that are asked for."""
     parser = options(__doc__)
@@ -274,7 +291,11 @@ def main() -> None:
     )
     parser.add_argument("--part", choices=("all", "predict", "evaluate"), default="all", help="what is measured (all)")
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the table that is evaluated")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the picture of the guide, and nothing else")
     arguments = parser.parse_args()
+    if arguments.plot:
+        draw(arguments.plot)
+        return
     print_machine("scikit-learn", "pandas", "dask")
     if arguments.part != "evaluate":
         predictions(arguments)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dask_dl.errors import ParameterError
+from dask_dl.metrics.classes import ClassErrors
 from dask_dl.metrics.table import METRICS, figures_of
 from dask_dl.metrics.thresholds import Curve
 
@@ -211,6 +212,9 @@ class Evaluation(Mapping[str, float]):
         import pandas as pd
 
         errors = self._part("errors", "errors by class are of classifications")
+        if self.threshold is not None:
+            counts = self.curve.confusion(self.threshold)
+            errors = ClassErrors(counts.sum(axis=1), counts.sum(axis=1) - np.diagonal(counts))
         share = np.divide(errors.wrong, errors.weight, out=np.full(len(errors.weight), np.nan), where=errors.weight > 0)
         return pd.DataFrame({"rows": errors.weight, "error": share}, index=pd.Index(self.classes, name="actual"))
 

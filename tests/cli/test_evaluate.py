@@ -81,14 +81,18 @@ def test_two_classes_are_told_with_the_largest_f1(place, tmp_path, capsys):
 
 def test_a_confusion_matrix_is_told_of_ten_classes_at_most(place, tmp_path, capsys):
     folder, table = place
-    assert evaluate(folder / "three.zip", folder / "parts") == 0
-    printed = capsys.readouterr().out
-    matrix = load(folder / "three.zip").evaluate(table).confusion_matrix()
-    lines = printed.partition("rows by class (down) and prediction (across)\n")[2].splitlines()
-    assert lines[0].split() == ["high", "low", "mid", "error"]
-    for line, label in zip(lines[1:], matrix.index, strict=True):
-        row = matrix.loc[label]
-        assert line.split() == [label, *map(str, row), f"{1 - row[label] / row.sum():.2%}"]
+    load(folder / "two.zip").set_threshold(0.8).save(tmp_path / "wary.zip")
+    for model in (folder / "three.zip", folder / "two.zip", tmp_path / "wary.zip"):
+        assert evaluate(model, folder / "parts") == 0
+        printed = capsys.readouterr().out
+        matrix = load(model).evaluate(table).confusion_matrix()
+        lines = printed.partition("rows by class (down) and prediction (across)\n")[2].splitlines()
+        assert lines[0].split() == [*matrix.columns, "error"]
+        for line, label in zip(lines[1:], matrix.index, strict=True):
+            row = matrix.loc[label]
+            assert line.split() == [label, *map(str, row), f"{1 - row[label] / row.sum():.2%}"]
+        wrong = matrix.to_numpy().sum() - np.trace(matrix)
+        assert float(figures(printed)["misclassification"]) == pytest.approx(wrong / 700, rel=1e-5)
     many = pd.DataFrame({"a": np.arange(110) % 11 / 11.0, "c": [f"c{k % 11:02}" for k in range(110)]})
     many.to_csv(tmp_path / "many.csv", index=False)
     DeepLearningClassifier(**SMALL).fit(many, "c").save(tmp_path / "many.zip")
