@@ -127,8 +127,6 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "offsets are for regression; leave it out"),
     Rule(("resume", "checkpoint_dir"), lambda p: p.resume and p.checkpoint_dir is None,
          "resume needs the checkpoint_dir of the training that broke off"),
-    Rule(("resume", "checkpoint"), lambda p: p.resume and p.checkpoint is not None,
-         "each names the state to go on from; leave out one of them"),
 )
 
 NO_EFFECT: Final[Sequence[Rule]] = (
