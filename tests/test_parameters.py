@@ -404,6 +404,8 @@ EXAMPLES = [
     ("nfolds folds", REG, None, {"nfolds": 2, "folds": "f"}, {"folds": "f"}),
     ("nfolds fold_assignment", REG, None, {"fold_assignment": "modulo"}, {"fold_assignment": "modulo", "nfolds": 3}),
     ("nfolds checkpoint", REG, None, {"nfolds": 2, "checkpoint": "m"}, {"nfolds": 2}),
+    ("folds checkpoint", REG, None, {"folds": "f", "checkpoint": "m"}, {"folds": "f"}),
+    ("nfolds warm_start", REG, None, {"nfolds": 2, "warm_start": True}, {"warm_start": True}),
     ("offset", CLS, None, {"offset": "o"}, {"offset": None}),
     ("resume checkpoint_dir", REG, None, {"resume": True}, {"resume": True, "checkpoint_dir": "d"}),
 ]

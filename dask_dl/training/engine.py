@@ -179,7 +179,8 @@ def train(
         if checkpoint:
             checkpoint.check_rows(prints)
         if request.resume and not checkpoint:
-            tell.say(f"resume: there is no checkpoint in {problem.run.checkpoint_dir} yet, starting from the beginning")
+            first = "the model" if model else "the beginning"
+            tell.say(f"resume: there is no checkpoint in {problem.run.checkpoint_dir} yet, starting from {first}")
         writer = None
         if folder:
             writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints, here.n_shards)

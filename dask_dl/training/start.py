@@ -65,7 +65,7 @@ class Start(NamedTuple):
         """
         record, network = model.record, model.network
         events, metric = list(record.history.events), problem.run.stopping.metric
-        history = History(problem.head.kind, "validation" in problem.tables, events, metric, len(events))
+        history = History(problem.head.kind, "validation" in problem.scored, events, metric, len(events))
         speed, seconds = events[-1].training_speed, events[-1].duration
         training_seconds = record.n_seen / speed if speed > 0 else seconds
         state = TrainingState(history, record.n_seen, record.n_rounds, training_seconds, seconds)

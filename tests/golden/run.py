@@ -117,10 +117,10 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
             changed = {name: parameters.TABLE[name].default for name in given.keys() - case["prior"]["params"].keys()}
             first = requested | {name: value for name, value in changed.items() if name not in parameters.ARRAYS}
             first |= {"epochs": len(case["derived"]["prior_row_order"]) / n}
-            model, _ = train_network(Request(source, task, first), backend)
+            model = train_network(Request(source, task, first), backend).model
             requested |= {"initial_weights": None, "initial_biases": None}
             backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
-        model, _ = train_network(Request(source, task, requested, model=model), backend)
+        model = train_network(Request(source, task, requested, model=model), backend).model
     estimator.model_ = model
     predictions = {}
     for name, frame in (("train", train), ("test", test)):
