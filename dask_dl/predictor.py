@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import SchemaError
-from dask_dl.frame.dtypes import names_of
 from dask_dl.frame.prediction import offset_numbers
 from dask_dl.node.predict import cut_after, rows_per_chunk
 from dask_dl.node.replica import predict
@@ -74,13 +73,7 @@ class Predictor:
         SchemaError
             When the partition does not fit the encoder, or offsets are missing or infinite.
         """
-        present = set(names_of(part))
-        absent = [name for name in self.encoder.columns if name not in present]
-        if absent:
-            # Of sparse tables what is not there is 0 (algorithm.md#columns-of-other-tables).
-            zeros = {number.name for number in self.encoder.numbers} if self.encoder.is_sparse else set()
-            part = part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
-        dense, active, entries = self.encoder.encode(part, label)
+        dense, active, entries = self.encoder.encode(self.encoder.filled(part), label)
         nothing = np.zeros(0, np.float32)
         shifts = nothing if offset is None else self.head.offsets(_finite(offset, len(part), label)).astype(np.float32)
         rows = Rows(dense, active, nothing, nothing, shifts if self.layer is None else nothing, entries=entries)

@@ -303,12 +303,9 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     ("importance_type", _nothing("there is one kind of importances")),
 
     # Going on
-    ("warm_start", _nothing("fit always begins anew; resume=True with checkpoint_dir goes on with a training that broke off"),
-     {False: _nothing("fit always begins anew")}),
     ("init_model xgb_model initial_model pretrained pretrained_model start_model base_model",
-     _nothing("going on from a model is not available yet; resume=True with checkpoint_dir goes on after a break")),
-    (("checkpoint_path checkpoint_folder checkpoints_dir model_dir save_dir output_dir snapshot_dir ckpt_dir train_dir "
-     "export_checkpoints_dir"),
+     _write("a fitted estimator, or the path of a saved model; epochs counts those done, too", checkpoint=VALUE)),
+    ("checkpoint_path checkpoint_folder checkpoints_dir model_dir save_dir output_dir snapshot_dir ckpt_dir train_dir",
      _write("where the state of training is saved as it goes; save(path) writes the model", checkpoint_dir=VALUE)),
     ("save_interval snapshot_interval checkpoint_freq checkpoint_every save_steps",
      _write("seconds", checkpoint_interval=VALUE)),

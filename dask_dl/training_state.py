@@ -36,9 +36,16 @@ class TrainingState:
     seconds: float = 0.0  #: since `fit` began, in earlier processes
     n_halvings: int = 0  #: of the step, after divergence
     delta: float | None = field(default=None, kw_only=True)  #: of `RoundSettings`
+    #: visits that the epochs learned would have been on this table, less the rows learned: other than 0 where earlier
+    #: trainings had tables of other sizes
+    shift: int = field(default=0, kw_only=True)
     best: Snapshot | None = None  #: of the history's best event
     stopped_by: str | None = None  #: why training ended, in words
     failure: BaseException | None = field(default=None)  #: why it could not go on; the last good weights are there
+
+    def epochs(self, n_rows: int) -> float:
+        """Epochs learned, by the rows of one."""
+        return (self.n_seen + self.shift) / n_rows
 
     def to_json(self) -> dict[str, Any]:
         """State as JSON, without weights."""
@@ -52,6 +59,8 @@ class TrainingState:
             "seconds": self.seconds,
             "n_halvings": self.n_halvings,
             "delta": self.delta,
+            "shift": self.shift,
+            "n_earlier": self.history.n_earlier,
             "stopped_by": self.stopped_by,
             "best": None if self.best is None else [self.best.n_seen, self.best.n_rounds],
         }

@@ -93,7 +93,7 @@ def test_the_table_has_what_the_estimators_promise():
         "storage",
         "verbose",
     } <= defaults.keys()
-    assert {"autoencoder", "checkpoint", "seed", "training_frame", "export_checkpoints_dir"}.isdisjoint(defaults)
+    assert {"autoencoder", "checkpoint", "seed", "training_frame"}.isdisjoint(defaults)
     assert [name for name, row in TABLE.items() if row.scope == "fit"] == [
         "sample_weight", "offset", "folds", "eval_set", "callbacks", "checkpoint", "resume",
     ]  # fmt: skip
@@ -402,10 +402,10 @@ EXAMPLES = [
     ("nfolds folds", REG, None, {"nfolds": 2, "folds": "f"}, {"folds": "f"}),
     ("nfolds fold_assignment", REG, None, {"fold_assignment": "modulo"}, {"fold_assignment": "modulo", "nfolds": 3}),
     ("nfolds checkpoint", REG, None, {"nfolds": 2, "checkpoint": "m"}, {"nfolds": 2}),
+    ("folds checkpoint", REG, None, {"folds": "f", "checkpoint": "m"}, {"folds": "f"}),
+    ("nfolds warm_start", REG, None, {"nfolds": 2, "warm_start": True}, {"warm_start": True}),
     ("offset", CLS, None, {"offset": "o"}, {"offset": None}),
     ("resume checkpoint_dir", REG, None, {"resume": True}, {"resume": True, "checkpoint_dir": "d"}),
-    ("resume checkpoint", REG, None, {"resume": True, "checkpoint_dir": "d", "checkpoint": "m"},
-     {"resume": True, "checkpoint_dir": "d"}),
 ]
 # fmt: on
 

@@ -124,7 +124,7 @@ def test_what_is_advised_can_be_written(name, value, place):
         ({"patience": 3}, "write stopping_rounds=3"),
         ({"class_weight": "balanced"}, "write balance_classes=True (or give sample_weight to fit"),
         ({"class_weight": {0: 1, 1: 5}}, "leave it out; give sample_weight to fit"),
-        ({"warm_start": True}, "leave it out; fit always begins anew; resume=True"),
+        ({"init_model": "m.zip"}, 'write checkpoint="m.zip" in fit'),
         ({"alpha": 1e-4}, "write l2=5e-07"),
         ({"weight_decay": 0.01}, "write l2=0.01"),
         ({"reg_lambda": 1}, "write l2=1"),

@@ -20,6 +20,7 @@ NO_OPTION: Mapping[str, str] = {
     "verbose": "",  # an option of every command
     "quiet_mode": "--quiet leaves out the progress",
     "client": "--scheduler, --scheduler-file and --workers say where to work",
+    "warm_start": "--checkpoint MODEL goes on from a model",
     "on_interrupt": "Ctrl-C ends the training, and the best model so far is saved",
     "custom_metric_func": _PYTHON_ONLY,
     "pretrained_autoencoder": _PYTHON_ONLY,
@@ -41,6 +42,7 @@ OTHER_OPTIONS: Mapping[str, str] = {
     "verbose": "--verbose or --quiet",
     "client": "--scheduler ADDRESS",
     "eval_set": "--validation DATA",
+    "checkpoint": "--checkpoint MODEL",
     "sample_weight": "--weights NAME",
     "offset": "--offset NAME",
 }

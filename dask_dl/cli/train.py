@@ -15,6 +15,7 @@ from dask_dl.paths import is_url
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
 
 EXAMPLES = """\
@@ -42,6 +43,11 @@ def add_train(commands: Any) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace the model if it exists")
     group.add_argument("--plot", metavar="FILE", help="picture of the history, for example history.png")
     group.add_argument("--report", metavar="FILE", help="page of HTML on the model, for example report.html")
+    group.add_argument(
+        "--checkpoint",
+        metavar="MODEL",
+        help="go on from a saved model, to --epochs in all",
+    )
     group.add_argument("--resume", action="store_true", help="go on from the newest state in --checkpoint-dir, if any")
     add_verbosity(group)
     add_cluster(train)
@@ -53,14 +59,27 @@ def _train(options: argparse.Namespace) -> None:
     given = {name: value for name, value in vars(options).items() if name in parameters.constructor_defaults()}
     parameters.validate(given | {"resume": options.resume}, task=None)
     _check_outputs(options)
+    start = None
+    if options.checkpoint:
+        from dask_dl import load
+
+        start = load(options.checkpoint)
+        given = {**_fixed(start.get_params()), **given}
     with cluster(options) as client:
         table, held = open_tables(options, client)
-        _train_on(options, given | {"client": client}, table, held)
+        _train_on(options, given | {"client": client}, table, held, start)
+
+
+def _fixed(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a model that must not change where training goes on, so that they need not be given again."""
+    return {
+        name: value for name, value in known.items() if parameters.TABLE[name].restart in {"no", "equal", "ignored"}
+    }
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Check before the training that its files can be written."""
-    others = [name for name in (options.data, options.validation) if name]
+    others = [name for name in (options.data, options.validation, options.checkpoint) if name]
     check_file(options.model, "--model", overwrite=options.overwrite, others=others)
     others.append(options.model)
     if options.plot:
@@ -75,7 +94,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
         check_file(options.report, "--report", overwrite=True, others=others)
 
 
-def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any) -> None:
+def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any, start: Any = None) -> None:
     """Train, save, and say what came out."""
     from dask_dl import DeepLearningClassifier, DeepLearningRegressor
     from dask_dl.checkpoint.whole_file import replaced
@@ -88,7 +107,7 @@ def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, he
             f"{'classes' if estimator is DeepLearningClassifier else 'numbers'} of {options.target!r} from {options.data}"
         )
     parts = {"sample_weight": options.weights, "offset": options.offset, "eval_set": held}
-    model.fit(table, options.target, **parts, resume=options.resume)
+    model.fit(table, options.target, **parts, checkpoint=start, resume=options.resume)
     model.save(options.model)
     if options.plot:
         with replaced(options.plot) as file:

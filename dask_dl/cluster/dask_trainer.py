@@ -60,6 +60,7 @@ class DaskTrainer:
     """
 
     is_local = False
+    shift = 0
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ class DaskTrainer:
         self._hosts = table.hosts()
         shards = list(self._hosts)
         rows = self._shares(table, shards)
-        starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
+        starts, stops = (apportioned(self.n_seen + self.shift + k, rows) for k in (0, n))
         places = self._beginnings(table, shards, starts)
         self._begun = {
             shard: (places[shard], stop - start)

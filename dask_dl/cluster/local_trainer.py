@@ -33,6 +33,7 @@ class LocalTrainer:
     is_local = is_reachable = True
     n_replicas = n_copies = 1
     busy_seconds = 0.0
+    shift = 0
 
     def __init__(self, shard: Shard) -> None:
         assert shard.replica is not None
@@ -64,7 +65,8 @@ class LocalTrainer:
         """Visit the next `n` rows. Raises DivergedError."""
         began = time.monotonic()
         try:
-            self.shard.train(self.n_seen, self.n_seen + n, settings, on_rows)
+            place = self.n_seen + self.shift
+            self.shard.train(place, place + n, settings, on_rows)
         finally:
             self.busy_seconds = time.monotonic() - began
 
@@ -166,7 +168,8 @@ class ShardsTrainer(LocalTrainer):
     def train(self, n: int, settings: RoundSettings, on_rows: Callable[[int], None] | None = None) -> None:
         """Visit the next `n` rows, each shard its share of them. Raises DivergedError."""
         began, rows = time.monotonic(), list(self._n_visits.values())
-        starts, stops = apportioned(self.n_seen, rows), apportioned(self.n_seen + n, rows)
+        place = self.n_seen + self.shift
+        starts, stops = apportioned(place, rows), apportioned(place + n, rows)
         busy = [
             (part, start, stop)
             for part, start, stop in zip(self._shards.values(), starts, stops, strict=True)

@@ -58,6 +58,8 @@ class Trainer(Protocol):
 
     on_wait: Callable[[], None]  #: called while workers are waited for, between rounds; what it raises ends the waiting
 
+    shift: int  #: what places of the stream of visits are beyond the rows learned, where training goes on from a model
+
     @property
     def n_rows(self) -> int:
         """Rows of an epoch."""

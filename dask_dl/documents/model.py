@@ -57,6 +57,7 @@ class ModelDocument(Document):
     measured: dict[str, MeasurementDocument] = {}  # noqa: RUF012  # as above
     folds: FoldsDocument | None = None
     table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012  # as above
+    n_earlier: Count = 0
     versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}  # noqa: RUF012  # as above
 
     def __post_init__(self) -> None:
@@ -67,6 +68,8 @@ class ModelDocument(Document):
         check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)
         check_measured(self.measured, has_validation=self.has_validation)
         events_of(self.history, self.target.head(self.task).kind, has_validation=self.has_validation)
+        if self.n_earlier > len(self.history):
+            raise ValueError(f"{self.n_earlier:,} of {len(self.history):,} scoring events are of earlier trainings")
         for table, (n_rows, n_used) in self.table_rows.items():
             check_table(table, "a number of rows", has_validation=self.has_validation)
             if not 1 <= n_used <= n_rows:

@@ -57,6 +57,9 @@ class TrainingStateDocument(Document):
     stopped_by: Remark | None
     best: tuple[Count, Count] | None
     delta: Factor | None = None  #: early files know no huber loss
+    #: early files know no trainings that go on from a model
+    shift: Annotated[int, Meta(ge=-(2**53), le=2**53)] = 0
+    n_earlier: Count = 0
     #: early files have only confusion matrices of measurements
     confusion: dict[str, Matrix] = {}  # noqa: RUF012  # msgspec copies it
     best_confusion: dict[str, Matrix] = {}  # noqa: RUF012  # as above
@@ -68,6 +71,10 @@ class TrainingStateDocument(Document):
             raise ValueError(f"{self.n_seen:,} rows were learned in no time")
         if self.history[0].samples:
             raise ValueError("the history does not begin with the first row")
+        if self.n_earlier > len(self.history):
+            raise ValueError(f"{self.n_earlier:,} of {len(self.history):,} scoring events are of earlier trainings")
+        if self.n_seen + self.shift < 0:
+            raise ValueError("less than no rows were visited")
 
 
 class AveragingDocument(Document):

@@ -13,18 +13,26 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from dask_dl import parameters
-from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from dask_dl.evaluation import ScoredRows
-    from dask_dl.model import Model
-
 
 from dask_dl.estimators.dataset import Dataset
-from dask_dl.estimators.fitted import Fitted, forget
+from dask_dl.estimators.fitted import forget
+from dask_dl.estimators.going_on import (
+    ONE_PASS,
+    GoingOn,
+    check_one_pass,
+    check_source,
+    export,
+    kept_columns,
+    labels_of,
+    model_of,
+)
+from dask_dl.estimators.predicting import Predicting
 
 
 def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
@@ -39,7 +47,7 @@ def _known_names_only(init: Callable[..., None]) -> Callable[..., None]:
     return checked
 
 
-class DeepLearning(Fitted):
+class DeepLearning(Predicting):
     """Parameters and methods that all estimators share.
 
     {parameters}
@@ -146,6 +154,8 @@ class DeepLearning(Fitted):
         storage: str = "auto",
         checkpoint_dir: str | os.PathLike[str] | None = None,
         checkpoint_interval: float = 60.0,
+        export_checkpoints_dir: str | os.PathLike[str] | None = None,
+        warm_start: bool = False,
         on_interrupt: str = "return",
     ) -> None:
         for name, value in dict(locals()).items():
@@ -204,7 +214,9 @@ class DeepLearning(Fitted):
             A table to score on while training; a list may hold one such tuple.
         callbacks : list of callables, optional
             Called after every scoring with its record, as in `history_`, read-only. One that returns True stops the training.
-        checkpoint : not available yet
+        checkpoint : fitted estimator, or path or URL of a saved model, optional
+            Go on from this model to `epochs` passes in all, on these rows or others of the same columns. Columns become inputs
+            as they did then; a missing column and a level never seen are what they are in `predict`.
         resume : bool
             Go on from the newest checkpoint in `checkpoint_dir`, as after a crash: same table, same parameters, as many threads
             as there are now. Without any checkpoint training starts from the beginning.
@@ -237,22 +249,48 @@ class DeepLearning(Fitted):
         `stopped_by_` says why training ended.
         """
         began = time.monotonic()  # before tables are opened, and what is imported for it the first time
-        from dask_dl.cluster.clients import awaitable, find_client
-
         parameters.refuse_names(unknown, "fit")
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set,
                 "callbacks": callbacks, "checkpoint": checkpoint, "resume": resume}  # fmt: skip
         requested = self._requested(call)
+        going = GoingOn() if checkpoint is None else GoingOn(model_of(checkpoint))
+        if checkpoint is None and requested["warm_start"] and hasattr(self, "model_"):
+            going = GoingOn(self.model_, requested["epochs"])
+        call.update(X=X, y=y, callbacks=tuple(callbacks or ()))
+        return self._begin(requested, call, going, began)
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, offset: Any = None, classes: Any = None) -> Any:
+        """One pass over a table, from where the last call ended; see `partial_fit`."""
+        began = time.monotonic()
+        call = dict.fromkeys(("folds", "eval_set", "callbacks", "checkpoint"))
+        call |= {"sample_weight": sample_weight, "offset": offset, "resume": False}
+        requested = self._requested(call)
+        check_one_pass(requested)
         if isinstance(X, Dataset):
-            X.check_alone({"y": y, "sample_weight": sample_weight, "offset": offset, "eval_set": eval_set}, self.client)
-        elif y is None:
+            raise ParameterError("X is a Dataset, whose rows are all there: pass it to fit.")
+        model = getattr(self, "model_", None)
+        going = GoingOn(model, None if model is None else 1.0, ONE_PASS, labels_of(classes, model))
+        return self._begin(requested, call | {"X": X, "y": y, "callbacks": ()}, going, began)
+
+    def _begin(self, requested: dict[str, Any], call: dict[str, Any], going: GoingOn, began: float) -> Any:
+        """Train, here and now or, for an asynchronous client, as something to await."""
+        from dask_dl.cluster.clients import awaitable, find_client
+
+        X = call["X"]
+        if requested["export_checkpoints_dir"] is not None:
+            from dask_dl.model.exports import check_exports
+
+            check_exports(requested["export_checkpoints_dir"])
+        if isinstance(X, Dataset):
+            beside = ("y", "sample_weight", "offset", "eval_set")
+            X.check_alone({name: call[name] for name in beside}, self.client)
+        elif call["y"] is None:
             raise ParameterError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: give the name of the target's "
                 f"column, or its values."
             )
         client = X.client if isinstance(X, Dataset) else find_client(self.client)
-        call.update(X=X, y=y, callbacks=tuple(callbacks or ()))
-        work = functools.partial(self._fit, requested, client, call, began)
+        work = functools.partial(self._fit, requested, client, {**call, "going": going}, began)
         return awaitable(work) if client is not None and client.asynchronous else work()
 
     def _fit(
@@ -278,7 +316,7 @@ class DeepLearning(Fitted):
             else:
                 source, validation = self._tables(call, listeners)
                 backend, encoded = backend_for(requested, client, listeners, cancelled), None
-            request = Request(source, self._task, requested, validation, encoded, call["resume"], began)
+            request = Request(source, self._task, requested, validation, encoded, call["resume"], began, *call["going"])
             if requested["nfolds"] or call["folds"] is not None:
                 outcome = self._cross_validate(request, backend, listeners, cancelled, call)
             else:
@@ -288,6 +326,7 @@ class DeepLearning(Fitted):
         if outcome.failure is None or outcome.model.record.n_seen > 0:
             self.model_ = outcome.model
             self._set_names(has_names=source.has_text_names)
+            export(outcome.model, requested["export_checkpoints_dir"], listeners)
         # An awaited fit raises CancelledError.
         outcome.settle(listeners, "return" if cancelled() else requested["on_interrupt"])
         return self
@@ -298,9 +337,12 @@ class DeepLearning(Fitted):
         from dask_dl.frame.validation import open_validation
 
         given = {TARGET: call["y"], WEIGHT: call["sample_weight"], OFFSET: call["offset"]}
+        model = call["going"].model
         source = open_source(
-            call["X"], call["y"], call["sample_weight"], call["offset"], fold=call["folds"], warn=listeners.warn
-        )
+            call["X"], call["y"], call["sample_weight"], call["offset"], call["folds"],
+            keep=kept_columns(model, call["X"]), warn=listeners.warn,
+        )  # fmt: skip
+        check_source(model, source, type(self).__name__)
         return source, open_validation(call["eval_set"], source, given, listeners.warn)
 
     def _cross_validate(
@@ -353,63 +395,3 @@ class DeepLearning(Fitted):
         self.__dict__.pop("feature_names_in_", None)
         if has_names:
             self.feature_names_in_ = np.array(names, dtype=object)
-
-    # ---- prediction -------------------------------------------------------------------------------------------------
-
-    def _predict(self, X: Any, offset: Any, answer: Any, model: Model | None = None) -> Any:
-        """`answer(predictor, outputs)` of every row: lazy over Dask collections, an array otherwise."""
-        from dask_dl.predict import predict_rows
-
-        return predict_rows(model or self._fitted, X, offset, answer, type(self).__name__, self._threads)
-
-    def _threads(self) -> int:
-        """Threads that predict a local table: one within a task of a Dask worker, whose other threads have tasks, too."""
-        from dask_dl.cluster.clients import slot
-        from dask_dl.node.parallelism import cores
-
-        return 1 if slot() else cores(self.n_jobs)[0]
-
-    def _scored_rows(self, X: Any, y: Any, weight: Any, offset: Any) -> ScoredRows:
-        """Truth, prediction and weight of the rows of a table that count in a score."""
-        from dask_dl.evaluation import scored_rows
-
-        return scored_rows(self._fitted, X, y, weight, offset, type(self).__name__)
-
-    def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
-        """Predictions side by side, as H2O gives them, computed in one pass.
-
-        Parameters
-        ----------
-        X : dask.dataframe.DataFrame, pandas.DataFrame, sparse matrix or array-like
-        offset : str, int, aligned collection or None
-        keep : sequence of str
-            Columns of `X` to put before the predictions.
-
-        Returns
-        -------
-        dask.dataframe.DataFrame or pandas.DataFrame
-            The kept columns; `predict`; for classes one probability column each, named by the class, with a `p` before
-            what reads as a whole number.
-
-        Raises
-        ------
-        SchemaError
-            When `X` is a Dask Array, lacks columns of training or those to keep, or one to keep is called `predict`.
-        """
-        from dask_dl.frame.arrays import is_dask_array
-        from dask_dl.frame.dtypes import check_unicode
-        from dask_dl.frame.interchange import as_table
-        from dask_dl.predict import table_of_predictions
-
-        X = as_table(X, "the table to predict")
-        keep = [keep] if isinstance(keep, str) else list(keep)
-        names = [str(name) for name in getattr(X, "columns", ())]
-        unknown = [name for name in keep if name not in names]
-        if unknown:
-            raise SchemaError(f"keep: there are no columns {unknown}; there are {names[:30]}.")
-        check_unicode(keep, "keep: there is a column")
-        if "predict" in keep:
-            raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
-        if is_dask_array(X):
-            raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__, self._threads)

@@ -40,6 +40,36 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
         super()._set_names(has_names=has_names)
         self.classes_ = self.model_.head.labels.copy()
 
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+        """Train one pass over a table, from where the last call or `fit` ended; scikit-learn's meaning.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
+            As in `fit`. The first call decides by its rows how columns become inputs: give it many, and all levels.
+        y : str, int, or aligned collection of n values
+            As in `fit`.
+        classes : array-like, optional
+            All labels that there are, on the first call; None: those of its rows. Later calls need none.
+        sample_weight : str, int or aligned collection, optional
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            As `fit` would raise them, and when there is a class that was not on the first call.
+
+        Notes
+        -----
+        The last network is the model. Nothing but the end of its rows ends a call: stopping parameters, `epochs` and
+        `overwrite_with_best_model` have no effect, and no checkpoints are written.
+        """
+        return self._partial_fit(X, y, sample_weight, classes=classes)
+
     def predict(self, X: Any, *, offset: Any = None, threshold: float | str | None = None) -> Any:
         """Class of every row in its original type: the most probable one, or as a threshold says.
 
@@ -181,6 +211,34 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
     """
 
     _task = "regression"
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Any:
+        """Train one pass over a table, from where the last call or `fit` ended; scikit-learn's meaning.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
+            As in `fit`. The first call decides by its rows how columns become inputs, and the scale of the target.
+        y : str, int, or aligned collection of n values
+            As in `fit`.
+        sample_weight, offset : str, int or aligned collection, optional
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            As `fit` would raise them.
+
+        Notes
+        -----
+        The last network is the model. Nothing but the end of its rows ends a call: stopping parameters, `epochs` and
+        `overwrite_with_best_model` have no effect, and no checkpoints are written.
+        """
+        return self._partial_fit(X, y, sample_weight, offset)
 
     def predict(self, X: Any, *, offset: Any = None) -> Any:
         """Predicted target of every row, float64, in the unit of the training target.

@@ -31,7 +31,7 @@ class Balance(NamedTuple):
         Parameters
         ----------
         counts : sequence of int
-            Rows of every class, at least 1.
+            Rows of every class; a class that a model knows may have none.
         factors : sequence of float, optional
             class_sampling_factors; None, or nothing but zeros: all classes get as many visits as the largest has rows.
         maximum : float
@@ -43,7 +43,7 @@ class Balance(NamedTuple):
         Balance
         """
         n = np.array(counts, np.float64)
-        ratios = n.max() / n if factors is None or not any(factors) else np.array(factors, np.float64)
+        ratios = n.max() / np.maximum(n, 1) if factors is None or not any(factors) else np.array(factors, np.float64)
         expected = float(ratios @ n)
         allowed = min(max(len(n), int(maximum * n.sum())), round(expected))
         return cls(tuple((ratios * (allowed / expected)).tolist()), seed)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.categorical import AS_NUMBERS, CodedColumn, OneHotColumn, by_response, most_frequent
-from dask_dl.frame.dtypes import CATEGORY, Places, at, kinds_of, plain_chunks
+from dask_dl.frame.dtypes import CATEGORY, Places, at, kinds_of, names_of, plain_chunks
 from dask_dl.frame.hashing import Hashing
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.sparse import SparsePart
@@ -274,6 +274,18 @@ class Encoder:
             length = np.bincount(rows, length, len(part)).astype(np.int32)
         dense = np.zeros((len(part), padded(self.n_dense)), np.float32)
         return Encoded(dense, np.empty((len(part), 0), np.int32), Entries(begins(length), length, slot, value))
+
+    def filled(self, part: Any) -> Any:
+        """A partition with the columns that it lacks: of missing values, or of sparse tables 0.
+
+        The rule: algorithm.md#columns-of-other-tables.
+        """
+        present = set(names_of(part))
+        absent = [name for name in self.columns if name not in present]
+        if not absent:
+            return part
+        zeros = {number.name for number in self.numbers} if self.is_sparse else set()
+        return part.assign(**{name: 0.0 if name in zeros else np.nan for name in absent})
 
     def match(self, names: Sequence[str], label: str) -> list[str]:
         """Columns of training that a table lacks, after a check that it has any (algorithm.md#columns-of-other-tables)."""

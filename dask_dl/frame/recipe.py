@@ -149,7 +149,7 @@ def encode_partition(part: pd.DataFrame | SparsePart, recipe: Recipe, k: int, n:
             values = roles.weights / mean_weight
             check_ratios(roles.weights, values, where_of(source, WEIGHT), k)
         weight = _in_whole(values, roles.places, n)
-    dense, active, entries = encoder.encode(part, source.label, roles.places)
+    dense, active, entries = encoder.encode(encoder.filled(part), source.label, roles.places)
     return Rows(dense, active, goal, weight, offset, entries=entries)
 
 

@@ -19,7 +19,7 @@ from dask_dl.frame.source import TARGET, WEIGHT, Schema, Source
 from dask_dl.frame.sparse import SparsePart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -71,6 +71,15 @@ class Scan:
     def classes(self) -> Mapping[Any, int]:
         """Label -> rows that train; nothing for numbers."""
         return self.row_stats.classes
+
+    def with_classes(self, classes: Sequence[Any], name: str) -> Scan:
+        """Scan of a table whose target, called `name`, may have these labels. Raises SchemaError where it has others."""
+        if strange := [label for label in self.classes if label not in set(classes)]:
+            raise SchemaError(
+                f"{name} has labels that are not in classes: {strange[:8]}. Give all labels that there are."
+            )
+        counts = {label: self.classes.get(label, 0) for label in classes}
+        return replace(self, row_stats=replace(self.row_stats, classes=counts))
 
     @property
     def target(self) -> Moments:

@@ -54,13 +54,23 @@ class History:
     events: list[ScoringEvent] = field(default_factory=list)
     metric: str = ""
     """What the best event is judged by, of the validation table if there is one; the loss of the task when empty."""
+    n_earlier: int = 0
+    """Events of earlier trainings, from whose model this one goes on: none is the best, none counts for early stopping.
+
+    Its own begin with that of the network from which it goes on, measured on its own tables.
+    """
     best: ScoringEvent | None = field(default=None, init=False)
     """The event with the best value of it so far, the first of equals (algorithm.md#best-network)."""
 
     def __post_init__(self) -> None:
         self.metric = self.metric or loss_of(self.task)
-        for event in self.events:
+        for event in self.own:
             self._compare(event)
+
+    @property
+    def own(self) -> list[ScoringEvent]:
+        """Events of this training; the first one is of the network with which it began."""
+        return self.events[self.n_earlier :]
 
     def start(self) -> None:
         """The leading row of a new history: nothing trained, nothing measured."""
@@ -139,10 +149,10 @@ class History:
 
     def cut(self, samples: int, kept: Iterable[ScoringEvent] = ()) -> None:
         """Forget events after so many rows, whose network is gone; those that were kept have measurements again."""
-        whole = {event.samples: event for event in kept}
-        self.events[:] = [whole.get(event.samples, event) for event in self.events if event.samples <= samples]
+        whole, own = {event.samples: event for event in kept}, self.own
+        self.events[self.n_earlier :] = [whole.get(event.samples, event) for event in own if event.samples <= samples]
         self.best = None
-        for event in self.events:
+        for event in self.own:
             self._compare(event)
 
     @property

@@ -94,8 +94,9 @@ def values_of(history: History, metric: str, stride: int, n_last: int = 0) -> li
     list of float
         NaN first, then a mean for each value.
     """
-    means, values, since = [math.nan], [], 0
-    for event in history.events[1:] if stride or not n_last else history.events[1:][-n_last:]:
+    own = history.own
+    means, values, since = [math.nan], [], own[0].samples if own else 0
+    for event in own[1:] if stride or not n_last else own[1:][-n_last:]:
         values.append(event.value(metric, history.table))
         if event.samples - since >= stride:
             means.append(sum(values) / len(values))

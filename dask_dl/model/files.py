@@ -58,6 +58,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "effective": plain(dict(record.effective) | dict.fromkeys(parameters.ARRAYS)),
         "history": plain(record.history.records),
         "has_validation": record.history.has_validation,
+        "n_earlier": record.history.n_earlier,
         "n_states": len(network.states),
         "n_seen": record.n_seen,
         "n_rounds": record.n_rounds,
@@ -98,7 +99,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     record = TrainingRecord(
         requested=requested,
         effective=effective,
-        history=History(head.kind, document.has_validation, events, metric),
+        history=History(head.kind, document.has_validation, events, metric, document.n_earlier),
         n_seen=document.n_seen,
         n_rounds=document.n_rounds,
         n_rows=document.n_rows,

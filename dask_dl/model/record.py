@@ -66,7 +66,8 @@ class TrainingRecord:
     @property
     def n_epochs(self) -> float:
         """Epochs learned."""
-        return self.n_seen / self.n_rows
+        last = self.history.events[-1]
+        return last.epochs + (self.n_seen - last.samples) / self.n_rows
 
     @property
     def changed_parameters(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dask_dl.parameters.checks import constructor_defaults, effective, refuse_names, validate, warnings_for
 from dask_dl.parameters.kinds import show
 from dask_dl.parameters.render import document, numpydoc
+from dask_dl.parameters.restart import Restarted, restarted
 from dask_dl.parameters.rules import CONFLICTS, NO_EFFECT
 from dask_dl.parameters.table import ARRAYS, PREPARED, RESTART, TABLE, Parameter, Task
 
@@ -21,12 +22,14 @@ __all__ = [
     "RESTART",
     "TABLE",
     "Parameter",
+    "Restarted",
     "Task",
     "constructor_defaults",
     "document",
     "effective",
     "numpydoc",
     "refuse_names",
+    "restarted",
     "show",
     "validate",
     "warnings_for",

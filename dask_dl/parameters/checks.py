@@ -88,16 +88,17 @@ def validate(given: Mapping[str, Any], *, task: Task | None, n_classes: int | No
         for name, value in values.items()
         if name not in wrong and not TABLE[name].is_available(value)
     ]
-    _refuse(mistakes)
+    refuse(mistakes)
     return {name: value for name, value in values.items() if name in read or TABLE[name].scope == "constructor"}
 
 
 def refuse_names(unknown: Mapping[str, Any], scope: Literal["constructor", "fit"]) -> None:
     """Refuse names that the constructor, or fit, does not take, if any, and say what to write. Raises ParameterError."""
-    _refuse([f"{_settings([name], unknown)}: {_instead(name, value, scope)}" for name, value in unknown.items()])
+    refuse([f"{_settings([name], unknown)}: {_instead(name, value, scope)}" for name, value in unknown.items()])
 
 
-def _refuse(mistakes: Sequence[str]) -> None:
+def refuse(mistakes: Sequence[str]) -> None:
+    """Raise ParameterError for all mistakes at once, if there are any."""
     if mistakes:
         title = f"{len(mistakes)} mistake{'s' * (len(mistakes) > 1)} in the parameters:"
         error = ParameterError("\n".join([title, *(f"  {i}. {line}" for i, line in enumerate(mistakes, 1))]))

@@ -123,12 +123,14 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "fold_assignment needs nfolds of at least 2, and no folds of the user's own"),
     Rule(("nfolds", "checkpoint"), lambda p: p.nfolds and p.checkpoint is not None,
          "a training that goes on is not cross-validated; leave out one of them"),
+    Rule(("folds", "checkpoint"), lambda p: p.folds is not None and p.checkpoint is not None,
+         "a training that goes on is not cross-validated; leave out one of them"),
+    Rule(("nfolds", "warm_start"), lambda p: p.nfolds and p.warm_start,
+         "a training that goes on is not cross-validated; leave out one of them"),
     Rule(("offset",), lambda p: p.task == "classification" and p.offset is not None,
          "offsets are for regression; leave it out"),
     Rule(("resume", "checkpoint_dir"), lambda p: p.resume and p.checkpoint_dir is None,
          "resume needs the checkpoint_dir of the training that broke off"),
-    Rule(("resume", "checkpoint"), lambda p: p.resume and p.checkpoint is not None,
-         "each names the state to go on from; leave out one of them"),
 )
 
 NO_EFFECT: Final[Sequence[Rule]] = (

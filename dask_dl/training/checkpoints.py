@@ -73,7 +73,7 @@ class TrainingFingerprint:
             "n_validation": self.n_validation,
             "encoder": plain(self.encoder.to_json()),
             "target": plain(self.head.to_json()),
-            "topology": plain(_unchanging(self.topology)),
+            "topology": plain(unchanging(self.topology)),
             "settings": self.settings,
             "balance": list(self.balance),
         }
@@ -98,14 +98,14 @@ class TrainingFingerprint:
             if mine[key] != theirs[key]:
                 found.append(f"{name}: {_short(theirs[key])}, now {_short(mine[key])}")
         if not found:
-            found += _unlike("columns", _columns(checkpoint.encoder.encoder()), _columns(self.encoder))
-            found += _unlike("target", checkpoint.target.to_json(), mine["target"])
-            found += _unlike("network", plain(_unchanging(checkpoint.topology.topology())), mine["topology"])
-            found += _unlike("visits per row of a class", theirs["balance"], mine["balance"])
+            found += unlike("columns", _columns(checkpoint.encoder.encoder()), _columns(self.encoder))
+            found += unlike("target", checkpoint.target.to_json(), mine["target"])
+            found += unlike("network", plain(unchanging(checkpoint.topology.topology())), mine["topology"])
+            found += unlike("visits per row of a class", theirs["balance"], mine["balance"])
         return found
 
 
-def _unchanging(topology: Topology) -> dict[str, Any]:
+def unchanging(topology: Topology) -> dict[str, Any]:
     """Topology as far as a restart must not change it; early files know nothing of sparse columns."""
     return {k: v for k, v in asdict(topology).items() if k != "dropout" and (k != "n_sparse" or v)}
 
@@ -120,7 +120,7 @@ def _short(value: Any) -> str:
     return text if len(text) < 200 else text[:200] + " ..."
 
 
-def _unlike(place: str, checkpoint: Any, now: Any) -> list[str]:
+def unlike(place: str, checkpoint: Any, now: Any) -> list[str]:
     """Where two JSON documents differ, numbers up to CLOSE."""
     if isinstance(checkpoint, dict) and isinstance(now, dict):
         name = checkpoint.get("name", "")
@@ -129,10 +129,10 @@ def _unlike(place: str, checkpoint: Any, now: Any) -> list[str]:
             text
             for key in sorted(checkpoint.keys() | now.keys())
             if checkpoint.get(key, 0) is not None  # what an early checkpoint does not know
-            for text in _unlike(f"{where}, {key}", checkpoint.get(key), now.get(key))
+            for text in unlike(f"{where}, {key}", checkpoint.get(key), now.get(key))
         ]
     if isinstance(checkpoint, list) and isinstance(now, list) and len(checkpoint) == len(now):
-        return [text for a, b in zip(checkpoint, now, strict=True) for text in _unlike(place, a, b)]
+        return [text for a, b in zip(checkpoint, now, strict=True) for text in unlike(place, a, b)]
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (checkpoint, now))
     same = math.isclose(checkpoint, now, rel_tol=CLOSE, abs_tol=CLOSE) if numbers else checkpoint == now
     return [] if same else [f"{place}: {_short(checkpoint)}, now {_short(now)}"]
@@ -226,6 +226,11 @@ class Checkpoint:
             )
 
     @property
+    def is_continued(self) -> bool:
+        """Whether the training that broke off went on from a model."""
+        return self.document.state.n_earlier > 0
+
+    @property
     def encoder(self) -> Encoder:
         """Encoder as the training that broke off fitted it, to the last bit."""
         return self.document.identity.encoder.encoder()
@@ -239,13 +244,13 @@ class Checkpoint:
         """Counters, history and best model."""
         d, kind = self.document.state, self.head.kind
         events = events_of(d.history, kind, has_validation=d.has_validation, measured=self.measured)
-        history, best = History(kind, d.has_validation, events, metric), self.best
+        history, best = History(kind, d.has_validation, events, metric, d.n_earlier), self.best
         history.set_best_measured(self.best_measured)
         best = best and best._replace(event=history.best)
         if d.metric != metric:  # what was best by another metric
             best, history.best = None, None
         counters = (d.n_seen, d.n_rounds, d.training_seconds, d.seconds, d.n_halvings)
-        return TrainingState(history, *counters, best, d.stopped_by, delta=d.delta)
+        return TrainingState(history, *counters, best, d.stopped_by, delta=d.delta, shift=d.shift)
 
 
 def unlike_parts(before: Sequence[int], now: Sequence[int]) -> list[str]:

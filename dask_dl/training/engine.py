@@ -15,10 +15,18 @@ from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.model import Model, TrainedNetwork, TrainingRecord
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
+from dask_dl.training.continuing import (
+    Prior,
+    adopted,
+    check_network,
+    check_offset,
+    prepare_more,
+    restarted,
+)
 from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads, size_of_checkpoint
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
-from dask_dl.training.settings import ResumeSettings
+from dask_dl.training.settings import ResumeSettings, check_epochs, seed_of
 from dask_dl.training.start import HOLDOUT, Start
 from dask_dl.training.wiring import make_rounds
 
@@ -28,7 +36,7 @@ if TYPE_CHECKING:
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listener
     from dask_dl.metrics.measurement import Measurement
-    from dask_dl.training.problem import Problem
+    from dask_dl.training.problem import PreparedTables, Problem
     from dask_dl.training_state import Snapshot, TrainingState
 
 
@@ -42,6 +50,11 @@ class Request(NamedTuple):
     encoded: EncodedTables | None = None  #: both, where the backend keeps them already
     resume: bool = False  #: whether to go on from the newest checkpoint in `checkpoint_dir`, if there is one
     began: float | None = None  #: when the time of `max_runtime_secs` begins, by `time.monotonic`; None: now
+    model: Model | None = None  #: from which training goes on
+    adds: float | None = None  #: epochs beyond those of the model; None: as many in all as the parameter says
+    #: parameters of this training alone: what is asked for another time, and what files tell, are those above
+    overrides: Mapping[str, Any] = {}  # nobody changes it
+    classes: Sequence[Any] = ()  #: labels that the table may not have yet; empty: it has them all
 
 
 class Outcome(NamedTuple):
@@ -112,18 +125,20 @@ def train(
         Parameters or tables that nothing can be learned with; what ends the rounds is in the outcome instead.
     """
     tell = Listeners(listeners)
-    source, encoded, requested, task = request.source, request.encoded, request.parameters, request.task
-    asked = ResumeSettings.of(requested)
+    source, encoded, task, model = request.source, request.encoded, request.task, request.model
+    requested = dict(request.parameters) if model is None else restarted(model, request.parameters, task, tell)
+    in_force = _in_force(request, requested)
+    asked = ResumeSettings.of(in_force)
     began = time.monotonic() if request.began is None else request.began
     folder, checkpoint = open_folder(asked.checkpoint_dir, resume=request.resume, warn=tell.warn)
     for text in parameters.warnings_for(requested):
         tell.warn(text)
     outlives = encoded is not None
     with contextlib.nullcontext(backend) if outlives else backend as here, contextlib.ExitStack() as after:
-        seed = _seed(asked.random_state, checkpoint)
+        seed, prior = _seed(asked.random_state, checkpoint, model), Prior.of(model, checkpoint)
         if not isinstance(asked.random_state, int | None):  # a model knows the number that a generator gave
-            requested = {**requested, "random_state": seed}
-        data = encoded.data if encoded else prepare(source, request.validation, requested, task, seed, tell, here)
+            requested, in_force = ({**values, "random_state": seed} for values in (requested, in_force))
+        data = _prepared(request, in_force, prior, seed, tell, here)
         if folder and data.seed != seed:
             raise ParameterError(
                 f"random_state={seed}, but the Dataset was prepared with {data.seed}, which draws its samples. Give both the "
@@ -132,7 +147,10 @@ def train(
         if checkpoint and checkpoint.n_shards and asked.reproducible:
             checkpoint.check_shards(here.n_shards if encoded else asked.n_shards)
             here.n_shards = checkpoint.n_shards
-        problem = plan(data, requested, seed, tell, here)
+        problem = plan(data, in_force, seed, tell, here)
+        problem.requested = requested
+        if model:
+            check_network(model, problem)
         if folder:
             folder.check_room(size_of_checkpoint(problem, here))
         if checkpoint:
@@ -143,17 +161,26 @@ def train(
         else:
             say_needs(problem, encoded.storage, tell, here)
         problem.effective |= {"storage": encoded.storage.mode}
-        start = Start.resumed(checkpoint, problem) if checkpoint else Start.fresh(problem)
+        if checkpoint:
+            start = Start.resumed(checkpoint, problem)
+        else:
+            start = Start.continued(model, problem) if model else Start.fresh(problem)
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
+        elif model:
+            tell.say(f"going on from a model: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
         trainer = start.begin(problem, here, lambda now: say_threads(tell, problem.topology, now))
+        if model and not checkpoint:
+            start.align(trainer, model.record.n_epochs)
+        trainer.shift = start.state.shift
         if outlives:
             after.callback(trainer.close)
         prints = {name: here.fingerprint(name) for name in problem.tables} if folder else {}
         if checkpoint:
             checkpoint.check_rows(prints)
         if request.resume and not checkpoint:
-            tell.say(f"resume: there is no checkpoint in {problem.run.checkpoint_dir} yet, starting from the beginning")
+            first = "the model" if model else "the beginning"
+            tell.say(f"resume: there is no checkpoint in {problem.run.checkpoint_dir} yet, starting from {first}")
         writer = None
         if folder:
             writer = CheckpointWriter(folder, problem.fingerprint, task, problem.seed, began, prints, here.n_shards)
@@ -169,7 +196,49 @@ def train(
             holdout = trainer.measure(HOLDOUT)
     state = start.state
     tell(Ended(state.stopped_by))
-    return Outcome(_model(problem, source, final, state, effective, encoded.rows, n_rows), state.failure, holdout)
+    names = source.predictors if model is None else model.record.feature_names
+    return Outcome(
+        _model(problem, source, names, final, state, effective, encoded.rows, n_rows), state.failure, holdout
+    )
+
+
+def _in_force(request: Request, requested: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of this training. Raises ParameterError when it would train nothing beyond its model."""
+    model, adds, values = request.model, request.adds, {**requested, **request.overrides}
+    if model is None:
+        return values
+    check_offset(model, request.source)
+    values |= {} if adds is None else {"epochs": model.record.n_epochs + adds}
+    check_epochs(model.record.n_epochs, values)
+    return values
+
+
+def _prepared(
+    request: Request, requested: dict[str, Any], prior: Prior | None, seed: int, tell: Listeners, here: Backend
+) -> PreparedTables:
+    """Tables of a training, with encoder and head of the one from which it goes on, if there is one.
+
+    Parameters
+    ----------
+    request : Request
+        What is trained.
+    requested : dict
+        Parameters that are in force.
+    prior : Prior or None
+        Encoder and head of an earlier training.
+    seed : int
+        Seed of all random numbers.
+    tell : Listeners
+        Told what happens.
+    here : Backend
+        Scans the tables.
+    """
+    source, validation, task = request.source, request.validation, request.task
+    if request.encoded:
+        return request.encoded.data if prior is None else adopted(prior, request.encoded.data)
+    if prior:
+        return prepare_more(prior, source, validation, requested, task, seed, tell, here)
+    return prepare(source, validation, requested, task, seed, tell, here, request.classes)
 
 
 def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = ()) -> EncodedTables:
@@ -193,7 +262,7 @@ def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = (
     ParameterError, SchemaError
         See `train`.
     """
-    tell, seed = Listeners(listeners), _seed(ResumeSettings.of(request.parameters).random_state, None)
+    tell, seed = Listeners(listeners), _seed(ResumeSettings.of(request.parameters).random_state)
     data = prepare(request.source, request.validation, request.parameters, request.task, seed, tell, backend)
     return load(plan(data, request.parameters, seed, tell, backend), tell, backend, has_checksums=True)
 
@@ -201,6 +270,7 @@ def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = (
 def _model(
     problem: Problem,
     source: Source,
+    names: tuple[str, ...],
     network: Snapshot,
     state: TrainingState,
     effective: dict[str, Any],
@@ -215,6 +285,8 @@ def _model(
         Tables and network.
     source : Source
         The training table.
+    names : tuple of str
+        Its predictors, or those of the table of the model from which training went on.
     network : Snapshot
         The network that came out.
     state : TrainingState
@@ -233,7 +305,7 @@ def _model(
         n_seen=network.n_seen,
         n_rounds=network.n_rounds,
         n_rows=n_rows,
-        feature_names=source.predictors,
+        feature_names=names,
         is_named=source.is_named,
         offset_name=_offset_name(source),
         target_name=_target_name(source),
@@ -245,14 +317,20 @@ def _model(
     return Model(problem.encoder, trained, problem.head, record)
 
 
-def _seed(asked: int | np.random.RandomState | np.random.Generator | None, checkpoint: Checkpoint | None) -> int:
-    """The seed of this training: asked for, of the training that broke off, or drawn."""
+def _seed(
+    asked: int | np.random.RandomState | np.random.Generator | None,
+    checkpoint: Checkpoint | None = None,
+    model: Model | None = None,
+) -> int:
+    """The seed of this training: asked for, of the training that broke off or of the model, or drawn."""
     if checkpoint and isinstance(asked, int) and asked != checkpoint.seed:
         raise ParameterError(
             f"random_state={asked}, but {checkpoint.path} is of a training with {checkpoint.seed}. Leave it as it was."
         )
     if checkpoint:
         return checkpoint.seed
+    if asked is None and model and (known := seed_of(model.record.effective)) is not None:
+        return known
     if asked is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
     if isinstance(asked, int):

@@ -212,6 +212,8 @@ class Rounds:
         """Train a round, average the replicas, score if that is due, and see whether to go on."""
         state, scoring = self.state, self.schedule.scoring
         self._copy()
+        if not state.history.own:
+            self._score_start()
         self._train()
         self._settle()
         now, reason = time.monotonic(), self._pending
@@ -223,6 +225,14 @@ class Rounds:
         state.stopped_by = TERMINATED if self._signals.terminated else reason
         if not state.stopped_by:
             self.tell(Learned(state, self._trained_network, is_last=False))
+
+    def _score_start(self) -> None:
+        """Score the network of a model from which the training goes on: on these tables it is the best one so far."""
+        began = time.monotonic()
+        self._measure()
+        self.schedule.scoring.scored(began, time.monotonic())
+        if self.keeps_best:
+            self._note_best(self._snapshot())
 
     def _train(self) -> None:
         """Train the rows of a round; note why it is the last one, where something ended it."""
@@ -300,7 +310,7 @@ class Rounds:
         self.final = state.best._replace(n_seen=state.n_seen, n_rounds=state.n_rounds)
         history.repeat_best(
             duration=max(event.duration, state.seconds),
-            epochs=state.n_seen / self.trainer.n_rows,
+            epochs=state.epochs(self.trainer.n_rows),
             iterations=state.n_rounds,
             samples=state.n_seen,
         )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
 from dask_dl.distribution import Distribution
-from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.frame.balance import Balance
+from dask_dl.errors import SchemaError
 from dask_dl.frame.dtypes import blurred_warning
 from dask_dl.frame.encoder import Encoder
 from dask_dl.frame.inputs import Inputs, dropped_warning, settle
@@ -18,9 +17,9 @@ from dask_dl.frame.scan import Scan, check_used, name_of_target
 from dask_dl.frame.source import TARGET, WEIGHT, Source
 from dask_dl.node.parallelism import overshoots
 from dask_dl.tasks import HEADS
-from dask_dl.training.problem import PreparedTables, Problem, class_counts
+from dask_dl.training.class_balance import balance_of
+from dask_dl.training.problem import PreparedTables, Problem
 from dask_dl.training.settings import (
-    BalanceSettings,
     NetworkSettings,
     Preparation,
     RunSettings,
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listeners
-    from dask_dl.tasks.head import Head
 
 
 def prepare(
@@ -46,6 +44,7 @@ def prepare(
     seed: int,
     tell: Listeners,
     here: Backend,
+    classes: Sequence[Any] = (),
 ) -> PreparedTables:
     """Read the tables once, and decide what their columns and the parameters make of them.
 
@@ -65,6 +64,8 @@ def prepare(
         Told what happens.
     here : Backend
         Scans the tables.
+    classes : sequence
+        Labels of which the table may have none yet; empty: it has all that there are.
 
     Returns
     -------
@@ -78,6 +79,8 @@ def prepare(
         When a parameter does not fit the table.
     """
     inputs = scan_training(source, requested, task, seed, tell, here)
+    if classes:
+        inputs = inputs._replace(found=inputs.found.with_classes(classes, name_of_target(source)))
     for check in training_checks(inputs, source, requested, task):
         check()
     data = prepare_training(inputs, source, requested, task, seed, tell)
@@ -178,14 +181,14 @@ def training_checks(
     def check_classes() -> None:
         parameters.validate(requested, task=task, n_classes=n_classes)
 
-    def check_range() -> None:
-        _check_range(found, source, Distribution.of(parameters.effective(requested, task=task, n_classes=n_classes)))
+    def check_targets() -> None:
+        check_range(found, source, Distribution.of(parameters.effective(requested, task=task, n_classes=n_classes)))
 
     return (
         lambda: check_used(found, source, skips),
         lambda: HEADS[task].check(found, name_of_target(source)),
         check_classes,
-        check_range,
+        check_targets,
         check_predictors,
     )
 
@@ -235,9 +238,7 @@ def prepare_training(
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
     head = HEADS[task].fit(found, standardize=preparation.standardizes, link=distribution.link)
-    balance = _balance(found, head, settings, tell) if (settings := BalanceSettings.of(effective)) else None
-    if balance:
-        head = head.corrected(balance.correction(class_counts(found, head)))
+    balance, head = balance_of(found, head, effective, tell)
     encoder = Encoder.fit(found, inputs.predictors, preparation.encoding)
     return PreparedTables(
         task, {"training": (source, found)}, inputs.required, encoder, head, balance, distribution,
@@ -300,21 +301,6 @@ def _warn_of_columns(found: Scan, predictors: Sequence[str], dropped: Sequence[s
         tell.warn(blurred_warning(blurred))
 
 
-def _balance(found: Scan, head: Head, settings: BalanceSettings, tell: Listeners) -> Balance:
-    """How often rows of every class are visited. Raises ParameterError."""
-    if not found.row_stats.has_one_weight:
-        raise ParameterError(
-            "balance_classes=True: rows have weights other than 0 and 1. Leave them out, or multiply those of every class by a "
-            "factor instead."
-        )
-    counts = class_counts(found, head)
-    balance = Balance.of(counts, *settings)
-    for k in balance.rarely_visited(counts):
-        text = f"balance_classes: rows of class {head.classes[k]!r} are visited rarely or never. Raise its factor."
-        tell.warn(text)
-    return balance
-
-
 def scan_validation(data: PreparedTables, validation: Source, tell: Listeners, here: Backend) -> None:
     """Read the validation table once, and prepare it beside the training table.
 
@@ -342,7 +328,8 @@ def scan_validation(data: PreparedTables, validation: Source, tell: Listeners, h
 
 def check_columns(data: PreparedTables, validation: Source) -> None:
     """Whether a validation table has the columns of training. Raises SchemaError."""
-    missing = data.encoder.match(validation.predictors, validation.label)
+    known = set(data.tables["training"][0].predictors)  # a table with which training goes on may lack some, too
+    missing = [name for name in data.encoder.match(validation.predictors, validation.label) if name in known]
     if missing:
         raise SchemaError(
             f"{validation.label} lacks columns of training: {missing[:12]}. Score on a table with the same columns."
@@ -360,11 +347,11 @@ def check_validation(data: PreparedTables, validation: Source, found: Scan) -> i
         needs = " and a weight above zero" if WEIGHT in validation.roles else ""
         raise SchemaError(f"{validation.label} has no row with a target{needs}.")
     unseen = data.head.check_scored(found.classes, where_of(validation.schema, TARGET))
-    _check_range(found, validation, data.distribution)
+    check_range(found, validation, data.distribution)
     return found.n_used - sum(unseen.values())
 
 
-def _check_range(found: Scan, source: Source, distribution: Distribution) -> None:
+def check_range(found: Scan, source: Source, distribution: Distribution) -> None:
     """Whether the distribution allows these targets. Raises SchemaError."""
     if wrong := distribution.forbids(found.row_stats.min_target, found.target.mean):
         raise SchemaError(f"the target of {source.label} {wrong}")

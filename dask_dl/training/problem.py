@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def class_counts(found: Scan, head: Head) -> list[int]:
     """Rows of every class."""
-    return [found.classes[label] for label in head.classes]
+    return [found.classes.get(label, 0) for label in head.classes]
 
 
 class FoldRows(NamedTuple):

@@ -52,6 +52,7 @@ class RoundSchedule:
     share: float = 0.05  #: of the time that averaging may take: target_ratio_comm_to_comp
     ends_with_epoch: bool = False  #: whether rounds of a fixed size are cut where an epoch ends
     batch: int = 1  #: rows of a mini-batch: automatic rounds of one replica end where one ends
+    shift: int = 0  #: of `TrainingState`
     _wanted: float = field(
         default=0.0, init=False
     )  #: rows of the next automatic round, before limits; 0: nothing is known
@@ -70,6 +71,7 @@ class RoundSchedule:
         n_copies: int = 1,
         share: float = 0.05,
         batch: int = 1,
+        shift: int = 0,
     ) -> RoundSchedule:
         """Schedule that follows from the parameters.
 
@@ -95,19 +97,21 @@ class RoundSchedule:
             Share of the time that averaging may take.
         batch : int
             Rows of a mini-batch.
+        shift : int
+            Visits that the epochs learned would have been on this table, less the rows learned.
 
         Returns
         -------
         RoundSchedule
         """
-        n_total = total_rows(epochs, n_epoch)
+        n_total = total_rows(epochs, n_epoch) - shift
         fixed = {0: n_epoch, -1: n_epoch * n_copies, -2: None}.get(per_iteration, per_iteration)
         first = max(1, int(SLOWEST * n_threads / n_weights))
         maximum = n_epoch
         if n_replicas > 1:
             n_averages = averages_per_epoch(n_replicas)
             maximum = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
-        return cls(n_total, n_epoch, scoring, fixed, first, maximum, n_replicas, share, batch=batch)
+        return cls(n_total, n_epoch, scoring, fixed, first, maximum, n_replicas, share, batch=batch, shift=shift)
 
     def rows(self, n_seen: int) -> int:
         """Rows of the round that begins after `n_seen`.
@@ -118,15 +122,18 @@ class RoundSchedule:
         """
         rest = self.n_total - n_seen
         if self.fixed is not None:
-            return min(self.fixed, rest, self.n_epoch - n_seen % self.n_epoch if self.ends_with_epoch else rest)
+            return min(
+                self.fixed, rest, self.n_epoch - (n_seen + self.shift) % self.n_epoch if self.ends_with_epoch else rest
+            )
         wanted = self._wanted or self.first
         n = min(max(1, int(wanted)), self.n_epoch, self.maximum, max(1, self.n_total // MIN_ROUNDS))
         if self.n_replicas > 1:
             return min(n, rest)
         # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.
-        epoch, place = divmod(n_seen + min(n, self.scoring.rest(n_seen)), self.n_epoch)
+        first = n_seen + self.shift
+        epoch, place = divmod(first + min(n, self.scoring.rest(n_seen)), self.n_epoch)
         place = min(-(-place // self.batch) * self.batch, self.n_epoch)
-        return min(epoch * self.n_epoch + place - n_seen, rest)
+        return min(epoch * self.n_epoch + place - first, rest)
 
     def took(self, n: int, seconds: float, busy: float) -> None:
         """A round of n rows is over: `busy` of its seconds were training, the others averaging, scheduling and waiting."""

@@ -43,7 +43,7 @@ class Scorer:
             ScoringEvent(
                 duration=state.seconds + time.monotonic() - self.began,
                 training_speed=state.n_seen / state.training_seconds if state.n_seen else 0.0,
-                epochs=state.n_seen / trainer.n_rows,
+                epochs=state.epochs(trainer.n_rows),
                 iterations=state.n_rounds,
                 samples=state.n_seen,
                 samples_per_iteration=n,

@@ -313,6 +313,21 @@ def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:
     )
 
 
+def seed_of(e: Mapping[str, Any]) -> int | None:
+    """Seed of effective parameters, where they know it."""
+    seed = e.get("random_state")
+    return seed if isinstance(seed, int) else None
+
+
+def check_epochs(n_done: float, requested: Mapping[str, Any]) -> None:
+    """Whether any epoch is left to train, after so many. Raises ParameterError."""
+    if requested["epochs"] <= n_done:
+        raise ParameterError(
+            f"epochs={requested['epochs']:g}: the model has learned {n_done:g} already, and epochs counts them, too. Ask for "
+            f"more than that."
+        )
+
+
 def limit_batches(e: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
     """Effective parameters with mini-batches of so many rows at most."""
     return {**e, "mini_batch_size": min(e["mini_batch_size"], n_rows)}

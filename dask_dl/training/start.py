@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.cluster.trainer import Trainer
+    from dask_dl.model import Model
     from dask_dl.node.parallelism import Parallelism
     from dask_dl.state import AveragingState
     from dask_dl.training.checkpoints import Checkpoint
@@ -55,6 +56,24 @@ class Start(NamedTuple):
         """Go on where a training broke off."""
         metric = problem.run.stopping.metric
         return cls(checkpoint.flat, tuple(checkpoint.states), checkpoint.state(metric), checkpoint.averaging)
+
+    @classmethod
+    def continued(cls, model: Model, problem: Problem) -> Start:
+        """Go on from a model: from its network, with its optimizer state, counters and history.
+
+        Averages of several replicas begin anew, and so do steps that were halved: a model has nothing of them.
+        """
+        record, network = model.record, model.network
+        events, metric = list(record.history.events), problem.run.stopping.metric
+        history = History(problem.head.kind, "validation" in problem.scored, events, metric, len(events))
+        speed, seconds = events[-1].training_speed, events[-1].duration
+        training_seconds = record.n_seen / speed if speed > 0 else seconds
+        state = TrainingState(history, record.n_seen, record.n_rounds, training_seconds, seconds)
+        return cls(network.flat.copy(), tuple(vector.copy() for vector in network.states), state)
+
+    def align(self, trainer: Trainer, n_epochs: float) -> None:
+        """Go on with the visits where so many epochs of this table end, whatever the rows that were learned were of."""
+        self.state.shift = round(n_epochs * trainer.n_rows) - self.state.n_seen
 
     @property
     def snapshot(self) -> Snapshot:

@@ -67,6 +67,7 @@ def make_rounds(
         n_copies=trainer.n_copies,
         share=run.share,
         batch=run.batch,
+        shift=state.shift,
     )
     each_iteration = run.scoring.each_iteration
     if trainer.n_replicas > 1 and run.reproducible and run.chooses_rounds:

@@ -63,14 +63,14 @@ def unavailable(case: dict[str, Any]) -> str | None:
         return f"{NOT_DEFINED}: {case['intended']['not_defined']}"
     if why := (CHAOTIC | SUPERSEDED).get(case["name"]):
         return why
-    if case["params"].get("autoencoder") or case.get("prior"):
-        return f"{NOT_YET}: autoencoder" if case["params"].get("autoencoder") else f"{NOT_YET}: checkpoint"
+    if case["params"].get("autoencoder") or (case.get("prior") or {}).get("kind") == "pretrained_autoencoder":
+        return f"{NOT_YET}: autoencoder"
     return None
 
 
 def start(case: dict[str, Any], which: str) -> list[np.ndarray]:
     """Start values, as `coefs_` and `intercepts_` have them; H2O's own draws where the case gave none."""
-    given = case[f"initial_{which}"]
+    given = (case.get("prior") or case)[f"initial_{which}"]
     values = given if given is not None else case["derived"][f"seeded_start_{which}"]
     return [np.array(v, np.float64).T for v in values]
 
@@ -102,7 +102,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         "regression_stop": -1,
     }  # all epochs, as the cases have them
     requested["overwrite_with_best_model"] = case["params"].get("overwrite_with_best_model", False)
-    visits = np.array(case["intended"]["row_order"], np.int64)
+    visits = np.array([*(case["derived"].get("prior_row_order") or ()), *case["intended"]["row_order"]], np.int64)
     source = open_source(train, case["y"], weight, offset, keep=case["x"])
     trains = train[case["y"]].notna() & (train[weight] > 0 if weight else True)
     if requested["missing_values_handling"] == "skip":
@@ -112,7 +112,15 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
         backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
-        model, _ = train_network(Request(source, task, requested), backend)
+        model = None
+        if case.get("prior"):
+            changed = {name: parameters.TABLE[name].default for name in given.keys() - case["prior"]["params"].keys()}
+            first = requested | {name: value for name, value in changed.items() if name not in parameters.ARRAYS}
+            first |= {"epochs": len(case["derived"]["prior_row_order"]) / n}
+            model = train_network(Request(source, task, first), backend).model
+            requested |= {"initial_weights": None, "initial_biases": None}
+            backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
+        model = train_network(Request(source, task, requested, model=model), backend).model
     estimator.model_ = model
     predictions = {}
     for name, frame in (("train", train), ("test", test)):
@@ -128,7 +136,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     scaled = bool(requested["standardize"])
     head = model.head if isinstance(model.head, Numbers) and model.head.is_standardized else None
     return {
-        "row_order": visits.tolist(),
+        "row_order": case["intended"]["row_order"],
         "final_weights": [w.tolist() for w in weights],
         "final_biases": [b.tolist() for b in biases],
         "normsub": [*(x.shift for x in numbers), *means] if scaled else None,

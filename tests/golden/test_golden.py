@@ -21,7 +21,7 @@ FOLDER = Path(__file__).parent
 CASES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 INDEX = CASES.pop("index")
 #: Cases of kinds that the package offers. A number, so that none falls out unseen.
-N_COVERED = 71
+N_COVERED = 73
 
 _answers = {}
 
