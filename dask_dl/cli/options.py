@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
 
 
-def add_learned(command: argparse.ArgumentParser) -> None:
+def add_learned(command: argparse.ArgumentParser, *, folds: bool = False) -> None:
     """Options that say what a training learns from which columns."""
     group = command.add_argument_group("What is learned")
     group.add_argument(
@@ -26,6 +26,10 @@ def add_learned(command: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--weights", metavar="NAME", help="column of row weights")
     group.add_argument("--offset", metavar="NAME", help="column of offsets (regression)")
+    if folds:
+        group.add_argument("--folds", metavar="NAME", help="column whose values are held out, in place of --nfolds")
+    else:
+        command.set_defaults(folds=None)
     group.add_argument("--validation", metavar="DATA", help="table to score on while training")
 
 

@@ -36,7 +36,7 @@ def add_train(commands: Any) -> None:
         answer=instead_of,
         required={"target": "--target NAME", "model": "--model OUT"},
     )
-    add_learned(train)
+    add_learned(train, folds=True)
     add_table(train)
     group = train.add_argument_group("What is written")
     group.add_argument("--model", metavar="OUT", help="file or URL to write the model to")
@@ -106,7 +106,7 @@ def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, he
         print(
             f"{'classes' if estimator is DeepLearningClassifier else 'numbers'} of {options.target!r} from {options.data}"
         )
-    parts = {"sample_weight": options.weights, "offset": options.offset, "eval_set": held}
+    parts = {"sample_weight": options.weights, "offset": options.offset, "eval_set": held, "folds": options.folds}
     model.fit(table, options.target, **parts, checkpoint=start, resume=options.resume)
     model.save(options.model)
     if options.plot:
@@ -123,6 +123,11 @@ def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, he
 
 
 def _print_summary(model: Any) -> None:
+    folds = model.model_.record.folds
+    if folds is not None:
+        print("\nrows held out            mean            sd   of the folds")
+        for name, mean, deviation, *_ in folds.to_pandas().itertuples():
+            print(f"{name:22}{mean:14.6g}{deviation:14.6g}")
     metrics = model.model_.record.history.last_metrics()
     print(f"\n{'':22}" + "".join(f"{table:>14}" for table in metrics))
     for name, *values in metrics.itertuples():

@@ -18,9 +18,9 @@ def open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
     from dask_dl.frame.dtypes import is_category
     from dask_dl.frame.files import open_table
 
-    used = [name for name in (options.target, options.weights, options.offset) if name]
+    used = [name for name in (options.target, options.weights, options.offset, options.folds) if name]
     if ignored := [name for name in used if name in options.ignore]:
-        raise ParameterError(f"--ignore: {ignored} cannot be left out, as they are target, weights or offset.")
+        raise ParameterError(f"--ignore: {ignored} cannot be left out, as they are target, weights, offset or folds.")
     # One partition is read after the other here, and one by every thread of a worker.
     form, limits = csv_format(options), partition_limits(client, n_readers=1)
     choice = ColumnChoice(
@@ -36,7 +36,7 @@ def open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
         )
     if options.validation is None:
         return table, None
-    optional = [options.weights] if options.weights else []
+    optional = [name for name in (options.weights, options.folds) if name]
     columns = [name for name in table.columns if name not in optional]
     # What is a category here is one there, even if all of its values read as numbers.
     choice = ColumnChoice(columns, optional, categorical=[name for name in columns if is_category(table[name].dtype)])

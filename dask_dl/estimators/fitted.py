@@ -141,15 +141,16 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         AttributeError
             Where nothing was cross-validated.
         """
-        import pandas as pd
-
         folds = self._fitted.record.folds
         if folds is None:
             raise AttributeError("this model was not cross-validated: give nfolds to the constructor, or folds to fit.")
-        columns = [f"fold {name}" for name in folds.names]
-        table = pd.DataFrame.from_dict(dict(folds.metrics), orient="index", columns=columns)
-        figures = {"mean": table.mean(axis=1), "sd": table.std(axis=1)}
-        return pd.concat([pd.DataFrame(figures), table], axis=1).rename_axis("metric")
+        return folds.to_pandas()
+
+    def plot_folds(self, ax: Any = None) -> Any:
+        """Draw the loss of each fold of a cross-validation, and their mean, with matplotlib; returns the axes."""
+        from dask_dl.show.plots import plot_folds
+
+        return plot_folds(self.cross_validation_summary_.loc[self._fitted.record.history.loss], ax)
 
     @property
     def stopped_by_(self) -> str | None:

@@ -14,6 +14,8 @@ from dask_dl.metrics.table import AVERAGES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import pandas as pd
+
     from dask_dl.metrics.history import History
     from dask_dl.metrics.measurement import Measurement
     from dask_dl.tasks.head import Head
@@ -25,6 +27,15 @@ class FoldMetrics(NamedTuple):
     combined: Measurement  #: of all rows
     names: tuple[str, ...]  #: of the folds
     metrics: Mapping[str, Sequence[float]]  #: by name, in the order of the folds
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each metric; columns `mean` and `sd` (with n - 1 below), and one for each fold."""
+        import pandas as pd
+
+        columns = [f"fold {name}" for name in self.names]
+        table = pd.DataFrame.from_dict(dict(self.metrics), orient="index", columns=columns)
+        figures = {"mean": table.mean(axis=1), "sd": table.std(axis=1)}
+        return pd.concat([pd.DataFrame(figures), table], axis=1).rename_axis("metric")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,6 +11,8 @@ from dask_dl.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    import pandas as pd
+
     from dask_dl.metrics.history import History
 
 #: The axis is logarithmic where the largest loss is more than so many times the smallest, outliers aside, and less than ...
@@ -63,6 +65,29 @@ def plot_history(history: History, ax: Any = None) -> Any:
         _set_range(ax, epochs, losses, color)
     ax.set_xlabel("epochs")
     ax.set_ylabel(history.loss)
+    ax.grid(visible=True, alpha=0.3)
+    ax.legend()
+    return ax
+
+
+def plot_folds(figures: pd.Series[float], ax: Any = None) -> Any:
+    """Draw a metric of each fold, and its mean; returns the matplotlib axes.
+
+    `figures` is a row of `FoldMetrics.to_pandas`: the mean, the deviation, and each fold.
+    """
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        _, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    color, values = ax.xaxis.label.get_color(), figures.iloc[2:]
+    places = range(len(values))
+    mean, deviation = figures["mean"], figures["sd"]
+    ax.axhspan(mean - deviation, mean + deviation, alpha=0.15)
+    ax.axhline(mean, linestyle=":", color=color, label=f"mean {mean:.4g}, deviation {deviation:.2g}")
+    ax.plot(places, values, marker="o", linestyle="none")
+    if len(values) <= MAX_MARKERS:
+        ax.set_xticks(places, [name.removeprefix("fold ") for name in values.index])
+    ax.set(xlabel="fold", ylabel=str(figures.name))
     ax.grid(visible=True, alpha=0.3)
     ax.legend()
     return ax

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dask_dl import parameters
 from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
 from dask_dl.show.evaluation import Evaluations
-from dask_dl.show.inline_svg import history_svg
+from dask_dl.show.inline_svg import history_svg, inline_svg
 from dask_dl.show.page import Table, confusion_table, frame_table, template
+from dask_dl.show.plots import plot_folds
 from dask_dl.show.progress import duration
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Columns of the table that are described one by one.
 MAX_COLUMNS = 40
+#: Folds that are shown one by one.
+MAX_FOLDS = 10
 
 
 def report(model: Model, title: str = "") -> str:
@@ -43,10 +46,23 @@ def report(model: Model, title: str = "") -> str:
             for name, evaluation in Evaluations.of(model).items()
             for heading, frame in evaluation.tables().items()
         ],
+        folds=_folds(model),
         note=note if len(classes) > MAX_CONFUSION_CLASSES else "",
         columns=_columns(model),
         settings=list(_settings(model)),
     )
+
+
+def _folds(model: Model) -> tuple[Table, str] | None:
+    """Metrics of the folds of a cross-validation, and a picture of their losses."""
+    folds, loss = model.record.folds, model.record.history.loss
+    if folds is None:
+        return None
+    frame = folds.to_pandas()
+    picture = inline_svg(
+        lambda ax: plot_folds(frame.loc[loss], ax), f"{loss} of each fold", (7, 3), repr(folds.metrics)
+    )
+    return frame_table(frame.iloc[:, : 2 + MAX_FOLDS]), picture
 
 
 def facts(model: Model) -> dict[str, str]:

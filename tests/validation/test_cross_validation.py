@@ -257,3 +257,30 @@ def test_folds_that_are_none(given, call, error, message):
         return
     with pytest.raises(error, match=message):
         model.fit(TABLE[columns], "label", **call)
+
+
+def test_folds_are_in_the_report_and_on_the_command_line(tmp_path, capsys):
+    from dask_dl.cli import main
+
+    TABLE.drop(columns=["y", "weight"]).to_csv(tmp_path / "t.csv", index=False)
+    base = ["train", tmp_path / "t.csv", "--target", "label", "--hidden", "4", "--epochs", "1", "--overwrite"]
+    for more, names in ((["--nfolds", "3"], "123"), (["--folds", "fold"], "pqr")):
+        outputs = ["--model", tmp_path / "m.zip", "--report", tmp_path / "r.html"]
+        assert main([str(part) for part in (*base, *more, *outputs)]) == 0
+        text = capsys.readouterr().out
+        assert "3 folds of" in text and "rows held out" in text and "fold p:" in text or "fold 1:" in text
+        model = load(tmp_path / "m.zip")
+        assert [*model.cross_validation_summary_.columns[2:]] == [f"fold {name}" for name in names]
+        page = (tmp_path / "r.html").read_text(encoding="utf-8")
+        assert "Cross-validation: rows held out, by fold" in page and f"fold {names[2]}" in page
+    assert "fold" not in model.encoder_.columns
+
+
+def test_folds_are_drawn():
+    pytest.importorskip("matplotlib").use("agg")
+    model = DeepLearningRegressor(**SMALL, nfolds=3).fit(TABLE[["a", "b"]], TABLE["y"])
+    ax = model.plot_folds()
+    drawn = next(line for line in ax.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(drawn.get_ydata(), model.cross_validation_summary_.loc["deviance"].iloc[2:])
+    with pytest.raises(AttributeError, match="not cross-validated"):
+        DeepLearningRegressor(**SMALL).fit(TABLE[["a", "b"]], TABLE["y"]).plot_folds()
