@@ -150,11 +150,10 @@ class _Metrics:
         self._n_partitions += 1
         try:
             found = measure_answers(part, head.answers_in(part), k, head, self._schema, self._settings)
-        except SchemaError as error:
+            self._found = found if self._found is None else self._found.merge(found)
+        except (ParameterError, SchemaError) as error:  # the former of a user's metric that cannot see so many rows
             warn(f"no metrics: {error}")
             self._is_measured = False
-            return
-        self._found = found if self._found is None else self._found.merge(found)
 
     def result(self) -> MeasuredTable | None:
         """The measurement; None where no target is known. Warns of labels that training never saw."""

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from dask_dl.model import Model
 
 
+#: Columns of the table of gains that have room on a page.
+GAINS = (
+    "group", "cumulative_data_fraction", "lower_threshold", "lift", "cumulative_lift", "response_rate",
+    "cumulative_capture_rate", "kolmogorov_smirnov",
+)  # fmt: skip
 _NO_FIGURES: Mapping[str, float] = MappingProxyType({})
 
 
@@ -149,7 +154,7 @@ class Evaluation(Mapping[str, float]):
         """Tables of a page, by their headings: criteria, gains, hit ratios and areas, as far as the problem has them."""
         tables: dict[str, pd.DataFrame] = {}
         if self.has("curve"):
-            tables = {"Largest criteria": self.max_criteria(), "Gains and lift": self.gains_lift()}
+            tables = {"Largest criteria": self.max_criteria(), "Gains and lift": self.gains_lift()[list(GAINS)]}
         if self.has("ranks"):
             tables["Hit ratios"] = self.hit_ratios().to_frame()
         if self.has("class_scores"):

@@ -21,7 +21,7 @@ PICTURES = (
     ("Lift", "plot_lift", "curve", (7, 3.6)),
     ("Thresholds", "plot_thresholds", "curve", (7, 3.6)),
     ("Calibration", "plot_calibration", "curve", (4.5, 4.5)),
-    ("Confusion", "plot_confusion", "confusion", (4.5, 4.5)),
+    ("Confusion", "plot_confusion", "confusion", (5.5, 5.5)),
     ("Residuals", "plot_residuals", "sample", (7, 3.6)),
 )
 

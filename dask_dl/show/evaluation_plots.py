@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_LABELLED = 20
 #: Curves in a picture, those of the classes with the most rows: as many as every style has colors.
 MAX_CURVES = 8
-#: Characters under a picture that stand side by side; more are written at an angle.
+#: Characters under a picture that stand side by side; more stand upright.
 MAX_CHARACTERS = 40
 #: Lines of a legend that find room within a picture.
 MAX_INSIDE = 2
@@ -128,7 +128,7 @@ def plot_confusion(matrix: pd.DataFrame, ax: Any = None) -> Any:
             )
     else:
         ax.figure.colorbar(image, ax=ax, label="share of the actual class", shrink=0.8)
-    ax.set_xticks(ticks, shown, rotation=60 if sum(map(len, shown)) > MAX_CHARACTERS else 0)
+    ax.set_xticks(ticks, shown, rotation=90 if sum(map(len, shown)) > MAX_CHARACTERS else 0)
     ax.set_yticks(ticks, shown)
     ax.set(xlabel="predicted", ylabel="actual")
     return ax

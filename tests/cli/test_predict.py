@@ -275,6 +275,20 @@ def test_targets_that_a_distribution_forbids_cost_no_prediction(tmp_path, capsys
     assert len(pd.read_csv(tmp_path / "o.csv")) == 50
 
 
+def test_a_metric_that_cannot_see_so_many_rows_costs_no_prediction(place, tmp_path, capsys, monkeypatch):
+    table = make_table(100)[["a", "label"]]
+    DeepLearningClassifier(**SMALL, custom_metric="roc_auc").fit(table, "label").save(tmp_path / "m.zip")
+    common = [tmp_path / "m.zip", place / "parts", "--output", tmp_path / "o.csv", "--overwrite"]
+    assert predict(*common) == 0
+    printed = figures(capsys.readouterr().out)
+    assert printed["custom"] == pytest.approx(printed["auc"], rel=1e-4)
+    monkeypatch.setattr("dask_dl.metrics.custom.MAX_KEPT_BYTES", 2000)
+    assert predict(*common) == 0
+    captured = capsys.readouterr()
+    assert "metrics of" not in captured.out and "no metrics: custom_metric: a scorer sees all" in captured.err
+    assert len(pd.read_csv(tmp_path / "o.csv")) == 700
+
+
 def test_a_predictor_named_as_the_target_of_classes_costs_no_prediction(place, tmp_path, capsys):
     make_table(40).to_csv(tmp_path / "t.csv", index=False)
     assert predict(place / "label.zip", tmp_path / "t.csv", "--output", tmp_path / "o.csv", "--target", "a") == 0
