@@ -11,6 +11,7 @@ from dask_dl.show.evaluation import Evaluations
 from dask_dl.show.inline_svg import history_svg
 from dask_dl.show.page import Table, confusion_table, frame_table, template
 from dask_dl.show.progress import duration
+from dask_dl.wording import and_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -102,7 +103,7 @@ def _columns(model: Model) -> list[Sequence[str]]:
         (n.name, "number", f"mean {n.fill:.6g}" + (f", deviation {1 / n.factor:.6g}" if n.factor != 1 else ""))
         for n in encoder.numbers
     ]
-    more = [(f"and {len(columns) - MAX_COLUMNS:,} more", "", "")] if len(columns) > MAX_COLUMNS else []
+    more = [(and_more(columns, MAX_COLUMNS).strip(), "", "")] if len(columns) > MAX_COLUMNS else []
     return [*columns[:MAX_COLUMNS], *more]
 
 
