@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     # Shared files
     "errors": ("", "anything may fail, and nothing is needed to say so"),
+    "wording": ("", "parts of messages, for whatever has something to say"),
     "paths": ("", "what is a URL, for code that opens files"),
     "jit": ("", "Numba's settings, for code that compiles"),
     "memory": ("", "numbers in, bytes out"),
@@ -33,9 +34,9 @@ PACKAGES = {
     ),
     "events": ("errors metrics training_state", "what happens in a training, to show it and act on it"),
     "synonyms": ("", "names of other libraries, as data"),
-    "parameters": ("errors metrics synonyms", "a wrong parameter is an error, and names the right one"),
+    "parameters": ("errors metrics synonyms wording", "a wrong parameter is an error, and names the right one"),
     # The user's table becomes blocks of numbers
-    "frame": ("distribution errors memory parameters paths state", "knows tables, and nothing of networks"),
+    "frame": ("distribution errors memory parameters paths state wording", "knows tables, and nothing of networks"),
     # Three layers; each knows the one below, and the lowest knows arrays only
     "kernels": ("errors jit state", "serial arithmetic on plain arrays"),
     "node": ("errors kernels state", "runs kernels on the threads of one machine"),
@@ -45,7 +46,7 @@ PACKAGES = {
     ),
     # What is known of the result, where it trains, and where it goes
     "cluster": (
-        "distribution errors frame jit kernels memory node metrics state storage tasks",
+        "distribution errors frame jit kernels memory metrics node state storage tasks wording",
         "brings blocks, nodes and metrics together, wherever the blocks are; never calls a kernel itself",
     ),
     "checkpoint": ("errors paths state", "puts arrays and JSON into a file, whatever they mean"),
@@ -58,14 +59,14 @@ PACKAGES = {
         "checkpoint distribution documents errors frame kernels metrics parameters predictor tasks",
         "the fitted value, and files of it; never trains",
     ),
-    "show": ("errors events frame metrics model parameters", "progress lines, pictures, the report on a model"),
+    "show": ("errors events frame metrics model parameters wording", "progress lines, pictures, the report on a model"),
     # On top: what puts the packages together
     "training": (
         "checkpoint cluster distribution documents errors events frame jit kernels memory metrics model node parameters state storage tasks training_state",  # noqa: E501  # one list
         "one training, put together; it alone sees everything below it",
     ),
     "preflight": (
-        "cluster errors events frame kernels memory parameters show storage tasks training",
+        "cluster errors events frame kernels memory parameters show storage tasks training wording",
         "a training up to its first round, of which every step is tried, whatever the one before it found",
     ),
     "predict": ("errors frame model node predictor", "a model's answers to tables of every kind, by threads"),
@@ -73,14 +74,18 @@ PACKAGES = {
         "errors frame metrics model predict predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
     ),
+    "validation": (
+        "cluster distribution errors events frame metrics model predict predictor tasks training",
+        "trainings on folds of one table, and their predictions of the rows that they have not seen",
+    ),
     "estimators": (
-        "predict cluster errors evaluation events training frame memory model node parameters predictor show",
+        "cluster errors evaluation events frame memory model node parameters predict predictor show training validation",
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model preflight", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": (
-        "__init__ checkpoint cluster demo errors estimators evaluation frame model parameters paths show synonyms",
+        "__init__ checkpoint cluster demo errors estimators evaluation frame model parameters paths show synonyms wording",
         "arguments in, files out",
     ),
 }

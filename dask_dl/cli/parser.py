@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from dask_dl.wording import closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,8 +63,8 @@ class Parser(argparse.ArgumentParser):
             return f"{name} is no option: {answer}"
         shown = [action for action in self._actions if action.help is not argparse.SUPPRESS]
         known = [option for action in shown for option in action.option_strings]
-        close = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        close = closest(name.replace("_", "-"), known)
+        hint = f"; did you mean {close}?" if close else ""
         return f"unknown arguments: {' '.join(unknown)}{hint}"
 
 

@@ -17,6 +17,7 @@ from dask_dl import jit
 from dask_dl.cluster.machine import disk_of
 from dask_dl.cluster.scratch import base
 from dask_dl.errors import ClusterError
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,6 +152,5 @@ def check(found: Mapping[str, Any]) -> list[str]:
     return [difference.text for difference in seen]
 
 
-def _named(workers: Any, maximum: int = 4) -> str:
-    names = sorted(workers)
-    return ", ".join(names[:maximum]) + (f" and {len(names) - maximum} more" if len(names) > maximum else "")
+def _named(workers: Any) -> str:
+    return listed(sorted(workers), 4, str)

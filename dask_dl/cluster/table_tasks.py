@@ -236,7 +236,7 @@ def give_up(job: str, blocks: Sequence[tuple[str, int]]) -> None:
 
 
 def over(job: str, rows: ShardRows, function: Callable[[Blocks], T]) -> T:
-    """What a function returns of a shard's blocks of a table."""
+    """Result of a function of a shard's blocks of a table."""
     with plugin(job).turn(None, rows) as shard:
         return function(rows.shard_of(shard).store(rows.table))
 

@@ -1,4 +1,4 @@
-"""What a cross-validation leaves with an estimator: models, predictions and metrics of its folds."""
+"""Results of a cross-validation that an estimator keeps: models, predictions and metrics of its folds."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dask_dl.errors import SchemaError
+from dask_dl.wording import and_more, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +57,8 @@ class ColumnChoice:
         categorical = [name for name in self.categorical if name not in self.optional]
         unknown = [n for n in dict.fromkeys([*wanted, *self.keep, *categorical, *self.ignore]) if n not in known]
         if unknown:
-            more = f" and {len(present) - MAX_NAMES:,} more" if len(present) > MAX_NAMES else ""
-            raise SchemaError(f"{path} has no columns {unknown}; it has {present[:MAX_NAMES]}{more}.")
+            shown = f"{present[:MAX_NAMES]}{and_more(present, MAX_NAMES)}"
+            raise SchemaError(f"{path} has no columns {unknown}; it has {shown}.")
         ignored = set(self.ignore)
         wanted = [name for name in dict.fromkeys(wanted) if name not in ignored]
         _check_alike(path, layouts, {*wanted, *self.keep})
@@ -78,16 +79,11 @@ def _check_alike(path: str, layouts: Sequence[tuple[File, Sequence[str]]], neede
             has = [name for name in names if name in needed - usual] or (
                 [name for name in names if name not in {*needed, *known}] if lacks else []
             )
-            parts = [f"lacks {_listed(lacks)}"] if lacks else []
-            parts += [f"has {_listed(has)}{' instead' if lacks else ' besides'}"] if has else []
+            parts = [f"lacks {listed(lacks, MAX_NAMES)}"] if lacks else []
+            parts += [f"has {listed(has, MAX_NAMES)}{' instead' if lacks else ' besides'}"] if has else []
             different.append(f"{file} {' and '.join(parts)}")
     more = f"; so do {len(different) - MAX_FILES:,} more files" if len(different) > MAX_FILES else ""
     raise SchemaError(
         f"the files of {path} have different columns. Unlike {model}: {'; '.join(different[:MAX_FILES])}{more}. Give them "
         f"the same columns, in any order, name those to use with --columns, leave some out with --ignore, or name fewer files."
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:MAX_NAMES]))
-    return shown + (f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else "")

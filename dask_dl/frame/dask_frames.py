@@ -4,6 +4,7 @@ read.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import DaskDLError, SchemaError
@@ -187,6 +188,44 @@ def reader(partitions: Sequence[Any], label: str) -> Callable[[int], pd.DataFram
         return part  # type: ignore[no-any-return]
 
     return read
+
+
+def frame_of_array(X: Any, names: Sequence[str]) -> Any:
+    """Dask DataFrame of a Dask Array, with these names of columns."""
+    import dask.dataframe as dd
+
+    return dd.from_dask_array(X, columns=list(names))
+
+
+def made_of_parts(
+    frame: Any, parts: Sequence[Any], rows: Sequence[int], make: Callable[[pd.DataFrame, int, Any], Any], given: Any
+) -> Any:
+    """Collection of what a function makes of every partition.
+
+    Parameters
+    ----------
+    frame : dask.dataframe.DataFrame
+    parts : sequence of Delayed
+        Its partitions.
+    rows : sequence of int
+        Rows of each.
+    make : callable
+        Is given a partition, the number of its first row, and `given`.
+    given : object
+        A value that travels once.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame or dask.dataframe.Series
+    """
+    import dask
+    import dask.dataframe as dd
+
+    work, shared = dask.delayed(make, pure=False), dask.delayed(given, pure=False, traverse=False)
+    starts = itertools.accumulate(rows, initial=0)
+    made = [work(part, start, shared) for part, start in zip(parts, starts, strict=False)]
+    meta = make(frame._meta, 0, given)  # noqa: SLF001  # Dask's name
+    return dd.from_delayed(made, meta=meta, divisions=frame.divisions, verify_meta=False)
 
 
 def unreadable(error: Exception, what: str) -> SchemaError:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.dense import DensePart
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -326,10 +327,9 @@ def is_blurred(column: pd.Series[Any], values: NDArray[np.float64]) -> bool:
 
 def blurred_warning(names: Sequence[str]) -> str:
     """Warning about columns that are blurred."""
-    shown = ", ".join(repr(name) for name in names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return (
-        f"whole numbers that differ become one in float32, which the network reads, in {shown}: they spread too far. Are they "
-        f"identifiers? Leave them out, make them categories, or split them."
+        f"whole numbers that differ become one in float32, which the network reads, in {listed(names, 8)}: they spread too "
+        f"far. Are they identifiers? Leave them out, make them categories, or split them."
     )
 
 

@@ -23,6 +23,7 @@ from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.sparse import SparsePart
 from dask_dl.frame.target import sorted_labels
 from dask_dl.state import ENTRY, NO_ENTRIES, Entries, begins, padded
+from dask_dl.wording import and_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -342,7 +343,7 @@ class Encoder:
     def __repr__(self) -> str:
         table = self.describe()
         shown = table.head(MAX_SHOWN).to_string(na_rep="", float_format="{:.6g}".format).splitlines()
-        more = [f"... and {len(table) - MAX_SHOWN} more"] if len(table) > MAX_SHOWN else []
+        more = [f"...{and_more(table, MAX_SHOWN)}"] if len(table) > MAX_SHOWN else []
         title = f"Encoder of {len(table)} columns to {self.n_onehot + self.n_dense} inputs:"
         return "\n".join([title, *(f"  {line}".rstrip() for line in (*shown, *more))])
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from dask_dl.wording import listed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -67,7 +69,4 @@ def usable_predictors(columns: ColumnStats, *, ignore_const_cols: bool) -> tuple
 
 def dropped_warning(dropped: Sequence[str]) -> str:
     """Warning about dropped columns."""
-    shown = ", ".join(repr(name) for name in dropped[:8]) + (
-        f" and {len(dropped) - 8} more" if len(dropped) > 8 else ""
-    )
-    return f"dropped {len(dropped)} columns that are constant or empty: {shown}."
+    return f"dropped {len(dropped)} columns that are constant or empty: {listed(dropped, 8)}."

@@ -8,15 +8,10 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.interchange import is_foreign_table, kind_of, to_pandas
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-def listed(names: Sequence[str], limit: int = 12) -> str:
-    """Names in an error, the first of many."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def selected(

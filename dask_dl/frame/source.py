@@ -21,7 +21,7 @@ from dask_dl.frame import arrays, sparse
 from dask_dl.frame.dask_frames import by_name, is_dask_frame, joined, reader
 from dask_dl.frame.dtypes import check_unicode
 from dask_dl.frame.interchange import as_column, as_table
-from dask_dl.frame.partition import listed
+from dask_dl.wording import closest, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -282,10 +282,8 @@ def _text_names(columns: Any, label: str) -> dict[Any, str]:
 def _known(name: str, names: Sequence[str], role: str, label: str) -> str:
     if name in names:
         return name
-    import difflib
-
-    near = difflib.get_close_matches(name, names, n=1)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
+    near = closest(name, names)
+    guess = f" Did you mean {near!r}?" if near else ""
     raise SchemaError(f"{label} has no column {name!r} for the {role}.{guess} Its columns are {listed(names)}.")
 
 

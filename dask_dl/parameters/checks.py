@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,6 +15,7 @@ from dask_dl.parameters.kinds import (
 from dask_dl.parameters.rules import CONFLICTS, LOSSES_OF, NO_EFFECT
 from dask_dl.parameters.table import TABLE, Scope, Task
 from dask_dl.synonyms import SYNONYMS, VALUE, WORDS, Advice, GivenValue, fold
+from dask_dl.wording import closest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,19 +120,19 @@ def _instead(name: str, value: Any, scope: Scope | None = None) -> str:
     if synonym:
         return f"no such parameter; {_advised(synonym.advice_for(plain(value)), value, scope)}"
     known = {fold(word): word for word, row in TABLE.items() if row.scope in _SCOPES}
-    near = difflib.get_close_matches(word, [*known, *SYNONYMS], n=1, cutoff=0.8)
-    near = near or difflib.get_close_matches(word, known, n=1)
-    if near and near[0] not in known:
-        synonym = SYNONYMS[near[0]]
-        known_name = next(name for name in synonym.names if fold(name) == near[0])
+    near = closest(word, [*known, *SYNONYMS], cutoff=0.8) or closest(word, known)
+    if near and near not in known:
+        synonym = SYNONYMS[near]
+        known_name = next(name for name in synonym.names if fold(name) == near)
         advice = _advised(synonym.advice_for(plain(value)), value, scope)
         return f'no such parameter; if "{known_name}" is meant, {advice}'
     if near:
-        other = TABLE[known[near[0]]].scope
+        other = TABLE[known[near]].scope
         where = f" of {_SCOPES[other]}" if scope not in (None, other) else ""
-        return f'no such parameter; did you mean "{known[near[0]]}"{where}?'
-    far = difflib.get_close_matches(word, known, n=1, cutoff=0)
-    return f'no such parameter; the nearest is "{known[far[0]]}"; if it is not meant, leave it out'
+        return f'no such parameter; did you mean "{known[near]}"{where}?'
+    far = closest(word, known, cutoff=0)
+    assert far is not None  # any word will do
+    return f'no such parameter; the nearest is "{known[far]}"; if it is not meant, leave it out'
 
 
 def _advised(advice: Advice, value: Any, scope: Scope | None) -> str:

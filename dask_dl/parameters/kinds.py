@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 import operator
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.synonyms import fold
+from dask_dl.wording import closest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,8 +46,8 @@ def show(value: Any) -> str:
 def near(word: str, known: Iterable[str]) -> str:
     """Hint at the known word that is closest, or an empty string."""
     folded = {fold(k): k for k in known}
-    close = difflib.get_close_matches(fold(word), folded, n=1)
-    return f'did you mean "{folded[close[0]]}"?' if close else ""
+    close = closest(fold(word), folded)
+    return f'did you mean "{folded[close]}"?' if close is not None else ""
 
 
 def flag(value: Any) -> Any:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from dask_dl import parameters
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 from dask_dl.frame.faults import Fault, found_and_remedy
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import pandas as pd
 
 Level = Literal["error", "warning", "note"]
@@ -147,7 +146,7 @@ class Collector:
         """Take a fault of a table."""
         text, remedy = found_and_remedy(fault.text)
         first, *others = fault.partitions or (None,)
-        also = f" Found in {len(others) + 1:,} partitions: {listed(fault.partitions)}." if others else ""
+        also = f" Found in {len(others) + 1:,} partitions: {listed(fault.partitions, 8, str)}." if others else ""
         self.add("error", text + also, remedy, column=_shown(fault.column), partition=first)
 
     def error(self, error: Exception, **where: Any) -> None:
@@ -204,12 +203,6 @@ class Catching:
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         return is_finding
-
-
-def listed(numbers: Sequence[int], limit: int = 8) -> str:
-    """Numbers in words, the first of many."""
-    shown = ", ".join(map(str, numbers[:limit]))
-    return shown + (f" and {len(numbers) - limit:,} more" if len(numbers) > limit else "")
 
 
 def _shown(name: str | None) -> str | None:

@@ -13,7 +13,7 @@ from dask_dl.frame.column_stats import CategoricalStats, EmptyStats, NumericStat
 from dask_dl.frame.dtypes import as_numbers, blurred_warning
 from dask_dl.frame.source import TARGET, WEIGHT
 from dask_dl.frame.sparse import SparsePart
-from dask_dl.preflight.findings import listed
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,7 +46,7 @@ def on_partitions(found: Scan, source: Source, collector: Collector) -> None:
     if empty:
         collector.add(
             "warning",
-            f"{source.label}: {len(empty):,} of {len(found.rows):,} partitions have no rows: {listed(empty)}.",
+            f"{source.label}: {len(empty):,} of {len(found.rows):,} partitions have no rows: {listed(empty, 8, str)}.",
             "Harmless if a filter emptied them; else see whether files are missing. repartition() merges them with others.",
             partition=empty[0],
         )
@@ -59,7 +59,7 @@ def on_partitions(found: Scan, source: Source, collector: Collector) -> None:
         collector.add(
             "warning",
             f"{source.label}: partition {found.rows.index(largest)} has {largest:,} rows, and the median partition "
-            f"{middle:,.0f}; {listed(skewed)} are larger than {SKEWED:g} times that.",
+            f"{middle:,.0f}; {listed(skewed, 8, str)} are larger than {SKEWED:g} times that.",
             "A worker reads a partition whole: make them alike with repartition(partition_size=...) before the table is saved.",
             partition=found.rows.index(largest),
         )
@@ -75,7 +75,7 @@ def on_target(found: Scan, source: Source, collector: Collector) -> None:
     if n:
         level: Level = "warning" if n > MANY_UNLABELLED * n_rows else "note"
         without = [k for k, (m, rows) in enumerate(zip(found.unlabelled, found.rows, strict=True)) if 0 < rows == m]
-        whole = f" Partitions without any target: {listed(without)}." if without else ""
+        whole = f" Partitions without any target: {listed(without, 8, str)}." if without else ""
         collector.add(
             level,
             f"{source.label}: {n:,} of {n_rows:,} rows ({n / n_rows:.1%}) have no target; they do not train.{whole}",

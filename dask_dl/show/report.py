@@ -12,6 +12,7 @@ from dask_dl.show.inline_svg import history_svg, inline_svg
 from dask_dl.show.page import Table, confusion_table, frame_table, template
 from dask_dl.show.plots import plot_folds
 from dask_dl.show.progress import duration
+from dask_dl.wording import and_more
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -118,7 +119,7 @@ def _columns(model: Model) -> list[Sequence[str]]:
         (n.name, "number", f"mean {n.fill:.6g}" + (f", deviation {1 / n.factor:.6g}" if n.factor != 1 else ""))
         for n in encoder.numbers
     ]
-    more = [(f"and {len(columns) - MAX_COLUMNS:,} more", "", "")] if len(columns) > MAX_COLUMNS else []
+    more = [(and_more(columns, MAX_COLUMNS).strip(), "", "")] if len(columns) > MAX_COLUMNS else []
     return [*columns[:MAX_COLUMNS], *more]
 
 

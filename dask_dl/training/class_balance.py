@@ -18,7 +18,29 @@ if TYPE_CHECKING:
 
 
 def balance_of(found: Scan, head: Head, e: Mapping[str, Any], tell: Listeners) -> tuple[Balance | None, Head]:
-    """How often rows of every class are visited, by effective parameters, and the head for that. Raises ParameterError."""
+    """Visits of the rows of every class, and the head that corrects for them.
+
+    Parameters
+    ----------
+    found : Scan
+        Scan of the training table.
+    head : Head
+        Head fitted to it.
+    e : mapping of str to object
+        Parameters in effect.
+    tell : Listeners
+        Warned of classes that are rarely visited.
+
+    Returns
+    -------
+    (Balance or None, Head)
+        None where classes are not balanced.
+
+    Raises
+    ------
+    ParameterError
+        When rows have weights other than 0 and 1.
+    """
     settings = BalanceSettings.of(e)
     if settings is None:
         return None, head

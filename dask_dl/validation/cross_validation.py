@@ -37,7 +37,7 @@ SHARE_OF_MEMORY = 0.4
 
 
 class CrossValidated(NamedTuple):
-    """What came of a cross-validation."""
+    """Outcome of a cross-validation."""
 
     outcome: Outcome  #: of the training on all rows
     models: list[Model]  #: each trained on all but one fold

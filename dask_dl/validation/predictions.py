@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from dask_dl.errors import SchemaError
 from dask_dl.frame.arrays import is_dask_array
-from dask_dl.frame.dask_frames import is_dask_frame
+from dask_dl.frame.dask_frames import frame_of_array, is_dask_frame, made_of_parts
 from dask_dl.frame.interchange import as_column, as_table
 from dask_dl.frame.moments import fold_of
 from dask_dl.frame.row_stats import label_of
@@ -86,7 +87,7 @@ class HeldOut(NamedTuple):
         return found
 
     def empty(self, part: pd.DataFrame) -> pd.DataFrame:
-        """The same of no row of a table."""
+        """Predictions of no row of a table."""
         none = self.predictors[0].table(part.iloc[:0], self.predictors[0].no_answers)
         found: pd.DataFrame = none.reindex(part.index) if len(part) else none
         return found
@@ -127,14 +128,9 @@ def held_out(
     """
     X = as_table(X, LABEL)
     if is_dask_array(X):
-        import dask.dataframe as dd
-
-        X = dd.from_dask_array(X, columns=list(names))
+        X = frame_of_array(X, names)
     if not is_dask_frame(X):
         return _answer(_local(X, beside, names), 0, models, only_folds=only_folds)
-    import dask
-    import dask.dataframe as dd
-
     X = X.assign(**{name: X[given] if isinstance(given, str) else given for name, given in beside.items()})
     parts = X.to_delayed()
     if len(parts) != len(rows):
@@ -142,12 +138,7 @@ def held_out(
             f"{LABEL} had {len(rows):,} partitions in training, and Dask makes {len(parts):,} of it now: predictions for rows "
             f"held out cannot be told apart. Leave out keep_cross_validation_predictions, or persist the table first."
         )
-    shared = dask.delayed(models, pure=False, traverse=False)
-    starts = np.cumsum([0, *rows]).tolist()
-    work = dask.delayed(_answer, pure=False)
-    answers = [work(part, start, shared, only_folds=only_folds) for part, start in zip(parts, starts, strict=False)]
-    meta = _answer(X._meta, 0, models, only_folds=only_folds)  # noqa: SLF001  # Dask's name
-    return dd.from_delayed(answers, meta=meta, divisions=X.divisions, verify_meta=False)
+    return made_of_parts(X, parts, rows, partial(_answer, only_folds=only_folds), models)
 
 
 def _answer(part: pd.DataFrame, start: int, models: HeldOut, *, only_folds: bool) -> Any:

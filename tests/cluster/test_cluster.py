@@ -28,6 +28,7 @@ from dask_dl.cluster.partitions import Partitions
 from dask_dl.cluster.plugin import TrainingPlugin
 from dask_dl.cluster.submit import Submitter
 from dask_dl.errors import ClusterError, DaskDLWarning, DivergedError, NoWorkersError, ReplicasLostError, SchemaError
+from dask_dl.metrics.scores import MAX_SCORES
 from dask_dl.training import loop as loop_of_trainings
 from dask_dl.training.checkpoints import Checkpoint
 
@@ -157,14 +158,19 @@ async def test_only_small_results_travel_to_the_driver(c, s, a, b):
     Submitter.results = spy
     try:
         settings = rounds(500) | {"epochs": 1.5, "hidden": (200, 200), "score_training_samples": 0}
-        await DeepLearningClassifier(**settings).fit(
-            parted(make_table(5000)), "label", eval_set=parted(make_table(5000))
-        )
+        n = 5000
+        await DeepLearningClassifier(**settings).fit(parted(make_table(n)), "label", eval_set=parted(make_table(n)))
     finally:
         Submitter.results = inner
     sizes = {name: max(size for other, size in fetched if other == name) for name, _ in fetched}
     assert sizes["give"] > 3 * 4 * 40_000  # the network, for a copy now and then
-    assert sizes["score"] < 3000 and sizes["receive"] < 3000 and "train" not in sizes and "average" not in sizes
+    # A code and a weight for each different score of two classes, up to a number that does not grow with the rows.
+    assert (
+        sizes["score"] < 16 * min(n, MAX_SCORES) + 3000
+        and sizes["receive"] < 3000
+        and "train" not in sizes
+        and "average" not in sizes
+    )
     assert sum(name == "give" for name, _ in fetched) < 0.5 * sum(name == "score" for name, _ in fetched)  # by time
 
 

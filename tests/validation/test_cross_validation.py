@@ -123,7 +123,7 @@ def test_a_fold_is_judged_by_rows_of_its_own_unless_asked(judge, tables):
         if judge == "holdout":
             assert fold.metrics_["validation"]["rmse"] == pytest.approx(rmse, rel=1e-4)
         if judge == "inner":
-            n = fold.metrics_["validation"]._measured.means.weight
+            n = history.measured["validation"].means.weight
             assert 3 <= n <= 30 and fold.model_.record.n_rows == 120 - n
 
 
