@@ -11,8 +11,6 @@ from dask_dl.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    import pandas as pd
-
     from dask_dl.metrics.history import History
 
 #: The axis is logarithmic where the largest loss is more than so many times the smallest, outliers aside, and less than ...
@@ -70,7 +68,7 @@ def plot_history(history: History, ax: Any = None) -> Any:
     return ax
 
 
-def plot_folds(figures: pd.Series[float], ax: Any = None) -> Any:
+def plot_folds(figures: Any, ax: Any = None) -> Any:
     """Draw a metric of each fold, and its mean; returns the matplotlib axes.
 
     `figures` is a row of `FoldMetrics.to_pandas`: the mean, the deviation, and each fold.
