@@ -145,7 +145,7 @@ def test_limits_of_partitions_are_those_of_the_smallest_worker():
         return {"memory_limit": limit, "nthreads": n_threads, "host": "h", "last_seen": 1.0, "status": "running"}
 
     class Client:
-        scheduler = SimpleNamespace(identity=None)
+        scheduler, status = SimpleNamespace(identity=None), "running"
         workers: ClassVar = {"a": worker(2**32, 1), "b": worker(2**31, 4)}
 
         def sync(self, *_, **__):

@@ -281,7 +281,7 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
     ("Cross-validation", "constructor", (
         ("nfolds", integer(2, also=(0,)), 0, "n/a", "all", "Number of folds; 0 is no cross-validation."),
         ("fold_assignment", choice("auto", "random", "modulo", "stratified"), "auto", "n/a", "all",
-         "Rows to folds: by chance (auto), by row number, or by chance within each class."),
+         "Folds by chance (auto), by row number, or with equal shares of classes."),
         ("fold_stopping", choice("inner", "holdout", "training"), "inner", "n/a", "all",
          "What judges a fold's training: a tenth of its rows, those held out, or its sample."),
         ("keep_cross_validation_models", _FLAG, True, "n/a", "all",
