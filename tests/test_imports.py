@@ -311,3 +311,25 @@ def test_importing_the_package_loads_nothing_heavy():
     run = subprocess.run([sys.executable, "-c", show], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "dask_dl" in run.stdout.split()
     assert not HEAVY & set(run.stdout.split())
+
+
+def modules_named(block):
+    """Modules by package in the picture of `design.md`: a label, the names, from column 68 on what they are."""
+    found, package = {}, None
+    for line in block.splitlines():
+        label = line[:13].strip()
+        package = label if label.endswith("/") else package
+        names = [label] if label and not label.endswith("/") else line[13:68].split()
+        found.setdefault("dask_dl/" if names == [label] else package, []).extend(names)
+    return found
+
+
+def test_every_module_is_named_where_the_arrangement_is_described():
+    """Each once, and none that is not there."""
+    text = (ROOT / "docs/development/design.md").read_text("utf-8")
+    named = modules_named(text.split("```")[1].split("\n\n", 1)[1])
+    there = {}
+    for path in MODULES:
+        if not path.name.startswith("__"):
+            there.setdefault(f"{path.parent.name}/", []).append(path.stem)
+    assert {package: sorted(names) for package, names in named.items()} == there

@@ -268,7 +268,7 @@ def test_folds_are_in_the_report_and_on_the_command_line(tmp_path, capsys):
         outputs = ["--model", tmp_path / "m.zip", "--report", tmp_path / "r.html"]
         assert main([str(part) for part in (*base, *more, *outputs)]) == 0
         text = capsys.readouterr().out
-        assert ("3 folds of" in text and "rows held out" in text and "fold p:" in text) or "fold 1:" in text
+        assert "3 folds of" in text and "rows held out" in text and ("fold p:" in text or "fold 1:" in text)
         model = load(tmp_path / "m.zip")
         assert [*model.cross_validation_summary_.columns[2:]] == [f"fold {name}" for name in names]
         page = (tmp_path / "r.html").read_text(encoding="utf-8")
