@@ -18,7 +18,29 @@ if TYPE_CHECKING:
 
 
 def balance_of(found: Scan, head: Head, e: Mapping[str, Any], tell: Listeners) -> tuple[Balance | None, Head]:
-    """How often rows of every class are visited, by effective parameters, and the head for that. Raises ParameterError."""
+    """How often rows of every class are visited, and the head for that.
+
+    Parameters
+    ----------
+    found : Scan
+        Result of the scan of the training table.
+    head : Head
+        Knows the classes.
+    e : mapping
+        Effective parameters.
+    tell : Listeners
+        Warned of classes that are visited rarely.
+
+    Returns
+    -------
+    balance : Balance or None
+    head : Head
+
+    Raises
+    ------
+    ParameterError
+        When rows have weights.
+    """
     settings = BalanceSettings.of(e)
     if settings is None:
         return None, head
