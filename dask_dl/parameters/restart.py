@@ -78,7 +78,7 @@ def _read(row: Parameter, value: Any) -> Any:
 
 
 def _in_effect(values: Mapping[str, Any], task: Task, n_classes: int | None) -> dict[str, Any] | None:
-    """The same in effect; None where another version had other values."""
+    """Values in effect; None where another version had other values."""
     try:
         return effective(values, task=task, n_classes=n_classes)
     except (KeyError, TypeError, AttributeError):
