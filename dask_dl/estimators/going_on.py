@@ -24,7 +24,7 @@ ONE_PASS: Mapping[str, Any] = {
 
 
 class GoingOn(NamedTuple):
-    """Start and length of a training that goes on from another; by default it begins anew."""
+    """Model from which a training goes on, and how far; by default there is none."""
 
     model: Model | None = None
     adds: float | None = None  #: epochs beyond those of the model; None: as many in all as the parameter says

@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 
 def balance_of(found: Scan, head: Head, e: Mapping[str, Any], tell: Listeners) -> tuple[Balance | None, Head]:
-    """Visits of the rows of every class, and the head that corrects for them.
+    """How often rows of every class are visited, and the head for that.
 
     Parameters
     ----------
     found : Scan
-        Scan of the training table.
+        Result of the scan of the training table.
     head : Head
-        Head fitted to it.
-    e : mapping of str to object
-        Parameters in effect.
+        Knows the classes.
+    e : mapping
+        Effective parameters.
     tell : Listeners
-        Warned of classes that are rarely visited.
+        Warned of classes that are visited rarely.
 
     Returns
     -------
-    (Balance or None, Head)
-        None where classes are not balanced.
+    balance : Balance or None
+    head : Head
 
     Raises
     ------
     ParameterError
-        When rows have weights other than 0 and 1.
+        When rows have weights.
     """
     settings = BalanceSettings.of(e)
     if settings is None:

@@ -196,10 +196,13 @@ def test_columns_and_levels_that_differ_are_what_they_are_in_predictions(table, 
         fit(table, first, call={"eval_set": held}, epochs=4)
 
 
-def test_rows_are_skipped_for_columns_of_the_model(table, first):
-    gaps = table.assign(b=table["b"].where(table["a"] > 0), more=np.nan)
-    more = fit(gaps, first, [*COLUMNS, "more"], epochs=5, missing_values_handling="skip")
-    assert more.model_.record.n_rows == (gaps[COLUMNS].notna().all(axis=1)).sum()
+def test_rows_are_skipped_for_inputs_of_the_model_only(table):
+    with pytest.warns(DaskDLWarning, match="dropped 1 columns that are constant or empty: 'c'"):
+        model = fit(table.assign(c=1.0), None, [*COLUMNS, "c"], epochs=2)
+    gaps = table.assign(b=table["b"].where(table["a"] > 0), c=np.nan)
+    more = fit(gaps, model, [*COLUMNS, "c"], epochs=5, missing_values_handling="skip")
+    n_whole = int(gaps[COLUMNS].notna().all(axis=1).sum())
+    assert more.model_.record.n_rows == more.model_.record.table_rows["training"][1] == n_whole
 
 
 def test_tables_without_names_go_on_by_position(table):
@@ -435,6 +438,13 @@ def test_partial_fit_goes_on_from_fit(table, first):
     model = fit(table, epochs=3)
     model.partial_fit(table[COLUMNS], table["y"])
     assert_same(model, fit(table, epochs=4))
+
+
+def test_partial_fit_leaves_the_last_network_even_if_it_is_worse(table):
+    model = fit(table, epochs=8, adaptive_rate=False, rate=0.05, overwrite_with_best_model=True)
+    before, score = model.model_.network.flat, model.score(table[COLUMNS], table["y"])
+    model.set_params(l2=0.3).partial_fit(table[COLUMNS], table["y"])
+    assert not np.array_equal(model.model_.network.flat, before) and model.score(table[COLUMNS], table["y"]) < score
 
 
 def test_a_search_may_copy_and_go_on_with_models(table):
