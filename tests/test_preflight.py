@@ -19,7 +19,7 @@ from dask_dl import DeepLearningClassifier, DeepLearningRegressor, check
 from dask_dl.cluster import environment
 from dask_dl.errors import DaskDLError, DaskDLWarning
 from dask_dl.preflight import CheckReport, Finding, trial
-from dask_dl.preflight.findings import Collector
+from dask_dl.preflight.findings import CheckListeners, Collector
 from dask_dl.storage import Budget
 
 SMALL = {"hidden": (4,), "epochs": 2, "n_jobs": 1}
@@ -332,10 +332,24 @@ def test_a_report_as_frame_text_and_html():
 def test_other_errors_and_warnings_go_on():
     collector = Collector()
     with pytest.warns(FutureWarning, match="old"), collector.catching():
-        warnings.warn("old", FutureWarning, stacklevel=1)
+        collector.warn(FutureWarning("old"))
     with pytest.raises(ZeroDivisionError), collector.catching():
         1 / 0  # noqa: B018
     assert collector.findings == []
+
+
+def test_warnings_of_listeners_become_findings_where_they_belong():
+    heard, collector = [], Collector()
+    tell = CheckListeners([heard.append], collector)
+    with collector.catching(parameter="storage"):
+        tell.warn("it is slow. Wait.")
+    with collector.apart() as others:
+        tell.warn(DaskDLWarning("others"))
+    tell.warn("last")
+    found = [(finding.level, finding.text, finding.remedy, finding.parameter) for finding in collector.findings]
+    assert found == [("warning", "it is slow.", "Wait.", "storage"), ("warning", "last", "", None)]
+    assert [finding.text for finding in others] == ["others"]
+    assert [event.text for event in heard] == ["it is slow. Wait.", "others", "last"]
 
 
 # ---- on a cluster --------------------------------------------------------------------------------------------------------

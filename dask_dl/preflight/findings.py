@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-import warnings
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from dask_dl import parameters
-from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
+from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError, warn
+from dask_dl.events import Listeners, Warned
 from dask_dl.frame.faults import Fault, found_and_remedy
 from dask_dl.wording import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import pandas as pd
+
+    from dask_dl.events import Listener
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
@@ -104,6 +109,23 @@ class Collector:
 
     def __init__(self) -> None:
         self.findings: list[Finding] = []
+        self.where: dict[str, Any] = {}  #: place of what is being tried, as far as it is known
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[list[Finding]]:
+        """Context whose findings are kept apart: it gives their list."""
+        others, self.findings = self.findings, []
+        try:
+            yield self.findings
+        finally:
+            self.findings = others
+
+    def warn(self, message: str | Warning) -> None:
+        """Take a warning of the package; other warnings go on to the user. See `errors.Warn`."""
+        if isinstance(message, Warning) and not isinstance(message, DaskDLWarning):
+            warn(message)
+        else:
+            self.words("warning", str(message), **self.where)
 
     def add(self, level: Level, text: str, remedy: str = "", **where: Any) -> None:
         """Take a finding.
@@ -159,7 +181,7 @@ class Collector:
             self.words("error", str(error), **where)
 
     def catching(self, level: Level = "error", **where: Any) -> Catching:
-        """Context that makes findings of what its body warns of and, of this level, of the error that ends it."""
+        """Context that makes a finding of this level of the error that ends it, and says where its warnings belong."""
         return Catching(self, level, where)
 
     @property
@@ -169,7 +191,7 @@ class Collector:
 
 
 class Catching:
-    """Context that makes findings of a training's errors and warnings; all others go on.
+    """Context that makes findings of a training's errors; all others go on.
 
     Parameters
     ----------
@@ -183,26 +205,44 @@ class Catching:
 
     def __init__(self, collector: Collector, level: Level, where: dict[str, Any]) -> None:
         self._collector, self._level, self._where = collector, level, where
-        self._caught = warnings.catch_warnings(record=True)
 
     def __enter__(self) -> Self:
-        self._raised = self._caught.__enter__()
-        warnings.simplefilter("always")
+        self._before, self._collector.where = self._collector.where, self._where
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        self._caught.__exit__(None, None, None)
+        self._collector.where = self._before
         is_finding = isinstance(error, (DaskDLError, OSError))
         if isinstance(error, ParameterError) and self._level == "error":
             self._collector.error(error, **self._where)
         elif is_finding:
             self._collector.words(self._level, str(error), **self._where)
-        for warning in self._raised:
-            if issubclass(warning.category, DaskDLWarning):
-                self._collector.words("warning", str(warning.message), **self._where)
-            else:
-                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         return is_finding
+
+
+class CheckListeners(Listeners):
+    """Listeners to a check: what a training would warn of becomes a finding.
+
+    Parameters
+    ----------
+    listeners : iterable of Listener
+        Told of everything.
+    collector : Collector
+        Receives the findings.
+    """
+
+    collector: Collector
+
+    def __new__(cls, listeners: Iterable[Listener], collector: Collector) -> Self:
+        """Return these listeners."""
+        self = super().__new__(cls, listeners)
+        self.collector = collector
+        return self
+
+    def warn(self, message: str | Warning, kind: str = "") -> None:
+        """Make a finding of a warning, and tell the listeners."""
+        self.collector.warn(message)
+        self(Warned(str(message), kind))
 
 
 def _shown(name: str | None) -> str | None:

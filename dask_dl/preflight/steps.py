@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
-from dask_dl.events import Listeners
 from dask_dl.preflight import resources, tables, trial
-from dask_dl.preflight.findings import CheckReport, Collector
+from dask_dl.preflight.findings import CheckListeners, CheckReport, Collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,7 +103,7 @@ class _Case:
     source: Source
     validation: Source | None
     collector: Collector
-    tell: Listeners
+    tell: CheckListeners
     seed: int = SEED
     scan_seconds: float = field(default=0.0)
 
@@ -116,25 +115,24 @@ def _check(asked: _Asked, cancelled: Callable[[], bool] = lambda: False) -> Chec
     collector = Collector()
     source: Source | None = None
     with collector.catching():
-        source = _open(asked)
+        source = _open(asked, collector)
     task = _task(asked, source, collector)
     requested = _parameters(asked.given, task, collector)
     if source is None:
         return CheckReport(collector.findings)
     validation: Source | None = None
     with collector.catching():
-        validation = _open_validation(asked, source)
-    tell = Listeners([Progress(quiet=not requested["verbose"] or requested["quiet_mode"])])
+        validation = _open_validation(asked, source, collector)
+    tell = CheckListeners([Progress(quiet=not requested["verbose"] or requested["quiet_mode"])], collector)
     seed = requested["random_state"]
     case = _Case(task, requested, source, validation, collector, tell, seed if isinstance(seed, int) else SEED)
     backend = backend_for(requested, asked.client, tell, cancelled, strict=False)
     with contextlib.ExitStack() as stack:
-        entering = Collector()  # what differs between hosts is told with their names instead
-        with entering.catching():
-            stack.enter_context(backend)
+        with collector.apart() as entering, collector.catching():
+            stack.enter_context(backend)  # what differs between hosts is told with their names instead
         is_unfit = resources.on_hosts(backend, collector)
-        if entering.n_errors:
-            collector.findings += [] if is_unfit else [f for f in entering.findings if f.level == "error"]
+        if errors := [finding for finding in entering if finding.level == "error"]:
+            collector.findings += [] if is_unfit else errors
             collector.add("note", f"{source.label} was not read: there is no worker that could.")
         else:
             _check_tables(case, backend, may_train=not is_unfit)
@@ -144,19 +142,20 @@ def _check(asked: _Asked, cancelled: Callable[[], bool] = lambda: False) -> Chec
 # ---- what was asked for -------------------------------------------------------------------------------------------------
 
 
-def _open(asked: _Asked) -> Source:
+def _open(asked: _Asked, collector: Collector) -> Source:
     from dask_dl.frame.source import open_source
 
     if asked.y is None:
         raise ParameterError("y is None: give the name of the target's column, or its values.")
-    return open_source(asked.X, asked.y, asked.weight, asked.offset)
+    return open_source(asked.X, asked.y, asked.weight, asked.offset, warn=collector.warn)
 
 
-def _open_validation(asked: _Asked, source: Source) -> Source | None:
+def _open_validation(asked: _Asked, source: Source, collector: Collector) -> Source | None:
     from dask_dl.frame.source import OFFSET, TARGET, WEIGHT
     from dask_dl.frame.validation import open_validation
 
-    return open_validation(asked.eval_set, source, {TARGET: asked.y, WEIGHT: asked.weight, OFFSET: asked.offset})
+    roles = {TARGET: asked.y, WEIGHT: asked.weight, OFFSET: asked.offset}
+    return open_validation(asked.eval_set, source, roles, warn=collector.warn)
 
 
 def _task(asked: _Asked, source: Source | None, collector: Collector) -> parameters.Task:
@@ -316,11 +315,11 @@ def _check_training(case: _Case, problem: Problem, here: Backend, *, may_train: 
         why = "some workers cannot take part" if not may_train else "it may need more memory than there is"
         collector.add("note", f"the time of the training was not measured: {why}.")
         return
-    trying = Collector()
-    with trying.catching():
-        measured = trial.train_on_sample(problem, parts, here)
+    with collector.apart() as trying, collector.catching():
+        measured = trial.train_on_sample(problem, parts, here, CheckListeners([], collector))
         collector.add("note", trial.expected_time(problem, measured, case.scan_seconds, chosen.storage.mode))
-    for finding in trying.findings:
+    collector.findings += [finding for finding in trying if finding.level == "note"]
+    for finding in trying:
         if finding.level == "error":  # warnings are of the sample
             collector.words(
                 "warning", f"a trial on {sum(map(len, parts)):,} rows failed: {finding.text} {finding.remedy}"

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from dask_dl.cluster.setup import RoundSettings
-from dask_dl.events import Listeners
 from dask_dl.show.progress import duration
 from dask_dl.training.loading import load
 from dask_dl.training.start import Start
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from dask_dl.cluster.backend import Backend
+    from dask_dl.events import Listeners
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
     from dask_dl.training.problem import Problem
@@ -52,10 +52,27 @@ def sample_rows(found: Scan) -> dict[int, int]:
     return {k: min(n, found.rows[k]) for k in chosen}
 
 
-def train_on_sample(problem: Problem, parts: Sequence[Any], here: Backend) -> Trial:
+def train_on_sample(problem: Problem, parts: Sequence[Any], here: Backend, tell: Listeners) -> Trial:
     """Train for about a second on the first rows of some partitions, in memory, as the training itself would.
 
-    Raises what a training raises.
+    Parameters
+    ----------
+    problem : Problem
+        The training.
+    parts : sequence of pandas.DataFrame or SparsePart
+        First rows of some partitions.
+    here : Backend
+    tell : Listeners
+        Warned as by a training.
+
+    Returns
+    -------
+    Trial
+
+    Raises
+    ------
+    Exception
+        What a training raises.
     """
     source, found = problem.tables["training"]
     sample: Source = replace(source, n_partitions=len(parts), read=parts.__getitem__, lazy=None)
@@ -65,7 +82,7 @@ def train_on_sample(problem: Problem, parts: Sequence[Any], here: Backend) -> Tr
         tables={"training": (sample, scan)},
         run=problem.run._replace(storage="memory", checkpoint_dir=""),
     )
-    load(small, Listeners(), here, has_checksums=False)
+    load(small, tell, here, has_checksums=False)
     trainer = Start.fresh(small).begin(small, here, lambda _: None)
     trainer.compile()
     # Rounds of a training are long beside what it takes to begin and end them, so short ones say nothing of its speed.
