@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import SchemaError, warn
+from dask_dl.errors import SchemaError, Warn
 from dask_dl.frame.column_choice import KEPT
 from dask_dl.frame.csv_blocks import cut
 from dask_dl.frame.csv_head import (
@@ -198,7 +198,7 @@ def parse(
 
 
 def open_csv(
-    path: str, files: Sequence[File], form: CsvFormat, choice: ColumnChoice, limits: PartitionLimits
+    path: str, files: Sequence[File], form: CsvFormat, choice: ColumnChoice, limits: PartitionLimits, warn: Warn
 ) -> tuple[CsvReader, list[Block]]:
     """Open CSV files: a reader, and the blocks that it reads. See `files.open_table`.
 
@@ -214,6 +214,8 @@ def open_csv(
         The columns to read.
     limits : PartitionLimits
         Bytes that a block may take as a frame.
+    warn : callable
+        Warns of what looks wrong.
 
     Returns
     -------
@@ -243,11 +245,12 @@ def open_csv(
             )
         wanted = choice.resolve(path, [(head.file, head.names[: head.n_columns]) for head in heads])
         samples = [(head, _sample(head, form)) for head in heads if head.sample or head is heads[0]]
-        reader = CsvReader(form.sep, form.decimal, _kinds(samples, wanted, choice), _kept_kinds(samples, form, choice))
+        kinds = _kinds(samples, wanted, choice, warn)
+        reader = CsvReader(form.sep, form.decimal, kinds, _kept_kinds(samples, form, choice))
         first, frame = samples[0]
-        warn_of_data_in_header(first, frame)
+        warn_of_data_in_header(first, frame, warn)
         texts = [name for name, kind in reader.kinds.items() if kind == "str" and name not in choice.categorical]
-        warn_of_decimal_commas(first.file, frame, texts)
+        warn_of_decimal_commas(first.file, frame, texts, warn)
         growth = _growth(first, frame, [*wanted, *choice.keep])
         block_size = int(np.clip(limits.target / growth, MIN_BLOCK, MAX_BLOCK))
         versions = list(pool.map(lambda head: head.file.version(), heads))
@@ -257,7 +260,7 @@ def open_csv(
             if _can_be_cut(whole):
                 blocks += _cut(whole, block_size, ord(form.sep), head.newline, pool)
             else:
-                _check_whole(whole, (head.ratio or 0) * (version[0] or 0) * growth, limits)
+                _check_whole(whole, (head.ratio or 0) * (version[0] or 0) * growth, limits, warn)
                 blocks.append(whole)
     return reader, blocks
 
@@ -304,7 +307,7 @@ def _encoding(head: FileHead) -> str:
 
 
 def _kinds(
-    samples: Sequence[tuple[FileHead, pd.DataFrame]], wanted: Sequence[str], choice: ColumnChoice
+    samples: Sequence[tuple[FileHead, pd.DataFrame]], wanted: Sequence[str], choice: ColumnChoice, warn: Warn
 ) -> dict[str, str]:
     """The dtype of each column: numbers may have gaps further down, so that whole ones are floats and booleans nullable."""
     kinds, mixed = {}, []
@@ -415,13 +418,14 @@ def _cut(whole: Block, block_size: int, sep: int, newline: int, pool: ThreadPool
         yield replace(whole, start=start, stop=stop)
 
 
-def _check_whole(block: Block, n_bytes: float, limits: PartitionLimits) -> None:
+def _check_whole(block: Block, n_bytes: float, limits: PartitionLimits, warn: Warn) -> None:
     why, remedy = ("packed", "Unpack it") if block.file.is_packed else (f"in {block.encoding}", "Convert it to UTF-8")
     check_size(
         f"{block.file}, which cannot be read in parts as it is {why},",
         n_bytes,
         limits,
         f"{remedy}, split it into several files, or convert it to Parquet",
+        warn,
     )
 
 

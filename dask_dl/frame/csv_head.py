@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dask_dl.errors import SchemaError, warn
+from dask_dl.errors import SchemaError, Warn
 from dask_dl.frame.csv_blocks import CARRIAGE_RETURN, NEWLINE, record_ends
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _check_separator(file: File, field: str, row: Sequence[str], sep: str) -> No
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*")
 
 
-def warn_of_data_in_header(head: FileHead, sample: pd.DataFrame) -> None:
+def warn_of_data_in_header(head: FileHead, sample: pd.DataFrame, warn: Warn) -> None:
     """Warn if the header looks like a row of the table.
 
     Parameters
@@ -249,6 +249,7 @@ def warn_of_data_in_header(head: FileHead, sample: pd.DataFrame) -> None:
     head : FileHead
     sample : pandas.DataFrame
         Rows of the file, in the names of the head.
+    warn : callable
     """
     cells = dict(zip(head.names, head.header, strict=False))
     if not cells:
@@ -272,7 +273,7 @@ _WHOLE = r"\s*[-+]?(?:\d+|\d{1,3}(?P<thousands>[.' ])\d{3}(?:(?P=thousands)\d{3}
 _DECIMAL_COMMA = rf"{_WHOLE}(?P<fraction>,\d+)?\s*"
 
 
-def warn_of_decimal_commas(file: File, sample: pd.DataFrame, texts: Sequence[str]) -> None:
+def warn_of_decimal_commas(file: File, sample: pd.DataFrame, texts: Sequence[str], warn: Warn) -> None:
     """Warn of columns of strings that look like numbers with a decimal comma.
 
     Parameters
@@ -281,6 +282,7 @@ def warn_of_decimal_commas(file: File, sample: pd.DataFrame, texts: Sequence[str
     sample : pandas.DataFrame
     texts : sequence of str
         The columns of strings that were not declared categorical.
+    warn : callable
     """
     found, examples, has_thousands = [], [], False
     for name in texts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dask_dl.errors import SchemaError
+from dask_dl.errors import SchemaError, Warn, warn
 from dask_dl.frame.column_choice import ColumnChoice
 from dask_dl.frame.csv import open_csv
 from dask_dl.frame.csv_head import CsvFormat
@@ -21,6 +21,8 @@ def open_table(
     choice: ColumnChoice | None = None,
     form: CsvFormat | None = None,
     limits: PartitionLimits = UNLIMITED,
+    *,
+    warn: Warn = warn,
 ) -> Any:
     """A Dask DataFrame of the files at a path.
 
@@ -37,6 +39,8 @@ def open_table(
         How CSV files are written.
     limits : PartitionLimits
         Bytes that a partition may take as a frame. Files are cut to half of what fits, and at most 128 MiB.
+    warn : callable
+        Warns of what looks wrong.
 
     Returns
     -------
@@ -57,7 +61,7 @@ def open_table(
     reader, parts = (
         open_parquet(path, files, choice, limits)
         if is_parquet(files[0])
-        else open_csv(path, files, form or CsvFormat(), choice, limits)
+        else open_csv(path, files, form or CsvFormat(), choice, limits, warn)
     )
     meta = reader.meta
     if meta.columns.empty:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dask_dl.errors import SchemaError, warn
+from dask_dl.errors import SchemaError, Warn
 from dask_dl.frame import sparse
 from dask_dl.memory import size
 
@@ -38,7 +38,7 @@ class PartitionSize(NamedTuple):
     n_bytes: int
 
 
-def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) -> None:
+def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str, warn: Warn) -> None:
     """Compare the size of a partition that cannot be cut any further with the limits; warns when it may not fit.
 
     Parameters
@@ -51,6 +51,8 @@ def check_size(what: str, n_bytes: float, limits: PartitionLimits, remedy: str) 
         Bytes that a partition may take.
     remedy : str
         What to do about it; more memory is always one.
+    warn : callable
+        Warns of a partition that may not fit.
 
     Raises
     ------

@@ -231,6 +231,16 @@ def test_a_header_that_looks_like_data_is_pointed_out(here, content):
         table_of(written(here / "t.csv", content))
 
 
+def test_a_caller_may_take_all_warnings_of_a_table(here):
+    """Those of the header, of decimal commas, and of kinds that differ between files."""
+    written(here / "0.csv", "1,2,3\n" + "4,5,'6,5'\n".replace("'", '"') * 3)
+    written(here / "1.csv", "1,2,3\n" + "x,5,'6,5'\n".replace("'", '"') * 3)
+    found = []
+    open_table("*.csv", warn=found.append)
+    for text in ("looks like data", "decimal comma", "some files begin with numbers"):
+        assert sum(text in message for message in found) == 1, text
+
+
 @pytest.mark.parametrize(
     "content", ["a,b\n1,2\n", "country,2019,2020\nIT,1.5,2\n", "label,0,1\n7,0.5,0.1\n", "a,b\n", "s,t\nx,y\n"]
 )
