@@ -403,6 +403,7 @@ EXAMPLES = [
     ("nfolds fold_assignment", REG, None, {"fold_assignment": "modulo"}, {"fold_assignment": "modulo", "nfolds": 3}),
     ("nfolds checkpoint", REG, None, {"nfolds": 2, "checkpoint": "m"}, {"nfolds": 2}),
     ("folds checkpoint", REG, None, {"folds": "f", "checkpoint": "m"}, {"folds": "f"}),
+    ("folds warm_start", REG, None, {"folds": "f", "warm_start": True}, {"folds": "f"}),
     ("nfolds warm_start", REG, None, {"nfolds": 2, "warm_start": True}, {"warm_start": True}),
     ("offset", CLS, None, {"offset": "o"}, {"offset": None}),
     ("resume checkpoint_dir", REG, None, {"resume": True}, {"resume": True, "checkpoint_dir": "d"}),

@@ -353,6 +353,8 @@ class DeepLearning(Predicting):
         from dask_dl.validation.cross_validation import cross_validate
 
         result = cross_validate(request, backend, listeners, cancelled=cancelled)
+        for model in result.models:
+            export(model, request.parameters["export_checkpoints_dir"], listeners)
         forget(self)
         keep(self, result, request.parameters, {**call, "X": None if isinstance(call["X"], Dataset) else call["X"]})
         return result.outcome

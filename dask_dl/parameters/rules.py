@@ -125,6 +125,8 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "a training that goes on is not cross-validated; leave out one of them"),
     Rule(("folds", "checkpoint"), lambda p: p.folds is not None and p.checkpoint is not None,
          "a training that goes on is not cross-validated; leave out one of them"),
+    Rule(("folds", "warm_start"), lambda p: p.folds is not None and p.warm_start,
+         "a training that goes on is not cross-validated; leave out one of them"),
     Rule(("nfolds", "warm_start"), lambda p: p.nfolds and p.warm_start,
          "a training that goes on is not cross-validated; leave out one of them"),
     Rule(("offset",), lambda p: p.task == "classification" and p.offset is not None,

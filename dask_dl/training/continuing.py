@@ -174,7 +174,10 @@ def _check_classes(found: Scan, head: Head, source: Source) -> None:
 def _warn_of_levels(found: Scan, encoder: Encoder, source: Source, tell: Listeners) -> None:
     """Warn of levels that the model has never seen: as in a prediction they are all one, the missing one."""
     unseen = {}
-    known = {c.name: set(c.levels) for c in encoder.categories} | {c.name: set(c.levels) for c in encoder.codes}
+    # Where rare levels share an input, it is not known which of them were seen.
+    known = {c.name: set(c.levels) for c in encoder.categories if not c.has_others} | {
+        c.name: set(c.levels) for c in encoder.codes
+    }
     for name, levels in known.items():
         stats = found.columns.levels.get(name)
         strange = [level for level in stats.ordered if level not in levels] if stats else []

@@ -508,6 +508,14 @@ def test_finished_models_are_written_under_names_of_their_own(table, first, tmp_
         assert_same(found[model.model_.record.n_epochs], model)
 
 
+def test_models_of_folds_are_written_too(table, tmp_path):
+    model = fit(table, epochs=1, nfolds=2, export_checkpoints_dir=str(tmp_path))
+    written = [load(entry).model_.network.flat for entry in tmp_path.iterdir()]
+    wanted = [m.model_.network.flat for m in (model, *model.cross_validation_models_)]
+    assert len(written) == len(wanted) == 3
+    assert all(any(np.array_equal(one, other) for other in written) for one in wanted)
+
+
 def test_a_folder_that_cannot_take_models_is_said_before_training(table, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(ParameterError, match="export_checkpoints_dir: nothing can be written to"):
