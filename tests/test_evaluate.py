@@ -385,3 +385,32 @@ def test_an_evaluation_is_a_mapping():
     pd.testing.assert_series_equal(
         found.to_pandas(), pd.Series({"rmse": 2.0, "mae": 1.5}, name="a table").rename_axis("metric")
     )
+
+
+class _Accuracy:
+    """A metric that merges, which no file can hold."""
+
+    greater_is_better = True
+
+    def measure(self, y_true, y_pred, sample_weight):
+        return float((y_true == np.array(["no", "yes"])[y_pred.argmax(axis=1)]).sum()), len(y_true)
+
+    def merge(self, state, other):
+        return state[0] + other[0], state[1] + other[1]
+
+    def value(self, state):
+        return state[0] / state[1]
+
+
+@pytest.mark.parametrize("own", [lambda estimator, X, y: 0.5, _Accuracy(), "accuracy"])
+def test_a_model_with_a_metric_of_ones_own_is_saved(own, tmp_path):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 2))
+    y = np.where(X[:, 0] > 0, "yes", "no")
+    given = {"hidden": (4,), "epochs": 2, "random_state": 1, "stopping_metric": "custom"}
+    model = DeepLearningClassifier(**given, custom_metric=own).fit(X, y)
+    model.save(tmp_path / "m.zip")
+    found = load(tmp_path / "m.zip")
+    assert found.get_params()["custom_metric"] == (own if isinstance(own, str) else None)
+    assert found.best_score_ == model.best_score_ and found.best_iteration_ == model.best_iteration_
+    np.testing.assert_array_equal(found.predict(X), model.predict(X))

@@ -401,6 +401,7 @@ EXAMPLES = [
     ("nfolds", AE, None, {"nfolds": 2}, {"nfolds": 0}),
     ("nfolds folds", REG, None, {"nfolds": 2, "folds": "f"}, {"folds": "f"}),
     ("nfolds fold_assignment", REG, None, {"fold_assignment": "modulo"}, {"fold_assignment": "modulo", "nfolds": 3}),
+    ("fold_assignment", REG, None, {"nfolds": 3, "fold_assignment": "stratified"}, {"nfolds": 3, "fold_assignment": "random"}),
     ("nfolds checkpoint", REG, None, {"nfolds": 2, "checkpoint": "m"}, {"nfolds": 2}),
     ("folds checkpoint", REG, None, {"folds": "f", "checkpoint": "m"}, {"folds": "f"}),
     ("folds warm_start", REG, None, {"folds": "f", "warm_start": True}, {"folds": "f"}),

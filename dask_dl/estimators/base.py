@@ -349,9 +349,11 @@ class DeepLearning(Predicting):
         self, request: Any, backend: Any, listeners: Any, cancelled: Callable[[], bool], call: Mapping[str, Any]
     ) -> Any:
         """Train on all but each fold, and on all rows; keep of the folds what is asked for."""
-        from dask_dl.estimators.cross_validated import keep
+        from dask_dl.estimators.cross_validated import check_kept, keep
         from dask_dl.validation.cross_validation import cross_validate
 
+        if isinstance(call["X"], Dataset):
+            check_kept(request.parameters, call)
         result = cross_validate(request, backend, listeners, cancelled=cancelled)
         for model in result.models:
             export(model, request.parameters["export_checkpoints_dir"], listeners)

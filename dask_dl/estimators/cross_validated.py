@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from dask_dl.validation.cross_validation import CrossValidated
 
 
+def check_kept(requested: Mapping[str, Any], call: Mapping[str, Any]) -> None:
+    """Refuse what a Dataset does not have: its table, and folds beside it. Raises ParameterError."""
+    if requested["keep_cross_validation_predictions"] or requested["keep_cross_validation_fold_assignment"]:
+        raise ParameterError(
+            "keep_cross_validation_predictions and keep_cross_validation_fold_assignment need the table itself: pass it to "
+            "fit, and no Dataset."
+        )
+    if call["folds"] is not None:
+        raise ParameterError("folds: a Dataset has no column of folds. Pass the table itself to fit, or use nfolds.")
+
+
 def keep(estimator: Any, result: CrossValidated, requested: Mapping[str, Any], call: Mapping[str, Any]) -> None:
     """Set the attributes of an estimator that its parameters ask for.
 
@@ -26,11 +37,6 @@ def keep(estimator: Any, result: CrossValidated, requested: Mapping[str, Any], c
         Parameters in canonical form.
     call : mapping
         X, y, offset and folds as `fit` was given them; X is None where that was a Dataset.
-
-    Raises
-    ------
-    ParameterError
-        When predictions or folds of a Dataset are to be kept, whose table is not at hand.
     """
     if requested["keep_cross_validation_models"]:
         estimator.cross_validation_models_ = [_estimator_of(estimator, model) for model in result.models]
@@ -40,11 +46,6 @@ def keep(estimator: Any, result: CrossValidated, requested: Mapping[str, Any], c
     }
     if not any(asked for asked, _ in wanted.values()):
         return
-    if call["X"] is None:
-        raise ParameterError(
-            "keep_cross_validation_predictions and keep_cross_validation_fold_assignment need the table itself: pass it to "
-            "fit, and no Dataset."
-        )
     models = HeldOut.of(result.models, result.folds.selections, result.folds.values)
     beside = {FOLD: call["folds"], OFFSET: call["offset"], CLASS: call["y"]}
     needed = {FOLD: "fold" in models.groups, OFFSET: call["offset"] is not None, CLASS: "class" in models.groups}

@@ -80,7 +80,7 @@ def _figures(
         mean = np.where(weight > 0, total / weight, 0.0)
         variance = np.maximum(squares / weight - mean * mean, 0) * n / (n - 1)
     # Of equal numbers rounding leaves a little.
-    return mean, np.sqrt(np.where((n > 1) & (variance > 1e-12 * (1 + mean * mean)), variance, 0.0))
+    return mean, np.sqrt(np.where((n > 1) & (variance > 1e-13 * mean * mean), variance, 0.0))
 
 
 def moments(

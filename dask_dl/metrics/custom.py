@@ -95,8 +95,9 @@ def custom_metric(given: Any, classes: NDArray[Any] | None = None) -> CustomMetr
         from sklearn.metrics import get_scorer, get_scorer_names
 
         if given not in get_scorer_names():
-            like = get_close_matches(given, get_scorer_names(), 5) or "see sklearn.metrics.get_scorer_names()"
-            raise ParameterError(f"custom_metric: scikit-learn has no scorer {given!r}; the nearest are {like}.")
+            like = get_close_matches(given, get_scorer_names(), 5)
+            hint = f"the nearest are {like}" if like else "sklearn.metrics.get_scorer_names() lists them"
+            raise ParameterError(f"custom_metric: scikit-learn has no scorer {given!r}; {hint}.")
         return ScorerMetric(get_scorer(given), classes)
     if callable(given):
         return ScorerMetric(given, classes)

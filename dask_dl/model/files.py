@@ -54,8 +54,8 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "encoder": model.encoder.to_json(),
         "target": model.head.to_json(),
         "topology": plain(asdict(network.topology)),
-        "requested": plain(dict(record.requested) | dict.fromkeys(parameters.ARRAYS)),
-        "effective": plain(dict(record.effective) | dict.fromkeys(parameters.ARRAYS)),
+        "requested": _plain_parameters(record.requested),
+        "effective": _plain_parameters(record.effective),
         "history": plain(record.history.records),
         "has_validation": record.history.has_validation,
         "n_earlier": record.history.n_earlier,
@@ -74,6 +74,12 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "versions": dict(record.versions),
     }
     write_archive(path, arrays, document, kind="model")
+
+
+def _plain_parameters(given: Mapping[str, Any]) -> Any:
+    """JSON of parameters: arrays are elsewhere, and of a user's own metric a file keeps the name, if that is what it is."""
+    objects = {name: None for name in parameters.OBJECTS if not isinstance(given.get(name), str)}
+    return plain(dict(given) | dict.fromkeys(parameters.ARRAYS) | objects)
 
 
 def load_model(path: str | os.PathLike[str]) -> Model:

@@ -12,12 +12,13 @@ from dask_dl.parameters.kinds import show
 from dask_dl.parameters.render import document, numpydoc
 from dask_dl.parameters.restart import Restarted, restarted
 from dask_dl.parameters.rules import CONFLICTS, NO_EFFECT
-from dask_dl.parameters.table import ARRAYS, PREPARED, RESTART, TABLE, Parameter, Task
+from dask_dl.parameters.table import ARRAYS, OBJECTS, PREPARED, RESTART, TABLE, Parameter, Task
 
 __all__ = [
     "ARRAYS",
     "CONFLICTS",
     "NO_EFFECT",
+    "OBJECTS",
     "PREPARED",
     "RESTART",
     "TABLE",

@@ -121,6 +121,8 @@ CONFLICTS: Final[Sequence[Rule]] = (
     Rule(("nfolds", "folds"), lambda p: p.nfolds and p.folds is not None, "each makes folds; leave out one of them"),
     Rule(("nfolds", "fold_assignment"), lambda p: p.fold_assignment != "auto" and not p.nfolds,
          "fold_assignment needs nfolds of at least 2, and no folds of the user's own"),
+    Rule(("fold_assignment",), lambda p: p.fold_assignment == "stratified" and p.task == "regression",
+         "numbers have no classes to share out; use random or modulo"),
     Rule(("nfolds", "checkpoint"), lambda p: p.nfolds and p.checkpoint is not None,
          "a training that goes on is not cross-validated; leave out one of them"),
     Rule(("folds", "checkpoint"), lambda p: p.folds is not None and p.checkpoint is not None,

@@ -374,3 +374,5 @@ TABLE: Final[Mapping[str, Parameter]] = {
 }
 #: Parameters that hold arrays, which files keep as such.
 ARRAYS: Final = ("initial_weights", "initial_biases")
+#: Parameters that may be objects, of which a file keeps only names.
+OBJECTS: Final = ("custom_metric", "custom_metric_func")

@@ -217,6 +217,7 @@ class FoldSettings(NamedTuple):
     n_jobs: int | None
     max_seconds: float  #: of all trainings together; 0: no limit
     balance: tuple[Sequence[float] | None, float] | None  #: factors and maximum size, where classes are balanced
+    n_scored: int  #: training rows that are scored on; 0: all
 
     @classmethod
     def of(cls, requested: Mapping[str, Any]) -> FoldSettings:
@@ -234,6 +235,7 @@ class FoldSettings(NamedTuple):
             n_jobs if n_jobs is not None and n_jobs > 0 else None,
             requested["max_runtime_secs"],
             balance if requested["balance_classes"] else None,
+            requested["score_training_samples"],
         )
 
     def fold(self, requested: Mapping[str, Any], n: int, n_parts: int) -> dict[str, Any]:

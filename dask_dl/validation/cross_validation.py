@@ -104,8 +104,9 @@ def cross_validate(
 
 
 def best_epoch(model: Model) -> float:
-    """Epochs that the network of a model has learned: those of the best one where it was put back."""
-    return model.record.n_epochs
+    """Epochs that the best network of a training had learned, by the rows that judged it; all, where nothing judged."""
+    history = model.record.history
+    return model.record.n_epochs if history.best is None or not history.has_validation else history.best.epochs
 
 
 def _train_folds(
@@ -182,7 +183,11 @@ def _train_folds(
                 for future in done:
                     future.result()
                 if cancelled():
-                    raise KeyboardInterrupt("the cross-validation was interrupted before all folds were trained.")
+                    raise KeyboardInterrupt  # noqa: TRY301  # the other way to be interrupted
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"the cross-validation was interrupted after {len(found)} of {n} folds; nothing is kept of them."
+            ) from None
         finally:
             ended.set()  # the others end within a round
     return [found[k] for k in range(n)]

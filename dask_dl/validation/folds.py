@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 MAX_SORTED = 2**25
 #: Share of the rows that train a fold which is kept from it, to judge when to stop.
 INNER_SHARE = 0.1
+#: Where these would be fewer, the sample of the rows that train judges.
+MIN_INNER = 20
 
 
 class Folds(NamedTuple):
@@ -78,6 +80,10 @@ def make_folds(data: PreparedTables, settings: FoldSettings, here: Backend) -> F
     """
     found, source = data.found, data.tables["training"][0]
     selections: Sequence[RowSelection]
+    if settings.n > found.n_used:
+        raise SchemaError(
+            f"nfolds={settings.n}, but {source.label} has {found.n_used:,} rows that count. Use fewer folds."
+        )
     if settings.n == 0:
         values: tuple[Any, ...] = tuple(sorted_labels(found.row_stats.folds))
         if len(values) < 2:
@@ -88,8 +94,6 @@ def make_folds(data: PreparedTables, settings: FoldSettings, here: Backend) -> F
         selections = [Fold(k, n, "column") for k in range(n)]
     else:
         n, values = settings.n, tuple(range(1, settings.n + 1))
-        if n > found.n_used:
-            raise SchemaError(f"nfolds={n}, but {source.label} has {found.n_used:,} rows that count. Use fewer folds.")
         selections = (
             [Fold(k, n, "modulo") for k in range(n)] if settings.how == "modulo" else _by_keys(data, settings, here)
         )
@@ -118,9 +122,8 @@ def _by_keys(data: PreparedTables, settings: FoldSettings, here: Backend) -> lis
 
 def _moments(data: PreparedTables, selections: Sequence[RowSelection], here: Backend) -> Moments:
     """Moments of every fold, from one pass over the encoded rows."""
-    encoder, found = data.encoder, data.found
-    used = found.n_used
-    lacks = [getattr(found.columns[number.name], "n", used) < used for number in encoder.numbers]
+    encoder, columns = data.encoder, data.found.columns
+    lacks = [bool(getattr(columns[number.name], "n_missing", 0)) for number in encoder.numbers]
     has_missing = np.zeros(encoder.n_dense, bool)
     if not encoder.is_sparse:
         has_missing[: len(lacks)] = lacks
@@ -183,13 +186,21 @@ def fold_data(data: PreparedTables, folds: Folds, k: int, settings: FoldSettings
         scored["validation"] = View("validation", inputs=inputs)
     elif settings.judge == "holdout":
         scored["validation"] = View("training", folds.selections[k], inputs=inputs)
-    elif settings.judge == "inner":
+    elif settings.judge == "inner" and _n_inner(data, own, settings) >= MIN_INNER:
         inner = Sample(INNER_SHARE, data.seed)
         rows = Both(rest, AllBut(inner))
         scored["validation"] = View("training", Both(rest, inner), inputs=inputs)
-    holdout = View("training", folds.selections[k], inputs=inputs, is_whole=True)
+    # Measurements of all folds are merged: their rows keep the weights that they have in the whole table.
+    as_weighted = inputs if inputs is None else replace(inputs, weight=None)
+    holdout = View("training", folds.selections[k], inputs=as_weighted, is_whole=True)
     fold = FoldRows(rows, inputs, scored, holdout, _constant(data, own))
     return replace(data, encoder=encoder, head=head, balance=balance, fold=fold)
+
+
+def _n_inner(data: PreparedTables, own: Moments, settings: FoldSettings) -> float:
+    """Rows that would judge a fold's training, on average: of those that train, as far as they are scored on."""
+    n_scored = settings.n_scored or data.found.n_used
+    return INNER_SHARE * float(own.n[0]) * min(1.0, n_scored / data.found.n_used)
 
 
 def _constant(data: PreparedTables, own: Moments) -> float | None:

@@ -101,11 +101,14 @@ def test_rows_of_a_table_are_read_as_often_as_for_one_training(tmp_path):
 
 
 def test_the_main_model_is_trained_by_the_best_epochs_of_the_folds():
-    given = SMALL | {"epochs": 30, "stopping_rounds": 2, "score_each_iteration": True, "hidden": (20,)}
-    model = DeepLearningRegressor(**given, nfolds=3, train_samples_per_iteration=80).fit(
-        TABLE[["a", "b", "level"]], TABLE["y"]
-    )
-    best = [fold.model_.record.n_epochs for fold in model.cross_validation_models_]
+    given = SMALL | {"epochs": 30, "stopping_rounds": 3, "score_each_iteration": True, "hidden": (60,)}
+    table = make_table(600)
+    noise = np.random.default_rng(0).normal(size=600)  # what is learned of it is over-fitting
+    model = DeepLearningRegressor(**given, nfolds=3, train_samples_per_iteration=200).fit(table[["a", "b", "c"]], noise)
+    histories = [fold.history_ for fold in model.cross_validation_models_]
+    best = [history["epochs"][history["validation_deviance"].idxmin()] for history in histories]
+    learned = [fold.model_.record.n_epochs for fold in model.cross_validation_models_]
+    assert np.mean(best) < np.mean(learned) - 0.5  # they went on for a while
     assert model.parameters_["epochs"] == pytest.approx(np.mean(best)) and model.parameters_["stopping_rounds"] == 0
     assert model.model_.record.n_epochs == pytest.approx(np.mean(best), abs=0.5)
     assert model.get_params()["epochs"] == 30 and model.model_.record.requested["epochs"] == 30
@@ -114,17 +117,18 @@ def test_the_main_model_is_trained_by_the_best_epochs_of_the_folds():
 @pytest.mark.parametrize(("judge", "tables"), [("inner", 2), ("holdout", 2), ("training", 1)])
 def test_a_fold_is_judged_by_rows_of_its_own_unless_asked(judge, tables):
     given = SMALL | {"overwrite_with_best_model": True, "score_training_samples": 0}
-    model = DeepLearningRegressor(**given, **KEPT, nfolds=2, fold_stopping=judge).fit(TABLE[["a", "b"]], TABLE["y"])
+    table = make_table(600)
+    model = DeepLearningRegressor(**given, **KEPT, nfolds=2, fold_stopping=judge).fit(table[["a", "b"]], table["y"])
     folds = model.cross_validation_fold_assignment_
     for k, fold in enumerate(model.cross_validation_models_):
         history = fold.model_.record.history
         assert len(history.tables) == tables
-        rmse = mean_squared_error(TABLE["y"][folds == k], fold.predict(TABLE.loc[folds == k, ["a", "b"]])) ** 0.5
+        rmse = mean_squared_error(table["y"][folds == k], fold.predict(table.loc[folds == k, ["a", "b"]])) ** 0.5
         if judge == "holdout":
             assert fold.metrics_["validation"]["rmse"] == pytest.approx(rmse, rel=1e-4)
         if judge == "inner":
             n = history.measured["validation"].means.weight
-            assert 3 <= n <= 30 and fold.model_.record.n_rows == 120 - n
+            assert 15 <= n <= 50 and fold.model_.record.n_rows == 300 - n
 
 
 def test_a_validation_table_judges_the_folds():
@@ -284,3 +288,53 @@ def test_folds_are_drawn():
     np.testing.assert_allclose(drawn.get_ydata(), model.cross_validation_summary_.loc["deviance"].iloc[2:])
     with pytest.raises(AttributeError, match="not cross-validated"):
         DeepLearningRegressor(**SMALL).fit(TABLE[["a", "b"]], TABLE["y"]).plot_folds()
+
+
+def test_combined_metrics_count_rows_by_their_weights():
+    group = np.repeat([0, 1, 2, 3], 60)
+    weight = np.where(group == 0, 10.0, 1.0)
+    model = DeepLearningRegressor(**SMALL, **KEPT).fit(TABLE[["a", "b"]], TABLE["y"], sample_weight=weight, folds=group)
+    p = model.cross_validation_predictions_["predict"]
+    expected = mean_squared_error(TABLE["y"], p, sample_weight=weight)
+    assert model.metrics_["cross_validation"]["mse"] == pytest.approx(expected, rel=1e-5)
+    for k in range(4):
+        of_fold = mean_squared_error(TABLE["y"][group == k], p[group == k])
+        assert model.cross_validation_summary_.loc["mse", f"fold {k}"] == pytest.approx(of_fold, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", ["missing", "an outlier", "an outlier of the target"])
+def test_deviations_of_odd_columns_are_those_of_the_cut_table(case):
+    table = make_table(400)[["a", "b", "y"]]
+    if case == "missing":
+        table.loc[np.random.default_rng(0).random(400) < 0.9, "a"] = np.nan
+    elif case == "an outlier":
+        table.loc[8, "a"] = 1e8
+    else:
+        table.loc[8, "y"] = 1e8
+    model = DeepLearningRegressor(**ALONE, nfolds=4, fold_assignment="modulo").fit(table, "y")
+    fold = model.cross_validation_models_[0]  # without row 8
+    rest = table[np.arange(400) % 4 != 0].reset_index(drop=True)
+    alone = DeepLearningRegressor(**ALONE).fit(rest, "y")
+    for mine, theirs in zip(fold.encoder_.numbers, alone.encoder_.numbers, strict=True):
+        assert mine.factor == pytest.approx(theirs.factor, rel=1e-2)
+    assert fold.model_.head.factor == pytest.approx(alone.model_.head.factor, rel=1e-2)
+
+
+@pytest.mark.parametrize(("n", "nfolds"), [(10, 10), (5, 5), (6, 3), (3, 3)])
+def test_few_rows_are_judged_by_those_that_train(n, nfolds):
+    few = TABLE.head(n)
+    model = DeepLearningRegressor(**SMALL | {"overwrite_with_best_model": True}, nfolds=nfolds).fit(
+        few[["a", "b"]], few["y"]
+    )
+    assert all(fold.model_.record.history.tables == ("training",) for fold in model.cross_validation_models_)
+
+
+def test_a_dataset_keeps_no_predictions_and_says_so_before_it_trains():
+    with prepare(TABLE[["a", "b", "y"]], "y", random_state=1) as data:
+        model = DeepLearningRegressor(**SMALL, nfolds=2, keep_cross_validation_predictions=True)
+        heard = []
+        with pytest.raises(ParameterError, match="no Dataset"):
+            model.fit(data, callbacks=[heard.append])
+        with pytest.raises(ParameterError, match="no column of folds"):
+            DeepLearningRegressor(**SMALL).fit(data, folds=np.arange(240) % 3, callbacks=[heard.append])
+        assert heard == []
