@@ -170,7 +170,7 @@ def test_huber_turns_linear_at_the_quantile_of_the_residuals_that_were_scored():
     def trained(n_epochs, backend):
         asked = {"epochs": n_epochs, "train_samples_per_iteration": 0, "overwrite_with_best_model": False}
         requested = validate(given("huber", score_each_iteration=True, **asked), task="regression")
-        model, failure = train(Request(open_source(table, "y"), "regression", requested), backend)
+        model, failure, *_ = train(Request(open_source(table, "y"), "regression", requested), backend)
         assert failure is None
         return model
 

@@ -17,7 +17,7 @@ from dask_dl.kernels.optimizers import N_STATES
 from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import ROWS_TO_PREDICT
 from dask_dl.storage import Budget, Decision, decide
-from dask_dl.training.settings import FoldSettings
+from dask_dl.training.settings import FoldSettings, PlacementSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,9 +111,10 @@ def _groups(problem: Problem) -> tuple[str, ...]:
 
 def size_of_checkpoint(problem: Problem, here: Backend) -> int:
     """Bytes of a checkpoint of a training, without its history; `here.choose` was called before."""
-    n_shards, is_elastic = here.n_shards or 1, problem.effective["elastic_averaging"]
+    placement = PlacementSettings.of(problem.requested)
+    n_shards, is_elastic = here.n_shards or 1, placement.moving_rate is not None
     n_networks = 1 + problem.run.keeps_best + (n_shards if is_elastic and n_shards > 1 else 0)
-    has_momentum = not is_elastic and problem.effective["averaging_momentum"] != 0
+    has_momentum = not is_elastic and placement.momentum != 0
     n_velocities = int(has_momentum and (n_shards > 1 or not here.is_local))
     return problem.topology.size * 4 * (n_networks * (1 + N_STATES[problem.optimizer.kind]) + n_velocities)
 

@@ -287,7 +287,7 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
         tell.warn(text)
     shared = {field.name: getattr(data, field.name) for field in fields(PreparedTables)} | {"seed": seed}
     run = RunSettings.of(effective, requested, data.task)
-    effective["stopping_metric"] = run.stopping.metric  # in the direction of a user's metric
+    effective |= run.resolved
     return Problem(
         **shared, topology=topology, network=network, optimizer=optimizer, run=run, effective=effective,
         requested=dict(requested), threads=threads,

@@ -295,6 +295,11 @@ class RunSettings(NamedTuple):
             e["custom_metric"] if e["custom_metric_func"] is None else e["custom_metric_func"],
         )
 
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Parameters that became something else: the metric has the direction of a user's own."""
+        return {"stopping_metric": self.stopping.metric}
+
     def metrics(self, head: Head, distribution: Distribution) -> MetricSettings:
         """Settings of what is measured at a scoring. Raises ParameterError for a metric of the user's that is none."""
         return MetricSettings(distribution, self.average, custom_metric(self.custom, head.scorer_labels))

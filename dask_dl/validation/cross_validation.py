@@ -86,10 +86,10 @@ def cross_validate(
         tell.say(f"{len(folds.names)} folds of {min(folds.sizes):,} to {max(folds.sizes):,} rows")
         outcomes = _train_folds(request, encoded, folds, settings, here, tell, cancelled)
         epochs = [best_epoch(outcome.model) for outcome in outcomes]
-        main = settings.main(request.parameters, float(np.mean(epochs)))
-        if main["epochs"] != request.parameters["epochs"]:
-            tell.say(f"training on all rows for {main['epochs']:.4g} epochs, the mean of the folds' best ones")
-        asked = request._replace(parameters=main, encoded=encoded, began=began)
+        mean = float(np.mean(epochs))
+        if settings.stops:
+            tell.say(f"training on all rows for {mean:.4g} epochs, the mean of the folds' best ones")
+        asked = request._replace(parameters=settings.main(request.parameters, mean), encoded=encoded, began=began)
         outcome = train(asked, here, listeners, cancelled=cancelled)
         # A model knows what it was asked for; what became of it is in the effective parameters.
         holdouts = [fold.holdout for fold in outcomes if fold.holdout is not None]

@@ -171,6 +171,7 @@ def test_a_target_that_cannot_be_measured_is_an_error(place, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")  # by another cluster of this machine
 def test_workers_measure_where_the_rows_lie(place, capsys):
     folder, _ = place
     common = [folder / "two.zip", folder / "parts"]

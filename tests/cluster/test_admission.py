@@ -252,7 +252,7 @@ def test_a_worker_whose_disk_is_full_is_left_out(monkeypatch, told):
         with pytest.warns(DaskDLWarning, match=rf"{b.address} is not used, on host .*the disk is full"):
             model = await DeepLearningRegressor(**rounds(500), storage="disk").fit(parted(make_table()), "y")
         assert model.parameters_["n_jobs"] == 1 and model.model_.record.n_seen == 4000
-        assert len(written) > 2 and [event.kind for event in told] == ["left out"]
+        assert len(written) > 2 and {event.kind for event in told} == {"left out"}  # once more where it joins anew
 
     run()
 

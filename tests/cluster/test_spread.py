@@ -392,9 +392,9 @@ async def test_few_partitions_wait_on_a_worker_at_a_time(c, s, a, b, monkeypatch
     loop, new, waiting, held, before = asyncio.get_running_loop(), [], [], [], tables.PER_WAVE
     inner = table_tasks.keep
 
-    def spy(*given):
+    def spy(*given, **more):
         waiting.append(sum(str(key).startswith("dask-dl-encode") for key in list(s.tasks)))
-        return inner(*given)
+        return inner(*given, **more)
 
     async def start():
         return await Worker(s.address, nthreads=1)
