@@ -171,7 +171,8 @@ def test_a_target_that_cannot_be_measured_is_an_error(place, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Port 8787 is already in use")  # by another cluster of this machine
+# Another cluster of this machine may have the port of the dashboard, and distributed leaves the socket to the collector.
+@pytest.mark.filterwarnings("ignore:Port 8787 is already in use", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_workers_measure_where_the_rows_lie(place, capsys):
     folder, _ = place
     common = [folder / "two.zip", folder / "parts"]
