@@ -64,7 +64,10 @@ class AverageTree:
                 self._send(trained, hosts, outer, n_seen)
             holders = [hosts[shard] for shard, part in trained.items() if not isinstance(part, Contribution)]
             lost = self._submitter.wait(self._received, also=[*holders, *self._passing])
-            reports, lost = self._submitter.results(self._received, lost)
+            answers, lost = self._submitter.results(self._received, lost)
+            reports = {worker: report for worker, report in answers.items() if report is not None}
+            # Those would be asked again and again, for they are there.
+            self._membership.lose(answers.keys() - reports.keys(), "has forgotten its replica")
             reports = reports or self._confirmed()
         except GoneError:
             reports, lost = {}, set()

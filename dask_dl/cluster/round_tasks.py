@@ -234,7 +234,7 @@ def receive(
     momentum: float,
     moving_rate: float | None,
     n_seen: int,
-) -> Report:
+) -> Report | None:
     """Go on from the average of a round.
 
     Parameters
@@ -254,17 +254,13 @@ def receive(
 
     Returns
     -------
-    Report
-
-    Raises
-    ------
-    GoneError
-        When there is no replica here.
+    Report or None
+        None: there is no replica here. An error could as well be that of a contribution, which is not this worker's.
     """
     home = plugin(job)
     with home.turn() as shard:
         if shard.replica is None:
-            raise GoneError(f"{home.address} has no replica to average.")
+            return None
         if home.version != version and mean.n_rows:  # else all were stopped before their first row
             shard.receive(mean, momentum, n_seen + mean.n_rows, moving_rate)
         home.version = version

@@ -389,6 +389,27 @@ async def test_no_answer_of_the_holders_while_averages_travel(c, s, a, b, monkey
     assert closed and model.model_.record.n_seen == 4000
 
 
+@pytest.mark.parametrize("n_forgetful", [1, 2])
+@two_workers
+async def test_workers_that_forget_between_training_and_averaging_are_not_asked_for_ever(
+    c, s, a, b, monkeypatch, n_forgetful
+):
+    inner, n_averages = AverageTree.average, 0
+
+    def forgetting(self, trained, *given):
+        nonlocal n_averages
+        n_averages += 1
+        if n_averages == 5:
+            for worker in (a, b)[:n_forgetful]:
+                training_plugins(worker)[0].forget()
+        return inner(self, trained, *given)
+
+    monkeypatch.setattr(AverageTree, "average", forgetting)
+    with pytest.warns(DaskDLWarning, match="Went back to") if n_forgetful == 2 else contextlib.nullcontext():
+        model = await DeepLearningRegressor(**rounds(500)).fit(parted(make_table()), "y")
+    assert n_averages < 20 and model.model_.record.n_seen == 4000
+
+
 def blocks_of(worker):
     (home,) = training_plugins(worker)
     return sorted(home.shard.tables["training"].blocks if "training" in home.shard.tables else ())
