@@ -359,7 +359,8 @@ class Submitter:
                 lost.add(key)
         if lost:
             self.cancel([futures[key] for key in lost])
-        if any(future.status == "pending" for key, future in futures.items() if key not in lost):
+        # One that was pending a moment ago may have failed since.
+        if any(future.status != "finished" for key, future in futures.items() if key not in lost):
             rest = {key: future for key, future in futures.items() if key not in lost}
             return lost | self.wait(
                 rest, on_poll, also=also, limit=limit, explain=explain, finish_leaving=finish_leaving
