@@ -61,10 +61,10 @@ def main() -> None:
     print_table(
         FIGURE,
         [
-            figure("rows that folds learn, over those of one training", rows, at_most=4.5),
-            figure("seconds of 5 folds and the main model, over those of one training", ratios, at_most=3.5),
-            figure("the same over cross_val_score with 5 fits, and one more", beside, at_most=1),
-            figure(f"seconds of leave-one-out of {len(few)} rows", [left_out], at_most=60),
+            figure("rows that folds learn, over those of one training", rows, max_value=4.5),
+            figure("seconds of 5 folds and the main model, over those of one training", ratios, max_value=3.5),
+            figure("the same over cross_val_score with 5 fits, and one more", beside, max_value=1),
+            figure(f"seconds of leave-one-out of {len(few)} rows", [left_out], max_value=60),
             figure("error of the rows held out, in %", [100 * mine for mine, _ in errors]),
             figure("the same of cross_val_score", [100 * theirs for _, theirs in errors]),
         ],

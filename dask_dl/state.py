@@ -186,6 +186,22 @@ def copied(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     return copy
 
 
+class TrainedWeights(NamedTuple):
+    """Weights that a trainer begins with or has come to, and all that goes with them."""
+
+    flat: NDArray[np.float32]  #: (size,): weights and biases as the topology lays them out
+    states: Sequence[NDArray[np.float32]]  #: optimizer state, (size,) each; empty for zeros
+    n_seen: int  #: rows that they have learned
+    averaging: AveragingState | None = (
+        None  #: of several replicas; None: momentum begins anew, and replicas from these weights
+    )
+
+    def copy(self) -> TrainedWeights:
+        """Copy of the weights, whose arrays share no memory with these."""
+        averaging = None if self.averaging is None else self.averaging.copy()
+        return TrainedWeights(self.flat.copy(), tuple(state.copy() for state in self.states), self.n_seen, averaging)
+
+
 class AveragingState(NamedTuple):
     """State of the averages of a training of several replicas, beside the network."""
 
@@ -193,3 +209,9 @@ class AveragingState(NamedTuple):
     velocity: NDArray[np.float32] | None = None  #: of the outer momentum
     #: of elastic averaging, by shard: weights, then each vector of optimizer state
     replicas: Mapping[str, tuple[NDArray[np.float32], ...]] = MappingProxyType({})
+
+    def copy(self) -> AveragingState:
+        """Copy of the state, whose arrays share no memory with these."""
+        velocity = None if self.velocity is None else self.velocity.copy()
+        replicas = {name: tuple(vector.copy() for vector in vectors) for name, vectors in self.replicas.items()}
+        return AveragingState(self.n_averages, velocity, replicas)

@@ -5,24 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dask_dl.state import AveragingState, TrainedWeights
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
     from dask_dl.metrics.history import History, ScoringEvent
-    from dask_dl.state import AveragingState
 
 
 class Snapshot(NamedTuple):
     """Weights and optimizer state at some moment, copied."""
 
     flat: NDArray[np.float32]
-    states: tuple[NDArray[np.float32], ...]
+    states: Sequence[NDArray[np.float32]]
     n_seen: int
     n_rounds: int
     event: ScoringEvent | None = None  #: its scoring, if it was scored, whole: the history gives up measurements
     averaging: AveragingState | None = None  #: of several replicas, where the training may go on from here
     delta: float | None = None  #: of `RoundSettings`
+
+    @property
+    def weights(self) -> TrainedWeights:
+        """Weights as a trainer takes them."""
+        return TrainedWeights(self.flat, self.states, self.n_seen, self.averaging)
 
 
 @dataclass

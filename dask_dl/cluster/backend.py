@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from dask_dl.cluster.setup import Setup
     from dask_dl.cluster.trainer import Trainer
     from dask_dl.frame.blocks import BlockOptions, Blocks
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
-    from dask_dl.state import AveragingState
+    from dask_dl.state import TrainedWeights
     from dask_dl.storage import Budget
 
 
@@ -178,11 +175,8 @@ class Backend(Protocol):
     def trainer(
         self,
         setup: Setup,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
+        weights: TrainedWeights,
         on_change: Callable[[Parallelism], None],
-        averaging: AveragingState | None = None,
     ) -> Trainer:
         """Make a trainer of the tables that were loaded, which begins, or goes on, with given weights.
 
@@ -192,16 +186,10 @@ class Backend(Protocol):
         ----------
         setup : Setup
             Everything that every shard has to know of the training.
-        flat : (size,) float32
-            Weights and biases as the topology lays them out.
-        states : sequence of (size,) float32
-            Optimizer state; empty for zeros.
-        n_seen : int
-            Rows that these weights have learned.
+        weights : TrainedWeights
+            Weights, and all that goes with them.
         on_change : callable
             Called with the new `Parallelism` when threads do something else from now on.
-        averaging : AveragingState, optional
-            With which averages go on; None: from their beginning.
 
         Returns
         -------

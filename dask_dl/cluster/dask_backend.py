@@ -30,10 +30,7 @@ from dask_dl.frame.subset import ranks
 from dask_dl.node.parallelism import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterable, Mapping
 
     from dask_dl.cluster.backend import Reporter, Workload
     from dask_dl.cluster.liveness import Member
@@ -49,7 +46,7 @@ if TYPE_CHECKING:
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
-    from dask_dl.state import AveragingState
+    from dask_dl.state import TrainedWeights
     from dask_dl.storage import Budget
 
 
@@ -344,11 +341,8 @@ class DaskBackend:
     def trainer(
         self,
         setup: Setup,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
+        weights: TrainedWeights,
         on_change: Callable[[Parallelism], None],
-        averaging: AveragingState | None = None,
     ) -> DaskTrainer:
         """Get all workers ready, and give them these weights.
 
@@ -357,9 +351,9 @@ class DaskBackend:
         with self._claim:
             is_first, self.membership.is_training = not self.membership.is_training, True
         if not is_first:
-            return self._trainer_beside(setup, flat, states, n_seen, on_change, averaging)
+            return self._trainer_beside(setup, weights, on_change)
         try:
-            return self._trainer(setup, flat, states, n_seen, on_change, averaging)
+            return self._trainer(setup, weights, on_change)
         except BaseException:
             self.membership.is_training = False
             raise
@@ -382,15 +376,7 @@ class DaskBackend:
         trainer.on_close = leave
         return trainer
 
-    def _trainer(
-        self,
-        setup: Setup,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
-        on_change: Callable[[Parallelism], None],
-        averaging: AveragingState | None,
-    ) -> DaskTrainer:
+    def _trainer(self, setup: Setup, weights: TrainedWeights, on_change: Callable[[Parallelism], None]) -> DaskTrainer:
         """See `Backend.trainer`."""
         self.submitter.on_wait = lambda: None
         self.membership.begin(setup)
@@ -413,7 +399,7 @@ class DaskBackend:
                 ReplicasLostError
             ):  # by workers that had not what they should have: the weights are here
                 # First, since workers that had the weights of an earlier trainer may be gone.
-                trainer.restore(flat, states, n_seen, averaging)
+                trainer.restore(weights)
                 for key in {view.table for view in (setup.view, *setup.scored.values())}:
                     cuts[key] = self.membership.tables[key].options.sample.cut(self._candidates(key))
                 break

@@ -17,15 +17,13 @@ from dask_dl.cluster.placement import apportioned
 from dask_dl.cluster.setup import RoundSettings
 from dask_dl.cluster.stragglers import Key, in_time, stop
 from dask_dl.cluster.submit import TaskSpec
-from dask_dl.cluster.trainer import TrainedWeights, diverged, measured
+from dask_dl.cluster.trainer import diverged, measured
 from dask_dl.errors import Aborted, DivergedError
 from dask_dl.metrics.measurement import merged
-from dask_dl.state import AveragingState
+from dask_dl.state import AveragingState, TrainedWeights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
     from dask_dl.cluster.membership import Membership
     from dask_dl.cluster.tables import Table
@@ -395,21 +393,14 @@ class DaskTrainer:
         network = network or self.membership.find_kept()
         flat, *states = (np.require(vector, requirements="W") for vector in network.vectors)
         replicas = fetched(self.membership, self._hosts) if network.agrees and self._is_fixed else {}
-        return TrainedWeights(flat, tuple(states), AveragingState(self._n_averages, network.velocity, replicas))
+        averaging = AveragingState(self._n_averages, network.velocity, replicas)
+        return TrainedWeights(flat, tuple(states), self.n_seen, averaging)
 
     snapshot = weights
 
-    def restore(
-        self,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
-        averaging: AveragingState | None = None,
-    ) -> None:
-        """Give all workers these weights.
-
-        See `Trainer.restore`.
-        """
+    def restore(self, weights: TrainedWeights) -> None:
+        """Give all workers these weights. See `Trainer.restore`."""
+        flat, states, n_seen, averaging = weights
         n_replicas = self.n_replicas if self._is_fixed else len(self.membership.liveness.alive)
         agrees = self._moving_rate is not None and n_seen > 0 and (self._tree.was_several or n_replicas > 1)
         averaging = averaging or AveragingState(0)

@@ -23,10 +23,11 @@ from dask_dl.frame.scan import scan
 from dask_dl.frame.source import first_rows
 from dask_dl.frame.subset import Subset, n_selected, ranks
 from dask_dl.node.parallelism import choose, cores
+from dask_dl.state import TrainedWeights
 from dask_dl.storage import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from dask_dl.kernels.optimizers import Optimizer
     from dask_dl.memory import Storage
     from dask_dl.node.parallelism import Parallelism, ThreadSettings
-    from dask_dl.state import AveragingState
 
 
 T = TypeVar("T")
@@ -211,11 +211,8 @@ class LocalBackend:
     def trainer(
         self,
         setup: Setup,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
+        weights: TrainedWeights,
         on_change: Callable[[Parallelism], None],
-        averaging: AveragingState | None = None,
     ) -> LocalTrainer:
         """Make a trainer of one replica, which has all rows, or of a replica for every fixed shard.
 
@@ -231,9 +228,9 @@ class LocalBackend:
             if shard.replica is not None:  # of another trainer
                 shard = shard.beside()
                 self._more = [other for other in self._more if other.replica is not None] + [shard]
-            shard.start(setup, flat, states, n_seen, self.threads, on_change)
+            shard.start(setup, weights.flat, weights.states, weights.n_seen, self.threads, on_change)
         if self._is_whole:
             return LocalTrainer(shard)
         trainer = ShardsTrainer(shard, self._fixed, self._momentum, self._moving_rate)
-        trainer.restore(*shard.weights(), n_seen, averaging)
+        trainer.restore(TrainedWeights(*shard.weights(), weights.n_seen, weights.averaging))
         return trainer

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 from dask_dl.cluster.averaging import Contribution, outer_momentum, tree
 from dask_dl.cluster.fixed_shard import fixed_shard
 from dask_dl.cluster.placement import apportioned
-from dask_dl.cluster.trainer import TrainedWeights, measured
+from dask_dl.cluster.trainer import measured
 from dask_dl.errors import ReplicasLostError
 from dask_dl.metrics.measurement import merged
 from dask_dl.node.stability import instability
-from dask_dl.state import AveragingState
+from dask_dl.state import AveragingState, TrainedWeights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from dask_dl.cluster.fixed_shard import FixedShard
     from dask_dl.cluster.setup import RoundSettings
@@ -81,24 +78,15 @@ class LocalTrainer:
 
     def weights(self) -> TrainedWeights:
         """Weights and optimizer state: the arrays that are trained."""
-        return TrainedWeights(*self.shard.weights(), None)
+        return TrainedWeights(*self.shard.weights(), self.n_seen)
 
     def snapshot(self) -> TrainedWeights:
         """Copies of the weights and of the optimizer state."""
-        return copied_network(self.weights())
+        return self.weights().copy()
 
-    def restore(
-        self,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
-        averaging: AveragingState | None = None,  # noqa: ARG002  # one replica is not averaged
-    ) -> None:
-        """Go back to the weights of a snapshot.
-
-        See `Trainer.restore`.
-        """
-        self.shard.restore(flat, states, n_seen)
+    def restore(self, weights: TrainedWeights) -> None:
+        """Go back to weights. See `Trainer.restore`; one replica is not averaged."""
+        self.shard.restore(weights.flat, weights.states, weights.n_seen)
 
     def close(self) -> None:
         """Let go of the replica, which others of the process do not know."""
@@ -112,16 +100,6 @@ class LocalTrainer:
             "exchange_interval": threads.interval if threads.way == "staleness" else None,
             "parallelism": threads.by_layer(self.replica.topology),
         }
-
-
-def copied_network(network: TrainedWeights) -> TrainedWeights:
-    """Copy the arrays of a network."""
-    averaging = network.averaging
-    if averaging is not None:
-        velocity = None if averaging.velocity is None else averaging.velocity.copy()
-        replicas = {name: tuple(v.copy() for v in vectors) for name, vectors in averaging.replicas.items()}
-        averaging = averaging._replace(velocity=velocity, replicas=replicas)
-    return TrainedWeights(network.flat.copy(), tuple(state.copy() for state in network.states), averaging)
 
 
 class ShardsTrainer(LocalTrainer):
@@ -216,19 +194,12 @@ class ShardsTrainer(LocalTrainer):
             if not all(part.is_current for part in self._shards.values()):
                 raise ReplicasLostError("replicas of elastic averaging have learned a part of a round.")
             replicas = {name: part.vectors for name, part in self._shards.items()}
-        return TrainedWeights(*self.shard.weights(), AveragingState(self._n_averages, self.shard.velocity, replicas))
+        averaging = AveragingState(self._n_averages, self.shard.velocity, replicas)
+        return TrainedWeights(*self.shard.weights(), self.n_seen, averaging)
 
-    def restore(
-        self,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
-        averaging: AveragingState | None = None,
-    ) -> None:
-        """Go back to the weights of a snapshot.
-
-        See `Trainer.restore`.
-        """
+    def restore(self, weights: TrainedWeights) -> None:
+        """Go back to weights. See `Trainer.restore`."""
+        flat, states, n_seen, averaging = weights
         averaging = averaging or AveragingState(0)
         velocity = None if averaging.velocity is None else averaging.velocity.copy()
         is_elastic = self._moving_rate is not None and self.n_replicas > 1

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dask_dl.errors import DivergedError, ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
     from dask_dl.cluster.setup import RoundSettings
     from dask_dl.frame.view import View
     from dask_dl.metrics.measurement import Measurement
-    from dask_dl.state import AveragingState
-
-
-class TrainedWeights(NamedTuple):
-    """Weights that a trainer has come to, and all that goes with them."""
-
-    flat: NDArray[np.float32]  #: (size,), weights and biases
-    states: tuple[NDArray[np.float32], ...]  #: optimizer state
-    averaging: AveragingState | None  #: of several replicas
+    from dask_dl.state import TrainedWeights
 
 
 def check_visits(n: int, view: View) -> None:
@@ -110,31 +99,8 @@ class Trainer(Protocol):
     def snapshot(self) -> TrainedWeights:
         """Copies of them."""
 
-    def restore(
-        self,
-        flat: NDArray[np.float32],
-        states: Sequence[NDArray[np.float32]],
-        n_seen: int,
-        averaging: AveragingState | None = None,
-    ) -> None:
-        """Go back to the weights of a snapshot.
-
-        Parameters
-        ----------
-        flat : (size,) float32
-            Weights and biases.
-        states : sequence of (size,) float32
-            Optimizer state; empty for zeros.
-        n_seen : int
-            Rows that they have learned.
-        averaging : AveragingState, optional
-            That of the snapshot; without it momentum begins anew, and replicas from these weights.
-
-        Raises
-        ------
-        NoWorkersError
-            When a cluster has no worker.
-        """
+    def restore(self, weights: TrainedWeights) -> None:
+        """Go back to weights, as a snapshot has them. Raises NoWorkersError when a cluster has no worker."""
 
     def report(self) -> dict[str, Any]:
         """Parameters of threads as they came to be."""

@@ -192,7 +192,7 @@ def train(
         effective = problem.effective | trainer.report() | {"client": None, "n_shards": here.n_shards}
         n_rows, holdout, final = trainer.n_rows, None, rounds.final
         if problem.fold is not None and start.state.failure is None:
-            trainer.restore(final.flat, final.states, final.n_seen)
+            trainer.restore(final.weights._replace(averaging=None))
             holdout = trainer.measure(HOLDOUT)
     state = start.state
     tell(Ended(state.stopped_by))
@@ -313,7 +313,7 @@ def _model(
         table_rows=table_rows,
         versions=versions(),
     )
-    trained = TrainedNetwork(problem.topology, network.flat, network.states)
+    trained = TrainedNetwork(problem.topology, network.flat, tuple(network.states))
     return Model(problem.encoder, trained, problem.head, record)
 
 

@@ -23,9 +23,9 @@ from dask_dl.training_state import Snapshot, TrainingState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dask_dl.cluster.trainer import TrainedWeights, Trainer
+    from dask_dl.cluster.trainer import Trainer
     from dask_dl.events import Listeners
-    from dask_dl.state import AveragingState
+    from dask_dl.state import AveragingState, TrainedWeights
     from dask_dl.training.schedule import RoundSchedule
 
 #: Seconds between two copies of the weights that a diverging round may be rolled back to, at least: in this process, and ...
@@ -324,7 +324,7 @@ class Rounds:
         return self._now(self.trainer.snapshot())._replace(event=scored)
 
     def _now(self, learned: TrainedWeights) -> Snapshot:
-        flat, states, averaging = learned
+        flat, states, _, averaging = learned
         state = self.state
         return Snapshot(flat, states, state.n_seen, state.n_rounds, averaging=averaging, delta=state.delta)
 
@@ -365,7 +365,7 @@ class Rounds:
     def _return_to(self, good: Snapshot, averaging: AveragingState | None = None) -> None:
         """Go on from a copy."""
         self._rewind(good)
-        self.trainer.restore(good.flat, good.states, good.n_seen, averaging)
+        self.trainer.restore(good.weights._replace(averaging=averaging))
         self._began, self._is_torn = None, False
 
     def _roll_back(self, error: DivergedError) -> None:

@@ -125,7 +125,7 @@ class Start(NamedTuple):
             problem.scored if problem.fold is None else problem.scored | {HOLDOUT: problem.fold.holdout},
             uuid.uuid4().hex,
         )
-        return backend.trainer(setup, self.flat, self.states, self.state.n_seen, on_change, self.averaging)
+        return backend.trainer(setup, self.snapshot.weights, on_change)
 
 
 def _start_values(problem: Problem) -> NDArray[np.float32]:

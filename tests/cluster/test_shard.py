@@ -70,9 +70,9 @@ class Several(LocalBackend):
         super().__init__()
         self.n, self.momentum = n, momentum
 
-    def trainer(self, setup, flat, states, n_seen, on_change, averaging=None):
-        super().trainer(setup, flat, states, n_seen, on_change, averaging)
-        return SeveralReplicas(self.shard, self.n, self.momentum, n_seen)
+    def trainer(self, setup, weights, on_change):
+        super().trainer(setup, weights, on_change)
+        return SeveralReplicas(self.shard, self.n, self.momentum, weights.n_seen)
 
 
 class SeveralReplicas(LocalTrainer):

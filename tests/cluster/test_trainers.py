@@ -67,7 +67,7 @@ class Training:
         self.losses.append(self.trainer.measure("training").metric("rmse"))
 
     def learned(self):
-        flat, states, averaging = self.trainer.snapshot()
+        flat, states, _, averaging = self.trainer.snapshot()
         velocity = () if averaging is None or averaging.velocity is None else (averaging.velocity,)
         return self.trainer.n_rows, self.trainer.n_seen, self.losses, (flat, *states, *velocity)
 

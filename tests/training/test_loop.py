@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dask_dl.cluster.trainer import TrainedWeights
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, ReplicasLostError, StorageError
 from dask_dl.events import Callbacks, Listeners
 from dask_dl.metrics.history import History, ScoringEvent
+from dask_dl.state import TrainedWeights
 from dask_dl.training import loop
 from dask_dl.training.loop import Halt, Rounds
 from dask_dl.training.saving import PeriodicCheckpoints
@@ -51,13 +51,13 @@ class Recorder:
         raise AssertionError("the loop does not score by itself")
 
     def snapshot(self):
-        return TrainedWeights(np.full(1, self.n_seen, np.float32), (), None)
+        return TrainedWeights(np.full(1, self.n_seen, np.float32), (), self.n_seen)
 
     weights = snapshot
 
-    def restore(self, flat, states, n_seen, averaging=None):
-        self.asked.append(("restore", float(flat[0]), n_seen))
-        self.n_seen = n_seen
+    def restore(self, weights):
+        self.asked.append(("restore", float(weights.flat[0]), weights.n_seen))
+        self.n_seen = weights.n_seen
 
 
 def scoring(losses):
