@@ -20,7 +20,7 @@ from dask_dl.cluster.demand import Demand
 from dask_dl.cluster.handover import Handover, Inbox, NetworkState
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.plugin import GoneError, ShardRows, TrainingPlugin, name_of
-from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
+from dask_dl.cluster.submit import LOOK, POLL, STEP, Submitter, TaskSpec, is_lost
 from dask_dl.cluster.waiting import Reminder, ending, within
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError
 
@@ -156,7 +156,9 @@ class Membership:
         Raises NoWorkersError after `worker_timeout` seconds, when no worker could make it so.
         """
         deadline, remind = time.monotonic() + self._timeout, Reminder(self._say)
-        while not is_done(alive := self.liveness.wait(self._timeout, self._on_wait)):
+        max_age = LOOK  # a round asks several times whether all is well
+        while not is_done(alive := self.liveness.wait(self._timeout, self._on_wait, max_age)):
+            max_age = 0.0
             reasons = "".join(f" {w}: {why}" for w, why in self.admission.refused.items() if w in alive)
             now, able = time.monotonic(), alive.keys() & (self.taking_part.keys() | self.admission.facts.keys())
             is_asking = self.admission.is_asking and now < deadline + ASKING

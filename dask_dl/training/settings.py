@@ -240,7 +240,7 @@ class FoldSettings(NamedTuple):
 
     def fold(self, requested: Mapping[str, Any], n: int, n_parts: int) -> dict[str, Any]:
         """Parameters of the training of one of n folds, so many of which are trained at a time."""
-        alone = {"nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None, "n_jobs": None}
+        alone = {"nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None}
         seconds = self.max_seconds / (-(-n // n_parts) + 1)
         return {**requested, **alone, "max_runtime_secs": seconds}
 

@@ -338,3 +338,13 @@ def test_a_dataset_keeps_no_predictions_and_says_so_before_it_trains():
         with pytest.raises(ParameterError, match="no column of folds"):
             DeepLearningRegressor(**SMALL).fit(data, folds=np.arange(240) % 3, callbacks=[heard.append])
         assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "n_jobs", "expected"),
+    [(2, 2, [1] * 4 + [2]), (4, None, [1] * 4 + [4]), (3, None, [1] * 5), (8, 2, [1] * 4 + [2]), (8, 1, [1] * 5)],
+)
+def test_folds_that_are_left_have_all_threads(monkeypatch, n_threads, n_jobs, expected):
+    monkeypatch.setattr("joblib.cpu_count", lambda: n_threads)
+    model = DeepLearningRegressor(**SMALL | {"n_jobs": n_jobs, "epochs": 0.1}, nfolds=5).fit(make_table(8000), "y")
+    assert [fold.model_.record.effective["n_jobs"] for fold in model.cross_validation_models_] == expected
