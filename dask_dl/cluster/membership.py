@@ -157,7 +157,7 @@ class Membership:
         """
         deadline, remind = time.monotonic() + self._timeout, Reminder(self._say)
         max_age = LOOK  # a round asks several times whether all is well
-        while not is_done(alive := self.liveness.wait(self._timeout, self._on_wait, max_age)):
+        while not is_done(alive := self.liveness.wait(self._timeout, self.submitter.look_after, max_age)):
             max_age = 0.0
             reasons = "".join(f" {w}: {why}" for w, why in self.admission.refused.items() if w in alive)
             now, able = time.monotonic(), alive.keys() & (self.taking_part.keys() | self.admission.facts.keys())
@@ -169,7 +169,7 @@ class Membership:
                 )
             n_compiling = f", {len(self._joining)} of them compile the kernels" if self._joining else ""
             remind(f"{what} ({len(alive)} are there{n_compiling}).{reasons}")
-            self._on_wait()
+            self.submitter.look_after()
             if self._joining:
                 with (
                     contextlib.suppress(TimeoutError, CancelledError),
@@ -178,9 +178,6 @@ class Membership:
                     end.exception(POLL)
             else:
                 time.sleep(POLL / 5)
-
-    def _on_wait(self) -> None:
-        self.submitter.on_wait()
 
     def term(self, worker: str) -> int:
         """Number of times a worker was considered lost: tasks of an earlier term are stale."""
@@ -408,7 +405,7 @@ class Membership:
 
     def handed_over(self, workers: Iterable[str]) -> list[Handover]:
         """Handovers that closed workers have left."""
-        return self.inbox.collect(workers, self.liveness, self._on_wait)
+        return self.inbox.collect(workers, self.liveness, self.submitter.look_after)
 
     def take(self, given: Any, workers: Iterable[str], source: str) -> tuple[dict[str, Any], set[str]]:
         """Workers go on with a network, a future that lies on `source`; returns those that do, and those that were lost."""
