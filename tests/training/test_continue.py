@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -482,7 +483,7 @@ def test_a_search_may_copy_and_go_on_with_models(table):
 
 @pytest.mark.filterwarnings("ignore")  # dask-ml's own
 def test_searches_of_dask_ml_train_by_partial_fit(table):
-    model_selection = pytest.importorskip("dask_ml.model_selection")
+    model_selection, dask_ml = (pytest.importorskip(f"dask_ml{part}") for part in (".model_selection", ""))
     from distributed import Client
 
     X, y = table[["a", "b"]].to_numpy(), (table["a"] > 0).to_numpy().astype(int)
@@ -495,7 +496,7 @@ def test_searches_of_dask_ml_train_by_partial_fit(table):
         except RuntimeError as error:
             if "asynchronous Client" not in str(error):
                 raise
-            pytest.skip("this dask-ml cannot search with this Dask, whatever the estimator")
+            pytest.skip(f"dask-ml {dask_ml.__version__} with Dask {dask.__version__}, whatever the estimator: {error}")
     assert search.best_score_ > 0.8
     assert max(record["partial_fit_calls"] for record in search.history_) >= 3
 
