@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.frame.affine import Affine
 from dask_dl.frame.column_stats import added
 from dask_dl.frame.interchange import as_table
 from dask_dl.frame.prediction import map_partitions, reduce_partitions, slices_of
@@ -15,16 +16,21 @@ from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.row_stats import count_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
 from dask_dl.frame.sparse import SparsePart
+from dask_dl.frame.subset import Subset
+from dask_dl.frame.view import View
 from dask_dl.metrics.measurement import merged
 from dask_dl.predict import check_n_features, check_offset, no_offset, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
+    from dask_dl.frame.blocks import Blocks
     from dask_dl.frame.dtypes import Places
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema, Source
     from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.model import Model
@@ -134,6 +140,112 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
         needs = " and a weight above zero" if WEIGHT in source.roles else ""
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
     return found
+
+
+def measure_encoded(
+    model: Model,
+    source: Source,
+    found: Scan,
+    encoder: Encoder,
+    head: Head,
+    over: Callable[[Callable[[Blocks], Measurement | None]], list[Measurement | None]],
+    custom: Any,
+    n_threads: Callable[[], int],
+) -> Measurement | None:
+    """Measure a model on encoded rows in one pass, where they lie.
+
+    Parameters
+    ----------
+    model : Model
+    source : Source
+        The table.
+    found : Scan
+        Result of its scan.
+    encoder, head : Encoder and Head
+        Those by which its rows were encoded.
+    over : callable
+        Calls a function of blocks of the table wherever they are; returns the results.
+    custom : scorer, str, CustomMetric or None
+        The user's own metric; None: that of the training.
+    n_threads : callable
+        Returns the number of threads that may be used where it is called.
+
+    Returns
+    -------
+    Measurement or None
+        None: no row counts.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        As `view_of_model`.
+    """
+    settings = model.record.metric_settings(model.head, custom)
+    view = view_of_model(model, source, found, encoder, head)
+    measure = functools.partial(
+        _measure_blocks, predictor=model.predictor, view=view, settings=settings, n_threads=n_threads
+    )
+    return merged(over(measure))
+
+
+def view_of_model(model: Model, source: Source, found: Scan, encoder: Encoder, head: Head) -> View:
+    """View of an encoded training table in the units of a model, as that of a fold of it.
+
+    Parameters
+    ----------
+    model : Model
+    source : Source
+        The table.
+    found : Scan
+        Result of its scan.
+    encoder, head : Encoder and Head
+        Those by which its rows were encoded.
+
+    Returns
+    -------
+    View
+
+    Raises
+    ------
+    ParameterError
+        When the model takes other inputs, targets or offsets.
+    SchemaError
+        When the distribution of the model does not allow the targets.
+    """
+    own, wrong = model.head, []
+    try:
+        numbers = None if own.numbers is None or head.numbers is None else (head.numbers, own.numbers)
+        mean_weight = found.mean_weight if WEIGHT in source.roles else 1.0
+        inputs = Affine.between(encoder, model.encoder, numbers, (mean_weight, 1.0))
+    except ValueError:
+        inputs, wrong = None, ["other columns or levels"]
+    fills = zip(encoder.numbers, model.encoder.numbers, strict=False)  # where a missing value was put, it stays
+    wrong += ["other means in place of missing values"] if any(a.fill != b.fill for a, b in fills) and not wrong else []
+    if (model.task, own.classes) != (head.task, head.classes):
+        wrong.append("another target")
+    if (model.record.offset_name is None) != (OFFSET not in source.roles):
+        wrong.append("offsets" if model.record.offset_name is None else "no offsets")
+    if wrong:
+        raise ParameterError(
+            f"the Dataset was encoded with {' and '.join(wrong)}, unlike the rows of the model: pass the table itself to "
+            f"evaluate, which encodes it as the model does."
+        )
+    distribution = model.record.metric_settings(own).distribution
+    if why := distribution.forbids(found.row_stats.min_target, found.target.mean):
+        raise SchemaError(f"the target of {source.label} {why}")
+    return View("training", inputs=inputs)
+
+
+def _measure_blocks(
+    store: Blocks, predictor: Predictor, view: View, settings: MetricSettings, n_threads: Callable[[], int]
+) -> Measurement | None:
+    """Measurement of the rows of a view in some blocks of its table, in the units of the predictor."""
+    n, threads = predictor.rows_per_chunk(), n_threads()
+    return merged(
+        predictor.measure(rows if rows.n <= n else rows.cut(lo, lo + n), settings, threads)
+        for rows in Subset(store, view, starts=store.starts).slices(n)
+        for lo in range(0, rows.n, n)
+    )
 
 
 def _measure_partition(

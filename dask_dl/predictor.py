@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dask_dl.frame.encoder import Encoder
     from dask_dl.kernels.layout import Topology
+    from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.tasks.head import Head
 
 
@@ -78,6 +79,22 @@ class Predictor:
         shifts = nothing if offset is None else self.head.offsets(_finite(offset, len(part), label)).astype(np.float32)
         rows = Rows(dense, active, nothing, nothing, shifts if self.layer is None else nothing, entries=entries)
         return self._answered(predict(*self._network, rows, control=control))
+
+    def measure(self, rows: Rows, settings: MetricSettings, n_threads: int = 1) -> Measurement | None:
+        """Measurement of the answers to encoded rows, in the units of the encoder; None where no row counts.
+
+        Parameters
+        ----------
+        rows : Rows
+        settings : MetricSettings
+        n_threads : int
+            Maximum number of threads.
+
+        Returns
+        -------
+        Measurement or None
+        """
+        return self.head.measure_rows(rows, predict(self.topology, self.flat, rows, n_threads), self.topology, settings)
 
     def _answered(self, outputs: NDArray[np.float32]) -> NDArray[Any]:
         return self.head.answers(outputs) if self.layer is None else outputs

@@ -54,7 +54,10 @@ PACKAGES = {
         "checkpoint distribution errors frame kernels node metrics tasks",
         "what the JSON of models and checkpoints may say, and what must hold in it",
     ),
-    "predictor": ("errors frame kernels node state tasks", "what a prediction needs of a model, and sends to workers"),
+    "predictor": (
+        "errors frame kernels metrics node state tasks",
+        "what a prediction needs of a model, and sends to workers",
+    ),
     "model": (
         "checkpoint distribution documents errors frame kernels metrics parameters predictor tasks",
         "the fitted value, and files of it; never trains",

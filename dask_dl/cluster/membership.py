@@ -171,10 +171,8 @@ class Membership:
             remind(f"{what} ({len(alive)} are there{n_compiling}).{reasons}")
             self.submitter.look_after()
             if self._joining:
-                with (
-                    contextlib.suppress(TimeoutError, CancelledError),
-                    ending(self.client, self._joining.values(), first=True) as end,
-                ):
+                some = ending(self.client, self._joining.values(), first=True)
+                with contextlib.suppress(TimeoutError, CancelledError), some as end:
                     end.exception(POLL)
             else:
                 time.sleep(POLL / 5)
@@ -268,9 +266,9 @@ class Membership:
             self.moves.forget(worker)
 
     def welcome(self, *, all_of_them: bool = False) -> None:
-        """Take in workers that have compiled the kernels, and have new ones compile.
+        """Take in workers that have compiled the kernels, and have new ones compile. Raises NoWorkersError.
 
-        Waits only where no worker is left, or for `all_of_them`. Raises NoWorkersError.
+        Waits where no worker is left, for those whose blocks would have to be read again, or for `all_of_them`.
         """
 
         def are_in(alive: Mapping[str, Member]) -> bool:
@@ -278,7 +276,8 @@ class Membership:
             self.admission.judge(alive)
             self._invite(alive)
             self._take_in(alive)
-            return bool(self.taking_part) and not (all_of_them and self._joining)
+            holders = {worker for table in self.tables.values() for worker in table.held}
+            return bool(self.taking_part) and not (self._joining if all_of_them else self._joining.keys() & holders)
 
         self._until(are_in, "a worker that can do the work")
 

@@ -269,7 +269,8 @@ class DeepLearning(Predicting):
         if isinstance(X, Dataset):
             raise ParameterError("X is a Dataset, whose rows are all there: pass it to fit.")
         model = getattr(self, "model_", None)
-        going = GoingOn(model, None if model is None else 1.0, ONE_PASS, labels_of(classes, model))
+        adds = None if model is None else 1.0
+        going = GoingOn(model, adds, ONE_PASS, labels_of(classes, model), more_follow=True)
         return self._begin(requested, call | {"X": X, "y": y, "callbacks": ()}, going, began)
 
     def _begin(self, requested: dict[str, Any], call: dict[str, Any], going: GoingOn, began: float) -> Any:

@@ -30,6 +30,7 @@ class GoingOn(NamedTuple):
     adds: float | None = None  #: epochs beyond those of the model; None: as many in all as the parameter says
     overrides: Mapping[str, Any] = {}  # parameters of this training alone; nobody changes it
     classes: Sequence[Any] = ()  #: labels that the table may not have yet
+    more_follow: bool = False  #: whether further calls are expected
 
 
 def model_of(checkpoint: Any) -> Model:

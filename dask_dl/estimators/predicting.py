@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask_dl.errors import SchemaError
 from dask_dl.estimators.fitted import Fitted
+from dask_dl.estimators.measuring import check_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +18,11 @@ if TYPE_CHECKING:
 class Predicting(Fitted):
     """Methods by which estimators answer to tables."""
 
-    n_jobs: int | None
-
     def _predict(self, X: Any, offset: Any, answer: Any, model: Model | None = None) -> Any:
         """`answer(predictor, outputs)` of every row: lazy over Dask collections, an array otherwise."""
         from dask_dl.predict import predict_rows
 
+        check_table(X)
         return predict_rows(model or self._fitted, X, offset, answer, type(self).__name__, self._threads)
 
     def _threads(self) -> int:
@@ -36,6 +36,7 @@ class Predicting(Fitted):
         """Truth, prediction and weight of the rows of a table that count in a score."""
         from dask_dl.evaluation import scored_rows
 
+        check_table(X)
         return scored_rows(self._fitted, X, y, weight, offset, type(self).__name__)
 
     def predict_table(self, X: Any, *, offset: Any = None, keep: Sequence[str] = ()) -> Any:
@@ -64,6 +65,7 @@ class Predicting(Fitted):
         from dask_dl.frame.interchange import as_table
         from dask_dl.predict import table_of_predictions
 
+        check_table(X)
         X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
         names = [str(name) for name in getattr(X, "columns", ())]

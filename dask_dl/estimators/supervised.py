@@ -240,7 +240,7 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
         """
         return self._partial_fit(X, y, sample_weight, offset)
 
-    def predict(self, X: Any, *, offset: Any = None) -> Any:
+    def predict(self, X: Any, *, offset: Any = None, threshold: Any = None) -> Any:
         """Predicted target of every row, float64, in the unit of the training target.
 
         Parameters
@@ -249,15 +249,23 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
             Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
         offset : str, int, aligned collection or None
             Needed when the model was trained with offsets; None takes the column of that name.
+        threshold : None
+            Numbers have none.
 
         Returns
         -------
         dask.dataframe.Series, dask.array.Array or ndarray
             Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
+
+        Raises
+        ------
+        ParameterError
+            When a threshold is given.
         """
         from dask_dl.predictor import Predictor
 
-        return self._predict(X, offset, Predictor.predicted)
+        model = self._fitted if threshold is None else self._fitted.at_threshold(threshold)
+        return self._predict(X, offset, Predictor.predicted, model)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination (R2) of `predict`. Rows without a target do not count.

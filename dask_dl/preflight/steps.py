@@ -309,6 +309,7 @@ def _check_training(case: _Case, problem: Problem, here: Backend, *, may_train: 
         parts = here.head(problem.tables["training"][0], trial.sample_rows(problem.found))
         predictors = [name for name in problem.encoder.columns if name in problem.found.columns]
         tables.numeric_identifiers(parts, problem.found, predictors, collector)
+        tables.far_values(parts, problem.found, problem.encoder.numbers, collector)
     if chosen is None or not parts or collector.n_errors > n_errors:
         return
     if not may_train or 0 < needs.budget.memory < chosen.memory.peak:

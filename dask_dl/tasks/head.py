@@ -200,6 +200,33 @@ class Head(TargetEncoder, Protocol):
         Measurement
         """
 
+    def measure_rows(
+        self, rows: Rows, outputs: NDArray[np.float32], topology: Topology, settings: MetricSettings
+    ) -> Measurement | None:
+        """Measurement of the network's outputs for encoded rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            n rows; those of weight 0 do not count.
+        outputs : (n, outputs) float32
+        topology : Topology
+            Sizes of the network.
+        settings : MetricSettings
+            See `measure`.
+
+        Returns
+        -------
+        Measurement or None
+            None: no row counts.
+        """
+        weights = rows.weight if len(rows.weight) else None
+        truth = self.truth(rows, topology)
+        if weights is not None:
+            used = weights > 0
+            outputs, truth, weights = outputs[used], truth[used], weights[used]
+        return self.measure(truth, self.answers(outputs), weights, settings) if len(truth) else None
+
     def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:
         """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type."""
         return {}

@@ -55,6 +55,7 @@ class Request(NamedTuple):
     #: parameters of this training alone: what is asked for another time, and what files tell, are those above
     overrides: Mapping[str, Any] = {}  # nobody changes it
     classes: Sequence[Any] = ()  #: labels that the table may not have yet; empty: it has them all
+    more_follow: bool = False  #: whether other rows will be trained on, with the inputs that this table gives
 
 
 class Outcome(NamedTuple):
@@ -238,7 +239,9 @@ def _prepared(
         return request.encoded.data if prior is None else adopted(prior, request.encoded.data)
     if prior:
         return prepare_more(prior, source, validation, requested, task, seed, tell, here)
-    return prepare(source, validation, requested, task, seed, tell, here, request.classes)
+    return prepare(
+        source, validation, requested, task, seed, tell, here, request.classes, more_follow=request.more_follow
+    )
 
 
 def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = ()) -> EncodedTables:

@@ -45,6 +45,8 @@ def prepare(
     tell: Listeners,
     here: Backend,
     classes: Sequence[Any] = (),
+    *,
+    more_follow: bool = False,
 ) -> PreparedTables:
     """Read the tables once, and decide what their columns and the parameters make of them.
 
@@ -66,6 +68,8 @@ def prepare(
         Scans the tables.
     classes : sequence
         Labels of which the table may have none yet; empty: it has all that there are.
+    more_follow : bool
+        Whether inputs stay as they are now for other rows.
 
     Returns
     -------
@@ -84,7 +88,11 @@ def prepare(
     for check in training_checks(inputs, source, requested, task):
         check()
     data = prepare_training(inputs, source, requested, task, seed, tell)
-    _warn_of_columns(inputs.found, inputs.predictors, inputs.dropped, tell)
+    if inputs.dropped:
+        tell.warn(dropped_warning(inputs.dropped, more_follow=more_follow))
+    blurred = [name for name in inputs.predictors if getattr(inputs.found.columns[name], "is_blurred", False)]
+    if blurred:
+        tell.warn(blurred_warning(blurred))
     if validation is not None:
         scan_validation(data, validation, tell, here)
     return data
@@ -292,15 +300,6 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
         **shared, topology=topology, network=network, optimizer=optimizer, run=run, effective=effective,
         requested=dict(requested), threads=threads,
     )  # fmt: skip
-
-
-def _warn_of_columns(found: Scan, predictors: Sequence[str], dropped: Sequence[str], tell: Listeners) -> None:
-    """Warn of columns that are dropped, and of those that lose digits."""
-    if dropped:
-        tell.warn(dropped_warning(dropped))
-    blurred = [name for name in predictors if getattr(found.columns[name], "is_blurred", False)]
-    if blurred:
-        tell.warn(blurred_warning(blurred))
 
 
 def scan_validation(data: PreparedTables, validation: Source, tell: Listeners, here: Backend) -> None:

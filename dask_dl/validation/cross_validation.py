@@ -168,6 +168,8 @@ def _train_folds(
                 outcome = train(asked, part, [listen], cancelled=ended.is_set)
                 if outcome.failure is not None:
                     raise outcome.failure
+                if ended.is_set():  # it is a part of a training
+                    return
                 found[k] = outcome
                 with lock:
                     tell.say(_line(folds, k, outcome))
