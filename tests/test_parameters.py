@@ -285,7 +285,7 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"initial_biases": np.ones(3)}, "entry 0 is 1.0"),
         ({"initial_weights": [np.ones(3), None, None]}, "entry 0 is <ndarray>"),
         ({"seed": 1, "random_state": 2}, "seed=1, random_state=2: two names of one thing; leave out one of them"),
-        ({"sparsity_beta": 0.5}, "sparsity_beta=0.5: not available yet: today only 0.0"),
+        ({"pretrained_autoencoder": "m"}, 'pretrained_autoencoder="m": not available yet: today only None'),
     ],
 )
 def test_message(given, expected):
@@ -379,7 +379,13 @@ EXAMPLES = [
      {"activation": "tanh", "average_activation": -0.9, "sparsity_beta": 0.1}),
     ("activation average_activation", AE, None, {"activation": DROP, "average_activation": -0.1, "sparsity_beta": 0.1},
      {"activation": DROP, "average_activation": 2, "sparsity_beta": 0.1}),
-    ("activation", AE, None, {"activation": "maxout_with_dropout"}, {"activation": "tanh_with_dropout"}),
+    ("activation output_activation", AE, None, {"activation": "maxout_with_dropout"},
+     {"activation": "maxout_with_dropout", "output_activation": "linear"}),
+    ("activation average_activation", AE, None,
+     {"activation": "maxout", "output_activation": "linear", "average_activation": 0.5, "sparsity_beta": 0.1},
+     {"activation": "maxout", "output_activation": "linear", "average_activation": 0.5}),
+    ("output_activation", CLS, None, {"output_activation": "linear"}, {"output_activation": "same"}),
+    ("distribution", AE, None, {"distribution": "tweedie"}, {"distribution": "laplace"}),
     ("categorical_encoding", AE, None, {"categorical_encoding": "sort_by_response"}, {"categorical_encoding": "eigen"}),
     ("balance_classes", REG, None, {"balance_classes": True}, {"balance_classes": False}),
     ("score_validation_sampling", REG, None, {"score_validation_sampling": "stratified"},
@@ -399,6 +405,7 @@ EXAMPLES = [
      {"stopping_metric": "custom_increasing", "custom_metric_func": len}),
     ("custom_metric custom_metric_func", AE, None, {"custom_metric": len}, {}),
     ("nfolds", AE, None, {"nfolds": 2}, {"nfolds": 0}),
+    ("folds", AE, None, {"folds": "f"}, {"folds": None}),
     ("nfolds folds", REG, None, {"nfolds": 2, "folds": "f"}, {"folds": "f"}),
     ("nfolds fold_assignment", REG, None, {"fold_assignment": "modulo"}, {"fold_assignment": "modulo", "nfolds": 3}),
     ("fold_assignment", REG, None, {"nfolds": 3, "fold_assignment": "stratified"}, {"nfolds": 3, "fold_assignment": "random"}),
@@ -407,6 +414,7 @@ EXAMPLES = [
     ("folds warm_start", REG, None, {"folds": "f", "warm_start": True}, {"folds": "f"}),
     ("nfolds warm_start", REG, None, {"nfolds": 2, "warm_start": True}, {"warm_start": True}),
     ("offset", CLS, None, {"offset": "o"}, {"offset": None}),
+    ("offset", AE, None, {"offset": "o"}, {"offset": None}),
     ("resume checkpoint_dir", REG, None, {"resume": True}, {"resume": True, "checkpoint_dir": "d"}),
 ]
 # fmt: on

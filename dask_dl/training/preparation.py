@@ -145,7 +145,7 @@ def scan_training(
 def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
     starts_at_constant = HEADS[task].starts_at_constant
     distribution = Distribution.of(parameters.effective(requested, task=task)) if starts_at_constant else None
-    return Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
+    return Preparation.of(requested, task, seed, distribution, is_sparse=source.is_sparse)
 
 
 def training_checks(
@@ -346,8 +346,10 @@ def validation_request(data: PreparedTables) -> ScanRequest:
 def check_validation(data: PreparedTables, validation: Source, found: Scan) -> int:
     """Rows of a scanned table on which the training can be scored, by their labels. Raises SchemaError when it cannot be."""
     if found.n_used == 0:
-        needs = " and a weight above zero" if WEIGHT in validation.roles else ""
-        raise SchemaError(f"{validation.label} has no row with a target{needs}.")
+        needs = [
+            name for role, name in ((TARGET, "a target"), (WEIGHT, "a weight above zero")) if role in validation.roles
+        ]
+        raise SchemaError(f"{validation.label} has no row{' with ' if needs else ''}{' and '.join(needs)}.")
     unseen = data.head.check_scored(found.classes, where_of(validation.schema, TARGET))
     check_range(found, validation, data.distribution)
     return found.n_used - sum(unseen.values())

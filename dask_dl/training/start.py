@@ -117,7 +117,7 @@ class Start(NamedTuple):
             problem.head,
             problem.topology,
             problem.optimizer,
-            problem.head.objective(problem.network.loss, problem.distribution),
+            problem.network.objective(problem.head, problem.distribution),
             problem.run.metrics(problem.head, problem.distribution),
             problem.seed,
             problem.run.shuffles,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
+from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 from dask_dl.frame.source import open_source
@@ -35,6 +35,13 @@ SUPERSEDED = dict.fromkeys(["prep_missing_skip", "rows_1_gaussian"], "superseded
 #: What H2O's clients call otherwise, or what does not concern a network.
 RENAMED = {"seed": "random_state"}
 COLUMNS = {"weights_column", "offset_column"}
+ESTIMATORS: dict[str, Any] = {
+    "classification": DeepLearningClassifier,
+    "regression": DeepLearningRegressor,
+    "autoencoder": DeepLearningAutoEncoder,
+}
+#: Answers to a table by the names of `intended`, less that of the table.
+ANSWERS = ("predictions", "reconstruction", "anomaly")
 
 
 def table(columns: list[dict[str, Any]]) -> pd.DataFrame:
@@ -63,8 +70,8 @@ def unavailable(case: dict[str, Any]) -> str | None:
         return f"{NOT_DEFINED}: {case['intended']['not_defined']}"
     if why := (CHAOTIC | SUPERSEDED).get(case["name"]):
         return why
-    if case["params"].get("autoencoder") or (case.get("prior") or {}).get("kind") == "pretrained_autoencoder":
-        return f"{NOT_YET}: autoencoder"
+    if (case.get("prior") or {}).get("kind") == "pretrained_autoencoder":
+        return f"{NOT_YET}: pretrained_autoencoder"
     return None
 
 
@@ -90,9 +97,9 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in given.items() if name in parameters.constructor_defaults()}
     given |= {"initial_weights": start(case, "weights"), "initial_biases": start(case, "biases")}
     train, test = (table(case[name]["columns"]) for name in ("train", "test"))
-    is_class = next(c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]) == "cat"
-    task = "classification" if is_class else "regression"
-    estimator = (DeepLearningClassifier if is_class else DeepLearningRegressor)(**given)
+    kind = next((c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]), None)
+    task = {"cat": "classification", "num": "regression", None: "autoencoder"}[kind]
+    estimator = ESTIMATORS[task](**given)
     weight, offset = (case["params"].get(name) for name in ("weights_column", "offset_column"))
     requested = parameters.validate(given | {"offset": offset}, task=task)
     requested.pop("offset")
@@ -104,7 +111,8 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     requested["overwrite_with_best_model"] = case["params"].get("overwrite_with_best_model", False)
     visits = np.array([*(case["derived"].get("prior_row_order") or ()), *case["intended"]["row_order"]], np.int64)
     source = open_source(train, case["y"], weight, offset, keep=case["x"])
-    trains = train[case["y"]].notna() & (train[weight] > 0 if weight else True)
+    trains = train[case["y"]].notna() if case["y"] else pd.Series(data=True, index=train.index)
+    trains &= train[weight] > 0 if weight else True
     if requested["missing_values_handling"] == "skip":
         trains &= train[case["x"]].notna().all(axis=1)
     n = int(trains.sum())
@@ -122,14 +130,18 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
             backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
         model = train_network(Request(source, task, requested, model=model), backend).model
     estimator.model_ = model
-    predictions = {}
+    answers: dict[str, Any] = {}
     for name, frame in (("train", train), ("test", test)):
-        if is_class:
+        if task == "autoencoder":
+            answers[f"{name}_reconstruction"] = estimator.reconstruct(frame).to_dict("list")
+            answers[f"{name}_anomaly"] = estimator.anomaly(frame).tolist()
+        elif task == "classification":
             values = estimator.predict_proba(frame)
-            columns = {label: values[:, k].tolist() for k, label in enumerate(model.head.classes)}
+            answers[f"{name}_predictions"] = {
+                label: values[:, k].tolist() for k, label in enumerate(model.head.classes)
+            }
         else:
-            columns = {"predict": estimator.predict(frame).tolist()}
-        predictions[f"{name}_predictions"] = columns
+            answers[f"{name}_predictions"] = {"predict": estimator.predict(frame).tolist()}
     weights, biases = model.network.topology.unpack(model.network.flat)
     numbers, codes = model.encoder.numbers, model.encoder.codes
     means = [mean for code in codes for mean in code.means]
@@ -146,7 +158,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         "input_fill": [*(x.fill for x in numbers), *means],
         "normrespsub": None if head is None else [head.shift],
         "normrespmul": None if head is None else [head.factor],
-        **predictions,
+        **answers,
         "input_names": model.encoder.input_names,
     }
 
@@ -173,7 +185,9 @@ def compare(case: dict[str, Any], given: dict[str, Any]) -> dict[str, float]:
     parts = {
         "weights": ["final_weights"],
         "biases": ["final_biases"],
-        "predictions": ["train_predictions", "test_predictions"],
+        "predictions": [
+            f"{table}_{answer}" for table in ("train", "test") for answer in ANSWERS if f"{table}_{answer}" in given
+        ],
         "scaling": ["normsub", "normmul", "normrespsub", "normrespmul", "input_fill"],
     }
     errors = {part: max(distance(given[name], intended.get(name)) for name in names) for part, names in parts.items()}
