@@ -15,7 +15,7 @@ import pytest
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.metrics.table import METRICS
-from dask_dl.parameters import CONFLICTS, NO_EFFECT, RESTART, TABLE, constructor_defaults, effective, validate
+from dask_dl.parameters import CONFLICTS, NO_EFFECT, RESTART, TABLE, constructor_defaults, effective, prepared, validate
 
 ROWS = [pytest.param(row, id=name) for name, row in TABLE.items()]
 LIMITED = [pytest.param(row, id=name) for name, row in TABLE.items() if row.available != "all"]
@@ -379,12 +379,14 @@ EXAMPLES = [
      {"activation": "tanh", "average_activation": -0.9, "sparsity_beta": 0.1}),
     ("activation average_activation", AE, None, {"activation": DROP, "average_activation": -0.1, "sparsity_beta": 0.1},
      {"activation": DROP, "average_activation": 2, "sparsity_beta": 0.1}),
-    ("activation output_activation", AE, None, {"activation": "maxout_with_dropout"},
-     {"activation": "maxout_with_dropout", "output_activation": "linear"}),
+    ("activation output_activation", AE, None, {"activation": "maxout_with_dropout", "output_activation": "same"},
+     {"activation": "maxout_with_dropout"}),
+    ("activation output_activation", AE, None, {"output_activation": "same_exact"},
+     {"activation": "tanh_with_dropout", "output_activation": "same_exact"}),
     ("activation average_activation", AE, None,
-     {"activation": "maxout", "output_activation": "linear", "average_activation": 0.5, "sparsity_beta": 0.1},
-     {"activation": "maxout", "output_activation": "linear", "average_activation": 0.5}),
-    ("output_activation", CLS, None, {"output_activation": "linear"}, {"output_activation": "same"}),
+     {"activation": "maxout", "average_activation": 0.5, "sparsity_beta": 0.1},
+     {"activation": "maxout", "average_activation": 0.5}),
+    ("output_activation", CLS, None, {"output_activation": "linear"}, {"output_activation": "auto"}),
     ("distribution", AE, None, {"distribution": "tweedie"}, {"distribution": "laplace"}),
     ("categorical_encoding", AE, None, {"categorical_encoding": "sort_by_response"}, {"categorical_encoding": "eigen"}),
     ("balance_classes", REG, None, {"balance_classes": True}, {"balance_classes": False}),
@@ -430,6 +432,22 @@ def conflicts(given, task, n_classes):
 def test_conflict(names, task, n_classes, bad, good):
     assert names in {name for name, _ in conflicts(bad, task, n_classes)}
     assert not conflicts(good, task, n_classes)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "linear"),
+        ({"activation": "maxout"}, "linear"),
+        ({"activation": "tanh_with_dropout"}, "same"),
+        ({"output_activation": "same"}, "same"),
+        ({"output_activation": "linear", "activation": "tanh"}, "linear"),
+    ],
+)
+def test_outputs_of_an_autoencoder_follow_the_hidden_units(given, expected):
+    values = constructor_defaults() | given
+    assert effective(values, task=AE)["output_activation"] == prepared(values, AE)["output_activation"] == expected
+    assert prepared(values, REG)["output_activation"] == given.get("output_activation", "auto")
 
 
 def test_every_conflict_has_an_example():

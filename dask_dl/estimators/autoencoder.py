@@ -32,6 +32,39 @@ class DeepLearningAutoEncoder(TransformerMixin, DeepLearning):  # type: ignore[m
     _task: Task = "autoencoder"
     _has_target: ClassVar[bool] = False
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Train one pass over a table, from where the last call or `fit` ended; scikit-learn's meaning.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
+            As in `fit`. The first call decides by its rows how columns become inputs, and their scale.
+        y : object
+            Ignored.
+        sample_weight : str, int or aligned collection, optional
+            As in `fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            As `fit` would raise them.
+
+        Notes
+        -----
+        The last network is the model. Nothing but the end of its rows ends a call: stopping parameters, `epochs` and
+        `overwrite_with_best_model` have no effect, and no checkpoints are written.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
     def transform(self, X: Any, layer: int | str | None = None) -> Any:
         """Codes of every row: activations of the middle hidden layer, float32, or of another one.
 
@@ -134,7 +167,8 @@ class DeepLearningAutoEncoder(TransformerMixin, DeepLearning):  # type: ignore[m
         dask.dataframe.Series, dask.array.Array or ndarray of shape (n,)
             Lazy for Dask.
         """
-        return -self._errors(X, per_feature=False, frames=False)
+        scores = -self._errors(X, per_feature=False, frames=False)
+        return scores.rename("score") if hasattr(scores, "rename") else scores  # no longer an error
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Mean of `score_samples`: the mean squared error with a minus sign, 0 at most; in one pass and in flat memory.

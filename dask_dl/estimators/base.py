@@ -71,7 +71,7 @@ class DeepLearning(Predicting):
         *,
         hidden: Sequence[int] | int = (200, 200),
         activation: str = "rectifier",
-        output_activation: str = "same",
+        output_activation: str = "auto",
         initial_weight_distribution: str = "uniform_adaptive",
         initial_weight_scale: float = 1.0,
         initial_weights: Sequence[Any] | None = None,

@@ -131,7 +131,7 @@ _VECTOR = any_object("name or position of a column, or collection aligned with X
 _PATH = any_object("path or URL", lambda v: isinstance(v, (str, os.PathLike)) and os.fspath(v))
 _ACTIVATION = choice(*(word + drop for word in ("tanh", "rectifier", "maxout") for drop in ("", "_with_dropout")))
 _STARTS = choice("uniform_adaptive", "uniform", "normal")
-_OUTPUTS = choice("same", "same_exact", "linear")
+_OUTPUTS = choice("auto", "same", "same_exact", "linear")
 _SCORER = any_object("scorer or its name", _is_scorer)
 _AUC = choice("auto", "none", "macro_ovr", "weighted_ovr", "macro_ovo", "weighted_ovo")
 _ENCODING = choice("auto", "one_hot_internal", "binary", "eigen", "label_encoder", "sort_by_response", "enum_limited")
@@ -158,8 +158,8 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Units of each hidden layer, input side first; a number is one layer. An empty list makes a linear model."),
         ("activation", _ACTIVATION, "rectifier", "no", "all",
          "Activation of the hidden units; rectifier is max(0, x), maxout the larger of two sums; with or without dropout."),
-        ("output_activation", _OUTPUTS, "same", "no", "all",
-         "Autoencoder: outputs like hidden units, as in H2O or with the exact gradient; or linear, and numbers standardized."),
+        ("output_activation", _OUTPUTS, "auto", "no", "all",
+         "Autoencoder: outputs as hidden units, H2O's gradient or the exact one, or linear; auto: same if tanh, else linear."),
         ("initial_weight_distribution", _STARTS, "uniform_adaptive", "yes", "all",
          "Distribution of the starting weights; uniform_adaptive sets its width by the sizes of the layers it joins."),
         ("initial_weight_scale", _AMOUNT, 1.0, "yes", "all",

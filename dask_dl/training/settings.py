@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
 from dask_dl.kernels.layout import Topology
@@ -71,7 +72,7 @@ class Preparation:
             requested["max_categorical_features"],
             seed,
             requested["sparse"] or is_sparse,
-            by_range=head.of_inputs and requested["output_activation"] != "linear",
+            by_range=head.of_inputs and parameters.outputs_of(requested) != "linear",
         )
         return cls(
             encoding, skips_of(requested), requested["ignore_const_cols"], requested["standardize"], distribution

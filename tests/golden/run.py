@@ -95,6 +95,8 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
     """The package's answer, under the names of `intended`, plus `input_names`."""
     given = {RENAMED.get(name, name): value for name, value in case["params"].items() if name not in COLUMNS}
     given = {name: value for name, value in given.items() if name in parameters.constructor_defaults()}
+    if case["params"].get("autoencoder"):
+        given["output_activation"] = "same"  # H2O's, also of a rectifier
     given |= {"initial_weights": start(case, "weights"), "initial_biases": start(case, "biases")}
     train, test = (table(case[name]["columns"]) for name in ("train", "test"))
     kind = next((c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]), None)
