@@ -101,7 +101,7 @@ def attempt(chosen, target, weighted, has_offset):
                 answers = model.predict(frame, offset=parts.get("offset"))
             else:
                 answers = model.predict_proba(frame) if target else model.reconstruct(frame)
-            assert len(answers) == N and np.isfinite(answers).all()
+            assert len(answers) == N and np.isfinite(np.asarray(answers)).all()
     return why
 
 

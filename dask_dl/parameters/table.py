@@ -159,7 +159,7 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
         ("activation", _ACTIVATION, "rectifier", "no", "all",
          "Activation of the hidden units; rectifier is max(0, x), maxout the larger of two sums; with or without dropout."),
         ("output_activation", _OUTPUTS, "auto", "no", "all",
-         "Autoencoder: outputs as hidden units, H2O's gradient or the exact one, or linear; auto: same if tanh, else linear."),
+         "Outputs of an autoencoder; same: as hidden units, by H2O's gradient or exactly; auto: same if tanh, else linear."),
         ("initial_weight_distribution", _STARTS, "uniform_adaptive", "yes", "all",
          "Distribution of the starting weights; uniform_adaptive sets its width by the sizes of the layers it joins."),
         ("initial_weight_scale", _AMOUNT, 1.0, "yes", "all",

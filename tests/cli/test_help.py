@@ -40,7 +40,7 @@ def test_parameters_are_shown_if_they_have_an_effect(shown):
     for name in parameters.constructor_defaults().keys() - NO_OPTION:
         is_shown = re.search(rf"^  --{name.replace('_', '-')}[ ,]", text, re.MULTILINE) is not None
         assert is_shown == parameters.TABLE[name].has_effect, name
-    for name in ("diagnostics", "variable_importances", "sparsity_beta", "export_weights_and_biases"):
+    for name in ("diagnostics", "variable_importances", "export_weights_and_biases"):
         assert not parameters.TABLE[name].has_effect
 
 

@@ -374,6 +374,11 @@ def test_a_prepared_table_trains_to_the_same_bits(table, model):
         np.testing.assert_array_equal(other.model_.network.flat, model.model_.network.flat)
         with pytest.raises(ParameterError, match="output_activation"):
             clone(model).set_params(output_activation="linear").fit(rows)
+    held = inputs_table(100, seed=3)
+    given = {"task": "autoencoder", "eval_set": held, "activation": "tanh", "sample_weight": np.ones(300)}
+    with prepare(table, **given, n_jobs=1, random_state=1) as rows:
+        other = clone(model).fit(rows)
+        assert other.metrics_["validation"]["mse"] == pytest.approx(-other.score(held), rel=1e-5)
     with pytest.raises(ParameterError, match="no target"):
         prepare(table, "a", task="autoencoder")
     with pytest.raises(ParameterError, match="task='autoencoder'"):

@@ -137,6 +137,9 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         if task == "autoencoder":
             answers[f"{name}_reconstruction"] = estimator.reconstruct(frame).to_dict("list")
             answers[f"{name}_anomaly"] = estimator.anomaly(frame).tolist()
+            answers[f"{name}_anomaly_per_feature"] = estimator.anomaly(frame, per_feature=True).to_dict("list")
+            layers = range(len(requested["hidden"]))
+            answers[f"{name}_deepfeatures"] = [estimator.deep_features(frame, k).to_dict("list") for k in layers]
         elif task == "classification":
             values = estimator.predict_proba(frame)
             answers[f"{name}_predictions"] = {
