@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         DeepLearningRegressor,
         load,
         prepare,
+        stacked_autoencoder,
     )
     from dask_dl.preflight import check
 
@@ -28,6 +29,7 @@ _LAZY = {
     "check": "dask_dl.preflight",
     "load": "dask_dl.estimators",
     "prepare": "dask_dl.estimators",
+    "stacked_autoencoder": "dask_dl.estimators",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "check",
     "load",
     "prepare",
+    "stacked_autoencoder",
 ]
 
 

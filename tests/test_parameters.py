@@ -285,7 +285,7 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"initial_biases": np.ones(3)}, "entry 0 is 1.0"),
         ({"initial_weights": [np.ones(3), None, None]}, "entry 0 is <ndarray>"),
         ({"seed": 1, "random_state": 2}, "seed=1, random_state=2: two names of one thing; leave out one of them"),
-        ({"pretrained_autoencoder": "m"}, 'pretrained_autoencoder="m": not available yet: today only None'),
+        ({"model_id": "m"}, 'model_id="m": not available yet: today only None'),
     ],
 )
 def test_message(given, expected):
@@ -301,7 +301,7 @@ def test_numbers_too_large_for_a_float():
 
 def test_all_mistakes_at_once_and_legal_ones_last():
     given = {
-        "pretrained_autoencoder": "m",
+        "model_id": "m",
         "hiden": [3],
         "epochs": -1,
         "rho": 0,
@@ -315,7 +315,7 @@ def test_all_mistakes_at_once_and_legal_ones_last():
         'activation="rectifyer"',
         "adaptive_rate=True, rho=0.0",
         'offset="o"',
-        'pretrained_autoencoder="m"',
+        'model_id="m"',
     ]
     assert ["not available yet" in line for line in lines] == [False] * 5 + [True]
 
@@ -369,6 +369,7 @@ EXAMPLES = [
     ("initial_weights initial_biases checkpoint", REG, None, {"initial_biases": [None] * 3, "checkpoint": "m"},
      {"checkpoint": "m"}),
     ("pretrained_autoencoder", AE, None, {"pretrained_autoencoder": object()}, {}),
+    ("pretrained_autoencoder checkpoint", REG, None, {"pretrained_autoencoder": "m", "checkpoint": "m"}, {"checkpoint": "m"}),
     ("adaptive_rate rho", REG, None, {"rho": 0}, {"rho": 0, "adaptive_rate": False}),
     ("adaptive_rate epsilon", REG, None, {"epsilon": 0}, {"epsilon": 0, "adaptive_rate": False}),
     ("sparse elastic_averaging", REG, None, {"sparse": True, "elastic_averaging": True}, {"sparse": True}),

@@ -6,6 +6,7 @@ from dask_dl.estimators.autoencoder import DeepLearningAutoEncoder
 from dask_dl.estimators.dataset import Dataset
 from dask_dl.estimators.loading import load
 from dask_dl.estimators.preparing import prepare
+from dask_dl.estimators.stacking import stacked_autoencoder
 from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "DeepLearningRegressor",
     "load",
     "prepare",
+    "stacked_autoencoder",
 ]

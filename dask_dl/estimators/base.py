@@ -25,6 +25,7 @@ from dask_dl.estimators.fitted import forget
 from dask_dl.estimators.going_on import (
     ONE_PASS,
     GoingOn,
+    autoencoder_of,
     check_one_pass,
     check_source,
     export,
@@ -326,6 +327,8 @@ class DeepLearning(Predicting):
 
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         listeners, X = Listeners([Callbacks(call["callbacks"]), progress]), call["X"]
+        pretrained = autoencoder_of(requested["pretrained_autoencoder"])
+        requested = {**requested, "pretrained_autoencoder": None}  # a model knows nothing of where it began
         with contextlib.ExitStack() as stack:
             if isinstance(X, Dataset):
                 backend, encoded = stack.enter_context(X.used(self._task, requested, listeners, cancelled))
@@ -334,6 +337,7 @@ class DeepLearning(Predicting):
                 source, validation = self._tables(call, listeners)
                 backend, encoded = backend_for(requested, client, listeners, cancelled), None
             request = Request(source, self._task, requested, validation, encoded, call["resume"], began, *call["going"])
+            request = request._replace(pretrained=pretrained)
             if requested["nfolds"] or call["folds"] is not None:
                 outcome = self._cross_validate(request, backend, listeners, cancelled, call)
             else:

@@ -168,8 +168,8 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Starting weights as in `coefs_`, (inputs, units) for each layer; an entry None leaves that layer random."),
         ("initial_biases", arrays(1), None, "yes", "all",
          "Starting biases as in `intercepts_`, (units,) for each layer; an entry None leaves that layer as usual."),
-        ("pretrained_autoencoder", any_object("fitted autoencoder"), None, "yes", (),
-         "Autoencoder on the same inputs, whose hidden layers become the starting hidden layers."),
+        ("pretrained_autoencoder", any_object("fitted autoencoder, or path or URL of a saved one"), None, "yes", "all",
+         "Autoencoder on the same columns, whose inputs and first hidden layers the network begins with."),
     )),
     ("Data preparation", "constructor", (
         ("use_all_factor_levels", _FLAG, True, "no", "all",
@@ -378,4 +378,4 @@ TABLE: Final[Mapping[str, Parameter]] = {
 #: Parameters that hold arrays, which files keep as such.
 ARRAYS: Final = ("initial_weights", "initial_biases")
 #: Parameters that may be objects, of which a file keeps only names.
-OBJECTS: Final = ("custom_metric", "custom_metric_func")
+OBJECTS: Final = ("custom_metric", "custom_metric_func", "pretrained_autoencoder")

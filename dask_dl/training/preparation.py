@@ -128,7 +128,7 @@ def scan_training(
     SchemaError
         When the table is of no use, and faults are not collected.
     """
-    preparation = _preparation(source, requested, task, seed)
+    preparation = preparation_of(source, requested, task, seed)
     tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     request = preparation.encoding.request(
         HEADS[task].target_kind, skips=preparation.skips, is_weighted=WEIGHT in source.roles
@@ -142,7 +142,8 @@ def scan_training(
     return settle(scan, request, ignore_const_cols=preparation.ignores_constants)
 
 
-def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
+def preparation_of(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
+    """Settings of how a table becomes inputs and targets."""
     starts_at_constant = HEADS[task].starts_at_constant
     distribution = Distribution.of(parameters.effective(requested, task=task)) if starts_at_constant else None
     return Preparation.of(requested, task, seed, distribution, is_sparse=source.is_sparse)
@@ -233,7 +234,7 @@ def prepare_training(
             "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
             "category (on the command line with --categorical)."
         )
-    preparation = _preparation(source, requested, task, seed)
+    preparation = preparation_of(source, requested, task, seed)
     n_classes = len(found.classes) or None
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)

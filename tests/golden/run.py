@@ -70,16 +70,43 @@ def unavailable(case: dict[str, Any]) -> str | None:
         return f"{NOT_DEFINED}: {case['intended']['not_defined']}"
     if why := (CHAOTIC | SUPERSEDED).get(case["name"]):
         return why
-    if (case.get("prior") or {}).get("kind") == "pretrained_autoencoder":
-        return f"{NOT_YET}: pretrained_autoencoder"
     return None
+
+
+def constructed(given: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of the constructor among those of a case."""
+    renamed = {RENAMED.get(name, name): value for name, value in given.items() if name not in COLUMNS}
+    if given.get("autoencoder"):
+        renamed["output_activation"] = "same"  # H2O's, also of a rectifier
+    return {name: value for name, value in renamed.items() if name in parameters.constructor_defaults()}
 
 
 def start(case: dict[str, Any], which: str) -> list[np.ndarray]:
     """Start values, as `coefs_` and `intercepts_` have them; H2O's own draws where the case gave none."""
+    if is_pretrained(case):
+        last = np.array(case["derived"][f"seeded_start_{which}"][-1], np.float64).T
+        return [*hidden_layers(case)[which], last]
     given = (case.get("prior") or case)[f"initial_{which}"]
     values = given if given is not None else case["derived"][f"seeded_start_{which}"]
     return [np.array(v, np.float64).T for v in values]
+
+
+def is_pretrained(case: dict[str, Any]) -> bool:
+    """Whether a network begins with the hidden layers of an autoencoder."""
+    return (case.get("prior") or {}).get("kind") == "pretrained_autoencoder"
+
+
+def hidden_layers(case: dict[str, Any]) -> dict[str, list[np.ndarray]]:
+    """Hidden layers of the autoencoder of a case. H2O puts them behind inputs of another unit; so it is done by hand here."""
+    prior, visits = case["prior"], np.array(case["derived"]["prior_row_order"], np.int64)
+    begun = {f"initial_{which}": [np.array(v).T for v in prior[f"initial_{which}"]] for which in ("weights", "biases")}
+    source = open_source(table(case["train"]["columns"]), None, keep=case["x"])
+    n = len(case["train"]["columns"][0]["values"])
+    requested = parameters.validate(constructed(prior["params"]) | begun, task="autoencoder")
+    backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n])
+    network = train_network(Request(source, "autoencoder", requested), backend).model.network
+    weights, biases = network.topology.unpack(network.flat)
+    return {"weights": [each.T for each in weights[:-1]], "biases": biases[:-1]}
 
 
 def kept(case: dict[str, Any]) -> np.ndarray | None:
@@ -93,10 +120,7 @@ def kept(case: dict[str, Any]) -> np.ndarray | None:
 
 def answer(case: dict[str, Any]) -> dict[str, Any]:
     """The package's answer, under the names of `intended`, plus `input_names`."""
-    given = {RENAMED.get(name, name): value for name, value in case["params"].items() if name not in COLUMNS}
-    given = {name: value for name, value in given.items() if name in parameters.constructor_defaults()}
-    if case["params"].get("autoencoder"):
-        given["output_activation"] = "same"  # H2O's, also of a rectifier
+    given = constructed(case["params"])
     given |= {"initial_weights": start(case, "weights"), "initial_biases": start(case, "biases")}
     train, test = (table(case[name]["columns"]) for name in ("train", "test"))
     kind = next((c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]), None)
@@ -111,7 +135,10 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         "regression_stop": -1,
     }  # all epochs, as the cases have them
     requested["overwrite_with_best_model"] = case["params"].get("overwrite_with_best_model", False)
-    visits = np.array([*(case["derived"].get("prior_row_order") or ()), *case["intended"]["row_order"]], np.int64)
+    goes_on = case.get("prior") is not None and not is_pretrained(case)
+    visits = np.array(
+        [*(case["derived"]["prior_row_order"] if goes_on else ()), *case["intended"]["row_order"]], np.int64
+    )
     source = open_source(train, case["y"], weight, offset, keep=case["x"])
     trains = train[case["y"]].notna() if case["y"] else pd.Series(data=True, index=train.index)
     trains &= train[weight] > 0 if weight else True
@@ -123,7 +150,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
         backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
         model = None
-        if case.get("prior"):
+        if goes_on:
             changed = {name: parameters.TABLE[name].default for name in given.keys() - case["prior"]["params"].keys()}
             first = requested | {name: value for name, value in changed.items() if name not in parameters.ARRAYS}
             first |= {"epochs": len(case["derived"]["prior_row_order"]) / n}
