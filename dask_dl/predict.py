@@ -17,7 +17,6 @@ from dask_dl.frame.prediction import map_rows, n_slices, offset_numbers, offsets
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
 from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
 from dask_dl.node.threads import map_threads
-from dask_dl.predictor import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.model import Model
+    from dask_dl.predictor import Predictor
 
 LABEL = "the table to predict"
 
@@ -73,8 +73,15 @@ def predict_rows(
     return _of_local(model, predictor, X, offset, of_part, called, threads)
 
 
-def table_of_predictions(
-    model: Model, X: Any, offset: Any, keep: Sequence[str], called: str, threads: Callable[[], int]
+def table_of_answers(
+    model: Model,
+    X: Any,
+    offset: Any,
+    keep: Sequence[str],
+    called: str,
+    threads: Callable[[], int],
+    *,
+    predictor: Predictor | None = None,
 ) -> Any:
     """`Predictor.table` of every row: lazy over a Dask DataFrame, else at once.
 
@@ -85,21 +92,24 @@ def table_of_predictions(
         No Dask Array.
     offset : str, int, aligned collection or None
     keep : sequence of str
-        Columns of `X` to put before the predictions.
+        Columns of `X` to put before the answers.
     called : str
         Name of the estimator, for errors.
     threads : callable
         See `predict_rows`.
+    predictor : Predictor, optional
+        Answers to rows; by default that of the model.
 
     Returns
     -------
     dask.dataframe.DataFrame or pandas.DataFrame
     """
     X, offset = as_table(X, LABEL), as_column(offset, "the offset")
-    answer = functools.partial(Predictor.table, keep=tuple(keep))
+    predictor = model.predictor if predictor is None else predictor
+    answer = functools.partial(type(predictor).table, keep=tuple(keep))
     if is_dask_frame(X):
-        return _of_frame(model, model.predictor, X, offset, answer, keep)
-    return _of_local(model, model.predictor, X, offset, answer, called, threads)
+        return _of_frame(model, predictor, X, offset, answer, keep)
+    return _of_local(model, predictor, X, offset, answer, called, threads)
 
 
 def _values(predictor: Predictor, _part: Any, answers: Any, *, answer: Any) -> Any:

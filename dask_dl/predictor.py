@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from dask_dl.tasks.head import Head
 
 
+#: Name of the mean squared error of a row, as in H2O.
+ERROR = "Reconstruction.MSE"
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A network with its encoder and head: small beside a `Model`, which also holds optimizer state and history.
@@ -146,6 +150,8 @@ class Predictor:
 class InputErrors(Predictor):
     """Squared errors of reconstructed inputs, (n, inputs) float64 in the network's unit, as the answers to rows."""
 
+    is_per_feature: bool = field(default=True, kw_only=True)  #: whether `table` has those of every input
+
     def answers(self, part: Any, offset: Any, label: str, control: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """Squared errors of every input.
 
@@ -178,8 +184,16 @@ class InputErrors(Predictor):
     def framed(self, values: NDArray[Any], index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
         """`means` or `each`, with H2O's names."""
         if values.ndim == 1:
-            return pd.Series(values, index=index, name="Reconstruction.MSE")
+            return pd.Series(values, index=index, name=ERROR)
         return pd.DataFrame(values, index=index, columns=self.column_names)
+
+    def table(self, part: pd.DataFrame, answers: NDArray[Any], *, keep: Sequence[str] = ()) -> pd.DataFrame:
+        """Kept columns, `means` and, if they are asked for, `each`, side by side."""
+        kept = pd.DataFrame({name: part[name] for name in keep}, index=part.index)
+        errors = [self.framed(self.means(answers), part.index)]
+        if self.is_per_feature:
+            errors.append(self.framed(answers, part.index))
+        return pd.concat([kept, *errors], axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ from sklearn.base import TransformerMixin
 from dask_dl.estimators.base import DeepLearning
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from dask_dl.parameters import Task
@@ -153,6 +155,36 @@ class DeepLearningAutoEncoder(TransformerMixin, DeepLearning):  # type: ignore[m
             (n,), or (n, inputs) with `per_feature`. A Series or frame where `X` is a frame; lazy for Dask.
         """
         return self._errors(X, per_feature=per_feature, frames=True)
+
+    def anomaly_table(self, X: Any, *, per_feature: bool = False, keep: Sequence[str] = ()) -> Any:
+        """Columns of a table and `anomaly` side by side, computed in one pass.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, pandas.DataFrame, sparse matrix or array-like
+        per_feature : bool
+            With the error of each input, too.
+        keep : sequence of str
+            Columns of `X` to put before the errors.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame or pandas.DataFrame
+            The kept columns, `Reconstruction.MSE` and, with `per_feature`, a column `reconstr_<input>.SE` for each input.
+
+        Raises
+        ------
+        SchemaError
+            When `X` is a Dask Array, or lacks columns of training or those to keep.
+        """
+        from dask_dl.predict import table_of_answers
+        from dask_dl.predictor import ERROR, InputErrors
+
+        X, kept = self._with_kept(X, keep, "anomaly_table", ERROR)
+        model = self._fitted
+        whole = model.predictor
+        predictor = InputErrors(whole.encoder, whole.head, whole.topology, whole.flat, is_per_feature=per_feature)
+        return table_of_answers(model, X, None, kept, type(self).__name__, self._threads, predictor=predictor)
 
     def score_samples(self, X: Any) -> Any:
         """`anomaly` of every row with a minus sign: smaller for more unusual rows, as scikit-learn's outlier detectors have it.

@@ -110,10 +110,16 @@ class Predicting(Fitted):
         SchemaError
             When `X` is a Dask Array, lacks columns of training or those to keep, or one to keep is called `predict`.
         """
+        from dask_dl.predict import table_of_answers
+
+        X, kept = self._with_kept(X, keep, "predict_table", "predict")
+        return table_of_answers(self._fitted, X, offset, kept, type(self).__name__, self._threads)
+
+    def _with_kept(self, X: Any, keep: Sequence[str], called: str, taken: str) -> tuple[Any, list[str]]:
+        """A table, and those of its columns to put before answers. Raises SchemaError."""
         from dask_dl.frame.arrays import is_dask_array
         from dask_dl.frame.dtypes import check_unicode
         from dask_dl.frame.interchange import as_table
-        from dask_dl.predict import table_of_predictions
 
         X = as_table(X, "the table to predict")
         keep = [keep] if isinstance(keep, str) else list(keep)
@@ -122,8 +128,8 @@ class Predicting(Fitted):
         if unknown:
             raise SchemaError(f"keep: there are no columns {unknown}; there are {names[:30]}.")
         check_unicode(keep, "keep: there is a column")
-        if "predict" in keep:
-            raise SchemaError("keep: 'predict' is the name of the answer. Rename that column of the table first.")
+        if taken in keep:
+            raise SchemaError(f"keep: {taken!r} is the name of the answer. Rename that column of the table first.")
         if is_dask_array(X):
-            raise SchemaError("predict_table gives a frame: pass a Dask DataFrame, or use predict and predict_proba.")
-        return table_of_predictions(self._fitted, X, offset, keep, type(self).__name__, self._threads)
+            raise SchemaError(f"{called} gives a frame: pass a Dask DataFrame, or use the methods that take arrays.")
+        return X, keep

@@ -168,7 +168,7 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Starting weights as in `coefs_`, (inputs, units) for each layer; an entry None leaves that layer random."),
         ("initial_biases", arrays(1), None, "yes", "all",
          "Starting biases as in `intercepts_`, (units,) for each layer; an entry None leaves that layer as usual."),
-        ("pretrained_autoencoder", any_object("fitted autoencoder, or path or URL of a saved one"), None, "yes", "all",
+        ("pretrained_autoencoder", any_object("path or URL of a saved autoencoder, or a fitted one"), None, "yes", "all",
          "Autoencoder on the same columns, whose inputs and first hidden layers the network begins with."),
     )),
     ("Data preparation", "constructor", (
