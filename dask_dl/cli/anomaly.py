@@ -46,7 +46,7 @@ def add_anomaly(commands: Any) -> None:
         "--threshold-quantile",
         type=float,
         metavar="Q",
-        help="only rows with an error above this quantile of all, 0 to 1: 0.99 writes the last hundredth",
+        help="only rows with an error above this quantile of all, such as 0.99",
     )
     group.add_argument("--sort", action="store_true", help="most unusual rows first; what is written is in memory then")
     group.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -62,9 +62,9 @@ def _anomaly(options: argparse.Namespace) -> None:
     quantile = options.threshold_quantile
     if quantile is not None and not 0 <= quantile < 1:
         raise ParameterError(f"--threshold-quantile: {quantile:g} is not a quantile: give 0 or more, and less than 1.")
-    if taken := [name for name in (ROW, ERROR) if name in options.keep]:
+    if ROW in options.keep:
         raise ParameterError(
-            f"--keep: {taken[0]!r} is the name of a column that is written. Rename that of the table first."
+            f"--keep: {ROW!r} is the name of a column that is written. Rename that of the table first."
         )
     check_predictions(options.output, "--output", overwrite=options.overwrite, read=[options.data, options.model])
     model, progress = load(options.model), Progress(quiet=options.quiet)

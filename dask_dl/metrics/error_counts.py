@@ -32,7 +32,9 @@ class ErrorCounts:
         self.n += len(errors)
 
     def quantile(self, q: float) -> float:
-        """A number that q of the errors do not exceed, or hardly."""
+        """A number that q of the errors do not exceed, or hardly; 0 where there are none."""
+        if not self.n:
+            return 0.0
         above = np.cumsum(self._counts)
         place = int(np.searchsorted(above, max(1, math.ceil(q * self.n))))
         end = np.array([(place + 1) << BLURRED_BITS], np.uint32).view(np.float32)[0]

@@ -140,7 +140,7 @@ def test_a_stack_is_its_layers_one_after_another(layers, activation):
     stack = stacked_autoencoder(X, layers, **given)
     rows, each = X, []
     for k, n in enumerate(layers):
-        codes = {"standardize": False, "ignore_const_cols": False} if k else {}
+        codes = {"standardize": False, "ignore_const_cols": False, "output_activation": "same"} if k else {}
         each.append(DeepLearningAutoEncoder(**given | codes, hidden=(n,)).fit(rows))
         rows = each[-1].deep_features(rows, 0)
     np.testing.assert_allclose(stack.transform(X), rows.to_numpy(), rtol=1e-5, atol=1e-6)
