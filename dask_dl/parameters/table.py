@@ -169,7 +169,7 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
         ("initial_biases", arrays(1), None, "yes", "all",
          "Starting biases as in `intercepts_`, (units,) for each layer; an entry None leaves that layer as usual."),
         ("pretrained_autoencoder", any_object("path or URL of a saved autoencoder, or a fitted one"), None, "yes", "all",
-         "Autoencoder on the same columns, whose inputs and first hidden layers the network begins with."),
+         "Autoencoder of the same columns; the network begins with its hidden layers."),
     )),
     ("Data preparation", "constructor", (
         ("use_all_factor_levels", _FLAG, True, "no", "all",
