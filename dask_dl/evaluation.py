@@ -112,7 +112,7 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     model : Model
     X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
     y, weight, offset : str, int, aligned collection or None
-        As in `fit`; y None: the column of that name in training.
+        As in `fit`; y None: the column of that name in training. An autoencoder has none.
     custom : scorer, str, CustomMetric or None
         The user's own metric; None: that of the training.
     called : str
@@ -127,8 +127,8 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     ParameterError, SchemaError
         What `fit` would say of such values, and when no row has a known truth.
     """
-    y = model.record.target_name if y is None else y
-    if y is None:
+    y = None if model.head.of_inputs else model.record.target_name if y is None else y
+    if y is None and not model.head.of_inputs:
         raise ParameterError(f"{called}.evaluate requires y, but it is None: give the name of a column, or its values.")
     source, names = _opened(model, X, y, weight, offset, called)
     settings = model.record.metric_settings(model.head, custom)
@@ -137,6 +137,8 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     where = where_of(source.schema, TARGET)
     found.warn_of_unseen(where)
     if found.measured is None:
+        if model.head.of_inputs:
+            raise SchemaError(f"{source.label} has no row with a weight above zero, so there is nothing to score.")
         needs = " and a weight above zero" if WEIGHT in source.roles else ""
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
     return found
@@ -262,6 +264,8 @@ def _measure_partition(
     rows = _rows_of(part, read.roles.places)
     rows = rows if names is None else _renamed(rows, schema.predictors, names)
     chunks = slices_of(rows, read.roles.offsets, predictor.rows_per_chunk())
+    if predictor.head.of_inputs:
+        return read.measure_inputs((predictor.compared(chunk, LABEL) for chunk, _ in chunks), predictor.head, settings)
     return read.measure((predictor.answers(chunk, shifts, LABEL) for chunk, shifts in chunks), predictor.head, settings)
 
 
@@ -315,6 +319,19 @@ class _Truth(NamedTuple):
                 parts.append(head.measure(truth[known], chunk[known], weights, settings))
             lo += len(chunk)
         return MeasuredTable(self.label, merged(parts), len(self.truth) - sum(self.unseen.values()), self.unseen)
+
+    def measure_inputs(
+        self, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], head: Head, settings: MetricSettings
+    ) -> MeasuredTable:
+        """Measurement of these rows' inputs and the answers to them, in their order, a chunk at a time."""
+        parts, lo = [], 0
+        for truth, answers in pairs:
+            weights = self.roles.weights
+            weights = None if weights is None else weights[lo : lo + len(truth)]
+            if len(truth):
+                parts.append(head.measure(truth, answers, weights, settings))
+            lo += len(truth)
+        return MeasuredTable(self.label, merged(parts), lo, {})
 
 
 def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricSettings) -> _Truth:

@@ -177,15 +177,12 @@ class Dataset:
                 f"the Dataset was prepared for {self.task}; for {task} use prepare(..., task={task!r})."
             )
         kept = self._kept
-        other = {
-            name: (kept.requested[name], requested[name])
-            for name in parameters.PREPARED
-            if kept.requested[name] != requested[name]
-        }
+        then, now = (parameters.prepared(values, task) for values in (kept.requested, requested))
+        other = {name: (then[name], now[name]) for name in then if then[name] != now[name]}
         if other:
             what = "; ".join(
-                f"{name}={parameters.show(then)}, and the estimator has {parameters.show(now)}"
-                for name, (then, now) in other.items()
+                f"{name}={parameters.show(prepared)}, and the estimator has {parameters.show(given)}"
+                for name, (prepared, given) in other.items()
             )
             raise ParameterError(
                 f"the Dataset was prepared with {what}. These decide how rows are encoded: make them equal."

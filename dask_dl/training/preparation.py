@@ -136,7 +136,7 @@ def scan_training(
     SchemaError
         When the table is of no use, and faults are not collected.
     """
-    preparation = _preparation(source, requested, task, seed)
+    preparation = preparation_of(source, requested, task, seed)
     tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     request = preparation.encoding.request(
         HEADS[task].target_kind, skips=preparation.skips, is_weighted=WEIGHT in source.roles
@@ -150,10 +150,11 @@ def scan_training(
     return settle(scan, request, ignore_const_cols=preparation.ignores_constants)
 
 
-def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
+def preparation_of(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
+    """Settings of how a table becomes inputs and targets."""
     starts_at_constant = HEADS[task].starts_at_constant
     distribution = Distribution.of(parameters.effective(requested, task=task)) if starts_at_constant else None
-    return Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
+    return Preparation.of(requested, task, seed, distribution, is_sparse=source.is_sparse)
 
 
 def training_checks(
@@ -241,7 +242,7 @@ def prepare_training(
             "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
             "category (on the command line with --categorical)."
         )
-    preparation = _preparation(source, requested, task, seed)
+    preparation = preparation_of(source, requested, task, seed)
     n_classes = len(found.classes) or None
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
@@ -345,8 +346,10 @@ def validation_request(data: PreparedTables) -> ScanRequest:
 def check_validation(data: PreparedTables, validation: Source, found: Scan) -> int:
     """Rows of a scanned table on which the training can be scored, by their labels. Raises SchemaError when it cannot be."""
     if found.n_used == 0:
-        needs = " and a weight above zero" if WEIGHT in validation.roles else ""
-        raise SchemaError(f"{validation.label} has no row with a target{needs}.")
+        needs = [
+            name for role, name in ((TARGET, "a target"), (WEIGHT, "a weight above zero")) if role in validation.roles
+        ]
+        raise SchemaError(f"{validation.label} has no row{' with ' if needs else ''}{' and '.join(needs)}.")
     unseen = data.head.check_scored(found.classes, where_of(validation.schema, TARGET))
     check_range(found, validation, data.distribution)
     return found.n_used - sum(unseen.values())

@@ -11,7 +11,7 @@ from dask_dl.cli import NO_OPTION, main
 from dask_dl.cli.parser import Parser
 
 WIDTH = 80
-COMMANDS = ["train", "predict", "evaluate", "demo"]
+COMMANDS = ["train", "predict", "evaluate", "anomaly", "demo"]
 
 
 def ended(capsys, *arguments):
@@ -40,7 +40,7 @@ def test_parameters_are_shown_if_they_have_an_effect(shown):
     for name in parameters.constructor_defaults().keys() - NO_OPTION:
         is_shown = re.search(rf"^  --{name.replace('_', '-')}[ ,]", text, re.MULTILINE) is not None
         assert is_shown == parameters.TABLE[name].has_effect, name
-    for name in ("diagnostics", "variable_importances", "sparsity_beta", "export_weights_and_biases"):
+    for name in ("diagnostics", "variable_importances", "export_weights_and_biases"):
         assert not parameters.TABLE[name].has_effect
 
 
@@ -70,11 +70,11 @@ def test_groups_words_defaults_and_examples_are_shown(shown):
     assert "--rho FLOAT in [0, 1) (default: 0.99)" in text
     assert "--random-state INT >= 0 or -1 (default: none)" in text  # no generator of NumPy's can be typed
     assert "lift_top_group" in text and "hit_ratio_2" not in text  # which no history has
-    for command in ("train", "predict", "evaluate"):
-        assert shown(command).partition("Examples:\n")[2].count(f"  dask-dl {command} ") == 2
+    for command in ("train", "predict", "evaluate", "anomaly"):
+        assert shown(command).partition("Examples:\n")[2].count(f"  dask-dl {command} ") >= 2
 
 
-@pytest.mark.parametrize("command", ["train", "predict", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "anomaly"])
 def test_examples_are_of_options_that_there_are(capsys, monkeypatch, shown, command):
     inner, accepted = Parser.check, []
 
@@ -87,7 +87,7 @@ def test_examples_are_of_options_that_there_are(capsys, monkeypatch, shown, comm
     examples = re.findall(rf"^  dask-dl ({command} .*)$", shown(command), re.MULTILINE)
     for example in examples:
         assert ended(capsys, *example.replace("'", "").split()) == (0, "", "")
-    assert len(accepted) == len(examples) == 2
+    assert len(accepted) == len(examples) >= 2
 
 
 TRAIN = ["train", "t.csv", "--target", "y", "--model", "m"]
@@ -127,7 +127,7 @@ TRAIN = ["train", "t.csv", "--target", "y", "--model", "m"]
         ([*TRAIN, "--quiet", "--verbose"], "not allowed with argument"),
         ([*TRAIN, "--scheduler", "tcp://a:1", "--scheduler-file", "f"], "not allowed with argument --scheduler"),
         (["train", "t.csv", "--traget", "y", "--model", "m"], "did you mean --target?"),
-        (["train", "t.csv"], "missing: --target NAME, --model OUT"),
+        (["train", "t.csv"], "missing: --target NAME or --autoencoder, --model OUT"),
         (["train"], "the following arguments are required: DATA"),
         (["predict", "m", "t.csv"], "missing: --output OUT"),
         (["predict", "m", "t.csv", "--ouput", "o"], "did you mean --output?"),
