@@ -27,7 +27,15 @@ from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.partitions import Partitions
 from dask_dl.cluster.plugin import TrainingPlugin
 from dask_dl.cluster.submit import Submitter
-from dask_dl.errors import ClusterError, DaskDLWarning, DivergedError, NoWorkersError, ReplicasLostError, SchemaError
+from dask_dl.errors import (
+    ClusterError,
+    DaskDLWarning,
+    DivergedError,
+    NoWorkersError,
+    ParameterError,
+    ReplicasLostError,
+    SchemaError,
+)
 from dask_dl.metrics.scores import MAX_SCORES
 from dask_dl.training import loop as loop_of_trainings
 from dask_dl.training.checkpoints import Checkpoint
@@ -603,6 +611,27 @@ async def test_errors_of_partitions_name_the_table(c, s, a, b):
         )
     with pytest.raises(SchemaError, match="one class only"):
         await DeepLearningClassifier(**PLAIN).fit(parted(table.assign(label="one")), "label")
+    await nothing_left(s, a, b)
+
+
+class BrokenMetric:
+    greater_is_better = True
+
+    def measure(self, y_true, y_pred, sample_weight):
+        raise KeyError("lost")
+
+    def merge(self, state, other):
+        return state
+
+    def value(self, state):
+        return 0.0
+
+
+@two_workers
+async def test_a_metric_that_fails_on_workers_is_named(c, s, a, b):
+    text = r"custom_metric: BrokenMetric\.measure failed with KeyError: 'lost'"
+    with pytest.raises(ParameterError, match=text):
+        await DeepLearningRegressor(**rounds(500), custom_metric=BrokenMetric()).fit(parted(make_table(500)), "y")
     await nothing_left(s, a, b)
 
 
