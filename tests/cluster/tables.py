@@ -71,3 +71,8 @@ def in_process(model, table, y, eval_set=None, **parts):
         return model.fit(table, y, eval_set=eval_set, **parts)
     finally:
         clients.find_client = find
+
+
+def in_loop(coroutine, loop):
+    """From the thread of a fit."""
+    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)

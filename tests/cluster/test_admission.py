@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from cluster.tables import PLAIN, nothing_left, parted, rounds
+from cluster.tables import PLAIN, in_loop, nothing_left, parted, rounds
 from distributed import Client, Worker, get_worker
 from distributed.utils_test import gen_cluster
 from tables import make_table
@@ -93,10 +93,6 @@ def test_the_checksum_of_a_package_depends_on_its_modules_only(tmp_path):
 
 
 # ---- who answers --------------------------------------------------------------------------------------------------------
-
-
-def in_loop(coroutine, loop):
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
 
 
 def joining(s, answers, *spoilt):

@@ -13,7 +13,17 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import PLAIN, assert_same_bits, in_process, lose, nothing_left, parted, rounds, training_plugins
+from cluster.tables import (
+    PLAIN,
+    assert_same_bits,
+    in_loop,
+    in_process,
+    lose,
+    nothing_left,
+    parted,
+    rounds,
+    training_plugins,
+)
 from distributed import Client, Worker, get_client, get_worker, worker_client
 from distributed.utils_test import gen_cluster
 from tables import make_table
@@ -267,11 +277,6 @@ async def test_a_client_that_is_none_is_refused(c, s, a):
 
 
 # ---- workers come and go ------------------------------------------------------------------------------------------------
-
-
-def in_loop(coroutine, loop):
-    """From the thread of a fit."""
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
 
 
 @two_workers
