@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def task_of(options: argparse.Namespace, table: Any) -> Task:
-    """What is learned of the target that the options name, or of none."""
+    """Task of a training: by the column of the target, or without any."""
     from dask_dl.frame.dtypes import is_label
 
     if options.target == NO_TARGET:

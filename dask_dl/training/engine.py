@@ -168,16 +168,7 @@ def train(
         else:
             say_needs(problem, encoded.storage, tell, here)
         problem.effective |= {"storage": encoded.storage.mode}
-        if checkpoint:
-            start = Start.resumed(checkpoint, problem)
-        elif model:
-            start = Start.continued(model, problem)
-        else:
-            start = Start.fresh(problem) if pretrained is None else Start.pretrained(pretrained, problem)
-        if checkpoint:
-            tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
-        elif model:
-            tell.say(f"going on from a model: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
+        start = _start(problem, checkpoint, model, pretrained, tell)
         trainer = start.begin(problem, here, lambda now: say_threads(tell, problem.topology, now))
         if model and not checkpoint:
             start.align(trainer, model.record.n_epochs)
@@ -209,6 +200,33 @@ def train(
     return Outcome(
         _model(problem, source, names, final, state, effective, encoded.rows, n_rows), state.failure, holdout
     )
+
+
+def _start(
+    problem: Problem, checkpoint: Checkpoint | None, model: Model | None, pretrained: Model | None, tell: Listeners
+) -> Start:
+    """Begin where a training broke off, where a model ended, with an autoencoder, or anew: the first that there is.
+
+    Parameters
+    ----------
+    problem : Problem
+        Tables and network.
+    checkpoint : Checkpoint or None
+    model : Model or None
+    pretrained : Model or None
+        An autoencoder.
+    tell : Listeners
+        Told from where training goes on.
+    """
+    if checkpoint is None and model is None:
+        return Start.fresh(problem) if pretrained is None else Start.pretrained(pretrained, problem)
+    if checkpoint is not None:
+        start, place = Start.resumed(checkpoint, problem), checkpoint.path
+    else:
+        assert model is not None
+        start, place = Start.continued(model, problem), "a model"
+    tell.say(f"going on from {place}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
+    return start
 
 
 def _in_force(request: Request, requested: dict[str, Any]) -> dict[str, Any]:

@@ -151,7 +151,19 @@ def scan_training(
 
 
 def preparation_of(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
-    """Settings of how a table becomes inputs and targets."""
+    """Settings of how a table becomes inputs and targets.
+
+    Parameters
+    ----------
+    source : Source
+        The table.
+    requested : mapping
+        Parameters as the user gave them.
+    task : str
+        Key of HEADS.
+    seed : int
+        Seed of the hashing of levels.
+    """
     starts_at_constant = HEADS[task].starts_at_constant
     distribution = Distribution.of(parameters.effective(requested, task=task)) if starts_at_constant else None
     return Preparation.of(requested, task, seed, distribution, is_sparse=source.is_sparse)

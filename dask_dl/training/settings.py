@@ -252,9 +252,10 @@ class FoldSettings(NamedTuple):
             requested["score_training_samples"],
         )
 
-    def fold(self, requested: Mapping[str, Any], n: int, n_parts: int) -> dict[str, Any]:
-        """Parameters of the training of one of n folds, so many of which are trained at a time."""
-        alone = {"nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None}
+    def fold(self, requested: Mapping[str, Any], n: int, n_parts: int, n_sharing: int) -> dict[str, Any]:
+        """Parameters of the training of one of n folds, n_parts of which are trained at a time; so many share threads."""
+        n_jobs = self.n_jobs and max(1, self.n_jobs // n_sharing)
+        alone = {"n_jobs": n_jobs, "nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None}
         seconds = self.max_seconds / (-(-n // n_parts) + 1)
         return {**requested, **alone, "max_runtime_secs": seconds}
 

@@ -153,9 +153,7 @@ def _train_folds(
         return None
 
     def work(part: Backend, n_beside: int) -> None:
-        parameters = settings.fold(request.parameters, n, n_parts)
-        if here.is_local and settings.n_jobs:
-            parameters["n_jobs"] = max(1, settings.n_jobs // n_beside)
+        parameters = settings.fold(request.parameters, n, n_parts, n_beside if here.is_local else 1)
         with part:
             while not ended.is_set():
                 try:
