@@ -217,6 +217,10 @@ def _start(
         An autoencoder.
     tell : Listeners
         Told from where training goes on.
+
+    Returns
+    -------
+    Start
     """
     if checkpoint is None and model is None:
         return Start.fresh(problem) if pretrained is None else Start.pretrained(pretrained, problem)

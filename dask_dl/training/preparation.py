@@ -163,6 +163,10 @@ def preparation_of(source: Source, requested: Mapping[str, Any], task: parameter
         Key of HEADS.
     seed : int
         Seed of the hashing of levels.
+
+    Returns
+    -------
+    Preparation
     """
     starts_at_constant = HEADS[task].starts_at_constant
     distribution = Distribution.of(parameters.effective(requested, task=task)) if starts_at_constant else None
