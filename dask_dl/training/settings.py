@@ -253,7 +253,23 @@ class FoldSettings(NamedTuple):
         )
 
     def fold(self, requested: Mapping[str, Any], n: int, n_parts: int, n_sharing: int) -> dict[str, Any]:
-        """Parameters of the training of one of n folds, n_parts of which are trained at a time; so many share threads."""
+        """Parameters of the training of one fold.
+
+        Parameters
+        ----------
+        requested : mapping
+            Those of the cross-validation.
+        n : int
+            Folds.
+        n_parts : int
+            Folds that are trained at a time.
+        n_sharing : int
+            Folds that share the threads of `n_jobs` now; 1 where each fold has workers of its own.
+
+        Returns
+        -------
+        dict
+        """
         n_jobs = self.n_jobs and max(1, self.n_jobs // n_sharing)
         alone = {"n_jobs": n_jobs, "nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None}
         seconds = self.max_seconds / (-(-n // n_parts) + 1)
