@@ -1,4 +1,7 @@
-"""Entries, one-hot inputs with a value of their own: the oracle gets them as numbers among others."""
+"""Inputs of a row: any number of levels and numbers, dropped ones, and entries, one-hot inputs with a value of their own.
+
+The oracle gets entries as numbers among others.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from kernels.problems import (
     consensus,
     entries_of,
     expanded,
+    given,
     predict,
     problem,
     settings,
     start_values,
     train,
 )
-from kernels.test_dropout import given
 from naive import mlp
 
 from dask_dl.frame.order import keys_of
@@ -213,3 +216,21 @@ def test_entries_make_their_own_pools():
     assert [a.dtype for a in own] == [np.int64, np.int32, np.int32, np.float32]
     empty = own.of(slice(0, 0)).compact()
     assert empty.n == len(empty.slot) == empty.longest == 0
+
+
+@pytest.mark.parametrize("levels, n_dense", [((5, 2), 0), ((), 1), ((), 33), ((20,), 2), ((40,), 0)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_inputs_equal_the_oracle(levels, n_dense, kind):
+    optimizer, rules = settings(kind)
+    topology, rows, X = problem(levels=levels, n_dense=n_dense)
+    assert_equals_oracle(topology, rows, X, optimizer, rules)
+
+
+@pytest.mark.parametrize("levels, n_dense", [((), 20), ((5, 2), 0), ((20,), 2)])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("fast_mode", [True, False])
+def test_dropped_inputs_of_any_table_equal_the_oracle(levels, n_dense, kind, fast_mode):
+    optimizer, rules = settings(kind, fast_mode=fast_mode, input_kept=0.6)
+    topology, rows, X = problem(n=40, levels=levels, n_dense=n_dense)
+    rows = rows._replace(kept=given(rows.n, topology, 0.4))
+    assert_equals_oracle(topology, rows, X, optimizer, rules)
