@@ -1,53 +1,16 @@
-"""Help and usage: what is shown of the options, and what a mistake in them is answered."""
+"""Help and usage: an option on two lines, examples that run, and what a mistake is answered."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+from cli.tables import ended
 
-from dask_dl import parameters
-from dask_dl.cli import NO_OPTION, main
+from dask_dl.cli import main
 from dask_dl.cli.parser import Parser
 
-WIDTH = 80
 COMMANDS = ["train", "predict", "evaluate", "demo"]
-
-
-def ended(capsys, *arguments):
-    """Status, standard output and standard error of a command that ends while it reads its arguments."""
-    with pytest.raises(SystemExit) as done:
-        main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return done.value.code, captured.out, captured.err
-
-
-@pytest.fixture
-def shown(capsys, monkeypatch):
-    """The help of a command."""
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
-
-    def help_of(command):
-        code, out, _ = ended(capsys, command, "--help")
-        assert code == 0
-        return out
-
-    return help_of
-
-
-def test_parameters_are_shown_if_they_have_an_effect(shown):
-    text = shown("train")
-    for name in parameters.constructor_defaults().keys() - NO_OPTION:
-        is_shown = re.search(rf"^  --{name.replace('_', '-')}[ ,]", text, re.MULTILINE) is not None
-        assert is_shown == parameters.TABLE[name].has_effect, name
-    for name in ("diagnostics", "variable_importances", "sparsity_beta", "export_weights_and_biases"):
-        assert not parameters.TABLE[name].has_effect
-
-
-def test_parameters_without_effect_are_still_read(capsys):
-    arguments = ["train", "nowhere.csv", "--target", "y", "--model", "m", "--no-variable-importances", "--diagnostics"]
-    assert main(arguments) == 1
-    assert "nowhere.csv: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -58,20 +21,6 @@ def test_a_meaning_takes_one_line(shown, command):
     for k in options:
         assert re.match(r"      \S", lines[k + 1]), lines[k]
         assert not "".join(lines[k + 2 : k + 3]).startswith("      "), lines[k]
-
-
-def test_groups_words_defaults_and_examples_are_shown(shown):
-    text = shown("train")
-    for row in parameters.TABLE.values():
-        if row.scope == "constructor" and row.has_effect and row.name not in NO_OPTION:
-            assert f"\n{row.group}:\n" in text
-    assert "--missing-values-handling {mean_imputation,skip} (default: mean_imputation)" in text
-    assert "--hidden INT,... >= 1 (default: 200,200)" in text
-    assert "--rho FLOAT in [0, 1) (default: 0.99)" in text
-    assert "--random-state INT >= 0 or -1 (default: none)" in text  # no generator of NumPy's can be typed
-    assert "lift_top_group" in text and "hit_ratio_2" not in text  # which no history has
-    for command in ("train", "predict", "evaluate"):
-        assert shown(command).partition("Examples:\n")[2].count(f"  dask-dl {command} ") == 2
 
 
 @pytest.mark.parametrize("command", ["train", "predict", "evaluate"])

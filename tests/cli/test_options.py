@@ -1,4 +1,4 @@
-"""Where a command works: options of schedulers and their certificates."""
+"""Options that commands share: where the work is done, certificates, and how CSV is read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from cli.tables import QUICK, run
 from distributed import Client, LocalCluster, Security
 
 from dask_dl import load
 from dask_dl.cli import main
-from dask_dl.cluster.tls import TlsFiles
-from dask_dl.errors import ClusterError
 
 
 @pytest.fixture(scope="module")
@@ -125,15 +124,6 @@ def test_what_is_wrong_with_a_scheduler_is_one_line(place, tmp_path, monkeypatch
         Client.current()
 
 
-def test_certificates_of_the_configuration_are_used():
-    with (
-        dask.config.set({"distributed.comm.tls.ca-file": "ca", "distributed.comm.tls.client.cert": "c"}),
-        pytest.raises(ClusterError, match=r"distributed.comm.tls: these are not certificates"),
-    ):
-        TlsFiles().security("tls://host:8786")
-    assert TlsFiles().security("tcp://host:8786") is None
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     """An authority's certificate, one that it signed, and its key."""
@@ -165,3 +155,20 @@ def test_a_scheduler_behind_tls(place, tmp_path, certificates):
         assert train(place, tmp_path / "m.zip", *where, "--tls-cert", cert, "--tls-key", key) == 0
         assert predict(place, tmp_path / "o.csv", *where, "--tls-cert", certificates / "both.pem", "--quiet") == 0
     assert len(pd.read_csv(tmp_path / "o.csv")) == 300
+
+
+def test_options_of_csv_files(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"a": random.normal(size=60), "note": "x", "b": random.normal(size=60)})
+    table["y"] = table["a"] + table["b"]
+    table.to_csv(tmp_path / "t.csv", index=False, header=False, sep="\t", decimal=",")
+    table.to_csv(tmp_path / "held.csv", index=False, header=False, sep="\t", decimal=",")
+    model, out = tmp_path / "model.zip", tmp_path / "out"
+    form = ["--no-header", "--names", "a,note,b,y", "--sep", r"\t", "--decimal", ",", "--ignore", "note", "--quiet"]
+    held = ["--validation", tmp_path / "held.csv"]
+    assert run("train", tmp_path / "t.csv", "--target", "y", *form, *held, *QUICK, "--model", model) == 0
+    assert load(model).encoder_.columns == ("a", "b")
+    assert run("predict", model, tmp_path / "t.csv", *form, "--output", out) == 0
+    np.testing.assert_allclose(pd.read_parquet(out)["predict"], load(model).predict(table[["a", "b"]]), rtol=1e-6)
+    assert run("train", tmp_path / "t.csv", "--target", "y", "--ignore", "y", "--model", tmp_path / "m") == 1
+    assert "--ignore: ['y'] cannot be left out" in capsys.readouterr().err
