@@ -1,68 +1,25 @@
-"""Heads: what each makes of a table's target and of the network's outputs, and a training without any target."""
+"""The head of a reconstruction, whose truth are the inputs, and trainings without any target."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from msgspec import convert
+from tasks.rows import EMPTY
 
 from dask_dl import load
 from dask_dl.cluster import LocalBackend
 from dask_dl.distribution import Distribution
-from dask_dl.documents.target import TargetDocument
 from dask_dl.errors import ArchiveError
-from dask_dl.frame.row_roles import RowRoles
 from dask_dl.frame.source import Schema, Source
 from dask_dl.kernels.layout import Topology
 from dask_dl.model.files import load_model, save_model
 from dask_dl.parameters import validate
 from dask_dl.state import NO_ENTRIES, Entries, Rows
-from dask_dl.tasks import HEADS, Classes, Numbers, Reconstruction
+from dask_dl.tasks import Reconstruction
 from dask_dl.training.engine import Request, train
 
-EMPTY = np.zeros(0, np.float32)
 GAUSSIAN = Distribution("gaussian")
-
-
-def roles_of(labels=None, targets=None):
-    n = len(labels if targets is None else targets)
-    return RowRoles(None, n, labels, targets, None, None)
-
-
-def rows_of(target):
-    n = len(target)
-    return Rows(np.zeros((n, 16), np.float32), np.zeros((n, 0), np.int32), target.astype(np.float32), EMPTY, EMPTY)
-
-
-def test_every_task_has_its_head():
-    assert {task: head.task for task, head in HEADS.items()} == {task: task for task in HEADS}
-    assert [*HEADS] == ["classification", "regression", "autoencoder"]
-
-
-TOPOLOGY = Topology(n_onehot=0, n_dense=1, hidden=(), n_outputs=1, activation="tanh", output="linear")
-
-
-def test_classes_are_their_indices_on_the_way_in_and_labels_on_the_way_out():
-    head = Classes(("a", "b", "c"))
-    encoded = head.encode(roles_of(labels=pd.Series(["c", "a", "never"])))
-    assert encoded.tolist()[:2] == [2, 0] and np.isnan(encoded[2]) and head.has_unseen({"a": 1, "never": 1})
-    assert head.scored_truth(roles_of(labels=pd.Series(["c", "never"]))).tolist() == [2, -1]
-    answers = head.answers(np.array([[0.1, 0.2, 0.7], [0.6, 0.4, 0.0]], np.float32))
-    assert head.predicted(answers).tolist() == ["c", "a"] and head.scored_as(answers).tolist() == [2, 0]
-    assert head.truth(rows_of(np.array([2, 0])), TOPOLOGY).dtype == np.int64
-    assert head.table(answers, pd.RangeIndex(2), {"a": [1, 2]}).columns.tolist() == ["a", "predict", "pa", "b", "c"]
-
-
-@pytest.mark.parametrize("link", ["identity", "log"])
-def test_numbers_come_back_in_their_unit(link):
-    head = Numbers(50.0, 1 / 20.0, is_standardized=True) if link == "identity" else Numbers(link=link)
-    numbers = np.array([10.0, 50.0, 90.0])
-    encoded = head.encode(roles_of(targets=numbers))
-    np.testing.assert_allclose(head.truth(rows_of(encoded), TOPOLOGY), numbers, rtol=1e-6)
-    outputs = (encoded if link == "identity" else np.log(encoded)).astype(np.float32)[:, None]
-    np.testing.assert_allclose(head.answers(outputs), numbers, rtol=1e-5)
-    assert head.predicted(head.answers(outputs)).shape == (3,) and not head.classes
 
 
 def test_inputs_are_their_own_truth():
@@ -139,17 +96,3 @@ def test_a_training_without_a_target_goes_on_where_it_broke_off(tmp_path):
     resumed, failure, _ = train(request_of(validation, epochs=2, resume=True, **given), LocalBackend())
     assert failure is None and resumed.record.history.events[-1].epochs == 2
     assert {event.epochs for event in resumed.record.history.events} >= {0, 1, 2}
-
-
-@pytest.mark.parametrize("task", [*HEADS])
-def test_a_document_is_read_by_the_head_of_its_task(task):
-    head = {
-        "classification": Classes(("a", "b"), (0.5, 2.0)),
-        "regression": Numbers(3.0, 0.5, is_standardized=True),
-        "autoencoder": Reconstruction(),
-    }[task]
-    assert convert(head.to_json(), TargetDocument).head(task) == head
-    for other in (Classes(("a", "b")), Numbers(3.0, 0.5, is_standardized=True)):
-        if other.task != task:  # the document says more than this head knows
-            with pytest.raises(ValueError, match="do not belong together"):
-                convert(other.to_json(), TargetDocument).head(task)
