@@ -16,7 +16,7 @@ from cluster.tables import PLAIN, assert_same_bits, nothing_left, parted, rounds
 from distributed import Worker, get_worker
 from distributed.utils_test import gen_cluster
 from tables import make_table
-from test_storage import too_little
+from stored import too_little
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, storage
 from dask_dl.cluster import block_moves, membership, stragglers, table_tasks, tables

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import tables
+from tables import unread
+from training.resumed import SETTINGS, fit, make_table
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.checkpoint.folder import KEPT, CheckpointFolder
-from dask_dl.cluster import LocalTrainer
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError, SchemaError
-from dask_dl.metrics.history import History
-from dask_dl.training import loop
 from dask_dl.training.checkpoints import unlike_parts
-
-
-def make_table(n=600, seed=0):
-    return tables.make_table(n, seed, noise=1.0).drop(columns=["w", "label"])
 
 
 @pytest.fixture(scope="module")
 def table():
     return make_table()
-
-
-SETTINGS = {"hidden": (40, 30), "epochs": 12, "random_state": 3, "stopping_rounds": 0, "score_each_iteration": True}
-
-
-def fit(table, folder=None, until=None, resume=False, **given):
-    """Train; `until` so many rounds only, as if something had ended it then. What goes on is saved at its end only."""
-    given = SETTINGS | {"checkpoint_interval": 1e6 if resume else 0.0} | given if folder else SETTINGS | given
-    model = DeepLearningRegressor(**given, checkpoint_dir=None if folder is None else str(folder))
-    stop = [lambda record: record["iterations"] >= until] if until else None
-    return model.fit(table, "y", callbacks=stop, resume=resume)
 
 
 def names(folder):
@@ -142,20 +123,6 @@ def test_a_checkpoint_that_the_system_cannot_read_is_passed_over(table, tmp_path
         assert folder.newest()[0] == folder.path(whole)
 
 
-def test_checkpoints_stay_in_their_folder_when_the_working_folder_changes(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = CheckpointFolder("kept")
-    monkeypatch.chdir("/")
-    assert Path(folder.write({}, {})).parent == tmp_path / "kept"
-
-
-def test_numbers_of_checkpoints_may_outgrow_their_digits(tmp_path):
-    (tmp_path / "checkpoint-99999999.zip").touch()
-    folder = CheckpointFolder(str(tmp_path))
-    assert folder.write({}, {"n": 1}) == folder.path(10**8)
-    assert folder.numbers()[-1] == 10**8 and folder.newest()[2] == {"n": 1}
-
-
 @pytest.mark.parametrize(
     ("change", "given", "message"),
     [
@@ -190,11 +157,10 @@ def test_without_a_checkpoint_training_starts_from_the_beginning(table, tmp_path
     np.testing.assert_array_equal(model.model_.network.flat, fit(table, n_jobs=1).model_.network.flat)
 
 
-def test_a_folder_that_cannot_be_written_is_known_before_work_starts(table, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_known_before_work_starts(table, tmp_path):
     (tmp_path / "file").touch()
-    monkeypatch.setattr("dask_dl.cluster.local.scan", lambda *_, **__: pytest.fail("the table was read"))
     with pytest.raises(OSError, match="file"):
-        fit(table, tmp_path / "file")
+        fit(unread(table), tmp_path / "file")
 
 
 def test_a_url(table):
@@ -262,7 +228,8 @@ KILL = """
 import os, random, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from test_resume import fit, make_table
+from tables import unread
+from training.resumed import fit, make_table
 from dask_dl.checkpoint.folder import CheckpointFolder
 table, draw = make_table(), random.Random(1)
 given = {"epochs": 50, "train_samples_per_iteration": 150, "overwrite_with_best_model": False, "score_each_iteration": False}
@@ -305,95 +272,12 @@ for n_jobs in (1, 2):
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(tmp_path):
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILL, here, str(tmp_path)],
         check=False, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-SCRIPT = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
-from test_resume import fit, make_table
-model = fit(make_table(5000), sys.argv[2], epochs=1e6, score_each_iteration=False, verbose=True, regression_stop=-1)
-print("fit returned:", model.stopped_by_, model.predict(make_table(10)).shape)
-import threading
-print("threads:", [t.name for t in threading.enumerate() if t.name.startswith("dask_dl-")])
-"""
-
-
-def started(arguments, line, **more):
-    """A process that has printed a line that holds `line`."""
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
-    printed = []
-    while True:
-        printed.append(process.stdout.readline())
-        assert printed[-1], "".join(printed)
-        if line in printed[-1]:
-            return process
-
-
-def script(tmp_path):
-    return started([sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path)], "checkpoint:")
-
-
-def test_sigterm_writes_a_checkpoint_and_ends_with_its_exit_code(tmp_path):
-    process = script(tmp_path)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, output
-    assert "fit returned" not in output
-    _, _, document = CheckpointFolder(str(tmp_path)).newest()
-    assert document["course"]["stopped_by"] == "terminated"
-    model = fit(
-        make_table(5000), tmp_path, resume=True, epochs=document["course"]["n_seen"] / 5000 + 1, regression_stop=-1
-    )
-    assert model.stopped_by_ == "epochs"
-
-
-def test_an_interrupt_returns_from_fit_with_the_best_model(tmp_path):
-    process = script(tmp_path)
-    began = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
-    assert "fit returned: interrupted (10,)" in output and "threads: []" in output
-    assert time.monotonic() - began < 30  # two seconds, and what the machine is busy with
-
-
-def test_an_interrupt_on_the_command_line_saves_the_model(tmp_path):
-    make_table(5000).to_parquet(tmp_path / "table.parquet")
-    arguments = [
-        sys.executable, "-c", "import sys; from dask_dl.cli import main; sys.exit(main())", "train",
-        str(tmp_path / "table.parquet"), "--target", "y", "--model", str(tmp_path / "m.zip"),
-        "--epochs", "1e6", "--hidden", "40,30", "--checkpoint-dir", str(tmp_path / "c"), "--checkpoint-interval", "0",
-        "--regression-stop", "-1",
-    ]  # fmt: skip
-    process = started(arguments, "checkpoint:")
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, output
-    assert load(tmp_path / "m.zip").stopped_by_ == "interrupted"
-    process = started([*arguments, "--resume", "--overwrite"], "going on from")
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) in {143, -15}  # -15: before training began again
-    process.stdout.close()
-
-
-def test_interrupts_are_warned_of(table, monkeypatch):
-    inner = LocalTrainer.train
-
-    def interrupted(self, n, settings, on_rows=None):
-        inner(self, n, settings, on_rows)
-        if self.n_seen > 1000:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(LocalTrainer, "train", interrupted)
-    with pytest.warns(DaskDLWarning, match="interrupted after 2.00 epochs; the best model so far is there"):
-        model = fit(table, train_samples_per_iteration=0)
-    assert model.stopped_by_ == "interrupted" and len(model.predict(table)) == len(table)
 
 
 @pytest.mark.parametrize(
@@ -429,57 +313,6 @@ def test_looser_stopping_goes_on_and_another_metric_finds_another_best(table, tm
     model = fit(table, tmp_path, epochs=40, regression_stop=-1, stopping_metric="mae", resume=True, n_jobs=1)
     assert model.model_.record.n_seen > ended.model_.record.n_seen and model.stopped_by_ == "epochs"
     assert model.best_score_ == pytest.approx(float((table["y"] - model.predict(table)).abs().mean()), rel=1e-4)
-
-
-def test_an_interrupt_in_the_last_moments_keeps_the_model(table, tmp_path, monkeypatch):
-    inner, calls = History.is_as_good_as_best, []  # asked when the best network is chosen
-
-    def interrupted(history, event):
-        calls.append(1)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        return inner(history, event)
-
-    monkeypatch.setattr(History, "is_as_good_as_best", interrupted)
-    with pytest.warns(DaskDLWarning, match="interrupted"):
-        model = fit(table, tmp_path)
-    assert len(calls) == 2 and model.stopped_by_ == "interrupted"
-    assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == 12 * len(table)
-
-
-@pytest.mark.parametrize("where", ["snapshot", "measure"])
-def test_an_interrupt_writes_a_last_checkpoint_wherever_it_is(table, tmp_path, monkeypatch, where):
-    monkeypatch.setattr(loop, "SECONDS_PER_COPY", 0.0)  # a copy before every round
-    monkeypatch.setattr(loop, "TIMES_PER_COPY", 0.0)
-    inner, calls = getattr(LocalTrainer, where), []
-
-    def interrupted(self, *arguments):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return inner(self, *arguments)
-
-    monkeypatch.setattr(LocalTrainer, where, interrupted)
-    with pytest.warns(DaskDLWarning, match="interrupted"):
-        model = fit(table, tmp_path, checkpoint_interval=1e6, n_jobs=1)
-    assert CheckpointFolder(str(tmp_path)).newest()[2]["course"]["n_seen"] == model.model_.record.n_seen > 0
-    monkeypatch.undo()
-    given = {"n_jobs": 1, "overwrite_with_best_model": False}
-    np.testing.assert_array_equal(
-        fit(table, tmp_path, resume=True, **given).model_.network.flat, fit(table, **given).model_.network.flat
-    )
-
-
-def test_a_second_interrupt_is_raised(table, monkeypatch):
-    def interrupted(self, *arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(LocalTrainer, "train", interrupted)
-    monkeypatch.setattr(LocalTrainer, "average", interrupted)
-    model = DeepLearningRegressor(**SETTINGS)
-    with pytest.raises(KeyboardInterrupt):
-        model.fit(table, "y")
-    assert not hasattr(model, "model_")
 
 
 # ---- sparse inputs ------------------------------------------------------------------------------------------------------

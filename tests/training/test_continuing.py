@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
-from tables import make_table
+from tables import make_table, unread
+from training.continued import COLUMNS, SETTINGS, assert_same, fit
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load, parameters, prepare
 from dask_dl.cluster import LocalBackend
 from dask_dl.errors import ArchiveError, DaskDLWarning, ParameterError, SchemaError
 from dask_dl.frame.source import open_source
 from dask_dl.training.engine import Request, train
-
-SETTINGS = {"hidden": (8,), "random_state": 3, "n_jobs": 1, "stopping_rounds": 0, "overwrite_with_best_model": False}
-COLUMNS = ["a", "b", "level"]
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +23,6 @@ def table():
 @pytest.fixture(scope="module")
 def first(table):
     return fit(table, epochs=3)
-
-
-def fit(table, checkpoint=None, columns=COLUMNS, call=None, **given):
-    return DeepLearningRegressor(**SETTINGS | given).fit(
-        table[[*columns, "y"]], "y", checkpoint=checkpoint, **call or {}
-    )
-
-
-def bits(model):
-    network = model.model_.network
-    return [network.flat, *network.states]
-
-
-def assert_same(one, other):
-    for mine, theirs in zip(bits(one), bits(other), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
 
 
 # ---- the same rows --------------------------------------------------------------------------------------------------
@@ -264,10 +243,9 @@ def test_classes_that_are_balanced_stay_so(table):
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_what_may_not_change_is_refused_before_anything_is_read(table, first, monkeypatch, given, text):
-    monkeypatch.setattr(LocalBackend, "scan", None)
+def test_what_may_not_change_is_refused_before_anything_is_read(table, first, given, text):
     with pytest.raises(ParameterError, match=text):
-        fit(table, first, **{"epochs": 5} | given)
+        fit(unread(table), first, **{"epochs": 5} | given)
 
 
 def test_another_task_is_refused(table, first):
@@ -376,151 +354,3 @@ def test_a_dataset_goes_on_where_its_rows_are_encoded_alike(table, first):
         ),
     ):
         DeepLearningRegressor(**SETTINGS, epochs=5).fit(data, checkpoint=first)
-
-
-def test_warm_start_adds_epochs(table, tmp_path):
-    warm = DeepLearningRegressor(**SETTINGS, epochs=2, warm_start=True)
-    for k in (1, 2, 3):
-        warm.fit(table[[*COLUMNS, "y"]], "y")
-        assert warm.model_.record.n_epochs == 2 * k
-    assert_same(warm, fit(table, epochs=6))
-    warm.save(tmp_path / "m.zip")
-    again = load(tmp_path / "m.zip")
-    assert (again.epochs, again.warm_start) == (2, True)  # as they were given, and not the sum
-    again.fit(table[[*COLUMNS, "y"]], "y")
-    assert again.model_.record.n_epochs == 8
-    cold = clone(warm).fit(table[[*COLUMNS, "y"]], "y")
-    assert cold.model_.record.n_epochs == 2
-    warm.set_params(hidden=(9,))
-    with pytest.raises(ParameterError, match=r"hidden=.*which cannot change"):
-        warm.fit(table[[*COLUMNS, "y"]], "y")
-
-
-def test_partial_fit_is_one_epoch_and_leaves_the_last_network(table):
-    given = SETTINGS | {"epochs": 99, "overwrite_with_best_model": True, "regression_stop": 10.0}
-    model, seen = DeepLearningRegressor(**given), 0
-    for part in (table[:200], table[200:270], table[270:]):
-        assert model.partial_fit(part[COLUMNS], part["y"]) is model
-        seen += len(part)
-        assert model.model_.record.n_seen == seen
-    assert model.model_.record.n_epochs == 3
-    assert model.get_params()["epochs"] == 99 and model.model_.record.requested["epochs"] == 99
-    at_once = DeepLearningRegressor(**given | {"epochs": 1}).fit(table[COLUMNS], table["y"])
-    assert model.score(table[COLUMNS], table["y"]) > 0.5 * at_once.score(table[COLUMNS], table["y"])
-    twice = DeepLearningRegressor(**SETTINGS)
-    for _ in range(2):
-        twice.partial_fit(table[COLUMNS], table["y"])
-    assert_same(twice, fit(table, epochs=2))
-
-
-def test_partial_fit_takes_classes_that_come_later(table):
-    labels = np.where(table["a"] > 0, 2, np.where(table["b"] > 0, 5, 9))
-    order = np.argsort(labels, kind="stable")
-    X, y = table[COLUMNS].iloc[order], labels[order]
-    model = DeepLearningClassifier(**SETTINGS)
-    model.partial_fit(X[:100], y[:100], classes=[9, 2, 5])
-    assert model.classes_.tolist() == [2, 5, 9] and model.predict_proba(X).shape == (500, 3)
-    for k in range(40):
-        rows = np.arange(k % 5, 500, 5)
-        model.partial_fit(X.iloc[rows], y[rows], sample_weight=np.ones(len(rows)))
-    assert set(model.predict(X)) == {2, 5, 9} and model.score(X, y) > 0.7
-    with pytest.raises(ParameterError, match=r"classes=\[2, 5\], and the first call had \[2, 5, 9\]"):
-        model.partial_fit(X, y, classes=[2, 5])
-    with pytest.raises(SchemaError, match=r"labels that are not in classes: \[9\]"):
-        DeepLearningClassifier(**SETTINGS).partial_fit(X, y, classes=[2, 5])
-    with pytest.raises(ParameterError, match="balance_classes=True: partial_fit does not know"):
-        DeepLearningClassifier(**SETTINGS, balance_classes=True).partial_fit(X, y)
-    with pytest.raises(SchemaError, match="classes that the model does not know: 7"):
-        model.partial_fit(X, np.full(500, 7))
-
-
-def test_partial_fit_goes_on_from_fit(table, first):
-    model = fit(table, epochs=3)
-    model.partial_fit(table[COLUMNS], table["y"])
-    assert_same(model, fit(table, epochs=4))
-
-
-def test_partial_fit_leaves_the_last_network_even_if_it_is_worse(table):
-    model = fit(table, epochs=8, adaptive_rate=False, rate=0.05, overwrite_with_best_model=True)
-    before, score = model.model_.network.flat, model.score(table[COLUMNS], table["y"])
-    model.set_params(l2=0.3).partial_fit(table[COLUMNS], table["y"])
-    assert not np.array_equal(model.model_.network.flat, before) and model.score(table[COLUMNS], table["y"]) < score
-
-
-def test_a_search_may_copy_and_go_on_with_models(table):
-    # As searches of dask-ml do it: the better half of copies trains on, block after block.
-    X, y = table[["a", "b"]].to_numpy(), (table["a"] > 0).to_numpy().astype(int)
-    base = DeepLearningClassifier(hidden=(8,), random_state=1, n_jobs=1)
-    models = [clone(base).set_params(rho=rho, l2=l2) for rho in (0.9, 0.99) for l2 in (0.0, 1e-3)]
-    for k in range(3):
-        rows = slice(100 * k, 100 * k + 100)
-        for n, model in enumerate(models):
-            before, models[n] = model, copy.deepcopy(model)
-            models[n].partial_fit(X[rows], y[rows], classes=[0, 1])
-            assert getattr(before, "n_iter_", 0) < models[n].n_iter_ if k else not hasattr(before, "model_")
-        models.sort(key=lambda model: -model.score(X[300:], y[300:]))
-        del models[max(1, len(models) // 2) :]
-    assert len(models) == 1 and models[0].model_.record.n_epochs == 3 and models[0].score(X[300:], y[300:]) > 0.8
-
-
-@pytest.mark.filterwarnings("ignore")  # dask-ml's own
-def test_searches_of_dask_ml_train_by_partial_fit(table):
-    model_selection = pytest.importorskip("dask_ml.model_selection")
-    from distributed import Client
-
-    X, y = table[["a", "b"]].to_numpy(), (table["a"] > 0).to_numpy().astype(int)
-    estimator = DeepLearningClassifier(hidden=(8,), random_state=1, n_jobs=1)
-    options = {"n_initial_parameters": 4, "decay_rate": None, "max_iter": 4, "random_state": 0}
-    search = model_selection.IncrementalSearchCV(estimator, {"l2": [0.0, 1e-4], "rho": [0.9, 0.99]}, **options)
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None):
-        try:
-            search.fit(X, y, classes=[0, 1])
-        except RuntimeError as error:
-            if "asynchronous Client" not in str(error):
-                raise
-            pytest.skip("this dask-ml cannot search with this Dask, whatever the estimator")
-    assert search.best_score_ > 0.8
-    assert max(record["partial_fit_calls"] for record in search.history_) >= 3
-
-
-@pytest.mark.filterwarnings("ignore")  # as above
-def test_blocks_of_a_dask_array_train_one_after_another_in_dask_ml(table):
-    wrappers = pytest.importorskip("dask_ml.wrappers")
-    import dask.array as da
-
-    X, y = table[["a", "b"]].to_numpy(), (table["a"] > 0).to_numpy().astype(int)
-    model = wrappers.Incremental(DeepLearningClassifier(hidden=(8,), random_state=1, n_jobs=1))
-    model.fit(da.from_array(X, chunks=(100, 2)), da.from_array(y, chunks=100), classes=[0, 1])
-    assert model.estimator_.model_.record.n_epochs == 5 and model.estimator_.score(X, y) > 0.8
-
-
-@pytest.mark.parametrize("place", ["folder", "memory://exported"])
-def test_finished_models_are_written_under_names_of_their_own(table, first, tmp_path, place):
-    from fsspec.core import url_to_fs
-
-    folder = place if "://" in place else str(tmp_path / place)
-    models = [fit(table, first, epochs=n, export_checkpoints_dir=folder) for n in (4, 5, 5)]
-    filesystem, path = url_to_fs(folder)
-    names = sorted(name.rpartition("/")[2] for name in filesystem.ls(path, detail=False))
-    assert len(names) == 2 and all(name.startswith("regression-") for name in names)
-    found = {load(f"{folder}/{name}").model_.record.n_epochs: load(f"{folder}/{name}") for name in names}
-    for model in models:
-        assert_same(found[model.model_.record.n_epochs], model)
-
-
-def test_models_of_folds_are_written_too(table, tmp_path):
-    model = fit(table, epochs=1, nfolds=2, export_checkpoints_dir=str(tmp_path))
-    written = [load(entry).model_.network.flat for entry in tmp_path.iterdir()]
-    wanted = [m.model_.network.flat for m in (model, *model.cross_validation_models_)]
-    assert len(written) == len(wanted) == 3
-    assert all(any(np.array_equal(one, other) for other in written) for one in wanted)
-
-
-def test_a_folder_that_cannot_take_models_is_said_before_training(table, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ParameterError, match="export_checkpoints_dir: nothing can be written to"):
-        fit(table, epochs=1, export_checkpoints_dir=str(tmp_path / "file"))
-    monkeypatch.setattr("dask_dl.model.exports.save_model", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.warns(DaskDLWarning, match="could not be written to .*: full"):
-        model = fit(table, epochs=1, export_checkpoints_dir=str(tmp_path))
-    assert model.model_.record.n_epochs == 1

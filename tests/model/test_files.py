@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from saved import TABLE, spoiled
+from sklearn.base import clone
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
+from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load, parameters
 from dask_dl.checkpoint import read_archive, write_archive
-from dask_dl.errors import ArchiveError
+from dask_dl.errors import ArchiveError, ParameterError
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
+
 FORMATS = sorted(path.stem.removeprefix("format-") for path in DATA.glob("format-*.zip"))
 
 
@@ -137,3 +140,77 @@ def test_files_of_every_format_load_for_ever(name):
     for part, metrics in record.get("metrics", {}).items():  # of files with measurements
         found = model.metrics_[part]
         assert {name: found[name] for name in metrics} == pytest.approx(metrics, rel=1e-9)
+
+
+# Parameters of another version
+
+
+def renamed(monkeypatch, old, new):
+    """Let a parameter have another name, as if a later version had renamed it."""
+    table = {new if name == old else name: row for name, row in parameters.TABLE.items()}
+    for module in (parameters, parameters.table, parameters.checks):
+        monkeypatch.setattr(module, "TABLE", table)
+    monkeypatch.setattr(parameters.checks, "SYNONYMS", {})  # which lead to names of this version
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("parameter", ["rho", "hidden", "stopping_metric", "activation"])
+def test_files_load_and_predict_when_a_parameter_has_another_name(name, parameter, tmp_path, monkeypatch):
+    renamed(monkeypatch, parameter, "what_it_is_called_now")
+    record = json.loads((DATA / f"format-{name}.json").read_text(encoding="utf-8"))
+    model = load(DATA / f"format-{name}.zip")
+    table = pd.DataFrame(record["table"])
+    predict = model.predict_proba if isinstance(model, DeepLearningClassifier) else model.predict
+    np.testing.assert_allclose(predict(table), record["predicted"], rtol=1e-5)
+    assert parameter in repr(model.get_params()) and type(clone(model)) is type(model)
+    assert repr(model) and model._repr_mimebundle_()
+    model.save(tmp_path / "again.zip")
+    np.testing.assert_array_equal(load(tmp_path / "again.zip").predict(table), model.predict(table))
+    with pytest.raises(ParameterError, match=f"{parameter}=.*: no such parameter"):
+        model.fit(table.assign(goal=1.0), "goal")
+
+
+def with_parameter(sound, path, name, value):
+    def spoil(arrays, document):
+        for part in ("requested", "effective"):
+            document[part][name] = value
+
+    return spoiled(sound, path, "model", spoil)
+
+
+def test_a_parameter_that_this_version_does_not_know_is_kept_aside_until_fit(model_file, tmp_path):
+    path = with_parameter(model_file, tmp_path / "newer.zip", "curvature", {"degree": [2, None]})
+    model = load(path)
+    np.testing.assert_array_equal(model.predict(TABLE), load(model_file).predict(TABLE))
+    assert "curvature" not in model.get_params() and model.hidden == (5, 3)
+    model.save(tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == path.read_bytes()
+    for one in (model, clone(model), load(tmp_path / "again.zip")):
+        with pytest.raises(ParameterError, match=r"curvature=.*: no such parameter"):
+            one.fit(TABLE[["a", "b", "y"]], "y")
+    assert load(model_file).fit(TABLE[["a", "b", "y"]], "y").n_iter_ > 0  # without it everything is as it was
+
+
+@pytest.mark.parametrize("name", ["self", "model_", "predict", "__class__", "_strange", ""])
+def test_no_name_of_a_parameter_takes_the_place_of_anything(model_file, tmp_path, name):
+    model = load(with_parameter(model_file, tmp_path / "odd.zip", name, "taken"))
+    assert set(model.predict(TABLE)) <= {"p", "q"} and type(model) is DeepLearningClassifier
+    with pytest.raises(ParameterError, match="no such parameter"):
+        model.fit(TABLE[["a", "b", "y"]], "y")
+
+
+def test_a_client_of_a_file_is_none(model_file, tmp_path):
+    assert load(with_parameter(model_file, tmp_path / "odd.zip", "client", "tcp://there:8786")).client is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("rho", 2.0), ("hidden", "wide"), ("activation", None), ("epochs", [1])])
+def test_values_that_are_not_legal_today_are_judged_by_fit(model_file, tmp_path, name, value):
+    model = load(with_parameter(model_file, tmp_path / "odd.zip", name, value))
+    assert set(model.predict(TABLE)) <= {"p", "q"} and repr(clone(model))
+    with pytest.raises(ParameterError, match=f"{name}="):
+        model.fit(TABLE[["a", "b", "y"]], "y")
+
+
+def test_a_stopping_metric_of_another_version_leaves_the_loss(model_file, tmp_path):
+    model = load(with_parameter(model_file, tmp_path / "newer.zip", "stopping_metric", ["auc"]))
+    assert model.model_.record.history.metric == "logloss" and model.best_score_ == load(model_file).best_score_
