@@ -1,4 +1,4 @@
-"""Thresholds of the probability of the second of two classes: given, found, kept and saved."""
+"""Classifiers with a threshold of the probability of the second of two classes: given, found, kept and saved."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ import pytest
 from sklearn.base import clone
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.datasets import load_diabetes, load_iris
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -45,22 +44,6 @@ def expected_failures(estimator):
 @pytest.mark.filterwarnings("ignore::dask_dl.errors.DaskDLWarning", "ignore:.*SCIPY_ARRAY_API")
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
-
-
-@pytest.fixture(scope="module")
-def table():
-    """Numbers, texts, missing values, a class with three labels, and a number that depends on all of them."""
-    random = np.random.default_rng(0)
-    n = 400
-    frame = pd.DataFrame(
-        {"a": random.normal(size=n), "b": random.normal(5, 2, n), "c": random.choice(["x", "y", "z"], n)}
-    )
-    score = frame["a"] + (frame["c"] == "x") * 2 + random.normal(0, 0.3, n)
-    frame["label"] = np.where(score > 1.5, "high", np.where(score > 0, "middle", "low"))
-    frame["number"] = 100 + 20 * score
-    frame.loc[::17, "b"] = np.nan
-    frame.loc[::19, "c"] = None
-    return frame
 
 
 @pytest.mark.parametrize("kind", [DeepLearningClassifier, DeepLearningRegressor])
@@ -221,21 +204,6 @@ def test_offsets_are_added_to_predictions_of_any_sign(table):
     np.testing.assert_allclose(fifty - zero, 50, rtol=1e-4)
 
 
-def test_offset_is_asked_for_where_it_is_needed(table):
-    X, offset = table[["a", "b"]], np.ones(len(table))
-    model = DeepLearningRegressor(**SMALL).fit(X, table["number"], offset=offset)
-    with pytest.raises(ParameterError, match="trained with offsets and none was given"):
-        model.predict(X)
-    named = DeepLearningRegressor(**SMALL).fit(X.assign(o=offset, n=table["number"]), "n", offset="o")
-    with pytest.raises(ParameterError, match="column 'o' is not in the table"):
-        named.predict(X)
-    plain = DeepLearningRegressor(**SMALL).fit(X, table["number"])
-    with pytest.raises(ParameterError, match="trained without offsets"):
-        plain.predict(X, offset=offset)
-    with pytest.raises(SchemaError, match="missing or infinite"):
-        model.predict(X, offset=np.full(len(X), np.nan))
-
-
 @pytest.mark.parametrize("form", ["tuple", "weighted tuple", "frame", "dask frame"])
 def test_eval_set_is_scored_beside_the_training_table(table, form):
     train, valid = table.iloc[:300], table.iloc[300:]
@@ -325,22 +293,6 @@ def test_a_drawn_seed_is_reported(table):
     np.testing.assert_array_equal(model.coefs_[0], again.coefs_[0])
 
 
-def test_prediction_before_fit_is_refused(table):
-    model = DeepLearningClassifier()
-    for ask in (model.predict, model.predict_proba, lambda X: model.score(X, "label"), lambda _: model.history_):
-        with pytest.raises(NotFittedError, match="not fitted yet"):
-            ask(table)
-
-
-def test_columns_are_matched_by_name(table):
-    model = DeepLearningClassifier(**SMALL).fit(table[["a", "b", "c"]], table["label"])
-    expected = model.predict_proba(table[["a", "b", "c"]])
-    np.testing.assert_array_equal(model.predict_proba(table[["number", "c", "a", "b"]]), expected)
-    with pytest.warns(DaskDLWarning, match="lacks 1 columns of training, taken as missing: \\['b'\\]"):
-        lacking = model.predict_proba(table[["a", "c"]])
-    np.testing.assert_array_equal(lacking, model.predict_proba(table[["a", "b", "c"]].assign(b=np.nan)))
-
-
 def test_parameters_without_effect_are_named(table):
     with pytest.warns(DaskDLWarning, match="rate=0.1 has no effect"):
         DeepLearningClassifier(**SMALL, rate=0.1).fit(table, "label")
@@ -364,17 +316,6 @@ def test_score_leaves_out_rows_without_truth(table):
     assert model.score(table.assign(label=table["label"].where(gaps)), "label", weights) == expected
     regressor = DeepLearningRegressor(**SMALL).fit(table[["a", "c"]], table["number"])
     assert regressor.score(table, table["number"].where(gaps)) == regressor.score(table[gaps], "number")
-
-
-def test_names_of_answers_never_collide(table):
-    labels = np.where(table["a"] > 0, "predict", "p1")
-    labels[:50] = "1"
-    model = DeepLearningClassifier(**SMALL).fit(table[["a"]], labels)
-    answers = model.predict_table(table, keep=["a"])
-    assert [*answers] == ["a", "predict", "p1", "pp1", "ppredict"]
-    np.testing.assert_array_equal(answers.iloc[:, 2:], model.predict_proba(table))
-    with pytest.raises(SchemaError, match="'predict' is the name of the answer"):
-        model.predict_table(table.assign(predict=1), keep=["predict"])
 
 
 def test_an_offset_column_may_have_any_name(table):
