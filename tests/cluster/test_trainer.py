@@ -1,177 +1,67 @@
-"""Several trainers on the rows of one backend: in turns and at the same time each does what it does alone."""
+"""Trainers: what they refuse, and several of them on the rows of workers, each of which does what it does alone."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from cluster.tables import lose, nothing_left, parted, rounds, training_plugins
+from cluster.trainings import (
+    N_ROUNDS,
+    TELL,
+    TRAININGS,
+    N,
+    Training,
+    alone,
+    asked,
+    assert_same,
+    at_once,
+    counted,
+    in_turns,
+)
 from distributed import Worker
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
 from dask_dl import parameters
-from dask_dl.cluster import plugin, table_tasks
-from dask_dl.cluster.dask_trainer import DaskTrainer
+from dask_dl.cluster import table_tasks
 from dask_dl.cluster.local import LocalBackend
-from dask_dl.cluster.setup import RoundSettings
-from dask_dl.errors import NoWorkersError, SchemaError
-from dask_dl.events import Listeners
-from dask_dl.frame import blocks
-from dask_dl.frame.row_selection import AllBut, AllRows, Fold
+from dask_dl.cluster.trainer import check_visits, diverged, measured
+from dask_dl.errors import DivergedError, NoWorkersError, ParameterError, SchemaError
+from dask_dl.frame.balance import Balance
+from dask_dl.frame.row_selection import AllBut, Fold
 from dask_dl.frame.source import open_source
 from dask_dl.frame.view import View
+from dask_dl.metrics.measurement import Means, Measurement, Spread
 from dask_dl.training.backends import backend_for
-from dask_dl.training.engine import Request, encode, train
-from dask_dl.training.loop import TIME_IS_UP, Halt
-from dask_dl.training.preparation import plan
-from dask_dl.training.start import Start
-
-#: Rows that a trainer learns from, its hidden layers, and its seed.
-TRAININGS = [
-    (AllRows(), (6,), 1),
-    (AllBut(Fold(0, 3)), (6,), 1),
-    (Fold(0, 3), (4, 3), 2),
-    (AllBut(Fold(1, 3, "modulo")), (6,), 1),
-]
-N_ROUNDS, N = 5, 300
-TELL = Listeners()
-
-
-class Training:
-    """A trainer on a view, and what it has learned."""
-
-    def __init__(self, backend, encoded, requested, which):
-        rows, hidden, seed = which
-        problem = plan(encoded.data, requested | {"hidden": hidden}, seed, TELL, backend)
-        view = View("training", rows)
-        scored = {"training": view}
-
-        def trainer(setup, *more):
-            return backend.trainer(replace(setup, view=view, scored=scored), *more)
-
-        self.trainer = Start.fresh(problem).begin(problem, SimpleNamespace(trainer=trainer), lambda now: None)
-        self.trainer.compile()
-        self.losses = []
-
-    def round(self):
-        self.trainer.train(N, RoundSettings(), None)
-        self.trainer.average()
-        self.losses.append(self.trainer.measure("training").metric("rmse"))
-
-    def learned(self):
-        flat, states, _, averaging = self.trainer.snapshot()
-        velocity = () if averaging is None or averaging.velocity is None else (averaging.velocity,)
-        return self.trainer.n_rows, self.trainer.n_seen, self.losses, (flat, *states, *velocity)
-
-
-def assert_same(found, expected):
-    assert found[:2] == expected[:2]
-    np.testing.assert_allclose(found[2], expected[2], rtol=1e-12)
-    for mine, theirs in zip(found[3], expected[3], strict=True):
-        np.testing.assert_array_equal(mine, theirs)
-
-
-def asked(X, given):
-    requested = parameters.validate(rounds(N) | {"score_training_samples": 0} | given, task="regression")
-    return requested, Request(open_source(X, "y"), "regression", requested)
-
-
-def alone(opened, request, requested):
-    """What each training learns on rows of its own."""
-    found = []
-    for which in TRAININGS:
-        with opened() as backend:
-            training = Training(backend, encode(request, backend), requested, which)
-            for _ in range(N_ROUNDS):
-                training.round()
-            found.append(training.learned())
-    return found
-
-
-def in_turns(backend, encoded, requested):
-    trainings = [Training(backend, encoded, requested, which) for which in TRAININGS[:3]]
-    for k in range(N_ROUNDS):
-        for training in trainings:
-            training.round()
-        if k == 1:  # one comes later
-            trainings.append(Training(backend, encoded, requested, TRAININGS[3]))
-    for _ in range(2):
-        trainings[3].round()
-    return trainings
-
-
-def at_once(backend, encoded, requested):
-    """From threads, which begin each round together."""
-    barrier = threading.Barrier(len(TRAININGS), timeout=60)
-
-    def run(which):
-        training = Training(backend, encoded, requested, which)
-        for _ in range(N_ROUNDS):
-            barrier.wait()
-            training.round()
-        return training
-
-    with ThreadPoolExecutor(len(TRAININGS)) as pool:
-        return list(pool.map(run, TRAININGS))
-
-
-def counted(monkeypatch, where):
-    """Numbers of the partitions that are encoded."""
-    numbers, inner = [], where.encode_partition
-
-    def spy(part, recipe, k, n):
-        numbers.append(k)
-        return inner(part, recipe, k, n)
-
-    monkeypatch.setattr(where, "encode_partition", spy)
-    return numbers
-
-
-@pytest.mark.parametrize("storage", ["memory", "disk"])
-@pytest.mark.parametrize("n_shards", [None, 3])
-def test_trainers_in_a_process_do_not_know_of_each_other(monkeypatch, n_shards, storage):
-    table = make_table(1000)[["a", "b", "level", "y"]]
-    requested, request = asked(table, {"storage": storage, "score_training_samples": 200})
-
-    def opened():
-        return LocalBackend(n_shards=n_shards)
-
-    expected = alone(opened, request, requested)
-    for together in (in_turns, at_once):
-        with opened() as backend:
-            encoded = encode(request, backend)
-            numbers = counted(monkeypatch, blocks)
-            trainings = together(backend, encoded, requested)
-            for training, theirs in zip(trainings, expected, strict=True):
-                assert_same(training.learned(), theirs)
-            stores = [training.trainer.shard.tables["training"] for training in trainings]
-            assert all(store is stores[0] for store in stores)
-            first, *others = trainings
-            first.trainer.close()
-            first.trainer.close()
-            assert first.trainer.shard.replica is None
-            assert len(stores[0].blocks)
-            again = Training(backend, encoded, requested, TRAININGS[0])
-            for _ in range(N_ROUNDS):
-                again.round()
-            assert_same(again.learned(), expected[0])
-            for training, theirs in zip(others, expected[1:], strict=True):
-                assert_same(training.learned(), theirs)
-            assert not numbers
-            monkeypatch.undo()
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("dask_dl")]
-
+from dask_dl.training.engine import Request, encode
 
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=240)
 FIXED = {"reproducible": True, "n_shards": 3}
+
+
+def test_an_epoch_without_visits_is_refused_with_a_way_out():
+    check_visits(1, View("training"))
+    with pytest.raises(ParameterError, match="no row of the training table that counts is selected by Fold"):
+        check_visits(0, View("training", Fold(0, 3)))
+    with pytest.raises(ParameterError, match=r"no row was drawn\. Raise class_sampling_factors"):
+        check_visits(0, View("training", balance=Balance((0.1, 0.1), 1)))
+
+
+def test_divergence_is_told_with_its_rows_and_remedies():
+    error = diverged("weights of layer 1 have exploded", 12_345)
+    assert isinstance(error, DivergedError) and "exploded after 12,345 rows. Lower `rate`" in str(error)
+
+
+def test_an_empty_sample_is_refused_with_its_parameter():
+    found = Measurement(Means(1.0, {}), Spread(1.0, 0.0, 0.0))
+    assert measured("training", found) is found
+    with pytest.raises(ParameterError, match=r"of the validation view was .* Raise score_validation_samples"):
+        measured("validation", None)
 
 
 def held_by(worker):
@@ -301,34 +191,6 @@ async def test_trainers_go_on_when_workers_go_and_come_and_rows_are_forgotten(c,
     await asyncio.to_thread(work)
     await nothing_left(s, a, new)
     await new.close()
-
-
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
-async def test_rows_are_kept_as_long_as_a_trainer_uses_them(c, s, a, monkeypatch):
-    requested, request = asked(parted(make_table(300)[["a", "b", "y"]]), {})
-    backend = backend_for(requested, c, TELL, lambda: False)
-
-    def work():
-        with backend:
-            encoded = encode(request, backend)
-            trainings = [Training(backend, encoded, requested, which) for which in TRAININGS[:2]]
-            monkeypatch.setattr(plugin, "LEASE", -1.0)
-            homes = {home.job: home for home in training_plugins(a)}
-            own = homes.pop(backend.membership.job)
-            (other,) = homes.values()
-            own.look()
-            assert own.shard.tables
-            other.look()  # its driver is gone
-            own.look()
-            assert not (own.shard.tables or other.shard.tables)
-            monkeypatch.undo()
-            for training in trainings:
-                training.trainer.close()
-            for _ in range(2):  # which find that out
-                Training(backend, encoded, requested, TRAININGS[0]).round()
-
-    await asyncio.to_thread(work)
-    await nothing_left(s, a)
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=240)
@@ -488,55 +350,3 @@ async def test_a_replica_follows_its_shard_to_a_worker_that_joins(c, s, a, given
     assert_same(found, await asyncio.to_thread(work_here))
     await nothing_left(s, a, new)
     await new.close()
-
-
-@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=180)
-async def test_shards_that_are_trained_again_for_the_average_can_be_broken_off(c, s, a, b, d, monkeypatch):
-    requested, request = asked(parted(make_table(1000)[["a", "b", "level", "y"]]), FIXED)
-    expected = await asyncio.to_thread(alone, lambda: LocalBackend(n_shards=3), request, requested)
-    inner, calls, is_over = DaskTrainer.average, [], []
-
-    def average(trainer):
-        """What a worker has trained is gone when it is to be averaged."""
-        calls.append(trainer)
-        if len(calls) in {2, 11}:
-            worker = d if len(calls) == 2 else b
-            asyncio.run_coroutine_threadsafe(lose(s, worker), c.loop.asyncio_loop).result()
-            is_over.append(True)
-        try:
-            inner(trainer)
-        finally:
-            is_over.clear()
-
-    monkeypatch.setattr(DaskTrainer, "average", average)
-
-    def on_rows(n):
-        if is_over:
-            raise Halt(TIME_IS_UP)
-
-    def by_hand():
-        backend = backend_for(requested, c, TELL, lambda: False)
-        with backend:
-            training = Training(backend, encode(request, backend), requested, TRAININGS[0])
-            training.round()
-            before = training.learned()
-            training.trainer.train(N, RoundSettings(), on_rows)
-            with pytest.raises(Halt, match=TIME_IS_UP):
-                training.trainer.average()
-            training.trainer.average()
-            assert_same(training.learned(), before)
-            for _ in range(N_ROUNDS - 1):
-                training.round()
-            assert_same(training.learned(), expected[0])
-
-    def by_the_loop():
-        del calls[9:]
-        calls.extend([None] * (9 - len(calls)))
-        outcome = train(request, backend_for(requested, c, TELL, lambda: False), cancelled=lambda: bool(is_over))
-        assert outcome.failure is None
-        record = outcome.model.record
-        assert (record.stopped_by, record.n_seen) == ("interrupted", N)
-
-    await asyncio.to_thread(by_hand)
-    await asyncio.to_thread(by_the_loop)
-    await nothing_left(s, a)
