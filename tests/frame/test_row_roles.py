@@ -1,4 +1,4 @@
-"""A row that does not train shapes nothing: a table gives the inputs, target and classes that it gives without such rows."""
+"""Roles of rows: one that does not train shapes nothing, and weights, targets and offsets are what can be learned from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from frame.sources import roles_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -18,6 +19,7 @@ from dask_dl.frame.blocks import Blocks, encode_blocks
 from dask_dl.frame.encoder import Encoder, Encoding
 from dask_dl.frame.inputs import settle
 from dask_dl.frame.recipe import Recipe
+from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_used, name_of_target, scan
 from dask_dl.frame.source import Schema, Source, open_source
 from dask_dl.frame.sparse import SparsePart
@@ -247,3 +249,27 @@ def test_half_a_surrogate_pair_is_found_by_the_scan():
     for target in ("a", "\ud83d"):
         with pytest.raises(SchemaError, match=r"the table has a column '\\ud83d', which is not valid Unicode"):
             open_source(named, target, label="the table")
+
+
+def test_rows_without_target_or_weight_are_not_used():
+    found = scan(roles_table(y=[1.0, np.nan, 3, 5], w=[2.0, 3, 0, 4]), ScanRequest("numbers"))
+    assert (found.n_rows, found.n_used, found.row_stats.weight, found.mean_weight) == (4, 2, 6, 3)
+    assert (found.target.n, found.target.mean) == (2, (2 * 1 + 4 * 5) / 6)
+    assert (found.columns["x"].moments.weight, found.columns["x"].maximum) == (6, 4)
+
+
+@pytest.mark.parametrize(
+    "columns, message",
+    [
+        ({"w": [1, 2, np.nan, 1]}, "weight 'w' of the table: 1 of 2 values in partition 1 are missing or infinite"),
+        ({"w": [1, np.inf, 1, 1]}, "weight 'w' of the table: 1 of 2 values in partition 0 are missing or infinite"),
+        ({"w": [1, 1, 1, -0.5]}, "weight 'w' of the table: partition 1 holds negative weights, the least -0.5"),
+        ({"w": list("abcd")}, "weight 'w' of the table is not numeric"),
+        ({"o": [0, 0, 0, np.nan]}, "offset 'o' of the table: 1 of 2 values in partition 1 are missing"),
+        ({"y": [1, 2, 3, np.inf]}, "target 'y' of the table: partition 1 holds infinite"),
+        ({"y": list("abcd")}, "target 'y' of the table holds str, not numbers: use DeepLearningClassifier"),
+    ],
+)
+def test_faults_of_the_roles_name_column_and_partition(columns, message):
+    with pytest.raises(SchemaError, match=message):
+        scan(roles_table(**columns), ScanRequest("numbers"))
