@@ -8,21 +8,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dask_dl.estimators import Dataset, DeepLearningClassifier, DeepLearningRegressor, load, prepare
+    from dask_dl.estimators import (
+        Dataset,
+        DeepLearningAutoEncoder,
+        DeepLearningClassifier,
+        DeepLearningRegressor,
+        load,
+        prepare,
+        stacked_autoencoder,
+    )
     from dask_dl.preflight import check
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Dataset": "dask_dl.estimators",
+    "DeepLearningAutoEncoder": "dask_dl.estimators",
     "DeepLearningClassifier": "dask_dl.estimators",
     "DeepLearningRegressor": "dask_dl.estimators",
     "check": "dask_dl.preflight",
     "load": "dask_dl.estimators",
     "prepare": "dask_dl.estimators",
+    "stacked_autoencoder": "dask_dl.estimators",
 }
 
-__all__ = ["Dataset", "DeepLearningClassifier", "DeepLearningRegressor", "__version__", "check", "load", "prepare"]
+__all__ = [
+    "Dataset",
+    "DeepLearningAutoEncoder",
+    "DeepLearningClassifier",
+    "DeepLearningRegressor",
+    "__version__",
+    "check",
+    "load",
+    "prepare",
+    "stacked_autoencoder",
+]
 
 
 def __getattr__(name: str) -> object:

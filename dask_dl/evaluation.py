@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.frame.affine import Affine
 from dask_dl.frame.column_stats import added
 from dask_dl.frame.interchange import as_table
 from dask_dl.frame.prediction import map_partitions, reduce_partitions, slices_of
@@ -15,16 +16,21 @@ from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
 from dask_dl.frame.row_stats import count_labels
 from dask_dl.frame.source import OFFSET, TARGET, WEIGHT, labels_of, open_source
 from dask_dl.frame.sparse import SparsePart
+from dask_dl.frame.subset import Subset
+from dask_dl.frame.view import View
 from dask_dl.metrics.measurement import merged
 from dask_dl.predict import check_n_features, check_offset, no_offset, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
+    from dask_dl.frame.blocks import Blocks
     from dask_dl.frame.dtypes import Places
+    from dask_dl.frame.encoder import Encoder
+    from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Schema, Source
     from dask_dl.metrics.measurement import Measurement, MetricSettings
     from dask_dl.model import Model
@@ -106,7 +112,7 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     model : Model
     X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
     y, weight, offset : str, int, aligned collection or None
-        As in `fit`; y None: the column of that name in training.
+        As in `fit`; y None: the column of that name in training. An autoencoder has none.
     custom : scorer, str, CustomMetric or None
         The user's own metric; None: that of the training.
     called : str
@@ -121,8 +127,8 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     ParameterError, SchemaError
         What `fit` would say of such values, and when no row has a known truth.
     """
-    y = model.record.target_name if y is None else y
-    if y is None:
+    y = None if model.head.of_inputs else model.record.target_name if y is None else y
+    if y is None and not model.head.of_inputs:
         raise ParameterError(f"{called}.evaluate requires y, but it is None: give the name of a column, or its values.")
     source, names = _opened(model, X, y, weight, offset, called)
     settings = model.record.metric_settings(model.head, custom)
@@ -131,9 +137,117 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     where = where_of(source.schema, TARGET)
     found.warn_of_unseen(where)
     if found.measured is None:
+        if model.head.of_inputs:
+            raise SchemaError(f"{source.label} has no row with a weight above zero, so there is nothing to score.")
         needs = " and a weight above zero" if WEIGHT in source.roles else ""
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
     return found
+
+
+def measure_encoded(
+    model: Model,
+    source: Source,
+    found: Scan,
+    encoder: Encoder,
+    head: Head,
+    over: Callable[[Callable[[Blocks], Measurement | None]], list[Measurement | None]],
+    custom: Any,
+    n_threads: Callable[[], int],
+) -> Measurement | None:
+    """Measure a model on encoded rows in one pass, where they lie.
+
+    Parameters
+    ----------
+    model : Model
+    source : Source
+        The table.
+    found : Scan
+        Result of its scan.
+    encoder, head : Encoder and Head
+        Those by which its rows were encoded.
+    over : callable
+        Calls a function of blocks of the table wherever they are; returns the results.
+    custom : scorer, str, CustomMetric or None
+        The user's own metric; None: that of the training.
+    n_threads : callable
+        Returns the number of threads that may be used where it is called.
+
+    Returns
+    -------
+    Measurement or None
+        None: no row counts.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        As `view_of_model`.
+    """
+    settings = model.record.metric_settings(model.head, custom)
+    view = view_of_model(model, source, found, encoder, head)
+    measure = functools.partial(
+        _measure_blocks, predictor=model.predictor, view=view, settings=settings, n_threads=n_threads
+    )
+    return merged(over(measure))
+
+
+def view_of_model(model: Model, source: Source, found: Scan, encoder: Encoder, head: Head) -> View:
+    """View of an encoded training table in the units of a model, as that of a fold of it.
+
+    Parameters
+    ----------
+    model : Model
+    source : Source
+        The table.
+    found : Scan
+        Result of its scan.
+    encoder, head : Encoder and Head
+        Those by which its rows were encoded.
+
+    Returns
+    -------
+    View
+
+    Raises
+    ------
+    ParameterError
+        When the model takes other inputs, targets or offsets.
+    SchemaError
+        When the distribution of the model does not allow the targets.
+    """
+    own, wrong = model.head, []
+    try:
+        numbers = None if own.numbers is None or head.numbers is None else (head.numbers, own.numbers)
+        mean_weight = found.mean_weight if WEIGHT in source.roles else 1.0
+        inputs = Affine.between(encoder, model.encoder, numbers, (mean_weight, 1.0))
+    except ValueError:
+        inputs, wrong = None, ["other columns or levels"]
+    fills = zip(encoder.numbers, model.encoder.numbers, strict=False)  # where a missing value was put, it stays
+    wrong += ["other means in place of missing values"] if any(a.fill != b.fill for a, b in fills) and not wrong else []
+    if (model.task, own.classes) != (head.task, head.classes):
+        wrong.append("another target")
+    if (model.record.offset_name is None) != (OFFSET not in source.roles):
+        wrong.append("offsets" if model.record.offset_name is None else "no offsets")
+    if wrong:
+        raise ParameterError(
+            f"the Dataset was encoded with {' and '.join(wrong)}, unlike the rows of the model: pass the table itself to "
+            f"evaluate, which encodes it as the model does."
+        )
+    distribution = model.record.metric_settings(own).distribution
+    if why := distribution.forbids(found.row_stats.min_target, found.target.mean):
+        raise SchemaError(f"the target of {source.label} {why}")
+    return View("training", inputs=inputs)
+
+
+def _measure_blocks(
+    store: Blocks, predictor: Predictor, view: View, settings: MetricSettings, n_threads: Callable[[], int]
+) -> Measurement | None:
+    """Measurement of the rows of a view in some blocks of its table, in the units of the predictor."""
+    n, threads = predictor.rows_per_chunk(), n_threads()
+    return merged(
+        predictor.measure(rows if rows.n <= n else rows.cut(lo, lo + n), settings, threads)
+        for rows in Subset(store, view, starts=store.starts).slices(n)
+        for lo in range(0, rows.n, n)
+    )
 
 
 def _measure_partition(
@@ -150,6 +264,8 @@ def _measure_partition(
     rows = _rows_of(part, read.roles.places)
     rows = rows if names is None else _renamed(rows, schema.predictors, names)
     chunks = slices_of(rows, read.roles.offsets, predictor.rows_per_chunk())
+    if predictor.head.of_inputs:
+        return read.measure_inputs((predictor.compared(chunk, LABEL) for chunk, _ in chunks), predictor.head, settings)
     return read.measure((predictor.answers(chunk, shifts, LABEL) for chunk, shifts in chunks), predictor.head, settings)
 
 
@@ -203,6 +319,19 @@ class _Truth(NamedTuple):
                 parts.append(head.measure(truth[known], chunk[known], weights, settings))
             lo += len(chunk)
         return MeasuredTable(self.label, merged(parts), len(self.truth) - sum(self.unseen.values()), self.unseen)
+
+    def measure_inputs(
+        self, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], head: Head, settings: MetricSettings
+    ) -> MeasuredTable:
+        """Measurement of these rows' inputs and the answers to them, in their order, a chunk at a time."""
+        parts, lo = [], 0
+        for truth, answers in pairs:
+            weights = self.roles.weights
+            weights = None if weights is None else weights[lo : lo + len(truth)]
+            if len(truth):
+                parts.append(head.measure(truth, answers, weights, settings))
+            lo += len(truth)
+        return MeasuredTable(self.label, merged(parts), lo, {})
 
 
 def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricSettings) -> _Truth:

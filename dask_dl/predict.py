@@ -17,7 +17,6 @@ from dask_dl.frame.prediction import map_rows, n_slices, offset_numbers, offsets
 from dask_dl.frame.source import check_two_dimensions, is_column, labels_of, local_table, named
 from dask_dl.frame.sparse import SparsePart, as_csr, is_sparse
 from dask_dl.node.threads import map_threads
-from dask_dl.predictor import Predictor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dask_dl.model import Model
+    from dask_dl.predictor import Predictor
 
 LABEL = "the table to predict"
 
@@ -33,9 +33,12 @@ def predict_rows(
     model: Model,
     X: Any,
     offset: Any,
-    answer: Callable[[Predictor, NDArray[Any]], NDArray[Any]],
+    answer: Callable[[Any, NDArray[Any]], NDArray[Any]],
     called: str,
     threads: Callable[[], int],
+    *,
+    predictor: Predictor | None = None,
+    frames: bool = False,
 ) -> Any:
     """`answer(predictor, answers)` of every row: lazy over Dask collections, with the index of a frame; else an array.
 
@@ -50,21 +53,35 @@ def predict_rows(
         Name of the estimator, for errors.
     threads : callable
         Threads for a local table; not called for a few rows.
+    predictor : Predictor, optional
+        Answers to rows; by default that of the model.
+    frames : bool
+        Whether the answers to a local frame have its index.
 
     Returns
     -------
-    dask.array.Array, dask.dataframe.Series, dask.dataframe.DataFrame or ndarray
+    dask.array.Array, dask.dataframe.Series, dask.dataframe.DataFrame, ndarray, or with `frames` what pandas has of these
     """
     X, offset = as_table(X, LABEL), as_column(offset, "the offset")
+    predictor = model.predictor if predictor is None else predictor
     if is_dask_array(X):
-        return _of_array(model, X, offset, answer, called)
+        return _of_array(model, predictor, X, offset, answer, called)
+    framed = functools.partial(_framed, answer=answer)
     if is_dask_frame(X):
-        return _of_frame(model, X, offset, functools.partial(_framed, answer=answer))
-    return _of_local(model, X, offset, functools.partial(_values, answer=answer), called, threads)
+        return _of_frame(model, predictor, X, offset, framed)
+    of_part = framed if frames and hasattr(X, "columns") else functools.partial(_values, answer=answer)
+    return _of_local(model, predictor, X, offset, of_part, called, threads)
 
 
-def table_of_predictions(
-    model: Model, X: Any, offset: Any, keep: Sequence[str], called: str, threads: Callable[[], int]
+def table_of_answers(
+    model: Model,
+    X: Any,
+    offset: Any,
+    keep: Sequence[str],
+    called: str,
+    threads: Callable[[], int],
+    *,
+    predictor: Predictor | None = None,
 ) -> Any:
     """`Predictor.table` of every row: lazy over a Dask DataFrame, else at once.
 
@@ -75,21 +92,24 @@ def table_of_predictions(
         No Dask Array.
     offset : str, int, aligned collection or None
     keep : sequence of str
-        Columns of `X` to put before the predictions.
+        Columns of `X` to put before the answers.
     called : str
         Name of the estimator, for errors.
     threads : callable
         See `predict_rows`.
+    predictor : Predictor, optional
+        Answers to rows; by default that of the model.
 
     Returns
     -------
     dask.dataframe.DataFrame or pandas.DataFrame
     """
     X, offset = as_table(X, LABEL), as_column(offset, "the offset")
-    answer = functools.partial(Predictor.table, keep=tuple(keep))
+    predictor = model.predictor if predictor is None else predictor
+    answer = functools.partial(type(predictor).table, keep=tuple(keep))
     if is_dask_frame(X):
-        return _of_frame(model, X, offset, answer, keep)
-    return _of_local(model, X, offset, answer, called, threads)
+        return _of_frame(model, predictor, X, offset, answer, keep)
+    return _of_local(model, predictor, X, offset, answer, called, threads)
 
 
 def _values(predictor: Predictor, _part: Any, answers: Any, *, answer: Any) -> Any:
@@ -102,20 +122,22 @@ def _framed(predictor: Predictor, part: Any, answers: Any, *, answer: Any) -> pd
     return predictor.framed(answer(predictor, answers), part.index)
 
 
-def _of_frame(model: Model, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
+def _of_frame(model: Model, predictor: Predictor, X: Any, offset: Any, answer: Any, keep: Sequence[str] = ()) -> Any:
     """`answer(predictor, part, answers)` of every partition of a Dask DataFrame, lazily."""
     if not model.record.is_named:
         raise SchemaError("the model was trained on an array without column names; pass an array, or train on a frame.")
     names = list(labels_of(X, LABEL).values())
     model.missing_columns(names, LABEL)
-    offset = _offset_of(model, X, offset, names)
+    offset = _offset_of(model, predictor, X, offset, names)
     used = {*model.encoder.columns, *keep}
     X = by_name(X, [name for name in names if name in used], LABEL, is_alone=offset is None)
-    meta = answer(model.predictor, X._meta, model.predictor.no_answers)  # noqa: SLF001  # Dask's name
-    return map_rows(functools.partial(respond, answer=answer), X, model.predictor, offset, meta)
+    meta = answer(predictor, X._meta, predictor.no_answers)  # noqa: SLF001  # Dask's name
+    return map_rows(functools.partial(respond, answer=answer), X, predictor, offset, meta)
 
 
-def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str, threads: Callable[[], int]) -> Any:
+def _of_local(
+    model: Model, predictor: Predictor, X: Any, offset: Any, answer: Any, called: str, threads: Callable[[], int]
+) -> Any:
     """`answer(predictor, part, answers)` of a table in this process."""
     if is_sparse(X):
         X = as_csr(X, LABEL)
@@ -124,25 +146,25 @@ def _of_local(model: Model, X: Any, offset: Any, answer: Any, called: str, threa
         if model.record.is_named and hasattr(X, "columns"):
             names = table.columns.tolist()
             model.missing_columns(names, LABEL)
-            offset = offsets_of(table, _offset_of(model, table, offset, names))
-            return respond(table, model.predictor, offset, answer=answer, threads=threads)
+            offset = offsets_of(table, _offset_of(model, predictor, table, offset, names))
+            return respond(table, predictor, offset, answer=answer, threads=threads)
         X = table
     check_two_dimensions(X, X.shape, LABEL)
     check_n_features(model, X.shape[1], called)
     part = _named(X, model.record.feature_names)
-    offset = offsets_of(part, _offset_of(model, part, offset, model.record.feature_names))
-    return respond(part, model.predictor, offset, answer=answer, threads=threads)
+    offset = offsets_of(part, _offset_of(model, predictor, part, offset, model.record.feature_names))
+    return respond(part, predictor, offset, answer=answer, threads=threads)
 
 
-def _of_array(model: Model, X: Any, offset: Any, answer: Any, called: str) -> Any:
+def _of_array(model: Model, predictor: Predictor, X: Any, offset: Any, answer: Any, called: str) -> Any:
     """`answer` of every block of a Dask Array, as a lazy Dask Array."""
     X = whole_rows(X, LABEL)
     check_n_features(model, X.shape[1], called)
-    offset = _offset_of(model, X, offset, list(model.record.feature_names))
+    offset = _offset_of(model, predictor, X, offset, list(model.record.feature_names))
     if offset is not None:
         offset = offset_numbers(offset, LABEL) if isinstance(offset, pd.Series) else offset
         offset = aligned(offset if hasattr(offset, "ndim") else np.asarray(offset), X, "offset", LABEL)
-    names, predictor = model.record.feature_names, model.predictor
+    names = model.record.feature_names
     answered = functools.partial(_respond_block, names=names, answer=functools.partial(_values, answer=answer))
     return map_blocks(answered, X, predictor, offset, answer(predictor, predictor.no_answers), LABEL)
 
@@ -168,10 +190,10 @@ def no_offset(name: str, names: Sequence[str]) -> ParameterError:
     return ParameterError(f"offset: the model was trained with offsets and {known}; pass offset=.")
 
 
-def _offset_of(model: Model, table: Any, offset: Any, names: Sequence[str]) -> Any:
-    """The offsets that a prediction needs: given, or the column of that name in training."""
+def _offset_of(model: Model, predictor: Predictor, table: Any, offset: Any, names: Sequence[str]) -> Any:
+    """The offsets that a prediction needs: given, or the column of that name in training. Hidden layers need none."""
     check_offset(model, offset)
-    if model.record.offset_name is None:
+    if model.record.offset_name is None or predictor.layer is not None:
         return None
     labels = labels_of(table, LABEL)
     if offset is not None and not isinstance(offset, str) and is_column(offset, labels):

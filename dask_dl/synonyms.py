@@ -193,7 +193,7 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
     ("n_layers num_layers n_hidden_layers num_hidden_layers depth",
      _nothing("hidden has a number for every hidden layer: (200, 200) are two layers of 200 units")),
     ("activation_function activations act act_fn nonlinearity hidden_activation", _write(activation=VALUE)),
-    ("out_activation output_activation last_activation final_activation link",
+    ("out_activation last_activation final_activation link",
      _nothing("it follows the task and the distribution")),
     ("kernel_initializer initializer weight_init init weights_init init_method", _write(initial_weight_distribution=VALUE)),
     ("coefs_init coef_init", _write("a matrix (inputs, units) for every layer", initial_weights=...)),
@@ -345,8 +345,8 @@ _ENTRIES: Final[Sequence[tuple[Any, ...]]] = (
      _nothing("nothing here depends on it")),
     ("check_input copy copy_X X_train y_train", _nothing("fit(X, y) takes the table as it is")),
     ("model_id model_name name max_confusion_matrix_size", _nothing("nothing depends on it; save(path) names a model")),
-    ("autoencoder", _nothing("autoencoders are not available yet"),
-     {False: _nothing("an estimator is of a classifier or a regressor")}),
+    ("autoencoder", _nothing("DeepLearningAutoEncoder is one"),
+     {False: _nothing("DeepLearningClassifier and DeepLearningRegressor are none")}),
 )  # fmt: skip
 
 SYNONYMS: Final[Mapping[str, Synonym]] = {

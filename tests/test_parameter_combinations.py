@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import UNSCORED, make_table
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError
 from dask_dl.parameters import CONFLICTS, TABLE
 
@@ -76,26 +76,32 @@ TABLE = make_table(N, seed=5, gaps=0.15, labels=("no", "yes", "perhaps")).drop(c
 TABLE_OF_ROWS = TABLE.rename(columns={"c": "o"}).assign(y=np.exp(TABLE["y"] / 4), o=TABLE["c"] / 10)
 
 
-def attempt(chosen, is_class, weighted, has_offset):
+#: Estimators by the column of their target.
+KINDS = {"label": DeepLearningClassifier, "y": DeepLearningRegressor, None: DeepLearningAutoEncoder}
+
+
+def attempt(chosen, target, weighted, has_offset):
     """Why it does not train: in words of the package; None when it does."""
-    kind = DeepLearningClassifier if is_class else DeepLearningRegressor
-    frame = TABLE_OF_ROWS.drop(columns="y" if is_class else "label")
+    kind, frame = KINDS[target], TABLE_OF_ROWS.drop(columns=[name for name in ("y", "label") if name != target])
     parts = {"sample_weight": "w"} if weighted else {}
-    if has_offset and not is_class:
+    if has_offset and target == "y":
         parts["offset"] = "o"
     model = kind(random_state=3, **UNSCORED | {"epochs": 1.0, "hidden": [8], **chosen})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskDLWarning)
         try:
-            model.fit(frame, "label" if is_class else "y", **parts)
+            model.fit(frame, target, **parts)
         except (ParameterError, DivergedError) as error:
             why = error
         else:
             why = None
         if hasattr(model, "model_"):  # what was sound before a divergence stays usable
             assert all(np.isfinite(part).all() for part in (*model.coefs_, *model.intercepts_))
-            answers = model.predict_proba(frame) if is_class else model.predict(frame, offset=parts.get("offset"))
-            assert len(answers) == N and np.isfinite(answers).all()
+            if target == "y":
+                answers = model.predict(frame, offset=parts.get("offset"))
+            else:
+                answers = model.predict_proba(frame) if target else model.reconstruct(frame)
+            assert len(answers) == N and np.isfinite(np.asarray(answers)).all()
     return why
 
 
@@ -103,9 +109,9 @@ def test_any_combination_trains_or_says_why_not():
     outcomes = Counter()
 
     @settings(max_examples=200, deadline=None, derandomize=True, database=None)
-    @given(options(), st.booleans(), st.booleans(), st.booleans())
-    def one(chosen, is_class, weighted, has_offset):
-        why = attempt(chosen, is_class, weighted, has_offset)
+    @given(options(), st.sampled_from([*KINDS]), st.booleans(), st.booleans())
+    def one(chosen, target, weighted, has_offset):
+        why = attempt(chosen, target, weighted, has_offset)
         outcomes[type(why).__name__] += 1
         if isinstance(why, ParameterError):
             known = [*(rule.text for rule in CONFLICTS), "rows have weights other than 0 and 1", "no row was drawn"]

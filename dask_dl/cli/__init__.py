@@ -1,4 +1,4 @@
-"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `demo`."""
+"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `anomaly`, `demo`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import __version__
+from dask_dl.cli.anomaly import add_anomaly
 from dask_dl.cli.check import add_check
 from dask_dl.cli.console import unbreakable_streams
 from dask_dl.cli.evaluate import add_evaluate
@@ -70,7 +71,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="dask-dl",
-        usage="dask-dl {check,train,predict,evaluate,demo} ...   (dask-dl COMMAND --help lists options)",
+        usage="dask-dl {check,train,predict,evaluate,anomaly,demo} ...   (dask-dl COMMAND --help lists options)",
         description="Multi-layer perceptrons for tables of any size.",
     )
     parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_predict(commands)
     add_evaluate(commands)
+    add_anomaly(commands)
     demo = commands.add_parser(
         "demo",
         help="train on images of digits",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dask_dl import parameters
 from dask_dl.cli.options import add_cluster, add_learned, add_table, add_verbosity, cluster
 from dask_dl.cli.parameter_options import add_parameters, instead_of
-from dask_dl.cli.training_tables import open_tables
+from dask_dl.cli.training_tables import open_tables, task_of
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +28,7 @@ def add_check(commands: Any) -> None:
         description="Say what is wrong with a training, and what it will take; the options are those of `dask-dl train`.",
         epilog=EXAMPLES,
         answer=instead_of,
-        required={"target": "--target NAME"},
+        required={"target": "--target NAME or --autoencoder"},
     )
     add_learned(command)
     add_table(command)
@@ -41,18 +41,17 @@ def add_check(commands: Any) -> None:
 def _check(options: argparse.Namespace) -> int:
     """Print the findings; returns 1 if one is an error, else 0."""
     from dask_dl import check
-    from dask_dl.frame.dtypes import is_label
 
     given = {name: value for name, value in vars(options).items() if name in parameters.constructor_defaults()}
     with cluster(options) as client:
         table, held = open_tables(options, client)
         report = check(
             table,
-            options.target,
+            options.target or None,
             sample_weight=options.weights,
             offset=options.offset,
             eval_set=held,
-            task="classification" if is_label(table[options.target].dtype) else "regression",
+            task=task_of(options, table),
             client=client,
             **given,
         )

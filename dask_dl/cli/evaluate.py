@@ -79,11 +79,14 @@ def _evaluation(model: Any, options: argparse.Namespace, client: Any, progress: 
     """The evaluation, and words on which column of which table is the truth."""
     from dask_dl.cluster.liveness import Liveness
 
+    is_supervised = model.model_.task != "autoencoder"
     target = options.target or model.model_.record.target_name
-    if target is None:
+    if not is_supervised and options.target:
+        raise ParameterError(f"--target: {options.model} is an autoencoder, whose truth is its inputs. Leave it out.")
+    if is_supervised and target is None:
         raise ParameterError("--target: the model does not know which column it was trained on; name that of DATA.")
     table = open_for_model(model, options, client)
-    if target not in table.columns:
+    if is_supervised and target not in table.columns:
         raise ParameterError(f"--target: {options.data} has no column {target!r}; name the one that holds the truth.")
     if client is not None:
         Liveness(client, progress.say).wait(parameters.TABLE["worker_timeout"].default)
@@ -92,7 +95,7 @@ def _evaluation(model: Any, options: argparse.Namespace, client: Any, progress: 
     evaluation = model.evaluate(table, target, sample_weight=options.weights, offset=options.offset)
     evaluation.label = options.data
     progress.say(f"{evaluation.n_rows:,} rows in {time.monotonic() - start:.1f} s")
-    return evaluation, f"{target!r} of {options.data}"
+    return evaluation, f"{target!r} of {options.data}" if is_supervised else f"the inputs of {options.data}"
 
 
 def _write_json(evaluation: Evaluation, options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.cli.options import csv_format
@@ -9,10 +10,14 @@ from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pandas as pd
 
     from dask_dl.show.evaluation import Evaluation
 
+#: Seconds between two lines of progress.
+INTERVAL = 5.0
 #: Classes of the largest confusion matrix that is printed.
 MAX_PRINTED_CLASSES = 10
 
@@ -79,6 +84,47 @@ def open_for_model(
         found = f"{options.data} has no column {offset!r}" if offset else "they stood beside its table"
         raise ParameterError(f"--offset: the model was trained with offsets, and {found}; name their column of DATA.")
     return table
+
+
+def as_written(work: Callable[[list[str]], None]) -> None:
+    """Do work with columns that are kept, given the names of those that must not become numbers: again, when one is found."""
+    from dask_dl.frame.csv import LossyNumbers
+
+    keep_as_strings: list[str] = []
+    while True:
+        try:
+            return work(keep_as_strings)
+        except LossyNumbers as found:  # further down than the first rows
+            keep_as_strings.append(found.column)
+
+
+def told(parts: Iterator[pd.DataFrame], n: int, progress: Any) -> Iterator[pd.DataFrame]:
+    """The partitions; a line now and then."""
+    from dask_dl.show.progress import duration
+
+    start = last = time.monotonic()
+    n_rows = 0
+    for k, part in enumerate(parts, 1):
+        yield part
+        n_rows += len(part)
+        now = time.monotonic()
+        if k < n and now - last > INTERVAL:
+            last, speed = now, n_rows / (now - start)
+            left = duration((now - start) * (n - k) / k)
+            progress.say(f"  ... {k:,} of {n:,} partitions, {n_rows:,} rows, {speed:,.0f} rows/s, {left} left")
+
+
+def unkept(part: pd.DataFrame) -> pd.DataFrame:
+    """The columns under the names that they get in the file."""
+    from dask_dl.frame.column_choice import KEPT
+
+    found: list[str] = []
+    for column in part.columns:
+        name = str(column).removeprefix(KEPT)
+        while name in found:  # the probability of a class that is called as a kept column
+            name = f"p{name}"
+        found.append(name)
+    return part.set_axis(found, axis=1)
 
 
 def say_figures(say: Callable[[str], None], evaluation: Evaluation, where: str) -> None:

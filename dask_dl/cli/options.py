@@ -10,11 +10,23 @@ if TYPE_CHECKING:
     import argparse
 
 
+#: Target of an autoencoder.
+NO_TARGET = ""
+
+
 def add_learned(command: argparse.ArgumentParser, *, folds: bool = False) -> None:
     """Options that say what a training learns from which columns."""
     group = command.add_argument_group("What is learned")
-    group.add_argument(
+    what = group.add_mutually_exclusive_group()
+    what.add_argument(
         "--target", metavar="NAME", help="column to predict: strings make a classifier, numbers a regressor"
+    )
+    what.add_argument(
+        "--autoencoder",
+        dest="target",
+        action="store_const",
+        const=NO_TARGET,
+        help="learn to give all columns back: codes, anomalies",
     )
     group.add_argument("--columns", type=names, metavar="A,B", help="predictors (default: all other columns)")
     group.add_argument(

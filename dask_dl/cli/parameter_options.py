@@ -23,7 +23,6 @@ NO_OPTION: Mapping[str, str] = {
     "warm_start": "--checkpoint MODEL goes on from a model",
     "on_interrupt": "Ctrl-C ends the training, and the best model so far is saved",
     "custom_metric_func": _PYTHON_ONLY,
-    "pretrained_autoencoder": _PYTHON_ONLY,
     "initial_weights": _PYTHON_ONLY,
     "initial_biases": _PYTHON_ONLY,
 }

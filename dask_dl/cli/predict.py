@@ -6,14 +6,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
-from dask_dl.cli.model_tables import add_measured, open_for_model, say_figures
+from dask_dl.cli.model_tables import add_measured, as_written, open_for_model, say_figures, told, unkept
 from dask_dl.cli.options import add_cluster, add_table, add_verbosity, cluster, names
 from dask_dl.cli.prediction_files import check_predictions, predictions_file
 from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     import pandas as pd
 
@@ -25,8 +25,8 @@ Examples:
   dask-dl predict delayed.zip flights.parquet --output answers.parquet --keep flight_id
   dask-dl predict price.zip 'houses/*.csv' --output prices.csv.gz --workers 4
 """
-#: Seconds between two lines of progress.
-INTERVAL = 5.0
+#: Columns that are named when they are written.
+MAX_NAMES = 30
 #: Columns of a table beside those of the model and those that are kept.
 TRUTH, WEIGHTS = "__truth__", "__weights__"
 
@@ -69,7 +69,6 @@ def _threshold(text: str) -> float | str:
 
 def _predict(options: argparse.Namespace) -> None:
     from dask_dl import load
-    from dask_dl.frame.csv import LossyNumbers
     from dask_dl.show.progress import Progress
 
     if "predict" in options.keep:
@@ -78,14 +77,8 @@ def _predict(options: argparse.Namespace) -> None:
     model, progress = load(options.model), Progress(quiet=options.quiet)
     if options.threshold is not None:
         model.model_ = model.model_.at_threshold(options.threshold)
-    keep_as_strings: list[str] = []
     with cluster(options) as client:
-        while True:
-            try:
-                _write(model, options, keep_as_strings, client, progress)
-                break
-            except LossyNumbers as found:  # further down than the first rows
-                keep_as_strings.append(found.column)
+        as_written(lambda strings: _write(model, options, strings, client, progress))
 
 
 def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], client: Any, progress: Any) -> None:
@@ -106,12 +99,12 @@ def _write(model: Any, options: argparse.Namespace, keep_as_strings: list[str], 
     progress.say(f"predicting {options.data} by {options.model}: {answers.npartitions:,} partitions")
     start, n_rows, columns = time.monotonic(), 0, []
     with predictions_file(options.output, "--output") as write:
-        for part in _told(parts, answers.npartitions, progress):
+        for part in told(parts, answers.npartitions, progress):
             metrics.add(part)
-            answer = _named(part.drop(columns=metrics.columns))
+            answer = unkept(part.drop(columns=metrics.columns))
             write(answer)
             n_rows, columns = n_rows + len(part), list(answer.columns)
-    progress.say(f"predictions: {options.output} ({', '.join(columns)})")
+    progress.say(f"predictions: {options.output} ({listed(columns, MAX_NAMES, str)})")
     progress.say(f"{n_rows:,} rows in {time.monotonic() - start:.1f} s")
     found = metrics.result()
     if found is not None:
@@ -169,32 +162,3 @@ def _answers(model: Any, table: Any, options: argparse.Namespace) -> Any:
 
     beside = [role for role in (TRUTH, WEIGHTS) if role in table.columns]
     return model.predict_table(table, offset=options.offset, keep=[*(KEPT + name for name in options.keep), *beside])
-
-
-def _told(parts: Iterator[pd.DataFrame], n: int, progress: Any) -> Iterator[pd.DataFrame]:
-    """The partitions; a line now and then."""
-    from dask_dl.show.progress import duration
-
-    start = last = time.monotonic()
-    n_rows = 0
-    for k, part in enumerate(parts, 1):
-        yield part
-        n_rows += len(part)
-        now = time.monotonic()
-        if k < n and now - last > INTERVAL:
-            last, speed = now, n_rows / (now - start)
-            left = duration((now - start) * (n - k) / k)
-            progress.say(f"  ... {k:,} of {n:,} partitions, {n_rows:,} rows, {speed:,.0f} rows/s, {left} left")
-
-
-def _named(part: pd.DataFrame) -> pd.DataFrame:
-    """The columns under the names that they get in the file."""
-    from dask_dl.frame.column_choice import KEPT
-
-    names: list[str] = []
-    for column in part.columns:
-        name = str(column).removeprefix(KEPT)
-        while name in names:  # the probability of a class that is called as a kept column
-            name = f"p{name}"
-        names.append(name)
-    return part.set_axis(names, axis=1)

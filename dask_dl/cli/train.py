@@ -9,7 +9,7 @@ from dask_dl import parameters
 from dask_dl.cli.options import add_cluster, add_learned, add_table, add_verbosity, cluster
 from dask_dl.cli.outputs import check_file
 from dask_dl.cli.parameter_options import add_parameters, instead_of
-from dask_dl.cli.training_tables import open_tables
+from dask_dl.cli.training_tables import open_tables, task_of
 from dask_dl.errors import ParameterError
 from dask_dl.paths import is_url
 
@@ -22,6 +22,7 @@ EXAMPLES = """\
 Examples:
   dask-dl train flights.parquet --target delayed --validation later.parquet --model delayed.zip
   dask-dl train houses.csv --target price --hidden 50,50 --epochs 20 --workers 4 --model price.zip
+  dask-dl train flights.parquet --autoencoder --ignore delayed --hidden 50,5,50 --activation tanh --model usual.zip
 """
 
 
@@ -34,7 +35,7 @@ def add_train(commands: Any) -> None:
         description="Train a model on a table.",
         epilog=EXAMPLES,
         answer=instead_of,
-        required={"target": "--target NAME", "model": "--model OUT"},
+        required={"target": "--target NAME or --autoencoder", "model": "--model OUT"},
     )
     add_learned(train, folds=True)
     add_table(train)
@@ -96,18 +97,20 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any, start: Any = None) -> None:
     """Train, save, and say what came out."""
-    from dask_dl import DeepLearningClassifier, DeepLearningRegressor
+    from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor
     from dask_dl.checkpoint.whole_file import replaced
-    from dask_dl.frame.dtypes import is_label
 
-    estimator: Any = DeepLearningClassifier if is_label(table[options.target].dtype) else DeepLearningRegressor
+    estimators: dict[str, tuple[Any, str]] = {
+        "classification": (DeepLearningClassifier, f"classes of {options.target!r}"),
+        "regression": (DeepLearningRegressor, f"numbers of {options.target!r}"),
+        "autoencoder": (DeepLearningAutoEncoder, "all columns"),
+    }
+    estimator, learned = estimators[task_of(options, table)]
     model = estimator(**given, verbose=not options.quiet)
     if not options.quiet:
-        print(
-            f"{'classes' if estimator is DeepLearningClassifier else 'numbers'} of {options.target!r} from {options.data}"
-        )
+        print(f"{learned} from {options.data}")
     parts = {"sample_weight": options.weights, "offset": options.offset, "eval_set": held, "folds": options.folds}
-    model.fit(table, options.target, **parts, checkpoint=start, resume=options.resume)
+    model.fit(table, options.target or None, **parts, checkpoint=start, resume=options.resume)
     model.save(options.model)
     if options.plot:
         with replaced(options.plot) as file:

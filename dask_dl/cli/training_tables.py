@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dask_dl.cli.options import csv_format
+from dask_dl.cli.options import NO_TARGET, csv_format
 from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
     import argparse
+
+    from dask_dl.parameters import Task
+
+
+def task_of(options: argparse.Namespace, table: Any) -> Task:
+    """What is learned of the target that the options name, or of none."""
+    from dask_dl.frame.dtypes import is_label
+
+    if options.target == NO_TARGET:
+        return "autoencoder"
+    return "classification" if is_label(table[options.target].dtype) else "regression"
 
 
 def open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
@@ -27,10 +38,10 @@ def open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
         None if options.columns is None else [*options.columns, *used],
         ignore=options.ignore,
         categorical=options.categorical,
-        target=options.target,
+        target=options.target or None,
     )
     table = open_table(options.data, choice, form, limits)
-    if options.target not in table.columns:
+    if options.target and options.target not in table.columns:
         raise ParameterError(
             f"--target: {options.data} has no column {options.target!r}; it has {list(table.columns)[:30]}."
         )

@@ -68,10 +68,13 @@ class BlockMoves:
         self._is_balanced = True
 
     def forget(self, worker: str) -> None:
-        """Forget what is on its way to a worker that is gone."""
-        for key in [key for key in self._moving if key[0] == worker]:
-            del self._moving[key]
-            self._is_balanced = False
+        """Forget what is on its way to a worker that is gone.
+
+        At once: a partition that is to be read there, and nowhere else, would not be read for others that need it too.
+        """
+        gone = [self._moving.pop(key) for key in list(self._moving) if key[0] == worker]
+        self._submitter.cancel(gone)
+        self._is_balanced = self._is_balanced and not gone
 
     def rebalance(self, table: Table) -> None:
         """Have blocks moved from slow workers to fast ones, when that is worth it."""

@@ -58,8 +58,10 @@ class Liveness:
         self._say = say
         self._beats: dict[str, tuple[float, float]] = {}  #: address -> (heartbeat, when it was new here)
 
-    def look(self) -> dict[str, Member]:
-        """The workers that count now, by address."""
+    def look(self, max_age: float = 0.0) -> dict[str, Member]:
+        """The workers that count now, by address, or that did at most so many seconds ago."""
+        if time.monotonic() - self.looked < max_age:
+            return self.alive
         workers = (self._answer("identity") or {}).get("workers", {})
         chosen = self._chosen(workers) if workers else set()  # no answer says nothing of who belongs where
         self.n_others = len(workers.keys() - chosen)
@@ -110,10 +112,12 @@ class Liveness:
         except (OSError, TimeoutError, RuntimeError, AttributeError):  # the scheduler, or the client, is gone
             return None
 
-    def wait(self, timeout: float, on_poll: Callable[[], None] | None = None) -> dict[str, Member]:
+    def wait(
+        self, timeout: float, on_poll: Callable[[], None] | None = None, max_age: float = 0.0
+    ) -> dict[str, Member]:
         """The workers that count, as soon as there are any. Raises NoWorkersError after `timeout` seconds without one."""
         deadline, remind = time.monotonic() + timeout, Reminder(self._say)
-        while not self.look():
+        while not (self.look(max_age) or self.look()):
             if time.monotonic() > deadline or self.client.status in {"closed", "closing"}:
                 but = f" but {self.n_others} of other trainings" if self.n_others else ""
                 raise NoWorkersError(

@@ -20,7 +20,7 @@ from dask_dl.cluster.demand import Demand
 from dask_dl.cluster.handover import Handover, Inbox, NetworkState
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.plugin import GoneError, ShardRows, TrainingPlugin, name_of
-from dask_dl.cluster.submit import POLL, STEP, Submitter, TaskSpec, is_lost
+from dask_dl.cluster.submit import LOOK, POLL, STEP, Submitter, TaskSpec, is_lost
 from dask_dl.cluster.waiting import Reminder, ending, within
 from dask_dl.errors import ClusterError, DaskDLError, NoWorkersError, ReplicasLostError
 
@@ -156,7 +156,9 @@ class Membership:
         Raises NoWorkersError after `worker_timeout` seconds, when no worker could make it so.
         """
         deadline, remind = time.monotonic() + self._timeout, Reminder(self._say)
-        while not is_done(alive := self.liveness.wait(self._timeout, self._on_wait)):
+        max_age = LOOK  # a round asks several times whether all is well
+        while not is_done(alive := self.liveness.wait(self._timeout, self.submitter.look_after, max_age)):
+            max_age = 0.0
             reasons = "".join(f" {w}: {why}" for w, why in self.admission.refused.items() if w in alive)
             now, able = time.monotonic(), alive.keys() & (self.taking_part.keys() | self.admission.facts.keys())
             is_asking = self.admission.is_asking and now < deadline + ASKING
@@ -167,18 +169,13 @@ class Membership:
                 )
             n_compiling = f", {len(self._joining)} of them compile the kernels" if self._joining else ""
             remind(f"{what} ({len(alive)} are there{n_compiling}).{reasons}")
-            self._on_wait()
+            self.submitter.look_after()
             if self._joining:
-                with (
-                    contextlib.suppress(TimeoutError, CancelledError),
-                    ending(self.client, self._joining.values(), first=True) as end,
-                ):
+                some = ending(self.client, self._joining.values(), first=True)
+                with contextlib.suppress(TimeoutError, CancelledError), some as end:
                     end.exception(POLL)
             else:
                 time.sleep(POLL / 5)
-
-    def _on_wait(self) -> None:
-        self.submitter.on_wait()
 
     def term(self, worker: str) -> int:
         """Number of times a worker was considered lost: tasks of an earlier term are stale."""
@@ -269,9 +266,9 @@ class Membership:
             self.moves.forget(worker)
 
     def welcome(self, *, all_of_them: bool = False) -> None:
-        """Take in workers that have compiled the kernels, and have new ones compile.
+        """Take in workers that have compiled the kernels, and have new ones compile. Raises NoWorkersError.
 
-        Waits only where no worker is left, or for `all_of_them`. Raises NoWorkersError.
+        Waits where no worker is left, for those whose blocks would have to be read again, or for `all_of_them`.
         """
 
         def are_in(alive: Mapping[str, Member]) -> bool:
@@ -279,7 +276,8 @@ class Membership:
             self.admission.judge(alive)
             self._invite(alive)
             self._take_in(alive)
-            return bool(self.taking_part) and not (all_of_them and self._joining)
+            holders = {worker for table in self.tables.values() for worker in table.held}
+            return bool(self.taking_part) and not (self._joining if all_of_them else self._joining.keys() & holders)
 
         self._until(are_in, "a worker that can do the work")
 
@@ -406,7 +404,7 @@ class Membership:
 
     def handed_over(self, workers: Iterable[str]) -> list[Handover]:
         """Handovers that closed workers have left."""
-        return self.inbox.collect(workers, self.liveness, self._on_wait)
+        return self.inbox.collect(workers, self.liveness, self.submitter.look_after)
 
     def take(self, given: Any, workers: Iterable[str], source: str) -> tuple[dict[str, Any], set[str]]:
         """Workers go on with a network, a future that lies on `source`; returns those that do, and those that were lost."""

@@ -398,14 +398,7 @@ class Shard:
         outputs = predict(setup.topology, self.flat, rows, replica.parallelism.n_threads)
         if not np.isfinite(outputs).all():
             self.check(f"{int((~np.isfinite(outputs)).sum()):,} of {outputs.size:,} outputs are not finite")
-        head, weights = setup.head, rows.weight if len(rows.weight) else None
-        truth = head.truth(rows, setup.topology)
-        if weights is not None:
-            used = weights > 0
-            outputs, truth, weights = outputs[used], truth[used], weights[used]
-        if not len(truth):
-            return None
-        return head.measure(truth, head.answers(outputs), weights, setup.metrics)
+        return setup.head.measure_rows(rows, outputs, setup.topology, setup.metrics)
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Those that count, with their optimizer state: no copies."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from distributed.scheduler import KilledWorker
 
 from dask_dl.cluster import plugin, round_tasks
+from dask_dl.cluster.lost_tasks import LostTasks
 from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.spans import PREFIX, SENT, in_span, tidy
-from dask_dl.cluster.waiting import ending, pause_after, started
+from dask_dl.cluster.waiting import Reminder, ending, pause_after, started
 from dask_dl.errors import ClusterError, NoWorkersError
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Submitter:
     """Submits tasks that are pinned to workers.
 
     A pin to a worker that is gone would wait for ever, so the workers are watched while tasks are waited for. A task
-    whose worker is gone, or knows nothing of the job any more, is *lost*: the caller decides what becomes of it.
+    whose worker is gone, or knows nothing of the job any more, is *lost*: the caller decides what becomes of it. So is
+    one that Dask has lost (`LostTasks`): it is cancelled while anything is waited for.
 
     Parameters
     ----------
@@ -72,6 +74,7 @@ class Submitter:
         self._n = 0
         self._renewed = time.monotonic()
         self._made: list[Any] = []  #: futures that are not released yet
+        self._lost_tasks = LostTasks(client)
 
     def attempts(self) -> Iterator[None]:
         """Turns of a step that is tried again when workers were lost in it, with growing pauses in between.
@@ -90,7 +93,7 @@ class Submitter:
         """Wait, with an eye on interrupts."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self._look_after()
+            self.look_after()
             time.sleep(min(POLL, left))
 
     def key(self, name: str) -> str:
@@ -255,7 +258,7 @@ class Submitter:
         while not answer.done():
             with contextlib.suppress(TimeoutError):
                 answer.exception(POLL)
-            self._look_after()
+            self.look_after()
             now = time.monotonic()
             if now - self.liveness.looked > LOOK and not self.liveness.look().keys() >= needed:
                 raise GoneError("a worker was lost while it was asked.")
@@ -272,12 +275,16 @@ class Submitter:
         with contextlib.suppress(Exception):  # they are of no interest any more, and the client may be closed
             self.client.cancel(futures)
 
-    def _look_after(self) -> None:
+    def look_after(self) -> None:
         """Do what is due now and then, however long something takes."""
         self.on_wait()
         if time.monotonic() - self._renewed > RENEWAL:
             self._renewed = time.monotonic()
             started(self._renew)
+        if lost := self._lost_tasks.among(self._made):
+            kinds = sorted({future.key.removeprefix(PREFIX).split("-")[0] for future in lost})
+            self.say(f"{len(lost)} tasks that no worker will run are given up: {', '.join(kinds)}")
+            self.cancel(lost)
 
     def _renew(self) -> None:
         """Tell workers that their driver is alive, and keep the scheduler's memory of a long training small."""
@@ -327,7 +334,7 @@ class Submitter:
             What a task raised, or `explain` made of it, and what `on_poll` raises.
         """
         lost: set[Any] = set()
-        n_before, since = -1, time.monotonic()
+        n_before, since, remind = -1, time.monotonic(), Reminder(self.say)
         with ending(self.client, futures.values()) as end:
             while True:
                 lost |= {key for key, future in futures.items() if future.status in {"cancelled", "lost"}}
@@ -345,6 +352,8 @@ class Submitter:
                         lost |= waiting.keys()
                     able = there if finish_leaving else alive
                     lost |= {key for key in waiting if worker_of(key) not in able}
+                    if paused := self.liveness.paused.keys() & {worker_of(key) for key in waiting}:
+                        remind(f"workers that are paused since their memory is full: {', '.join(sorted(paused))}")
                 if len(waiting) != n_before:
                     n_before, since = len(waiting), now
                 elif now - since > limit:
@@ -374,7 +383,7 @@ class Submitter:
         else:
             with contextlib.suppress(TimeoutError, CancelledError):
                 end.exception(POLL)
-        self._look_after()
+        self.look_after()
 
     def wait_anywhere(self, future: Any, on_poll: Callable[[], None], explain: Callable[[Exception], Exception]) -> Any:
         """The result of tasks that may run on any worker, as long as there is one. Raises GoneError when it is lost."""
@@ -385,7 +394,7 @@ class Submitter:
                     self._doze(end)
                     if time.monotonic() - told > LOOK:
                         on_poll()
-                        self.liveness.wait(self.timeout, self._look_after)
+                        self.liveness.wait(self.timeout, self.look_after)
                         told = time.monotonic()
             if future.status == "error":
                 raise explain(future.exception())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dask_dl.frame.source import Source
     from dask_dl.memory import Storage
 
-#: Seconds in which at least one partition of those that are read must be done.
+#: Seconds in which at least one partition of those that are read must be done, where a worker does read.
 READING = 3600.0
 #: Partitions that wait on a worker to be read, at most.
 PER_WAVE = 32

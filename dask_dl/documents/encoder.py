@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 #: Inputs are numbered in 32 bits.
 MAX_INPUTS = 2**31 - 1
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-#: A factor is 1 / deviation up to rounding.
+#: A factor is 1 / deviation up to rounding ...
 ROUNDING = 1e-12
+#: ... or, of an autoencoder, 1 / range: no deviation is more than the range over the square root of 2, that of two numbers.
+MAX_OF_RANGE = 0.5**0.5 + ROUNDING
 
 
 def check_different(what: str, values: Sequence[object]) -> None:
@@ -48,7 +50,11 @@ class NumberDocument(Document):
         if self.shift != 0.0 and not is_near:
             raise ValueError(f"column {self.name!r} is centred at {self.shift}, which is not its mean")
         scale = 1 / (self.deviation or 1.0)
-        if self.deviation is not None and self.factor != 1 and abs(self.factor - scale) > ROUNDING * scale:
+        is_ranged = self.factor <= scale * MAX_OF_RANGE
+        if (
+            not (self.deviation is None or self.factor == 1 or is_ranged)
+            and abs(self.factor - scale) > ROUNDING * scale
+        ):
             raise ValueError(
                 f"column {self.name!r} is multiplied by {self.factor}, and its deviation is {self.deviation}"
             )

@@ -90,7 +90,7 @@ def check_network(task: Task, encoder: EncoderDocument, target: TargetDocument, 
     if mine != theirs:
         raise ValueError(f"the network has {mine} inputs, and the encoder {theirs} (one-hot, numeric, sparse)")
     head = target.head(task)
-    if (topology.output, topology.n_outputs) != (head.output, head.n_outputs(inputs)):
+    if topology.output not in head.outputs or topology.n_outputs != head.n_outputs(inputs):
         raise ValueError(MISMATCH)
 
 

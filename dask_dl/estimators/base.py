@@ -8,7 +8,7 @@ import inspect
 import math
 import time
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from dask_dl.estimators.fitted import forget
 from dask_dl.estimators.going_on import (
     ONE_PASS,
     GoingOn,
+    autoencoder_of,
     check_one_pass,
     check_source,
     export,
@@ -53,10 +54,17 @@ class DeepLearning(Predicting):
     {parameters}
     """
 
-    _task: Literal["classification", "regression"]
+    _task: parameters.Task
+    _has_target: ClassVar[bool] = True  #: whether rows have a target beside their inputs
     client: Any
     #: Parameters of a loaded model that this version does not know: `fit` names them.
     _strange: Mapping[str, Any] = MappingProxyType({})
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Write the parameters into the docstring of an estimator."""
+        super().__init_subclass__(**kwargs)
+        if cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("{parameters}", parameters.numpydoc().replace("\n", "\n    "))
 
     @_known_names_only
     def __init__(
@@ -64,6 +72,7 @@ class DeepLearning(Predicting):
         *,
         hidden: Sequence[int] | int = (200, 200),
         activation: str = "rectifier",
+        output_activation: str = "auto",
         initial_weight_distribution: str = "uniform_adaptive",
         initial_weight_scale: float = 1.0,
         initial_weights: Sequence[Any] | None = None,
@@ -203,7 +212,8 @@ class DeepLearning(Predicting):
             categories, booleans 0 and 1, dates milliseconds since 1970, other numbers numbers. Missing values are allowed.
         y : str, int, or aligned collection of n values
             The target: the name or position of a column of `X`, or as many values as `X` has rows (a Dask Series with a
-            Dask frame, a Dask or NumPy array with a Dask Array). Rows with a missing target are left out.
+            Dask frame, a Dask or NumPy array with a Dask Array). Rows with a missing target are left out. An autoencoder has
+            none: values are ignored, and the name of a column is refused.
         sample_weight : str, int or aligned collection, optional
             Weight of every row in the loss, 0 or more; 0 leaves the row out.
         offset : str, int or aligned collection, optional
@@ -211,7 +221,8 @@ class DeepLearning(Predicting):
         folds : str, int or aligned collection, optional
             Fold of every row, for a cross-validation: rows of one value are held out together. See `nfolds`.
         eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame with the columns of `X` when `y` is a name
-            A table to score on while training; a list may hold one such tuple.
+            A table to score on while training; a list may hold one such tuple. Of an autoencoder a table alone, or with
+            weights (X, None, weight).
         callbacks : list of callables, optional
             Called after every scoring with its record, as in `history_`, read-only. One that returns True stops the training.
         checkpoint : fitted estimator, or path or URL of a saved model, optional
@@ -269,7 +280,8 @@ class DeepLearning(Predicting):
         if isinstance(X, Dataset):
             raise ParameterError("X is a Dataset, whose rows are all there: pass it to fit.")
         model = getattr(self, "model_", None)
-        going = GoingOn(model, None if model is None else 1.0, ONE_PASS, labels_of(classes, model))
+        adds = None if model is None else 1.0
+        going = GoingOn(model, adds, ONE_PASS, labels_of(classes, model), more_follow=True)
         return self._begin(requested, call | {"X": X, "y": y, "callbacks": ()}, going, began)
 
     def _begin(self, requested: dict[str, Any], call: dict[str, Any], going: GoingOn, began: float) -> Any:
@@ -284,6 +296,13 @@ class DeepLearning(Predicting):
         if isinstance(X, Dataset):
             beside = ("y", "sample_weight", "offset", "eval_set")
             X.check_alone({name: call[name] for name in beside}, self.client)
+        elif not self._has_target:
+            if isinstance(call["y"], (str, int)):
+                raise ParameterError(
+                    f"y={call['y']!r}: {type(self).__name__} has no target, and learns all columns of X. Leave y out, and "
+                    f"drop the columns that it shall not learn."
+                )
+            call["y"] = None  # a pipeline passes its own
         elif call["y"] is None:
             raise ParameterError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: give the name of the target's "
@@ -309,6 +328,8 @@ class DeepLearning(Predicting):
 
         progress = Progress(quiet=not requested["verbose"] or requested["quiet_mode"])
         listeners, X = Listeners([Callbacks(call["callbacks"]), progress]), call["X"]
+        pretrained = autoencoder_of(requested["pretrained_autoencoder"])
+        requested = {**requested, "pretrained_autoencoder": None}  # a model knows nothing of where it began
         with contextlib.ExitStack() as stack:
             if isinstance(X, Dataset):
                 backend, encoded = stack.enter_context(X.used(self._task, requested, listeners, cancelled))
@@ -317,6 +338,7 @@ class DeepLearning(Predicting):
                 source, validation = self._tables(call, listeners)
                 backend, encoded = backend_for(requested, client, listeners, cancelled), None
             request = Request(source, self._task, requested, validation, encoded, call["resume"], began, *call["going"])
+            request = request._replace(pretrained=pretrained)
             if requested["nfolds"] or call["folds"] is not None:
                 outcome = self._cross_validate(request, backend, listeners, cancelled, call)
             else:

@@ -42,9 +42,9 @@ class Relay:
 class Dataset:
     """A table whose encoded rows are kept, for any number of trainings; made by `prepare`.
 
-    It takes the place of `X` in `fit`. Its rows are in memory or on the local disk, of this process or of the workers of a
-    cluster, until `close` or the end of a `with` block. Datasets of equal preparations of one Dask collection share their
-    rows, until the last of them is closed.
+    It takes the place of `X` in `fit` and `evaluate`. Its rows are in memory or on the local disk, of this process or of the
+    workers of a cluster, until `close` or the end of a `with` block. Datasets of equal preparations of one Dask collection
+    share their rows, until the last of them is closed.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Dataset:
         ParameterError
             When a training uses the rows.
         """
-        return awaitable(self._leave) if self._is_asynchronous else self._leave()
+        return awaitable(self._leave) if self.is_asynchronous else self._leave()
 
     def _leave(self, cancelled: Callable[[], bool] = lambda: False) -> None:  # noqa: ARG002  # it is not broken off
         with self._closing:  # of several threads one gives the reference back
@@ -102,11 +102,12 @@ class Dataset:
         return self._release.alive
 
     @property
-    def _is_asynchronous(self) -> bool:
+    def is_asynchronous(self) -> bool:
+        """Whether its client is, so that what takes long is awaited."""
         return self.client is not None and self.client.asynchronous
 
     def __enter__(self) -> Self:
-        if self._is_asynchronous:
+        if self.is_asynchronous:
             raise ParameterError("the client of the Dataset is asynchronous: use `async with`.")
         return self
 
@@ -137,10 +138,10 @@ class Dataset:
         return f"<dask_dl.Dataset: {self.task}, {self.n_rows:,} rows, {self.n_inputs:,} inputs, {state}>"
 
     def check_alone(self, call: Mapping[str, Any], client: Any) -> None:
-        """Refuse what was given to `fit` beside a dataset, which has it already, or another client. Raises ParameterError."""
+        """Refuse what was given beside a dataset, which has it already, or another client. Raises ParameterError."""
         given = [name for name, value in call.items() if value is not None]
         if given:
-            raise ParameterError(f"a Dataset has its own {', '.join(given)}: give them to prepare, not to fit.")
+            raise ParameterError(f"a Dataset has its own {', '.join(given)}: give them to prepare.")
         if client is not None and client is not self.client:
             raise ParameterError("the Dataset was prepared with another client: leave client out, or prepare it anew.")
 
@@ -171,28 +172,32 @@ class Dataset:
         ParameterError
             When the dataset is closed, in use, of another task, or was prepared with other parameters.
         """
-        if not self._is_open:
-            raise ParameterError("the Dataset is closed: prepare the table anew.")
         if task != self.task:
             raise ParameterError(
                 f"the Dataset was prepared for {self.task}; for {task} use prepare(..., task={task!r})."
             )
         kept = self._kept
-        other = {
-            name: (kept.requested[name], requested[name])
-            for name in parameters.PREPARED
-            if kept.requested[name] != requested[name]
-        }
+        then, now = (parameters.prepared(values, task) for values in (kept.requested, requested))
+        other = {name: (then[name], now[name]) for name in then if then[name] != now[name]}
         if other:
             what = "; ".join(
-                f"{name}={parameters.show(then)}, and the estimator has {parameters.show(now)}"
-                for name, (then, now) in other.items()
+                f"{name}={parameters.show(prepared)}, and the estimator has {parameters.show(given)}"
+                for name, (prepared, given) in other.items()
             )
             raise ParameterError(
                 f"the Dataset was prepared with {what}. These decide how rows are encoded: make them equal."
             )
+        with self.claimed(tell, cancelled) as rows:
+            yield rows
+
+    @contextlib.contextmanager
+    def claimed(self, tell: Listeners, cancelled: Callable[[], bool]) -> Iterator[tuple[Backend, EncodedTables]]:
+        """Keep the rows from others meanwhile; see `used`. Raises ParameterError when the dataset is closed or in use."""
+        kept = self._kept
+        if not self._is_open:
+            raise ParameterError("the Dataset is closed: prepare the table anew.")
         if not kept.in_use.acquire(blocking=False):
-            raise ParameterError("another training uses the rows of the Dataset. Train one after the other.")
+            raise ParameterError("another training uses the rows of the Dataset. Use them one after the other.")
         try:
             kept.relay.tell, kept.relay.is_cancelled = tell, cancelled
             yield kept.backend, kept.encoded

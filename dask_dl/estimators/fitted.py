@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from dask_dl.estimators.dataset import Dataset
+from dask_dl.estimators.measuring import evaluate_dataset
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
@@ -35,6 +38,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
     """Attributes and methods that a fitted estimator has."""
 
     model_: Model
+    n_jobs: int | None
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
@@ -99,7 +103,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
-            As in `predict`.
+            As in `predict`. Or a `Dataset` whose rows are encoded as those of the model: the rows that train are measured.
         y : str, int, or aligned collection of n values, optional
             The target; by default the column of that name in training.
         sample_weight : str, int or aligned collection, optional
@@ -112,7 +116,8 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         Evaluation
-            A mapping of all metrics by name, with tables and pictures. Rows without a target do not count, and neither do
+            A mapping of all metrics by name, with tables and pictures; an awaitable of one for a Dataset of an asynchronous
+            client. Rows without a target do not count, and neither do
             those with a label that training never saw (warned).
 
         Raises
@@ -124,6 +129,9 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         from dask_dl.show.evaluation import Evaluation
 
         model = self._fitted
+        if isinstance(X, Dataset):
+            beside = {"y": y, "sample_weight": sample_weight, "offset": offset}
+            return evaluate_dataset(model, X, beside, custom_metric, self.n_jobs)  # type: ignore[no-any-return]
         found = measure_table(model, X, y, sample_weight, offset, custom_metric, type(self).__name__)
         return Evaluation.of(model, found.measured, label=found.label, n_rows=found.n_rows)
 

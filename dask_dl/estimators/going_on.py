@@ -30,27 +30,46 @@ class GoingOn(NamedTuple):
     adds: float | None = None  #: epochs beyond those of the model; None: as many in all as the parameter says
     overrides: Mapping[str, Any] = {}  # parameters of this training alone; nobody changes it
     classes: Sequence[Any] = ()  #: labels that the table may not have yet
+    more_follow: bool = False  #: whether further calls are expected
 
 
-def model_of(checkpoint: Any) -> Model:
-    """The model that is given to go on from: that of a fitted estimator, itself, or that of a file.
+def model_of(given: Any, name: str = "checkpoint") -> Model:
+    """The model that a parameter gives: that of a fitted estimator, itself, or that of a file.
 
     Raises ParameterError for anything else; ArchiveError and FileNotFoundError for a file that is none.
     """
     from dask_dl.model import Model
     from dask_dl.model.files import load_model
 
-    if isinstance(checkpoint, Model):
-        return checkpoint
-    if isinstance(checkpoint, (str, os.PathLike)):
-        return load_model(checkpoint)
-    model = getattr(checkpoint, "model_", None)
+    if isinstance(given, Model):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return load_model(given)
+    model = getattr(given, "model_", None)
     if isinstance(model, Model):
         return model
-    unfitted = " that is not fitted" if hasattr(checkpoint, "fit") else ""
+    unfitted = " that is not fitted" if hasattr(given, "fit") else ""
     raise ParameterError(
-        f"checkpoint is a {type(checkpoint).__name__}{unfitted}: give a fitted estimator, or the path or URL of a saved model."
+        f"{name} is a {type(given).__name__}{unfitted}: give a fitted estimator, or the path or URL of a saved model."
     )
+
+
+def autoencoder_of(given: Any) -> Model | None:
+    """The autoencoder with whose hidden layers a network begins, of what `model_of` takes; None: there is none.
+
+    Raises ParameterError for a model of another task, and for a clone of scikit-learn's, which is not fitted.
+    """
+    if given is None:
+        return None
+    if hasattr(given, "fit") and not hasattr(given, "model_"):
+        raise ParameterError(
+            f"pretrained_autoencoder is a {type(given).__name__} that is not fitted. Fit it; where scikit-learn makes clones, "
+            f"as in searches, wrap it in sklearn.frozen.FrozenEstimator, or give the path of a saved model."
+        )
+    model = model_of(given, "pretrained_autoencoder")
+    if model.task != "autoencoder":
+        raise ParameterError(f"pretrained_autoencoder learned a {model.task}: give a DeepLearningAutoEncoder.")
+    return model
 
 
 def check_one_pass(requested: Mapping[str, Any]) -> None:

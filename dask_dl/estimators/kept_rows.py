@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.frame.source import Source
+    from dask_dl.parameters import Task
     from dask_dl.training.loading import EncodedTables
 
 #: Rows that datasets hold, by what they were prepared from and how.
@@ -78,7 +79,7 @@ class KeptRows:
 
 
 def key_of(
-    source: Source, validation: Source | None, requested: Mapping[str, Any], task: str, client: Any
+    source: Source, validation: Source | None, requested: Mapping[str, Any], task: Task, client: Any
 ) -> tuple[Any, ...] | None:
     """Key by which equal preparations find each other; None for tables of which it is not known whether they are equal.
 
@@ -104,5 +105,5 @@ def key_of(
                 return None
             names = table.schema.predictors, tuple(sorted(table.schema.roles.items())), table.is_named
             tables.append((*names, tuple(str(part.key) for part in table.lazy)))
-    values = tuple(repr(requested[name]) for name in parameters.PREPARED)
+    values = tuple(repr(value) for value in parameters.prepared(requested, task).values())
     return (None if client is None else client.id, task, *tables, values)

@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Any, Literal
 from dask_dl.errors import ClusterError, ParameterError
 from dask_dl.estimators.dataset import Dataset, Relay
 from dask_dl.estimators.kept_rows import KeptRows, key_of
-from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
+from dask_dl.estimators.loading import ESTIMATORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from dask_dl.cluster.backend import Backend
+    from dask_dl.parameters import Task
 
 
 def prepare(
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     sample_weight: Any = None,
     offset: Any = None,
     eval_set: Any = None,
-    task: Literal["auto", "classification", "regression"] = "auto",
+    task: Literal["auto", "classification", "regression", "autoencoder"] = "auto",
     **given: Any,
 ) -> Any:
     """Read a table once, and keep it encoded for any number of trainings.
@@ -34,11 +35,11 @@ def prepare(
     ----------
     X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
         As in `fit`.
-    y : str, int, or aligned collection of n values
-        The target, as in `fit`.
+    y : str, int, or aligned collection of n values, optional
+        The target, as in `fit`; an autoencoder has none.
     sample_weight, offset, eval_set : object, optional
         As in `fit`.
-    task : {"auto", "classification", "regression"}
+    task : {"auto", "classification", "regression", "autoencoder"}
         "auto": texts, categories and booleans are classes, numbers are numbers, as on the command line.
     **given : object
         Parameters of the estimators. Those that decide how rows are encoded (`standardize`, `categorical_encoding`, `storage`,
@@ -67,14 +68,17 @@ def prepare(
 
     if isinstance(X, Dataset):
         raise ParameterError("X is a Dataset already: pass it to fit.")
-    if y is None:
-        raise ParameterError("prepare requires y: give the name of the target's column, or its values.")
+    if y is None and task != "autoencoder":
+        raise ParameterError(
+            "prepare requires y: give the name of the target's column, or its values; or task='autoencoder'."
+        )
+    if y is not None and task == "autoencoder":
+        raise ParameterError("y: an autoencoder has no target; leave it out.")
     if task == "auto":
         task = task_of(X, y)
-    kinds = {"classification": DeepLearningClassifier, "regression": DeepLearningRegressor}
-    if task not in tuple(kinds):  # which may not be hashable
-        raise ParameterError(f"task is {task!r}; it must be 'auto', 'classification' or 'regression'.")
-    estimator = kinds[task](**given)
+    if task not in tuple(ESTIMATORS):  # which may not be hashable
+        raise ParameterError(f"task is {task!r}; it must be 'auto', 'classification', 'regression' or 'autoencoder'.")
+    estimator = ESTIMATORS[task](**given)
     call = {"sample_weight": sample_weight, "offset": offset, "eval_set": eval_set}
     requested = estimator._requested(call)  # noqa: SLF001  # as its own `fit`
     client = find_client(estimator.client)
@@ -85,7 +89,7 @@ def prepare(
 def _prepared(
     requested: Mapping[str, Any],
     client: Any,
-    task: Literal["classification", "regression"],
+    task: Task,
     X: Any,
     y: Any,
     weight: Any,
@@ -101,7 +105,7 @@ def _prepared(
         Parameters in canonical form.
     client : distributed.Client or None
         Of the cluster.
-    task : {"classification", "regression"}
+    task : str
         Task of the estimators.
     X, y, weight, offset, eval_set : object
         As in `prepare`.

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from sklearn.base import ClassifierMixin, RegressorMixin
 
-from dask_dl import parameters
-from dask_dl.errors import ArchiveError
+from dask_dl.estimators.base import DeepLearning
 
 if TYPE_CHECKING:
-    import os
-
     import pandas as pd
 
-
-from dask_dl.estimators.base import DeepLearning
+    from dask_dl.parameters import Task
 
 
 class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[misc]
@@ -34,7 +30,7 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
         As in scikit-learn.
     """
 
-    _task = "classification"
+    _task: Task = "classification"
 
     def _set_names(self, *, has_names: bool) -> None:
         super()._set_names(has_names=has_names)
@@ -210,7 +206,7 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
         As in scikit-learn.
     """
 
-    _task = "regression"
+    _task: Task = "regression"
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, *, offset: Any = None) -> Any:
         """Train one pass over a table, from where the last call or `fit` ended; scikit-learn's meaning.
@@ -240,7 +236,7 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
         """
         return self._partial_fit(X, y, sample_weight, offset)
 
-    def predict(self, X: Any, *, offset: Any = None) -> Any:
+    def predict(self, X: Any, *, offset: Any = None, threshold: Any = None) -> Any:
         """Predicted target of every row, float64, in the unit of the training target.
 
         Parameters
@@ -249,15 +245,23 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
             Columns of training, in any order; others are ignored, missing ones are taken as missing values (warned).
         offset : str, int, aligned collection or None
             Needed when the model was trained with offsets; None takes the column of that name.
+        threshold : None
+            Numbers have none.
 
         Returns
         -------
         dask.dataframe.Series, dask.array.Array or ndarray
             Lazy for Dask: with index, divisions and dtype for a DataFrame, with the chunks of its rows for an Array.
+
+        Raises
+        ------
+        ParameterError
+            When a threshold is given.
         """
         from dask_dl.predictor import Predictor
 
-        return self._predict(X, offset, Predictor.predicted)
+        model = self._fitted if threshold is None else self._fitted.at_threshold(threshold)
+        return self._predict(X, offset, Predictor.predicted, model)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, offset: Any = None) -> float:
         """Coefficient of determination (R2) of `predict`. Rows without a target do not count.
@@ -286,44 +290,3 @@ class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
         from sklearn.metrics import r2_score
 
         return float(r2_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
-
-
-def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor:
-    """Read a model that `save` wrote. No code in the file is run.
-
-    Parameters
-    ----------
-    path : str or path-like
-        A local path or an fsspec URL.
-
-    Returns
-    -------
-    DeepLearningClassifier or DeepLearningRegressor
-        Fitted, as it was saved.
-
-    Raises
-    ------
-    ArchiveError
-        When the file is truncated, damaged, foreign or newer than this version.
-    FileNotFoundError
-    """
-    from dask_dl.model.files import load_model
-
-    model = load_model(path)
-    kinds = {kind._task: kind for kind in (DeepLearningClassifier, DeepLearningRegressor)}  # noqa: SLF001  # as below
-    if model.task not in kinds:
-        raise ArchiveError(f"{path} holds a model of the task {model.task!r}, for which this version has no estimator.")
-    kind = kinds[model.task]
-    estimator = kind._unjudged({**model.record.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
-    estimator.model_ = model
-    estimator._set_names(has_names=model.record.is_named)  # noqa: SLF001  # its own constructor, in a way
-    return estimator
-
-
-def _write_docstrings() -> None:
-    section = parameters.numpydoc().replace("\n", "\n    ")
-    for kind in (DeepLearningClassifier, DeepLearningRegressor):
-        kind.__doc__ = (kind.__doc__ or "").replace("{parameters}", section)
-
-
-_write_docstrings()

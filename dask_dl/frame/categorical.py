@@ -92,7 +92,7 @@ class CodedColumn:
     levels: tuple[str, ...]
     scheme: str  #: of AS_NUMBERS
     means: tuple[float, ...]  #: of every input, over the training table
-    deviations: tuple[float, ...]
+    deviations: tuple[float, ...]  #: by which standardized inputs are divided; of an autoencoder their ranges
     is_standardized: bool
     vector: tuple[float, ...] = ()  #: of eigen: a number for each level
 
@@ -105,6 +105,7 @@ class CodedColumn:
         weights: Sequence[tuple[float, float]],
         *,
         standardize: bool,
+        by_range: bool = False,
     ) -> CodedColumn:
         """Code of a column, standardized by the rows of its levels.
 
@@ -120,6 +121,8 @@ class CodedColumn:
             Rows and weight of every level, then those of missing values.
         standardize : bool
             Whether numbers are centred and divided by their standard deviation.
+        by_range : bool
+            Whether they are divided by their range instead.
 
         Returns
         -------
@@ -133,7 +136,10 @@ class CodedColumn:
         total = weight.sum() or 1.0
         means = (weight[:, None] * raw).sum(axis=0) / total  # not by a BLAS, whose bits depend on where arrays lie
         m2 = np.array([(weight * (values - mean) ** 2).sum() for mean, values in zip(means, raw.T, strict=True)])
-        deviations = tuple(Moments(int(n[weight > 0].sum()), total, means, m2).deviation.tolist())
+        spreads = Moments(int(n[weight > 0].sum()), total, means, m2).deviation
+        if by_range:
+            spreads = np.where(spreads > 0, np.ptp(raw[n > 0], axis=0), 0.0) if (n > 0).any() else np.zeros(len(means))
+        deviations = tuple(spreads.tolist())
         return cls(name, tuple(levels), scheme, tuple(means.tolist()), deviations, standardize, vector)
 
     @cached_property

@@ -56,6 +56,7 @@ class Encoding(NamedTuple):
     max_categorical_features: int = 2**31 - 1
     seed: int = 0  #: of the hashing of levels
     sparse: bool = False  #: numbers are scaled, but not centred, and kept by their non-zeros
+    by_range: bool = False  #: standardized numbers are divided by their range, and not by their deviation
 
     def request(self, target: TargetKind, *, skips: bool, is_weighted: bool) -> ScanRequest:
         """Request for a scan that finds what an encoder has to know of a table."""
@@ -103,7 +104,11 @@ class Encoder:
                 categories.append(OneHotColumn(name, tuple(levels), encoding.use_all_factor_levels, has_others))
             elif n:
                 shift = mean if encoding.standardize and not encoding.sparse else 0.0
-                factor = 1 / (deviation or 1.0) if encoding.standardize else 1.0
+                spread = deviation
+                if encoding.by_range and deviation:
+                    place = columns.places[name]
+                    spread = (columns.maximum[place] - columns.minimum[place]).item()
+                factor = 1 / (spread or 1.0) if encoding.standardize else 1.0
                 numbers.append(Number(name, mean, shift, factor, deviation))
         _sort_by_levels(categories)
         maximum = encoding.max_categorical_features
@@ -382,7 +387,9 @@ def _fit_code(found: Scan, column: CategoricalStats, name: str, encoding: Encodi
     n_missing = float(column.n_missing)
     missing = found.row_stats.weight - sum(weight for _, weight in counts) if column.weights else n_missing
     counts.append((n_missing, missing if n_missing else 0.0))
-    return CodedColumn.fit(name, levels, encoding.scheme, counts, standardize=encoding.standardize)
+    return CodedColumn.fit(
+        name, levels, encoding.scheme, counts, standardize=encoding.standardize, by_range=encoding.by_range
+    )
 
 
 def _sort_by_levels(categories: list[OneHotColumn]) -> None:

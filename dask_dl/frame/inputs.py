@@ -67,6 +67,12 @@ def usable_predictors(columns: ColumnStats, *, ignore_const_cols: bool) -> tuple
     return [name for name, drops in judged if not drops], [name for name, drops in judged if drops]
 
 
-def dropped_warning(dropped: Sequence[str]) -> str:
-    """Warning about dropped columns."""
-    return f"dropped {len(dropped)} columns that are constant or empty: {listed(dropped, 8)}."
+def dropped_warning(dropped: Sequence[str], *, more_follow: bool = False) -> str:
+    """Warning about dropped columns, which are so for rows that follow, too."""
+    text = f"dropped {len(dropped)} columns that are constant or empty: {listed(dropped, 8)}."
+    if not more_follow:
+        return text
+    return (
+        f"{text} Later calls of partial_fit leave them out, whatever they hold then: give the first call rows in which they "
+        f"vary. ignore_const_cols=False keeps constant ones."
+    )

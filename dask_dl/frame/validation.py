@@ -24,7 +24,8 @@ def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any], war
     Parameters
     ----------
     eval_set : tuple, list, table or None
-        As `fit` takes it: (X, y), also alone in a list; or a table, when the target is a column of the training table.
+        As `fit` takes it: (X, y), also alone in a list; or a table, when the target is a column of the training table, or when
+        there is none.
     source : Source
         The training table.
     given : mapping
@@ -47,7 +48,10 @@ def open_validation(eval_set: Any, source: Source, given: Mapping[str, Any], war
         return None
     if isinstance(eval_set, dict):
         raise ParameterError(f"eval_set is a dict of {len(eval_set)}; names are not taken. {FORMS}.")
-    X, roles = _parts(eval_set) if isinstance(eval_set, (tuple, list)) else _columns(eval_set, source, given)
+    if given[TARGET] is None:
+        X, roles = _without_target(eval_set, source)
+    else:
+        X, roles = _parts(eval_set) if isinstance(eval_set, (tuple, list)) else _columns(eval_set, source, given)
     if (given[OFFSET] is None) != (roles[OFFSET] is None):
         raise ParameterError(
             "eval_set needs an offset exactly when the training table has one: (X, y, weight, offset)."
@@ -84,6 +88,19 @@ def _parts(eval_set: tuple[Any, ...] | list[Any]) -> tuple[Any, dict[str, Any]]:
             f"target goes alone, eval_set=table, where the y of fit is the name of a column."
         )
     return X, {TARGET: y, WEIGHT: weight, OFFSET: offset}
+
+
+def _without_target(eval_set: Any, source: Source) -> tuple[Any, dict[str, Any]]:
+    """A table, (X, None) or (X, None, weight), also as the only member of a list; the second part is not looked at."""
+    if isinstance(eval_set, (tuple, list)) and len(eval_set) == 1 and (_is_pair(eval_set[0]) or _is_table(eval_set[0])):
+        (eval_set,) = eval_set
+    if not (isinstance(eval_set, (tuple, list)) and eval_set and _is_table(eval_set[0])):
+        table = as_table(eval_set, LABEL)
+        weight, labels = source.roles.get(WEIGHT), labels_of(table, LABEL)
+        return table, {TARGET: None, WEIGHT: weight if weight in labels.values() else None, OFFSET: None}
+    if len(eval_set) > 3:
+        raise ParameterError(f"eval_set has {len(eval_set)} parts. Give one table: X, or (X, None, weight).")
+    return eval_set[0], {TARGET: None, WEIGHT: eval_set[2] if len(eval_set) == 3 else None, OFFSET: None}
 
 
 def _is_pair(value: Any) -> bool:

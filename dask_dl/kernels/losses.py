@@ -2,8 +2,8 @@
 
 The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers, algorithm.md#loss-of-reconstructions. The
 gradient is the derivative of the loss, but for squared errors of probabilities, where it takes only the diagonal of
-softmax's Jacobian, and of activated outputs, where it leaves out their function's derivative, both as H2O's does. A weight
-multiplies loss and gradient.
+softmax's Jacobian, and of activated outputs, where it leaves out their function's derivative unless that is asked for, both
+as H2O's does. A weight multiplies loss and gradient.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from dask_dl.kernels.optimizers import ONE, TWO, ZERO
     POISSON,
     GAMMA,
     TWEEDIE,
-    RECONSTRUCTION,
-) = range(10)
-#: Losses by the names of parameters: the loss of classes, the distribution of numbers, and that of a row's own inputs.
+) = range(9)
+#: Losses by the names of parameters: the loss of classes, and the distribution of numbers.
 KINDS = {
     "cross_entropy": CROSS_ENTROPY,
     "quadratic": SQUARED_PROBABILITIES,
@@ -38,7 +37,6 @@ KINDS = {
     "poisson": POISSON,
     "gamma": GAMMA,
     "tweedie": TWEEDIE,
-    "reconstruction": RECONSTRUCTION,
 }
 #: The largest value of the exponential function, and the least of the logarithm.
 MAX, MIN = np.float32(1e19), np.float32(-19)
@@ -50,6 +48,8 @@ class Objective(NamedTuple):
     kind: int  #: a value of KINDS
     #: Quantile: which one. Huber: delta, the residual from which it is linear. Tweedie: the power of the variance. Else unused.
     shape: float = 0.0
+    of_inputs: bool = False  #: whether the targets are the row's own inputs, one for each output
+    derives: bool = False  #: whether the gradients by activated outputs are multiplied by the function's derivative
 
 
 @inlined

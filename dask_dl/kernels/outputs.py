@@ -7,7 +7,7 @@ import numpy as np
 from dask_dl.jit import inlined, kernel
 from dask_dl.kernels.exponential import tanh_and_gradient
 from dask_dl.kernels.layout import ACTIVATED, N_OUT, SOFTMAX, TANH
-from dask_dl.kernels.losses import CROSS_ENTROPY, RECONSTRUCTION, SQUARED_PROBABILITIES, number_loss
+from dask_dl.kernels.losses import CROSS_ENTROPY, GAUSSIAN, SQUARED_PROBABILITIES, number_loss
 from dask_dl.kernels.optimizers import ONE, TWO, ZERO
 from dask_dl.kernels.spans import span
 
@@ -99,13 +99,13 @@ def target_deltas(objective, n, out, target, weight, deltas):
 
 
 @kernel
-def reconstruction_deltas(n_onehot, numbers, active, entries, out, weight, deltas):
-    """Compute the gradients of squared errors against the row's own inputs (algorithm.md#loss-of-reconstructions).
+def reconstruction_deltas(objective, network, numbers, active, entries, out, weight, deltas):
+    """Compute the gradients of errors against the row's own inputs (algorithm.md#loss-of-reconstructions).
 
     Parameters
     ----------
-    n_onehot : int
-        One-hot inputs, which come first.
+    objective : Objective
+    network : Network
     numbers : (stride,) float32
         Numeric inputs of the row, none of them dropped.
     active : (categories,) int32
@@ -125,6 +125,7 @@ def reconstruction_deltas(n_onehot, numbers, active, entries, out, weight, delta
         The loss.
     """
     slots, values = entries
+    n, n_onehot = network.layers[-1, N_OUT], network.n_onehot
     for j in range(deltas.shape[0]):
         deltas[j] = out[j]
     for c in range(active.shape[0]):
@@ -135,9 +136,18 @@ def reconstruction_deltas(n_onehot, numbers, active, entries, out, weight, delta
     for j in range(min(numbers.shape[0], deltas.shape[0] - n_onehot)):  # the padding of both is zero
         deltas[n_onehot + j] -= numbers[j]
     loss = ZERO
-    for j in range(deltas.shape[0]):
-        loss += deltas[j] * deltas[j]
-        deltas[j] *= TWO * weight
+    if objective.kind == GAUSSIAN:  # `number_loss`, in vectors
+        for j in range(deltas.shape[0]):
+            loss += deltas[j] * deltas[j]
+            deltas[j] *= TWO * weight
+    else:
+        for j in range(n):
+            of_input, gradient = number_loss(objective, deltas[j], ZERO)
+            loss += of_input
+            deltas[j] = weight * gradient
+    if objective.derives and network.output == ACTIVATED:
+        for j in range(n):
+            deltas[j] *= (ONE - out[j]) * (ONE + out[j]) if network.activation == TANH else np.float32(out[j] > ZERO)
     return weight * loss
 
 
@@ -164,10 +174,10 @@ def output_deltas(objective, network, rows, i, out, deltas):
         Loss of the row.
     """
     weight = rows.weight[i] if rows.weight.shape[0] > 0 else ONE
-    if objective.kind == RECONSTRUCTION:
+    if objective.of_inputs:
         entries, first, n = rows.entries, 0, 0
         if entries.begin.shape[0] > 0:
             first, n = entries.begin[i], entries.length[i]
         of_row = span(entries.slot, first, n), span(entries.value, first, n)
-        return reconstruction_deltas(network.n_onehot, rows.dense[i], rows.active[i], of_row, out, weight, deltas)
+        return reconstruction_deltas(objective, network, rows.dense[i], rows.active[i], of_row, out, weight, deltas)
     return target_deltas(objective, network.layers[-1, N_OUT], out, rows.target[i], weight, deltas)

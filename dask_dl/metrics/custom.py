@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from dask_dl.errors import ParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -60,14 +61,61 @@ class CustomValue(NamedTuple):
     metric: CustomMetric
     state: Any
 
+    @classmethod
+    def of(
+        cls, metric: CustomMetric, truth: NDArray[Any], answers: NDArray[Any], weights: NDArray[np.floating] | None
+    ) -> CustomValue:
+        """Rows, measured by a metric.
+
+        Parameters
+        ----------
+        metric : CustomMetric
+        truth, answers, weights : object
+            See `CustomMetric.measure`.
+
+        Returns
+        -------
+        CustomValue
+
+        Raises
+        ------
+        ParameterError
+            When the metric fails, from its error.
+        """
+        with _blamed(metric, "measure"):
+            return cls(metric, metric.measure(truth, answers, weights))
+
     def merge(self, other: CustomValue) -> CustomValue:
         """Both sets of rows together."""
-        return self._replace(state=self.metric.merge(self.state, other.state))
+        with _blamed(self.metric, "merge"):
+            return self._replace(state=self.metric.merge(self.state, other.state))
 
     @property
     def value(self) -> float:
         """Value of the metric."""
-        return float(self.metric.value(self.state))
+        with _blamed(self.metric, "value"):
+            return float(self.metric.value(self.state))
+
+
+@contextlib.contextmanager
+def _blamed(metric: CustomMetric, method: str) -> Iterator[None]:
+    """Name the metric whose method fails in the body: raises ParameterError from the error, whose text a worker keeps."""
+    try:
+        yield
+    except (ParameterError, MemoryError):
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        if isinstance(metric, ScorerMetric):
+            name = getattr(metric.scorer, "__qualname__", None) or repr(metric.scorer)
+            raise ParameterError(
+                f"custom_metric: the scorer {name} failed with {found}. It is called as scorer(estimator, X, y), where the "
+                f"estimator knows the answers to the scored rows, and X has no columns of use; it returns a number."
+            ) from error
+        raise ParameterError(
+            f"custom_metric: {type(metric).__qualname__}.{method} failed with {found}. See `CustomMetric` for what it is "
+            f"given, and returns."
+        ) from error
 
 
 def custom_metric(given: Any, classes: NDArray[Any] | None = None) -> CustomMetric | None:

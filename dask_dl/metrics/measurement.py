@@ -143,7 +143,7 @@ class Measurement(NamedTuple):
         -------
         Measurement
         """
-        return self._replace(custom=CustomValue(metric, metric.measure(truth, answers, weights)))
+        return self._replace(custom=CustomValue.of(metric, truth, answers, weights))
 
     @property
     def curve(self) -> Curve | None:

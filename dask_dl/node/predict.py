@@ -54,12 +54,7 @@ def cut_after(topology: Topology, flat: NDArray[np.float32], layer: int) -> tupl
     ParameterError
         When there is no such hidden layer.
     """
-    n_hidden = len(topology.hidden)
-    if not n_hidden:
-        raise ParameterError(f"layer={layer}: the network has no hidden layer.")
-    if not -n_hidden <= layer < n_hidden:
-        raise ParameterError(f"layer={layer}: the network has {n_hidden} hidden layers, 0 to {n_hidden - 1}.")
-    last = layer % n_hidden + 1
+    last = _place(topology, layer) + 1
     n = topology.hidden[last - 1]
     cut = replace(
         topology,
@@ -71,3 +66,49 @@ def cut_after(topology: Topology, flat: NDArray[np.float32], layer: int) -> tupl
     )
     weights, biases = topology.unpack(flat)
     return cut, cut.pack([*weights[:last], np.eye(n, dtype=np.float32)], [*biases[:last], np.zeros(n, np.float32)])
+
+
+def cut_before(topology: Topology, flat: NDArray[np.float32], layer: int) -> tuple[Topology, NDArray[np.float32]]:
+    """Network that begins above a layer: its inputs are the activations that `cut_after` gives.
+
+    Parameters
+    ----------
+    topology : Topology
+        Sizes of the whole network.
+    flat : (size,) float32
+        Its weights and biases.
+    layer : int
+        Number of the hidden layer, from 0, or from -1 for the last one.
+
+    Returns
+    -------
+    Topology, (size,) float32
+        The cut network: sizes, and weights and biases.
+
+    Raises
+    ------
+    ParameterError
+        When there is no such hidden layer.
+    """
+    first = _place(topology, layer) + 1
+    cut = replace(
+        topology,
+        n_onehot=0,
+        n_dense=topology.hidden[first - 1],
+        n_sparse=0,
+        hidden=topology.hidden[first:],
+        dropout=topology.dropout[first:],
+        has_means=False,
+    )
+    weights, biases = topology.unpack(flat)
+    return cut, cut.pack(weights[first:], biases[first:])
+
+
+def _place(topology: Topology, layer: int) -> int:
+    """Number of a hidden layer, from 0. Raises ParameterError when there is no such layer."""
+    n_hidden = len(topology.hidden)
+    if not n_hidden:
+        raise ParameterError(f"layer={layer}: the network has no hidden layer.")
+    if not -n_hidden <= layer < n_hidden:
+        raise ParameterError(f"layer={layer}: the network has {n_hidden} hidden layers, 0 to {n_hidden - 1}.")
+    return layer % n_hidden

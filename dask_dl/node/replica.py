@@ -11,7 +11,6 @@ from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.kernels.atomics import LINE
 from dask_dl.kernels.batches import indices_size, max_active, predict_batches, scratch_size, train_batches
 from dask_dl.kernels.denormals import flushed
-from dask_dl.kernels.losses import RECONSTRUCTION
 from dask_dl.kernels.network import Buffers, Queue, train_rows
 from dask_dl.kernels.optimizers import Optimizer, rule_of
 from dask_dl.kernels.team import ABORT, DONE, NEXT, PASSED, SPENT, STOP, WAITED, Team, team_of
@@ -85,9 +84,7 @@ class Replica:
         parallelism: Parallelism = ONE_THREAD,
         on_change: Callable[[Parallelism], None] | None = None,
     ) -> None:
-        if objective.kind == RECONSTRUCTION and (
-            topology.output == "softmax" or topology.n_outputs != topology.n_inputs
-        ):
+        if objective.of_inputs and (topology.output == "softmax" or topology.n_outputs != topology.n_inputs):
             found = f"{topology.n_outputs} {topology.output}"
             raise ParameterError(f"a reconstruction of {topology.n_inputs} inputs needs as many outputs, not {found}")
         self.topology = topology
@@ -171,7 +168,7 @@ class Replica:
         stops the training between two rows: `n_seen` counts those that were learned. `meanwhile` is called once, while the
         threads work. Raises SchemaError where rows lack the targets that the objective needs.
         """
-        if len(rows.target) != rows.n and self.objective.kind != RECONSTRUCTION:
+        if len(rows.target) != rows.n and not self.objective.of_inputs:
             raise SchemaError(
                 f"{rows.n:,} rows have {len(rows.target):,} targets; the objective needs one for each row"
             )

@@ -7,19 +7,26 @@ library, and at once.
 
 from __future__ import annotations
 
-from dask_dl.parameters.checks import constructor_defaults, effective, refuse_names, validate, warnings_for
+from dask_dl.parameters.checks import (
+    constructor_defaults,
+    effective,
+    outputs_of,
+    prepared,
+    refuse_names,
+    validate,
+    warnings_for,
+)
 from dask_dl.parameters.kinds import show
 from dask_dl.parameters.render import document, numpydoc
 from dask_dl.parameters.restart import Restarted, restarted
 from dask_dl.parameters.rules import CONFLICTS, NO_EFFECT
-from dask_dl.parameters.table import ARRAYS, OBJECTS, PREPARED, RESTART, TABLE, Parameter, Task
+from dask_dl.parameters.table import ARRAYS, OBJECTS, RESTART, TABLE, Parameter, Task
 
 __all__ = [
     "ARRAYS",
     "CONFLICTS",
     "NO_EFFECT",
     "OBJECTS",
-    "PREPARED",
     "RESTART",
     "TABLE",
     "Parameter",
@@ -29,6 +36,8 @@ __all__ = [
     "document",
     "effective",
     "numpydoc",
+    "outputs_of",
+    "prepared",
     "refuse_names",
     "restarted",
     "show",

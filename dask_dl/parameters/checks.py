@@ -13,7 +13,7 @@ from dask_dl.parameters.kinds import (
     show,
 )
 from dask_dl.parameters.rules import CONFLICTS, LOSSES_OF, NO_EFFECT
-from dask_dl.parameters.table import TABLE, Scope, Task
+from dask_dl.parameters.table import PREPARED, TABLE, Scope, Task
 from dask_dl.synonyms import SYNONYMS, VALUE, WORDS, Advice, GivenValue, fold
 from dask_dl.wording import closest
 
@@ -162,6 +162,19 @@ def _foreign_word(name: str, value: Any) -> str:
     return word if " " in word or not word else f"write {show(word)}"
 
 
+def outputs_of(parameters: Mapping[str, Any]) -> str:
+    """`output_activation` of an autoencoder as it is in effect: outputs that reach all that numbers can be."""
+    if parameters["output_activation"] != "auto":
+        return str(parameters["output_activation"])
+    return "same" if parameters["activation"].startswith("tanh") else "linear"
+
+
+def prepared(parameters: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """Parameters that decide how rows are encoded, which a prepared table and its trainings have in common."""
+    found = {name: parameters[name] for name in PREPARED}
+    return found | ({"output_activation": outputs_of(parameters)} if task == "autoencoder" else {})
+
+
 def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | None = None) -> dict[str, Any]:
     """
     Replace automatic choices by what they became (algorithm.md#automatic-choices).
@@ -195,7 +208,7 @@ def effective(parameters: Mapping[str, Any], *, task: Task, n_classes: int | Non
     if e["categorical_encoding"] == "auto":
         e["categorical_encoding"] = "one_hot_internal"
     if task == "autoencoder":
-        e["use_all_factor_levels"] = True
+        e |= {"use_all_factor_levels": True, "output_activation": outputs_of(e)}
 
     if e["reproducible"]:  # nothing may depend on the clock or on the number of threads
         e |= {"force_load_balance": True, "score_each_iteration": True, "replicate_training_data": False}

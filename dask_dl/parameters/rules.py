@@ -40,7 +40,7 @@ def _misfit(values: Sequence[Any] | None, length: int) -> bool:
 def _out_of_reach(p: Any) -> bool:
     """Whether hidden units cannot take the mean activation that a sparse autoencoder asks for."""
     mean = p.average_activation
-    outside = mean <= 0 if "rectifier" in p.activation else not -1 < mean < 1
+    outside = mean <= 0 if "rectifier" in p.activation else not -1 < mean < 1 or "maxout" in p.activation
     return bool(p.task == "autoencoder" and p.sparsity_beta and outside)
 
 
@@ -49,6 +49,8 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "bernoulli and multinomial are for classes, the others for numbers; use auto, or make the target a category"),
     Rule(("distribution",), lambda p: p.distribution == "bernoulli" and (p.n_classes or 2) > 2,
          "bernoulli is for two classes; use auto or multinomial"),
+    Rule(("distribution",), lambda p: p.task == "autoencoder" and p.distribution in ("poisson", "gamma", "tweedie"),
+         "inputs may be negative; use auto, gaussian, laplace, huber or quantile"),
     Rule(("loss",), lambda p: p.task == "classification" and p.loss in ("huber", "absolute", "quantile"),
          "a classifier takes automatic, cross_entropy or quadratic; use one of these"),
     Rule(("loss",), lambda p: p.task in ("regression", "autoencoder") and p.loss == "cross_entropy",
@@ -69,6 +71,9 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "a training that goes on starts from its checkpoint; leave out the others"),
     Rule(("pretrained_autoencoder",), lambda p: p.task == "autoencoder" and p.pretrained_autoencoder is not None,
          "it starts a classifier or regressor; to train an autoencoder further, use checkpoint"),
+    Rule(("pretrained_autoencoder", "checkpoint"),
+         lambda p: p.pretrained_autoencoder is not None and p.checkpoint is not None,
+         "a training that goes on starts from its checkpoint; leave out the other"),
     Rule(("adaptive_rate", "rho"), lambda p: p.adaptive_rate and not p.rho,
          "ADADELTA needs rho above 0; use 0.9 to 0.999, or adaptive_rate=False"),
     Rule(("adaptive_rate", "epsilon"), lambda p: p.adaptive_rate and not p.epsilon,
@@ -85,8 +90,14 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "sparsity is for autoencoders; leave both at 0"),
     Rule(("activation", "average_activation"), _out_of_reach,
          "units cannot take this mean; use one above 0 for rectifier, within (-1, 1) for tanh"),
-    Rule(("activation",), lambda p: p.task == "autoencoder" and p.activation.startswith("maxout"),
-         "an autoencoder takes tanh or rectifier, with or without dropout; use one of these"),
+    Rule(("activation", "output_activation"),
+         lambda p: p.task == "autoencoder" and p.activation.startswith("maxout") and p.output_activation.startswith("same"),
+         "outputs cannot be maxout; use tanh, or output_activation linear"),
+    Rule(("activation", "output_activation"),
+         lambda p: p.task == "autoencoder" and p.activation.startswith("rectifier") and p.output_activation == "same_exact",
+         "a rectifier that starts at 0 has no gradient; use tanh, or output_activation linear"),
+    Rule(("output_activation",), lambda p: p.task in ("classification", "regression") and p.output_activation != "auto",
+         "only an autoencoder has a choice of outputs; leave it out"),
     Rule(("categorical_encoding",), lambda p: p.task == "autoencoder" and p.categorical_encoding == "sort_by_response",
          "an autoencoder has no response to sort by; use auto"),
     Rule(("balance_classes",), lambda p: p.task in ("regression", "autoencoder") and p.balance_classes,
@@ -118,6 +129,7 @@ CONFLICTS: Final[Sequence[Rule]] = (
          lambda p: p.task == "autoencoder" and not (p.custom_metric is None and p.custom_metric_func is None),
          "an autoencoder takes no metric of the user's own; leave it out"),
     Rule(("nfolds",), lambda p: p.task == "autoencoder" and p.nfolds, "an autoencoder has no folds; leave it 0"),
+    Rule(("folds",), lambda p: p.task == "autoencoder" and p.folds is not None, "an autoencoder has no folds; leave it out"),
     Rule(("nfolds", "folds"), lambda p: p.nfolds and p.folds is not None, "each makes folds; leave out one of them"),
     Rule(("nfolds", "fold_assignment"), lambda p: p.fold_assignment != "auto" and not p.nfolds,
          "fold_assignment needs nfolds of at least 2, and no folds of the user's own"),
@@ -131,7 +143,7 @@ CONFLICTS: Final[Sequence[Rule]] = (
          "a training that goes on is not cross-validated; leave out one of them"),
     Rule(("nfolds", "warm_start"), lambda p: p.nfolds and p.warm_start,
          "a training that goes on is not cross-validated; leave out one of them"),
-    Rule(("offset",), lambda p: p.task == "classification" and p.offset is not None,
+    Rule(("offset",), lambda p: p.task in ("classification", "autoencoder") and p.offset is not None,
          "offsets are for regression; leave it out"),
     Rule(("resume", "checkpoint_dir"), lambda p: p.resume and p.checkpoint_dir is None,
          "resume needs the checkpoint_dir of the training that broke off"),

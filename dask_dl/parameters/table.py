@@ -100,9 +100,9 @@ INERT: Final = frozenset({"col_major", "diagnostics", "variable_importances", "e
 
 #: Parameters that decide how the rows of a table are encoded, and where: those of a prepared table and of a training agree.
 PREPARED: Final = (
-    "use_all_factor_levels", "standardize", "missing_values_handling", "max_categorical_features", "categorical_encoding",
-    "ignore_const_cols", "sparse", "loss", "distribution", "quantile_alpha", "tweedie_power", "huber_alpha",
-    "score_training_samples", "score_validation_samples", "score_validation_sampling", "balance_classes",
+    "output_activation", "use_all_factor_levels", "standardize", "missing_values_handling", "max_categorical_features",
+    "categorical_encoding", "ignore_const_cols", "sparse", "loss", "distribution", "quantile_alpha", "tweedie_power",
+    "huber_alpha", "score_training_samples", "score_validation_samples", "score_validation_sampling", "balance_classes",
     "class_sampling_factors", "max_after_balance_size", "force_load_balance", "replicate_training_data", "single_node_mode",
     "reproducible", "n_shards", "averaging_momentum", "elastic_averaging", "elastic_averaging_moving_rate", "worker_timeout",
     "storage",
@@ -131,6 +131,7 @@ _VECTOR = any_object("name or position of a column, or collection aligned with X
 _PATH = any_object("path or URL", lambda v: isinstance(v, (str, os.PathLike)) and os.fspath(v))
 _ACTIVATION = choice(*(word + drop for word in ("tanh", "rectifier", "maxout") for drop in ("", "_with_dropout")))
 _STARTS = choice("uniform_adaptive", "uniform", "normal")
+_OUTPUTS = choice("auto", "same", "same_exact", "linear")
 _SCORER = any_object("scorer or its name", _is_scorer)
 _AUC = choice("auto", "none", "macro_ovr", "weighted_ovr", "macro_ovo", "weighted_ovo")
 _ENCODING = choice("auto", "one_hot_internal", "binary", "eigen", "label_encoder", "sort_by_response", "enum_limited")
@@ -157,6 +158,8 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Units of each hidden layer, input side first; a number is one layer. An empty list makes a linear model."),
         ("activation", _ACTIVATION, "rectifier", "no", "all",
          "Activation of the hidden units; rectifier is max(0, x), maxout the larger of two sums; with or without dropout."),
+        ("output_activation", _OUTPUTS, "auto", "no", "all",
+         "Outputs of an autoencoder; same: as hidden units, by H2O's gradient or exactly; auto: same if tanh, else linear."),
         ("initial_weight_distribution", _STARTS, "uniform_adaptive", "yes", "all",
          "Distribution of the starting weights; uniform_adaptive sets its width by the sizes of the layers it joins."),
         ("initial_weight_scale", _AMOUNT, 1.0, "yes", "all",
@@ -165,8 +168,8 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
          "Starting weights as in `coefs_`, (inputs, units) for each layer; an entry None leaves that layer random."),
         ("initial_biases", arrays(1), None, "yes", "all",
          "Starting biases as in `intercepts_`, (units,) for each layer; an entry None leaves that layer as usual."),
-        ("pretrained_autoencoder", any_object("fitted autoencoder"), None, "yes", (),
-         "Autoencoder on the same inputs, whose hidden layers become the starting hidden layers."),
+        ("pretrained_autoencoder", any_object("path or URL of a saved autoencoder, or a fitted one"), None, "yes", "all",
+         "Autoencoder of the same columns; the network begins with its hidden layers."),
     )),
     ("Data preparation", "constructor", (
         ("use_all_factor_levels", _FLAG, True, "no", "all",
@@ -230,9 +233,9 @@ SECTIONS: Final[Sequence[tuple[str, Scope, Sequence[tuple[Any, ...]]]]] = (
         ("l2", _AMOUNT, 0.0, "yes", "all", "Penalty per row on half their squares: keeps them small."),
         ("max_w2", real(ends="(]"), math.inf, "yes", "all",
          "Limit on the sum of squares of a unit's incoming weights; 3.4028235e38 and more is none.", _no_limit),
-        ("average_activation", real(-1, math.inf, "()"), 0.0, "yes", (),
+        ("average_activation", real(-1, math.inf, "()"), 0.0, "yes", "all",
          "Sparse autoencoder: the mean activation that hidden units are drawn to."),
-        ("sparsity_beta", _AMOUNT, 0.0, "no", (), "Sparse autoencoder: strength of the pull to average_activation."),
+        ("sparsity_beta", _AMOUNT, 0.0, "no", "all", "Sparse autoencoder: strength of the pull to average_activation."),
         ("elastic_averaging", _FLAG, False, "yes", "all",
          "Each worker keeps its own network, drawn to a consensus; without it, each iteration starts at the average."),
         ("elastic_averaging_moving_rate", real(0, 1, "(]"), 0.9, "yes", "all", "Share of new averages in the consensus."),
@@ -375,4 +378,4 @@ TABLE: Final[Mapping[str, Parameter]] = {
 #: Parameters that hold arrays, which files keep as such.
 ARRAYS: Final = ("initial_weights", "initial_biases")
 #: Parameters that may be objects, of which a file keeps only names.
-OBJECTS: Final = ("custom_metric", "custom_metric_func")
+OBJECTS: Final = ("custom_metric", "custom_metric_func", "pretrained_autoencoder")

@@ -29,12 +29,12 @@ SEED = 0
 
 def check(
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     sample_weight: Any = None,
     offset: Any = None,
     eval_set: Any = None,
-    task: Literal["auto", "classification", "regression"] = "auto",
+    task: Literal["auto", "classification", "regression", "autoencoder"] = "auto",
     client: Any = None,
     **given: Any,
 ) -> Any:
@@ -44,15 +44,15 @@ def check(
     ----------
     X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like of shape (n, p)
         The training table, as `fit` takes it.
-    y : str, int, or aligned collection of n values
-        The target, as `fit` takes it.
+    y : str, int, or aligned collection of n values, optional
+        The target, as `fit` takes it; an autoencoder has none.
     sample_weight, offset : str, int or aligned collection, optional
         As `fit` takes them.
     eval_set : (X, y), (X, y, weight), (X, y, weight, offset), or a frame, optional
         The validation table, as `fit` takes it.
-    task : {"auto", "classification", "regression"}
-        What is learned: that of `DeepLearningClassifier` or of `DeepLearningRegressor`. "auto" classifies strings,
-        categoricals and booleans, and learns everything else as a number.
+    task : {"auto", "classification", "regression", "autoencoder"}
+        What is learned: that of `DeepLearningClassifier`, `DeepLearningRegressor` or `DeepLearningAutoEncoder`. "auto"
+        classifies strings, categoricals and booleans, and learns everything else as a number.
     client : distributed.Client, optional
         Of the cluster; by default the active client, without one this process.
     **given : object
@@ -145,8 +145,11 @@ def _check(asked: _Asked, cancelled: Callable[[], bool] = lambda: False) -> Chec
 def _open(asked: _Asked, collector: Collector) -> Source:
     from dask_dl.frame.source import open_source
 
-    if asked.y is None:
-        raise ParameterError("y is None: give the name of the target's column, or its values.")
+    of_inputs = asked.task == "autoencoder"
+    if asked.y is None and not of_inputs:
+        raise ParameterError("y is None: give the name of the target's column, or its values; or task='autoencoder'.")
+    if asked.y is not None and of_inputs:
+        raise ParameterError("y: an autoencoder has no target; leave it out.")
     return open_source(asked.X, asked.y, asked.weight, asked.offset, warn=collector.warn)
 
 
@@ -161,10 +164,10 @@ def _open_validation(asked: _Asked, source: Source, collector: Collector) -> Sou
 def _task(asked: _Asked, source: Source | None, collector: Collector) -> parameters.Task:
     from dask_dl.frame.target import task_of
 
-    if asked.task in {"classification", "regression"}:
+    if asked.task in {"classification", "regression", "autoencoder"}:
         return asked.task  # type: ignore[return-value]  # one of them
     if asked.task != "auto":
-        text = f"task={asked.task!r}: must be 'auto', 'classification' or 'regression'."
+        text = f"task={asked.task!r}: must be 'auto', 'classification', 'regression' or 'autoencoder'."
         collector.add("error", text, parameter="task")
     if source is None:
         return "regression"
@@ -239,7 +242,7 @@ def _is_usable(case: _Case, found: Scan) -> bool:
     tables.on_partitions(found, case.source, case.collector)
     tables.on_target(found, case.source, case.collector)
     at_fault = {fault.column for fault in found.faults or ()}
-    is_usable = case.source.roles[TARGET] not in at_fault and found.n_rows > 0
+    is_usable = case.source.roles.get(TARGET, "") not in at_fault and found.n_rows > 0
     case.source = _without(case.source, at_fault)
     return is_usable
 
@@ -309,6 +312,7 @@ def _check_training(case: _Case, problem: Problem, here: Backend, *, may_train: 
         parts = here.head(problem.tables["training"][0], trial.sample_rows(problem.found))
         predictors = [name for name in problem.encoder.columns if name in problem.found.columns]
         tables.numeric_identifiers(parts, problem.found, predictors, collector)
+        tables.far_values(parts, problem.found, problem.encoder.numbers, collector)
     if chosen is None or not parts or collector.n_errors > n_errors:
         return
     if not may_train or 0 < needs.budget.memory < chosen.memory.peak:

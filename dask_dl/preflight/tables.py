@@ -12,12 +12,14 @@ import pandas as pd
 from dask_dl.frame.column_stats import CategoricalStats, EmptyStats, NumericStats
 from dask_dl.frame.dtypes import as_numbers, blurred_warning
 from dask_dl.frame.source import TARGET, WEIGHT
-from dask_dl.frame.sparse import SparsePart
 from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from numpy.typing import NDArray
+
+    from dask_dl.frame.encoder import Number
     from dask_dl.frame.inputs import Inputs
     from dask_dl.frame.scan import Scan
     from dask_dl.frame.source import Source
@@ -31,6 +33,8 @@ SKEWED, MIN_SKEWED = 5.0, 1000
 MANY_UNLABELLED = 0.1
 #: Levels by rows from which on a column is suspected to be an identifier, and rows with which that can be told.
 IDENTIFYING, MIN_ROWS = 0.9, 20
+#: Share of the different values of a sample that are different in float32, below which a column is said to lose them.
+LEFT_IN_FLOAT32 = 0.5
 #: Different whole numbers of a sample from which on their name or their range need not tell too that they are identifiers.
 MANY_DISTINCT = 10_000
 
@@ -156,16 +160,11 @@ def numeric_identifiers(parts: Sequence[object], found: Scan, predictors: Iterab
     collector : Collector
         Receives the findings.
     """
-    frames = [part for part in parts if isinstance(part, pd.DataFrame)]
-    if not frames or any(isinstance(part, SparsePart) for part in parts):
-        return
     n_distinct = {}
     for name in predictors:
-        column = found.columns[name]
-        if not isinstance(column, NumericStats) or not all(_counts(frame[name].dtype) for frame in frames):
+        column, values = found.columns[name], _numbers_of(parts, name)
+        if not isinstance(column, NumericStats):
             continue
-        values = np.concatenate([as_numbers(frame[name]) for frame in frames])
-        values = values[~np.isnan(values)]
         spread = column.maximum - column.minimum
         is_whole = len(values) >= MIN_ROWS and bool((values == np.rint(values)).all())
         is_telling = _IDENTIFIER.search(name) or spread < 2 * found.n_rows or len(values) >= MANY_DISTINCT
@@ -177,6 +176,45 @@ def numeric_identifiers(parts: Sequence[object], found: Scan, predictors: Iterab
         return f"column {name!r} looks like an identifier: whole numbers, all different in a sample of {n:,} rows."
 
     _each(list(n_distinct), alike, "look like identifiers too", LEAVE_OUT, collector)
+
+
+def far_values(parts: Sequence[object], found: Scan, numbers: Iterable[Number], collector: Collector) -> None:
+    """Find columns in which few values are so far out that the others, in deviations, become one in float32.
+
+    Parameters
+    ----------
+    parts : sequence of pandas.DataFrame or SparsePart
+        First rows of some partitions.
+    found : Scan
+        Scan of the whole table.
+    numbers : iterable of Number
+        Numeric inputs.
+    collector : Collector
+        Receives the findings.
+    """
+    texts = {}
+    for number in numbers:
+        column = found.columns.get(number.name)
+        if (number.shift, number.factor) == (0.0, 1.0) or not isinstance(column, NumericStats):
+            continue
+        values = np.unique(_numbers_of(parts, number.name))
+        left = len(np.unique(((values - number.shift) * number.factor).astype(np.float32)))
+        if len(values) >= MIN_ROWS and left < LEFT_IN_FLOAT32 * len(values):
+            texts[number.name] = (
+                f"column {number.name!r} has values so far apart ({column.minimum:g} to {column.maximum:g}, deviation "
+                f"{column.moments.deviation:g}) that float32 leaves {left:,} of {len(values):,} different ones in a sample."
+            )
+    remedy = "Clip what is far out, or take logarithms."
+    _each(list(texts), texts.__getitem__, "lose values in float32 too", remedy, collector)
+
+
+def _numbers_of(parts: Sequence[object], name: str) -> NDArray[np.float64]:
+    """Values of a column in a sample that are there; none of a sparse table, and of what cannot be whole numbers."""
+    frames = [part for part in parts if isinstance(part, pd.DataFrame)]
+    if len(frames) < max(1, len(parts)) or not all(_counts(frame[name].dtype) for frame in frames):
+        return np.zeros(0)
+    values: NDArray[np.float64] = np.concatenate([as_numbers(frame[name]) for frame in frames])
+    return values[~np.isnan(values)]
 
 
 def _counts(dtype: object) -> bool:

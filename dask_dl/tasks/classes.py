@@ -40,7 +40,7 @@ class Classes(Head):
 
     task: ClassVar[str] = "classification"
     target_kind: ClassVar[TargetKind] = "labels"
-    output: ClassVar[Output] = "softmax"
+    outputs: ClassVar[tuple[Output, ...]] = ("softmax",)
     enough: ClassVar[Enough | None] = Enough(
         "classification_stop", "misclassification", lambda error: error, "{:.3g} of the training rows are misclassified"
     )
@@ -123,8 +123,13 @@ class Classes(Head):
         labels: NDArray[Any] = self.labels[self.scored_as(answers)]
         return labels
 
-    def table(self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
-        """Table of kept columns, `predict`, and one probability for each class; every name once."""
+    def table(
+        self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any], encoder: Encoder
+    ) -> pd.DataFrame:
+        """Table of kept columns, `predict`, and one probability for each class; every name once.
+
+        See `Head.table`.
+        """
         columns = {
             **kept,
             "predict": pd.Series(self.predicted(answers), index=index, dtype=pd.Index(self.labels).dtype),

@@ -45,6 +45,8 @@ class Head(TargetEncoder, Protocol):
     """
 
     task: ClassVar[str]  #: "classification", "regression" or "autoencoder"
+    outputs: ClassVar[tuple[Output, ...]]  #: functions that the output layer may have; the first one unless asked
+    of_inputs: ClassVar[bool] = False  #: whether a row's targets are its own inputs
     takes_offsets: ClassVar[bool] = False  #: whether a row may bring what is added to its output
     starts_at_constant: ClassVar[bool] = False  #: whether the output begins at the best constant, which the scan finds
     enough: ClassVar[Enough | None] = None  #: rule that ends a training whose training rows are learned well enough
@@ -101,10 +103,6 @@ class Head(TargetEncoder, Protocol):
 
     # ---- the network ------------------------------------------------------------------------------------------------
 
-    @property
-    def output(self) -> Output:
-        """Activation of the output layer."""
-
     def n_outputs(self, encoder: Encoder) -> int:
         """Units of the output layer."""
 
@@ -159,15 +157,37 @@ class Head(TargetEncoder, Protocol):
         """The single best answer to every row: its class in its original type, its number, or its inputs."""
         return answers
 
-    def table(self, answers: NDArray[Any], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
-        """Table of kept columns, `predict`, and for classes one probability each; every name once."""
+    def decoded(self, answers: NDArray[Any], encoder: Encoder) -> NDArray[Any]:
+        """Answers in the units of the table, of whose columns an encoder made inputs."""
+        return answers
+
+    def table(
+        self, answers: NDArray[Any], index: pd.Index[Any], kept: Mapping[str, Any], encoder: Encoder
+    ) -> pd.DataFrame:
+        """Table of kept columns, `predict`, and for classes one probability each; or of decoded answers. Every name once.
+
+        Parameters
+        ----------
+        answers : ndarray of n rows
+            As `answers` returns them.
+        index : pandas.Index
+            Of the n rows.
+        kept : mapping
+            Columns that come first, by name.
+        encoder : Encoder
+            Makes inputs of a table's columns.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
 
     def answers_in(self, table: pd.DataFrame) -> NDArray[Any]:
         """The answers of which `table` made a table."""
         return table["predict"].to_numpy()
 
-    def column_names(self, n: int) -> list[str]:
-        """Names of the columns of a frame of (n_rows, n) answers."""
+    def column_names(self, encoder: Encoder) -> list[str]:
+        """Names of the columns of a frame of answers."""
         return [str(label) for label in self.classes]
 
     # ---- measuring --------------------------------------------------------------------------------------------------
@@ -199,6 +219,33 @@ class Head(TargetEncoder, Protocol):
         -------
         Measurement
         """
+
+    def measure_rows(
+        self, rows: Rows, outputs: NDArray[np.float32], topology: Topology, settings: MetricSettings
+    ) -> Measurement | None:
+        """Measurement of the network's outputs for encoded rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            n rows; those of weight 0 do not count.
+        outputs : (n, outputs) float32
+        topology : Topology
+            Sizes of the network.
+        settings : MetricSettings
+            See `measure`.
+
+        Returns
+        -------
+        Measurement or None
+            None: no row counts.
+        """
+        weights = rows.weight if len(rows.weight) else None
+        truth = self.truth(rows, topology)
+        if weights is not None:
+            used = weights > 0
+            outputs, truth, weights = outputs[used], truth[used], weights[used]
+        return self.measure(truth, self.answers(outputs), weights, settings) if len(truth) else None
 
     def check_scored(self, found: Mapping[Any, int], where: str) -> dict[Any, int]:
         """Labels, and their rows, that training never saw. Raises SchemaError where they are of another type."""

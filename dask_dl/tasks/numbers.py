@@ -36,7 +36,7 @@ class Numbers(Head):
 
     task: ClassVar[str] = "regression"
     target_kind: ClassVar[TargetKind] = "numbers"
-    output: ClassVar[Output] = "linear"
+    outputs: ClassVar[tuple[Output, ...]] = ("linear",)
     takes_offsets: ClassVar[bool] = True
     starts_at_constant: ClassVar[bool] = True
     #: Relative to the variance of the target, so that it does not depend on its unit (H2O: squared target units).
@@ -107,8 +107,13 @@ class Numbers(Head):
                 return np.minimum(np.exp(outputs[:, 0].astype(np.float64)), MAX)
         return self._raw(outputs[:, 0])
 
-    def table(self, answers: NDArray[np.float64], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
-        """Table of kept columns and `predict`."""
+    def table(
+        self, answers: NDArray[np.float64], index: pd.Index[Any], kept: Mapping[str, Any], encoder: Encoder
+    ) -> pd.DataFrame:
+        """Table of kept columns and `predict`.
+
+        See `Head.table`.
+        """
         return pd.DataFrame({**kept, "predict": answers}, index=index)
 
     def truth(self, rows: Rows, topology: Topology) -> NDArray[np.float64]:

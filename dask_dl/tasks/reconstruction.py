@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from dask_dl.kernels.losses import RECONSTRUCTION, Objective
+from dask_dl.frame.decoding import decoded
+from dask_dl.kernels.losses import KINDS, Objective
 from dask_dl.metrics.measurement import measure_inputs
+from dask_dl.metrics.stopping import Enough
 from dask_dl.tasks.head import Head, Output
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
     from dask_dl.state import Rows
 
 
-#: Begins the name of a column of answers, before the number of its input.
-COLUMN = "reconstruction_"
+#: Begins the name of a column of answers, before the name of its input, as in H2O.
+COLUMN = "reconstr_"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,11 @@ class Reconstruction(Head):
 
     task: ClassVar[str] = "autoencoder"
     target_kind: ClassVar[TargetKind] = "nothing"
-    output: ClassVar[Output] = "activated"
+    outputs: ClassVar[tuple[Output, ...]] = ("activated", "linear")
+    of_inputs: ClassVar[bool] = True
+    enough: ClassVar[Enough | None] = Enough(
+        "regression_stop", "mse", lambda mse: mse, "the mean squared error of training rows is {:.3g}"
+    )
 
     @classmethod
     def check(cls, found: Scan, name: str) -> None:
@@ -52,8 +58,10 @@ class Reconstruction(Head):
         return encoder.n_onehot + encoder.n_dense
 
     def objective(self, loss: str, distribution: Distribution) -> Objective:
-        """Squared error of every input."""
-        return Objective(RECONSTRUCTION)
+        """Loss of every input; huber's begins to be linear at 1, in the network's unit."""
+        return Objective(
+            KINDS[distribution.name], 1.0 if distribution.name == "huber" else distribution.shape, of_inputs=True
+        )
 
     def encode(self, roles: RowRoles) -> NDArray[np.float64]:
         """Nothing: rows have no target."""
@@ -63,18 +71,28 @@ class Reconstruction(Head):
         """Inputs as the network gives them back, (n, inputs) float32."""
         return outputs
 
-    def table(self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any]) -> pd.DataFrame:
-        """Table of kept columns, and a column for each input by its number."""
-        columns = dict(zip(self.column_names(answers.shape[1]), answers.T, strict=True))
-        return pd.DataFrame({**kept, **columns}, index=index)
+    def decoded(self, answers: NDArray[np.float32], encoder: Encoder) -> NDArray[np.float64]:
+        """Numbers in the units of the table, and probabilities of levels: see `frame.decoding.decoded`."""
+        return decoded(encoder, answers)
+
+    def table(
+        self, answers: NDArray[np.float32], index: pd.Index[Any], kept: Mapping[str, Any], encoder: Encoder
+    ) -> pd.DataFrame:
+        """Table of kept columns, and a column for each input.
+
+        See `Head.table`.
+        """
+        columns = self.column_names(encoder)
+        found = pd.DataFrame(self.decoded(answers, encoder), index=index, columns=columns)
+        return pd.concat([pd.DataFrame(dict(kept), index=index), found], axis=1) if kept else found
 
     def answers_in(self, table: pd.DataFrame) -> NDArray[Any]:
-        """The inputs in a table by `table`."""
+        """The decoded inputs in a table by `table`."""
         return table[[name for name in table if str(name).startswith(COLUMN)]].to_numpy()
 
-    def column_names(self, n: int) -> list[str]:
-        """A name for each input, by its number."""
-        return [f"{COLUMN}{j}" for j in range(n)]
+    def column_names(self, encoder: Encoder) -> list[str]:
+        """A name for each input."""
+        return [COLUMN + name for name in encoder.input_names]
 
     def truth(self, rows: Rows, topology: Topology) -> NDArray[np.float32]:
         """Inputs of encoded rows, (n, inputs) float32: one-hot ones first, then numbers."""

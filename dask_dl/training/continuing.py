@@ -13,9 +13,10 @@ from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_used, name_of_target
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.kernels.optimizers import N_STATES
+from dask_dl.tasks import HEADS
 from dask_dl.training.checkpoints import Checkpoint, unchanging, unlike
 from dask_dl.training.class_balance import balance_of
-from dask_dl.training.preparation import check_range, scan_validation
+from dask_dl.training.preparation import check_range, preparation_of, scan_validation
 from dask_dl.training.problem import PreparedTables
 from dask_dl.training.settings import skips_of
 
@@ -34,10 +35,10 @@ MAX_SHOWN = 8
 
 
 class Prior(NamedTuple):
-    """How the training from which this one goes on makes inputs and targets of columns."""
+    """How an earlier training makes inputs of columns, and targets, where this one has the same."""
 
     encoder: Encoder
-    head: Head
+    head: Head | None  #: None: the table decides
 
     @classmethod
     def of(cls, model: Model | None, checkpoint: Checkpoint | None) -> Prior | None:
@@ -55,6 +56,11 @@ class Prior(NamedTuple):
                 f"name another checkpoint_dir."
             )
         return None
+
+    @classmethod
+    def pretrained(cls, autoencoder: Model | None) -> Prior | None:
+        """Inputs of an autoencoder, in whose units its hidden layers are, for another target."""
+        return None if autoencoder is None else cls(autoencoder.encoder, None)
 
 
 def _without_threshold(head: Head) -> Head:
@@ -114,12 +120,12 @@ def prepare_more(
     tell: Listeners,
     here: Backend,
 ) -> PreparedTables:
-    """Read tables once, whose columns become the inputs and targets of an earlier training.
+    """Read tables once, whose columns become the inputs of an earlier training, and its targets where they are the same.
 
     Parameters
     ----------
     prior : Prior
-        Encoder and head of that training.
+        Encoder and, where training goes on with it, head of that training.
     source, validation, requested, task, seed, tell, here : object
         As of `preparation.prepare`.
 
@@ -130,30 +136,44 @@ def prepare_more(
     Raises
     ------
     SchemaError
-        When a table is of no use, or has classes that the model does not know.
+        When a table is of no use, has classes that the model does not know, or lacks inputs of an autoencoder.
     ParameterError
         When a parameter does not fit the table.
     """
     encoder, head = prior
     lacking = encoder.match(source.predictors, source.label)
+    if lacking and head is None:
+        raise SchemaError(
+            f"{source.label} lacks {len(lacking)} columns of pretrained_autoencoder: {lacking[:MAX_SHOWN]}. Train it on the "
+            f"columns that both have."
+        )
     if lacking:
         tell.warn(f"{source.label} lacks {len(lacking)} columns of the model, taken as missing: {lacking[:MAX_SHOWN]}.")
     skips, inputs = skips_of(requested), frozenset(encoder.columns).difference(lacking)
-    request = ScanRequest(head.target_kind, skips=skips, sparse=encoder.is_sparse, inputs=inputs if skips else None)
+    settings = preparation_of(source, requested, task, seed)
+    request = ScanRequest(
+        HEADS[task].target_kind, skips=skips, sparse=encoder.is_sparse, inputs=inputs if skips else None,
+        distribution=settings.distribution if head is None else None,
+    )  # fmt: skip
     tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     found = here.scan(source, request, tell.reading("scan"))
     check_used(found, source, request)
-    _check_classes(found, head, source)
-    n_classes = len(head.classes) or None
+    if head is None:
+        HEADS[task].check(found, name_of_target(source))
+    else:
+        _check_classes(found, head, source)
+    n_classes = len(found.classes if head is None else head.classes) or None
     parameters.validate(requested, task=task, n_classes=n_classes)
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
     check_range(found, source, distribution)
     _warn_of_levels(found, encoder, source, tell)
+    if head is None:
+        head = HEADS[task].fit(found, standardize=settings.standardizes, link=distribution.link)
     balance, head = balance_of(found, head, effective, tell)
     data = PreparedTables(
         task, {"training": (source, found)}, inputs if skips else frozenset(), encoder, head, balance, distribution,
-        encoder.is_sparse, seed,
+        encoder.is_sparse, seed, is_adopted=True,
     )  # fmt: skip
     if validation is not None:
         scan_validation(data, validation, tell, here)
@@ -189,22 +209,24 @@ def _warn_of_levels(found: Scan, encoder: Encoder, source: Source, tell: Listene
 
 
 def adopted(prior: Prior, data: PreparedTables) -> PreparedTables:
-    """Tables of a Dataset for a training that goes on, with encoder and head of the earlier one to the last bit.
+    """Tables of a Dataset with encoder and head of an earlier training to the last bit.
 
     Raises ParameterError when the rows were encoded in another way.
     """
     keys = {"correction", "threshold"}  # which follow from the classes of these rows, or from the user
-    heads = [{k: v for k, v in head.to_json().items() if k not in keys} for head in (prior.head, data.head)]
+    heads = [] if prior.head is None else [prior.head, data.head]
+    documents = [{k: v for k, v in head.to_json().items() if k not in keys} for head in heads]
     encoders = [encoder.to_json() for encoder in (prior.encoder, data.encoder)]
-    found = [*unlike("columns", *encoders), *unlike("target", *heads)]
+    found = [*unlike("columns", *encoders), *(unlike("target", *documents) if documents else ())]
     if found:
         raise ParameterError(
             f"the Dataset was encoded in another way than the rows of the model: {'; '.join(found[:3])}. Prepare it "
             f"from those rows, or pass the table itself, which is then encoded as the model does it."
         )
     correction = getattr(data.head, "correction", ())
-    head = prior.head.corrected(correction) if correction else prior.head
-    return replace(data, encoder=prior.encoder, head=head)
+    head = prior.head or data.head
+    head = head.corrected(correction) if correction else head
+    return replace(data, encoder=prior.encoder, head=head, is_adopted=True)
 
 
 def check_network(model: Model, problem: Problem) -> None:
@@ -217,4 +239,24 @@ def check_network(model: Model, problem: Problem) -> None:
         raise ParameterError(
             f"checkpoint: the network of the model is another one: {'; '.join(found[:6])}. Use the parameters with which "
             f"it was trained, or train anew, without it."
+        )
+
+
+def check_pretrained(autoencoder: Model, problem: Problem, tell: Listeners) -> None:
+    """Whether a network can begin with the hidden layers of an autoencoder. Raises ParameterError."""
+    theirs, ours = autoencoder.network.topology, problem.topology
+    if theirs.hidden[: len(ours.hidden)] != ours.hidden:
+        raise ParameterError(
+            f"pretrained_autoencoder has the hidden layers {theirs.hidden}, and hidden={ours.hidden}: give all of them, or the "
+            f"first few, which are then taken over."
+        )
+    if (theirs.activation == "maxout") != (ours.activation == "maxout"):
+        raise ParameterError(
+            f"pretrained_autoencoder has units of {theirs.activation}, and activation={ours.activation!r}: units of maxout "
+            f"have twice as many weights. Use the same."
+        )
+    if theirs.activation != ours.activation:
+        tell.warn(
+            f"pretrained_autoencoder learned with {theirs.activation}, and activation={ours.activation!r}: its weights mean "
+            f"something else here."
         )

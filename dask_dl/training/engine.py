@@ -20,6 +20,7 @@ from dask_dl.training.continuing import (
     adopted,
     check_network,
     check_offset,
+    check_pretrained,
     prepare_more,
     restarted,
 )
@@ -55,6 +56,8 @@ class Request(NamedTuple):
     #: parameters of this training alone: what is asked for another time, and what files tell, are those above
     overrides: Mapping[str, Any] = {}  # nobody changes it
     classes: Sequence[Any] = ()  #: labels that the table may not have yet; empty: it has them all
+    more_follow: bool = False  #: whether other rows will be trained on, with the inputs that this table gives
+    pretrained: Model | None = None  #: autoencoder whose inputs and hidden layers the network begins with
 
 
 class Outcome(NamedTuple):
@@ -126,6 +129,7 @@ def train(
     """
     tell = Listeners(listeners)
     source, encoded, task, model = request.source, request.encoded, request.task, request.model
+    pretrained = request.pretrained if model is None else None
     requested = dict(request.parameters) if model is None else restarted(model, request.parameters, task, tell)
     in_force = _in_force(request, requested)
     asked = ResumeSettings.of(in_force)
@@ -135,7 +139,8 @@ def train(
         tell.warn(text)
     outlives = encoded is not None
     with contextlib.nullcontext(backend) if outlives else backend as here, contextlib.ExitStack() as after:
-        seed, prior = _seed(asked.random_state, checkpoint, model), Prior.of(model, checkpoint)
+        seed = _seed(asked.random_state, checkpoint, model)
+        prior = Prior.of(model, checkpoint) or Prior.pretrained(pretrained)
         if not isinstance(asked.random_state, int | None):  # a model knows the number that a generator gave
             requested, in_force = ({**values, "random_state": seed} for values in (requested, in_force))
         data = _prepared(request, in_force, prior, seed, tell, here)
@@ -151,6 +156,8 @@ def train(
         problem.requested = requested
         if model:
             check_network(model, problem)
+        elif pretrained:
+            check_pretrained(pretrained, problem, tell)
         if folder:
             folder.check_room(size_of_checkpoint(problem, here))
         if checkpoint:
@@ -163,8 +170,10 @@ def train(
         problem.effective |= {"storage": encoded.storage.mode}
         if checkpoint:
             start = Start.resumed(checkpoint, problem)
+        elif model:
+            start = Start.continued(model, problem)
         else:
-            start = Start.continued(model, problem) if model else Start.fresh(problem)
+            start = Start.fresh(problem) if pretrained is None else Start.pretrained(pretrained, problem)
         if checkpoint:
             tell.say(f"going on from {checkpoint.path}: {start.state.n_seen:,} rows, {start.state.n_rounds:,} rounds")
         elif model:
@@ -214,7 +223,7 @@ def _in_force(request: Request, requested: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prepared(
-    request: Request, requested: dict[str, Any], prior: Prior | None, seed: int, tell: Listeners, here: Backend
+    request: Request, requested: Mapping[str, Any], prior: Prior | None, seed: int, tell: Listeners, here: Backend
 ) -> PreparedTables:
     """Tables of a training, with encoder and head of the one from which it goes on, if there is one.
 
@@ -222,7 +231,7 @@ def _prepared(
     ----------
     request : Request
         What is trained.
-    requested : dict
+    requested : mapping
         Parameters that are in force.
     prior : Prior or None
         Encoder and head of an earlier training.
@@ -238,7 +247,9 @@ def _prepared(
         return request.encoded.data if prior is None else adopted(prior, request.encoded.data)
     if prior:
         return prepare_more(prior, source, validation, requested, task, seed, tell, here)
-    return prepare(source, validation, requested, task, seed, tell, here, request.classes)
+    return prepare(
+        source, validation, requested, task, seed, tell, here, request.classes, more_follow=request.more_follow
+    )
 
 
 def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = ()) -> EncodedTables:
@@ -263,7 +274,7 @@ def encode(request: Request, backend: Backend, listeners: Sequence[Listener] = (
         See `train`.
     """
     tell, seed = Listeners(listeners), _seed(ResumeSettings.of(request.parameters).random_state)
-    data = prepare(request.source, request.validation, request.parameters, request.task, seed, tell, backend)
+    data = _prepared(request, request.parameters, Prior.pretrained(request.pretrained), seed, tell, backend)
     return load(plan(data, request.parameters, seed, tell, backend), tell, backend, has_checksums=True)
 
 

@@ -45,6 +45,8 @@ def prepare(
     tell: Listeners,
     here: Backend,
     classes: Sequence[Any] = (),
+    *,
+    more_follow: bool = False,
 ) -> PreparedTables:
     """Read the tables once, and decide what their columns and the parameters make of them.
 
@@ -66,6 +68,8 @@ def prepare(
         Scans the tables.
     classes : sequence
         Labels of which the table may have none yet; empty: it has all that there are.
+    more_follow : bool
+        Whether inputs stay as they are now for other rows.
 
     Returns
     -------
@@ -84,7 +88,11 @@ def prepare(
     for check in training_checks(inputs, source, requested, task):
         check()
     data = prepare_training(inputs, source, requested, task, seed, tell)
-    _warn_of_columns(inputs.found, inputs.predictors, inputs.dropped, tell)
+    if inputs.dropped:
+        tell.warn(dropped_warning(inputs.dropped, more_follow=more_follow))
+    blurred = [name for name in inputs.predictors if getattr(inputs.found.columns[name], "is_blurred", False)]
+    if blurred:
+        tell.warn(blurred_warning(blurred))
     if validation is not None:
         scan_validation(data, validation, tell, here)
     return data
@@ -128,7 +136,7 @@ def scan_training(
     SchemaError
         When the table is of no use, and faults are not collected.
     """
-    preparation = _preparation(source, requested, task, seed)
+    preparation = preparation_of(source, requested, task, seed)
     tell.say(f"scanning {source.label}: {source.n_partitions:,} partitions, {len(source.predictors):,} columns")
     request = preparation.encoding.request(
         HEADS[task].target_kind, skips=preparation.skips, is_weighted=WEIGHT in source.roles
@@ -142,10 +150,11 @@ def scan_training(
     return settle(scan, request, ignore_const_cols=preparation.ignores_constants)
 
 
-def _preparation(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
+def preparation_of(source: Source, requested: Mapping[str, Any], task: parameters.Task, seed: int) -> Preparation:
+    """Settings of how a table becomes inputs and targets."""
     starts_at_constant = HEADS[task].starts_at_constant
     distribution = Distribution.of(parameters.effective(requested, task=task)) if starts_at_constant else None
-    return Preparation.of(requested, seed, distribution, is_sparse=source.is_sparse)
+    return Preparation.of(requested, task, seed, distribution, is_sparse=source.is_sparse)
 
 
 def training_checks(
@@ -233,7 +242,7 @@ def prepare_training(
             "the target holds only 0 and 1 and is learned as a number; for classes use DeepLearningClassifier, or make it a "
             "category (on the command line with --categorical)."
         )
-    preparation = _preparation(source, requested, task, seed)
+    preparation = preparation_of(source, requested, task, seed)
     n_classes = len(found.classes) or None
     effective = parameters.effective(requested, task=task, n_classes=n_classes) | {"random_state": seed}
     distribution = Distribution.of(effective)
@@ -294,15 +303,6 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
     )  # fmt: skip
 
 
-def _warn_of_columns(found: Scan, predictors: Sequence[str], dropped: Sequence[str], tell: Listeners) -> None:
-    """Warn of columns that are dropped, and of those that lose digits."""
-    if dropped:
-        tell.warn(dropped_warning(dropped))
-    blurred = [name for name in predictors if getattr(found.columns[name], "is_blurred", False)]
-    if blurred:
-        tell.warn(blurred_warning(blurred))
-
-
 def scan_validation(data: PreparedTables, validation: Source, tell: Listeners, here: Backend) -> None:
     """Read the validation table once, and prepare it beside the training table.
 
@@ -346,8 +346,10 @@ def validation_request(data: PreparedTables) -> ScanRequest:
 def check_validation(data: PreparedTables, validation: Source, found: Scan) -> int:
     """Rows of a scanned table on which the training can be scored, by their labels. Raises SchemaError when it cannot be."""
     if found.n_used == 0:
-        needs = " and a weight above zero" if WEIGHT in validation.roles else ""
-        raise SchemaError(f"{validation.label} has no row with a target{needs}.")
+        needs = [
+            name for role, name in ((TARGET, "a target"), (WEIGHT, "a weight above zero")) if role in validation.roles
+        ]
+        raise SchemaError(f"{validation.label} has no row{' with ' if needs else ''}{' and '.join(needs)}.")
     unseen = data.head.check_scored(found.classes, where_of(validation.schema, TARGET))
     check_range(found, validation, data.distribution)
     return found.n_used - sum(unseen.values())

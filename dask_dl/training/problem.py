@@ -54,6 +54,8 @@ class PreparedTables:
     distribution: Distribution
     is_sparse: bool  #: whether inputs are taken as entries
     seed: int  #: of samples, visits and the hashing of levels
+    #: whether the encoder is that of another model, whose units are those of every fold too
+    is_adopted: bool = field(default=False, kw_only=True)
     fold: FoldRows | None = field(default=None, kw_only=True)  #: what a fold of a cross-validation looks at
 
     @property

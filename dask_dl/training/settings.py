@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
 from dask_dl.kernels.layout import Topology
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from dask_dl.distribution import Distribution
     from dask_dl.frame.encoder import Encoder
+    from dask_dl.kernels.losses import Objective
     from dask_dl.tasks.head import Head
 
 #: A network may have as many weights and biases (algorithm.md#limits): as many as in H2O.
@@ -41,7 +43,7 @@ class Preparation:
 
     @classmethod
     def of(
-        cls, requested: Mapping[str, Any], seed: int, distribution: Distribution | None, *, is_sparse: bool
+        cls, requested: Mapping[str, Any], task: str, seed: int, distribution: Distribution | None, *, is_sparse: bool
     ) -> Preparation:
         """Settings of requested parameters.
 
@@ -49,6 +51,8 @@ class Preparation:
         ----------
         requested : mapping
             Parameters as `parameters.validate` returns them.
+        task : str
+            What is learned: a key of HEADS.
         seed : int
             Seed of the hashing of levels.
         distribution : Distribution or None
@@ -60,14 +64,15 @@ class Preparation:
         -------
         Preparation
         """
-        scheme = requested["categorical_encoding"]
+        scheme, head = requested["categorical_encoding"], HEADS[task]
         encoding = Encoding(
             "one_hot_internal" if scheme == "auto" else scheme,
-            requested["use_all_factor_levels"],
+            requested["use_all_factor_levels"] or head.of_inputs,  # an input that is left out cannot be given back
             requested["standardize"],
             requested["max_categorical_features"],
             seed,
             requested["sparse"] or is_sparse,
+            by_range=head.of_inputs and parameters.outputs_of(requested) != "linear",
         )
         return cls(
             encoding, skips_of(requested), requested["ignore_const_cols"], requested["standardize"], distribution
@@ -130,6 +135,8 @@ class NetworkSettings(NamedTuple):
     weight_scale: float
     weights: Sequence[Any] | None  #: given ones: (inputs, units) of each layer, or None
     biases: Sequence[Any] | None
+    output: str  #: output_activation
+    has_means: bool  #: whether hidden units are drawn to a mean activation
 
     @classmethod
     def of(cls, e: Mapping[str, Any]) -> NetworkSettings:
@@ -144,7 +151,13 @@ class NetworkSettings(NamedTuple):
             e["initial_weight_scale"],
             e["initial_weights"],
             e["initial_biases"],
+            e["output_activation"],
+            e["sparsity_beta"] > 0,
         )
+
+    def objective(self, head: Head, distribution: Distribution) -> Objective:
+        """Loss of the kernels."""
+        return head.objective(self.loss, distribution)._replace(derives=self.output == "same_exact")
 
     def topology(self, encoder: Encoder, head: Head) -> Topology:
         """Sizes of the network. Raises ParameterError when it is too large."""
@@ -155,8 +168,9 @@ class NetworkSettings(NamedTuple):
             hidden=self.hidden,
             n_outputs=head.n_outputs(encoder),
             activation=self.activation,
-            output=head.output,
+            output="linear" if self.output == "linear" else head.outputs[0],
             dropout=self.dropout,
+            has_means=self.has_means,
         )
         if topology.n_parameters > MAX_PARAMETERS:
             raise ParameterError(
@@ -240,7 +254,7 @@ class FoldSettings(NamedTuple):
 
     def fold(self, requested: Mapping[str, Any], n: int, n_parts: int) -> dict[str, Any]:
         """Parameters of the training of one of n folds, so many of which are trained at a time."""
-        alone = {"nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None, "n_jobs": None}
+        alone = {"nfolds": 0, "fold_assignment": "auto", "checkpoint_dir": None}
         seconds = self.max_seconds / (-(-n // n_parts) + 1)
         return {**requested, **alone, "max_runtime_secs": seconds}
 

@@ -71,6 +71,16 @@ class Start(NamedTuple):
         state = TrainingState(history, record.n_seen, record.n_rounds, training_seconds, seconds)
         return cls(network.flat.copy(), tuple(vector.copy() for vector in network.states), state)
 
+    @classmethod
+    def pretrained(cls, autoencoder: Model, problem: Problem) -> Start:
+        """Begin with the first hidden layers of an autoencoder, whose inputs the network has, and a fresh output."""
+        start = cls.fresh(problem)
+        topology, n = problem.topology, len(problem.topology.hidden)
+        own = topology.unpack(start.flat)
+        learned = autoencoder.network.topology.unpack(autoencoder.network.flat)
+        weights, biases = ([*theirs[:n], *ours[n:]] for theirs, ours in zip(learned, own, strict=True))
+        return start._replace(flat=topology.pack(weights, biases))
+
     def align(self, trainer: Trainer, n_epochs: float) -> None:
         """Go on with the visits where so many epochs of this table end, whatever the rows that were learned were of."""
         self.state.shift = round(n_epochs * trainer.n_rows) - self.state.n_seen
@@ -117,7 +127,7 @@ class Start(NamedTuple):
             problem.head,
             problem.topology,
             problem.optimizer,
-            problem.head.objective(problem.network.loss, problem.distribution),
+            problem.network.objective(problem.head, problem.distribution),
             problem.run.metrics(problem.head, problem.distribution),
             problem.seed,
             problem.run.shuffles,

@@ -21,7 +21,7 @@ from dask_dl.training.settings import FoldSettings
 from dask_dl.validation.folds import fold_data, make_folds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Event, Listener
@@ -141,11 +141,9 @@ def _train_folds(
         In the order of the folds.
     """
     n = len(folds.names)
-    parts = here.split(_n_parts(n, encoded, settings, here))
+    n_parts = _n_parts(n, encoded, settings, here)
     ended, lock = threading.Event(), threading.Lock()
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for k in range(n):
-        todo.put(k)
     found: dict[int, Outcome] = {}
 
     def listen(event: Event) -> object:
@@ -154,7 +152,10 @@ def _train_folds(
                 tell(event)
         return None
 
-    def work(part: Backend) -> None:
+    def work(part: Backend, n_beside: int) -> None:
+        parameters = settings.fold(request.parameters, n, n_parts)
+        if here.is_local and settings.n_jobs:
+            parameters["n_jobs"] = max(1, settings.n_jobs // n_beside)
         with part:
             while not ended.is_set():
                 try:
@@ -162,35 +163,50 @@ def _train_folds(
                 except queue.Empty:
                     return
                 data = fold_data(encoded.data, folds, k, settings)
-                asked = request._replace(
-                    parameters=settings.fold(request.parameters, n, len(parts)),
-                    encoded=encoded._replace(data=data),
-                    began=None,
-                    resume=False,
-                )
+                own = encoded._replace(data=data)
+                asked = request._replace(parameters=parameters, encoded=own, began=None, resume=False)
                 outcome = train(asked, part, [listen], cancelled=ended.is_set)
                 if outcome.failure is not None:
                     raise outcome.failure
+                if ended.is_set():  # it is a part of a training
+                    return
                 found[k] = outcome
                 with lock:
                     tell.say(_line(folds, k, outcome))
 
-    with ThreadPoolExecutor(len(parts), "fold") as pool:
-        running = {pool.submit(work, part) for part in parts}
-        try:
-            while running:
-                done, running = wait(running, timeout=0.1, return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
-                if cancelled():
-                    raise KeyboardInterrupt  # noqa: TRY301  # the other way to be interrupted
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"the cross-validation was interrupted after {len(found)} of {n} folds; nothing is kept of them."
-            ) from None
-        finally:
-            ended.set()  # the others end within a round
+    def run(numbers: Iterable[int], n_beside: int) -> None:
+        for k in numbers:
+            todo.put(k)
+        parts = here.split(n_beside)
+        with ThreadPoolExecutor(n_beside, "fold") as pool:
+            running = {pool.submit(work, part, n_beside) for part in parts}
+            try:
+                while running:
+                    done, running = wait(running, timeout=0.1, return_when=FIRST_EXCEPTION)
+                    for future in done:
+                        future.result()
+                    if cancelled():
+                        raise KeyboardInterrupt  # the other way to be interrupted
+            finally:
+                ended.set()  # the others end within a round
+        ended.clear()
+
+    n_last = _n_last(n, n_parts)
+    try:
+        for numbers, n_beside in ((range(n - n_last), n_parts), (range(n - n_last, n), n_last)):
+            if numbers:
+                run(numbers, n_beside)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"the cross-validation was interrupted after {len(found)} of {n} folds; nothing is kept of them."
+        ) from None
     return [found[k] for k in range(n)]
+
+
+def _n_last(n: int, n_parts: int) -> int:
+    """Folds that are left when all parts have trained equally many, where each of them can have several parts' threads."""
+    n_left = n % n_parts
+    return n_left if 0 < 2 * n_left <= n_parts else 0
 
 
 def _n_parts(n: int, encoded: EncodedTables, settings: FoldSettings, here: Backend) -> int:

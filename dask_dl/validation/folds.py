@@ -169,7 +169,7 @@ def fold_data(data: PreparedTables, folds: Folds, k: int, settings: FoldSettings
     PreparedTables
     """
     own, rest = folds.moments.without(k), AllBut(folds.selections[k])
-    encoder = _own_encoder(data.encoder, own)
+    encoder = data.encoder if data.is_adopted else _own_encoder(data.encoder, own)
     head = _own_head(data.head, own)
     is_weighted = "weight" in data.tables["training"][0].roles
     mean_weights = (1.0, float(own.weight[0] / own.n[0])) if is_weighted else (1.0, 1.0)

@@ -50,7 +50,10 @@ def test_train_then_predict(folder, tmp_path, capsys, data):
         (["predict", "nothing.zip", "all.csv", "--output", "no/such/o.csv"], "nothing can be written to the folder"),
         (["train", "all.csv", "--target", "label", "--model", "abc://m"], "--model: abc://m cannot be used"),
         (["train", "all.csv", "--target", "label", "--model", "m", "--rho", "2", "--l1", "-1"], "2 mistakes"),
-        (["train", "all.csv", "--target", "label", "--model", "m", "--sparsity-beta", "0.1"], "not available yet"),
+        (
+            ["train", "all.csv", "--target", "label", "--model", "m", "--sparsity-beta", "0.1"],
+            "sparsity is for autoencoders",
+        ),
         (["train", "all.csv", "--target", "label", "--model", "m", "--columns", "a,q"], "no columns ['q']"),
         (["predict", "all.csv", "all.csv", "--output", "o"], "is not a zip archive"),
         (["predict", "nothing.zip", "all.csv", "--output", "o"], "nothing.zip"),

@@ -13,7 +13,7 @@ def test_parameters_are_shown_if_they_have_an_effect(shown):
     for name in parameters.constructor_defaults().keys() - NO_OPTION:
         is_shown = re.search(rf"^  --{name.replace('_', '-')}[ ,]", text, re.MULTILINE) is not None
         assert is_shown == parameters.TABLE[name].has_effect, name
-    for name in ("diagnostics", "variable_importances", "sparsity_beta", "export_weights_and_biases"):
+    for name in ("diagnostics", "variable_importances", "export_weights_and_biases"):
         assert not parameters.TABLE[name].has_effect
 
 
@@ -33,5 +33,5 @@ def test_groups_words_defaults_and_examples_are_shown(shown):
     assert "--rho FLOAT in [0, 1) (default: 0.99)" in text
     assert "--random-state INT >= 0 or -1 (default: none)" in text  # no generator of NumPy's can be typed
     assert "lift_top_group" in text and "hit_ratio_2" not in text  # which no history has
-    for command in ("train", "predict", "evaluate"):
-        assert shown(command).partition("Examples:\n")[2].count(f"  dask-dl {command} ") == 2
+    for command in ("train", "predict", "evaluate", "anomaly"):
+        assert shown(command).partition("Examples:\n")[2].count(f"  dask-dl {command} ") >= 2

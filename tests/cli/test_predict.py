@@ -116,7 +116,7 @@ def test_a_model_knows_the_column_of_its_target(tmp_path):
 
 
 def test_progress_is_told_while_it_lasts(place, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("dask_dl.cli.predict.INTERVAL", 0.0)
+    monkeypatch.setattr("dask_dl.cli.model_tables.INTERVAL", 0.0)
     assert predict(place / "price.zip", place / "parts", "--output", tmp_path / "o.csv") == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ... ")]
     assert [line.split(" partitions, ")[0] for line in lines] == [f"  ... {k} of 7" for k in range(1, 7)]

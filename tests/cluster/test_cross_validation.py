@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 
+import dask.dataframe as dd
 import numpy as np
 import pytest
 from cluster.tables import in_process, lose, nothing_left, parted, rounds
@@ -12,6 +15,7 @@ from sklearn.metrics import mean_squared_error
 from tables import make_table
 
 from dask_dl import DeepLearningRegressor
+from dask_dl.cluster.plugin import GoneError, TrainingPlugin
 
 KEPT = {"keep_cross_validation_predictions": True, "keep_cross_validation_fold_assignment": True}
 TABLE = make_table(900)[["a", "b", "level", "y"]]
@@ -39,6 +43,36 @@ async def test_folds_on_parts_of_a_cluster_are_those_of_one_process(c, s, a, b):
             predictions["predict"].to_numpy()[rows], fold.predict(TABLE[["a", "b", "level"]][rows]), rtol=1e-6
         )
     await nothing_left(s, a, b)
+
+
+READ = Counter()
+
+
+def read(k):
+    READ[k] += 1
+    return TABLE[100 * k : 100 * k + 100]
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=240)
+async def test_folds_read_a_table_as_often_as_one_training_and_no_task_fails(c, s, a, b, d):
+    failed = []
+    READ.clear()
+
+    def late(self, *args):
+        if self.address != a.address:  # one is ready for the work before the others
+            time.sleep(0.2)
+        return turn(self, *args)
+
+    X = dd.from_map(read, range(9), meta=TABLE[:0])
+    turn = TrainingPlugin.turn
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingPlugin, "turn", late)
+        patch.setattr(GoneError, "__init__", lambda self, *words: failed.append(words))
+        model = await DeepLearningRegressor(**rounds(500), nfolds=3).fit(X, "y")
+    assert len(model.cross_validation_models_) == 3
+    assert not failed
+    assert set(READ.values()) == {2}  # to scan, and to encode
+    await nothing_left(s, a, b, d)
 
 
 # Where it was the fold's only one the fold goes back to the driver's copy.

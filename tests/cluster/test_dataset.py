@@ -89,3 +89,14 @@ async def test_a_dataset_outlives_all_of_its_workers_and_what_they_forget(c, s, 
             await nothing_left(s, new)
     with pytest.raises(ParameterError, match="use `async with`"), data:
         pass
+
+
+@two_workers
+async def test_a_model_is_evaluated_where_the_rows_of_a_dataset_lie(c, s, a, b):
+    table = make_table()[["a", "b", "level", "y"]]
+    async with await dask_dl.prepare(parted(table), "y", **rounds(500)) as data:
+        model = await DeepLearningRegressor(**rounds(500)).fit(data)
+        found, expected = await model.evaluate(data), model.evaluate(table)
+        assert found.n_rows == expected.n_rows == 2000
+        assert dict(found) == pytest.approx(dict(expected), rel=1e-4, nan_ok=True)
+    await nothing_left(s, a, b)

@@ -445,6 +445,81 @@ def test_ctrl_c_in_a_script_ends_a_round_of_an_hour_and_lines_are_printed_once(f
         assert done.stdout.count(line) == 1
 
 
+FOLDS = """
+import contextlib, os, sys, threading, time
+import dask.dataframe as dd
+import numpy as np
+from distributed import Client, LocalCluster
+from dask_dl import DeepLearningRegressor
+
+class Interrupting(list):
+    def write(self, text):
+        self.append(text)
+        if text.startswith("fold "):  # the first is done
+            threading.Timer(0.5, interrupt).start()
+
+    def flush(self):
+        pass
+
+def interrupt():
+    global began
+    began = time.monotonic()
+    os.kill(os.getpid(), 2)
+
+def of_scheduler(dask_scheduler):
+    names = [*dask_scheduler.tasks, *dask_scheduler.worker_plugins, *dask_scheduler.extensions["queues"].queues]
+    return [name for name in map(str, names) if "dask-dl" in name]
+
+def of_worker(dask_worker):
+    return [name for name in map(str, [*dask_worker.plugins, *dask_worker.data]) if "dask-dl" in name]
+
+def folds(where, X, left):
+    given = {"hidden": (50,), "train_samples_per_iteration": 20_000, "stopping_rounds": 0, "regression_stop": -1}
+    model = DeepLearningRegressor(**given, epochs=1000, verbose=True)
+    try:
+        with contextlib.redirect_stdout(Interrupting()):
+            model.fit(X, "y", folds="fold")
+    except KeyboardInterrupt as error:
+        took, threads = time.monotonic() - began, [t.name for t in threading.enumerate()]
+        threads = [name for name in threads if name.startswith(("dask_dl", "fold"))]
+        for _ in range(100):  # messages arrive a little later
+            if not left():
+                break
+            time.sleep(0.05)
+        print(where, "took", took, error, "left", threads, left(), hasattr(model, "model_"))
+        with contextlib.redirect_stdout(None):
+            model.set_params(epochs=0.1).fit(X, "y", folds="fold")
+        print(where, "and then", len(model.cross_validation_models_))
+
+if __name__ == "__main__":
+    table = dd.read_parquet(sys.argv[1]).compute()
+    # The first fold has nearly all rows: its training ends long before the others.
+    table["fold"] = np.where(np.arange(len(table)) < 200, 1 + np.arange(len(table)) % 2, 0)
+    X = dd.from_pandas(table, npartitions=8)
+    folds("threads", X, list)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
+        folds("workers", X, lambda: client.run_on_scheduler(of_scheduler) + sum(client.run(of_worker).values(), []))
+"""
+
+
+def test_ctrl_c_while_folds_train_ends_them_and_leaves_nothing_behind(folder, tmp_path, forked_by_children):
+    script = tmp_path / "script.py"
+    script.write_text(FOLDS)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    for where in ("threads", "workers"):
+        text = rf"{where} took ([\d.]+) .*interrupted after 1 of 3 folds; nothing is kept .* left \[\] \[\] False"
+        match = re.search(text, done.stdout)
+        assert match, done.stdout + done.stderr
+        assert float(match[1]) < 25
+        assert f"{where} and then 3" in done.stdout
+
+
 # ---- memory -------------------------------------------------------------------------------------------------------------
 
 

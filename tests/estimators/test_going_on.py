@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import dask
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -11,7 +12,7 @@ from tables import make_table
 from training.continued import COLUMNS, SETTINGS, assert_same, fit
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load
-from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,23 @@ def test_partial_fit_takes_classes_that_come_later(table):
         model.partial_fit(X, np.full(500, 7))
 
 
+def test_a_column_that_is_constant_on_the_first_call_is_left_out_for_good_or_kept(table):
+    later = table.assign(k=table["y"])
+    begins = later[:100].assign(k=5.0)
+    dropped, kept = (DeepLearningRegressor(**SETTINGS, ignore_const_cols=drops) for drops in (True, False))
+    with pytest.warns(DaskDLWarning, match=r"dropped 1 columns .*: 'k'\. Later calls of partial_fit leave them out"):
+        dropped.partial_fit(begins[[*COLUMNS, "k"]], begins["y"])
+    kept.partial_fit(begins[[*COLUMNS, "k"]], begins["y"])
+    for _ in range(5):
+        for model in (dropped, kept):
+            model.partial_fit(later[[*COLUMNS, "k"]], later["y"])
+    assert "k" not in dropped.encoder_.columns and "k" in kept.encoder_.columns
+    scores = [model.score(later[[*COLUMNS, "k"]], later["y"]) for model in (dropped, kept)]
+    assert scores[1] > 0.9 > scores[0]
+    with pytest.warns(DaskDLWarning, match=r"dropped 1 columns that are constant or empty: 'k'\.$"):
+        DeepLearningRegressor(**SETTINGS).fit(begins[[*COLUMNS, "k"]], begins["y"])
+
+
 def test_partial_fit_goes_on_from_fit(table, first):
     model = fit(table, epochs=3)
     model.partial_fit(table[COLUMNS], table["y"])
@@ -111,7 +129,7 @@ def test_a_search_may_copy_and_go_on_with_models(table):
 
 @pytest.mark.filterwarnings("ignore")  # dask-ml's own
 def test_searches_of_dask_ml_train_by_partial_fit(table):
-    model_selection = pytest.importorskip("dask_ml.model_selection")
+    model_selection, dask_ml = (pytest.importorskip(f"dask_ml{part}") for part in (".model_selection", ""))
     from distributed import Client
 
     X, y = table[["a", "b"]].to_numpy(), (table["a"] > 0).to_numpy().astype(int)
@@ -124,7 +142,7 @@ def test_searches_of_dask_ml_train_by_partial_fit(table):
         except RuntimeError as error:
             if "asynchronous Client" not in str(error):
                 raise
-            pytest.skip("this dask-ml cannot search with this Dask, whatever the estimator")
+            pytest.skip(f"dask-ml {dask_ml.__version__} with Dask {dask.__version__}, whatever the estimator: {error}")
     assert search.best_score_ > 0.8
     assert max(record["partial_fit_calls"] for record in search.history_) >= 3
 

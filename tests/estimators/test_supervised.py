@@ -89,5 +89,6 @@ def test_only_two_classes_have_a_threshold(table):
     with pytest.raises(ParameterError, match="thresholds are of two classes"):
         several.evaluate(X, pd.cut(X["a"], 3).astype(str)).thresholds()
     numbers = DeepLearningRegressor(**SMALL).fit(X[["b", "c"]], X["a"])
-    with pytest.raises(ParameterError, match="two classes"):
-        numbers.model_.at_threshold(0.5)
+    for threshold in (0.5, "max_f1"):
+        with pytest.raises(ParameterError, match="threshold: only a model of two classes has one"):
+            numbers.predict(X[["b", "c"]], threshold=threshold)

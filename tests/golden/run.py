@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
+from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 from dask_dl.frame.source import open_source
@@ -35,6 +35,13 @@ SUPERSEDED = dict.fromkeys(["prep_missing_skip", "rows_1_gaussian"], "superseded
 #: What H2O's clients call otherwise, or what does not concern a network.
 RENAMED = {"seed": "random_state"}
 COLUMNS = {"weights_column", "offset_column"}
+ESTIMATORS: dict[str, Any] = {
+    "classification": DeepLearningClassifier,
+    "regression": DeepLearningRegressor,
+    "autoencoder": DeepLearningAutoEncoder,
+}
+#: Answers to a table by the names of `intended`, less that of the table.
+ANSWERS = ("predictions", "reconstruction", "anomaly")
 
 
 def table(columns: list[dict[str, Any]]) -> pd.DataFrame:
@@ -63,16 +70,43 @@ def unavailable(case: dict[str, Any]) -> str | None:
         return f"{NOT_DEFINED}: {case['intended']['not_defined']}"
     if why := (CHAOTIC | SUPERSEDED).get(case["name"]):
         return why
-    if case["params"].get("autoencoder") or (case.get("prior") or {}).get("kind") == "pretrained_autoencoder":
-        return f"{NOT_YET}: autoencoder"
     return None
+
+
+def constructed(given: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of the constructor among those of a case."""
+    renamed = {RENAMED.get(name, name): value for name, value in given.items() if name not in COLUMNS}
+    if given.get("autoencoder"):
+        renamed["output_activation"] = "same"  # H2O's, also of a rectifier
+    return {name: value for name, value in renamed.items() if name in parameters.constructor_defaults()}
 
 
 def start(case: dict[str, Any], which: str) -> list[np.ndarray]:
     """Start values, as `coefs_` and `intercepts_` have them; H2O's own draws where the case gave none."""
+    if is_pretrained(case):
+        last = np.array(case["derived"][f"seeded_start_{which}"][-1], np.float64).T
+        return [*hidden_layers(case)[which], last]
     given = (case.get("prior") or case)[f"initial_{which}"]
     values = given if given is not None else case["derived"][f"seeded_start_{which}"]
     return [np.array(v, np.float64).T for v in values]
+
+
+def is_pretrained(case: dict[str, Any]) -> bool:
+    """Whether a network begins with the hidden layers of an autoencoder."""
+    return (case.get("prior") or {}).get("kind") == "pretrained_autoencoder"
+
+
+def hidden_layers(case: dict[str, Any]) -> dict[str, list[np.ndarray]]:
+    """Hidden layers of the autoencoder of a case. H2O puts them behind inputs of another unit; so it is done by hand here."""
+    prior, visits = case["prior"], np.array(case["derived"]["prior_row_order"], np.int64)
+    begun = {f"initial_{which}": [np.array(v).T for v in prior[f"initial_{which}"]] for which in ("weights", "biases")}
+    source = open_source(table(case["train"]["columns"]), None, keep=case["x"])
+    n = len(case["train"]["columns"][0]["values"])
+    requested = parameters.validate(constructed(prior["params"]) | begun, task="autoencoder")
+    backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n])
+    network = train_network(Request(source, "autoencoder", requested), backend).model.network
+    weights, biases = network.topology.unpack(network.flat)
+    return {"weights": [each.T for each in weights[:-1]], "biases": biases[:-1]}
 
 
 def kept(case: dict[str, Any]) -> np.ndarray | None:
@@ -86,13 +120,12 @@ def kept(case: dict[str, Any]) -> np.ndarray | None:
 
 def answer(case: dict[str, Any]) -> dict[str, Any]:
     """The package's answer, under the names of `intended`, plus `input_names`."""
-    given = {RENAMED.get(name, name): value for name, value in case["params"].items() if name not in COLUMNS}
-    given = {name: value for name, value in given.items() if name in parameters.constructor_defaults()}
+    given = constructed(case["params"])
     given |= {"initial_weights": start(case, "weights"), "initial_biases": start(case, "biases")}
     train, test = (table(case[name]["columns"]) for name in ("train", "test"))
-    is_class = next(c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]) == "cat"
-    task = "classification" if is_class else "regression"
-    estimator = (DeepLearningClassifier if is_class else DeepLearningRegressor)(**given)
+    kind = next((c["type"] for c in case["train"]["columns"] if c["name"] == case["y"]), None)
+    task = {"cat": "classification", "num": "regression", None: "autoencoder"}[kind]
+    estimator = ESTIMATORS[task](**given)
     weight, offset = (case["params"].get(name) for name in ("weights_column", "offset_column"))
     requested = parameters.validate(given | {"offset": offset}, task=task)
     requested.pop("offset")
@@ -102,9 +135,13 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         "regression_stop": -1,
     }  # all epochs, as the cases have them
     requested["overwrite_with_best_model"] = case["params"].get("overwrite_with_best_model", False)
-    visits = np.array([*(case["derived"].get("prior_row_order") or ()), *case["intended"]["row_order"]], np.int64)
+    goes_on = case.get("prior") is not None and not is_pretrained(case)
+    visits = np.array(
+        [*(case["derived"]["prior_row_order"] if goes_on else ()), *case["intended"]["row_order"]], np.int64
+    )
     source = open_source(train, case["y"], weight, offset, keep=case["x"])
-    trains = train[case["y"]].notna() & (train[weight] > 0 if weight else True)
+    trains = train[case["y"]].notna() if case["y"] else pd.Series(data=True, index=train.index)
+    trains &= train[weight] > 0 if weight else True
     if requested["missing_values_handling"] == "skip":
         trains &= train[case["x"]].notna().all(axis=1)
     n = int(trains.sum())
@@ -113,7 +150,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         warnings.simplefilter("ignore", DaskDLWarning)  # constant columns, parameters without effect
         backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
         model = None
-        if case.get("prior"):
+        if goes_on:
             changed = {name: parameters.TABLE[name].default for name in given.keys() - case["prior"]["params"].keys()}
             first = requested | {name: value for name, value in changed.items() if name not in parameters.ARRAYS}
             first |= {"epochs": len(case["derived"]["prior_row_order"]) / n}
@@ -122,14 +159,21 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
             backend = LocalBackend(order=lambda epoch: visits[epoch * n : (epoch + 1) * n], kept=kept(case))
         model = train_network(Request(source, task, requested, model=model), backend).model
     estimator.model_ = model
-    predictions = {}
+    answers: dict[str, Any] = {}
     for name, frame in (("train", train), ("test", test)):
-        if is_class:
+        if task == "autoencoder":
+            answers[f"{name}_reconstruction"] = estimator.reconstruct(frame).to_dict("list")
+            answers[f"{name}_anomaly"] = estimator.anomaly(frame).tolist()
+            answers[f"{name}_anomaly_per_feature"] = estimator.anomaly(frame, per_feature=True).to_dict("list")
+            layers = range(len(requested["hidden"]))
+            answers[f"{name}_deepfeatures"] = [estimator.deep_features(frame, k).to_dict("list") for k in layers]
+        elif task == "classification":
             values = estimator.predict_proba(frame)
-            columns = {label: values[:, k].tolist() for k, label in enumerate(model.head.classes)}
+            answers[f"{name}_predictions"] = {
+                label: values[:, k].tolist() for k, label in enumerate(model.head.classes)
+            }
         else:
-            columns = {"predict": estimator.predict(frame).tolist()}
-        predictions[f"{name}_predictions"] = columns
+            answers[f"{name}_predictions"] = {"predict": estimator.predict(frame).tolist()}
     weights, biases = model.network.topology.unpack(model.network.flat)
     numbers, codes = model.encoder.numbers, model.encoder.codes
     means = [mean for code in codes for mean in code.means]
@@ -146,7 +190,7 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         "input_fill": [*(x.fill for x in numbers), *means],
         "normrespsub": None if head is None else [head.shift],
         "normrespmul": None if head is None else [head.factor],
-        **predictions,
+        **answers,
         "input_names": model.encoder.input_names,
     }
 
@@ -173,7 +217,9 @@ def compare(case: dict[str, Any], given: dict[str, Any]) -> dict[str, float]:
     parts = {
         "weights": ["final_weights"],
         "biases": ["final_biases"],
-        "predictions": ["train_predictions", "test_predictions"],
+        "predictions": [
+            f"{table}_{answer}" for table in ("train", "test") for answer in ANSWERS if f"{table}_{answer}" in given
+        ],
         "scaling": ["normsub", "normmul", "normrespsub", "normrespmul", "input_fill"],
     }
     errors = {part: max(distance(given[name], intended.get(name)) for name in names) for part, names in parts.items()}

@@ -24,6 +24,9 @@ KINDS = {"adadelta": ADADELTA, "plain": PLAIN, "momentum": MOMENTUM}
 ACTIVATIONS = ["rectifier", "tanh", "maxout"]
 OF_CLASSES = ["cross_entropy", "quadratic"]
 OF_NUMBERS = ["gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie"]
+#: Of a row's own inputs: their losses, and with the derivative of activated outputs.
+OF_INPUTS = ["inputs", "inputs by laplace", "inputs by quantile", "inputs by huber"]
+EXACT = [f"exact {name}" for name in OF_INPUTS]
 OF_ORACLE = {"activated": "activation"}  #: the oracle's names of outputs, where they differ
 SHAPES = {"quantile": 0.3, "huber": 0.7, "tweedie": 1.4}
 
@@ -46,11 +49,18 @@ def settings(kind="adadelta", **changes):
 
 def aim(objective):
     """Objective for the kernel, and the same in the oracle's words."""
-    if objective == "reconstruction":
-        return Objective(losses.RECONSTRUCTION), {"objective": "gaussian"}
+    of_inputs, derives = objective in OF_INPUTS + EXACT, objective in EXACT
+    if of_inputs:
+        objective = objective.partition(" by ")[2] or "gaussian"
     shape = SHAPES.get(objective)
     name = "quadratic_classes" if objective == "quadratic" else objective
-    return Objective(losses.KINDS[objective], shape or 0.0), {"objective": name, "shape": shape}
+    return Objective(losses.KINDS[objective], shape or 0.0, of_inputs, derives), {"objective": name, "shape": shape}
+
+
+def oracle_output(topology, objective=None):
+    """The oracle's name of the function of outputs."""
+    exactly = "exact " if objective in EXACT and topology.output == "activated" else ""
+    return exactly + OF_ORACLE.get(topology.output, topology.output)
 
 
 def problem(
@@ -61,7 +71,7 @@ def problem(
     random = np.random.default_rng(seed)
     n_onehot = sum(levels) + n_sparse
     if objective is not None:
-        n_outputs = {"reconstruction": n_onehot + n_dense}.get(objective, 3 if objective in OF_CLASSES else 1)
+        n_outputs = n_onehot + n_dense if "inputs" in objective else 3 if objective in OF_CLASSES else 1
     output = output or ("softmax" if n_outputs > 1 else "linear")
     topology = Topology(n_onehot, n_dense, hidden, n_outputs, activation, output, n_sparse=n_sparse, **more)
     dense = np.zeros((n, padded(n_dense)), np.float32)
@@ -76,7 +86,7 @@ def problem(
         active[random.random(active.shape) < 0.1] = -1  # the first level, when it has no input
     if objective == "poisson":
         target = random.poisson(1.5, size=n)
-    elif objective == "reconstruction":
+    elif "inputs" in (objective or ""):
         target = NOTHING
     elif objective in {"gamma", "tweedie"}:
         target = np.where(random.random(n) < 0.2, 0.0, random.gamma(2.0, size=n))
@@ -213,7 +223,7 @@ def assert_equals_oracle(
     flat, _, _ = train(topology, rows, optimizer, weights, biases, n_seen, center=center, objective=kernels, **how)
     *expected, state = mlp.train(
         X, target_of(topology, rows, X), np.arange(rows.n), *start,
-        activation=topology.activation, output=OF_ORACLE.get(topology.output, topology.output), n_seen=n_seen,
+        activation=topology.activation, output=oracle_output(topology, objective), n_seen=n_seen,
         n_columns=topology.n_dense + rows.active.shape[1] + topology.n_sparse, center=center,
         masks=oracle_masks(topology, rows, rules.get("input_ratio", 0.0)), hidden_ratios=topology.dropout,
         sample_weight=rows.weight.astype(float) if len(rows.weight) else None,

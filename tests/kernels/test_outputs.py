@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels.problems import (
+    EXACT,
     NOTHING,
+    OF_INPUTS,
     aim,
     assert_equals_oracle,
     expanded,
     given,
+    oracle_output,
     predict,
     problem,
     settings,
@@ -23,7 +26,7 @@ from dask_dl.kernels.layout import Topology
 from dask_dl.node.parallelism import Parallelism
 from dask_dl.node.replica import Replica
 
-OBJECTIVE, _ = aim("reconstruction")
+OBJECTIVE, _ = aim("inputs")
 #: Linear outputs with every function of hidden layers, and outputs with that function.
 KINDS = [
     ("linear", "rectifier"),
@@ -39,7 +42,7 @@ INPUTS = [((4, 3), 5, 6), ((), 17, 0), ((5, 30), 0, 0), ((), 0, 20)]
 def reconstruction(output, activation, inputs=INPUTS[0], **more):
     levels, n_dense, n_sparse = inputs
     shape = {"levels": levels, "n_dense": n_dense, "n_sparse": n_sparse}
-    return problem(objective="reconstruction", output=output, activation=activation, **shape, **more)
+    return problem(objective="inputs", output=output, activation=activation, **shape, **more)
 
 
 @pytest.mark.parametrize(("output", "activation"), KINDS)
@@ -50,7 +53,7 @@ def test_training_equals_the_oracle(output, activation, inputs, batch):
     rows = rows._replace(weight=np.random.default_rng(1).uniform(0.1, 2, rows.n).astype(np.float32))
     for kind in ("plain", "adadelta"):
         optimizer, rules = settings(kind, batch=batch)
-        assert_equals_oracle(topology, rows, X, optimizer, rules, objective="reconstruction")
+        assert_equals_oracle(topology, rows, X, optimizer, rules, objective="inputs")
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -58,7 +61,7 @@ def test_targets_are_the_inputs_before_dropout(batch):
     optimizer, rules = settings("plain", batch=batch, input_kept=0.7)
     topology, rows, X = reconstruction("linear", "tanh")
     rows = rows._replace(kept=given(rows.n, topology, 0.3))
-    assert_equals_oracle(topology, rows, X, optimizer, rules, objective="reconstruction")
+    assert_equals_oracle(topology, rows, X, optimizer, rules, objective="inputs")
 
 
 @pytest.mark.parametrize(("output", "activation"), KINDS)
@@ -66,7 +69,7 @@ def test_an_answer_and_its_loss_are_the_oracles(output, activation):
     topology, rows, X = reconstruction(output, activation)
     weights, biases = start_values(topology)
     found = predict(topology, rows, topology.pack(weights, biases))
-    kind = {"activation": activation, "output": "activation" if output == "activated" else output}
+    kind = {"activation": activation, "output": oracle_output(topology)}
     expected = np.array([mlp.forward(x, weights, biases, **kind)[-1] for x in X])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     for batch in (1, 7):
@@ -75,14 +78,16 @@ def test_an_answer_and_its_loss_are_the_oracles(output, activation):
         assert loss == pytest.approx(((expected - X) ** 2).sum(), rel=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["rectifier", "tanh", "maxout"])
+@pytest.mark.parametrize(("output", "activation"), KINDS)
+@pytest.mark.parametrize("objective", EXACT)
 @pytest.mark.parametrize("batch", [1, 4])
-def test_a_step_follows_the_finite_differences_of_the_loss(activation, batch):
-    topology, rows, _ = reconstruction("linear", activation, n=batch, hidden=(6,))
+def test_a_step_follows_the_finite_differences_of_the_loss(output, activation, objective, batch):
+    topology, rows, _ = reconstruction(output, activation, n=batch, hidden=(6,))
+    objective, _ = aim(objective)
     step, _ = settings("plain", rate=1.0, rate_annealing=0.0, rate_decay=1.0, batch=batch)
     frozen = step._replace(rate=0.0)
     start = start_values(topology)
-    flat, _, _ = train(topology, rows, step, *start, objective=OBJECTIVE)
+    flat, _, _ = train(topology, rows, step, *start, objective=objective)
     moved = [a for part in topology.unpack(flat) for a in part]
     h = np.float32(2**-11)  # small, so that no unit changes sides
     gradients, differences = [], []
@@ -91,7 +96,7 @@ def test_a_step_follows_the_finite_differences_of_the_loss(activation, batch):
             kept, found = array[place], []
             for moved_to in (kept + h, kept - h):
                 array[place] = moved_to
-                found.append(train(topology, rows, frozen, *start, objective=OBJECTIVE)[2] / batch)
+                found.append(train(topology, rows, frozen, *start, objective=objective)[2] / batch)
             array[place] = kept
             gradients.append(kept - after[place])
             differences.append((found[0] - found[1]) / (2 * h))
@@ -136,3 +141,13 @@ def test_the_problem_has_all_kinds_of_inputs():
     topology, rows, X = reconstruction("linear", "tanh")
     assert topology.n_outputs == topology.n_inputs == X.shape[1] == 18
     assert not len(rows.target) and (expanded(topology, rows)[:, 7:13] != 0).any()
+
+
+@pytest.mark.parametrize("objective", [*OF_INPUTS[1:], *EXACT])
+@pytest.mark.parametrize(("output", "activation"), KINDS)
+def test_every_loss_equals_the_oracle(objective, output, activation):
+    topology, rows, X = reconstruction(output, activation, INPUTS[0])
+    rows = rows._replace(weight=np.random.default_rng(1).uniform(0.1, 2, rows.n).astype(np.float32))
+    for batch in (1, 7):
+        optimizer, rules = settings("plain", batch=batch)
+        assert_equals_oracle(topology, rows, X, optimizer, rules, objective=objective)

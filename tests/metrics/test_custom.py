@@ -128,6 +128,35 @@ def test_a_metric_of_ones_own_in_training(metric, tmp_path):
     assert held["custom"] == pytest.approx(1 - held["misclassification"], rel=1e-12)
 
 
+def fails(*_):
+    raise KeyError("lost")
+
+
+def of_two_arrays(y_true, y_pred):
+    return metrics.roc_auc_score(y_true, y_pred)
+
+
+FAILING = {
+    name: (
+        type("Broken", (Hits,), {name: fails})(),
+        rf"custom_metric: Broken\.{name} failed with KeyError: 'lost'\. See",
+    )
+    for name in ("measure", "merge", "value")
+}
+
+
+@pytest.mark.parametrize(("metric", "text"), FAILING.values(), ids=FAILING)
+def test_a_metric_of_ones_own_that_fails_is_named(models, metric, text):
+    lazy = dd.from_pandas(TABLE[[*INPUTS, "label"]], npartitions=2)
+    with pytest.raises(ParameterError, match=text) as caught:
+        models["binomial"].evaluate(lazy, custom_metric=metric)
+    assert isinstance(caught.value.__cause__, (KeyError, TypeError, ValueError))
+    if metric != FAILING["merge"][0]:
+        with pytest.raises(ParameterError, match=text) as caught:
+            DeepLearningClassifier(**SMALL, custom_metric=metric).fit(TABLE[[*INPUTS, "label"]], "label")
+        assert isinstance(caught.value.__cause__, (KeyError, TypeError, ValueError))
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("binomial", "roc_auc"), ("binomial", "neg_log_loss"), ("binomial", "accuracy"), ("multinomial", "roc_auc_ovo"),

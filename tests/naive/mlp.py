@@ -82,7 +82,7 @@ ACTIVATIONS = {"rectifier", "tanh", "maxout"}
 #: What each output can be trained for; its own objective comes first.
 OBJECTIVES = {"softmax": ["cross_entropy", "quadratic_classes"]}
 OBJECTIVES["linear"] = ["gaussian", "laplace", "quantile", "huber", "poisson", "gamma", "tweedie"]
-OBJECTIVES["activation"] = OBJECTIVES["linear"]
+OBJECTIVES["activation"] = OBJECTIVES["exact activation"] = OBJECTIVES["linear"]
 #: Shapes of the objectives that have one: alpha, delta and power (algorithm.md#losses-of-numbers).
 SHAPES = {"quantile": 0.5, "huber": 1.0, "tweedie": 1.5}
 
@@ -96,9 +96,9 @@ class Rules:
     ----------
     activation : {"rectifier", "tanh", "maxout"}
         Of every hidden layer (algorithm.md#forward-pass).
-    output : {"softmax", "linear", "activation"}
-        Class probabilities, one number, or the output of an autoencoder: as many numbers as there are inputs, each
-        through the function of the hidden layers, which cannot be maxout then.
+    output : {"softmax", "linear", "activation", "exact activation"}
+        Class probabilities, numbers, or the output of an autoencoder through the function of the hidden layers, which
+        cannot be maxout then; exact, where the gradient has that function's derivative.
     objective : str, optional
         See `loss`. Cross-entropy for classes and squared error for numbers, if not given.
     shape : float, optional
@@ -159,7 +159,7 @@ class Rules:
     def __post_init__(self):
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {self.activation!r}")
-        if self.output not in OBJECTIVES or (self.output == "activation" and self.activation == "maxout"):
+        if self.output not in OBJECTIVES or ("activation" in self.output and self.activation == "maxout"):
             raise ValueError(f"unknown output {self.output!r}")
         if self.objective is not None and self.objective not in OBJECTIVES[self.output]:
             raise ValueError(f"unknown objective {self.objective!r}")
@@ -263,7 +263,7 @@ def passed(
         The network.
     activation : {"rectifier", "tanh", "maxout"}
         Of the hidden layers.
-    output : {"softmax", "linear", "activation"}
+    output : {"softmax", "linear", "activation", "exact activation"}
         Of the last layer.
     offset : float
         Added to the output before its function, in the output's own unit: where the response is scaled, so is the
@@ -305,7 +305,7 @@ def passed(
     if output == "softmax":
         here.prediction = softmax(z + offset)
     else:
-        here.prediction = _function(z + offset, activation) if output == "activation" else z + offset
+        here.prediction = _function(z + offset, activation) if "activation" in output else z + offset
     return here
 
 
@@ -314,6 +314,13 @@ def _function(z: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
     if activation == "tanh":
         return np.tanh(z)
     return np.maximum(z, 0.0) if activation == "rectifier" else z
+
+
+def _derivatives(a: NDArray[np.float64], activation: str) -> NDArray[np.float64]:
+    """Derivatives of `_function` where it is ``a``."""
+    if activation == "tanh":
+        return 1.0 - a * a
+    return np.where(a > 0.0, 1.0, 0.0) if activation == "rectifier" else np.ones(len(a))
 
 
 def forward(x: ArrayLike, weights: Layers, biases: Layers, **kind: Any) -> list[NDArray[np.float64]]:
@@ -413,15 +420,18 @@ def output_gradients(
     output: str,
     objective: str | None = None,
     shape: float | None = None,
+    activation: str = "",
 ) -> NDArray[np.float64]:
     """
-    Gradients of `loss` at the output units, before their function; the arguments are those of `loss`.
+    Gradients of `loss` at the output units, before their function; the arguments are those of `loss`, and the function of
+    hidden layers, which an exact gradient needs.
 
     The formulas: algorithm.md#losses-of-classes, algorithm.md#losses-of-numbers.
 
     The 2 of most stays: it is part of what a rate means. Two objectives do not answer the true gradient, and are meant so.
     Of ``"quadratic_classes"`` the diagonal of the softmax's Jacobian alone enters: what a unit does to its own class's
-    probability. And an autoencoder's gradients are those at its outputs, after their function, taken as if before it.
+    probability. And an autoencoder's gradients are those at its outputs, after their function, taken as if before it; but
+    for ``"exact activation"``.
     """
     objective, shape = settled(output, objective, shape)
     if objective == "cross_entropy":
@@ -429,9 +439,10 @@ def output_gradients(
     if objective == "quadratic_classes":
         return (prediction - (np.arange(len(prediction)) == target)) * (1.0 - prediction) * prediction
     targets = np.atleast_1d(target)
-    return np.array(
+    gradients = np.array(
         [_gradient_of_number(float(z), float(y), objective, shape) for z, y in zip(prediction, targets, strict=True)]
     )
+    return gradients * _derivatives(prediction, activation) if output == "exact activation" else gradients
 
 
 def _gradient_of_number(z: float, y: float, objective: str, shape: float) -> float:
@@ -481,11 +492,7 @@ def backward(
         a, winners, kept = here.inputs[layer], here.winners[layer - 1], here.kept[layer - 1]
         of_unit = weights[layer].reshape(-1, len(a), n_channels(layer, weights, activation))
         errors = np.array([np.dot(of_unit[:, unit].ravel(), deltas[0]) for unit in range(len(a))])
-        derivatives = np.ones(len(a))
-        if activation == "tanh":
-            derivatives = 1.0 - a * a
-        if activation == "rectifier":
-            derivatives = np.where(a > 0.0, 1.0, 0.0)
+        derivatives = _derivatives(a, activation)
         below = np.zeros((len(a), n_channels(layer - 1, weights, activation)))
         for unit, winner in enumerate(winners):
             if kept[unit]:
@@ -531,7 +538,8 @@ def loss_and_gradient(
     here = passed(x, weights, biases, activation=activation, output=output, **kind)
     aim = {"output": output, "objective": objective, "shape": shape}
     value = weight * loss(here.prediction, target, **aim)
-    deltas = backward(here, weights, weight * output_gradients(here.prediction, target, **aim), activation=activation)
+    of_outputs = weight * output_gradients(here.prediction, target, activation=activation, **aim)
+    deltas = backward(here, weights, of_outputs, activation=activation)
     gradients = []
     for layer, (w, delta, a) in enumerate(zip(weights, deltas, here.inputs, strict=True)):
         of_unit = delta.reshape(-1, 1, n_channels(layer, weights, activation))
@@ -714,7 +722,9 @@ def train(
                 mask=None if masks is None else masks[place],
             )
             weight = 1.0 if sample_weight is None else sample_weight[row]
-            gradient = output_gradients(here.prediction, y[row], output=r.output, objective=r.objective, shape=r.shape)
+            gradient = output_gradients(
+                here.prediction, y[row], output=r.output, objective=r.objective, shape=r.shape, activation=r.activation
+            )
             passes.append(here)
             gradients.append(weight * gradient)
             for mean, a in zip(state.mean_activations, here.inputs[1:], strict=True):

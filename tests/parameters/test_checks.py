@@ -56,7 +56,7 @@ def test_validation_is_idempotent_and_leaves_its_argument_alone():
         ({"initial_biases": np.ones(3)}, "entry 0 is 1.0"),
         ({"initial_weights": [np.ones(3), None, None]}, "entry 0 is <ndarray>"),
         ({"seed": 1, "random_state": 2}, "seed=1, random_state=2: two names of one thing; leave out one of them"),
-        ({"sparsity_beta": 0.5}, "sparsity_beta=0.5: not available yet: today only 0.0"),
+        ({"model_id": "m"}, 'model_id="m": not available yet: today only None'),
     ],
 )
 def test_message(given, expected):
@@ -72,7 +72,7 @@ def test_numbers_too_large_for_a_float():
 
 def test_all_mistakes_at_once_and_legal_ones_last():
     given = {
-        "pretrained_autoencoder": "m",
+        "model_id": "m",
         "hiden": [3],
         "epochs": -1,
         "rho": 0,
@@ -86,7 +86,7 @@ def test_all_mistakes_at_once_and_legal_ones_last():
         'activation="rectifyer"',
         "adaptive_rate=True, rho=0.0",
         'offset="o"',
-        'pretrained_autoencoder="m"',
+        'model_id="m"',
     ]
     assert ["not available yet" in line for line in lines] == [False] * 5 + [True]
 

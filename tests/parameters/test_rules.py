@@ -10,7 +10,7 @@ from parameters.rows import AE, CLS, REG, illegal
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.metrics.table import METRICS
-from dask_dl.parameters import CONFLICTS, NO_EFFECT, TABLE, constructor_defaults, validate
+from dask_dl.parameters import CONFLICTS, NO_EFFECT, TABLE, constructor_defaults, effective, prepared, validate
 
 DROP = "rectifier_with_dropout"
 
@@ -44,6 +44,7 @@ EXAMPLES = [
     ("initial_weights initial_biases checkpoint", REG, None, {"initial_biases": [None] * 3, "checkpoint": "m"},
      {"checkpoint": "m"}),
     ("pretrained_autoencoder", AE, None, {"pretrained_autoencoder": object()}, {}),
+    ("pretrained_autoencoder checkpoint", REG, None, {"pretrained_autoencoder": "m", "checkpoint": "m"}, {"checkpoint": "m"}),
     ("adaptive_rate rho", REG, None, {"rho": 0}, {"rho": 0, "adaptive_rate": False}),
     ("adaptive_rate epsilon", REG, None, {"epsilon": 0}, {"epsilon": 0, "adaptive_rate": False}),
     ("sparse elastic_averaging", REG, None, {"sparse": True, "elastic_averaging": True}, {"sparse": True}),
@@ -54,7 +55,15 @@ EXAMPLES = [
      {"activation": "tanh", "average_activation": -0.9, "sparsity_beta": 0.1}),
     ("activation average_activation", AE, None, {"activation": DROP, "average_activation": -0.1, "sparsity_beta": 0.1},
      {"activation": DROP, "average_activation": 2, "sparsity_beta": 0.1}),
-    ("activation", AE, None, {"activation": "maxout_with_dropout"}, {"activation": "tanh_with_dropout"}),
+    ("activation output_activation", AE, None, {"activation": "maxout_with_dropout", "output_activation": "same"},
+     {"activation": "maxout_with_dropout"}),
+    ("activation output_activation", AE, None, {"output_activation": "same_exact"},
+     {"activation": "tanh_with_dropout", "output_activation": "same_exact"}),
+    ("activation average_activation", AE, None,
+     {"activation": "maxout", "average_activation": 0.5, "sparsity_beta": 0.1},
+     {"activation": "maxout", "average_activation": 0.5}),
+    ("output_activation", CLS, None, {"output_activation": "linear"}, {"output_activation": "auto"}),
+    ("distribution", AE, None, {"distribution": "tweedie"}, {"distribution": "laplace"}),
     ("categorical_encoding", AE, None, {"categorical_encoding": "sort_by_response"}, {"categorical_encoding": "eigen"}),
     ("balance_classes", REG, None, {"balance_classes": True}, {"balance_classes": False}),
     ("score_validation_sampling", REG, None, {"score_validation_sampling": "stratified"},
@@ -74,6 +83,7 @@ EXAMPLES = [
      {"stopping_metric": "custom_increasing", "custom_metric_func": len}),
     ("custom_metric custom_metric_func", AE, None, {"custom_metric": len}, {}),
     ("nfolds", AE, None, {"nfolds": 2}, {"nfolds": 0}),
+    ("folds", AE, None, {"folds": "f"}, {"folds": None}),
     ("nfolds folds", REG, None, {"nfolds": 2, "folds": "f"}, {"folds": "f"}),
     ("nfolds fold_assignment", REG, None, {"fold_assignment": "modulo"}, {"fold_assignment": "modulo", "nfolds": 3}),
     ("fold_assignment", REG, None, {"nfolds": 3, "fold_assignment": "stratified"}, {"nfolds": 3, "fold_assignment": "random"}),
@@ -82,6 +92,7 @@ EXAMPLES = [
     ("folds warm_start", REG, None, {"folds": "f", "warm_start": True}, {"folds": "f"}),
     ("nfolds warm_start", REG, None, {"nfolds": 2, "warm_start": True}, {"warm_start": True}),
     ("offset", CLS, None, {"offset": "o"}, {"offset": None}),
+    ("offset", AE, None, {"offset": "o"}, {"offset": None}),
     ("resume checkpoint_dir", REG, None, {"resume": True}, {"resume": True, "checkpoint_dir": "d"}),
 ]
 
@@ -96,6 +107,22 @@ def conflicts(given, task, n_classes):
 def test_conflict(names, task, n_classes, bad, good):
     assert names in {name for name, _ in conflicts(bad, task, n_classes)}
     assert not conflicts(good, task, n_classes)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "linear"),
+        ({"activation": "maxout"}, "linear"),
+        ({"activation": "tanh_with_dropout"}, "same"),
+        ({"output_activation": "same"}, "same"),
+        ({"output_activation": "linear", "activation": "tanh"}, "linear"),
+    ],
+)
+def test_outputs_of_an_autoencoder_follow_the_hidden_units(given, expected):
+    values = constructor_defaults() | given
+    assert effective(values, task=AE)["output_activation"] == prepared(values, AE)["output_activation"] == expected
+    assert prepared(values, REG)["output_activation"] == given.get("output_activation", "auto")
 
 
 def test_every_conflict_has_an_example():

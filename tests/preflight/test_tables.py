@@ -44,6 +44,15 @@ def test_identifiers_are_told_from_numbers_and_levels():
         assert named == ["code", "customer_id", "serial", "sparse_ids"]
 
 
+def test_values_that_float32_loses_beside_others_far_out_are_found():
+    frame = table(300).drop(columns=["label", "w"])
+    frame = frame.assign(z=frame["x"].where(frame.index != 7, 1e10), tail=np.exp(3 * frame["x"]), k=np.arange(300) % 50)
+    for X in (frame, parted(frame)):
+        (far,) = [f for f in check(X, "y", **SMALL).of("warning") if "float32" in f.text]
+        assert far.column == "z" and "to 1e+10, deviation 5.7735e+08) that float32 leaves" in far.text
+        assert not [f for f in check(X, "y", **SMALL, standardize=False).of("warning") if "float32" in f.text]
+
+
 def test_many_useless_columns_are_not_named_one_by_one():
     frame = pd.concat([table(50), pd.DataFrame({f"c{k}": [1] * 50 for k in range(40)})], axis=1)
     constant = [f for f in check(frame, "y", **SMALL).of("warning") if "constant" in f.text]

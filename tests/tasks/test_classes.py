@@ -10,7 +10,10 @@ import pytest
 from tasks.rows import TOPOLOGY, roles_of, rows_of
 
 from dask_dl.errors import SchemaError
+from dask_dl.frame.encoder import Encoder
 from dask_dl.tasks import Classes
+
+NO_COLUMNS = Encoder((), ())
 
 
 def test_classes_are_their_indices_on_the_way_in_and_labels_on_the_way_out():
@@ -21,7 +24,13 @@ def test_classes_are_their_indices_on_the_way_in_and_labels_on_the_way_out():
     answers = head.answers(np.array([[0.1, 0.2, 0.7], [0.6, 0.4, 0.0]], np.float32))
     assert head.predicted(answers).tolist() == ["c", "a"] and head.scored_as(answers).tolist() == [2, 0]
     assert head.truth(rows_of(np.array([2, 0])), TOPOLOGY).dtype == np.int64
-    assert head.table(answers, pd.RangeIndex(2), {"a": [1, 2]}).columns.tolist() == ["a", "predict", "pa", "b", "c"]
+    assert head.table(answers, pd.RangeIndex(2), {"a": [1, 2]}, NO_COLUMNS).columns.tolist() == [
+        "a",
+        "predict",
+        "pa",
+        "b",
+        "c",
+    ]
 
 
 def test_corrected_probabilities_are_those_of_classes_as_they_are():

@@ -271,7 +271,7 @@ OTHERS = dict.fromkeys(
 ) | {
     "tweedie_power": 1.7, "initial_weights": [None], "initial_biases": [None], "hidden_dropout_ratios": [0.1],
     "custom_metric": "r2", "custom_metric_func": "r2", "checkpoint_dir": "a", "export_checkpoints_dir": "a",
-    "pretrained_autoencoder": "a", "client": "a",
+    "client": "a",
 }  # fmt: skip
 
 

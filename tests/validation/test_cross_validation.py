@@ -118,3 +118,13 @@ def test_combined_metrics_count_rows_by_their_weights():
     for k in range(4):
         of_fold = mean_squared_error(TABLE["y"][group == k], p[group == k])
         assert model.cross_validation_summary_.loc["mse", f"fold {k}"] == pytest.approx(of_fold, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "n_jobs", "expected"),
+    [(2, 2, [1] * 4 + [2]), (4, None, [1] * 4 + [4]), (3, None, [1] * 5), (8, 2, [1] * 4 + [2]), (8, 1, [1] * 5)],
+)
+def test_folds_that_are_left_have_all_threads(monkeypatch, n_threads, n_jobs, expected):
+    monkeypatch.setattr("joblib.cpu_count", lambda: n_threads)
+    model = DeepLearningRegressor(**SMALL | {"n_jobs": n_jobs, "epochs": 0.1}, nfolds=5).fit(make_table(8000), "y")
+    assert [fold.model_.record.effective["n_jobs"] for fold in model.cross_validation_models_] == expected

@@ -1,0 +1,50 @@
+"""Reading of saved models as estimators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dask_dl.errors import ArchiveError
+from dask_dl.estimators.autoencoder import DeepLearningAutoEncoder
+from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
+
+if TYPE_CHECKING:
+    import os
+
+#: Estimators by the name of their task.
+ESTIMATORS: dict[str, type[DeepLearningClassifier | DeepLearningRegressor | DeepLearningAutoEncoder]] = {
+    "classification": DeepLearningClassifier,
+    "regression": DeepLearningRegressor,
+    "autoencoder": DeepLearningAutoEncoder,
+}
+
+
+def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor | DeepLearningAutoEncoder:
+    """Read a model that `save` wrote. No code in the file is run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A local path or an fsspec URL.
+
+    Returns
+    -------
+    DeepLearningClassifier, DeepLearningRegressor or DeepLearningAutoEncoder
+        Fitted, as it was saved.
+
+    Raises
+    ------
+    ArchiveError
+        When the file is truncated, damaged, foreign or newer than this version.
+    FileNotFoundError
+    """
+    from dask_dl.model.files import load_model
+
+    model = load_model(path)
+    if model.task not in ESTIMATORS:
+        raise ArchiveError(f"{path} holds a model of the task {model.task!r}, for which this version has no estimator.")
+    kind = ESTIMATORS[model.task]
+    estimator = kind._unjudged({**model.record.requested, "client": None})  # noqa: SLF001  # its own constructor, in a way
+    estimator.model_ = model
+    estimator._set_names(has_names=model.record.is_named)  # noqa: SLF001  # its own constructor, in a way
+    return estimator
