@@ -185,7 +185,7 @@ FAULTS = {
     "negative weights": ({"sample_weight": -TABLE["w"]}, SchemaError, "negative"),
     "offsets": ({"offset": "a"}, ParameterError, "trained without offsets"),
     "no metric": ({"custom_metric": "roc_auk"}, ParameterError, "no scorer 'roc_auk'; the nearest"),
-    "a metric that is none": ({"custom_metric": 3}, ParameterError, "custom_metric is 3"),
+    "a metric that is none": ({"custom_metric": 3}, ParameterError, "custom_metric is 3.* greater_is_better"),
 }
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from concurrent.futures import Future
 
-#: Seconds between two questions of what became of the tasks that are pending ...
+#: Seconds that a task is pending until it is asked what became of it, and between two questions ...
 PAUSE = 10.0
 #: ... and that scheduler and workers get to answer one.
 ANSWER = 30.0
@@ -23,7 +23,7 @@ UNBEGUN = {"waiting", "ready", "constrained"}
 
 
 class Found(NamedTuple):
-    """What scheduler and workers know of some tasks at a moment."""
+    """State of some tasks, as scheduler and workers know it at a moment."""
 
     known: frozenset[str]  #: keys that the scheduler knows
     stuck: frozenset[str]  #: keys of those that nobody will run
@@ -45,6 +45,7 @@ class LostTasks:
         self._client = client
         self._asked = time.monotonic()
         self._answer: Future[Found] | None = None
+        self._pending: set[str] = set()  #: keys of those that were pending when it was asked last
         self._known: set[str] = set()  #: keys that the scheduler has known
         self._suspects: set[str] = set()  #: keys that were lost by the last answer
 
@@ -54,8 +55,9 @@ class LostTasks:
         if self._answer is None:
             if now - self._asked > PAUSE:
                 pending = {future.key for future in futures if future.status == "pending"}
-                self._asked, self._known = now, self._known & pending
-                self._answer = started(partial(_find, self._client, pending)) if pending else None
+                long, self._pending = pending & self._pending, pending
+                self._asked, self._known = now, self._known & long
+                self._answer = started(partial(_find, self._client, long)) if long else None
             return []
         if not self._answer.done() and now - self._asked < ANSWER:
             return []
@@ -84,13 +86,7 @@ def _find(client: Any, keys: Collection[str]) -> Found:
 
 
 def idle(by_worker: Mapping[str, Iterable[Any]], dask_worker: Any) -> list[Any]:
-    """Keys of tasks which the scheduler believes to be on this worker, and which it will not run.
-
-    Parameters
-    ----------
-    by_worker : mapping of str to iterable of key
-        Keys by address of the worker, as the scheduler knows it.
-    """
+    """Keys of tasks that this worker will not run, among those that the scheduler believes to be on each worker."""
     state = dask_worker.state
 
     def is_idle(key: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -282,8 +283,9 @@ class Submitter:
             self._renewed = time.monotonic()
             started(self._renew)
         if lost := self._lost_tasks.among(self._made):
-            kinds = sorted({future.key.removeprefix(PREFIX).split("-")[0] for future in lost})
-            self.say(f"{len(lost)} tasks that no worker will run are given up: {', '.join(kinds)}")
+            kinds = Counter(future.key.removeprefix(PREFIX).split("-")[0] for future in lost)
+            shown = ", ".join(f"{kind} ({n})" for kind, n in sorted(kinds.items()))
+            self.say(f"tasks that no worker will run are given up: {shown}")
             self.cancel(lost)
 
     def _renew(self) -> None:

@@ -117,8 +117,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         -------
         Evaluation
             A mapping of all metrics by name, with tables and pictures; an awaitable of one for a Dataset of an asynchronous
-            client. Rows without a target do not count, and neither do
-            those with a label that training never saw (warned).
+            client. Rows without a target do not count, and neither do those with a label that training never saw (warned).
 
         Raises
         ------

@@ -150,7 +150,8 @@ def custom_metric(given: Any, classes: NDArray[Any] | None = None) -> CustomMetr
     if callable(given):
         return ScorerMetric(given, classes)
     raise ParameterError(
-        f"custom_metric is {given!r}: give a scorer, the name of one, or an object with methods measure, merge and value."
+        f"custom_metric is {given!r}: give a scorer, the name of one, or an object with methods measure, merge and value, and "
+        f"an attribute greater_is_better."
     )
 
 

@@ -29,7 +29,12 @@ from tables import make_table
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.checkpoint.folder import CheckpointFolder
 from dask_dl.cluster import plugin
-from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError
+from dask_dl.errors import (
+    ClusterError,
+    DaskDLWarning,
+    NoWorkersError,
+    ParameterError,
+)
 from dask_dl.training import loop as loop_of_trainings
 from dask_dl.training.checkpoints import Checkpoint
 
@@ -271,3 +276,24 @@ async def test_sparse_blocks_on_a_worker_give_the_bits_of_this_process(c, s, a):
         assert_same_bits(there, here)
         answers = await c.compute(there.predict(X))
         np.testing.assert_allclose(answers, here.predict(sparse.csr_array(whole)), rtol=1e-6)
+
+
+class BrokenMetric:
+    greater_is_better = True
+
+    def measure(self, y_true, y_pred, sample_weight):
+        raise KeyError("lost")
+
+    def merge(self, state, other):
+        return state
+
+    def value(self, state):
+        return 0.0
+
+
+@two_workers
+async def test_a_metric_that_fails_on_workers_is_named(c, s, a, b):
+    text = r"custom_metric: BrokenMetric\.measure failed with KeyError: 'lost'"
+    with pytest.raises(ParameterError, match=text):
+        await DeepLearningRegressor(**rounds(500), custom_metric=BrokenMetric()).fit(parted(make_table(500)), "y")
+    await nothing_left(s, a, b)

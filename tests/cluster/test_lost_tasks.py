@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import dask
 import pytest
-from cluster.tables import nothing_left, parted, rounds
-from distributed import Status
+from cluster.tables import in_loop, lose, nothing_left, parted, rounds
+from distributed import Status, Worker
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
 from dask_dl import DeepLearningRegressor
-from dask_dl.cluster import lost_tasks, waiting
+from dask_dl.cluster import liveness, lost_tasks, waiting
 from dask_dl.cluster.liveness import Liveness
 from dask_dl.cluster.lost_tasks import LostTasks
 from dask_dl.cluster.partitions import Partitions
@@ -45,9 +45,9 @@ def _often(monkeypatch):
 
 def submitter_of(client):
     lines = []
-    liveness = Liveness(client, lines.append)
-    liveness.look()
-    return Submitter(client, liveness, "job", 10.0, lines.append), lines
+    workers = Liveness(client, lines.append)
+    workers.look()
+    return Submitter(client, workers, "job", 10.0, lines.append), lines
 
 
 # ---- trainings ----------------------------------------------------------------------------------------------------------
@@ -71,6 +71,39 @@ async def test_a_training_goes_on_where_a_worker_never_hears_of_a_task(c, s, a, 
     await nothing_left(s, a, b)
 
 
+@two_workers
+async def test_blocks_on_their_way_to_a_worker_that_is_gone_are_read_by_others(c, s, a, b, monkeypatch):
+    monkeypatch.setattr(lost_tasks, "PAUSE", 1e6)  # it is known at once
+    loop, new, gone = asyncio.get_running_loop(), [], []
+
+    async def start():
+        worker = await Worker(s.address, nthreads=1)
+        handle = worker.stream_handlers["compute-task"]
+
+        def hear(key, **more):
+            if not isinstance(key, tuple):  # a partition
+                handle(key=key, **more)
+
+        worker.stream_handlers["compute-task"] = hear
+        return worker
+
+    def act(record):
+        if not new:
+            new.append(in_loop(start(), loop))
+        if gone:
+            gone.append(record)
+        elif any(isinstance(task.key, tuple) for task in s.workers[new[0].address].processing):
+            gone.append(record)
+            for worker in (new[0], b):
+                in_loop(lose(s, worker), loop)
+        return len(gone) > 5
+
+    settings = rounds(300) | {"epochs": 1e4}
+    model = await DeepLearningRegressor(**settings).fit(parted(make_table(), 18), "y", callbacks=[act])
+    assert len(gone) == 6 and model.parameters_["n_jobs"] == 1
+    await nothing_left(s, a)
+
+
 # ---- tasks --------------------------------------------------------------------------------------------------------------
 
 
@@ -89,7 +122,7 @@ async def test_a_partition_that_another_task_pins_to_a_worker_that_is_gone(c, s,
         assert submitter.wait({a.address: first}) == {a.address}
         second = read(a.address)
         assert submitter.wait({a.address: second}) == set()
-        assert lines == ["2 tasks that no worker will run are given up: encode"]
+        assert lines == ["tasks that no worker will run are given up: encode (2)"]
         submitter.sweep()
 
     await asyncio.to_thread(work)
@@ -98,6 +131,7 @@ async def test_a_partition_that_another_task_pins_to_a_worker_that_is_gone(c, s,
 @two_workers
 async def test_a_worker_that_is_paused_is_named_and_not_waited_for(c, s, a, b, monkeypatch):
     monkeypatch.setattr(waiting, "REMINDER", 0.0)
+    monkeypatch.setattr(liveness, "CUT_OFF", 1e6)  # what it runs goes on
 
     def work():
         submitter, lines = submitter_of(c)
@@ -108,8 +142,9 @@ async def test_a_worker_that_is_paused_is_named_and_not_waited_for(c, s, a, b, m
             time.sleep(0.01)
         c.loop.add_callback(setattr, a, "status", Status.paused)
         assert submitter.wait({a.address: queued}) == {a.address}
-        assert running.status == "pending"  # what has begun goes on
+        assert running.status == "pending"
         assert any(f"paused since their memory is full: {a.address}" in line for line in lines)
+        assert lines[-1] == "tasks that no worker will run are given up: score (1)"
         GOES_ON.set()
         assert submitter.wait({a.address: running}) == set()
         submitter.sweep()
@@ -173,6 +208,8 @@ def given_up(answers, monkeypatch):
     monkeypatch.setattr(lost_tasks, "started", started)
     search = LostTasks(SimpleNamespace(run_on_scheduler=run_on_scheduler))
     found = []
+    time.sleep(0.001)
+    assert search.among([task]) == []  # it is new
     for _ in answers:
         time.sleep(0.001)
         assert search.among([task]) == []  # it asks

@@ -13,7 +13,9 @@ from cluster.tables import (
 from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.errors import SchemaError
+from dask_dl.errors import (
+    SchemaError,
+)
 
 
 def broken(part):
