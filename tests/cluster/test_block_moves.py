@@ -6,15 +6,7 @@ import asyncio
 import time
 
 import numpy as np
-from cluster.tables import (
-    files,
-    in_loop,
-    nothing_left,
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
+from cluster.tables import files, in_loop, nothing_left, parted, rounds, training_plugins, two_workers
 from distributed import Worker, get_worker
 from tables import make_table
 

@@ -29,12 +29,7 @@ from tables import make_table
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.checkpoint.folder import CheckpointFolder
 from dask_dl.cluster import plugin
-from dask_dl.errors import (
-    ClusterError,
-    DaskDLWarning,
-    NoWorkersError,
-    ParameterError,
-)
+from dask_dl.errors import ClusterError, DaskDLWarning, NoWorkersError, ParameterError
 from dask_dl.training import loop as loop_of_trainings
 from dask_dl.training.checkpoints import Checkpoint
 

@@ -7,25 +7,8 @@ import contextlib
 import pickle
 
 import pytest
-from cluster.tables import (
-    in_loop,
-    lose,
-    nothing_left,
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
-from cluster.trainings import (
-    N_ROUNDS,
-    TELL,
-    TRAININGS,
-    N,
-    Training,
-    alone,
-    asked,
-    assert_same,
-)
+from cluster.tables import in_loop, lose, nothing_left, parted, rounds, training_plugins, two_workers
+from cluster.trainings import N_ROUNDS, TELL, TRAININGS, N, Training, alone, asked, assert_same
 from distributed.utils_test import gen_cluster
 from tables import make_table
 

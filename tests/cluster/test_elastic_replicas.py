@@ -7,13 +7,7 @@ import tempfile
 
 import numpy as np
 import pytest
-from cluster.tables import (
-    nothing_left,
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
+from cluster.tables import nothing_left, parted, rounds, training_plugins, two_workers
 from distributed import Worker
 from tables import make_table
 

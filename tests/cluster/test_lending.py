@@ -5,12 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cluster.tables import nothing_left, parted, training_plugins
-from cluster.trainings import (
-    TELL,
-    TRAININGS,
-    Training,
-    asked,
-)
+from cluster.trainings import TELL, TRAININGS, Training, asked
 from distributed.utils_test import gen_cluster
 from tables import make_table
 

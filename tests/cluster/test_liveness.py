@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from cluster.tables import (
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
+from cluster.tables import parted, rounds, training_plugins, two_workers
 from tables import make_table
 
 from dask_dl import DeepLearningClassifier

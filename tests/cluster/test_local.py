@@ -5,17 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from cluster.trainings import (
-    N_ROUNDS,
-    TRAININGS,
-    Training,
-    alone,
-    asked,
-    assert_same,
-    at_once,
-    counted,
-    in_turns,
-)
+from cluster.trainings import N_ROUNDS, TRAININGS, Training, alone, asked, assert_same, at_once, counted, in_turns
 from tables import make_table
 
 from dask_dl.cluster.local import LocalBackend

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cluster.tables import (
-    in_loop,
-    nothing_left,
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
+from cluster.tables import in_loop, nothing_left, parted, rounds, training_plugins, two_workers
 from tables import make_table
 
 from dask_dl import DeepLearningRegressor

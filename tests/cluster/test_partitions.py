@@ -7,12 +7,7 @@ import asyncio
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from cluster.tables import (
-    PLAIN,
-    nothing_left,
-    parted,
-    two_workers,
-)
+from cluster.tables import PLAIN, nothing_left, parted, two_workers
 from distributed import get_worker
 from tables import make_table
 

@@ -7,12 +7,7 @@ import pickle
 import time
 
 import pytest
-from cluster.tables import (
-    PLAIN,
-    one_worker,
-    parted,
-    training_plugins,
-)
+from cluster.tables import PLAIN, one_worker, parted, training_plugins
 from tables import make_table
 
 from dask_dl import DeepLearningRegressor

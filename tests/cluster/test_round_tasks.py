@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.tables import (
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
+from cluster.tables import parted, rounds, training_plugins, two_workers
 from tables import make_table
 
 from dask_dl import DeepLearningRegressor

@@ -6,12 +6,7 @@ import itertools
 import time
 
 import numpy as np
-from cluster.tables import (
-    nothing_left,
-    parted,
-    rounds,
-    two_workers,
-)
+from cluster.tables import nothing_left, parted, rounds, two_workers
 from distributed import get_worker
 from tables import make_table
 

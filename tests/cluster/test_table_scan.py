@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cluster.tables import (
-    PLAIN,
-    nothing_left,
-    parted,
-    two_workers,
-)
+from cluster.tables import PLAIN, nothing_left, parted, two_workers
 from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.errors import (
-    SchemaError,
-)
+from dask_dl.errors import SchemaError
 
 
 def broken(part):

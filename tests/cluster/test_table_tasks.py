@@ -9,14 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from cluster.tables import (
-    PLAIN,
-    nothing_left,
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
+from cluster.tables import PLAIN, nothing_left, parted, rounds, training_plugins, two_workers
 from distributed import Worker
 from tables import make_table
 

@@ -6,14 +6,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from cluster.tables import (
-    PLAIN,
-    nothing_left,
-    parted,
-    rounds,
-    training_plugins,
-    two_workers,
-)
+from cluster.tables import PLAIN, nothing_left, parted, rounds, training_plugins, two_workers
 from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor

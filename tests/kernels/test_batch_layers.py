@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.problems import (
-    aim,
-    assert_equals_oracle,
-    problem,
-    settings,
-    start_values,
-    train,
-)
+from kernels.problems import aim, assert_equals_oracle, problem, settings, start_values, train
 
 from dask_dl.state import padded
 

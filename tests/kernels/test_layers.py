@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.problems import (
-    KINDS,
-    assert_equals_oracle,
-    problem,
-    settings,
-    start_values,
-)
+from kernels.problems import KINDS, assert_equals_oracle, problem, settings, start_values
 
 
 @pytest.mark.parametrize("hidden", [(), (1,), (17,), (16, 16), (5, 4, 3), (7, 6, 5, 4, 3, 2)])

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kernels.problems import (
-    KINDS,
-    assert_equals_oracle,
-    problem,
-    settings,
-)
+from kernels.problems import KINDS, assert_equals_oracle, problem, settings
 
 from dask_dl.kernels.prefetch import FAR
 

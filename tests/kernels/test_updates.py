@@ -6,16 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels.problems import (
-    ACTIVATIONS,
-    KINDS,
-    aim,
-    assert_equals_oracle,
-    problem,
-    settings,
-    start_values,
-    train,
-)
+from kernels.problems import ACTIVATIONS, KINDS, aim, assert_equals_oracle, problem, settings, start_values, train
 
 LIMIT = 0.5
 
