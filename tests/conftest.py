@@ -56,6 +56,19 @@ def told(monkeypatch):
     return found
 
 
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory):
+    """A file of a classifier of `saved.TABLE` with a validation table, whose column b is numbers by `eigen`."""
+    from saved import SETTINGS, TABLE
+
+    from dask_dl import DeepLearningClassifier
+
+    path = tmp_path_factory.mktemp("model") / "model.zip"
+    given = SETTINGS | {"categorical_encoding": "eigen"}
+    DeepLearningClassifier(**given).fit(TABLE[["a", "b", "y"]], "y", eval_set=TABLE).save(path)
+    return path
+
+
 COMPILE = """
 import sys
 import numpy as np

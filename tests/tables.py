@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
@@ -27,3 +30,15 @@ def make_table(n=2000, seed=0, noise=0.25, *, gaps=0.0, labels=("no", "yes")):
     for name in ("b", "level") if gaps else ():
         table.loc[random.random(n) < gaps, name] = None
     return table
+
+
+def unread(table, n_times=0):
+    """A lazy table whose partitions may be read so many times, and no more."""
+    n_read = Counter()
+
+    def read(k):
+        n_read[k] += 1
+        assert n_read[k] <= n_times, "the table was read"
+        return table
+
+    return dd.from_map(read, [0], meta=table[:0])

@@ -10,12 +10,13 @@ import warnings
 
 import numpy as np
 import pytest
-from test_resume import SETTINGS, fit, make_table
+from tables import unread
+from training.resumed import SETTINGS, fit, make_table
 
 from dask_dl import DeepLearningRegressor
 from dask_dl.checkpoint import folder as folders
 from dask_dl.checkpoint.folder import CheckpointFolder
-from dask_dl.cluster.local import LocalBackend, LocalTrainer
+from dask_dl.cluster.local import LocalTrainer
 from dask_dl.errors import Aborted, DaskDLWarning, DivergedError, ParameterError
 from dask_dl.show.progress import Progress
 
@@ -233,19 +234,17 @@ def test_a_checkpoint_that_cannot_be_written_does_not_hide_a_divergence(table, t
 def test_a_folder_that_is_of_no_use_is_known_before_the_table_is_read(table, tmp_path, monkeypatch, place, error, text):
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dask_dl.cluster.local.scan", lambda *_, **__: pytest.fail("the table was read"))
     with pytest.raises(error, match=text):
-        DeepLearningRegressor(checkpoint_dir=place).fit(table, "y")
+        DeepLearningRegressor(checkpoint_dir=place).fit(unread(table), "y")
 
 
 def test_a_disk_without_room_for_a_checkpoint_is_known_before_the_table_is_encoded(table, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(folders.shutil, "disk_usage", lambda _: usage._replace(free=20_000))
-    monkeypatch.setattr(LocalBackend, "load", lambda *_, **__: pytest.fail("the table was encoded"))
     with pytest.raises(
         OSError, match=r"checkpoint_dir: 20,000 bytes are free, and a checkpoint takes [\d,]+; make room"
     ):
-        DeepLearningRegressor(hidden=(40, 30), checkpoint_dir=str(tmp_path)).fit(table, "y")
+        DeepLearningRegressor(hidden=(40, 30), checkpoint_dir=str(tmp_path)).fit(unread(table, 1), "y")
 
 
 def test_a_log_that_cannot_be_written_ends_no_training(capsys):

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 import warnings
-from pathlib import Path
 
 import dask
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-import tables
+from stored import SETTINGS, left_in, make_table, small_windows
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, memory, storage
-from dask_dl.cluster import machine, scratch
 from dask_dl.errors import SchemaError, StorageError
 from dask_dl.frame.block_store import OnDisk
 from dask_dl.storage import Budget, decide
@@ -96,52 +90,11 @@ def test_what_is_asked_for_is_done_or_refused():
         chosen("stream", budget=ROOM._replace(no_stream=lambda: "the table is here."))
 
 
-def test_what_a_process_may_have(monkeypatch):
-    limit, of = machine.memory_budget()
-    assert 0 < limit < 2**50 and "80%" in of
-    assert machine.of_worker(1000 * MB)[0] == 600 * MB
-    with dask.config.set({"distributed.worker.memory.target": False, "distributed.worker.memory.spill": 0.5}):
-        assert machine.of_worker(1000 * MB) == (500 * MB, "50% of a worker's limit of 1 GB")
-    shm = machine.disk_of(machine.Path("/dev/shm/not/there"))
-    assert machine.unusable(shm) is not None and "tmpfs" in machine.unusable(shm)
-
-
-# ---- training -----------------------------------------------------------------------------------------------------------
-
-
-def make_table(n=3000, seed=0):
-    return tables.make_table(n, seed).drop(columns="label")
-
-
-SETTINGS = {"hidden": (8,), "epochs": 4, "random_state": 1, "n_jobs": 1, "train_samples_per_iteration": 700}
-SETTINGS |= {"score_interval": 0.0, "score_duty_cycle": 1.0, "stopping_rounds": 0}
-
-
 @pytest.fixture
 def folder(tmp_path):
     """Where scratch goes."""
     with dask.config.set({"temporary-directory": str(tmp_path)}):
         yield tmp_path
-
-
-def left_in(folder):
-    return [path for path in folder.rglob("*") if "blocks-" in path.name]
-
-
-def small_windows(monkeypatch, n_bytes):
-    monkeypatch.setattr(storage, "MIN_WINDOW", n_bytes)
-    monkeypatch.setattr(storage, "MAX_WINDOW", n_bytes)
-    monkeypatch.setattr(storage, "BLOCKS_PER_WINDOW", 1)
-    monkeypatch.setattr("dask_dl.cluster.shard.MIN_SEGMENT", 200)
-
-
-def too_little(monkeypatch):
-    """Have a byte less than rows in memory would need."""
-
-    def decided(requested, need, budget, **more):
-        return decide(requested, need, budget._replace(memory=need(memory.IN_MEMORY).peak - 1), **more)
-
-    monkeypatch.setattr("dask_dl.training.loading.decide", decided)
 
 
 @pytest.mark.parametrize("mode", ["disk", "stream"])
@@ -188,23 +141,6 @@ def test_a_training_goes_on_in_another_mode(folder, mode, tmp_path):
         resumed = again.fit(X, "y", resume=True, callbacks=stop)
         assert resumed.n_iter_ == min(until, whole.n_iter_)
     np.testing.assert_array_equal(resumed.model_.network.flat, whole.model_.network.flat)
-
-
-def test_the_choice_is_said_with_its_reason(folder, monkeypatch, capsys):
-    small_windows(monkeypatch, 20_000)
-    too_little(monkeypatch)
-    model = DeepLearningRegressor(**SETTINGS, verbose=True).fit(make_table(), "y")
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("storage: "))
-    assert (
-        line.startswith("storage: disk, in memory it would need up to ")
-        and ", limit " in line
-        and ", 80% of " in line
-        and str(folder) in line
-    )
-    assert model.parameters_["storage"] == "disk"
-
-
-# ---- when it fails ------------------------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_ends_it_before_work_starts(folder, monkeypatch):
@@ -299,45 +235,6 @@ def test_a_source_that_changes_while_it_is_streamed_keeps_what_was_learned(folde
     with pytest.raises(SchemaError, match=r"had .* rows in the scan and has .* now"):
         model.fit(dd.read_parquet(tmp_path / "table"), "y", callbacks=[harm])
     assert model.stopped_by_ == "failed" and model.model_.record.n_seen >= 700
-
-
-KILLED = """
-import sys
-import dask
-sys.path.insert(0, sys.argv[1])
-from test_storage import SETTINGS, make_table
-from dask_dl import DeepLearningRegressor
-with dask.config.set({"temporary-directory": sys.argv[2]}):
-    DeepLearningRegressor(**SETTINGS | {"epochs": 1e6}, storage="disk", verbose=True).fit(make_table(), "y")
-"""
-
-
-def test_what_a_killed_process_left_is_removed_at_the_next_start(folder):
-    child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", KILLED, str(Path(__file__).parent), str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 100
-        while not any(folder.rglob("*.rows")):
-            assert time.monotonic() < deadline and child.poll() is None
-            time.sleep(0.1)
-    finally:
-        child.kill()
-        child.wait()
-    assert left_in(folder)
-    DeepLearningRegressor(**SETTINGS, storage="memory").fit(make_table(), "y")
-    assert left_in(folder) == []
-
-
-def test_a_folder_that_cannot_be_made_is_told(folder):
-    (folder / f"dask-dl-scratch-{os.getuid()}").write_text("a file")
-    with pytest.raises(StorageError, match=r"no folder for encoded rows can be made in .*temporary-directory"):
-        DeepLearningRegressor(**SETTINGS, storage="disk").fit(make_table(), "y")
-    assert scratch.base().is_file()
-
-
-# ---- order --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.data

@@ -57,7 +57,7 @@ def workload(
         n = sum(row_range.n for row_range in blocks)
         largest.append(max((row_range.n for row_range in blocks), default=0))
         rows.append(min(n, int(share * n) + largest[-1]) if shares or rows else n)
-    return Workload(rows[0], rows[1], maximum, share, (largest[0], largest[1]), n_kept)
+    return Workload(rows[0], rows[1], maximum, share, (largest[0], largest[1]), n_kept=n_kept)
 
 
 def budget(liveness: Mapping[str, Member], facts: Mapping[str, Mapping[str, Any]], source: Source) -> Budget:

@@ -1,10 +1,11 @@
-"""`dask-dl train --checkpoint`: on from a saved model."""
+"""`dask-dl train`: on from a saved model, a folder of finished ones, a picture of the history."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from cli.tables import QUICK, run
 
 from dask_dl import load
 from dask_dl.cli import main
@@ -52,3 +53,10 @@ def test_finished_models_go_to_a_folder(files, tmp_path):
     np.testing.assert_array_equal(
         load(tmp_path / "all" / name).model_.network.flat, load(files / "n.zip").model_.network.flat
     )
+
+
+def test_picture_of_the_history(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    arguments = ["--target", "label", *QUICK, "--model", tmp_path / "m", "--plot", tmp_path / "h.png", "--quiet"]
+    assert run("train", folder / "all.csv", *arguments) == 0
+    assert (tmp_path / "h.png").read_bytes().startswith(b"\x89PNG")

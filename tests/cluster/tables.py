@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import dask.dataframe as dd
 import numpy as np
+from distributed.utils_test import gen_cluster
 from tables import UNSCORED
 
 from dask_dl.cluster.plugin import TrainingPlugin
 
+one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
+two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
 #: Train the epochs asked for, in rounds of a known size, on one thread.
 PLAIN = UNSCORED | {
     "hidden": (20, 10),
@@ -71,6 +75,10 @@ def in_process(model, table, y, eval_set=None, **parts):
         return model.fit(table, y, eval_set=eval_set, **parts)
     finally:
         clients.find_client = find
+
+
+def files(*workers):
+    return [path for worker in workers for path in Path(worker.local_directory).rglob("*.rows")]
 
 
 def in_loop(coroutine, loop):

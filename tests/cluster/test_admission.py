@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import warnings
-from pathlib import Path
 
 import pytest
-from cluster.tables import PLAIN, in_loop, nothing_left, parted, rounds
+from cluster.tables import in_loop, nothing_left, parted, rounds
 from distributed import Client, Worker, get_worker
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
-import dask_dl
 from dask_dl import DeepLearningRegressor
 from dask_dl.cluster import environment, plugin, submit, waiting
 from dask_dl.cluster.admission import Admission
@@ -26,11 +23,6 @@ from dask_dl.frame.block_store import OnDisk
 no_worker = gen_cluster(client=True, nthreads=[], timeout=60)
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled():
-    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
 
 
 def facts(**changes):
@@ -75,21 +67,6 @@ def test_a_worker_is_ruled_out_by_its_answer(answer, text):
         return
     with pytest.raises(ClusterError, match=text):
         environment.check({"w0": facts(), "w1": answer})
-
-
-def test_the_checksum_of_a_package_depends_on_its_modules_only(tmp_path):
-    package = Path(dask_dl.__file__).parent
-    copy, edited = tmp_path / "a" / "dask_dl", tmp_path / "elsewhere"
-    for folder in (copy, edited):
-        shutil.copytree(package, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "notes.txt").write_text("no module")
-    file = edited / "cluster" / "membership.py"
-    file.write_text(file.read_text() + "\n")
-    assert environment.sources(copy) == environment.sources(package) == environment.installed()["sources"]
-    assert environment.sources(edited) != environment.sources(package)
-    (copy / "cluster" / "membership.py").rename(copy / "cluster" / "squad.py")
-    assert environment.sources(copy) != environment.sources(package)
-    assert environment.sources(tmp_path / "package.zip" / "dask_dl") is None
 
 
 # ---- who answers --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from cluster.tables import PLAIN, nothing_left, parted, rounds, training_plugins
+from cluster.tables import nothing_left, parted, rounds, training_plugins
 from distributed import Worker
 from distributed.utils_test import gen_cluster
 from tables import make_table
@@ -19,11 +19,6 @@ from dask_dl.errors import DaskDLWarning, NoWorkersError
 one_worker = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=120)
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
 three_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 3, timeout=120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled():
-    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
 
 
 class Spy:

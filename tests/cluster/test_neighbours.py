@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 
 import pytest
-from cluster.tables import PLAIN, nothing_left, parted, rounds, training_plugins
+from cluster.tables import nothing_left, parted, rounds, training_plugins
 from distributed import Client, Worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.utils_test import gen_cluster, inc
@@ -22,12 +22,6 @@ from dask_dl.cluster.shard import Shard
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
 #: Rounds that a training may be ahead of another one that began with it, and has as much to do.
 MAX_AHEAD = 8
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled():
-    """Kernels are compiled before clocks of clusters tick."""
-    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
 
 
 class Watch(SchedulerPlugin):

@@ -40,11 +40,6 @@ ENDLESS = SETTINGS | {"epochs": 1e4}
 KEEPING = ENDLESS | {"overwrite_with_best_model": True}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled():
-    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
-
-
 @pytest.fixture(autouse=True)
 def swept():
     """What such a cluster leaves is collected here, and not in the middle of a test that has nothing to do with it."""

@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from cluster.tables import PLAIN, parted, rounds
+from cluster.tables import parted, rounds
 from distributed import Event
 from distributed.utils_test import gen_cluster, inc
 from tables import make_table
@@ -23,11 +23,6 @@ from dask_dl.errors import NoWorkersError
 two_workers = gen_cluster(client=True, nthreads=[("127.0.0.1", 2)] * 2, timeout=120)
 #: Seconds of what has to happen, on a busy machine.
 SOON = 60
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled():
-    DeepLearningRegressor(**PLAIN).fit(make_table(50), "y")
 
 
 def silent(_):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import pickle
-import threading
 from copy import deepcopy
 
 import cloudpickle
@@ -20,8 +18,6 @@ import dask_dl
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster.local import LocalBackend
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.estimators.kept_rows import KeptRows
-from dask_dl.frame.target import task_of
 
 SMALL = {"hidden": (5,), "epochs": 2, "n_jobs": 1, "random_state": 3}
 
@@ -198,27 +194,6 @@ def test_what_a_training_on_a_dataset_takes_is_printed(table, capsys):
     assert "storage: memory, as the Dataset was prepared" in out and "memory: at most" in out and "MB network" in out
 
 
-def test_the_task_follows_from_the_target(table):
-    assert task_of(table, "label") == task_of(table.assign(k=True), "k") == "classification"
-    assert task_of(table, "y") == task_of(dd.from_pandas(table, npartitions=2), "y") == "regression"
-    assert (
-        task_of(table, table["label"].astype("category")) == task_of(np.zeros((2, 2)), ["a", "b"]) == "classification"
-    )
-    assert task_of(np.zeros((2, 2)), 1) == task_of([[1.0, 2.0], [3.0, 4.0]], 1) == "regression"
-    assert task_of(table[["a"]], table[["label"]]) == "classification"
-    assert task_of(table, pd.to_datetime(table["a"])) == "regression"
-    with dask_dl.prepare(table.assign(k=table["label"] == "yes")[["a", "k"]], "k") as data:
-        assert data.task == "classification"
-    with dask_dl.prepare(table.assign(k=(table["a"] > 0).astype(int))[["b", "k"]], "k", task="classification") as data:
-        assert len(DeepLearningClassifier(**SMALL).fit(data).classes_) == 2
-    with pytest.raises(ParameterError, match="task is 'ranking'"):
-        dask_dl.prepare(table, "y", task="ranking")
-    with pytest.raises(ParameterError, match="prepare requires y"):
-        dask_dl.prepare(table, None)
-    with pytest.raises(ParameterError, match="hiden"):
-        dask_dl.prepare(table, "y", hiden=(3,))
-
-
 OPENED = []
 
 
@@ -226,120 +201,3 @@ def opened(k):
     """A partition whose readings are counted; its name is that of this function and of k."""
     OPENED.append(k)
     return make_table(200, seed=k)[["a", "b", "level", "label"]]
-
-
-def test_datasets_of_equal_preparations_share_their_rows():
-    def collection():
-        return dd.from_map(opened, range(3), meta=make_table(1)[["a", "b", "level", "label"]].iloc[:0])
-
-    def n_read(**given):
-        before = len(OPENED)
-        data = dask_dl.prepare(collection(), "label", **SMALL | given)
-        return data, len(OPENED) - before
-
-    first, once = n_read()
-    assert once == 6  # scanned, and encoded
-    second, none = n_read(hidden=(7,), epochs=1)  # which are not of the rows
-    assert none == 0
-    others = [n_read(standardize=False), n_read(random_state=4), n_read(storage="disk")]
-    assert [n for _, n in others] == [6, 6, 6]
-    drawn, none = n_read(random_state=None)  # whatever seed the open one has
-    assert none == 0
-    models = [DeepLearningClassifier(**SMALL).fit(data) for data in (first, second)]
-    np.testing.assert_array_equal(models[0].model_.network.flat, models[1].model_.network.flat)
-    first.close()
-    del drawn
-    gc.collect()
-    assert "closed" in repr(first)
-    with pytest.raises(ParameterError, match="closed"):
-        models[0].fit(first)
-    models[1].fit(second)  # the rows are there as long as one is open
-    with n_read()[0] as third:
-        second.close()
-        models[1].fit(third)
-    fourth, again = n_read()
-    assert again == 6
-    for data in (fourth, *(data for data, _ in others)):
-        data.close()
-
-
-def test_a_dataset_of_a_local_table_is_its_own(table):
-    """What was changed in place between two preparations is another table."""
-    local = table[["a", "b", "y"]].copy()
-    with dask_dl.prepare(local, "y", **SMALL) as first:
-        local["c"] = local["a"] * 2
-        with dask_dl.prepare(local, "y", **SMALL) as second:
-            assert (first.n_inputs, second.n_inputs) == (2, 3)
-
-
-def test_two_threads_that_close_a_dataset_give_one_reference_back(table, monkeypatch):
-    X = dd.from_pandas(table.drop(columns="label"), npartitions=2)
-    first, second = (dask_dl.prepare(X, "y") for _ in range(2))  # of the same rows
-    inner, together = KeptRows.release, threading.Barrier(2)
-
-    def release(kept, **given):
-        with contextlib.suppress(threading.BrokenBarrierError):
-            together.wait(0.5)  # for the other thread, if it comes here too
-        inner(kept, **given)
-
-    monkeypatch.setattr(KeptRows, "release", release)
-    threads = [threading.Thread(target=first.close) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    monkeypatch.undo()
-    assert DeepLearningRegressor(hidden=(3,), epochs=1).fit(second).n_features_in_ > 0
-    second.close()
-
-
-@pytest.mark.parametrize("storage", ["memory", "disk", "stream"])
-@pytest.mark.parametrize(("kind", "target"), [(DeepLearningRegressor, "y"), (DeepLearningClassifier, "label")])
-def test_a_model_is_evaluated_on_the_rows_of_a_dataset(kind, target, storage):
-    whole = make_table(500, gaps=0.1)[["a", "b", "level", "w", target]]
-    whole.loc[:9, target] = None
-    X = dd.from_pandas(whole, npartitions=3)
-    given = SMALL | UNSCORED | {"storage": storage}
-    with dask_dl.prepare(X, target, sample_weight="w", **given) as data:
-        model = kind(**given, nfolds=2).fit(data)
-        for fitted in (model, *model.cross_validation_models_):  # folds have units of their own
-            found, expected = fitted.evaluate(data), fitted.evaluate(X, sample_weight="w")
-            assert [*found] == [*expected] and found.n_rows == expected.n_rows
-            assert found.to_pandas().to_dict() == pytest.approx(expected.to_pandas().to_dict(), rel=1e-4, nan_ok=True)
-            if target == "label":
-                np.testing.assert_allclose(found.confusion_matrix(), expected.confusion_matrix(), rtol=1e-6)
-        assert "custom" in model.evaluate(data, custom_metric="r2" if target == "y" else "accuracy")
-        with pytest.raises(ParameterError, match="a Dataset has its own y, sample_weight: give them to prepare"):
-            model.evaluate(data, target, sample_weight="w")
-    with pytest.raises(ParameterError, match="the Dataset is closed"):
-        model.evaluate(data)
-
-
-def test_a_model_of_other_rows_is_not_evaluated_on_a_dataset(table):
-    given = SMALL | UNSCORED
-    with dask_dl.prepare(table[["a", "b", "level", "y"]], "y", **given) as data:
-        others = {
-            "other columns or levels": DeepLearningRegressor(**given).fit(table[["a", "level", "y"]], "y"),
-            "other columns or levels and another target": DeepLearningClassifier(**given).fit(
-                table[["a", "b", "c", "label"]], "label"
-            ),
-            "no offsets": DeepLearningRegressor(**given).fit(table[["a", "b", "level", "y"]], "y", offset=table["c"]),
-            "other means in place": DeepLearningRegressor(**given).fit(table[:300][["a", "b", "level", "y"]], "y"),
-        }
-        for words, model in others.items():
-            with pytest.raises(ParameterError, match=f"the Dataset was encoded with {words}"):
-                model.evaluate(data)
-        poisson = DeepLearningRegressor(**given, distribution="poisson")
-        poisson.fit(table[["a", "b", "level", "y"]].assign(y=table["y"].abs()), "y")
-        with pytest.raises(SchemaError, match="the target of the training table"):
-            poisson.evaluate(data)
-
-
-def test_predictions_and_scores_need_the_table_itself(table):
-    given = SMALL | UNSCORED
-    with dask_dl.prepare(table[["a", "b", "label"]], "label", **given) as data:
-        model = DeepLearningClassifier(**given).fit(data)
-        calls = [model.predict, model.predict_proba, model.predict_table, lambda X: model.score(X, "label")]
-        for call in calls:
-            with pytest.raises(ParameterError, match=r"X is a Dataset.* evaluate takes the Dataset"):
-                call(data)

@@ -4,62 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from frame.sources import N, assert_same_columns, read_all, table_of_roles
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame import source as module
 from dask_dl.frame.source import open_source
 
-N = 30
-
-
-class Other(np.lib.mixins.NDArrayOperatorsMixin):
-    """A block that is neither an array of NumPy nor a matrix of SciPy."""
-
-    ndim, shape, dtype = 2, (0, 0), np.dtype(float)
-
-    def __array_function__(self, *_):
-        return self
-
-    def __array_ufunc__(self, *_):
-        return self
-
-    def __getitem__(self, _):
-        return self
-
 
 @pytest.fixture
 def frame():
-    random = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "a": np.arange(N, dtype=float),
-            "b": random.choice(["u", "v"], N),
-            "y": random.normal(size=N),
-            "w": random.uniform(size=N),
-            "o": random.normal(size=N),
-        },
-        index=np.arange(N) * 10,
-    )
-
-
-def read_all(source):
-    parts = [source.read(k) for k in range(source.n_partitions)]
-    assert all(list(part.columns) == list(parts[0].columns) for part in parts)
-    return pd.concat(parts)
-
-
-def assert_same_columns(source, expected):
-    """The source gives these columns, by name and in any order, row by row."""
-    table = read_all(source)
-    assert set(table.columns) == set(expected)
-    for name, values in expected.items():
-        assert table[name].tolist() == list(values)
+    return table_of_roles()
 
 
 # ---- names and aligned values -------------------------------------------------------------------------------------------
@@ -195,74 +154,6 @@ def test_reading_leaves_the_users_table_alone(frame):
     pd.testing.assert_frame_equal(frame, copy)
 
 
-# ---- Dask ---------------------------------------------------------------------------------------------------------------
-
-
-def recut(series, lengths):
-    """A Dask Series in partitions of these lengths, divisions unknown."""
-    edges = np.cumsum([0, *lengths])
-    return dd.from_map(lambda k: series.iloc[edges[k] : edges[k + 1]], range(len(lengths)), meta=series.iloc[:0])
-
-
-def test_other_partitions_with_known_divisions_are_recut(frame):
-    X = dd.from_pandas(frame[["a", "b"]], npartitions=3)
-    for n in (1, 2, 7):
-        y = dd.from_pandas(frame["y"], npartitions=n)
-        source = open_source(X, y)
-        assert source.n_partitions == X.npartitions
-        assert_same_columns(source, frame[["a", "b"]].assign(__target__=frame["y"]))
-
-
-def test_as_many_partitions_with_other_divisions_are_recut(frame):
-    X = dd.from_pandas(frame[["a"]], npartitions=3)
-    y = dd.from_pandas(frame["y"], npartitions=2).repartition(divisions=(0, 50, 60, 290))
-    assert (y.npartitions, y.divisions != X.divisions) == (3, True)
-    assert_same_columns(open_source(X, y), {"a": frame["a"], "__target__": frame["y"]})
-
-
-def test_as_many_partitions_of_unknown_divisions_belong_together(frame):
-    X, y = (recut(part, [10, 0, 20]) for part in (frame[["a"]], frame["y"]))
-    assert not X.known_divisions
-    source = open_source(X, y)
-    assert [len(source.read(k)) for k in range(3)] == [10, 0, 20]
-    assert_same_columns(source, {"a": frame["a"], "__target__": frame["y"]})
-
-
-def test_other_partitions_of_unknown_divisions_are_refused(frame):
-    X, y = recut(frame[["a"]], [10, 20]), recut(frame["y"], [10, 10, 10])
-    with pytest.raises(SchemaError, match=r"2 partitions and its target 3.*unknown.*Put the target into the frame"):
-        open_source(X, y)
-
-
-def test_partitions_of_other_lengths_are_refused_when_they_are_read(frame):
-    source = open_source(recut(frame[["a"]], [10, 20]), recut(frame["y"], [20, 10]))
-    with pytest.raises(
-        SchemaError, match=r"partition 0 of the training table has 10 rows and its target 20.*one frame"
-    ):
-        source.read(0)
-
-
-def test_a_series_of_the_same_frame_belongs_to_it_whatever_was_done(frame):
-    table = dd.from_pandas(frame, npartitions=4)
-    table = table[table["a"] % 3 > 0].assign(z=table["a"] * 2)
-    source = open_source(table[["a", "z"]], table["y"], table["w"])
-    kept = frame[frame["a"] % 3 > 0]
-    expected = {"a": kept["a"], "z": kept["a"] * 2, "__target__": kept["y"], "__weight__": kept["w"]}
-    assert_same_columns(source, expected)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [np.arange(N), pd.Series(np.arange(N)), list(range(N)), dask.array.arange(N)],
-    ids=["numpy", "pandas", "list", "dask array"],
-)
-def test_values_beside_a_dask_frame_must_be_a_dask_series(frame, values):
-    with pytest.raises(
-        SchemaError, match="the target of a Dask DataFrame must be a Dask Series or the name of a column"
-    ):
-        open_source(dd.from_pandas(frame, npartitions=2), values)
-
-
 def test_values_beside_a_local_table_must_be_local(frame):
     y = dd.from_pandas(frame["y"], npartitions=2)
     with pytest.raises(SchemaError, match=r"the target of a local table must be local too: pass target.compute\(\)"):
@@ -394,134 +285,6 @@ def test_what_is_neither_name_nor_position_nor_values(frame, value):
         SchemaError, match=r"the target is .*: give the name or position of a column, or as many values"
     ):
         open_source(frame, value)
-
-
-# ---- Dask Arrays --------------------------------------------------------------------------------------------------------
-
-
-def numbers_of(frame):
-    return frame[["a", "w"]].to_numpy()
-
-
-def of_unknown_length(array):
-    """The same blocks, whose lengths nobody has written down."""
-    return da.Array(array.dask, array.name, ((np.nan,) * array.numblocks[0], *array.chunks[1:]), meta=array._meta)
-
-
-CHUNKS = {
-    "whole": (N, 2),
-    "rows": (7, 2),
-    "rows and columns": (7, 1),
-    "uneven": ((1, 19, 10), (1, 1)),
-    "empty ones": ((0, 20, 0, 10, 0), 2),
-}
-
-
-@pytest.mark.parametrize("chunks", CHUNKS)
-@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_dask_arrays_are_tables(frame, chunks, known):
-    X = da.from_array(numbers_of(frame), chunks=CHUNKS[chunks])
-    y = da.from_array(frame["y"].to_numpy(), chunks=(X.chunks[0],))
-    if not known:
-        X, y = of_unknown_length(X), of_unknown_length(y)
-    source = open_source(X, y)
-    assert source.predictors == ("x0", "x1")
-    assert not source.is_named
-    assert len(source.lazy) == source.n_partitions == X.numblocks[0]
-    assert_same_columns(source, {"x0": frame["a"], "x1": frame["w"], "__target__": frame["y"]})
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda y: y.to_numpy(),
-        lambda y: y,
-        lambda y: y.to_numpy().tolist(),
-        lambda y: da.from_array(y.to_numpy(), chunks=11),
-        lambda y: da.from_array(y.to_numpy(), chunks=11)[:, None],
-        lambda y: of_unknown_length(da.from_array(y.to_numpy(), chunks=10)),
-        lambda y: dd.from_pandas(y, npartitions=3),
-        lambda y: pd.array(y, dtype="Float64"),
-    ],
-    ids=["NumPy", "pandas", "list", "other chunks", "a column", "unknown", "Dask Series", "extension"],
-)
-@pytest.mark.filterwarnings("ignore:A column-vector")
-def test_values_beside_a_dask_array(frame, make):
-    X = da.from_array(numbers_of(frame), chunks=(10, 1))
-    source = open_source(X, make(frame["y"]), make(frame["w"]))
-    expected = {"x0": frame["a"], "x1": frame["w"], "__target__": frame["y"], "__weight__": frame["w"]}
-    assert_same_columns(source, expected)
-
-
-def test_labels_beside_a_dask_array_keep_their_type(frame):
-    X = da.from_array(numbers_of(frame), chunks=(10, 1))
-    labels = np.array(["no", None, True, 7, "yes"] * 6, dtype=object)
-    for y in (labels, da.from_array(labels, chunks=4), pd.Series(labels)):
-        target = read_all(open_source(X, y))["__target__"]
-        assert [None if pd.isna(value) else value for value in target] == labels.tolist()
-
-
-def test_objects_in_dask_arrays_stay_what_they_are():
-    table = read_all(open_source(da.from_array(np.array([[1, "a"], [2.5, None]], dtype=object), chunks=1)))
-    assert table["x0"].tolist() == [1, 2.5]
-    assert table["x1"].isna().tolist() == [False, True]
-
-
-@pytest.mark.parametrize(
-    "X, y, message",
-    [
-        (da.zeros(N), None, r"two dimensions.*shape \(30,\).*X\[:, None\]"),
-        (da.zeros((N, 2, 2)), None, r"two dimensions.*shape \(30, 2, 2\)"),
-        (da.zeros((N, 0)), None, "no column to learn from"),
-        (da.zeros((N, 2), chunks=10), da.zeros(N - 1, chunks=10), "30 rows and its target 29. Their lengths must match"),
-        (da.zeros((N, 2), chunks=10), np.zeros(N + 1), "30 rows and its target 31. Their lengths must match"),
-        (da.zeros((N, 2), chunks=10), da.zeros((N, 2), chunks=10), r"one dimension; found a Dask Array of shape \(30, 2\)"),
-        (da.zeros((N, 2), chunks=10), 2.5, "the target is 2.5: give the name or position"),
-        (of_unknown_length(da.zeros((N, 2), chunks=10)), np.zeros(N), r"unknown length.*found ndarray.*compute_chunk_sizes"),
-        (
-            of_unknown_length(da.zeros((N, 2), chunks=10)),
-            da.zeros(N, chunks=15),
-            r"3 blocks of rows and its target one of 2 blocks.*compute_chunk_sizes\(\) of both",
-        ),
-        (
-            da.zeros((N, 2), chunks=10),
-            dd.from_pandas(pd.Series(np.zeros(N)), npartitions=2),
-            "its target one of 2 blocks, some of unknown length",
-        ),
-        (np.zeros((N, 2)), da.zeros(N), r"the target of a local table must be local too: pass target.compute\(\)"),
-        (da.zeros((2, N)).map_blocks(Other, dtype=float, meta=Other()), None, "Use blocks of NumPy arrays or of CSR"),
-        (da.zeros((N, 2), dtype=[("a", float)]), None, "a Dask Array of records"),
-        (da.zeros((N, 4))[:, da.zeros(4) > 0], None, "number of columns is unknown"),
-    ],
-    ids=[
-        "a vector", "a cube", "no columns", "too few", "too many", "two columns", "a number", "unknown beside NumPy",
-        "unknown of other blocks", "a Series of other partitions", "local beside Dask", "sparse", "records", "unknown columns",
-    ],
-)  # fmt: skip
-def test_dask_arrays_that_are_refused(X, y, message):
-    with pytest.raises(SchemaError, match=message):
-        open_source(X, y)
-
-
-def test_blocks_of_unlike_lengths_are_refused_when_they_are_read():
-    X, y = (of_unknown_length(da.zeros(shape, chunks=chunks)) for shape, chunks in [((N, 2), 10), (N, ((20, 5, 5),))])
-    source = open_source(X, y)
-    with pytest.raises(SchemaError, match="block 0 of the training table has 10 rows and its target 20"):
-        source.read(0)
-
-
-def test_x_and_y_of_one_array_are_read_once():
-    read = []
-
-    def load(block_info=None):
-        read.append(block_info[None]["chunk-location"])
-        return np.ones((10, 3))
-
-    data = da.map_blocks(load, chunks=((10, 10), (3,)), dtype=float, meta=np.zeros((0, 0)))
-    source = open_source(data[:, :2], data[:, 2])
-    for k in range(2):
-        assert source.read(k).shape == (10, 3)
-    assert read == [(0, 0), (1, 0)]
 
 
 @pytest.mark.parametrize(

@@ -240,3 +240,11 @@ def target_of(topology, rows, X=None):
     if not len(rows.target):
         return X
     return rows.target.astype(int) if topology.output == "softmax" else rows.target.astype(float)
+
+
+def given(n, topology, input_ratio, seed=11):
+    """`Rows.kept` of somebody else's generator."""
+    random = np.random.default_rng(seed)
+    ratios = [*(topology.dropout or (0.0,) * len(topology.hidden))]
+    ratios = np.repeat([input_ratio, *ratios], [topology.n_inputs, *topology.hidden])
+    return (random.random((n, len(ratios))) >= ratios).astype(np.uint8)

@@ -1,8 +1,6 @@
-"""Mini-batches: the products of matrices against NumPy, the training against the oracle and against single rows."""
+"""Training by mini-batches, against the oracle and against single rows."""
 
 from __future__ import annotations
-
-import itertools
 
 import numpy as np
 import pytest
@@ -11,9 +9,9 @@ from kernels.problems import (
     KINDS,
     OF_CLASSES,
     OF_NUMBERS,
-    aim,
     assert_equals_oracle,
     consensus,
+    given,
     predict,
     problem,
     settings,
@@ -21,70 +19,8 @@ from kernels.problems import (
     train,
     weighted,
 )
-from kernels.test_dropout import given
-
-from dask_dl.jit import entry
-from dask_dl.kernels import gemm
-from dask_dl.kernels.gemm import Factors, Matrix
-from dask_dl.state import LANE, aligned_zeros, padded
-
-add_dots, combine = entry(gemm.add_dots.py_func), entry(gemm.combine.py_func)
 
 LEVELS = (4, 3)
-SIZES = [1, 3, 4, 6, 7, 13]
-
-
-def matrix(n, m, ld, seed):
-    flat = aligned_zeros(n * ld)
-    flat.reshape(n, ld)[:, :m] = np.random.default_rng(seed).normal(size=(n, m))
-    return flat, flat.reshape(n, ld)[:, :m].astype(float)
-
-
-@pytest.mark.parametrize("n_rows", SIZES)
-@pytest.mark.parametrize("n_units", [1, 2, 4, 5, 9])
-@pytest.mark.parametrize("n", [0, 16, 48])
-def test_dots_are_those_of_numpy(n_rows, n_units, n):
-    rows, a = matrix(n_rows, n, 64, 1)
-    weights, w = matrix(n_units, n, 48, 2)
-    out, before = matrix(n_rows, n_units, 16, 3)
-    expected = before + a @ w.T
-    add_dots(Matrix(out, 0, 16, n_rows), Matrix(rows, 0, 64, n_rows), Matrix(weights, 0, 48, n_units), n)
-    np.testing.assert_allclose(out.reshape(n_rows, 16)[:, :n_units], expected, rtol=1e-5, atol=1e-5)
-    assert not out.reshape(n_rows, 16)[:, n_units:].any()
-
-
-@pytest.mark.parametrize("n_rows", SIZES)
-@pytest.mark.parametrize("n_terms", [0, 1, 5])
-@pytest.mark.parametrize("n", [16, 48, 64, 144])
-@pytest.mark.parametrize("turned", [False, True])
-def test_combinations_are_those_of_numpy(n_rows, n_terms, n, turned):
-    rows, m = matrix(max(n_terms, 1), n, 160, 1)
-    factors, f = matrix(16, 16, 16, 2)
-    f = (f.T if turned else f)[:n_rows, :n_terms]
-    out, _ = matrix(n_rows, 160, 160, 3)
-    beyond = out.reshape(n_rows, 160)[:, n:].copy()
-    left = Factors(factors, 0, *((1, 16) if turned else (16, 1)))
-    combine(Matrix(out, 0, 160, n_rows), left, Matrix(rows, 0, 160, n_terms), n)
-    np.testing.assert_allclose(out.reshape(n_rows, 160)[:, :n], f @ m[:n_terms], rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(out.reshape(n_rows, 160)[:, n:], beyond)
-
-
-def test_a_product_does_not_depend_on_what_is_computed_beside_it():
-    rows, _ = matrix(13, 48, 48, 1)
-    weights, _ = matrix(9, 48, 48, 2)
-    (whole, _), (parts, _) = matrix(13, 9, LANE, 3), matrix(13, 9, LANE, 3)  # not zeros, to which sums add in any order
-    add_dots(Matrix(whole, 0, LANE, 13), Matrix(rows, 0, 48, 13), Matrix(weights, 0, 48, 9), 48)
-    for i, j in itertools.product(range(13), range(9)):
-        part = Matrix(parts, i * LANE + j, LANE, 1)
-        add_dots(part, Matrix(rows, i * 48, 48, 1), Matrix(weights, j * 48, 48, 1), 48)
-    np.testing.assert_array_equal(whole, parts)
-    whole, parts = aligned_zeros(13 * 160), aligned_zeros(13 * 160)
-    terms, _ = matrix(9, 144, 160, 4)
-    combine(Matrix(whole, 0, 160, 13), Factors(rows, 0, 48, 1), Matrix(terms, 0, 160, 9), 144)
-    for i, j in itertools.product(range(13), range(0, 144, LANE)):
-        part = Matrix(parts, i * 160 + j, 160, 1)
-        combine(part, Factors(rows, i * 48, 48, 1), Matrix(terms, j, 160, 9), LANE)
-    np.testing.assert_array_equal(whole, parts)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,43 +72,6 @@ def test_batches_of_one_row_equal_single_rows(kind, activation, dropout):
     assert loss == pytest.approx(alone_loss, rel=1e-5)
     for mine, other in zip((batched, *states), (alone, *alone_states), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("objective", ["cross_entropy", "gaussian", "poisson"])
-def test_a_step_of_a_batch_is_the_slope_of_its_mean_loss(objective):
-    topology, rows, _ = problem(n=12, activation="tanh", objective=objective, levels=LEVELS)
-    kernels, _ = aim(objective)
-    rate = 1e-3
-    optimizer, _ = settings("plain", rate=rate, rate_annealing=0.0, rate_decay=1.0, batch=12)
-    frozen = optimizer._replace(rate=0.0)
-    weights, biases = start_values(topology)
-    flat, _, _ = train(topology, rows, optimizer, weights, biases, objective=kernels)
-    gradients = [(a - b) / rate for a, b in zip(weights, topology.unpack(flat)[0], strict=True)]
-    for k, gradient in enumerate(gradients):
-        place = np.unravel_index(np.abs(gradient).argmax(), gradient.shape)
-        losses = []
-        for sign in (1, -1):
-            moved = [w.copy() for w in weights]
-            moved[k][place] += sign * 1e-2
-            losses.append(train(topology, rows, frozen, moved, biases, objective=kernels)[2] / rows.n)
-        assert gradient[place] == pytest.approx((losses[0] - losses[1]) / 2e-2, rel=0.02)
-
-
-def test_slopes_of_a_bias_that_cancel_are_a_step():
-    # Two rows that pull an output's bias up and down: nothing moves, but its velocity and its penalty do what they always do.
-    topology, rows, X = problem(n=2, n_dense=3, hidden=(), objective="laplace")
-    rows = rows._replace(dense=np.zeros_like(rows.dense), target=np.array([10, -10], np.float32))
-    optimizer, rules = settings("momentum", batch=2, l2=0.5)
-    assert_equals_oracle(topology, rows, X * 0, optimizer, rules, objective="laplace")
-
-
-def test_padding_stays_zero():
-    topology, rows, _ = problem(levels=LEVELS, n_dense=5, hidden=(6, 18), activation="maxout")
-    flat, states, _ = train(topology, rows, settings(batch=7, l1=0.1, max_w2=1.0)[0], *start_values(topology))
-    for vector in (flat, *states):
-        again = topology.pack(*topology.unpack(vector))
-        np.testing.assert_array_equal(again, vector)
-    assert padded(6) == 16
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -11,6 +11,7 @@ from kernels.problems import (
     KINDS,
     aim,
     assert_equals_oracle,
+    given,
     predict,
     problem,
     settings,
@@ -52,14 +53,6 @@ def masks(topology, keys, input_kept):
     return np.concatenate([of_inputs, *of_units], axis=1).astype(np.uint8)
 
 
-def given(n, topology, input_ratio, seed=11):
-    """`Rows.kept` of somebody else's generator."""
-    random = np.random.default_rng(seed)
-    ratios = [*(topology.dropout or (0.0,) * len(topology.hidden))]
-    ratios = np.repeat([input_ratio, *ratios], [topology.n_inputs, *topology.hidden])
-    return (random.random((n, len(ratios))) >= ratios).astype(np.uint8)
-
-
 # ---- given masks -----------------------------------------------------------------------------------------------------
 
 
@@ -88,16 +81,6 @@ def test_dropout_with_all_else_equals_the_oracle(kind, activation, fast_mode):
     )
     rows = weighted(rows._replace(kept=given(rows.n, topology, INPUT_RATIO)), shifted=True)
     assert_equals_oracle(topology, rows, X, optimizer, rules, objective="poisson")
-
-
-@pytest.mark.parametrize("levels, n_dense", [((), 20), ((5, 2), 0), ((20,), 2)])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fast_mode", [True, False])
-def test_dropped_inputs_of_any_table_equal_the_oracle(levels, n_dense, kind, fast_mode):
-    optimizer, rules = settings(kind, fast_mode=fast_mode, input_kept=0.6)
-    topology, rows, X = problem(n=40, levels=levels, n_dense=n_dense)
-    rows = rows._replace(kept=given(rows.n, topology, 0.4))
-    assert_equals_oracle(topology, rows, X, optimizer, rules)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -20,7 +20,6 @@ from kernels.problems import (
 from naive import mlp
 
 from dask_dl.frame.order import keys_of
-from dask_dl.kernels.prefetch import FAR
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,22 +57,6 @@ def test_no_pull_and_no_consensus_are_the_same_bits(kind, fast_mode, penalty):
     without, *same, pulled = found
     assert same == [without, without]
     assert pulled != without
-
-
-@pytest.mark.parametrize("hidden", [(), (1,), (17,), (16, 16), (5, 4, 3), (7, 6, 5, 4, 3, 2)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_any_depth_equals_the_oracle(hidden, kind):
-    optimizer, rules = settings(kind)
-    topology, rows, X = problem(hidden=hidden, levels=(3,), activation="tanh")
-    assert_equals_oracle(topology, rows, X, optimizer, rules)
-
-
-@pytest.mark.parametrize("levels, n_dense", [((5, 2), 0), ((), 1), ((), 33), ((20,), 2), ((40,), 0)])
-@pytest.mark.parametrize("kind", KINDS)
-def test_any_inputs_equal_the_oracle(levels, n_dense, kind):
-    optimizer, rules = settings(kind)
-    topology, rows, X = problem(levels=levels, n_dense=n_dense)
-    assert_equals_oracle(topology, rows, X, optimizer, rules)
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
@@ -139,19 +122,6 @@ def test_loss_and_prediction_equal_the_oracle(n_outputs):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_of_equal_channels_only_the_first_learns(kind):
-    topology, rows, X = problem(n=1, levels=(3,), activation="maxout")
-    weights, biases = start_values(topology)
-    for weight in weights[:-1]:
-        weight.reshape(-1, 2)[:, 1] = weight.reshape(-1, 2)[:, 0]
-    optimizer, rules = settings(kind)
-    flat = assert_equals_oracle(topology, rows, X, optimizer, rules, start=(weights, biases))
-    for before, after in zip(weights[:-1], topology.unpack(flat)[0][:-1], strict=True):
-        moved = (before != after).reshape(-1, 2).any(axis=0)
-        np.testing.assert_array_equal(moved, [True, False])
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_calls_may_be_cut_anywhere(kind):
     topology, rows, _ = problem(levels=(3,))
     optimizer, _ = settings(kind)
@@ -188,10 +158,3 @@ def test_a_nan_reaches_the_weights_and_is_not_lost():
     optimizer, _ = settings()
     flat, _, _ = train(topology, rows, optimizer, *start_values(topology))
     assert np.isnan(flat).any()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_table_whose_levels_are_asked_for_in_advance_equals_the_oracle(kind):
-    topology, rows, X = problem(n=12, levels=(9_000,), n_dense=1, hidden=(4,))
-    assert topology.onehot_size >= FAR and (rows.active < 0).any()
-    assert_equals_oracle(topology, rows, X, *settings(kind))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import platform
-import re
-import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 import pytest
+from show.pages import Reader
 from tables import make_table
 
 import dask_dl
@@ -21,58 +18,6 @@ from dask_dl.errors import DaskDLWarning
 from dask_dl.show.progress import duration
 
 DATA = Path(__file__).parents[1] / "data"
-
-
-class Reader(HTMLParser):
-    """Rows, cells and headings of a page; every tag must be closed."""
-
-    VOID = frozenset({"meta", "img", "br"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.cells, self.text, self.rows = [], [], [], []
-        self.tags, self.changed, self.headings = set(), [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        if tag == "tr":
-            self.rows.append([])
-            self.changed.append(dict(attributes).get("class") == "changed")
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag in {"td", "th"}:
-            self.cells.append("")
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-        if self.open and self.open[-1] in {"td", "th"}:
-            self.cells[-1] += data
-            self.rows[-1][-1] += data
-        if self.open and self.open[-1] in {"h1", "h2", "summary"}:
-            self.headings.append(data)
-
-    def row(self, name):
-        """The cells after the one of that name."""
-        return next(cells for first, *cells in self.rows if first == name)
-
-
-@pytest.fixture(scope="module")
-def table():
-    table = make_table(300, noise=1.0, labels=("a <b> & c", "plain", "third"))[["a", "b", "c", "level", "label"]]
-    return table.set_axis(["p", "q", "<r>", "kind", "y"], axis=1)
-
-
-@pytest.fixture(scope="module")
-def model(table):
-    given = {"hidden": (8,), "epochs": 3, "random_state": 1, "stopping_rounds": 0}
-    return DeepLearningClassifier(**given).fit(table, "y", eval_set=table.head(100))
 
 
 def test_the_page_has_everything_in_one_file(model, tmp_path):
@@ -151,29 +96,6 @@ def test_what_an_early_file_does_not_know_is_left_out(name):
     assert {"date", "duration", "network"} <= set(first)
 
 
-def test_the_picture_takes_its_colors_from_the_page(model):
-    text = model._repr_html_()
-    svg = text[text.index("<svg") : text.index("</svg>")]
-    colors = set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg))
-    variables = {f"var(--dask-dl-{name})" for name in ("training", "validation", "sheet")}
-    assert {"currentColor", *variables} <= colors and colors - variables <= {"currentColor", "none", "#808080"}
-    assert "<style" not in svg and not re.search(r' id="\w+_\d', svg)  # rules and names would be the whole page's
-    assert all(f"{name}:" in text for name in ("--dask-dl-training", "--dask-dl-validation", "--dask-dl-sheet"))
-
-
-def test_a_style_of_the_user_does_not_reach_the_page(model, monkeypatch):
-    plain, style = model._repr_html_(), dict(matplotlib.rcParams)
-    with matplotlib.style.context("dark_background"):
-        assert model._repr_html_() == plain
-    assert dict(matplotlib.rcParams) == style
-
-
-def test_two_pictures_in_a_notebook_have_no_name_in_common(model, table):
-    other = DeepLearningClassifier(hidden=(3,), epochs=1).fit(table, "y")._repr_html_()
-    first, second = (set(re.findall(r' id="([^"]+)"', text)) for text in (model._repr_html_(), other))
-    assert first and second and not first & second
-
-
 def test_texts_of_the_user_stay_texts():
     hostile = "</td><script>alert(1)</script><b a='\">&amp;"
     table = pd.DataFrame({hostile: list("uvw") * 20, "x": [hostile, "b", hostile] * 20, "y": [hostile, "q", "r"] * 20})
@@ -214,12 +136,6 @@ def test_a_notebook_shows_the_page_of_a_fitted_estimator(model):
 def test_a_model_that_was_loaded_has_the_same_page(model, tmp_path):
     model.save(tmp_path / "m.zip")
     assert load(tmp_path / "m.zip")._repr_html_() == model._repr_html_()
-
-
-def test_without_matplotlib_the_page_says_what_is_missing(model, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert 'pip install "dask_dl[plots]"' in model._repr_html_()
-    Reader(model._repr_html_())
 
 
 def test_many_classes_have_no_matrix_and_the_page_says_so():

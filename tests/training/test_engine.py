@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import replace
-from types import SimpleNamespace
 
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 from naive import mlp
+from training.fifty import QUIET, fitted
 
-from dask_dl import DeepLearningClassifier, DeepLearningRegressor, parameters
+from dask_dl import DeepLearningRegressor, parameters
 from dask_dl.cluster import LocalBackend, LocalTrainer, row_stream
 from dask_dl.errors import DaskDLWarning, DivergedError, ParameterError, SchemaError
 from dask_dl.frame.source import open_source
 from dask_dl.frame.validation import open_validation
-from dask_dl.metrics.history import History, ScoringEvent
 from dask_dl.node import replica
 from dask_dl.training.engine import Request, train
 from dask_dl.training.loop import Rounds
-
-QUIET = {"classification_stop": -1, "regression_stop": -1, "stopping_rounds": 0, "overwrite_with_best_model": False}
-
-
-@pytest.fixture(scope="module")
-def table():
-    random = np.random.default_rng(0)
-    X = random.normal(size=(50, 3))
-    return pd.DataFrame(X, columns=["a", "b", "c"]).assign(y=X @ [1.0, -2.0, 0.5] + 3)
-
-
-def fitted(table, **given):
-    return DeepLearningRegressor(hidden=(4,), random_state=1, score_each_iteration=True, **given).fit(table, "y")
 
 
 def test_time_is_counted_from_the_call_of_fit(monkeypatch):
@@ -165,78 +150,6 @@ def test_training_equals_the_oracle_from_table_to_prediction(table):
     np.testing.assert_allclose(model.predict(table), expected, rtol=1e-4)
 
 
-def test_scoring_uses_a_sample_of_the_size_asked_for(table, monkeypatch):
-    sizes = []
-
-    def spy(topology, flat, rows, n_threads):
-        sizes.append(rows.n)
-        return replica.predict(topology, flat, rows, n_threads)
-
-    monkeypatch.setattr("dask_dl.cluster.shard.predict", spy)
-    DeepLearningRegressor(
-        hidden=(4,),
-        epochs=1,
-        random_state=1,
-        train_samples_per_iteration=0,
-        score_training_samples=20,
-        score_validation_samples=10,
-    ).fit(table, "y", eval_set=table)
-    assert sizes == [20, 10]
-
-
-def test_history_has_the_columns_of_its_page(table):
-    times = ["timestamp", "duration", "training_speed", "epochs", "iterations", "samples"]
-    times += ["samples_per_iteration", "communication", "scoring_seconds"]
-    numbers = ["rmse", "deviance", "mae", "rmsle", "r2"]
-    history = DeepLearningRegressor(hidden=(4,), epochs=1).fit(table, "y", eval_set=table).history_
-    assert [*history] == [*times, *(f"training_{n}" for n in numbers), *(f"validation_{n}" for n in numbers)]
-    classes = ["rmse", "logloss", "r2", "auc", "pr_auc", "lift", "classification_error", "mean_per_class_error"]
-    history = DeepLearningClassifier(hidden=(4,), epochs=1).fit(table[["a", "b"]], table["y"] > 3).history_
-    assert [*history] == [*times, *(f"training_{n}" for n in classes)]
-    assert history["duration"].is_monotonic_increasing
-
-
-@pytest.mark.parametrize("is_known", [True, False])
-def test_seconds_of_scoring_add_up_in_the_history(table, monkeypatch, is_known):
-    clock, measure, start = [0.0], LocalTrainer.measure, History.start
-
-    def measured(trainer, name):
-        clock[0] += 2.0
-        return measure(trainer, name)
-
-    def started(history):  # as that of a training that an early version began
-        start(history)
-        history.events[0] = replace(history.events[0], scoring_seconds=None)
-
-    monkeypatch.setattr(LocalTrainer, "measure", measured)
-    monkeypatch.setattr("dask_dl.training.scoring.time", SimpleNamespace(monotonic=lambda: clock[0]))
-    if not is_known:
-        monkeypatch.setattr(History, "start", started)
-    model = DeepLearningRegressor(hidden=(4,), epochs=3, score_each_iteration=True, train_samples_per_iteration=0)
-    seconds = model.set_params(**QUIET).fit(table, "y", eval_set=table).history_.get("scoring_seconds")
-    assert (None if seconds is None else seconds.tolist()) == ([0.0, 4.0, 8.0, 12.0] if is_known else None)
-
-
-def test_best_event_is_the_first_with_the_least_loss():
-    history = History("regression", has_validation=True)
-    history.start()
-    assert history.best is None
-    for k, loss in enumerate([3.0, 1.0, 2.0, 1.0]):
-        metrics = {"training": {"deviance": -k}, "validation": {"deviance": loss}}
-        counters = {"duration": k, "epochs": k, "iterations": k, "samples": k, "scoring_seconds": k / 8}
-        history.add(ScoringEvent(training_speed=1.0, **counters, metrics=metrics))
-    assert history.best.iterations == 1
-    history.repeat_best(duration=4, epochs=3, iterations=3, samples=3)
-    assert history.events[-1].metrics == history.best.metrics and history.events[-1].scoring_seconds == 3 / 8
-
-
-def test_weights_that_start_out_of_this_world_are_refused(table):
-    with pytest.raises(
-        DivergedError, match=r"weights of layer 1 have exploded: mean .* before the first row.*lower initial"
-    ):
-        fitted(table, initial_weight_distribution="uniform", initial_weight_scale=1e20)
-
-
 @pytest.mark.parametrize("way", [{}, {"n_jobs": 2, "parallelism": "staleness"}, {"n_jobs": 2, "parallelism": "team"}])
 def test_a_rate_without_hope_is_a_typed_error_with_remedies(table, way):
     with (
@@ -318,14 +231,6 @@ def test_an_order_given_from_outside_is_followed(table):
     assert (same[0].network.flat != fitted(table, epochs=1).model_.network.flat).any()
 
 
-def test_compiling_is_announced(table, capsys, monkeypatch):
-    fitted(table, epochs=1, verbose=True)
-    assert "compiling" not in capsys.readouterr().out
-    monkeypatch.setattr("dask_dl.training.wiring.jit.is_cached", lambda _: False)
-    fitted(table, epochs=1, verbose=True)
-    assert "compiling the kernels, once for this machine" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("empty", [[0], [3], [0, 1, 3]])
 def test_empty_partitions_anywhere(table, empty):
     import dask.dataframe as dd
@@ -357,7 +262,7 @@ def test_metrics_of_a_number_far_from_zero_are_exact(table, shift):
 def test_a_warning_names_the_line_that_called_the_package(table, lazy):
     binary = table.assign(y=(table["y"] > 3).astype(int))
     with pytest.warns(DaskDLWarning, match="only 0 and 1") as caught:
-        fitted(dd.from_pandas(binary, npartitions=2) if lazy else binary, epochs=1)
+        DeepLearningRegressor(hidden=(4,), epochs=1).fit(dd.from_pandas(binary, npartitions=2) if lazy else binary, "y")
     (warning,) = caught
     assert warning.filename == __file__
 
@@ -371,14 +276,6 @@ def test_columns_without_a_value_in_rows_that_count_are_dropped(table):
             table.assign(late=late, same=same), "y", sample_weight=weights
         )
     assert model.encoder_.columns == ("a", "b", "c")
-
-
-def test_labels_unseen_in_training_are_left_out_of_validation_and_counted(table):
-    train = table[["a", "b"]].assign(y=np.where(table["a"] > 0, "x", "z"))
-    valid = train.assign(y=["new"] * 5 + train["y"].tolist()[5:])
-    with pytest.warns(DaskDLWarning, match="5 rows of the validation table have labels that training never saw"):
-        model = DeepLearningClassifier(hidden=(4,), epochs=1, random_state=1).fit(train, "y", eval_set=valid)
-    assert model.history_["validation_classification_error"].iloc[-1] == pytest.approx(1 - model.score(valid[5:], "y"))
 
 
 def test_prediction_can_be_interrupted_between_kernel_calls(table, monkeypatch):

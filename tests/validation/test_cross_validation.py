@@ -1,82 +1,16 @@
-"""Cross-validation: folds, what each training sees, combined metrics, predictions for rows held out."""
+"""Cross-validation: trainings of folds, the model of all rows, and combined metrics."""
 
 from __future__ import annotations
 
 import dask.dataframe as dd
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
-from sklearn.metrics import log_loss, mean_squared_error, roc_auc_score
+from sklearn.metrics import mean_squared_error
+from validation.tables import ALONE, INPUTS, KEPT, SMALL, TABLE, make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor, load, prepare
-from dask_dl.errors import ParameterError, SchemaError
-
-SMALL = {"hidden": (6,), "epochs": 2, "random_state": 1, "n_jobs": 2, "stopping_rounds": 0}
-KEPT = {"keep_cross_validation_predictions": True, "keep_cross_validation_fold_assignment": True}
-#: What a fold's training sees depends on nothing but its own rows.
-ALONE = SMALL | {"overwrite_with_best_model": False, "reproducible": True, "score_training_samples": 0}
-
-
-def make_table(n=240, seed=0):
-    random = np.random.default_rng(seed)
-    table = pd.DataFrame(random.normal(3, 2, (n, 3)), columns=list("abc"))
-    table["level"] = random.choice(["u", "v", "w"], n)
-    table["weight"] = random.choice([0.0, 0.5, 1.0, 2.0], n)
-    table["fold"] = random.choice(["p", "q", "r"], n)
-    table["y"] = table["a"] * 2 + table["b"] + random.normal(size=n)
-    table["label"] = np.where(table["y"] > 10, "yes", "no")
-    return table
-
-
-TABLE = make_table()
-INPUTS = ["a", "b", "c", "level"]
-
-
-@pytest.mark.parametrize("how", ["random", "modulo", "stratified"])
-@pytest.mark.parametrize("n", [2, 5])
-def test_every_row_is_held_out_once(how, n):
-    model = DeepLearningClassifier(**SMALL, **KEPT, nfolds=n, fold_assignment=how).fit(TABLE[INPUTS], TABLE["label"])
-    folds = model.cross_validation_fold_assignment_
-    sizes = folds.value_counts()
-    assert set(folds) == set(range(n)) and sizes.max() - sizes.min() <= (n if how == "stratified" else 1)
-    if how == "modulo":
-        np.testing.assert_array_equal(folds, np.arange(len(TABLE)) % n)
-    if how == "stratified":
-        counts = pd.crosstab(folds, TABLE["label"])
-        assert (counts.max() - counts.min() <= 1).all()
-    p = model.cross_validation_predictions_
-    assert list(p.columns) == ["predict", "no", "yes"] and p.index.equals(TABLE.index)
-    for k, fold in enumerate(model.cross_validation_models_):
-        rows = folds == k
-        np.testing.assert_array_equal(p.loc[rows, "yes"], fold.predict_proba(TABLE.loc[rows, INPUTS])[:, 1])
-    combined = model.metrics_["cross_validation"]
-    assert combined["auc"] == pytest.approx(roc_auc_score(TABLE["label"] == "yes", p["yes"]), rel=1e-6)
-    assert combined["logloss"] == pytest.approx(log_loss(TABLE["label"], p[["no", "yes"]]), rel=1e-5)
-    summary = model.cross_validation_summary_
-    of_folds = [log_loss(TABLE["label"][folds == k], p.loc[folds == k, ["no", "yes"]]) for k in range(n)]
-    np.testing.assert_allclose(summary.loc["logloss"].iloc[2:], of_folds, rtol=1e-5)
-    assert summary.loc["logloss", "mean"] == pytest.approx(np.mean(of_folds), rel=1e-5)
-    assert summary.loc["logloss", "sd"] == pytest.approx(np.std(of_folds, ddof=1), rel=1e-4)
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-def test_a_fold_trains_as_on_a_table_without_its_rows(weighted):
-    """Own means, own deviations and own mean weight: nothing of the rows held out is in the model but its levels."""
-    weight = "weight" if weighted else None
-    columns = ["a", "b", "c", "y", "fold", *([weight] if weighted else [])]
-    model = DeepLearningRegressor(**ALONE).fit(TABLE[columns], "y", folds="fold", sample_weight=weight)
-    assert [*model.cross_validation_summary_.columns[2:]] == ["fold p", "fold q", "fold r"]
-    for name, fold in zip("pqr", model.cross_validation_models_, strict=True):
-        rest = TABLE.loc[TABLE["fold"] != name, columns].drop(columns="fold").reset_index(drop=True)
-        alone = DeepLearningRegressor(**ALONE).fit(rest, "y", sample_weight=weight)
-        for mine, theirs in zip(fold.encoder_.numbers, alone.encoder_.numbers, strict=True):
-            assert (mine.shift, mine.factor) == pytest.approx((theirs.shift, theirs.factor), rel=1e-5)
-        assert fold.model_.head.shift == pytest.approx(alone.model_.head.shift, rel=1e-5)
-        assert fold.model_.head.factor == pytest.approx(alone.model_.head.factor, rel=1e-5)
-        X = TABLE[["a", "b", "c"]]
-        # The rounding of the map, and what 150 rows of training make of it.
-        np.testing.assert_allclose(fold.predict(X), alone.predict(X), rtol=2e-3, atol=2e-3)
+from dask_dl.errors import ParameterError
 
 
 def test_rows_of_a_table_are_read_as_often_as_for_one_training(tmp_path):
@@ -114,23 +48,6 @@ def test_the_main_model_is_trained_by_the_best_epochs_of_the_folds():
     assert model.get_params()["epochs"] == 30 and model.model_.record.requested["epochs"] == 30
 
 
-@pytest.mark.parametrize(("judge", "tables"), [("inner", 2), ("holdout", 2), ("training", 1)])
-def test_a_fold_is_judged_by_rows_of_its_own_unless_asked(judge, tables):
-    given = SMALL | {"overwrite_with_best_model": True, "score_training_samples": 0}
-    table = make_table(600)
-    model = DeepLearningRegressor(**given, **KEPT, nfolds=2, fold_stopping=judge).fit(table[["a", "b"]], table["y"])
-    folds = model.cross_validation_fold_assignment_
-    for k, fold in enumerate(model.cross_validation_models_):
-        history = fold.model_.record.history
-        assert len(history.tables) == tables
-        rmse = mean_squared_error(table["y"][folds == k], fold.predict(table.loc[folds == k, ["a", "b"]])) ** 0.5
-        if judge == "holdout":
-            assert fold.metrics_["validation"]["rmse"] == pytest.approx(rmse, rel=1e-4)
-        if judge == "inner":
-            n = history.measured["validation"].means.weight
-            assert 15 <= n <= 50 and fold.model_.record.n_rows == 300 - n
-
-
 def test_a_validation_table_judges_the_folds():
     held = make_table(90, seed=1)
     model = DeepLearningRegressor(**SMALL, nfolds=2).fit(
@@ -141,14 +58,6 @@ def test_a_validation_table_judges_the_folds():
         assert fold.metrics_["validation"]["rmse"] == pytest.approx(expected, rel=1e-4)
         assert fold.model_.record.n_rows == 120
     assert {*model.metrics_} == {"training", "validation", "cross_validation"}
-
-
-def test_as_many_folds_as_rows():
-    few = TABLE.head(30)
-    model = DeepLearningRegressor(**SMALL, **KEPT, nfolds=30).fit(few[["a", "b"]], few["y"])
-    assert sorted(model.cross_validation_fold_assignment_) == list(range(30))
-    expected = mean_squared_error(few["y"], model.cross_validation_predictions_["predict"]) ** 0.5
-    assert model.metrics_["cross_validation"]["rmse"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["array", "sparse", "dask array", "dataset", "dask"])
@@ -182,87 +91,6 @@ def test_tables_of_every_kind(kind):
         np.testing.assert_allclose(p["predict"], frame.cross_validation_predictions_["predict"], rtol=1e-5)
 
 
-def test_rows_without_a_target_are_predicted_and_count_in_no_fold():
-    table = TABLE[["a", "b", "y"]].copy()
-    table.loc[::10, "y"] = np.nan
-    model = DeepLearningRegressor(**SMALL, **KEPT, nfolds=3).fit(table, "y")
-    used = table["y"].notna()
-    p = model.cross_validation_predictions_["predict"]
-    assert len(p) == len(table) and p[used].notna().all()
-    expected = mean_squared_error(table["y"][used], p[used]) ** 0.5
-    assert model.metrics_["cross_validation"]["rmse"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_offsets_balance_and_several_classes():
-    table = TABLE.assign(o=np.log(TABLE["weight"] + 1), count=np.round(TABLE["a"] ** 2))
-    model = DeepLearningRegressor(**SMALL, **KEPT, nfolds=3, distribution="poisson")
-    model.fit(table[["b", "c", "o", "count"]], "count", offset="o")
-    folds = model.cross_validation_fold_assignment_
-    for k, fold in enumerate(model.cross_validation_models_):
-        rows = table.loc[folds == k, ["b", "c", "o"]]
-        found = model.cross_validation_predictions_["predict"][folds == k]
-        np.testing.assert_allclose(found, fold.predict(rows), rtol=1e-6)
-    classes = pd.cut(table["y"], [-99, 5, 12, 99], labels=["low", "mid", "high"]).astype(str)
-    model = DeepLearningClassifier(
-        **SMALL, nfolds=3, balance_classes=True, auc_type="macro_ovr", fold_assignment="stratified"
-    )
-    model.fit(table[INPUTS], classes)
-    combined = model.metrics_["cross_validation"]
-    assert 0.5 < combined["auc"] <= 1 and combined.confusion_matrix().to_numpy().sum() == len(table)
-    assert all(fold.model_.head.correction for fold in model.cross_validation_models_)
-
-
-def test_a_model_keeps_its_folds_in_its_file(tmp_path):
-    model = DeepLearningClassifier(**SMALL, nfolds=3).fit(TABLE[INPUTS], TABLE["label"])
-    model.save(tmp_path / "m")
-    found = load(tmp_path / "m")
-    pd.testing.assert_frame_equal(found.cross_validation_summary_, model.cross_validation_summary_)
-    mine, theirs = model.metrics_["cross_validation"], found.metrics_["cross_validation"]
-    assert dict(mine) == dict(theirs)
-    pd.testing.assert_frame_equal(mine.gains_lift(), theirs.gains_lift())
-    for fold in model.cross_validation_models_:  # each is a model like any other
-        fold.save(tmp_path / "fold")
-        np.testing.assert_array_equal(load(tmp_path / "fold").predict(TABLE[INPUTS]), fold.predict(TABLE[INPUTS]))
-    assert not hasattr(model.fit(TABLE[INPUTS], TABLE["label"]).set_params(nfolds=0), "cross_validation_predictions_")
-    again = model.fit(TABLE[INPUTS], TABLE["label"])
-    assert not hasattr(again, "cross_validation_models_") and not hasattr(again, "cross_validation_summary_")
-
-
-@pytest.mark.parametrize(
-    ("given", "call", "error", "message"),
-    [
-        ({"nfolds": 1}, {}, ParameterError, "nfolds"),
-        ({"nfolds": -3}, {}, ParameterError, "nfolds"),
-        ({"nfolds": 500}, {}, SchemaError, "240 rows that count"),
-        ({"nfolds": 3}, {"folds": "fold"}, ParameterError, "each makes folds"),
-        ({"fold_assignment": "modulo"}, {}, ParameterError, "needs nfolds"),
-        ({}, {"folds": np.ones(240)}, SchemaError, "two or more are needed"),
-        ({}, {"folds": np.where(np.arange(240) < 120, np.nan, 1)}, SchemaError, "fold"),
-        ({}, {"folds": TABLE["label"].to_numpy()}, SchemaError, "never see it"),
-        ({}, {"folds": "fold", "sample_weight": (TABLE["fold"] != "q").astype(float)}, None, ""),
-        (
-            {"nfolds": 2, "fold_assignment": "modulo"},
-            {"sample_weight": np.arange(240) % 2},
-            SchemaError,
-            "no row with a target",
-        ),
-    ],
-)
-def test_folds_that_are_none(given, call, error, message):
-    model = DeepLearningClassifier(**SMALL, **given)
-    columns = [
-        *INPUTS,
-        "label",
-        *(["fold"] if call.get("folds") is not None and isinstance(call["folds"], str) else []),
-    ]
-    if error is None:  # a fold whose rows have no weight is none
-        fitted = model.fit(TABLE[columns], "label", **call)
-        assert [*fitted.cross_validation_summary_.columns[2:]] == ["fold p", "fold r"]
-        return
-    with pytest.raises(error, match=message):
-        model.fit(TABLE[columns], "label", **call)
-
-
 def test_folds_are_in_the_report_and_on_the_command_line(tmp_path, capsys):
     from dask_dl.cli import main
 
@@ -280,16 +108,6 @@ def test_folds_are_in_the_report_and_on_the_command_line(tmp_path, capsys):
     assert "fold" not in model.encoder_.columns
 
 
-def test_folds_are_drawn():
-    pytest.importorskip("matplotlib").use("agg")
-    model = DeepLearningRegressor(**SMALL, nfolds=3).fit(TABLE[["a", "b"]], TABLE["y"])
-    ax = model.plot_folds()
-    drawn = next(line for line in ax.lines if line.get_marker() == "o")
-    np.testing.assert_allclose(drawn.get_ydata(), model.cross_validation_summary_.loc["deviance"].iloc[2:])
-    with pytest.raises(AttributeError, match="not cross-validated"):
-        DeepLearningRegressor(**SMALL).fit(TABLE[["a", "b"]], TABLE["y"]).plot_folds()
-
-
 def test_combined_metrics_count_rows_by_their_weights():
     group = np.repeat([0, 1, 2, 3], 60)
     weight = np.where(group == 0, 10.0, 1.0)
@@ -300,44 +118,6 @@ def test_combined_metrics_count_rows_by_their_weights():
     for k in range(4):
         of_fold = mean_squared_error(TABLE["y"][group == k], p[group == k])
         assert model.cross_validation_summary_.loc["mse", f"fold {k}"] == pytest.approx(of_fold, rel=1e-5)
-
-
-@pytest.mark.parametrize("case", ["missing", "an outlier", "an outlier of the target"])
-def test_deviations_of_odd_columns_are_those_of_the_cut_table(case):
-    table = make_table(400)[["a", "b", "y"]]
-    if case == "missing":
-        table.loc[np.random.default_rng(0).random(400) < 0.9, "a"] = np.nan
-    elif case == "an outlier":
-        table.loc[8, "a"] = 1e8
-    else:
-        table.loc[8, "y"] = 1e8
-    model = DeepLearningRegressor(**ALONE, nfolds=4, fold_assignment="modulo").fit(table, "y")
-    fold = model.cross_validation_models_[0]  # without row 8
-    rest = table[np.arange(400) % 4 != 0].reset_index(drop=True)
-    alone = DeepLearningRegressor(**ALONE).fit(rest, "y")
-    for mine, theirs in zip(fold.encoder_.numbers, alone.encoder_.numbers, strict=True):
-        assert mine.factor == pytest.approx(theirs.factor, rel=1e-2)
-    assert fold.model_.head.factor == pytest.approx(alone.model_.head.factor, rel=1e-2)
-
-
-@pytest.mark.parametrize(("n", "nfolds"), [(10, 10), (5, 5), (6, 3), (3, 3)])
-def test_few_rows_are_judged_by_those_that_train(n, nfolds):
-    few = TABLE.head(n)
-    model = DeepLearningRegressor(**SMALL | {"overwrite_with_best_model": True}, nfolds=nfolds).fit(
-        few[["a", "b"]], few["y"]
-    )
-    assert all(fold.model_.record.history.tables == ("training",) for fold in model.cross_validation_models_)
-
-
-def test_a_dataset_keeps_no_predictions_and_says_so_before_it_trains():
-    with prepare(TABLE[["a", "b", "y"]], "y", random_state=1) as data:
-        model = DeepLearningRegressor(**SMALL, nfolds=2, keep_cross_validation_predictions=True)
-        heard = []
-        with pytest.raises(ParameterError, match="no Dataset"):
-            model.fit(data, callbacks=[heard.append])
-        with pytest.raises(ParameterError, match="no column of folds"):
-            DeepLearningRegressor(**SMALL).fit(data, folds=np.arange(240) % 3, callbacks=[heard.append])
-        assert heard == []
 
 
 @pytest.mark.parametrize(
