@@ -221,14 +221,14 @@ class DeepLearningAutoEncoder(TransformerMixin, DeepLearning):  # type: ignore[m
         return -self.evaluate(X, y, sample_weight=sample_weight)["mse"]
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:  # noqa: ARG002  # scikit-learn's
-        """Names of the columns of `transform`: DF.L1.C1, ..., as H2O has them; `input_features` has no effect."""
+        """Names of the columns of `transform`: DF.L2.C1, ..., as H2O has them; `input_features` has no effect."""
         predictor = replace(self._fitted.predictor, layer=self._layer_of(self._middle))
         return np.array(predictor.column_names, dtype=object)
 
     @property
     def _n_features_out(self) -> int:
         """Units of the middle layer."""
-        return self._fitted.network.topology.hidden[self._middle]
+        return self._fitted.network.topology.hidden[self._layer_of(self._middle)]
 
     @property
     def _middle(self) -> int:
