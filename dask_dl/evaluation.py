@@ -71,7 +71,7 @@ def scored_rows(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: 
     """
     if y is None:
         raise ParameterError(f"{called}.score requires y, but it is None: give the name of a column, or its values.")
-    source, names = _opened(model, X, y, weight, offset, called)
+    source, names = opened(model, X, y, weight, offset, called)
     read = functools.partial(_of_partition, schema=source.schema, names=names)
     rows, labels = zip(*map_partitions(read, source, model.predictor), strict=True)
     y_true, y_pred = (np.concatenate(parts) for parts in zip(*(r[:2] for r in rows), strict=True))
@@ -130,7 +130,7 @@ def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom
     y = None if model.head.of_inputs else model.record.target_name if y is None else y
     if y is None and not model.head.of_inputs:
         raise ParameterError(f"{called}.evaluate requires y, but it is None: give the name of a column, or its values.")
-    source, names = _opened(model, X, y, weight, offset, called)
+    source, names = opened(model, X, y, weight, offset, called)
     settings = model.record.metric_settings(model.head, custom)
     measure = functools.partial(_measure_partition, schema=source.schema, names=names, settings=settings)
     found: MeasuredTable = reduce_partitions(measure, MeasuredTable.merge, source, model.predictor)
@@ -261,8 +261,8 @@ def _measure_partition(
 ) -> MeasuredTable:
     """Measurement of partition k, a chunk of rows at a time."""
     read = _read_truth(part, k, predictor.head, schema, settings)
-    rows = _rows_of(part, read.roles.places)
-    rows = rows if names is None else _renamed(rows, schema.predictors, names)
+    rows = rows_of(part, read.roles.places)
+    rows = rows if names is None else renamed(rows, schema.predictors, names)
     chunks = slices_of(rows, read.roles.offsets, predictor.rows_per_chunk())
     if predictor.head.of_inputs:
         return read.measure_inputs((predictor.compared(chunk, LABEL) for chunk, _ in chunks), predictor.head, settings)
@@ -346,8 +346,29 @@ def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricS
     return _Truth(roles, truth, unseen, schema.label)
 
 
-def _opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> tuple[Source, Sequence[str] | None]:
-    """The table with its roles; the names that its predictors had in training, None where they have them."""
+def opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> tuple[Source, Sequence[str] | None]:
+    """Table with its roles, and the names that its predictors had in training.
+
+    Parameters
+    ----------
+    model : Model
+    X : Dask or pandas DataFrame, Dask Array, sparse matrix or array-like
+    y, weight, offset : str, int, aligned collection or None
+        As in `fit`; a column that plays a part beside a predictor's is both.
+    called : str
+        Name of the estimator, for errors.
+
+    Returns
+    -------
+    source : Source
+    names : sequence of str or None
+        None where the predictors have them.
+
+    Raises
+    ------
+    ParameterError, SchemaError
+        When the table does not fit the model.
+    """
     X = as_table(X, LABEL)
     labels = labels_of(X, LABEL)
     is_named = model.record.is_named and hasattr(X, "columns")
@@ -371,8 +392,8 @@ def _of_partition(
 ) -> tuple[ScoredRows, Mapping[Any, int]]:
     """The rows of partition k that count, and how many of them have each label."""
     roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), predictor.head.target_kind)
-    rows = _rows_of(part, roles.places)
-    rows = rows if names is None else _renamed(rows, schema.predictors, names)
+    rows = rows_of(part, roles.places)
+    rows = rows if names is None else renamed(rows, schema.predictors, names)
     head = predictor.head
     answers = respond(
         rows, predictor, roles.offsets, answer=lambda _, __, answers: head.scored_as(answers), label=LABEL
@@ -381,14 +402,14 @@ def _of_partition(
     return ScoredRows(head.scored_truth(roles), answers, roles.weights), labels
 
 
-def _rows_of(part: Any, places: Places) -> Any:
-    """Some rows of a partition."""
+def rows_of(part: Any, places: Places) -> Any:
+    """Rows of a partition at some places; None: all."""
     if places is None:
         return part
     return part.take(places) if isinstance(part, SparsePart) else part.iloc[places]
 
 
-def _renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
+def renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
     """Predictors by their order, under the names of training."""
     if isinstance(part, SparsePart):
         return SparsePart(part.matrix, tuple(names), part.frame)

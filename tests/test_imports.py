@@ -77,12 +77,16 @@ PACKAGES = {
         "errors frame metrics model predict predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
     ),
+    "answer_sample": (
+        "errors evaluation frame model predict predictor",
+        "a model's answers to some rows of a table, to be drawn",
+    ),
     "validation": (
         "cluster distribution errors events frame metrics model predict predictor tasks training",
         "trainings on folds of one table, and their predictions of the rows that they have not seen",
     ),
     "estimators": (
-        "cluster errors evaluation events frame memory model node parameters predict predictor show training validation",
+        "answer_sample cluster errors evaluation events frame memory model node parameters predict predictor show training validation",  # noqa: E501  # one list
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model preflight", "the public names"),

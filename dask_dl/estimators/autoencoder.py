@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import TransformerMixin
 
 from dask_dl.estimators.base import DeepLearning
+from dask_dl.estimators.pictures import Pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from dask_dl.parameters import Task
 
 
-class DeepLearningAutoEncoder(TransformerMixin, DeepLearning):  # type: ignore[misc]
+class DeepLearningAutoEncoder(TransformerMixin, Pictures, DeepLearning):  # type: ignore[misc]
     """Multi-layer perceptron that learns to give its inputs back, with H2O Deep Learning's parameters and numbers.
 
     {parameters}

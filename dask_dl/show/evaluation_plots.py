@@ -25,7 +25,8 @@ MAX_CHARACTERS = 40
 MAX_INSIDE = 2
 
 
-def _axes(ax: Any, size: tuple[float, float] = (7, 4)) -> Any:
+def axes_of(ax: Any, size: tuple[float, float] = (7, 4)) -> Any:
+    """Axes with a grid: those given, or of a new figure."""
     if ax is None:
         from matplotlib import pyplot as plt
 
@@ -51,7 +52,7 @@ def _legend(ax: Any, n_lines: int, loc: str) -> None:
 
 def plot_roc(curves: Curves, ax: Any = None) -> Any:
     """Draw true against false positives; returns the axes. See `Evaluation.plot_roc`."""
-    ax = _axes(ax, (5, 5) if len(curves) == 1 else (7, 4.5))
+    ax = axes_of(ax, (5, 5) if len(curves) == 1 else (7, 4.5))
     for name, curve in _largest(curves, ax).items():
         fpr = np.concatenate([[0.0], curve.fps / (curve.n_negative or 1)])
         tpr = np.concatenate([[0.0], curve.tps / (curve.n_positive or 1)])
@@ -64,7 +65,7 @@ def plot_roc(curves: Curves, ax: Any = None) -> Any:
 
 def plot_pr(curves: Curves, ax: Any = None) -> Any:
     """Draw precision against recall; returns the axes. See `Evaluation.plot_pr`."""
-    ax = _axes(ax, (5, 5) if len(curves) == 1 else (7, 4.5))
+    ax = axes_of(ax, (5, 5) if len(curves) == 1 else (7, 4.5))
     for name, curve in _largest(curves, ax).items():
         found = curve.criteria()
         precision = found["precision"]
@@ -80,7 +81,7 @@ def plot_pr(curves: Curves, ax: Any = None) -> Any:
 
 def plot_lift(table: pd.DataFrame, ax: Any = None) -> Any:
     """Draw lift and captured responses by share of the rows; returns the axes. See `Evaluation.plot_lift`."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     share = table["cumulative_data_fraction"]
     (line,) = ax.plot(share, table["cumulative_lift"], marker="o", markersize=3, label="cumulative lift")
     ax.axhline(1, linestyle=":", color=line.get_color())
@@ -108,7 +109,7 @@ def plot_confusion(matrix: pd.DataFrame, ax: Any = None) -> Any:
     counts = matrix.to_numpy(float)
     rows = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, rows, out=np.zeros_like(counts), where=rows > 0)
-    ax = _axes(ax, (5, 5))
+    ax = axes_of(ax, (5, 5))
     ax.grid(visible=False)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [str(name) for name in matrix.index]
@@ -155,7 +156,7 @@ def plot_thresholds(
     -------
     matplotlib.axes.Axes
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     threshold = np.append(table["threshold"], 0.0)  # below the least score nothing changes
     for criterion in criteria:
         ax.plot(threshold, np.append(table[criterion], table[criterion].iloc[-1:]), label=criterion)
@@ -168,7 +169,7 @@ def plot_thresholds(
 
 def plot_calibration(table: pd.DataFrame, name: str, ax: Any = None) -> Any:
     """Draw observed against predicted probability; returns the axes. See `Evaluation.plot_calibration`."""
-    ax = _axes(ax, (5, 5))
+    ax = axes_of(ax, (5, 5))
     top = min(1.02, 1.05 * float(table[["predicted", "observed"]].to_numpy().max(initial=0.01)))
     ax.plot([0, top], [0, top], linestyle=":", color=ax.xaxis.label.get_color(), label="perfect")
     ax.plot(table["predicted"], table["observed"], marker="o", label=f"{len(table)} bins of equal weight")
@@ -179,7 +180,7 @@ def plot_calibration(table: pd.DataFrame, name: str, ax: Any = None) -> Any:
 
 def plot_residuals(rows: pd.DataFrame, ax: Any = None) -> Any:
     """Draw residuals against predictions; returns the axes. See `Evaluation.plot_residuals`."""
-    ax = _axes(ax)
+    ax = axes_of(ax)
     ax.scatter(rows["predicted"], rows["residual"], s=8, alpha=0.5)
     ax.axhline(0, linestyle=":", color=ax.xaxis.label.get_color())
     ax.set(xlabel="predicted", ylabel="actual less predicted", title=f"a sample of {len(rows):,} rows")
