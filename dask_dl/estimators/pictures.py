@@ -109,8 +109,8 @@ class Pictures(Predicting):
         names = [str(name) for name in getattr(X, "columns", ())]
         if isinstance(color, str) and color not in names:
             raise ParameterError(f"color={color!r} is no column of the table; there are {names[:30] or 'no names'}.")
-        number = len(self._fitted.network.topology.hidden) // 2 if layer is None else self._layer_of(layer)
-        predictor = replace(self._fitted.predictor, layer=number)
+        middle = len(self._fitted.network.topology.hidden) // 2
+        predictor = replace(self._fitted.predictor, layer=self._layer_of(middle if layer is None else layer))
         sample = self._sampled(X, predictor, Predictor.activations, color)
         return plot_codes(sample.answers, predictor.column_names, sample.column, sample.title, ax)
 

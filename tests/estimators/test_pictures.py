@@ -169,6 +169,14 @@ def test_a_sample_takes_every_row_as_often(model, monkeypatch):
     assert 4 <= (part == 0).sum() <= 16  # 10 are expected, with a deviation of 2.2
 
 
+def test_codes_of_no_layer_are_refused(model):
+    linear = DeepLearningAutoEncoder(hidden=(), output_activation="linear", epochs=1, random_state=1).fit(LEARNED)
+    with pytest.raises(ParameterError, match="0 hidden layers"):
+        linear.plot_codes(LEARNED)
+    with pytest.raises(ParameterError, match="3 hidden layers"):
+        model.plot_codes(LEARNED, layer=3)
+
+
 def test_a_table_without_rows_is_refused(model):
     for plot in ("plot_anomaly", "plot_anomaly_by_feature", "plot_codes"):
         with pytest.raises(SchemaError, match="no rows"):
