@@ -309,7 +309,10 @@ def _local_slices(
     def read(k: int) -> pd.DataFrame:
         rows = slice(k * ROWS_PER_SLICE, (k + 1) * ROWS_PER_SLICE)
         part = whole.iloc[rows].set_axis(list(wanted.values()), axis=1)
-        return part.assign(**_slices(columns, rows, part.index)) if columns else part
+        if not columns:
+            return part
+        # `assign` warns of frames of many blocks, such as read_csv makes.
+        return pd.concat([part, pd.DataFrame(_slices(columns, rows, part.index))], axis=1)
 
     return max(1, -(-len(frame) // ROWS_PER_SLICE)), read, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import dask.array as da
@@ -386,3 +387,10 @@ def test_the_source_is_read_twice(monkeypatch):
     given = {"missing_values_handling": "skip", "balance_classes": True, "categorical_encoding": "sort_by_response"}
     DeepLearningClassifier(hidden=(3,), epochs=2, **given).fit(table, "y")
     assert reads == [20] * 4
+
+
+def test_a_frame_of_many_blocks_is_cut_without_a_warning():
+    names = [f"c{k}" for k in range(150)]
+    frame = pd.read_csv(io.StringIO("\n".join(",".join(row) for row in (names, ["1.5"] * 150, ["2"] * 150))))
+    source = open_source(frame, np.array([0.0, 1.0]))
+    assert source.read(0).shape == (2, 151)
