@@ -169,6 +169,11 @@ class InputErrors(Predictor):
 
     is_per_feature: bool = field(default=True, kw_only=True)  #: whether `table` has those of every input
 
+    @classmethod
+    def of(cls, whole: Predictor, *, per_feature: bool) -> InputErrors:
+        """Errors of the reconstructions of an autoencoder's predictor."""
+        return cls(whole.encoder, whole.head, whole.topology, whole.flat, is_per_feature=per_feature)
+
     def answers(self, part: Any, offset: Any, label: str, control: NDArray[np.int64] | None = None) -> NDArray[Any]:
         """Squared errors of every input.
 

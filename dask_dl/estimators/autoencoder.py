@@ -182,10 +182,8 @@ class DeepLearningAutoEncoder(TransformerMixin, Pictures, DeepLearning):  # type
         from dask_dl.predictor import ERROR, InputErrors
 
         X, kept = self._with_kept(X, keep, "anomaly_table", ERROR)
-        model = self._fitted
-        whole = model.predictor
-        predictor = InputErrors(whole.encoder, whole.head, whole.topology, whole.flat, is_per_feature=per_feature)
-        return table_of_answers(model, X, None, kept, type(self).__name__, self._threads, predictor=predictor)
+        predictor = InputErrors.of(self._fitted.predictor, per_feature=per_feature)
+        return table_of_answers(self._fitted, X, None, kept, type(self).__name__, self._threads, predictor=predictor)
 
     def score_samples(self, X: Any) -> Any:
         """`anomaly` of every row with a minus sign: smaller for more unusual rows, as scikit-learn's outlier detectors have it.
@@ -240,10 +238,8 @@ class DeepLearningAutoEncoder(TransformerMixin, Pictures, DeepLearning):  # type
         from dask_dl.predict import predict_rows
         from dask_dl.predictor import InputErrors
 
-        model = self._fitted
-        whole = model.predictor
-        predictor = InputErrors(whole.encoder, whole.head, whole.topology, whole.flat)
+        predictor = InputErrors.of(self._fitted.predictor, per_feature=per_feature)
         answer = InputErrors.each if per_feature else InputErrors.means
         return predict_rows(
-            model, X, None, answer, type(self).__name__, self._threads, predictor=predictor, frames=frames
+            self._fitted, X, None, answer, type(self).__name__, self._threads, predictor=predictor, frames=frames
         )

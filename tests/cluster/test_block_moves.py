@@ -1,4 +1,4 @@
-"""TODO"""
+"""Blocks move to workers that join or are faster, and stay where they are when they cannot."""
 
 from __future__ import annotations
 
