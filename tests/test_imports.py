@@ -77,6 +77,10 @@ PACKAGES = {
         "errors frame metrics model predict predictor tasks",
         "a model's answers beside the truth, of tables of every kind",
     ),
+    "explain": (
+        "errors evaluation frame kernels metrics model node predict predictor state tasks wording",
+        "reasons of a model's answers, from its weights and from tables of every kind; never trains",
+    ),
     "answer_sample": (
         "errors evaluation frame model predict predictor",
         "a model's answers to some rows of a table, to be drawn",
@@ -86,7 +90,7 @@ PACKAGES = {
         "trainings on folds of one table, and their predictions of the rows that they have not seen",
     ),
     "estimators": (
-        "answer_sample cluster errors evaluation events frame memory model node parameters predict predictor show training validation",  # noqa: E501  # one list
+        "answer_sample cluster errors evaluation events explain frame memory model node parameters predict predictor show training validation",  # noqa: E501  # one list
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model preflight", "the public names"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sklearn.base import ClassifierMixin, RegressorMixin
 
 from dask_dl.estimators.base import DeepLearning
+from dask_dl.estimators.explaining import Explaining
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from dask_dl.parameters import Task
 
 
-class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[misc]
+class DeepLearningClassifier(ClassifierMixin, Explaining, DeepLearning):  # type: ignore[misc]
     """Multi-layer perceptron for classes, with H2O Deep Learning's parameters and numbers.
 
     {parameters}
@@ -193,7 +194,7 @@ class DeepLearningClassifier(ClassifierMixin, DeepLearning):  # type: ignore[mis
         return float(accuracy_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
 
 
-class DeepLearningRegressor(RegressorMixin, DeepLearning):  # type: ignore[misc]
+class DeepLearningRegressor(RegressorMixin, Explaining, DeepLearning):  # type: ignore[misc]
     """Multi-layer perceptron for a number, with H2O Deep Learning's parameters and numbers.
 
     {parameters}

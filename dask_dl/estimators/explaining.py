@@ -1,0 +1,9 @@
+"""Reasons of the answers of classifiers and regressors: by row, by column, by level."""
+
+from __future__ import annotations
+
+from dask_dl.estimators.predicting import Predicting
+
+
+class Explaining(Predicting):
+    """Methods by which classifiers and regressors explain their answers to tables."""
