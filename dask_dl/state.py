@@ -215,3 +215,29 @@ class AveragingState(NamedTuple):
         velocity = None if self.velocity is None else self.velocity.copy()
         replicas = {name: tuple(vector.copy() for vector in vectors) for name, vectors in self.replicas.items()}
         return AveragingState(self.n_averages, velocity, replicas)
+
+
+class LayerStats(NamedTuple):
+    """Figures of the weights of a layer at some moment (algorithm.md#layer-summary)."""
+
+    mean_rate: float  #: over the weights: the step of each per unit of its gradient
+    rate_rms: float  #: deviation of the rates from their mean
+    momentum: float
+    mean_weight: float
+    weight_rms: float  #: deviation of the weights from their mean
+    mean_bias: float
+    bias_rms: float  #: likewise
+    #: hidden units that passed no gradient at any row of the training sample; None: this was not looked at
+    n_dead: int | None = None
+
+
+class UnitActivity(NamedTuple):
+    """How often each hidden unit passes a gradient."""
+
+    n_rows: int
+    counts: tuple[NDArray[np.int64], ...]  #: (units,) rows at which it does, for each hidden layer
+
+    def merge(self, other: UnitActivity) -> UnitActivity:
+        """Both sets of rows together."""
+        counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
+        return UnitActivity(self.n_rows + other.n_rows, counts)

@@ -58,7 +58,7 @@ class TrainingState:
     def to_json(self) -> dict[str, Any]:
         """State as JSON, without weights."""
         return {
-            "history": self.history.records,
+            "history": self.history.to_json(),
             "has_validation": self.history.has_validation,
             "metric": self.history.metric,
             "n_seen": self.n_seen,

@@ -23,3 +23,11 @@ def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     import difflib
 
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+
+
+def shortened(text: str, limit: int = 40) -> str:
+    """A text of `limit` characters at most: of a longer one its beginning and its end."""
+    if len(text) <= limit:
+        return text
+    n = limit - 1
+    return f"{text[: n - n // 3]}…{text[len(text) - n // 3 :]}"

@@ -51,7 +51,7 @@ PACKAGES = {
     ),
     "checkpoint": ("errors paths state", "puts arrays and JSON into a file, whatever they mean"),
     "documents": (
-        "checkpoint distribution errors frame kernels node metrics tasks",
+        "checkpoint distribution errors frame kernels node metrics state tasks",
         "what the JSON of models and checkpoints may say, and what must hold in it",
     ),
     "predictor": (
@@ -78,7 +78,7 @@ PACKAGES = {
         "a model's answers beside the truth, of tables of every kind",
     ),
     "explain": (
-        "errors evaluation frame kernels metrics model node predict predictor state tasks wording",
+        "errors evaluation frame kernels metrics model node parameters predict predictor state tasks wording",
         "reasons of a model's answers, from its weights and from tables of every kind; never trains",
     ),
     "answer_sample": (

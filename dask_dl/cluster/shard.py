@@ -21,10 +21,11 @@ from dask_dl.frame.blocks import Blocks
 from dask_dl.frame.subset import Subset, drawn_rows
 from dask_dl.memory import IN_MEMORY, Storage
 from dask_dl.metrics.measurement import merged
+from dask_dl.node.layers import count_passing
 from dask_dl.node.predict import rows_per_chunk
 from dask_dl.node.replica import Replica, predict
 from dask_dl.node.stability import instability, is_finite
-from dask_dl.state import Rows, aligned_zeros, copied, padded
+from dask_dl.state import Rows, UnitActivity, aligned_zeros, copied, padded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -375,8 +376,9 @@ class Shard:
         Measurement or None
         """
         n = rows_per_chunk(self.setup.topology.n_outputs)
+        counts = self.setup.metrics.counts_activity and name == self.setup.table
         return merged(
-            self._measured(rows if rows.n <= n else rows.cut(lo, lo + n))
+            self._measured(rows if rows.n <= n else rows.cut(lo, lo + n), counts)
             for rows in (of or self).sample(name, self.setup.scored[name])
             for lo in range(0, rows.n, n)
         )
@@ -392,13 +394,17 @@ class Shard:
         rows = self._samples[view.table, name]
         return [] if rows is None else [rows]
 
-    def _measured(self, rows: Rows) -> Measurement | None:
+    def _measured(self, rows: Rows, counts_activity: bool) -> Measurement | None:
         assert self.replica is not None
         setup, replica = self.setup, self.replica
         outputs = predict(setup.topology, self.flat, rows, replica.parallelism.n_threads)
         if not np.isfinite(outputs).all():
             self.check(f"{int((~np.isfinite(outputs)).sum()):,} of {outputs.size:,} outputs are not finite")
-        return setup.head.measure_rows(rows, outputs, setup.topology, setup.metrics)
+        found = setup.head.measure_rows(rows, outputs, setup.topology, setup.metrics)
+        if found is not None and counts_activity:
+            counts = count_passing(setup.topology, self.flat, rows, replica.parallelism.n_threads)
+            found = found._replace(activity=UnitActivity(rows.n, counts))
+        return found
 
     def weights(self) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], ...]]:
         """Those that count, with their optimizer state: no copies."""

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import numpy as np
 from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import asdict
 
 from dask_dl.checkpoint.codec import Count, Document, Figure
 from dask_dl.documents.measurement import MeasurementDocument, arrays_of, measurement_of
+from dask_dl.documents.network import MAX_LAYERS
 from dask_dl.metrics.history import ScoringEvent
 from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES, measurement_of_confusion
 from dask_dl.metrics.table import TABLE, columns_of
+from dask_dl.state import LayerStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +28,19 @@ if TYPE_CHECKING:
     from dask_dl.metrics.measurement import Measurement
 
 TABLES = ("training", "validation")
+
+
+class LayerDocument(Document):
+    """Figures of a layer."""
+
+    mean_rate: Figure
+    rate_rms: Figure
+    momentum: Figure
+    mean_weight: Figure
+    weight_rms: Figure
+    mean_bias: Figure
+    bias_rms: Figure
+    n_dead: Count | None = None
 
 
 class EventDocument(Document):
@@ -39,6 +55,7 @@ class EventDocument(Document):
     samples_per_iteration: Count | UnsetType = UNSET  #: early files know none of these
     communication: Figure | UnsetType = UNSET
     scoring_seconds: Figure | UnsetType = UNSET
+    layers: Annotated[tuple[LayerDocument, ...], Meta(max_length=MAX_LAYERS + 1)] | UnsetType = UNSET
 
 
 if TYPE_CHECKING:
@@ -92,7 +109,11 @@ def events_of(
             if column in given or not metric.is_optional:
                 metrics.setdefault(table, {})[name] = _number(given.get(column))
         counters["timestamp"] = f"{event.timestamp:%Y-%m-%d %H:%M:%S}"
-        found.append(ScoringEvent(**counters, metrics=metrics))
+        layers = tuple(
+            LayerStats(**{name: _number(value) for name, value in asdict(layer).items()})._replace(n_dead=layer.n_dead)
+            for layer in counters.pop("layers", ())
+        )
+        found.append(ScoringEvent(**counters, metrics=metrics, layers=layers))
     found[-1] = replace(found[-1], measured=measured or {})
     return found
 

@@ -59,6 +59,7 @@ class ModelDocument(Document):
     table_rows: dict[str, tuple[Count, Count]] = {}  # noqa: RUF012  # as above
     n_earlier: Count = 0
     versions: Annotated[dict[Name, Name], Meta(max_length=100)] = {}  # noqa: RUF012  # as above
+    complete_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_weight(self.requested, "requested")
@@ -68,6 +69,8 @@ class ModelDocument(Document):
         check_confusion(self.confusion, len(self.target.classes), has_validation=self.has_validation)
         check_measured(self.measured, has_validation=self.has_validation)
         events_of(self.history, self.target.head(self.task).kind, has_validation=self.has_validation)
+        if strange := set(self.complete_columns) - {category.name for category in self.encoder.categories}:
+            raise ValueError(f"column {min(strange)!r} is complete, and none of levels")
         if self.n_earlier > len(self.history):
             raise ValueError(f"{self.n_earlier:,} of {len(self.history):,} scoring events are of earlier trainings")
         for table, (n_rows, n_used) in self.table_rows.items():

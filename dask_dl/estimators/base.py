@@ -134,6 +134,7 @@ class DeepLearning(Predicting):
         custom_metric: Any = None,
         custom_metric_func: Any = None,
         diagnostics: bool = True,
+        layer_history: bool = False,
         variable_importances: bool = True,
         export_weights_and_biases: bool = False,
         quiet_mode: bool = False,

@@ -174,6 +174,129 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         """How columns become network inputs."""
         return self._fitted.encoder
 
+    @property
+    def feature_importances_(self) -> NDArray[np.float64]:
+        """Importance of every column of training, (n_features_in_,), by the weights; they sum to 1.
+
+        See `importances`. Columns that were dropped have 0.
+        """
+        from dask_dl.explain.importances import feature_importances
+
+        return feature_importances(self._fitted)
+
+    def importances(self, *, per_input: bool = False) -> pd.DataFrame:
+        """Importances by the weights of the first two layers (Gedeon 1997), the largest first.
+
+        They are computed when they are asked for, from the weights alone: no row is read. `permutation_importance` says
+        what a column is worth on a table.
+
+        Parameters
+        ----------
+        per_input : bool, default False
+            Whether every input of the network has a row, as in H2O, and not every column of the table, whose inputs are
+            added up.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by the name (`variable`), with the columns `relative` (the most important input has 1), `scaled` (the
+            first row has 1) and `share` (of the sum). The formula: algorithm.md#variable-importances.
+        """
+        from dask_dl.explain.importances import importances
+
+        return importances(self._fitted, per_input=per_input)
+
+    def plot_importances(self, importances: pd.DataFrame | None = None, n: int = 20, ax: Any = None) -> Any:
+        """Draw the largest importances as bars with matplotlib; returns the axes.
+
+        Parameters
+        ----------
+        importances : pandas.DataFrame, optional
+            As `importances` or `permutation_importance` returns them; by default those of the columns by the weights.
+        n : int, default 20
+            Bars, at most.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; by default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+        """
+        from dask_dl.show.importance_plots import plot_importances
+
+        table = self.importances() if importances is None else importances
+        if "share" in table:
+            return plot_importances(table["share"], None, "share of the importance, by the weights", n, ax)
+        label = (
+            f"{table.attrs['metric']}: how much worse without the column" if "metric" in table.attrs else "importance"
+        )
+        return plot_importances(table["importance"], table["deviation"], label, n, ax)
+
+    @property
+    def layer_summary_(self) -> pd.DataFrame:
+        """Status of the layers, one row each, numbered from 1, the inputs; as H2O prints it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns `units`, `type`, `dropout` (percent), `l1`, `l2`; over the weights of the layer `mean_rate` and
+            `rate_rms` (steps per unit of gradient), `momentum`, `mean_weight`, `weight_rms`, `mean_bias`, `bias_rms`, where
+            "rms" is the deviation from the mean, as in H2O. With `layer_history=True` also `dead_units`: hidden units that
+            passed no gradient at any row of the training sample.
+        """
+        from dask_dl.explain.layers import summary
+
+        return summary(self._fitted)
+
+    @property
+    def layer_history_(self) -> pd.DataFrame:
+        """Figures of the layers at every scoring: those of `layer_summary_`, by `epochs`, `samples` and `layer`.
+
+        Raises
+        ------
+        AttributeError
+            Where they were not kept: train with `layer_history=True`.
+        """
+        from dask_dl.explain.layers import history
+
+        return history(self._fitted)
+
+    @property
+    def layer_warnings_(self) -> list[str]:
+        """Faults of layers, in sentences: weights that exploded; where they were counted, units that died."""
+        from dask_dl.explain.layers import faults
+
+        return faults(self._fitted)
+
+    def weights(self, layer: int) -> pd.DataFrame:
+        """Weights into a layer under their names; `coefs_` has them as arrays.
+
+        Parameters
+        ----------
+        layer : int
+            Number of the layer, from 0, the first hidden one.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (units, inputs)
+            Columns are the inputs of the network, or the units C1, C2, ... of the layer below; rows are units, of the output
+            classes. Of maxout each unit has two rows, one for each channel.
+
+        Raises
+        ------
+        ParameterError
+            When there is no such layer.
+        """
+        from dask_dl.explain.layers import weights
+
+        return weights(self._fitted, layer)
+
+    def biases(self, layer: int) -> pd.Series[Any]:
+        """Biases of a layer, indexed as the rows of `weights`. Raises ParameterError when there is no such layer."""
+        from dask_dl.explain.layers import biases
+
+        return biases(self._fitted, layer)
+
     def plot_history(self, ax: Any = None) -> Any:
         """Draw the loss against epochs with matplotlib; returns the axes."""
         from dask_dl.show.plots import plot_history

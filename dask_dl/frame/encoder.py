@@ -142,6 +142,11 @@ class Encoder:
         return (0 if self.is_sparse else len(self.numbers)) + sum(code.width for code in self.codes)
 
     @property
+    def n_active(self) -> int:
+        """Inputs that are other than 0 at most rows: numbers, and one of each column of levels."""
+        return len(self.categories) + self.n_onehot - self.n_level_inputs + self.n_dense
+
+    @property
     def n_sparse(self) -> int:
         """Columns that come as entries."""
         return (len(self.numbers) if self.is_sparse else 0) + (len(self.categories) if self.hashing else 0)

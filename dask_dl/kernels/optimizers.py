@@ -74,6 +74,31 @@ class Optimizer(NamedTuple):
         penalties = {name: settings.pop(name) for name in Penalties._fields if name in settings}
         return cls(penalties=Penalties(**penalties), **settings)
 
+    @classmethod
+    def of_parameters(cls, e: Mapping[str, Any]) -> Optimizer:
+        """Optimizer of effective parameters. Raises ParameterError where they do not tell which."""
+        return cls.of(
+            kind=kind_of(e),
+            rho=e["rho"],
+            epsilon=e["epsilon"],
+            rate=e["rate"],
+            rate_annealing=e["rate_annealing"],
+            rate_decay=e["rate_decay"],
+            momentum_start=e["momentum_start"],
+            momentum_ramp=float(e["momentum_ramp"]),
+            momentum_stable=e["momentum_stable"],
+            nesterov=e["nesterov_accelerated_gradient"],
+            l1=e["l1"],
+            l2=e["l2"],
+            fast_mode=e["fast_mode"],
+            pull=e["elastic_averaging_regularization"] if e["elastic_averaging"] else 0.0,
+            batch=e["mini_batch_size"],
+            max_w2=e["max_w2"],
+            input_kept=1.0 - e["input_dropout_ratio"],
+            average_activation=e["average_activation"],
+            sparsity_beta=e["sparsity_beta"],
+        )
+
 
 class StepSize(NamedTuple):
     """StepSize of an optimizer at this row in this layer."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_dl.metrics.table import METRICS, TASK_OF, columns_of, is_better, loss_of
+from dask_dl.state import LayerStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dask_dl.metrics.measurement import Measurement
+
+#: Fields of an event that are more than a number or a time.
+NO_COUNTERS = {"metrics", "measured", "layers"}
 
 
 def _now() -> str:
@@ -37,6 +41,7 @@ class ScoringEvent:
     scoring_seconds: float | None = None  #: ... nor this: that scoring has taken since the training began
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  #: table -> column -> value
     measured: Mapping[str, Measurement] = field(default_factory=dict)  #: by table; of most events only metrics are kept
+    layers: tuple[LayerStats, ...] = ()  #: from the input side on, the output last; where `layer_history` is asked for
 
     def value(self, metric: str, table: str) -> float:
         """Value of a metric of `table`, "training" or "validation"; NaN where it was not measured."""
@@ -200,7 +205,7 @@ class History:
 
     def record(self, event: ScoringEvent) -> dict[str, Any]:
         """An event as a flat record, as callbacks, files and `to_pandas` have it: counters, then metrics of each table."""
-        counters = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in {"metrics", "measured"}}
+        counters = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in NO_COUNTERS}
         record = {name: value for name, value in counters.items() if value is not None}
         for table in self.tables:
             given = event.metrics.get(table, {})
@@ -215,6 +220,27 @@ class History:
     def records(self) -> list[dict[str, Any]]:
         """All events as flat records."""
         return [self.record(event) for event in self.events]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """All events as files have them: flat records, and figures of layers where they were kept."""
+        layers = [[layer._asdict() for layer in event.layers] for event in self.events]
+        return [
+            record | ({"layers": figures} if figures else {})
+            for record, figures in zip(self.records, layers, strict=True)
+        ]
+
+    def layers_to_pandas(self) -> pd.DataFrame:
+        """Figures of layers: a row for each event that has them and each layer, numbered from 2 on, as in H2O."""
+        import pandas as pd
+
+        rows = [
+            {"epochs": event.epochs, "samples": event.samples, "layer": k, **layer._asdict()}
+            for event in self.events
+            for k, layer in enumerate(event.layers, 2)
+        ]
+        return pd.DataFrame(rows, columns=["epochs", "samples", "layer", *LayerStats._fields]).rename(
+            columns={"n_dead": "dead_units"}
+        )
 
     def last_metrics(self) -> pd.DataFrame:
         """Metrics of the last event: a row each, a column for each table."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dask_dl.state import UnitActivity
+
 GAUSSIAN = Distribution("gaussian")
 #: Classes of the largest confusion matrix that is kept.
 MAX_CONFUSION_CLASSES = 50
@@ -117,6 +119,7 @@ class Measurement(NamedTuple):
     huber: HuberLoss | None = None  #: of a huber loss
     sample: RowSample | None = None  #: of a regression
     custom: CustomValue | None = None  #: of a user's metric
+    activity: UnitActivity | None = None  #: of the network, where it is asked for
 
     def merge(self, other: Measurement) -> Measurement:
         """Both sets of rows together."""
@@ -173,6 +176,7 @@ class MetricSettings(NamedTuple):
     distribution: Distribution = GAUSSIAN
     average: str = "none"  #: of areas under curves of several classes: see `ClassScores`; "none": no curves
     custom: CustomMetric | None = None
+    counts_activity: bool = False  #: whether the activity of hidden units is counted, at rows of the training table
 
 
 def merged(parts: Iterable[Measurement | None]) -> Measurement | None:

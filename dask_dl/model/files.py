@@ -56,7 +56,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "topology": plain(asdict(network.topology)),
         "requested": _plain_parameters(record.requested),
         "effective": _plain_parameters(record.effective),
-        "history": plain(record.history.records),
+        "history": plain(record.history.to_json()),
         "has_validation": record.history.has_validation,
         "n_earlier": record.history.n_earlier,
         "n_states": len(network.states),
@@ -72,6 +72,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         "folds": _folds_document(record.folds),
         "table_rows": plain(dict(record.table_rows)),
         "versions": dict(record.versions),
+        "complete_columns": sorted(record.complete_columns),
     }
     write_archive(path, arrays, document, kind="model")
 
@@ -117,6 +118,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         folds=_folds(document.folds, arrays, len(head.classes), str(path)),
         table_rows=document.table_rows,
         versions=document.versions,
+        complete_columns=frozenset(document.complete_columns),
     )
     network = TrainedNetwork(topology, flat, tuple(states))
     return Model(document.encoder.encoder(), network, head, record)

@@ -56,6 +56,7 @@ class TrainingRecord:
     target_name: str | None = None  #: column of the target, None when it came beside the table
     table_rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)  #: in each table; trained on or scored
     versions: Mapping[str, str] = field(default_factory=dict)  #: of the packages that trained it
+    complete_columns: frozenset[str] = frozenset()  #: categorical ones of which no value was missing in training
     folds: FoldMetrics | None = None  #: of a cross-validation
 
     def metric_settings(self, head: Head, custom: Any = None) -> MetricSettings:

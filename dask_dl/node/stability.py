@@ -29,18 +29,18 @@ N_TRIED, N_ACTIVE = 32, 8
 
 def is_finite(values: NDArray[np.float32]) -> bool:
     """Whether all numbers are finite."""
-    return all(np.isfinite(chunk).all() for chunk in _chunks(values))
+    return all(np.isfinite(chunk).all() for chunk in chunks_of(values))
 
 
 def instability(topology: Topology, flat: NDArray[np.float32]) -> str | None:
     """Fault of the first layer that is not finite or has exploded; None when all are sound."""
     for k, parts in enumerate(zip(*topology.unpack(flat), strict=True)):
         for name, values in zip(MAX, parts, strict=True):
-            n_bad = sum(int(np.count_nonzero(~np.isfinite(chunk))) for chunk in _chunks(values))
+            n_bad = sum(int(np.count_nonzero(~np.isfinite(chunk))) for chunk in chunks_of(values))
             if n_bad:
                 return f"{n_bad:,} of {values.size:,} {name} of layer {k + 1} are not finite"
-            mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in _chunks(values)) / max(1, values.size)
-            squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in _chunks(values, np.float64))
+            mean = sum(float(chunk.sum(dtype=np.float64)) for chunk in chunks_of(values)) / max(1, values.size)
+            squares = sum(float(((chunk - mean) ** 2).sum()) for chunk in chunks_of(values, np.float64))
             deviation = math.sqrt(squares / max(1, values.size))
             is_output_bias = name == "biases" and k == len(topology.hidden) and topology.output == "linear"
             limit = MAX_OUTPUT_BIAS if is_output_bias else MAX[name]
@@ -56,7 +56,7 @@ def overflows(topology: Topology, flat: NDArray[np.float32]) -> bool:
     """
     bound = largest = 1.0
     for weights, biases in zip(*topology.unpack(flat), strict=True):
-        bound *= max(float(np.abs(chunk).sum(axis=1, dtype=np.float64).max()) for chunk in _chunks(weights))
+        bound *= max(float(np.abs(chunk).sum(axis=1, dtype=np.float64).max()) for chunk in chunks_of(weights))
         bound += float(np.abs(biases).max())
         largest = max(largest, bound)
         bound = min(bound, 1.0) if topology.activation == "tanh" else bound
@@ -71,7 +71,7 @@ def overflows(topology: Topology, flat: NDArray[np.float32]) -> bool:
     return not is_finite(predict(topology, flat, Rows(dense, active, nothing, nothing, nothing)))
 
 
-def _chunks(values: NDArray[np.float32], dtype: type[np.floating] = np.float32) -> Iterator[NDArray[np.floating]]:
+def chunks_of(values: NDArray[np.float32], dtype: type[np.floating] = np.float32) -> Iterator[NDArray[np.floating]]:
     """Runs of rows with about CHUNK numbers each."""
     n_rows = max(1, CHUNK * len(values) // max(1, values.size))
     for start in range(0, len(values), n_rows):

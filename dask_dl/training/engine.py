@@ -14,6 +14,7 @@ from dask_dl.errors import ParameterError
 from dask_dl.events import Ended, Listeners
 from dask_dl.frame.source import OFFSET, TARGET, Source
 from dask_dl.model import Model, TrainedNetwork, TrainingRecord
+from dask_dl.node.layers import layer_faults
 from dask_dl.training.checkpoints import Checkpoint, CheckpointWriter, open_folder
 from dask_dl.training.continuing import (
     Prior,
@@ -188,6 +189,7 @@ def train(
         rounds.cancelled, rounds.good = cancelled, None if trainer.is_local else start.snapshot
         trainer.compile()
         rounds.run()
+        _warn_of_layers(problem, start.state, tell)
         assert rounds.final is not None
         effective = problem.effective | trainer.report() | {"client": None, "n_shards": here.n_shards}
         n_rows, holdout, final = trainer.n_rows, None, rounds.final
@@ -198,8 +200,15 @@ def train(
     tell(Ended(state.stopped_by))
     names = source.predictors if model is None else model.record.feature_names
     return Outcome(
-        _model(problem, source, names, final, state, effective, encoded.rows, n_rows), state.failure, holdout
+        _model(problem, source, names, final, state, effective, encoded.rows, n_rows, model), state.failure, holdout
     )
+
+
+def _warn_of_layers(problem: Problem, state: TrainingState, tell: Listeners) -> None:
+    """Warn of what the last scoring says of layers, where it kept their figures."""
+    stats = state.history.events[-1].layers if state.history.events else ()
+    for fault in layer_faults(problem.topology, stats, problem.encoder.n_active) if stats else ():
+        tell.warn(fault, "layers")
 
 
 def _start(
@@ -309,6 +318,7 @@ def _model(
     effective: dict[str, Any],
     table_rows: dict[str, tuple[int, int]],
     n_rows: int,
+    earlier: Model | None,
 ) -> Model:
     """Model of a training that is over.
 
@@ -330,7 +340,13 @@ def _model(
         Rows of each table, and how many of them train or are scored.
     n_rows : int
         Rows of an epoch.
+    earlier : Model or None
+        The model from which training went on.
     """
+    levels = problem.found.columns.levels
+    complete = frozenset(
+        c.name for c in problem.encoder.categories if c.name in levels and not levels[c.name].n_missing
+    )
     record = TrainingRecord(
         requested=problem.requested | {"client": None},  # a model knows nothing of where it was trained
         effective=effective,
@@ -345,6 +361,7 @@ def _model(
         stopped_by=state.stopped_by,
         table_rows=table_rows,
         versions=versions(),
+        complete_columns=complete if earlier is None else complete & earlier.record.complete_columns,
     )
     trained = TrainedNetwork(problem.topology, network.flat, tuple(network.states))
     return Model(problem.encoder, trained, problem.head, record)

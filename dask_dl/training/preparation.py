@@ -15,6 +15,7 @@ from dask_dl.frame.row_roles import where_of
 from dask_dl.frame.row_stats import ScanRequest
 from dask_dl.frame.scan import Scan, check_used, name_of_target
 from dask_dl.frame.source import TARGET, WEIGHT, Source
+from dask_dl.kernels.optimizers import Optimizer
 from dask_dl.node.parallelism import overshoots
 from dask_dl.tasks import HEADS
 from dask_dl.training.class_balance import balance_of
@@ -24,7 +25,6 @@ from dask_dl.training.settings import (
     Preparation,
     RunSettings,
     limit_batches,
-    optimizer_of,
     skips_of,
     threads_of,
 )
@@ -306,7 +306,7 @@ def plan(data: PreparedTables, requested: Mapping[str, Any], seed: int, tell: Li
     topology = network.topology(data.encoder, data.head)
     n_min = data.balance.n_min(data.class_counts) if data.balance else data.found.n_used
     effective = limit_batches(effective, n_min)
-    optimizer = optimizer_of(effective)
+    optimizer = Optimizer.of_parameters(effective)
     threads = here.choose(topology, optimizer, data.found.n_used, threads_of(effective))
     for text in overshoots(threads, optimizer):
         tell.warn(text)

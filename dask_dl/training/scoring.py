@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from dask_dl.metrics.history import ScoringEvent
 from dask_dl.metrics.stopping import stride_of
+from dask_dl.node.layers import layer_stats
 from dask_dl.training.schedule import ScoringSchedule, total_rows
 
 if TYPE_CHECKING:
     from dask_dl.cluster.trainer import Trainer
+    from dask_dl.metrics.measurement import Measurement
+    from dask_dl.state import LayerStats
     from dask_dl.training.problem import Problem
     from dask_dl.training_state import TrainingState
 
@@ -39,6 +42,7 @@ class Scorer:
         huber = measured["training"].huber
         if huber is not None:
             state.delta = max(problem.head.encoded_residual(huber.delta), MIN_DELTA)
+        layers = self._layers(state, measured["training"]) if problem.run.scoring.keeps_layers else ()
         state.history.add(
             ScoringEvent(
                 duration=state.seconds + time.monotonic() - self.began,
@@ -50,9 +54,15 @@ class Scorer:
                 communication=communication,
                 metrics={name: m.metrics(problem.head.kind) for name, m in measured.items()},
                 measured=measured,
+                layers=layers,
                 scoring_seconds=None if before is None else before + time.monotonic() - began,  # all of the above
             )
         )
+
+    def _layers(self, state: TrainingState, measured: Measurement) -> tuple[LayerStats, ...]:
+        """Figures of every layer."""
+        flat, states, *_ = self.trainer.weights()
+        return layer_stats(self.problem.topology, flat, states, self.problem.optimizer, state.n_seen, measured.activity)
 
 
 def scoring_schedule(problem: Problem, n_epoch: int) -> ScoringSchedule:

@@ -10,7 +10,6 @@ from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
 from dask_dl.kernels.layout import Topology
-from dask_dl.kernels.optimizers import Optimizer, kind_of
 from dask_dl.metrics.custom import custom_metric
 from dask_dl.metrics.measurement import MetricSettings
 from dask_dl.metrics.stopping import StoppingSettings, metric_of
@@ -191,6 +190,7 @@ class ScoringSettings(NamedTuple):
     batch: int  #: rows of a mini-batch
     samples: Mapping[str, int]  #: rows of each table that are scored; 0: all
     is_stratified: bool = False  #: whether those of validation are drawn from each class its share
+    keeps_layers: bool = False  #: whether an event has figures of every layer
 
     @classmethod
     def of(cls, e: Mapping[str, Any]) -> ScoringSettings:
@@ -203,6 +203,7 @@ class ScoringSettings(NamedTuple):
             e["mini_batch_size"],
             {table: e[f"score_{table}_samples"] for table in ("training", "validation")},
             e["score_validation_sampling"] == "stratified",
+            e["layer_history"],
         )
 
 
@@ -333,7 +334,8 @@ class RunSettings(NamedTuple):
 
     def metrics(self, head: Head, distribution: Distribution) -> MetricSettings:
         """Settings of what is measured at a scoring. Raises ParameterError for a metric of the user's that is none."""
-        return MetricSettings(distribution, self.average, custom_metric(self.custom, head.scorer_labels))
+        custom = custom_metric(self.custom, head.scorer_labels)
+        return MetricSettings(distribution, self.average, custom, self.scoring.keeps_layers)
 
 
 def stopping_of(e: Mapping[str, Any], task: str) -> StoppingSettings:
@@ -374,28 +376,3 @@ def limit_batches(e: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
 def threads_of(e: Mapping[str, Any]) -> ThreadSettings:
     """Settings of threads of effective parameters."""
     return ThreadSettings(e["n_jobs"], e["parallelism"], e["exchange_interval"], e["reproducible"])
-
-
-def optimizer_of(e: Mapping[str, Any]) -> Optimizer:
-    """Optimizer of effective parameters."""
-    return Optimizer.of(
-        kind=kind_of(e),
-        rho=e["rho"],
-        epsilon=e["epsilon"],
-        rate=e["rate"],
-        rate_annealing=e["rate_annealing"],
-        rate_decay=e["rate_decay"],
-        momentum_start=e["momentum_start"],
-        momentum_ramp=float(e["momentum_ramp"]),
-        momentum_stable=e["momentum_stable"],
-        nesterov=e["nesterov_accelerated_gradient"],
-        l1=e["l1"],
-        l2=e["l2"],
-        fast_mode=e["fast_mode"],
-        pull=e["elastic_averaging_regularization"] if e["elastic_averaging"] else 0.0,
-        batch=e["mini_batch_size"],
-        max_w2=e["max_w2"],
-        input_kept=1.0 - e["input_dropout_ratio"],
-        average_activation=e["average_activation"],
-        sparsity_beta=e["sparsity_beta"],
-    )

@@ -192,6 +192,8 @@ def answer(case: dict[str, Any]) -> dict[str, Any]:
         "normrespmul": None if head is None else [head.factor],
         **answers,
         "input_names": model.encoder.input_names,
+        "varimp": estimator.importances(per_input=True)["relative"].to_dict(),
+        "model_summary": estimator.layer_summary_.reset_index().to_dict("records"),
     }
 
 

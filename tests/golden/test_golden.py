@@ -118,6 +118,60 @@ def test_h2o_itself_agrees_where_it_follows_the_rules(name):
             assert run.distance(given[f"{table}_{field}"], case[f"{table}_{field}"]) < 1e-5
 
 
+def distance_of_h2o(name):
+    """How far H2O's own trained network is from the one that is intended, and trained here."""
+    return max(((CASES[name].get("intended") or {}).get("distance_of_h2o") or {"": 1}).values())
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.get("varimp")])
+def test_importances_are_h2os(name):
+    # Of its own weights they are compared in tests/explain/test_importances.py, to the last digits.
+    given, case = answer(name), CASES[name]
+    if given is None:
+        pytest.skip(run.unavailable(case) or "not available yet, and says so")
+    assert given["varimp"].keys() == {variable for variable, *_ in case["varimp"]}
+    is_maxout = "maxout" in case["params"].get("activation", "").lower()  # of which H2O mislabels the weights
+    for variable, relative, *_ in case["varimp"]:
+        close = 5e-6 + 3 * distance_of_h2o(name)
+        assert is_maxout or given["varimp"][variable] == pytest.approx(relative, abs=close), variable
+
+
+#: H2O's rough roots are wrong by up to 4.3 %; "rms" and rates are such roots.
+ROOTS = {"weight_rms", "bias_rms", "mean_rate", "rate_rms"}
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.get("model_summary")])
+def test_the_summary_of_layers_is_h2os(name):
+    given, case = answer(name), CASES[name]
+    if given is None:
+        pytest.skip(run.unavailable(case) or "not available yet, and says so")
+    columns, distance = case["model_summary"]["columns"][1:], distance_of_h2o(name)
+    is_ramped = case["params"].get("momentum_ramp") is not None
+    for own, row in zip(given["model_summary"], case["model_summary"]["rows"], strict=True):
+        for column, wanted in zip(columns, row[1:], strict=True):
+            if isinstance(wanted, str):
+                assert own[column] == wanted or np.isnan(own[column]), column
+            elif column in ROOTS or column.startswith("mean_"):
+                is_single = column == "bias_rms" and wanted < 1e-150  # H2O's of one bias, which has no deviation
+                close = pytest.approx(wanted, rel=0.05 if column in ROOTS else 1e-6, abs=1e-7)
+                assert is_single or distance > 1e-12 or own[column] == close, column
+            else:
+                assert is_ramped or own[column] == pytest.approx(wanted, rel=1e-6), column
+
+
+def test_rates_are_h2os_but_for_its_roots():
+    names = [name for name, case in CASES.items() if case.get("model_summary") and distance_of_h2o(name) < 1e-3]
+    found = [
+        (own["mean_rate"], row[7])
+        for name in names
+        if answer(name) is not None
+        for own, row in zip(answer(name)["model_summary"][1:], CASES[name]["model_summary"]["rows"][1:], strict=True)
+    ]
+    assert len(found) > 30
+    for own, wanted in found:
+        assert own == pytest.approx(wanted, rel=0.09)  # a quotient of two roots
+
+
 def run_tool(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["run.py", *map(str, arguments)])
     return run.main()
@@ -137,7 +191,11 @@ def test_tool_writes_answers_and_tells_a_miss(tmp_path, monkeypatch, capsys):
     answers = json.loads((tmp_path / "answers").read_text())
     assert answers.keys() == {"sgd_plain", "weights_real", "loss_gamma", "ae_tanh_3layer"}
     intended = CASES["sgd_plain"]["intended"]
-    assert answers["sgd_plain"].keys() == intended.keys() - {"distance_of_h2o"} | {"input_names"}
+    assert answers["sgd_plain"].keys() == intended.keys() - {"distance_of_h2o"} | {
+        "input_names",
+        "varimp",
+        "model_summary",
+    }
     np.testing.assert_allclose(answers["sgd_plain"]["final_biases"][0], intended["final_biases"][0], atol=1e-6)
     out = capsys.readouterr().out
     assert "not available yet" in out and "not defined" in out
