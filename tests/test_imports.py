@@ -62,16 +62,6 @@ PACKAGES = {
         "checkpoint distribution documents errors frame kernels metrics parameters predictor tasks",
         "the fitted value, and files of it; never trains",
     ),
-    "show": ("errors events frame metrics model parameters wording", "progress lines, pictures, the report on a model"),
-    # On top: what puts the packages together
-    "training": (
-        "checkpoint cluster distribution documents errors events frame jit kernels memory metrics model node parameters state storage tasks training_state",  # noqa: E501  # one list
-        "one training, put together; it alone sees everything below it",
-    ),
-    "preflight": (
-        "cluster errors events frame kernels memory parameters show storage tasks training wording",
-        "a training up to its first round, of which every step is tried, whatever the one before it found",
-    ),
     "predict": ("errors frame model node predictor", "a model's answers to tables of every kind, by threads"),
     "evaluation": (
         "errors frame metrics model predict predictor tasks",
@@ -80,6 +70,19 @@ PACKAGES = {
     "explain": (
         "errors evaluation frame kernels metrics model node parameters predict predictor state tasks wording",
         "reasons of a model's answers, from its weights and from tables of every kind; never trains",
+    ),
+    "show": (
+        "errors events explain frame metrics model parameters wording",
+        "progress lines, pictures, the report on a model",
+    ),
+    # On top: what puts the packages together
+    "training": (
+        "checkpoint cluster distribution documents errors events frame jit kernels memory metrics model node parameters state storage tasks training_state",  # noqa: E501  # one list
+        "one training, put together; it alone sees everything below it",
+    ),
+    "preflight": (
+        "cluster errors events frame kernels memory parameters show storage tasks training wording",
+        "a training up to its first round, of which every step is tried, whatever the one before it found",
     ),
     "answer_sample": (
         "errors evaluation frame model predict predictor",

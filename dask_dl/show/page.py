@@ -54,4 +54,5 @@ def confusion_table(classes: Sequence[Any], matrix: Sequence[Sequence[float]]) -
 def frame_table(frame: pd.DataFrame) -> Table:
     """A frame with its index, if that has a name, as the first column."""
     frame = frame.reset_index() if frame.index.name is not None else frame
-    return Table([str(name) for name in frame.columns], frame.head(MAX_TABLE_ROWS).to_numpy(object).tolist())
+    shown = frame.head(MAX_TABLE_ROWS).astype(object)
+    return Table([str(name) for name in frame.columns], shown.where(shown.notna(), math.nan).to_numpy(object).tolist())

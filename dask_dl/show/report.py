@@ -6,8 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
+from dask_dl.explain.importances import importances
+from dask_dl.explain.layers import faults, summary
 from dask_dl.metrics.measurement import MAX_CONFUSION_CLASSES
 from dask_dl.show.evaluation import Evaluations
+from dask_dl.show.importance_plots import plot_importances
 from dask_dl.show.inline_svg import history_svg, inline_svg
 from dask_dl.show.page import Table, confusion_table, frame_table, template
 from dask_dl.show.plots import plot_folds
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Columns of the table that are described one by one.
 MAX_COLUMNS = 40
+#: Columns in the picture of importances.
+MAX_BARS = 15
 #: Folds that are shown one by one.
 MAX_FOLDS = 10
 
@@ -48,6 +53,9 @@ def report(model: Model, title: str = "") -> str:
             for heading, frame in evaluation.tables().items()
         ],
         folds=_folds(model),
+        importances=_importances(model),
+        layers=frame_table(summary(model)),
+        faults=faults(model),
         note=note if len(classes) > MAX_CONFUSION_CLASSES else "",
         columns=_columns(model),
         settings=list(_settings(model)),
@@ -64,6 +72,18 @@ def _folds(model: Model) -> tuple[Table, str] | None:
         lambda ax: plot_folds(frame.loc[loss], ax), f"{loss} of each fold", (7, 3), repr(folds.metrics)
     )
     return frame_table(frame.iloc[:, : 2 + MAX_FOLDS]), picture
+
+
+def _importances(model: Model) -> str:
+    """Picture of the most important columns."""
+    shares = importances(model, per_input=False)["share"]
+    n = min(MAX_BARS, len(shares))
+    return inline_svg(
+        lambda ax: plot_importances(shares, None, "share of the importance, by the weights", n, ax),
+        "importances of columns",
+        (7, 1 + 0.26 * max(n, 3)),
+        repr(shares.iloc[:n].to_dict()),
+    )
 
 
 def facts(model: Model) -> dict[str, str]:

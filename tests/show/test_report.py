@@ -46,9 +46,24 @@ def test_the_confusion_matrix_is_that_of_the_scored_rows(model, table):
 def test_the_figures_come_first(model):
     found = Reader(model._repr_html_()).headings
     assert found == [
-        "dask_dl classification model", "Metrics", "History", "Network and training", "Confusion, training rows",
-        "Confusion, validation rows", "Hit ratios, training rows", "Hit ratios, validation rows", "Columns", "Parameters",
+        "dask_dl classification model", "Metrics", "History", "Network and training", "Importances of columns", "Layers",
+        "Confusion, training rows", "Confusion, validation rows", "Hit ratios, training rows",
+        "Hit ratios, validation rows", "Columns", "Parameters",
     ]  # fmt: skip
+
+
+def test_importances_and_layers_are_shown(model):
+    html = model._repr_html_()
+    assert 'aria-label="importances of columns"' in html
+    row = Reader(html).row("2")  # of the table of layers
+    assert row[:2] == [f"{model.layer_summary_['units'][2]:,}", "Rectifier"]
+    assert "has exploded" not in html
+
+
+def test_what_is_wrong_with_layers_is_said(model, table):
+    begun = [np.full(weights.shape, 900.0) for weights in model.coefs_]
+    exploded = DeepLearningClassifier(hidden=(8,), epochs=0, initial_weights=begun).fit(table, "y")
+    assert "hidden layer 0 has exploded" in exploded._repr_html_()
 
 
 def test_facts_of_the_training(model):
