@@ -39,8 +39,8 @@ class Dependence(Predicting):
         ----------
         X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
             As in `predict`; the others of its columns stay as they are. Or a `Dataset` whose rows are encoded as those of the
-            model: the rows that train. Of Dask the table is read once for all columns, and the columns that are asked for once
-            more before, unless `custom_values` has points of all of them.
+            model: the rows that train. A table is read once for all columns, and before that those columns whose points
+            `custom_values` does not have.
         columns : str, int, tuple, or list of these
             Column, by name or by position in training; a tuple of two of them: how the answers move with both. A list: several
             results.

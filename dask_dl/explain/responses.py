@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from dask_dl.frame.view import View
     from dask_dl.predictor import Predictor
 
-#: Numbers of all results together: points times outputs, for the moments and for each curve.
-MAX_NUMBERS = 2**25
+#: Numbers of all results together: points times outputs, for the moments and for each curve. Each part of a table has them.
+MAX_NUMBERS = 2**22
 NOTHING = np.zeros(0, np.float32)
 
 
@@ -95,7 +95,7 @@ class Plan(NamedTuple):
         """
         n_points = sum(math.prod(len(axes[a].values) for a in surface) for surface in surfaces)
         n_curves = 0 if kind == "average" else n_curves
-        n_numbers = n_points * len(outputs or (0,)) * (n_curves + 3 * (kind != "individual"))
+        n_numbers = n_points * len(outputs or (0,)) * (n_curves + len(Moments._fields) * (kind != "individual"))
         if n_numbers > MAX_NUMBERS:
             raise ParameterError(
                 f"{n_points:,} points make {n_numbers:,} numbers, more than {MAX_NUMBERS:,}: ask for fewer columns at a time, "
@@ -185,8 +185,24 @@ class Slice(NamedTuple):
     labels: pd.Index[Any]  #: of these
     part: Any = None  #: the rows as they were read, where they may have to be encoded again
 
-    def responses(self, plan: Plan, predictor: Predictor, control: NDArray[np.int64] | None = None) -> Responses:
-        """Answers at all points of a plan."""
+    def responses(
+        self, plan: Plan, predictor: Predictor, control: NDArray[np.int64] | None = None, n_threads: int = 1
+    ) -> Responses:
+        """Answers at all points of a plan.
+
+        Parameters
+        ----------
+        plan : Plan
+        predictor : Predictor
+        control : (..., ) int64, optional
+            See `node.replica.predict`.
+        n_threads : int
+            Maximum number of threads of the network.
+
+        Returns
+        -------
+        Responses
+        """
         head, network, encoder = predictor.head, (predictor.topology, predictor.flat), predictor.encoder
         moments: list[Moments] = []
         curves: list[NDArray[np.float64]] = []
@@ -202,7 +218,7 @@ class Slice(NamedTuple):
                 else:
                     values = {name: plan.value(donor) for name, donor in zip(names, point, strict=True)}
                     rows = encoded(self.part.assign(**values), None, encoder, GIVEN)._replace(offset=self.rows.offset)
-                answers = head.answers(predict(*network, rows, control=control))
+                answers = head.answers(predict(*network, rows, n_threads, control))
                 answers = answers[:, None] if plan.outputs is None else answers[:, plan.outputs]
                 own.append(answers[self.places])
                 if plan.kind != "individual":
@@ -238,7 +254,7 @@ def of_partition(
         Names that the predictors had in training; None: those of the table.
     plan : Plan
     threads : callable
-        Threads that answer slices side by side; not called where there is one.
+        Threads that answer slices side by side, or share one.
 
     Returns
     -------
@@ -273,14 +289,14 @@ def of_partition(
             places,
             rows.index[places],
             rows,
-        ).responses(plan, predictor, control)
+        ).responses(plan, predictor, control, n_threads if is_alone else 1)
 
-    size = predictor.rows_per_chunk()
+    n_threads = threads()
+    size = predictor.rows_per_chunk(n_threads)
     is_alone = n_slices(len(keys), size) == 1
-    n_threads = 1 if is_alone else threads()
-    slices = _numbered(slices_of(counts, offsets, predictor.rows_per_chunk(n_threads)))
-    parts = [*map(answered, slices)] if n_threads == 1 else map_threads(n_threads, answered, slices)
-    return merged(parts, plan)
+    slices = _numbered(slices_of(counts, offsets, size))
+    parts = [*map(answered, slices)] if n_threads == 1 or is_alone else map_threads(n_threads, answered, slices)
+    return merged(parts, plan)._replace(n_rows=roles.n)
 
 
 def _numbered(slices: Iterable[tuple[Any, Any]]) -> Iterator[tuple[int, Any, Any]]:
@@ -352,7 +368,7 @@ def of_blocks(
         parts = [*map(answered, items)] if threads == 1 else map_threads(threads, answered, items)
         found += [part for part in parts if part is not None]
         found = [merged(found, plan)] if found else []
-    return found[0] if found else None
+    return found[0]._replace(n_rows=sum(block.n_used for block in store.blocks.values())) if found else None
 
 
 def _chunks(slices: Iterable[Rows], n: int) -> Iterator[tuple[int, Rows]]:

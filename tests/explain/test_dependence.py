@@ -132,6 +132,8 @@ def test_tables_of_every_kind_give_the_same(regressor, mixed):
             [dd.from_pandas(NUMBERS[:0], npartitions=1), dd.from_pandas(NUMBERS, npartitions=2)]
         ),
     }
+    alone = regressor.partial_dependence(tables["dask"], "a", kind="individual", subsample=50)
+    assert alone.average is None and alone.individual.shape == (1, 50, 20) and alone.n_rows == N
     for table in tables.values():
         for mine, other in zip(
             regressor.partial_dependence(table, ["a", ("c", "e")], grid_resolution=4), expected, strict=True
