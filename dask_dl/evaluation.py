@@ -346,7 +346,9 @@ def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricS
     return _Truth(roles, truth, unseen, schema.label)
 
 
-def opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) -> tuple[Source, Sequence[str] | None]:
+def opened(
+    model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str, beside: Sequence[str] = ()
+) -> tuple[Source, Sequence[str] | None]:
     """Table with its roles, and the names that its predictors had in training.
 
     Parameters
@@ -357,6 +359,8 @@ def opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) 
         As in `fit`; a column that plays a part beside a predictor's is both.
     called : str
         Name of the estimator, for errors.
+    beside : sequence of str
+        Columns that partitions hold, too, where the predictors are known by name.
 
     Returns
     -------
@@ -379,7 +383,8 @@ def opened(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str) 
         offset = model.record.offset_name
         if not offset or offset not in labels.values():
             raise no_offset(offset, [])
-    source = open_source(X, y, weight, offset, label=LABEL, keep=model.encoder.columns if is_named else None)
+    keep = (*model.encoder.columns, *beside) if is_named else None
+    source = open_source(X, y, weight, offset, label=LABEL, keep=keep)
     if is_named and source.roles.get(OFFSET) in model.record.feature_names:
         raise no_offset(source.roles[OFFSET], model.record.feature_names)
     if not is_named:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dask_dl.estimators.predicting import Predicting
+from dask_dl.estimators.dependence import Dependence
 
 
-class Explaining(Predicting):
+class Explaining(Dependence):
     """Methods by which classifiers and regressors explain their answers to tables."""

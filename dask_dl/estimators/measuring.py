@@ -55,12 +55,12 @@ def _evaluated(
 
     with data.claimed(Listeners(), cancelled) as (backend, encoded):
         prepared, (source, found) = encoded.data, encoded.data.tables["training"]
-        over, threads = functools.partial(backend.over, "training"), functools.partial(_threads, n_jobs)
+        over, threads = functools.partial(backend.over, "training"), functools.partial(threads_of, n_jobs)
         measured = measure_encoded(model, source, found, prepared.encoder, prepared.head, over, custom, threads)
     return Evaluation.of(model, measured, label=source.label, n_rows=encoded.rows["training"][1])
 
 
-def _threads(n_jobs: int | None) -> int:
+def threads_of(n_jobs: int | None) -> int:
     """Threads of this process; on a worker all of its own, since it has one such task."""
     from dask_dl.cluster.clients import slot
     from dask_dl.node.parallelism import cores

@@ -9,10 +9,14 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 
 from dask_dl.estimators.base import DeepLearning
 from dask_dl.estimators.explaining import Explaining
+from dask_dl.estimators.measuring import check_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
+    from dask_dl.explain.residuals import SampledResiduals
     from dask_dl.parameters import Task
 
 
@@ -291,3 +295,91 @@ class DeepLearningRegressor(RegressorMixin, Explaining, DeepLearning):  # type: 
         from sklearn.metrics import r2_score
 
         return float(r2_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
+
+    def residuals(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        columns: Sequence[Any] = (),
+        sample_weight: Any = None,
+        offset: Any = None,
+        n: int = 10_000,
+    ) -> pd.DataFrame:
+        """Residuals of random rows of a table, beside columns of it; read in one pass, of Dask where the rows lie.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            As in `predict`.
+        y : str, int, or aligned collection of n values, optional
+            The target; by default the column of that name in training.
+        columns : sequence of (str or int)
+            Columns of `X` to put beside the residuals, learned or not.
+        sample_weight : str, int or aligned collection, optional
+            0 or more; rows of weight 0 are left out.
+        offset : str, int, aligned collection or None
+            As in `predict`.
+        n : int
+            Rows of the sample at most, the same ones every time.
+
+        Returns
+        -------
+        pandas.DataFrame
+            `actual`, `predicted`, `residual` (actual less predicted), `weight` where rows have some, and the columns; with the
+            index of the table. Rows without a target are left out.
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            When there is no such column, or no row has a known target.
+        """
+        found: pd.DataFrame = self._residuals(X, y, columns, sample_weight, offset, n).rows
+        return found
+
+    def plot_residuals(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        against: Any = None,
+        sample_weight: Any = None,
+        offset: Any = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draw `residuals` against the prediction or a column, with their mean and deviation in bins; returns the axes.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix or array-like
+            As in `predict`; 10,000 random rows of a larger table.
+        y : str, int, or aligned collection of n values, optional
+            As in `residuals`.
+        against : str or int, optional
+            Column of `X`, learned or not; by default the prediction. Numbers are cut into bins of equal weight, the 20 most
+            frequent levels stand side by side.
+        sample_weight, offset : str, int, aligned collection or None
+            As in `residuals`.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; by default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            As `residuals`.
+        """
+        from dask_dl.show.residual_plots import plot_residuals
+
+        found = self._residuals(X, y, [] if against is None else [against], sample_weight, offset, 10_000)
+        return plot_residuals(found.rows, "predicted" if against is None else found.rows.columns[-1], found.title, ax)
+
+    def _residuals(self, X: Any, y: Any, columns: Sequence[Any], weight: Any, offset: Any, n: int) -> SampledResiduals:
+        from dask_dl.explain.residuals import sample_residuals
+
+        check_table(X)
+        columns = [columns] if isinstance(columns, (str, int)) else list(columns)
+        return sample_residuals(self._fitted, X, y, columns, weight, offset, n, type(self).__name__, self._threads)
