@@ -260,7 +260,7 @@ def _measure_partition(
     settings: MetricSettings,
 ) -> MeasuredTable:
     """Measurement of partition k, a chunk of rows at a time."""
-    read = _read_truth(part, k, predictor.head, schema, settings)
+    read = read_truth(part, k, predictor.head, schema, settings)
     rows = rows_of(part, read.roles.places)
     rows = rows if names is None else renamed(rows, schema.predictors, names)
     chunks = slices_of(rows, read.roles.offsets, predictor.rows_per_chunk())
@@ -295,12 +295,12 @@ def measure_answers(
     SchemaError
         Targets or weights that no validation table may hold.
     """
-    read = _read_truth(part, k, head, schema, settings)
+    read = read_truth(part, k, head, schema, settings)
     counted = answers if read.roles.places is None else answers[read.roles.places]
     return read.measure([counted], head, settings)
 
 
-class _Truth(NamedTuple):
+class TableTruth(NamedTuple):
     """Truth of the rows of a partition that count."""
 
     roles: RowRoles
@@ -312,13 +312,18 @@ class _Truth(NamedTuple):
         """Measurement of answers to these rows, in their order, a chunk at a time."""
         parts, lo = [], 0
         for chunk in answers:
-            truth, weights = self.truth[lo : lo + len(chunk)], self.roles.weights
-            known = head.is_known(truth)
-            if known.any():
-                weights = None if weights is None else weights[lo : lo + len(chunk)][known]
-                parts.append(head.measure(truth[known], chunk[known], weights, settings))
+            parts.append(self.measure_chunk(lo, chunk, head, settings))
             lo += len(chunk)
         return MeasuredTable(self.label, merged(parts), len(self.truth) - sum(self.unseen.values()), self.unseen)
+
+    def measure_chunk(self, lo: int, answers: NDArray[Any], head: Head, settings: MetricSettings) -> Measurement | None:
+        """Measurement of answers to these rows from number `lo` on; None where no truth of theirs is known."""
+        rows = slice(lo, lo + len(answers))
+        truth, weights = self.truth[rows], self.roles.weights
+        known = head.is_known(truth)
+        if not known.any():
+            return None
+        return head.measure(truth[known], answers[known], None if weights is None else weights[rows][known], settings)
 
     def measure_inputs(
         self, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], head: Head, settings: MetricSettings
@@ -334,7 +339,7 @@ class _Truth(NamedTuple):
         return MeasuredTable(self.label, merged(parts), lo, {})
 
 
-def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricSettings) -> _Truth:
+def read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricSettings) -> TableTruth:
     """Read the truth of partition k. Raises SchemaError for what no validation table may hold."""
     where = where_of(schema, TARGET)
     roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), head.target_kind)
@@ -343,7 +348,7 @@ def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricS
     wrong = settings.distribution.forbids(truth.min(), truth.mean()) if len(truth) else None
     if wrong is not None:
         raise SchemaError(f"{where} {wrong}")
-    return _Truth(roles, truth, unseen, schema.label)
+    return TableTruth(roles, truth, unseen, schema.label)
 
 
 def opened(

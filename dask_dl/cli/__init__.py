@@ -1,4 +1,4 @@
-"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `anomaly`, `demo`."""
+"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `explain`, `anomaly`, `demo`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dask_dl.cli.anomaly import add_anomaly
 from dask_dl.cli.check import add_check
 from dask_dl.cli.console import unbreakable_streams
 from dask_dl.cli.evaluate import add_evaluate
+from dask_dl.cli.explain import add_explain
 from dask_dl.cli.options import add_verbosity
 from dask_dl.cli.parameter_options import NO_OPTION
 from dask_dl.cli.parser import Parser
@@ -71,7 +72,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="dask-dl",
-        usage="dask-dl {check,train,predict,evaluate,anomaly,demo} ...   (dask-dl COMMAND --help lists options)",
+        usage="dask-dl {check,train,predict,evaluate,explain,anomaly,demo} ...   (dask-dl COMMAND --help lists options)",
         description="Multi-layer perceptrons for tables of any size.",
     )
     parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add_train(commands)
     add_predict(commands)
     add_evaluate(commands)
+    add_explain(commands)
     add_anomaly(commands)
     demo = commands.add_parser(
         "demo",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dask_dl.estimators.dependence import Dependence
+from dask_dl.estimators.permuting import Permuting
 
 
-class Explaining(Dependence):
+class Explaining(Dependence, Permuting):
     """Methods by which classifiers and regressors explain their answers to tables."""

@@ -291,7 +291,7 @@ class Request(NamedTuple):
         points.check()
         curves.check()
         asked = [columns] if is_single(columns) else list(columns)
-        surfaces = [tuple(_named(model, c) for c in (one if isinstance(one, tuple) else (one,))) for one in asked]
+        surfaces = [tuple(named_column(model, c) for c in (one if isinstance(one, tuple) else (one,))) for one in asked]
         wrong = next(
             (surface for surface in surfaces if len({*surface}) != len(surface) or not 1 <= len(surface) <= 2), None
         )
@@ -363,10 +363,10 @@ def _named_points(model: Model, given: Mapping[str | int, Any]) -> Iterator[tupl
     if not hasattr(given, "items"):
         raise ParameterError(f"{GIVEN}={given!r:.60}: give a mapping of columns to points.")
     for column, values in given.items():
-        yield _named(model, column), values
+        yield named_column(model, column), values
 
 
-def _named(model: Model, column: Any) -> str:
+def named_column(model: Model, column: Any) -> str:
     """Name of a column that the model learned from, given by name or position. Raises ParameterError."""
     record, names = model.record, model.record.feature_names
     if isinstance(column, (int, np.integer)) and not isinstance(column, bool) and str(column) not in names:

@@ -8,7 +8,7 @@ from dask_dl.show.inline_svg import inline_svg
 from dask_dl.show.page import Table, confusion_table, frame_table, template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -33,6 +33,7 @@ def page(
     confusion: pd.DataFrame | None,
     tables: Mapping[str, pd.DataFrame],
     pictures: Mapping[str, tuple[Callable[[Any], object], tuple[float, float]]],
+    notes: Sequence[str] = (),
 ) -> str:
     """Render a page.
 
@@ -50,6 +51,8 @@ def page(
         Tables by their headings.
     pictures : mapping of str to (callable, (width, height))
         What draws on matplotlib axes, and inches, by heading.
+    notes : sequence of str
+        Sentences above the tables.
 
     Returns
     -------
@@ -64,5 +67,6 @@ def page(
         heading=heading,
         figures=Table(["metric", "value"], list(figures.items())),
         tables=shown,
+        notes=notes,
         pictures=[(name, inline_svg(draw, name, size, repr(figures))) for name, (draw, size) in pictures.items()],
     )
