@@ -347,7 +347,15 @@ def _read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricS
 
 
 def opened(
-    model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str, beside: Sequence[str] = ()
+    model: Model,
+    X: Any,
+    y: Any,
+    weight: Any,
+    offset: Any,
+    called: str,
+    beside: Sequence[str] = (),
+    *,
+    label: str = LABEL,
 ) -> tuple[Source, Sequence[str] | None]:
     """Table with its roles, and the names that its predictors had in training.
 
@@ -361,6 +369,8 @@ def opened(
         Name of the estimator, for errors.
     beside : sequence of str
         Columns that partitions hold, too, where the predictors are known by name.
+    label : str, default "the table to score"
+        Name of the table, for errors.
 
     Returns
     -------
@@ -373,18 +383,18 @@ def opened(
     ParameterError, SchemaError
         When the table does not fit the model.
     """
-    X = as_table(X, LABEL)
-    labels = labels_of(X, LABEL)
+    X = as_table(X, label)
+    labels = labels_of(X, label)
     is_named = model.record.is_named and hasattr(X, "columns")
     if is_named:
-        model.missing_columns(list(labels.values()), LABEL)
+        model.missing_columns(list(labels.values()), label)
     check_offset(model, offset)
     if model.record.offset_name is not None and offset is None:
         offset = model.record.offset_name
         if not offset or offset not in labels.values():
             raise no_offset(offset, [])
     keep = (*model.encoder.columns, *beside) if is_named else None
-    source = open_source(X, y, weight, offset, label=LABEL, keep=keep)
+    source = open_source(X, y, weight, offset, label=label, keep=keep)
     if is_named and source.roles.get(OFFSET) in model.record.feature_names:
         raise no_offset(source.roles[OFFSET], model.record.feature_names)
     if not is_named:

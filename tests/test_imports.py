@@ -112,6 +112,7 @@ DEPENDENCIES = {
     "llvmlite": ("jit kernels", "as numba"),
     "matplotlib": ("show demo", "an optional dependency"),
     "numba": ("jit kernels", "what is compiled is a kernel"),
+    "shap": ("show", "an optional dependency"),
     "zarr": ("checkpoint", "the format of the files is known in one place"),
 }
 

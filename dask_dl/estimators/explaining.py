@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dask_dl.estimators.contributing import Contributing
 from dask_dl.estimators.dependence import Dependence
 
 
-class Explaining(Dependence):
+class Explaining(Contributing, Dependence):
     """Methods by which classifiers and regressors explain their answers to tables."""
