@@ -11,7 +11,7 @@ import pandas as pd
 from dask_dl.errors import SchemaError
 from dask_dl.evaluation import LABEL, opened, renamed, rows_of
 from dask_dl.frame.prediction import reduce_partitions
-from dask_dl.frame.source import TARGET
+from dask_dl.frame.source import OFFSET, TARGET
 from dask_dl.predict import respond
 
 if TYPE_CHECKING:
@@ -50,7 +50,15 @@ class SampledAnswers(NamedTuple):
 
 
 def sample_answers(
-    model: Model, X: Any, column: Any, predictor: Predictor, answer: Callable[..., NDArray[Any]], n: int, called: str
+    model: Model,
+    X: Any,
+    column: Any,
+    predictor: Predictor,
+    answer: Callable[..., NDArray[Any]],
+    n: int,
+    called: str,
+    *,
+    offset: Any = None,
 ) -> SampledAnswers:
     """Answers to n random rows of a table, in one pass: on Dask where the rows lie, and merged there.
 
@@ -68,6 +76,8 @@ def sample_answers(
         Rows of the sample, at most.
     called : str
         Name of the estimator, for errors.
+    offset : str, int, aligned collection or None
+        As in a prediction.
 
     Returns
     -------
@@ -78,7 +88,7 @@ def sample_answers(
     ParameterError, SchemaError
         When the table or the column does not fit, or there are no rows.
     """
-    source, names = opened(model, X, column, None, None, called)
+    source, names = opened(model, X, column, None, offset, called)
     take = functools.partial(_sample_partition, schema=source.schema, names=names, answer=answer, n=n)
     found: SampledAnswers = reduce_partitions(take, functools.partial(SampledAnswers.merge, n=n), source, predictor)
     if not found.n_rows:
@@ -101,8 +111,9 @@ def _sample_partition(
     places = _least(keys, n)
     rows = rows_of(part, places)
     column = rows[schema.roles[TARGET]] if TARGET in schema.roles else None
+    offset = rows[schema.roles[OFFSET]] if OFFSET in schema.roles else None
     rows = rows if names is None else renamed(rows, schema.predictors, names)
-    answers = respond(rows, predictor, answer=lambda whole, _, answers: answer(whole, answers), label=LABEL)
+    answers = respond(rows, predictor, offset, answer=lambda whole, _, answers: answer(whole, answers), label=LABEL)
     return SampledAnswers(answers, column, keys[places], len(part))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dask_dl.errors import ParameterError, SchemaError, warn
+from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.frame.affine import Affine
 from dask_dl.frame.column_stats import added
 from dask_dl.frame.interchange import as_table
@@ -20,9 +20,10 @@ from dask_dl.frame.subset import Subset
 from dask_dl.frame.view import View
 from dask_dl.metrics.measurement import merged
 from dask_dl.predict import check_n_features, check_offset, no_offset, respond
+from dask_dl.truth import MeasuredTable, read_truth, warn_of_unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
@@ -82,26 +83,6 @@ def scored_rows(model: Model, X: Any, y: Any, weight: Any, offset: Any, called: 
         raise SchemaError(f"{where}: no row has a known value{needs}, so there is nothing to score.")
     weights = np.concatenate([r.sample_weight for r in rows]) if WEIGHT in source.roles else None
     return ScoredRows(y_true, y_pred, weights)
-
-
-class MeasuredTable(NamedTuple):
-    """Measurement of the rows of a table."""
-
-    label: str  #: name of the table
-    measured: Measurement | None  #: None: no row could be measured
-    n_rows: int  #: rows that were measured
-    unseen: Mapping[Any, int]  #: labels that training never saw, and their rows, which were not
-
-    def merge(self, other: MeasuredTable) -> MeasuredTable:
-        """Both parts of a table together."""
-        measured = merged((self.measured, other.measured))
-        return self._replace(
-            measured=measured, n_rows=self.n_rows + other.n_rows, unseen=added(self.unseen, other.unseen)
-        )
-
-    def warn_of_unseen(self, where: str) -> None:
-        """Warn of the rows whose labels training never saw; `where` is the name of their column."""
-        _warn_of_unseen(self.unseen, sum(self.unseen.values()) + self.n_rows, where, "they are not scored")
 
 
 def measure_table(model: Model, X: Any, y: Any, weight: Any, offset: Any, custom: Any, called: str) -> MeasuredTable:
@@ -300,59 +281,16 @@ def measure_answers(
     return read.measure([counted], head, settings)
 
 
-class TableTruth(NamedTuple):
-    """Truth of the rows of a partition that count."""
-
-    roles: RowRoles
-    truth: NDArray[Any]  #: as `Head.scored_truth` gives it
-    unseen: Mapping[Any, int]
-    label: str  #: name of the table
-
-    def measure(self, answers: Iterable[NDArray[Any]], head: Head, settings: MetricSettings) -> MeasuredTable:
-        """Measurement of answers to these rows, in their order, a chunk at a time."""
-        parts, lo = [], 0
-        for chunk in answers:
-            parts.append(self.measure_chunk(lo, chunk, head, settings))
-            lo += len(chunk)
-        return MeasuredTable(self.label, merged(parts), len(self.truth) - sum(self.unseen.values()), self.unseen)
-
-    def measure_chunk(self, lo: int, answers: NDArray[Any], head: Head, settings: MetricSettings) -> Measurement | None:
-        """Measurement of answers to these rows from number `lo` on; None where no truth of theirs is known."""
-        rows = slice(lo, lo + len(answers))
-        truth, weights = self.truth[rows], self.roles.weights
-        known = head.is_known(truth)
-        if not known.any():
-            return None
-        return head.measure(truth[known], answers[known], None if weights is None else weights[rows][known], settings)
-
-    def measure_inputs(
-        self, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], head: Head, settings: MetricSettings
-    ) -> MeasuredTable:
-        """Measurement of these rows' inputs and the answers to them, in their order, a chunk at a time."""
-        parts, lo = [], 0
-        for truth, answers in pairs:
-            weights = self.roles.weights
-            weights = None if weights is None else weights[lo : lo + len(truth)]
-            if len(truth):
-                parts.append(head.measure(truth, answers, weights, settings))
-            lo += len(truth)
-        return MeasuredTable(self.label, merged(parts), lo, {})
-
-
-def read_truth(part: Any, k: int, head: Head, schema: Schema, settings: MetricSettings) -> TableTruth:
-    """Read the truth of partition k. Raises SchemaError for what no validation table may hold."""
-    where = where_of(schema, TARGET)
-    roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), head.target_kind)
-    labels = {} if roles.labels is None else count_labels(roles.labels)
-    unseen, truth = head.check_scored(labels, where), head.scored_truth(roles)
-    wrong = settings.distribution.forbids(truth.min(), truth.mean()) if len(truth) else None
-    if wrong is not None:
-        raise SchemaError(f"{where} {wrong}")
-    return TableTruth(roles, truth, unseen, schema.label)
-
-
 def opened(
-    model: Model, X: Any, y: Any, weight: Any, offset: Any, called: str, beside: Sequence[str] = ()
+    model: Model,
+    X: Any,
+    y: Any,
+    weight: Any,
+    offset: Any,
+    called: str,
+    beside: Sequence[str] = (),
+    *,
+    label: str = LABEL,
 ) -> tuple[Source, Sequence[str] | None]:
     """Table with its roles, and the names that its predictors had in training.
 
@@ -366,6 +304,8 @@ def opened(
         Name of the estimator, for errors.
     beside : sequence of str
         Columns that partitions hold, too, where the predictors are known by name.
+    label : str, default "the table to score"
+        Name of the table, for errors.
 
     Returns
     -------
@@ -378,18 +318,18 @@ def opened(
     ParameterError, SchemaError
         When the table does not fit the model.
     """
-    X = as_table(X, LABEL)
-    labels = labels_of(X, LABEL)
+    X = as_table(X, label)
+    labels = labels_of(X, label)
     is_named = model.record.is_named and hasattr(X, "columns")
     if is_named:
-        model.missing_columns(list(labels.values()), LABEL)
+        model.missing_columns(list(labels.values()), label)
     check_offset(model, offset)
     if model.record.offset_name is not None and offset is None:
         offset = model.record.offset_name
         if not offset or offset not in labels.values():
             raise no_offset(offset, [])
     keep = (*model.encoder.columns, *beside) if is_named else None
-    source = open_source(X, y, weight, offset, label=LABEL, keep=keep)
+    source = open_source(X, y, weight, offset, label=label, keep=keep)
     if is_named and source.roles.get(OFFSET) in model.record.feature_names:
         raise no_offset(source.roles[OFFSET], model.record.feature_names)
     if not is_named:
@@ -428,12 +368,4 @@ def renamed(part: Any, predictors: Sequence[str], names: Sequence[str]) -> Any:
 
 def _check_labels(found: Mapping[Any, int], head: Head, where: str) -> None:
     """Labels must be of the type of the classes (SchemaError); those that the model has never seen are warned of."""
-    _warn_of_unseen(head.check_scored(found, where), sum(found.values()), where, "they count as wrong")
-
-
-def _warn_of_unseen(unseen: Mapping[Any, int], n_rows: int, where: str, consequence: str) -> None:
-    if not unseen:
-        return
-    shown, n = ", ".join(map(repr, list(unseen)[:5])), sum(unseen.values())
-    text = f"{where}: {n:,} of {n_rows:,} rows have labels that the model has never seen, {shown}; {consequence}."
-    warn(text)
+    warn_of_unseen(head.check_scored(found, where), sum(found.values()), where, "they count as wrong")

@@ -63,12 +63,13 @@ PACKAGES = {
         "the fitted value, and files of it; never trains",
     ),
     "predict": ("errors frame model node predictor", "a model's answers to tables of every kind, by threads"),
+    "truth": ("errors frame metrics tasks", "what answers are measured beside"),
     "evaluation": (
-        "errors frame metrics model predict predictor tasks",
+        "errors frame metrics model predict predictor tasks truth",
         "a model's answers beside the truth, of tables of every kind",
     ),
     "explain": (
-        "errors evaluation frame kernels metrics model node parameters predict predictor state tasks wording",
+        "errors evaluation frame kernels metrics model node parameters predict predictor state tasks truth wording",
         "reasons of a model's answers, from its weights and from tables of every kind; never trains",
     ),
     "show": (
@@ -112,6 +113,7 @@ DEPENDENCIES = {
     "llvmlite": ("jit kernels", "as numba"),
     "matplotlib": ("show demo", "an optional dependency"),
     "numba": ("jit kernels", "what is compiled is a kernel"),
+    "shap": ("show", "an optional dependency"),
     "zarr": ("checkpoint", "the format of the files is known in one place"),
 }
 

@@ -89,8 +89,6 @@ def _say(model: Any, options: argparse.Namespace, client: Any, progress: Any) ->
     from dask_dl.cluster.liveness import Liveness
 
     table = open_for_model(model, options, client)
-    if options.target and options.target not in table.columns:
-        raise ParameterError(f"--target: {options.data} has no column {options.target!r}.")
     if client is not None:
         Liveness(client, progress.say).wait(parameters.TABLE["worker_timeout"].default)
     progress.say(f"explaining {options.model} on {options.data}: {table.npartitions:,} partitions")

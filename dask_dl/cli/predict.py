@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from dask_dl.evaluation import MeasuredTable
     from dask_dl.model import Model
+    from dask_dl.truth import MeasuredTable
 
 EXAMPLES = """\
 Examples:

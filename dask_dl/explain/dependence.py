@@ -11,6 +11,7 @@ import pandas as pd
 
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.evaluation import LABEL, opened, view_of_model
+from dask_dl.explain.choices import named_column
 from dask_dl.explain.grid import (
     GIVEN,
     MAX_ROWS,
@@ -25,7 +26,7 @@ from dask_dl.explain.grid import (
 from dask_dl.explain.responses import Plan, Responses, merged, of_blocks, of_partition
 from dask_dl.frame.interchange import as_table
 from dask_dl.frame.prediction import reduce_partitions
-from dask_dl.wording import closest, listed
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -364,24 +365,3 @@ def _named_points(model: Model, given: Mapping[str | int, Any]) -> Iterator[tupl
         raise ParameterError(f"{GIVEN}={given!r:.60}: give a mapping of columns to points.")
     for column, values in given.items():
         yield named_column(model, column), values
-
-
-def named_column(model: Model, column: Any) -> str:
-    """Name of a column that the model learned from, given by name or position. Raises ParameterError."""
-    record, names = model.record, model.record.feature_names
-    if isinstance(column, (int, np.integer)) and not isinstance(column, bool) and str(column) not in names:
-        if not -len(names) <= column < len(names):
-            raise ParameterError(f"columns: there are {len(names)} columns, and none at {column}.")
-        column = names[column]
-    name = str(column)
-    if name in (parts := {record.target_name: "target", record.offset_name: "offset"}) and name not in names:
-        raise ParameterError(f"columns: {name!r} is the {parts[name]} of the training, and no predictor.")
-    if name not in names:
-        near = closest(name, names)
-        guess = f" Did you mean {near!r}?" if near else ""
-        raise ParameterError(f"columns: the model has no column {name!r}.{guess} Its columns are {listed(names)}.")
-    if name not in model.encoder.columns:
-        raise ParameterError(
-            f"columns: {name!r} was left out of the training, as it held one value at most, so that no answer depends on it."
-        )
-    return name

@@ -14,28 +14,27 @@ import numpy as np
 import pandas as pd
 
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.evaluation import opened, read_truth, renamed, rows_of, view_of_model
+from dask_dl.evaluation import opened, renamed, rows_of, view_of_model
+from dask_dl.explain.choices import groups_of, metric_of
 from dask_dl.explain.column_inputs import ColumnInputs
-from dask_dl.explain.dependence import named_column
-from dask_dl.explain.grid import least
+from dask_dl.explain.donors import Donors, donors_of, donors_of_blocks
 from dask_dl.explain.responses import encoded
 from dask_dl.frame.prediction import ROWS_PER_SLICE, reduce_partitions, slices_of
-from dask_dl.frame.row_roles import RowRoles, counting_rows, where_of
+from dask_dl.frame.row_roles import where_of
 from dask_dl.frame.source import TARGET, WEIGHT
 from dask_dl.frame.subset import Subset
 from dask_dl.metrics.measurement import Measurement, MetricSettings
-from dask_dl.metrics.table import METRICS, figures_of
+from dask_dl.metrics.table import METRICS
 from dask_dl.node.replica import predict
 from dask_dl.node.threads import map_threads
-from dask_dl.state import Rows, joined
-from dask_dl.wording import closest, listed
+from dask_dl.truth import read_truth
+from dask_dl.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from dask_dl.evaluation import TableTruth
     from dask_dl.frame.blocks import Blocks
     from dask_dl.frame.encoder import Encoder
     from dask_dl.frame.scan import Scan
@@ -43,11 +42,10 @@ if TYPE_CHECKING:
     from dask_dl.frame.view import View
     from dask_dl.model import Model
     from dask_dl.predictor import Predictor
+    from dask_dl.state import Rows
     from dask_dl.tasks.head import Head
+    from dask_dl.truth import TableTruth
 
-#: Rows whose values stand in for those of others: all of a table with so many at most, which are permuted; else random ones,
-#: of which one is drawn for each row.
-MAX_DONORS = 10_000
 #: Memory of the measurements that one pass over the table makes, and of one of them: with curves, and without.
 MAX_BYTES, CURVE_BYTES, MEAN_BYTES = 2**28, 2**22, 2**12
 
@@ -55,31 +53,8 @@ MAX_BYTES, CURVE_BYTES, MEAN_BYTES = 2**28, 2**22, 2**12
 Measured = tuple[Measurement | None, ...]
 
 
-class Donors(NamedTuple):
-    """Rows of a table that count: random ones, with the least keys, and how many each partition has."""
-
-    rows: Rows  #: encoded
-    raw: pd.DataFrame | None  #: their columns with hashed levels
-    keys: NDArray[np.float64]
-    counts: tuple[int, ...]
-
-    def merge(self, other: Donors) -> Donors:
-        """Rows of both parts of a table."""
-        keys = np.concatenate([self.keys, other.keys])
-        places = least(keys, MAX_DONORS)
-        raw = None if self.raw is None else pd.concat([self.raw, other.raw], ignore_index=True).iloc[places]
-        rows = joined([self.rows, other.rows])
-        rows = rows if len(places) == rows.n else rows.take(places)
-        return Donors(rows, raw, keys[places], self.counts + other.counts)
-
-    @property
-    def n_rows(self) -> int:
-        """Rows of the table that count."""
-        return sum(self.counts)
-
-
 class Request(NamedTuple):
-    """What is asked, after it was checked against the model."""
+    """Columns, metric and repetitions that are asked for, after they were checked against the model."""
 
     groups: Mapping[str, tuple[str, ...]]  #: columns that are permuted together, by the name of their row in the result
     n_repeats: int
@@ -112,8 +87,8 @@ class Request(NamedTuple):
         """
         if isinstance(n_repeats, bool) or not isinstance(n_repeats, (int, np.integer)) or n_repeats < 1:
             raise ParameterError(f"n_repeats={n_repeats!r}: give the number of permutations of each column, 1 or more.")
-        found, settings = _metric_of(model, metric)
-        return cls(_groups_of(model, columns), int(n_repeats), found, settings, seed)
+        found, settings = metric_of(model, metric)
+        return cls(groups_of(model, columns), int(n_repeats), found, settings, seed)
 
     @property
     def variants(self) -> list[tuple[int, int]]:
@@ -192,7 +167,24 @@ class Plan(NamedTuple):
         return rows
 
     def which(self, g: int, r: int, k: int, lo: int, n: int) -> NDArray[np.int64]:
-        """Donors of n rows of partition k, from its row number lo on, in repetition r of group g."""
+        """Draw donors of some rows of a partition.
+
+        Parameters
+        ----------
+        g, r : int
+            Number of the group, and of the repetition.
+        k : int
+            Number of the partition.
+        lo : int
+            Number of the first row within it.
+        n : int
+            Number of rows.
+
+        Returns
+        -------
+        (n,) int64
+            Numbers of donors.
+        """
         n_donors = self.donors.rows.n
         if self.donors.n_rows == n_donors:
             first = sum(self.donors.counts[:k]) + lo
@@ -235,7 +227,7 @@ def over_table(
     source, names = opened(model, X, y, weight, offset, called)
     hashed = tuple(c.name for c in model.encoder.categories) if model.encoder.hashing else ()
     take = functools.partial(
-        _donors_of, schema=source.schema, names=names, hashed=hashed, seed=request.seed, head=model.head
+        donors_of, schema=source.schema, names=names, hashed=hashed, seed=request.seed, head=model.head
     )
     donors: Donors = reduce_partitions(take, Donors.merge, source, model.predictor)
     if not donors.n_rows:
@@ -299,7 +291,7 @@ def over_encoded(
         raise ParameterError(
             f"levels of {listed(hashed)} are hashed, so that rows of a Dataset do not tell them apart: pass the table itself."
         )
-    parts = [part for part in over(functools.partial(_donors_of_blocks, view=view, seed=request.seed)) if part]
+    parts = [part for part in over(functools.partial(donors_of_blocks, view=view, seed=request.seed)) if part]
     if not parts:
         raise SchemaError(f"{source.label} has no row that counts.")
     donors = functools.reduce(Donors.merge, parts)
@@ -334,28 +326,6 @@ def _merge(a: Measured, b: Measured) -> Measured:
 
 def _one() -> int:
     return 1
-
-
-def _donors_of(
-    part: Any,
-    k: int,
-    predictor: Predictor,
-    *,
-    schema: Schema,
-    names: Sequence[str] | None,
-    hashed: Sequence[str],
-    seed: int,
-    head: Head,
-) -> Donors:
-    """Random rows of partition k that count."""
-    roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), head.target_kind)
-    keys = np.random.default_rng((seed, k)).random(roles.n)
-    places = least(keys, MAX_DONORS)
-    counts = rows_of(rows_of(part, roles.places), places)
-    counts = counts if names is None else renamed(counts, schema.predictors, names)
-    rows = encoded(counts, None, predictor.encoder, schema.label)
-    raw = predictor.encoder.filled(counts)[list(hashed)].reset_index(drop=True).astype(object) if hashed else None
-    return Donors(rows, raw, keys[places], (roles.n,))
 
 
 def _measure_partition(
@@ -403,24 +373,6 @@ def _numbered(slices: Iterable[tuple[Any, Any]]) -> Iterable[tuple[int, Any, Any
         lo += len(rows)
 
 
-def _donors_of_blocks(store: Blocks, *, view: View, seed: int) -> Donors | None:
-    """Random rows of blocks that count; None: there are none."""
-    found: list[Donors] = []
-    for k in store.numbers:
-        block = store.blocks[k]
-        random, counts, lo = np.random.default_rng((seed, k)), block.counting(0, block.n), 0
-        for rows in Subset(store, view, [k], store.starts).slices(ROWS_PER_SLICE):
-            places = np.flatnonzero(counts[lo : lo + rows.n])
-            lo += rows.n
-            if len(places):
-                keys = random.random(len(places))
-                chosen = least(keys, MAX_DONORS)
-                copies = rows.take(places[chosen])
-                found = [*found, Donors(copies, None, keys[chosen], (len(places),))]
-                found = [functools.reduce(Donors.merge, found)]
-    return found[0] if found else None
-
-
 def _measure_blocks(
     store: Blocks, *, predictor: Predictor, plan: Plan, view: View, n_threads: Callable[[], int]
 ) -> Measured:
@@ -449,53 +401,3 @@ def _measure_blocks(
             parts = [*map(measured, items)] if threads == 1 else map_threads(threads, measured, items)
             found = functools.reduce(_merge, parts, found)
     return found
-
-
-def _groups_of(model: Model, columns: Any) -> dict[str, tuple[str, ...]]:
-    """Columns by the name of their group. Raises ParameterError."""
-    if columns is None:
-        return {name: (name,) for name in model.record.feature_names if name in model.encoder.columns}
-    if hasattr(columns, "items"):
-        found = {
-            str(name): tuple(named_column(model, c) for c in ([group] if isinstance(group, (str, int)) else group))
-            for name, group in columns.items()
-        }
-    else:
-        asked = [columns] if isinstance(columns, (str, int, np.integer)) else list(columns)
-        names = [named_column(model, column) for column in asked]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ParameterError(f"columns: {listed(repeated)} is there twice.")
-        found = {name: (name,) for name in names}
-    empty = [name for name, group in found.items() if not group]
-    if empty or not found:
-        raise ParameterError(
-            f"columns: {f'the group {empty[0]!r} is empty' if empty else 'none are given'}; name some."
-        )
-    for name, group in found.items():
-        if len(set(group)) < len(group):
-            raise ParameterError(f"columns: the group {name!r} has a column twice: {listed(group)}.")
-    return found
-
-
-def _metric_of(model: Model, asked: Any) -> tuple[str, MetricSettings]:
-    """Name of a metric, and how it is measured. Raises ParameterError."""
-    head, record = model.head, model.record
-    known = figures_of(head.kind)
-    name = record.history.loss if asked is None else asked
-    if isinstance(name, str) and name in known and name != "custom":
-        settings = record.metric_settings(head)._replace(custom=None)
-    else:
-        try:
-            settings = record.metric_settings(head, None if name == "custom" else name)
-        except ParameterError as error:
-            near = closest(name, known) if isinstance(name, str) else None
-            guess = f" Did you mean {near!r}?" if near else ""
-            raise ParameterError(
-                f"metric={asked!r}: give a metric of {head.kind} problems ({', '.join(known)}), a scorer of scikit-learn or "
-                f"its name, or a CustomMetric.{guess}"
-            ) from error
-        if settings.custom is None:
-            raise ParameterError("metric='custom': the model was trained without a metric of its own; pass the scorer.")
-        name = "custom_increasing" if settings.custom.greater_is_better else "custom"
-    needs_curves = any("class_scores" in need for need in METRICS[name].needs)
-    return name, settings if needs_curves else settings._replace(average="none")

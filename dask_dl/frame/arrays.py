@@ -210,19 +210,20 @@ def map_blocks(
     offset : dask.array.Array of shape (n,) or None
         Blocks of the same rows.
     empty : ndarray
-        The answer for no rows, (0,) or (0, K), with its dtype.
+        The answer for no rows, (0,), (0, K) or of more dimensions, with its dtype.
     label : str
         What errors call the array.
 
     Returns
     -------
-    dask.array.Array of shape (n,) or (n, K)
+    dask.array.Array of shape (n,), (n, K) or of more dimensions
     """
     import dask
     import dask.array as da
 
     beside = () if offset is None else (offset, "i")
-    out, axes = ("i", {}) if empty.ndim == 1 else ("ik", {"k": empty.shape[1]})
+    axes = dict(zip("klm", empty.shape[1:], strict=False))
+    out = "".join(["i", *axes])
     shared = dask.delayed(predictor, pure=False, traverse=False)
     return da.blockwise(
         _of_block, out, X, "ij", _numbers(X), "i", *beside, function=function, predictor=shared, n_columns=X.shape[1],

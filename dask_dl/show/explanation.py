@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ MAX_BARS = 20
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What `explain` found. A notebook shows it as pictures and tables; `report` writes them as a page of HTML."""
+    """Reasons that `explain` found. A notebook shows it as pictures and tables; `report` writes them as a page of HTML."""
 
     label: str  #: name of the table
     importances: pd.DataFrame  #: of columns, by the weights: as `importances()` returns them
@@ -42,7 +43,7 @@ class Explanation:
         return found | {"Importances by the weights": self.importances, "Layers": self.layers}
 
     def pictures(self) -> dict[str, tuple[Callable[[Any], object], tuple[float, float]]]:
-        """What draws on matplotlib axes, and inches, by heading."""
+        """Functions that draw on matplotlib axes, and inches, by heading."""
         found: dict[str, tuple[Callable[[Any], object], tuple[float, float]]] = {}
 
         def bars(heading: str, values: pd.Series[Any], label: str, deviations: pd.Series[Any] | None = None) -> None:
@@ -55,7 +56,7 @@ class Explanation:
         bars("How much they move the answers", self.contributions, "mean size of the contributions")
         for result in self.dependence:
             heading = f"How answers move with {' and '.join(map(str, result.columns))}"
-            found[heading] = (lambda ax, result=result: plot_partial_dependence([result], ax=ax)), (7.0, 3.6)
+            found[heading] = functools.partial(_draw, result), (7.0, 3.6)
         if self.residuals is not None:
             rows = self.residuals
             found["What is missed"] = (lambda ax: plot_residuals(rows, "predicted", self.sample, ax)), (7.0, 3.6)
@@ -74,3 +75,7 @@ class Explanation:
             figures[str(self.permutation.attrs["metric"])] = self.permutation.attrs["value"]
         notes = [*self.warnings, *([f"Contributions are of {self.sample}."] if self.sample else ())]
         return page(title, f"Reasons of answers to {self.label}", figures, None, self.tables(), self.pictures(), notes)
+
+
+def _draw(result: Any, ax: Any) -> object:
+    return plot_partial_dependence([result], ax=ax)

@@ -141,6 +141,16 @@ class Head(TargetEncoder, Protocol):
         return np.zeros(0)
 
     @property
+    def correction(self) -> tuple[float, ...]:
+        """Factors of the probabilities of classes that were balanced; else empty."""
+        return ()
+
+    @property
+    def link(self) -> str:
+        """`log` where the network's output is the logarithm of the answer, else `identity`."""
+        return "identity"
+
+    @property
     def scorer_labels(self) -> NDArray[Any] | None:
         """Labels that scorers of scikit-learn are told; None for numbers and reconstructions."""
         return self.labels if self.classes else None

@@ -48,10 +48,7 @@ def test_pictures_have_whiskers(frame, model):
 
 
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)] * 2, timeout=120)
-async def test_two_workers_answer_as_one_process(c, s, a, b):
-    first, second = np.random.default_rng(0).normal(size=(2, 600))
-    frame = pd.DataFrame({"a": first, "b": second, "y": 3 * first + second})
-    model = DeepLearningRegressor(**SMALL).fit(frame, "y")
+async def test_two_workers_answer_as_one_process(c, s, a, b, frame, model):
     wanted = model.permutation_importance(frame, n_repeats=2)
     table = dd.from_pandas(frame, npartitions=4)
 

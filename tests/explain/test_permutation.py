@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 
 from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor, prepare
 from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.explain import permutation
+from dask_dl.explain import donors, permutation
 
 SMALL = {"hidden": [12], "epochs": 20, "random_state": 1, "reproducible": True, "score_duty_cycle": 0.0}
 
@@ -182,7 +182,7 @@ def test_a_dataset_gives_the_same_within_the_deviations(frame, model):
 
 def test_of_large_tables_random_rows_stand_in(frame, model, monkeypatch):
     wanted = model.permutation_importance(frame, n_repeats=20)
-    monkeypatch.setattr(permutation, "MAX_DONORS", 300)
+    monkeypatch.setattr(donors, "MAX_DONORS", 300)
     ordered = frame.sort_values("a")  # within a partition all values are alike
     found = model.permutation_importance(dd.from_pandas(ordered, npartitions=6, sort=False), n_repeats=20)
     for name, row in found.iterrows():
