@@ -116,7 +116,8 @@ class Dependence(Predicting):
     ) -> Any:
         """Draw `partial_dependence` with matplotlib, a panel for each result; returns the axes.
 
-        Numeric columns are lines, with the deciles of the table as ticks, categorical ones bars, two columns a map.
+        Numeric columns are lines, with the deciles of the table as ticks, categorical ones bars, two columns a map. Lines and
+        bars have one scale, so that columns can be compared.
 
         Parameters
         ----------
