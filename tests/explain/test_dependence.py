@@ -62,9 +62,10 @@ def test_it_is_that_of_scikit_learn_for_classes():
         table = make_table(N, labels=labels)
         X = table[list("abc")]
         model = DeepLearningClassifier(**SMALL).fit(X, table["label"])
-        mine = model.partial_dependence(X, "b", grid_resolution=7)
-        theirs = of_sklearn(model, X, ["b"], grid_resolution=7, method="brute")
+        mine = model.partial_dependence(X, "b", grid_resolution=7, kind="both", subsample=N)
+        theirs = of_sklearn(model, X, ["b"], grid_resolution=7, method="brute", kind="both")
         np.testing.assert_allclose(mine.average, theirs["average"], atol=1e-6)
+        np.testing.assert_allclose(mine.individual, theirs["individual"], atol=1e-6)
         assert mine.targets == (labels[1:] if len(labels) == 2 else labels)
         first = model.partial_dependence(X, "b", grid_resolution=7, target=labels[0], kind="both")
         assert first.targets == labels[:1] and first.individual.shape == (1, 100, 7)
@@ -112,14 +113,16 @@ def test_it_is_the_mean_over_replaced_columns_however_they_are_encoded(given):
     assert found[2].grid_values[0][-1] is None and len(found[3].grid_values[0]) == 5
 
 
-def test_offsets_and_links_count(mixed):
+@pytest.mark.parametrize("more", [{}, {"max_categorical_features": 2}], ids=str)
+def test_offsets_and_links_count(more):
     table = MIXED.assign(y=MIXED["y"].abs() + 0.1, off=np.linspace(-1, 1, N))
     X = table.drop(columns="y")
-    model = DeepLearningRegressor(**SMALL, distribution="poisson").fit(table, "y", offset="off")
+    model = DeepLearningRegressor(**SMALL, **more, distribution="poisson").fit(table, "y", offset="off")
     for given in ({}, {"offset": table["off"] + 0.5}):
-        found = model.partial_dependence(X if not given else X.drop(columns="off"), "level", **given)
+        found = model.partial_dependence(X if not given else X.drop(columns="off"), "level", kind="both", **given)
         expected = replaced(model, X, "level", found.grid_values[0], offset=given.get("offset", "off"))
         np.testing.assert_allclose(found.average[0], expected.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(found.individual[0], expected[found.index], rtol=1e-5)
     with pytest.raises(ParameterError, match="columns: 'off' is the offset of the training"):
         model.partial_dependence(X, "off")
 

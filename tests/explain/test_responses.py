@@ -46,6 +46,7 @@ def assert_equal(found, expected):
     for mine, others in zip(found.curves, expected.curves, strict=True):
         np.testing.assert_allclose(mine, others, atol=1e-6)
     np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.keys, expected.keys)
     assert found.n_rows == expected.n_rows
 
 
