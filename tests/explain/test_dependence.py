@@ -310,15 +310,21 @@ def test_columns_of_one_value_say_so(mixed):
         mixed.partial_dependence(few, "a", percentiles=(0.2, 0.8))
     with pytest.raises(SchemaError, match="no rows with a weight above zero"):
         mixed.partial_dependence(MIXED, "a", sample_weight=np.zeros(N))
+    with pytest.raises(SchemaError, match="column 'a' of the table to score was a number in training and is now"):
+        mixed.partial_dependence(MIXED.assign(a="x"), "a")
+    with pytest.raises(SchemaError, match="column 'a' of the table to score holds 1 infinite values"):
+        mixed.partial_dependence(MIXED.assign(a=np.where(np.arange(N) == 7, np.inf, MIXED["a"])), "a")
     with pytest.warns(DaskDLWarning, match="lacks 1 columns"), pytest.raises(SchemaError, match="has no column 'a'"):
         mixed.partial_dependence(MIXED.drop(columns="a"), "a")
 
 
-def test_dates_are_points_as_they_are():
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_dates_are_points_as_they_are(zone):
     days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(N) % 50, "D")
-    X = pd.DataFrame({"day": days, "a": TABLE["a"]})
+    X = pd.DataFrame({"day": days.tz_localize(zone), "a": TABLE["a"]})
     model = DeepLearningRegressor(**SMALL).fit(X, TABLE["y"])
     found = model.partial_dependence(X, "day", grid_resolution=5)
     assert found.grid_values[0].dtype.kind == "M"
-    expected = replaced(model, X, "day", pd.Series(found.grid_values[0]))
+    points = pd.DatetimeIndex(found.grid_values[0])
+    expected = replaced(model, X, "day", points if zone is None else points.tz_localize("UTC"))
     np.testing.assert_allclose(found.average[0], expected.mean(axis=0), atol=1e-5)
