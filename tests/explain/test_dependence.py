@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from distributed import Client
 from sklearn.inspection import partial_dependence as of_sklearn
 from tables import UNSCORED, make_table
 
@@ -165,6 +166,16 @@ def test_tables_of_every_kind_give_the_same(regressor, mixed):
             [of_sparse.predict(frame.assign(**{result.columns[0]: point}).to_numpy()) for point in points], axis=1
         )
         np.testing.assert_allclose(result.average[0], expected.mean(axis=0), atol=1e-6)
+
+
+def test_tasks_of_workers_answer_as_this_process(mixed):
+    expected = mixed.partial_dependence(MIXED, ["level", ("a", "level")], sample_weight=TABLE["w"], grid_resolution=3)
+    lazy = dd.from_pandas(MIXED.assign(w=TABLE["w"]), npartitions=10)
+    with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"):
+        found = mixed.partial_dependence(lazy, ["level", ("a", "level")], sample_weight="w", grid_resolution=3)
+        assert len(mixed.residuals(lazy, columns=["w"], n=30)) == 30
+    for mine, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine.average, others.average, atol=1e-9)
 
 
 def test_a_table_is_read_once_and_its_columns_once_more_where_points_follow_from_it(mixed):
