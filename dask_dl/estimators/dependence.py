@@ -53,7 +53,7 @@ class Dependence(Predicting):
             Shares of the rows that are below the first point of a numeric column and below the last one; of Dask and Datasets
             by the values of 10,000 random rows.
         custom_values : mapping, optional
-            Points of your own by column: numbers, dates, or levels; None and NaN are missing.
+            Points of your own by column: numbers, dates (UTC), or levels; None and NaN are missing.
         target : label, optional
             Class whose probability is the answer. By default the second of two; of several all, one after another.
         subsample : int
@@ -116,7 +116,8 @@ class Dependence(Predicting):
     ) -> Any:
         """Draw `partial_dependence` with matplotlib, a panel for each result; returns the axes.
 
-        Numeric columns are lines, with the deciles of the table as ticks, categorical ones bars, two columns a map.
+        Numeric columns are lines, with the deciles of the table as ticks, categorical ones bars, two columns a map. Lines and
+        bars have one scale, so that columns can be compared.
 
         Parameters
         ----------

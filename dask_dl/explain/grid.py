@@ -15,7 +15,7 @@ import pandas as pd
 from dask_dl.errors import ParameterError, SchemaError
 from dask_dl.evaluation import LABEL, renamed
 from dask_dl.frame.column_stats import added
-from dask_dl.frame.dtypes import as_levels, as_numbers
+from dask_dl.frame.dtypes import CATEGORY, as_levels, as_numbers, kind_of
 from dask_dl.frame.prediction import reduce_partitions
 from dask_dl.frame.source import labels_of, open_source
 from dask_dl.frame.sparse import SparsePart
@@ -61,7 +61,7 @@ class Figures(NamedTuple):
     ]  #: by column: rows with each level that training has seen; None: missing
     numbers: Mapping[str, NDArray[np.float64]]  #: by column: those of the rows with the least keys, NaN where missing
     keys: NDArray[np.float64]  #: random numbers, uniform from 0 to 1
-    dates: frozenset[str] = frozenset()  #: columns whose numbers are milliseconds since 1970
+    dates: frozenset[str] = frozenset()  #: columns whose numbers are milliseconds since 1970, UTC
 
     def merge(self, other: Figures, *, n: int) -> Figures:
         """Figures of both parts together, with the numbers of n rows at most."""
@@ -117,11 +117,15 @@ def _of_partition(
     known, levels, numbers, dates = levels_of(encoder), {}, {}, []
     for name in columns:
         column = column_of(part, name)
+        where = f"column {name!r} of {LABEL}"
         if name in known:
-            levels[name] = _counts(column, known[name], f"column {name!r} of {LABEL}")
-        else:
-            numbers[name] = as_numbers(column.iloc[places])
-            dates += [name] * pd.api.types.is_datetime64_dtype(column.dtype)
+            levels[name] = _counts(column, known[name], where)
+            continue
+        column = column.iloc[places]
+        if kind_of(column, where) == CATEGORY and column.notna().any():
+            raise SchemaError(f"{where} was a number in training and is now {column.dtype}. Convert it.")
+        numbers[name] = as_numbers(column)
+        dates += [name] * pd.api.types.is_datetime64_any_dtype(column.dtype)
     return Figures(levels, numbers, keys[places], frozenset(dates))
 
 
@@ -240,7 +244,7 @@ def axis_of(
         _check_several(points, column, label)
         return Axis(column, np.array(points, object), np.zeros(0))
     numbers = found.numbers[column]
-    numbers = np.sort(numbers[~np.isnan(numbers)])
+    numbers = np.sort(numbers[np.isfinite(numbers)])  # infinite ones are refused where rows are encoded
     distinct = np.unique(numbers)
     _check_several(distinct.tolist(), column, label)
     values = distinct

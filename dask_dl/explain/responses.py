@@ -52,9 +52,7 @@ class Plan(NamedTuple):
     outputs: tuple[int, ...] | None  #: classes by their numbers; None: the answer is a number
     n_curves: int  #: rows with curves of their own
     donors: Rows  #: rows with the inputs of each point of each axis, one axis after another
-    recoded: frozenset[
-        str
-    ]  #: columns whose inputs lie among those of others, so that rows are encoded again at each point
+    recoded: frozenset[str]  #: columns that share inputs with others, so that rows are encoded again at each point
 
     @classmethod
     def of(
@@ -156,7 +154,7 @@ class Responses(NamedTuple):
 
     moments: tuple[
         Moments, ...
-    ]  #: by surface, (points, outputs): of all rows by weight; empty where only curves are asked for
+    ]  #: by surface, (points, outputs), of all rows by weight; empty where curves alone are asked for
     curves: tuple[NDArray[np.float64], ...]  #: by surface, (rows, points, outputs): of the rows with the least keys
     keys: NDArray[np.float64]  #: random numbers of these, uniform from 0 to 1
     labels: pd.Index[Any]  #: theirs in the table
@@ -173,6 +171,24 @@ class Responses(NamedTuple):
             self.labels.append(other.labels)[places],
             self.n_rows + other.n_rows,
         )
+
+
+def moments_of(answers: NDArray[np.floating], weights: NDArray[np.float64] | None) -> Moments:
+    """Moments of the columns of answers (n, outputs) as they lie, of which none is missing, by weights (n,) above 0.
+
+    For the seven classes of covtype `Moments.of` would take a fifth of the time of the network.
+    """
+    n, n_outputs = answers.shape
+    if not n:
+        return Moments.zeros(n_outputs)
+    origin = answers[0].astype(np.float64)
+    values = answers - origin
+    w = np.ones(n) if weights is None else weights
+    total = w.sum()
+    shift = np.einsum("n,nk->k", w, values) / total
+    values -= shift
+    m2 = np.einsum("n,nk,nk->k", w, values, values)
+    return Moments(np.full(n_outputs, n), np.full(n_outputs, total), origin + shift, m2)
 
 
 class Slice(NamedTuple):
@@ -222,7 +238,7 @@ class Slice(NamedTuple):
                 answers = answers[:, None] if plan.outputs is None else answers[:, plan.outputs]
                 own.append(answers[self.places])
                 if plan.kind != "individual":
-                    there.append(Moments.of(answers.T.astype(np.float64), self.weights))
+                    there.append(moments_of(answers, self.weights))
             if there:
                 moments.append(Moments(*(np.stack(figure) for figure in zip(*there, strict=True))))
             curves.append(np.stack(own, axis=1).astype(np.float64))
@@ -268,13 +284,13 @@ def of_partition(
     roles = RowRoles.of(part, schema, k, counting_rows(part, schema, k), "nothing")
     keys = np.random.default_rng((0, k)).random(roles.n)
     chosen = least(keys, plan.n_curves)
-    counts = rows_of(part, roles.places)
+    table = rows_of(part, roles.places)
     weights, offsets = roles.weights, roles.offsets
     if plan.kind == "individual":
-        counts, keys = rows_of(counts, chosen), keys[chosen]
+        table, keys = rows_of(table, chosen), keys[chosen]
         weights, offsets = (None if values is None else values[chosen] for values in (weights, offsets))
         chosen = np.arange(len(keys))
-    counts = counts if names is None else renamed(counts, schema.predictors, names)
+    table = table if names is None else renamed(table, schema.predictors, names)
     has_curve = np.zeros(len(keys), bool)
     has_curve[chosen] = True
 
@@ -294,7 +310,7 @@ def of_partition(
     n_threads = threads()
     size = predictor.rows_per_chunk(n_threads)
     is_alone = n_slices(len(keys), size) == 1
-    slices = _numbered(slices_of(counts, offsets, size))
+    slices = _numbered(slices_of(table, offsets, size))
     parts = [*map(answered, slices)] if n_threads == 1 or is_alone else map_threads(n_threads, answered, slices)
     return merged(parts, plan)._replace(n_rows=roles.n)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dask_dl.errors import ParameterError
-from dask_dl.show.evaluation_plots import MAX_CHARACTERS, MAX_CURVES, axes_of
+from dask_dl.show.evaluation_plots import MAX_CURVES, axes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,15 @@ N_ACROSS = 3
 #: Characters of a level that are shown.
 MAX_LEVEL = 24
 MISSING = "missing"
-#: Bars begin at 0; where averages differ by less than this part of the largest, marks are drawn instead, without a 0.
+#: Bars begin at 0; where all answers differ by less than this part of the largest, marks are drawn instead, without a 0.
 FLAT = 0.1
+#: The picture is at least this part of the deviation of the rows' answers high: what moves less does not move.
+LEAST = 0.2
+#: Part of the range that is left free below and above.
+MARGIN = 0.05
+N_CONTOURS = 13
+#: Characters to an inch.
+PER_INCH = 6
 
 
 def plot_partial_dependence(results: Sequence[Any], *, centered: bool = False, ax: Any = None) -> Any:
@@ -52,13 +59,20 @@ def plot_partial_dependence(results: Sequence[Any], *, centered: bool = False, a
         if len(result.columns) == 2 and result.average is None:
             raise ParameterError("maps of two columns show averages: leave kind out.")
     panels = _panels(len(results), ax)
+    low, high = _range([result for result in results if len(result.columns) == 1], centered=centered)
+    has_bars = high - low > FLAT * max(abs(low), abs(high))
+    if has_bars and any(_is_levels(result.grid_values[0]) for result in results if len(result.columns) == 1):
+        low, high = min(low, 0.0), max(high, 0.0)
+    margin = MARGIN * (high - low)
     for result, panel in zip(results, panels, strict=True):
         if len(result.columns) == 2:
             _draw_map(result, panel)
-        elif _is_levels(result.grid_values[0]):
-            _draw_levels(result, panel, centered=centered)
+            continue
+        if _is_levels(result.grid_values[0]):
+            _draw_levels(result, panel, centered=centered, has_bars=has_bars)
         else:
             _draw_line(result, panel, centered=centered)
+        panel.set_ylim(low - margin * (low != 0), high + margin * (high != 0))
     return panels[0] if len(results) == 1 else np.array(panels, object)
 
 
@@ -79,6 +93,27 @@ def _panels(n: int, ax: Any) -> list[Any]:
     for panel in panels.ravel()[n:]:
         figure.delaxes(panel)
     return list(panels.ravel()[:n])
+
+
+def _range(results: Sequence[Any], *, centered: bool) -> tuple[float, float]:
+    """Lowest and highest answer of all panels, which so can be compared."""
+    drawn = [
+        values
+        for result in results
+        for values in (_moved(result.average, centered=centered), _moved(result.individual, centered=centered))
+        if values is not None
+    ]
+    if not drawn:
+        return 0.0, 1.0
+    low, high = min(float(values.min()) for values in drawn), max(float(values.max()) for values in drawn)
+    deviations = [float(result.deviation.max()) for result in results if result.deviation is not None]
+    return _widened(low, high, max(deviations, default=0.0))
+
+
+def _widened(low: float, high: float, deviation: float) -> tuple[float, float]:
+    """Range that does not make much of differences which are small beside the deviation of the rows' answers."""
+    lacking = max(LEAST * deviation, 1e-9 * max(abs(low), abs(high), 1e-9)) - (high - low)
+    return (low - lacking / 2, high + lacking / 2) if lacking > 0 else (low, high)
 
 
 def _is_levels(values: NDArray[Any]) -> bool:
@@ -139,14 +174,14 @@ def _draw_line(result: Any, ax: Any, *, centered: bool) -> None:
     _decorate(result, ax, outputs, centered=centered)
 
 
-def _draw_levels(result: Any, ax: Any, *, centered: bool) -> None:
+def _draw_levels(result: Any, ax: Any, *, centered: bool, has_bars: bool) -> None:
     """Bars over the levels of a column; marks where they would all be as high, or stand for several classes."""
     ax.grid(visible=True, axis="y", alpha=0.3)
     average, curves = (_moved(values, centered=centered) for values in (result.average, result.individual))
     places, outputs = np.arange(len(result.grid_values[0])), _outputs(result)
     if average is not None and len(average) == 1:
         label = None if curves is None else "mean"
-        if np.ptp(average) > FLAT * np.abs(average).max():
+        if has_bars:
             ax.bar(places, average[0], alpha=0.8, label=label)
         else:
             ax.plot(places, average[0], marker="o", linestyle="none", label=label)
@@ -171,7 +206,8 @@ def set_ticks(ax: Any, values: NDArray[Any], *, upwards: bool) -> None:
     if upwards:
         ax.set_yticks(places, names)
     else:
-        ax.set_xticks(places, names, rotation=90 if sum(map(len, names)) > MAX_CHARACTERS else 0)
+        width = ax.figure.get_figwidth() * ax.get_position().width
+        ax.set_xticks(places, names, rotation=90 if sum(map(len, names)) + len(names) > PER_INCH * width else 0)
 
 
 def _draw_map(result: Any, ax: Any) -> None:
@@ -179,12 +215,13 @@ def _draw_map(result: Any, ax: Any) -> None:
     ax.grid(visible=False)
     x, y = result.grid_values
     heights = result.average[0].T
+    low, high = _widened(float(heights.min()), float(heights.max()), float(result.deviation.max()))
     if _is_levels(x) or _is_levels(y) or min(heights.shape) < 2:
-        image = ax.imshow(heights, origin="lower", aspect="auto", cmap="viridis")
+        image = ax.imshow(heights, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high)
         set_ticks(ax, x, upwards=False)
         set_ticks(ax, y, upwards=True)
     else:
-        image = ax.contourf(x, y, heights, levels=12, cmap="viridis")
+        image = ax.contourf(x, y, heights, levels=np.linspace(low, high, N_CONTOURS), cmap="viridis")
         lines = ax.contour(x, y, heights, levels=image.levels, colors="white", linewidths=0.4)
         ax.clabel(lines, fontsize=7, fmt="%.3g")
     ax.figure.colorbar(image, ax=ax, label=_title(result) or "mean prediction")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from distributed import Client
 from sklearn.inspection import partial_dependence as of_sklearn
 from tables import UNSCORED, make_table
 
@@ -62,9 +63,10 @@ def test_it_is_that_of_scikit_learn_for_classes():
         table = make_table(N, labels=labels)
         X = table[list("abc")]
         model = DeepLearningClassifier(**SMALL).fit(X, table["label"])
-        mine = model.partial_dependence(X, "b", grid_resolution=7)
-        theirs = of_sklearn(model, X, ["b"], grid_resolution=7, method="brute")
+        mine = model.partial_dependence(X, "b", grid_resolution=7, kind="both", subsample=N)
+        theirs = of_sklearn(model, X, ["b"], grid_resolution=7, method="brute", kind="both")
         np.testing.assert_allclose(mine.average, theirs["average"], atol=1e-6)
+        np.testing.assert_allclose(mine.individual, theirs["individual"], atol=1e-6)
         assert mine.targets == (labels[1:] if len(labels) == 2 else labels)
         first = model.partial_dependence(X, "b", grid_resolution=7, target=labels[0], kind="both")
         assert first.targets == labels[:1] and first.individual.shape == (1, 100, 7)
@@ -112,14 +114,16 @@ def test_it_is_the_mean_over_replaced_columns_however_they_are_encoded(given):
     assert found[2].grid_values[0][-1] is None and len(found[3].grid_values[0]) == 5
 
 
-def test_offsets_and_links_count(mixed):
+@pytest.mark.parametrize("more", [{}, {"max_categorical_features": 2}], ids=str)
+def test_offsets_and_links_count(more):
     table = MIXED.assign(y=MIXED["y"].abs() + 0.1, off=np.linspace(-1, 1, N))
     X = table.drop(columns="y")
-    model = DeepLearningRegressor(**SMALL, distribution="poisson").fit(table, "y", offset="off")
+    model = DeepLearningRegressor(**SMALL, **more, distribution="poisson").fit(table, "y", offset="off")
     for given in ({}, {"offset": table["off"] + 0.5}):
-        found = model.partial_dependence(X if not given else X.drop(columns="off"), "level", **given)
+        found = model.partial_dependence(X if not given else X.drop(columns="off"), "level", kind="both", **given)
         expected = replaced(model, X, "level", found.grid_values[0], offset=given.get("offset", "off"))
         np.testing.assert_allclose(found.average[0], expected.mean(axis=0), rtol=1e-5)
+        np.testing.assert_allclose(found.individual[0], expected[found.index], rtol=1e-5)
     with pytest.raises(ParameterError, match="columns: 'off' is the offset of the training"):
         model.partial_dependence(X, "off")
 
@@ -162,6 +166,16 @@ def test_tables_of_every_kind_give_the_same(regressor, mixed):
             [of_sparse.predict(frame.assign(**{result.columns[0]: point}).to_numpy()) for point in points], axis=1
         )
         np.testing.assert_allclose(result.average[0], expected.mean(axis=0), atol=1e-6)
+
+
+def test_tasks_of_workers_answer_as_this_process(mixed):
+    expected = mixed.partial_dependence(MIXED, ["level", ("a", "level")], sample_weight=TABLE["w"], grid_resolution=3)
+    lazy = dd.from_pandas(MIXED.assign(w=TABLE["w"]), npartitions=10)
+    with Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"):
+        found = mixed.partial_dependence(lazy, ["level", ("a", "level")], sample_weight="w", grid_resolution=3)
+        assert len(mixed.residuals(lazy, columns=["w"], n=30)) == 30
+    for mine, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine.average, others.average, atol=1e-9)
 
 
 def test_a_table_is_read_once_and_its_columns_once_more_where_points_follow_from_it(mixed):
@@ -307,15 +321,21 @@ def test_columns_of_one_value_say_so(mixed):
         mixed.partial_dependence(few, "a", percentiles=(0.2, 0.8))
     with pytest.raises(SchemaError, match="no rows with a weight above zero"):
         mixed.partial_dependence(MIXED, "a", sample_weight=np.zeros(N))
+    with pytest.raises(SchemaError, match="column 'a' of the table to score was a number in training and is now"):
+        mixed.partial_dependence(MIXED.assign(a="x"), "a")
+    with pytest.raises(SchemaError, match="column 'a' of the table to score holds 1 infinite values"):
+        mixed.partial_dependence(MIXED.assign(a=np.where(np.arange(N) == 7, np.inf, MIXED["a"])), "a")
     with pytest.warns(DaskDLWarning, match="lacks 1 columns"), pytest.raises(SchemaError, match="has no column 'a'"):
         mixed.partial_dependence(MIXED.drop(columns="a"), "a")
 
 
-def test_dates_are_points_as_they_are():
+@pytest.mark.parametrize("zone", [None, "Asia/Tokyo"])
+def test_dates_are_points_as_they_are(zone):
     days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(N) % 50, "D")
-    X = pd.DataFrame({"day": days, "a": TABLE["a"]})
+    X = pd.DataFrame({"day": days.tz_localize(zone), "a": TABLE["a"]})
     model = DeepLearningRegressor(**SMALL).fit(X, TABLE["y"])
     found = model.partial_dependence(X, "day", grid_resolution=5)
     assert found.grid_values[0].dtype.kind == "M"
-    expected = replaced(model, X, "day", pd.Series(found.grid_values[0]))
+    points = pd.DatetimeIndex(found.grid_values[0])
+    expected = replaced(model, X, "day", points if zone is None else points.tz_localize("UTC"))
     np.testing.assert_allclose(found.average[0], expected.mean(axis=0), atol=1e-5)

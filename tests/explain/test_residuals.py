@@ -63,6 +63,8 @@ def test_offsets_and_links_count():
     model = DeepLearningRegressor(**SMALL, distribution="poisson").fit(table, "y", offset="off")
     known = table.dropna(subset="y")
     np.testing.assert_allclose(model.residuals(table)["predicted"], model.predict(known), rtol=1e-6)
+    some = model.residuals(table, n=50)
+    np.testing.assert_allclose(some["predicted"], model.predict(known.loc[some.index]), rtol=1e-6)
     moved = known["off"] + 1
     found = model.residuals(known.drop(columns="off"), offset=moved)
     np.testing.assert_allclose(found["predicted"], model.predict(known, offset=moved), rtol=1e-6)

@@ -11,8 +11,9 @@ from tables import UNSCORED, make_table
 from dask_dl import DeepLearningRegressor
 from dask_dl.evaluation import opened
 from dask_dl.explain.grid import Axis
-from dask_dl.explain.responses import Plan, Responses, of_partition
+from dask_dl.explain.responses import Plan, Responses, moments_of, of_partition
 from dask_dl.frame import prediction
+from dask_dl.frame.column_stats import Moments
 
 N = 500
 TABLE = make_table(N, gaps=0.1)[["a", "b", "level", "y", "w"]]
@@ -46,6 +47,7 @@ def assert_equal(found, expected):
     for mine, others in zip(found.curves, expected.curves, strict=True):
         np.testing.assert_allclose(mine, others, atol=1e-6)
     np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.keys, expected.keys)
     assert found.n_rows == expected.n_rows
 
 
@@ -75,3 +77,15 @@ def test_points_of_a_surface_are_those_of_its_columns_in_their_order(model):
     the_plan = plan(model)
     points = [tuple(map(the_plan.value, point)) for point in the_plan.points((1, 0))]
     assert points == [("u", 0.0), ("u", 1.0), ("v", 0.0), ("v", 1.0), (None, 0.0), (None, 1.0)]
+
+
+@pytest.mark.parametrize("n", [0, 1, 50])
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_moments_of_answers_are_those_of_numbers(n, is_weighted):
+    random = np.random.default_rng(n)
+    answers = (random.normal(size=(n, 3)) * [1, 1e-3, 0] + [0, 1e4, 1 / 3]).astype(np.float32)
+    weights = random.random(n) + 0.1 if is_weighted else None
+    found, expected = moments_of(answers, weights), Moments.of(answers.T.astype(np.float64), weights)
+    for mine, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, others, rtol=1e-9, atol=1e-12)
+    assert found.m2[2] == 0

@@ -56,6 +56,7 @@ def test_levels_are_bars_and_marks_where_they_would_be_as_high(regressor):
     high = DeepLearningRegressor(**SMALL).fit(X, TABLE["y"] + 1e4)
     ax = high.plot_partial_dependence(X, "level")
     assert not ax.patches and ax.get_ylim()[0] > 9e3
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), high.partial_dependence(X, "level").average[0])
     names = X.assign(level=X["level"] + " of a name that is very long")
     ax = DeepLearningRegressor(**SMALL).fit(names, TABLE["y"]).plot_partial_dependence(names, "level", kind="both")
     assert max(len(label.get_text()) for label in ax.get_xticklabels()) == 24
@@ -81,6 +82,19 @@ def test_several_results_are_panels_and_classes_lines(classifier):
     _, given = plt.subplots(1, 2)
     there = classifier.plot_partial_dependence(X, ["a", "c"], ax=given)
     assert list(there) == list(given)
+
+
+def test_panels_have_one_scale_on_which_columns_without_an_effect_are_flat(regressor):
+    found = regressor.partial_dependence(X, ["a", "c", "level"])
+    panels = regressor.plot_partial_dependence(found)
+    low, high = panels[0].get_ylim()
+    assert [panel.get_ylim() for panel in panels] == [(low, high)] * 3
+    assert low < min(result.average.min() for result in found) and high > max(result.average.max() for result in found)
+    spread = max(result.deviation.max() for result in found[1:2])
+    bottom, top = regressor.plot_partial_dependence(
+        regressor.partial_dependence(X, "c", custom_values={"c": [0, 1e-6]})
+    ).get_ylim()
+    assert top - bottom == pytest.approx(1.1 * 0.2 * spread, rel=0.3)
 
 
 def test_what_cannot_be_drawn_is_told(classifier, regressor):
