@@ -100,7 +100,7 @@ PACKAGES = {
     "__init__": ("errors estimators model preflight", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": (
-        "__init__ checkpoint cluster demo errors estimators evaluation frame metrics model parameters paths show synonyms wording",  # noqa: E501  # one list
+        "__init__ checkpoint cluster demo errors estimators evaluation frame metrics model parameters paths show synonyms truth wording",  # noqa: E501  # one list
         "arguments in, files out",
     ),
 }
