@@ -41,7 +41,7 @@ def explain_flights(folder: Path) -> None:
     flight = test.iloc[[int(np.argmax(late))]]
     model.plot_contributions(flight, background=train, ax=panels[0, 1])
     model.plot_partial_dependence(test, ["CRSDepTime", "UniqueCarrier"], ax=panels[1])
-    figure.savefig(folder / "flights.png", dpi=60)
+    figure.savefig(folder / "flights.png", dpi=72)
     found = model.contributions(flight, background=train).iloc[0].drop("BiasTerm")
     print(f"\nthe flight most likely to be late ({late.max():.0%}), the reasons:")
     print(found.reindex(found.abs().sort_values(ascending=False).index)[:4].round(2).to_string())
@@ -57,7 +57,7 @@ def explain_claims(folder: Path) -> None:
     figure, panels = plt.subplots(1, 3, figsize=(14, 3.8), layout="constrained")
     model.plot_partial_dependence(table, ["Age", "Group"], offset="holders", ax=panels[:2])
     model.plot_residuals(table, offset="holders", ax=panels[2])
-    figure.savefig(folder / "claims.png", dpi=60)
+    figure.savefig(folder / "claims.png", dpi=72)
     age = model.partial_dependence(table, "Age", offset="holders").to_pandas().set_index("Age")["average"]
     print(f"\nclaims by age, all else as it is:\n{age.round(1).to_string()}")
 
