@@ -52,9 +52,7 @@ class PartialDependence:
     """
 
     columns: tuple[str, ...]
-    grid_values: tuple[
-        NDArray[Any], ...
-    ]  #: points of each column: numbers, dates, or texts of levels, None for a missing one
+    grid_values: tuple[NDArray[Any], ...]  #: points of each column, levels as texts; None is a missing one
     targets: tuple[Any, ...]  #: class of each output; of numbers none
     average: NDArray[np.float64] | None  #: (outputs, points of the first column, ...)
     deviation: NDArray[np.float64] | None  #: of the answers of the rows at each point, shaped as `average`
