@@ -208,7 +208,7 @@ def beside_h2o(X: Floats, test: Floats, epochs: int, seeds: range, threads: int)
         frames = []
         for name, rows in (("train", X), ("test", test)):
             path = Path(place) / f"{name}.csv"
-            pd.DataFrame(rows).to_csv(path, index=False)
+            pd.DataFrame(rows).add_prefix("x").to_csv(path, index=False)  # a head of numbers would be a row
             frames.append(h2o.import_file(str(path)))
         try:
             for seed in seeds:

@@ -250,7 +250,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
 
     @property
     def layer_history_(self) -> pd.DataFrame:
-        """Figures of the layers at every scoring: those of `layer_summary_`, by `epochs`, `samples` and `layer`.
+        """Figures of the layers at every scoring, as in `layer_summary_`, by `epochs`, `samples` and `layer`.
 
         Raises
         ------
@@ -263,7 +263,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
 
     @property
     def layer_warnings_(self) -> list[str]:
-        """Faults of layers, in sentences: weights that exploded; where they were counted, units that died."""
+        """Faults of layers, in sentences, such as weights that exploded, and units that died where they were counted."""
         from dask_dl.explain.layers import faults
 
         return faults(self._fitted)
