@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
 #: Pairs that are carried back together, at most: their multipliers stay in the second cache.
-TILE = 96
+TILE = 128
 #: Numeric inputs of the first layer that are looked at together, whole lanes.
 COLUMNS = 256
 #: Inputs of a layer whose weights are read for all pairs before those of others: of wide layers they stay in the second cache.
