@@ -221,9 +221,8 @@ def add_inputs(begin, t, o, here, there, network, weights, shares, buffers, out)
         total = span(buffers.sums, 0, width)
         for j in range(width):
             total[j] = ZERO
-        for i in range(
-            lo, hi
-        ):  # a row's inputs are the same for all of its pairs: their multipliers are added up first
+        # The inputs of a row are alike in all of its pairs: the multipliers are added up first.
+        for i in range(lo, hi):
             mine = span(deltas, i * width, width)
             add_scaled(total, ONE, mine)
             add_levels(there.rows, begin + i - r * there.n, -1.0, mine, onehot, shares, out[r, o])
