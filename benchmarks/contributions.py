@@ -1,6 +1,7 @@
-"""Contributions of a row's columns beside shap.DeepExplainer on the same network in PyTorch: rows a second, two threads each.
+"""Contributions of columns beside shap.DeepExplainer on the same network in PyTorch: rows a second, by as many threads.
 
 Weights, background rows and rows are the same; the values have to be equal to 1e-4 of the largest. Both take their turns.
+Other work on the machine hurts PyTorch's threads, which wait for each other at every operation: then take `--threads 1`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from common import options, print_machine, print_table
 
 from dask_dl import DeepLearningRegressor
 
-N_THREADS, N_BACKGROUND = 2, 100
+N_BACKGROUND = 100
 #: Activation, inputs, hidden layers; rows for DeepExplainer, of which we take ten times as many.
 CASES = (
     ("rectifier", 50, (200, 200), 50),
@@ -24,12 +25,12 @@ CASES = (
 )
 
 
-def fitted(activation, p, hidden):
+def fitted(activation, p, hidden, n_threads):
     """A model of random numbers, and those numbers."""
     random = np.random.default_rng(p)
     X = random.normal(size=(2000, p)).astype(np.float32)
     y = X[:, 0] * X[:, 1] + np.abs(X[:, 2]) + random.normal(size=len(X)) / 10
-    given = {"score_duty_cycle": 0.0, "epochs": 1, "random_state": 1, "n_jobs": N_THREADS}
+    given = {"score_duty_cycle": 0.0, "epochs": 1, "random_state": 1, "n_jobs": n_threads}
     return DeepLearningRegressor(activation=activation, hidden=hidden, **given).fit(X, y), X
 
 
@@ -61,12 +62,12 @@ def _part(model, X):
     return pd.DataFrame(X, columns=list(model.model_.record.feature_names)), "a table"
 
 
-def compare(case, n_rounds, factor):
+def compare(case, n_rounds, factor, n_threads):
     """Rows a second of both, and the largest difference of their values."""
     import shap
 
     activation, p, hidden, n = case
-    model, X = fitted(activation, p, hidden)
+    model, X = fitted(activation, p, hidden, n_threads)
     background, rows = X[:N_BACKGROUND], X[N_BACKGROUND : N_BACKGROUND + n]
     many = np.resize(rows, (factor * n, p))
     explainer = shap.DeepExplainer(in_torch(model, activation), standardized(model, background))
@@ -89,13 +90,14 @@ def compare(case, n_rounds, factor):
 def main():
     import torch
 
-    quick = options(__doc__).parse_args().quick
-    torch.set_num_threads(N_THREADS)
+    parser = options(__doc__)
+    parser.add_argument("--threads", type=int, default=2, help="threads of both")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     print_machine("torch", "shap")
+    n_rounds, factor, cases = (1, 2, CASES[:2]) if given.quick else (5, 10, CASES)
     columns = ("network", "rows/s", "DeepExplainer", "times as fast", "largest difference")
-    print_table(
-        columns, (compare(case, 1 if quick else 5, 2 if quick else 10) for case in CASES[: 2 if quick else None])
-    )
+    print_table(columns, (compare(case, n_rounds, factor, given.threads) for case in cases))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from naive import golden, mlp
+from naive import contributions, golden, mlp
 
 
 def why_not_covered(case):
@@ -675,3 +675,35 @@ def test_running_means_continue():
 def test_unknown_kinds_are_refused(wrong):
     with pytest.raises(ValueError, match="unknown"):
         mlp.Rules(**{"activation": "tanh", "output": "linear", **wrong})
+
+
+@pytest.mark.parametrize("activation", ["rectifier", "tanh", "maxout"])
+def test_contributions_add_up_to_the_difference_of_two_rows(activation):
+    """And an input that is alike in both has none."""
+    random = np.random.default_rng(0)
+    c = 2 if activation == "maxout" else 1
+    weights = [random.normal(size=shape) for shape in ((4 * c, 3), (5 * c, 4), (2, 5))]
+    biases = [random.normal(size=len(w)) for w in weights]
+    x, b = random.normal(size=(2, 3))
+    x[1] = b[1]
+    kind = {"activation": activation, "ratios": (0.5, 0.2)}
+    found = contributions.of_pair(x, b, weights, biases, seed=lambda _, __: np.array([0.0, 1.0]), **kind)
+    of_x, of_b = (
+        mlp.forward(row, weights, biases, activation=activation, output="linear", hidden_ratios=(0.5, 0.2))[-1]
+        for row in (x, b)
+    )
+    assert distance(found.sum(), of_x[1] - of_b[1]) < 1e-9
+    assert found[1] == 0 and np.abs(found).max() > 0.01
+
+
+def test_contributions_of_a_linear_network_are_weights_times_differences():
+    w, x, b = np.array([[1.0, -2.0, 0.5]]), np.array([3.0, 1.0, 1.0]), np.array([1.0, 2.0, 1.0])
+    found = contributions.of_pair(x, b, [w], [np.zeros(1)], activation="tanh", seed=lambda _, __: np.ones(1))
+    assert found.tolist() == [2.0, 2.0, 0.0]
+
+
+def test_multipliers_of_softmax_make_up_for_the_difference():
+    z, z_b = np.array([2.0, -1.0, 0.5]), np.array([-1.0, 0.0, 1.0])
+    for label in range(3):
+        found = contributions.seed_of_softmax(label)(z, z_b) @ (z - z_b)
+        assert distance(found, mlp.softmax(z)[label] - mlp.softmax(z_b)[label]) < 1e-6

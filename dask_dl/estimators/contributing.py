@@ -34,8 +34,8 @@ class Contributing(Predicting):
         """Contributions of every column to the answer to every row, beside background rows: DeepSHAP.
 
         They are SHAP values in DeepLIFT's approximation: those of a row and `BiasTerm`, the mean answer to the background
-        rows, add up to the answer to the row. What is not a reason in one sense may be one in another: a contribution says
-        how the model gets from the background to its answer, not what the world would answer.
+        rows, add up to the answer to the row. They tell how the model gets from what is usual to its answer, and not what
+        would happen in the world.
 
         Parameters
         ----------
@@ -47,9 +47,9 @@ class Contributing(Predicting):
             Offsets of either table as in `predict`, of a model that was trained with offsets. What they contribute has a column
             of their name.
         output : str
-            "margin", which the last layer makes, as XGBoost's margin: of two classes the logarithm of the odds, of several the
-            logarithm of the probability less its mean over the classes, of a log link the logarithm of the number. Or
-            "response", the probability or number as `predict_proba` and `predict` give it.
+            "margin", XGBoost's word for what the last layer makes, in which contributions add up by nature: of two classes the
+            logarithm of the odds, of several the logarithm of the probability less its mean over the classes, of a log link
+            the logarithm of the number. Or "response", the word of linear models for what `predict_proba` and `predict` give.
         label : object, optional
             Class whose answer is explained; by default the second of two, and all of several.
         per_input : bool

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from dask_dl.kernels.layout import Topology
 
 #: Pairs that are carried back together, at most: their multipliers stay in the second cache.
-TILE = 96
+TILE = 128
 #: Numeric inputs of the first layer that are looked at together, whole lanes.
 COLUMNS = 256
+#: Inputs of a layer whose weights are read for all pairs before those of others: of wide layers they stay in the second cache.
+PANEL = 128
+#: Rows of weights of a multiple of so many numbers, 4 KiB, share places of a cache: panels of them are copied.
+ALIASED = 1024
 #: float64 numbers of the probabilities of a tile, at most.
 MAX_PROBABILITIES = 2**22
 
@@ -52,6 +56,7 @@ class PairBuffers(NamedTuple):
     errors: NDArray[np.float32]  #: (tile longest,): by the activations below it
     more: NDArray[np.float32]  #: (tile longest,): of the second channel
     sums: NDArray[np.float32]  #: (longest,)
+    panel: NDArray[np.float32]  #: (PANEL units,): weights that are copied; empty where none are
     probabilities: NDArray[np.float64]  #: (tile T classes,)
 
     @classmethod
@@ -68,7 +73,10 @@ class PairBuffers(NamedTuple):
             aligned_zeros(n)
             for n in (room * sum(topology.widths), room * widest, room * longest, room * longest, longest)
         )
-        return cls(tile, gains, deltas, errors, more, sums, np.zeros(tile * n_probabilities))
+        read = [padded(n) for n in (topology.n_dense, *topology.hidden)]
+        n_copied = [n for n, width in zip(topology.units, read, strict=True) if width and width % ALIASED == 0]
+        panel = aligned_zeros(PANEL * max(n_copied, default=0))
+        return cls(tile, gains, deltas, errors, more, sums, panel, np.zeros(tile * n_probabilities))
 
 
 @entry
@@ -121,7 +129,7 @@ def pass_rows(rows, n, network, onehot, dense, slots, values, edges, sums, acts)
 
 
 @inlined
-def carry(layer, first, n, t, deltas, dense, out, more):
+def carry(layer, first, n, t, dense, buffers):
     """Multiply by the weights of a layer: multipliers by its sums become those by what it reads.
 
     Parameters
@@ -132,22 +140,28 @@ def carry(layer, first, n, t, deltas, dense, out, more):
         Inputs [first, first + n), whole lanes.
     t : int
         Pairs; products are made of whole blocks of rows, the last of which may hold anything.
-    deltas : (tile widest,) float32
-        Multipliers by the sums, pair by pair.
     dense : (..,) float32
         Dense part of the weights.
-    out : (tile longest,) float32
-        Receives the product, (t, n).
-    more : (tile longest,) float32
-        Scratch for that of the second channel.
+    buffers : PairBuffers
+        Its deltas are multiplied; its errors receive the product, (t, n).
     """
     units, stride, width, room = layer[N_OUT], layer[STRIDE], width_of(layer), (t + ROWS - 1) // ROWS * ROWS
+    panel = buffers.panel
     for channel in range(layer[CHANNELS]):
-        there = out if channel == 0 else more
-        weights = Matrix(dense, layer[WEIGHTS] + channel * units * stride + first, stride, units)
-        combine(Matrix(there, 0, n, room), Factors(deltas, channel * pad(units), width, 1), weights, n)
+        there = buffers.errors if channel == 0 else buffers.more
+        factors = Factors(buffers.deltas, channel * pad(units), width, 1)
+        for c in range(0, n, PANEL):
+            m, start = min(PANEL, n - c), layer[WEIGHTS] + channel * units * stride + first + c
+            if stride % ALIASED == 0:
+                for unit in range(units):
+                    mine, weights = span(panel, unit * m, m), span(dense, start + unit * stride, m)
+                    for j in range(m):
+                        mine[j] = weights[j]
+                combine(Matrix(there, c, n, room), factors, Matrix(panel, 0, m, units), m)
+            else:
+                combine(Matrix(there, c, n, room), factors, Matrix(dense, start, stride, units), m)
         if channel > 0:
-            add_scaled(span(out, 0, t * n), ONE, span(more, 0, t * n))
+            add_scaled(span(buffers.errors, 0, t * n), ONE, span(there, 0, t * n))
 
 
 @inlined
@@ -207,16 +221,15 @@ def add_inputs(begin, t, o, here, there, network, weights, shares, buffers, out)
         total = span(buffers.sums, 0, width)
         for j in range(width):
             total[j] = ZERO
-        for i in range(
-            lo, hi
-        ):  # a row's inputs are the same for all of its pairs: their multipliers are added up first
+        # The inputs of a row are alike in all of its pairs: the multipliers are added up first.
+        for i in range(lo, hi):
             mine = span(deltas, i * width, width)
             add_scaled(total, ONE, mine)
             add_levels(there.rows, begin + i - r * there.n, -1.0, mine, onehot, shares, out[r, o])
         add_levels(here.rows, r, 1.0, total, onehot, shares, out[r, o])
     for first in range(0, stride, COLUMNS):
         n = min(COLUMNS, stride - first)
-        carry(layer, first, n, t, deltas, dense, buffers.errors, buffers.more)
+        carry(layer, first, n, t, dense, buffers)
         for r in range(begin // there.n, (begin + t - 1) // there.n + 1):
             lo, hi = max(r * there.n - begin, 0), min((r + 1) * there.n - begin, t)
             total, mine, found = span(buffers.sums, 0, n), numbers[r], out[r, o]
@@ -249,7 +262,7 @@ def pass_down(network, t, dense, buffers):
         block += width_of(layers[k])
     for k in range(layers.shape[0] - 1, 0, -1):
         n, width = pad(layers[k - 1, N_OUT]), width_of(layers[k - 1])
-        carry(layers[k], 0, n, t, buffers.deltas, dense, buffers.errors, buffers.more)
+        carry(layers[k], 0, n, t, dense, buffers)
         block -= width
         for i in range(t):
             error = span(buffers.errors, i * n, n)

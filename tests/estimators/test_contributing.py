@@ -11,6 +11,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client, LocalCluster
 from predicted import SMALL, fail
 from sklearn.exceptions import NotFittedError
 from tables import make_table
@@ -69,6 +70,13 @@ def test_background_rows_and_weights_travel_once():
     (graph,) = dask.optimize(found)
     tasks = dict(graph.__dask_graph__()).values()
     assert len([task for task in tasks if isinstance(getattr(task, "value", None), Contributions)]) == 1
+
+
+def test_workers_of_a_cluster_explain(model):
+    lazy, expected = dd.from_pandas(X, npartitions=4), model.contributions(X, X, n_background=None)
+    given = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "protocol": "tcp", "dashboard_address": ":0"}
+    with LocalCluster(**given) as cluster, Client(cluster):
+        pd.testing.assert_frame_equal(model.contributions(lazy, lazy, n_background=None).compute(), expected)
 
 
 def test_threads_change_no_bit(regressor, monkeypatch):

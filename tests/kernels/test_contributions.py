@@ -74,6 +74,24 @@ def test_the_bits_of_a_row_do_not_depend_on_others(n_background):
     assert np.allclose(whole.sum(axis=2), here.values - there.values.mean(axis=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["rectifier", "maxout"])
+def test_wide_layers_are_read_in_panels(activation):
+    """Of rows that would share places of a cache, panels are copied."""
+    found = []
+    for width in (1024, 1023):  # units that no weight leads to make no difference
+        topology, rows, _ = problem(9, (), 20, (width, 3), activation=activation)
+        weights, biases = start_values(problem(9, (), 20, (1023, 3), activation=activation)[0])
+        if width == 1024:
+            c = len(biases[0]) // 1023
+            weights[0] = np.concatenate([weights[0], np.ones((c, 20), np.float32)])
+            biases[0] = np.concatenate([biases[0], np.ones(c, np.float32)])
+            weights[1] = np.concatenate(
+                [weights[1].reshape(3, 1023, c), np.zeros((3, 1, c), np.float32)], axis=1
+            ).reshape(3 * c if c > 1 else 3, -1)
+        found.append(contributions(topology, rows, rows.cut(2, 5), topology.pack(weights, biases)))
+    assert np.allclose(*found, rtol=1e-5, atol=1e-6) and np.abs(found[0]).max() > 1e-3
+
+
 def test_offsets_contribute_what_they_add():
     topology, rows, _ = problem(6, (), 3, (4,), n_outputs=1)
     rows = rows._replace(offset=np.arange(6, dtype=np.float32))
