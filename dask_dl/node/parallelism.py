@@ -42,6 +42,10 @@ TOO_WIDE = 2**29
 #: Share of a team's time spent waiting at barriers above which it hands over.
 MAX_WAITING = 0.3
 
+#: Rows between two exchanges of the first rows, and rows learned for each one more: in the beginning every row changes much,
+#: and the steps of ADADELTA grow with the rows that a thread has seen or heard of.
+FIRST_INTERVAL, ROWS_PER_STEP = 4, 1024
+
 Way = Literal["one thread", "staleness", "team"]
 
 
@@ -64,12 +68,17 @@ class Parallelism:
     interval: int
     reason: str
     fallback: Parallelism | None = None  #: what a team turns into when its threads wait too long; None: it stays
+    is_growing: bool = False  #: whether threads exchange more often until enough rows were learned
 
     @property
     def n_copies(self) -> int:
         """Working copies that may be made."""
         own = self.n_threads if self.way == "staleness" else 0
         return max(own, self.fallback.n_copies if self.fallback else 0)
+
+    def interval_at(self, n_seen: int) -> int:
+        """Rows between two exchanges after so many rows were learned (algorithm.md#staleness)."""
+        return min(self.interval, max(FIRST_INTERVAL, n_seen // ROWS_PER_STEP)) if self.is_growing else self.interval
 
     def by_layer(self, topology: Topology) -> dict[str, str]:
         """Division of the work on every layer, with its reason, for people."""
@@ -141,7 +150,9 @@ def choose(
         return Parallelism("team", n, look, reason, fallback)
 
     def copies(n: int, reason: str) -> Parallelism:
-        return Parallelism("staleness", n, whole(interval, batch) if interval else rows_between(optimizer, n), reason)
+        if interval:
+            return Parallelism("staleness", n, whole(interval, batch), reason)
+        return Parallelism("staleness", n, rows_between(optimizer, n), reason, is_growing=batch == 1)
 
     if asked == 1:
         return alone(why)

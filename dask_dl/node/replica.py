@@ -249,7 +249,8 @@ class Replica:
         batch, maximum = self.optimizer.batch, max_active(rows, self.optimizer.batch)
         n_indices = maximum if batch == 1 else indices_size(self.topology.n_onehot, batch, maximum)
         buffers = Buffers(np.full(n_indices, -1, np.int32), np.empty(maximum, np.float32), context.scratch)
-        queue, weights = Queue(stop, self.parallelism.interval, n_seen), Weights(self._onehot, context.dense)
+        queue = Queue(stop, self.parallelism.interval_at(n_seen), n_seen)
+        weights = Weights(self._onehot, context.dense)
         train = train_rows if batch == 1 else train_batches
         with flushed():
             return float(

@@ -150,6 +150,17 @@ def fitted(table, **given):
     return DeepLearningRegressor(**({"hidden": (40, 40), "epochs": 1, "random_state": 1} | given)).fit(table, "y")
 
 
+def test_intervals_that_are_not_asked_for_grow():
+    settings = optimizer()
+    topology = Topology(0, 50, (50, 50), 2, "tanh", "softmax")
+    own = choose(topology, settings, n_rows=10**6, available=(2, "2 cores"))
+    assert [own.interval_at(n) for n in (0, 4096, 5120, 65_536, 10**9)] == [4, 4, 5, 64, 64]
+    asked = choose(topology, settings, n_rows=10**6, interval=32, available=(2, "2 cores"))
+    assert asked.interval_at(0) == 32
+    batches = choose(topology, settings._replace(batch=32), n_rows=10**6, available=(2, "2 cores"))
+    assert batches.interval_at(0) == batches.interval
+
+
 def test_the_choice_is_reported(table, capsys):
     model = fitted(table, n_jobs=2, verbose=True)
     said = capsys.readouterr().out

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from node.problems import loss, optimizer, problem, replica, some, threads
 
 from dask_dl.frame.order import keys_of
 from dask_dl.kernels.layout import ACTIVATIONS
+from dask_dl.kernels.network import Queue
 from dask_dl.kernels.optimizers import ADADELTA
 from dask_dl.kernels.team import NEXT
 from dask_dl.node.parallelism import rows_between
@@ -212,3 +215,38 @@ def test_more_threads_than_rows():
     assert (trained.flat != before).any()
     trained.train(some(train, np.arange(0)))
     assert trained.n_seen == 5
+
+
+def early_loss(growing):
+    """Test loss after the first 1,000 rows of two equal threads, one after another."""
+    topology, train, test = problem("digits", None)
+    trained = replica(topology, optimizer(), replace(threads("staleness", 2), is_growing=growing))
+    for rank in (0, 1):
+        trained.refresh(rank)
+    lo = turn = 0
+    while lo < 1000:
+        hi = min(lo + trained.parallelism.interval_at(lo), 1000)
+        trained.control[NEXT] = lo
+        trained.visit(turn % 2, train, hi, 0)
+        lo, turn = hi, turn + 1
+    return loss(trained, test)
+
+
+def test_threads_that_exchange_more_often_at_first_do_not_fall_behind():
+    assert early_loss(growing=True) < 0.8 * early_loss(growing=False)
+
+
+def test_the_interval_of_exchanges_grows_with_the_rows_learned(monkeypatch):
+    taken = []
+
+    def spied(*given):
+        taken.append(given[1])
+        return Queue(*given)
+
+    monkeypatch.setattr("dask_dl.node.replica.Queue", spied)
+    topology, train, _ = problem("digits", None)
+    trained = replica(topology, optimizer(), replace(threads("staleness", 2), is_growing=True))
+    for n_seen in (0, 10_000, 10**6):
+        trained.control[:] = 0
+        trained.visit(0, train, 64, n_seen)
+    assert taken == [4, 9, 64]
