@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         DeepLearningRegressor,
         load,
         prepare,
+        search,
         stacked_autoencoder,
     )
     from dask_dl.preflight import check
@@ -29,6 +30,7 @@ _LAZY = {
     "check": "dask_dl.preflight",
     "load": "dask_dl.estimators",
     "prepare": "dask_dl.estimators",
+    "search": "dask_dl.estimators",
     "stacked_autoencoder": "dask_dl.estimators",
 }
 
@@ -41,6 +43,7 @@ __all__ = [
     "check",
     "load",
     "prepare",
+    "search",
     "stacked_autoencoder",
 ]
 

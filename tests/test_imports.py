@@ -93,8 +93,12 @@ PACKAGES = {
         "cluster distribution errors events frame metrics model predict predictor tasks training",
         "trainings on folds of one table, and their predictions of the rows that they have not seen",
     ),
+    "tuning": (
+        "cluster errors events frame metrics model node parameters training validation",
+        "trainings with many choices of parameters, on tables that are encoded once",
+    ),
     "estimators": (
-        "answer_sample cluster errors evaluation events explain frame memory model node parameters predict predictor show training validation",  # noqa: E501  # one list
+        "answer_sample cluster errors evaluation events explain frame memory metrics model node parameters predict predictor show training tuning validation",  # noqa: E501  # one list
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model preflight", "the public names"),

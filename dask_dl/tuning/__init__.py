@@ -1,0 +1,1 @@
+"""Trainings with many choices of parameters, on tables that are encoded once."""
