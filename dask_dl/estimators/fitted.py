@@ -176,7 +176,7 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
 
     @property
     def feature_importances_(self) -> NDArray[np.float64]:
-        """Importance of every column of training, (n_features_in_,), by the weights; they sum to 1.
+        """Importance of every column of training by the weights, as a vector; they sum to 1.
 
         See `importances`. Columns that were dropped have 0.
         """

@@ -30,8 +30,8 @@ class SearchResult:
 
     Attributes
     ----------
-    leaderboard_ : pandas.DataFrame
-        The best candidate first, indexed by its number: the parameters that were chosen for it, every metric of the rows that
+    leaderboard_
+        Table with the best candidate first, indexed by its number: the parameters that were chosen for it, every metric of the rows that
         judge, epochs, seconds, status ("trained", "failed", "interrupted") and error.
     metric_ : str
         Metric by which they are sorted.
