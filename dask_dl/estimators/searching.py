@@ -31,8 +31,8 @@ class SearchResult:
     Attributes
     ----------
     leaderboard_
-        Table with the best candidate first, indexed by its number: the parameters that were chosen for it, every metric of the rows that
-        judge, epochs, seconds, status ("trained", "failed", "interrupted") and error.
+        Table with the best candidate first, indexed by its number: the parameters that were chosen for it, every metric of
+        the rows that judge, epochs, seconds, status ("trained", "failed", "interrupted") and error.
     metric_ : str
         Metric by which they are sorted.
     ended_by_ : str or None
