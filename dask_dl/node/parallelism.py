@@ -137,9 +137,8 @@ def choose(
     Parallelism
     """
     asked, why = _asked(n_jobs, available or cores(None), is_bound=parallelism == "auto" or reproducible)
-    batch = optimizer.batch
+    batch, lanes = optimizer.batch, min(asked, max_threads(topology))
     look = whole(max(1, min(MAX_ROWS, 2**24 // max(1, topology.dense_size))), batch)
-    lanes = min(asked, max_threads(topology))
 
     def alone(reason: str) -> Parallelism:
         return Parallelism("one thread", 1, look, f"one thread: {reason}")
@@ -150,9 +149,8 @@ def choose(
         return Parallelism("team", n, look, reason, fallback)
 
     def copies(n: int, reason: str) -> Parallelism:
-        if interval:
-            return Parallelism("staleness", n, whole(interval, batch), reason)
-        return Parallelism("staleness", n, rows_between(optimizer, n), reason, is_growing=batch == 1)
+        k = whole(interval, batch) if interval else rows_between(optimizer, n)
+        return Parallelism("staleness", n, k, reason, is_growing=batch == 1 and not interval)
 
     if asked == 1:
         return alone(why)

@@ -13,7 +13,7 @@ from dask_dl.kernels.layout import Topology
 from dask_dl.metrics.custom import custom_metric
 from dask_dl.metrics.measurement import MetricSettings
 from dask_dl.metrics.stopping import StoppingSettings, metric_of
-from dask_dl.node.parallelism import ThreadSettings
+from dask_dl.node.parallelism import ThreadSettings, cores
 from dask_dl.tasks import HEADS
 
 if TYPE_CHECKING:
@@ -376,3 +376,25 @@ def limit_batches(e: Mapping[str, Any], n_rows: int) -> dict[str, Any]:
 def threads_of(e: Mapping[str, Any]) -> ThreadSettings:
     """Settings of threads of effective parameters."""
     return ThreadSettings(e["n_jobs"], e["parallelism"], e["exchange_interval"], e["reproducible"])
+
+
+def has_folds(requested: Mapping[str, Any]) -> bool:
+    """Whether requested parameters ask for a cross-validation."""
+    return bool(requested["nfolds"])
+
+
+def encoding_key(requested: Mapping[str, Any], task: parameters.Task) -> str:
+    """Key that requested parameters have in common which encode a table alike, and draw the same samples of it."""
+    return repr((parameters.prepared(requested, task), requested["random_state"]))
+
+
+def beside_others(requested: Mapping[str, Any], n_beside: int, seconds: float) -> dict[str, Any]:
+    """Parameters of one of several trainings side by side: its share of the threads, and no more than the seconds left.
+
+    `n_beside` are those in one process; 0 `seconds` are no limit.
+    """
+    found, own = dict(requested), requested["max_runtime_secs"]
+    found["max_runtime_secs"] = min(own or seconds, seconds or own)
+    if n_beside > 1:
+        found["n_jobs"] = max(1, cores(requested["n_jobs"])[0] // n_beside)
+    return found

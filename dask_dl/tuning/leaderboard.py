@@ -43,9 +43,11 @@ def leaderboard(tried: Sequence[Tried], metric: str) -> pd.DataFrame:
         for name, values in figures.items()
         if name not in columns and (name == metric or not all(map(math.isnan, values)))
     }
-    columns["epochs"] = [math.nan if one.model is None else one.model.record.n_epochs for one in tried]
-    columns["seconds"] = [one.seconds for one in tried]
-    columns["status"] = [one.status for one in tried]
-    columns["error"] = ["" if one.error is None else str(one.error) for one in tried]
+    columns |= {
+        "epochs": [math.nan if one.model is None else one.model.record.n_epochs for one in tried],
+        "seconds": [one.seconds for one in tried],
+        "status": [one.status for one in tried],
+        "error": ["" if one.error is None else str(one.error) for one in tried],
+    }
     table = pd.DataFrame(columns, index=pd.Index([one.candidate.number for one in tried], name="candidate"))
     return table.sort_values(metric, ascending=not METRICS[metric].greater_is_better, kind="stable", na_position="last")

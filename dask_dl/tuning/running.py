@@ -17,8 +17,8 @@ from dask_dl.events import Listeners, Warned
 from dask_dl.frame.source import FOLD
 from dask_dl.metrics.stopping import has_converged
 from dask_dl.metrics.table import METRICS
-from dask_dl.node.parallelism import cores
 from dask_dl.training.engine import Request, encode, train
+from dask_dl.training.settings import beside_others, encoding_key, has_folds
 from dask_dl.validation.cross_validation import cross_validate
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ def _alike(candidates: Sequence[Candidate], task: parameters.Task) -> list[list[
     """Candidates in groups that encode rows alike, in the order of their first ones."""
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        key = repr((parameters.prepared(candidate.requested, task), candidate.requested["random_state"]))
-        groups.setdefault(key, []).append(candidate)
+        groups.setdefault(encoding_key(candidate.requested, task), []).append(candidate)
     return list(groups.values())
 
 
@@ -241,14 +240,11 @@ def _train(
     -------
     Tried
     """
-    began, given = time.monotonic(), dict(candidate.requested)
-    own, left = given["max_runtime_secs"], limits.seconds_left
-    given["max_runtime_secs"] = min(own or left, left or own)
-    if part.is_local and n_parts > 1:
-        given["n_jobs"] = threads_of_one(given["n_jobs"], n_parts)
+    began, n_beside = time.monotonic(), n_parts if part.is_local else 1
+    given = beside_others(candidate.requested, n_beside, limits.seconds_left)
     asked = request._replace(parameters=given, encoded=encoded, began=None)
     try:
-        if given["nfolds"] or FOLD in request.source.roles:
+        if has_folds(given) or FOLD in request.source.roles:
             outcome = cross_validate(asked, part, [listen], cancelled=cancelled).outcome
         else:
             outcome = train(asked, part, [listen], cancelled=cancelled)
@@ -261,11 +257,6 @@ def _train(
         model = outcome.model if outcome.model.record.n_seen else None
         return Tried(candidate, FAILED, model, seconds, outcome.failure)
     return Tried(candidate, INTERRUPTED if cancelled() else TRAINED, outcome.model, seconds)
-
-
-def threads_of_one(n_jobs: int | None, n_parts: int) -> int:
-    """Threads of each of several trainings side by side in one process: their share of those that one would have."""
-    return max(1, cores(n_jobs)[0] // n_parts)
 
 
 def _n_parts(n: int, encoded: EncodedTables, here: Backend, n_jobs: int | None) -> int:

@@ -9,6 +9,7 @@ import pytest
 
 import dask_dl
 from dask_dl.parameters import TABLE
+from dask_dl.training.settings import beside_others
 
 ROOT = Path(dask_dl.__file__).parent
 #: Who takes parameters as the user gave them, or shows them.
@@ -48,3 +49,15 @@ def test_look_ups_are_found():
     others = ["e['color']", "e[k]", "e.get(k)", "e |= {'storage': 'disk'}", "print('epochs')"]
     assert len(list(look_ups("\n".join(reads)))) == len(reads)
     assert list(look_ups("\n".join(others))) == []
+
+
+@pytest.mark.parametrize(("n_jobs", "n_beside", "wanted"), [(8, 2, 4), (2, 4, 1), (5, 2, 2), (3, 1, 3)])
+def test_trainings_side_by_side_share_threads(n_jobs, n_beside, wanted):
+    assert beside_others({"n_jobs": n_jobs, "max_runtime_secs": 0.0}, n_beside, 0.0)["n_jobs"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("own", "left", "wanted"), [(0.0, 0.0, 0.0), (0.0, 5.0, 5.0), (9.0, 5.0, 5.0), (2.0, 5.0, 2.0), (2.0, 0, 2.0)]
+)
+def test_trainings_side_by_side_have_the_seconds_that_are_left(own, left, wanted):
+    assert beside_others({"n_jobs": 1, "max_runtime_secs": own}, 1, left)["max_runtime_secs"] == wanted

@@ -6,10 +6,8 @@ import math
 import time
 from types import SimpleNamespace
 
-import pytest
-
 from dask_dl.tuning.candidates import Candidate
-from dask_dl.tuning.running import FAILED, TRAINED, Limits, Tried, threads_of_one
+from dask_dl.tuning.running import FAILED, TRAINED, Limits, Tried
 
 
 def tried(*values, status=TRAINED):
@@ -49,8 +47,3 @@ def test_time_is_a_limit():
     assert over.is_over([]) and over.reason == "max_runtime_secs"
     assert 0 < over.seconds_left < 0.01
     assert Limits("deviance").seconds_left == 0  # no limit
-
-
-@pytest.mark.parametrize(("n_jobs", "n_parts", "wanted"), [(8, 2, 4), (2, 4, 1), (5, 2, 2)])
-def test_threads_are_shared(n_jobs, n_parts, wanted):
-    assert threads_of_one(n_jobs, n_parts) == wanted
