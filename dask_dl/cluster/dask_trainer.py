@@ -121,13 +121,7 @@ class DaskTrainer:
     @property
     def n_replicas(self) -> int:
         """Shards that train."""
-        table = self.membership.training
-        n = (
-            len(table.workers())
-            if table.shards is None
-            else sum(table.n_visits_of(shard) > 0 for shard in table.shards)
-        )
-        return max(1, n)
+        return max(1, len(self.membership.training.trained_shards()))
 
     @property
     def n_copies(self) -> int:
@@ -149,8 +143,7 @@ class DaskTrainer:
         table = self.membership.training
         if self._is_fixed and self._moving_rate is not None:
             bring(self.membership, self._hosts)
-        self._hosts = table.hosts()
-        shards = list(self._hosts)
+        self._hosts, shards = table.hosts(), table.trained_shards()
         rows = self._shares(table, shards)
         starts, stops = (apportioned(self.n_seen + self.shift + k, rows) for k in (0, n))
         places = self._beginnings(table, shards, starts)
@@ -182,7 +175,7 @@ class DaskTrainer:
         """Train the shards of this round that are not trained; fixed ones again, elsewhere, where their workers are lost."""
         for _ in self.submitter.attempts():
             hosts = self.membership.training.hosts()
-            self._hosts |= {shard: worker for shard, worker in hosts.items() if shard not in self._trained}
+            self._hosts = hosts | {shard: self._hosts[shard] for shard in self._trained}
             futures = self._submitted()
             n = sum(n for _, n in self._begun.values())
             limit = max(MIN_ROUND_LIMIT, 20 * n / self._speed) if self._speed else math.inf
@@ -209,7 +202,7 @@ class DaskTrainer:
         futures: dict[Key, Any] = {}
         last: dict[str, Any] = {}  # worker -> its task before
         for shard, (place, n) in self._begun.items():
-            if shard in self._trained:
+            if shard in self._trained or shard not in self._hosts:  # nobody has its rows: it is trained once somebody has
                 continue
             worker = self._hosts[shard]
             arguments = job, self._round, table.rows_of(shard), place, place + n, *more, last.get(worker)

@@ -230,8 +230,9 @@ class Membership:
                     table.fill(lambda table=table: self.strengths(table.name))  # type: ignore[misc]  # mypy cannot infer a lambda's default
                 continue  # workers may have gone meanwhile
             if self.has_weights:
-                self.moves.advance()
-            if self.taking_part and self.taking_part.keys() <= self.liveness.alive.keys():
+                self.moves.advance()  # a worker may be lost in it, with the only copy of its blocks
+            is_whole = not any(table.missing for table in self.tables.values())
+            if self.taking_part and self.taking_part.keys() <= self.liveness.alive.keys() and is_whole:
                 break
         self._show_demand()
 

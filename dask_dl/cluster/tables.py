@@ -120,6 +120,10 @@ class Table:
         }
         return sorted((w for w, k in first.items() if k is not None), key=lambda w: (first[w], w))
 
+    def trained_shards(self) -> list[str]:
+        """Shards with rows that count, in their order: fixed ones whoever has their rows, else those of workers."""
+        return self.workers() if self.shards is None else [name for name in self.shards if self.n_visits_of(name)]
+
     def hosts(self) -> dict[str, str]:
         """Worker of every shard with rows that count, in the order of the shards; a worker's own has its address as name."""
         if self.shards is None:

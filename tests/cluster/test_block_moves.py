@@ -6,12 +6,22 @@ import asyncio
 import time
 
 import numpy as np
-from cluster.tables import files, in_loop, nothing_left, parted, rounds, training_plugins, two_workers
+from cluster.tables import (
+    assert_same_bits,
+    files,
+    in_loop,
+    in_process,
+    nothing_left,
+    parted,
+    rounds,
+    training_plugins,
+    two_workers,
+)
 from distributed import Worker, get_worker
 from tables import make_table
 
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
-from dask_dl.cluster import block_moves, membership
+from dask_dl.cluster import block_moves, membership, table_tasks
 from dask_dl.cluster.block_moves import BlockMoves
 from dask_dl.cluster.shard import Shard
 from dask_dl.frame.block_store import OnDisk
@@ -151,4 +161,36 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
         BlockMoves.take_over = inner
     assert len(moves) > 1 and np.sum(model.model_.record.history.measured["training"].confusion.matrix) == 2000
     await nothing_left(s, a, b)
+    await new[0].close()
+
+
+@two_workers
+async def test_a_worker_that_is_lost_as_it_gives_blocks_up_leaves_no_shard_out(c, s, a, b, monkeypatch):
+    loop, new, lost = asyncio.get_running_loop(), [], []
+    given = rounds(300) | {"epochs": 3, "reproducible": True, "n_shards": 5}
+    inner = BlockMoves._run
+
+    def run(self, task, blocks):
+        if task is not table_tasks.give_up or lost:
+            return inner(self, task, blocks)
+        lost.extend(blocks)
+        return {}, set(blocks)
+
+    async def start():
+        return await Worker(s.address, nthreads=1)
+
+    def watch(record):
+        if record["iterations"] == 3:
+            new.append(in_loop(start(), loop))
+            while not training_plugins(new[0]):
+                time.sleep(0.01)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(BlockMoves, "_run", run)
+    X = parted(make_table(), 10)
+    there = await DeepLearningRegressor(**given).fit(X, "y", callbacks=[watch])
+    assert lost
+    here = await asyncio.to_thread(in_process, DeepLearningRegressor(**given), X, "y")
+    assert_same_bits(there, here)
+    await nothing_left(s, a, b, new[0])
     await new[0].close()
