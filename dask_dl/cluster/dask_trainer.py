@@ -202,7 +202,7 @@ class DaskTrainer:
         futures: dict[Key, Any] = {}
         last: dict[str, Any] = {}  # worker -> its task before
         for shard, (place, n) in self._begun.items():
-            if shard in self._trained or shard not in self._hosts:  # nobody has its rows: it is trained once somebody has
+            if shard in self._trained or shard not in self._hosts:  # later, when somebody has its rows
                 continue
             worker = self._hosts[shard]
             arguments = job, self._round, table.rows_of(shard), place, place + n, *more, last.get(worker)
