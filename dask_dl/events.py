@@ -14,6 +14,8 @@ from dask_dl.errors import ParameterError, warn
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import pandas as pd
+
     from dask_dl.metrics.history import History
     from dask_dl.training_state import Snapshot, TrainingState
 
@@ -48,6 +50,13 @@ class Began(NamedTuple):
     may_stop_early: bool = False  #: whether it may end before, when it no longer improves
     #: rows of a first round that is much smaller than the others, and slow for its size; 0: there is none
     n_first: int = 0
+
+
+class Compared(NamedTuple):
+    """A candidate of a search has ended."""
+
+    leaderboard: pd.DataFrame  #: of all that have, the best first
+    metric: str  #: by which they are sorted
 
 
 class Trained(NamedTuple):
@@ -101,7 +110,21 @@ class Ended(NamedTuple):
     stopped_by: str | None
 
 
-Event = Message | Warned | Reading | Began | Trained | WentBack | Scored | Judged | KeptBest | Learned | Saved | Ended
+Event = (
+    Message
+    | Warned
+    | Reading
+    | Began
+    | Trained
+    | WentBack
+    | Scored
+    | Judged
+    | KeptBest
+    | Learned
+    | Saved
+    | Ended
+    | Compared
+)
 
 
 class Listener(Protocol):

@@ -172,6 +172,12 @@ class CheckpointFolder:
             raise ArchiveError(f"no checkpoint in {self.place} can be read. " + " ".join(damaged))
         return None
 
+    def clear(self) -> None:
+        """Remove all checkpoints, as far as that is allowed."""
+        for number in self.numbers():
+            with contextlib.suppress(Exception):
+                self._remove(self.path(number))
+
     def _remove(self, path: str) -> None:
         if is_url(path):
             from fsspec.core import url_to_fs

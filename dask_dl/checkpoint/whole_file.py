@@ -81,6 +81,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
         with fsspec.open(path, "rb") as remote, tempfile.TemporaryFile(prefix="dask_dl-") as file:
             shutil.copyfileobj(remote, file)
+            file.seek(0)
             yield file
     else:
         local = Path(path)

@@ -6,7 +6,7 @@ from dask_dl.estimators.autoencoder import DeepLearningAutoEncoder
 from dask_dl.estimators.dataset import Dataset
 from dask_dl.estimators.loading import load
 from dask_dl.estimators.preparing import prepare
-from dask_dl.estimators.searching import search
+from dask_dl.estimators.searching import GridSearch, search
 from dask_dl.estimators.stacking import stacked_autoencoder
 from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
 
@@ -15,6 +15,7 @@ __all__ = [
     "DeepLearningAutoEncoder",
     "DeepLearningClassifier",
     "DeepLearningRegressor",
+    "GridSearch",
     "load",
     "prepare",
     "search",

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.estimators.dataset import Dataset
-from dask_dl.estimators.going_on import GoingOn
+from dask_dl.estimators.going_on import GoingOn, export
 from dask_dl.metrics.table import METRICS, TASK_OF, loss_of
+from dask_dl.tuning.options import OPTIONS, SearchSettings, numpydoc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,60 +24,252 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dask_dl.tuning.candidates import Candidate
+    from dask_dl.tuning.jobs import Jobs
     from dask_dl.tuning.running import Tried
 
+#: What a call of `fit` has beside the table.
+CALL = ("sample_weight", "offset", "folds", "eval_set")
 
-class SearchResult:
-    """Outcome of a search: a table of the candidates, and their models.
+
+class GridSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Search for the best parameters of an estimator, on a table of any size that is read and encoded once.
+
+    Candidates are trained side by side. They are judged by rows held out where the estimator has `nfolds` or `folds` are
+    given, else by `eval_set`, else by the training rows that are scored.
+
+    Parameters
+    ----------
+    estimator : DeepLearningClassifier, DeepLearningRegressor or DeepLearningAutoEncoder
+        With the parameters that all candidates share. It is not changed.
+    space : mapping of str to sequence or distribution, or sequence of such mappings
+        Values of each parameter, such as {"hidden": [[32, 32], [100]], "l1": [0, 1e-4]}; a distribution of scipy for random
+        ones. Several mappings are sub-spaces.
+    {options}
 
     Attributes
     ----------
-    leaderboard_
-        Table with the best candidate first, indexed by its number: the parameters that were chosen for it, every metric of
-        the rows that judge, epochs, seconds, status ("trained", "failed", "interrupted") and error.
+    leaderboard_ : pandas.DataFrame
+        The best candidate first, by its number: the parameters chosen for it, every metric of the rows that judge, epochs,
+        seconds, status ("trained", "failed", "interrupted"), error, and path of the model in `recovery_dir`.
     metric_ : str
         Metric by which they are sorted.
     ended_by_ : str or None
         Reason why the search ended before its last candidate, such as "max_runtime_secs" or "interrupted".
 
-    Parameters
-    ----------
-    estimator : DeepLearningClassifier, DeepLearningRegressor or DeepLearningAutoEncoder
-        Whose parameters were searched; it is not changed.
-    tried : sequence of Tried
-    metric : str
-    ended_by : str or None
-    has_names : bool
-        Whether the columns of the table had names.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import dask_dl
+    >>> table = pd.DataFrame({"a": np.arange(200.0), "y": np.arange(200.0) ** 2})
+    >>> regressor = dask_dl.DeepLearningRegressor(epochs=2, random_state=1)
+    >>> found = dask_dl.GridSearch(regressor, {"hidden": [[5], [10, 5]]}).fit(table, "y")
+    >>> found.leaderboard_.index.sort_values().tolist()
+    [0, 1]
     """
 
     def __init__(
-        self, estimator: Any, tried: Sequence[Tried], metric: str, ended_by: str | None, *, has_names: bool
+        self,
+        estimator: Any,
+        space: Any,
+        *,
+        method: str = "grid",
+        max_models: int | None = None,
+        max_runtime_secs: float = 0.0,
+        metric: str | None = None,
+        stopping_rounds: int = 0,
+        stopping_tolerance: float = 1e-3,
+        min_epochs: float | None = None,
+        reduction_factor: int = 3,
+        n_jobs: int | None = None,
+        random_state: int | None = None,
+        recovery_dir: Any = None,
     ) -> None:
+        self.estimator, self.space, self.method, self.max_models = estimator, space, method, max_models
+        self.max_runtime_secs, self.metric = max_runtime_secs, metric
+        self.stopping_rounds, self.stopping_tolerance = stopping_rounds, stopping_tolerance
+        self.min_epochs, self.reduction_factor = min_epochs, reduction_factor
+        self.n_jobs, self.random_state, self.recovery_dir = n_jobs, random_state, recovery_dir
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        offset: Any = None,
+        folds: Any = None,
+        eval_set: Any = None,
+    ) -> Any:
+        """Train all candidates.
+
+        Parameters
+        ----------
+        X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix, array-like or Dataset
+            As in the estimator's `fit`, and so are the others.
+        y : str, int, or aligned collection of n values, optional
+        sample_weight, offset, folds, eval_set : object, optional
+
+        Returns
+        -------
+        GridSearch
+            Itself; an awaitable of it where the client is asynchronous. Ctrl-C ends the search with what was tried so far.
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            For a space that is none, and as the estimator's `fit` would raise them for the table.
+        """
+        from dask_dl.cluster.clients import awaitable, find_client
+
+        settings = SearchSettings.of({name: getattr(self, name) for name in OPTIONS})
+        call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set}
+        client = X.client if isinstance(X, Dataset) else find_client(self.estimator.client)
+        if self.estimator._has_target and y is None and not isinstance(X, Dataset):  # noqa: SLF001  # as its own `fit`
+            raise ParameterError("a search requires y: give the name of the target's column, or its values.")
+        work = functools.partial(self._fit, X, y, call, client, settings, time.monotonic())
+        return awaitable(work) if client is not None and client.asynchronous else work()
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        call: Mapping[str, Any],
+        client: Any,
+        settings: SearchSettings,
+        began: float,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> GridSearch:
+        """Search, on any thread but that of an asynchronous client.
+
+        Parameters
+        ----------
+        X, y : object
+            As in `fit`.
+        call : mapping
+            What stands beside the table.
+        client : distributed.Client or None
+            Of the cluster.
+        settings : SearchSettings
+        began : float
+            When it was called, by `time.monotonic`.
+        cancelled : callable
+            Whether the caller wants it to end.
+
+        Returns
+        -------
+        GridSearch
+        """
+        from dask_dl.events import Listeners
+        from dask_dl.show.leaderboard import LiveLeaderboard
+        from dask_dl.training.backends import backend_for
+        from dask_dl.training.engine import Request
+        from dask_dl.tuning.running import Limits, Search
+
+        estimator, task = self.estimator, self.estimator._task  # noqa: SLF001  # as its own `fit`
+        given = {name: value for name, value in call.items() if name != "folds"}
+        base = estimator._requested(given)  # noqa: SLF001  # as above
+        _check_alone(base, call, settings)
+        limits = Limits(metric_of(settings.metric, base, task), math.inf, settings.stopping_rounds, settings.stopping_tolerance)  # fmt: skip  # noqa: E501
+        if settings.max_runtime_secs:
+            limits.deadline = began + settings.max_runtime_secs
+        tell = Listeners([LiveLeaderboard(quiet=not base["verbose"] or base["quiet_mode"])])
+        with contextlib.ExitStack() as stack:
+            backend = encoded = None
+            if isinstance(X, Dataset):
+                X.check_alone({"y": y, **call}, estimator.client)
+                backend, encoded = stack.enter_context(X.used(task, base, tell, cancelled))
+                source, validation = encoded.data.tables["training"][0], None
+            else:
+                call = {**call, "X": X, "y": y if estimator._has_target else None, "going": GoingOn()}  # noqa: SLF001  # as above
+                source, validation = estimator._tables(call, tell)  # noqa: SLF001  # as above
+            folder = _folder(settings, stack)
+            seed = self._seed(base, None if encoded is None else encoded.data.seed)
+            seed = seed if folder is None else folder.begin(task, seed, limits.metric)
+            base, candidates = self._candidates(settings, given, seed)
+            if isinstance(X, Dataset):
+                candidates = [_encoded_alike(candidate, base, task) for candidate in candidates]
+
+            @contextlib.contextmanager
+            def backend_of(requested: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
+                if encoded is not None:
+                    yield backend, encoded
+                    return
+                with backend_for(requested, client, tell, cancelled) as here:
+                    yield here, None
+
+            search = Search(
+                Request(source, task, base, validation), limits, _jobs_of(settings, base, limits.metric), folder, tell,
+                settings.n_jobs, cancelled, lambda model: export(model, base["export_checkpoints_dir"], tell),
+            )  # fmt: skip
+            tried = search.run(candidates, backend_of)
+        self._set(tried, limits.metric, limits.reason, has_names=source.has_text_names)
+        return self
+
+    def _seed(self, base: Mapping[str, Any], of_dataset: int | None) -> int:
+        """Seed of all candidates: they draw the same samples, and a search that goes on draws the same candidates."""
+        from dask_dl.training.settings import drawn_seed
+
+        asked = base["random_state"]
+        return of_dataset if asked is None and of_dataset is not None else drawn_seed(asked)
+
+    def _candidates(
+        self, settings: SearchSettings, given: Mapping[str, Any], seed: int
+    ) -> tuple[Mapping[str, Any], list[Candidate]]:
+        """Parameters that all candidates share, and the candidates."""
+        from dask_dl.tuning.candidates import candidates_of
+
+        estimator = clone(self.estimator).set_params(random_state=seed)
+
+        def validate(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+            found: Mapping[str, Any] = clone(estimator).set_params(**chosen)._requested(given)  # noqa: SLF001  # as above
+            return found
+
+        is_random = settings.method == "random" or (settings.method == "halving" and settings.max_models is not None)
+        own = seed if settings.random_state is None else settings.random_state
+        candidates = candidates_of(self.space, settings.max_models, own, validate, is_random=is_random)
+        if settings.method == "halving" and any("epochs" in candidate.chosen for candidate in candidates):
+            raise ParameterError(
+                "space: method='halving' chooses the epochs of candidates. Leave epochs out of the space."
+            )
+        return estimator._requested(given), candidates  # noqa: SLF001  # as above
+
+    def _set(self, tried: Sequence[Tried], metric: str, ended_by: str | None, *, has_names: bool) -> None:
+        """Take the outcome of a search."""
         from dask_dl.tuning.leaderboard import leaderboard
 
-        self._estimator, self._has_names = estimator, has_names
-        self._tried = {one.candidate.number: one for one in tried}
+        self._has_names, self._tried = has_names, {one.candidate.number: one for one in tried}
         self.metric_, self.ended_by_ = metric, ended_by
         self.leaderboard_: pd.DataFrame = leaderboard(tried, metric)
 
+    # ---- what came out ----------------------------------------------------------------------------------------------
+
     def model(self, candidate: int) -> Any:
         """Fitted estimator of a candidate, by its number. Raises ParameterError when there is none."""
-        one = self._tried.get(candidate)
+        one = self._outcome.get(candidate)
         if one is None or one.model is None:
             why = "was not tried" if one is None else f"{one.status}: {one.error}"
             raise ParameterError(f"candidate {candidate!r} has no model: it {why}.")
-        found = clone(self._estimator).set_params(**one.candidate.chosen)
+        found = clone(self.estimator).set_params(**one.candidate.chosen)
         found.model_ = one.model
         found._set_names(has_names=self._has_names)  # noqa: SLF001  # as its own `fit`
         return found
 
     @property
+    def _outcome(self) -> Mapping[int, Tried]:
+        """What was tried, by number. Raises NotFittedError."""
+        from sklearn.utils.validation import check_is_fitted
+
+        check_is_fitted(self, "leaderboard_")
+        return self._tried
+
+    @property
     def _best(self) -> Tried:
-        best = next((n for n in self.leaderboard_.index if self._tried[n].status != "failed"), None)
-        if best is None or self._tried[best].model is None:
+        tried = self._outcome
+        best = next((n for n in self.leaderboard_.index if tried[n].status != "failed"), None)
+        if best is None or tried[best].model is None:
             raise ParameterError("no candidate was trained: see the column error of leaderboard_.")
-        return self._tried[best]
+        return tried[best]
 
     @property
     def best_params_(self) -> dict[str, Any]:
@@ -83,14 +277,114 @@ class SearchResult:
         return dict(self._best.candidate.chosen)
 
     @property
+    def best_score_(self) -> float:
+        """Value of the metric of the best candidate, on the rows that judge."""
+        return self._best.value(self.metric_)
+
+    @property
     def best_model_(self) -> Any:
         """Fitted estimator of the best candidate."""
         return self.model(self._best.candidate.number)
 
-    def __repr__(self) -> str:
-        n = len(self.leaderboard_)
+    def predict(self, X: Any, **given: Any) -> Any:
+        """Answers of the best model. See its `predict`."""
+        return self.best_model_.predict(X, **given)
+
+    def predict_proba(self, X: Any, **given: Any) -> Any:
+        """Probabilities by the best model, a classifier. See its `predict_proba`."""
+        return self.best_model_.predict_proba(X, **given)
+
+    def score(self, X: Any, y: Any = None, **given: Any) -> float:
+        """Score of the best model. See its `score`."""
+        return float(self.best_model_.score(X, y, **given))
+
+    def plot_parameters(self, metric: str | None = None) -> Any:
+        """Draw a metric of all candidates against each parameter; returns the matplotlib figure.
+
+        Parameters
+        ----------
+        metric : str, optional
+            A column of `leaderboard_`; by default the one that judges.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ParameterError
+            When `leaderboard_` has no such metric.
+        """
+        from dask_dl.show.search_plots import plot_parameters
+
+        return plot_parameters(*self._drawn(metric))
+
+    def plot_parallel_coordinates(self, metric: str | None = None, ax: Any = None) -> Any:
+        """Draw a line through the parameters of each candidate to a metric, the best ones dark; returns the matplotlib axes.
+
+        Parameters
+        ----------
+        metric : str, optional
+            A column of `leaderboard_`; by default the one that judges.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; by default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ParameterError
+            When `leaderboard_` has no such metric.
+        """
+        from dask_dl.show.search_plots import plot_parallel_coordinates
+
+        return plot_parallel_coordinates(*self._drawn(metric), ax=ax)
+
+    def plot_curves(self, metric: str | None = None, ax: Any = None) -> Any:
+        """Draw a metric of all candidates over their epochs, the best one thick; returns the matplotlib axes.
+
+        Parameters
+        ----------
+        metric : str, optional
+            A metric of the histories; by default the one that judges.
+        ax : matplotlib.axes.Axes, optional
+            Axes to draw on; by default those of a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+
+        Raises
+        ------
+        ParameterError
+            When no history has such a metric.
+        """
+        from dask_dl.show.search_plots import plot_curves
+
+        models = {n: one.model.record.history for n, one in self._outcome.items() if one.model is not None}
+        return plot_curves(models, list(self.leaderboard_.index), self.metric_ if metric is None else metric, ax=ax)
+
+    def _drawn(self, metric: str | None) -> tuple[pd.DataFrame, list[str], str]:
+        """Candidates with a value of a metric, their parameters, and the metric. Raises ParameterError."""
+        names = list(dict.fromkeys(name for one in self._outcome.values() for name in one.candidate.chosen))
+        metric = self.metric_ if metric is None else metric
+        if metric not in METRICS or metric not in self.leaderboard_:
+            known = [name for name in self.leaderboard_ if name in METRICS and name not in names]
+            raise ParameterError(f"metric={metric!r}: the leaderboard has {', '.join(map(str, known))}.")
+        return self.leaderboard_[self.leaderboard_[metric].notna()], names, metric
+
+    def __repr__(self, **given: Any) -> str:
+        """Parameters, or the best five candidates once there are some."""
+        if not hasattr(self, "leaderboard_"):
+            return str(super().__repr__(**given))
         ended = f", ended by {self.ended_by_}" if self.ended_by_ else ""
-        return f"<SearchResult: {n:,} candidates by {self.metric_}{ended}>\n{self.leaderboard_.head(5).to_string()}"
+        n = len(self.leaderboard_)
+        return f"<GridSearch: {n:,} candidates by {self.metric_}{ended}>\n{self.leaderboard_.head(5).to_string()}"
+
+
+GridSearch.__doc__ = (GridSearch.__doc__ or "").replace("{options}", numpydoc())
 
 
 def search(
@@ -99,63 +393,34 @@ def search(
     y: Any = None,
     *,
     space: Any,
-    method: str = "grid",
-    max_models: int | None = None,
-    max_runtime_secs: float = 0.0,
-    metric: str | None = None,
-    stopping_rounds: int = 0,
-    stopping_tolerance: float = 1e-3,
-    n_jobs: int | None = None,
-    random_state: int | None = None,
     sample_weight: Any = None,
     offset: Any = None,
     folds: Any = None,
     eval_set: Any = None,
+    **options: Any,
 ) -> Any:
-    """Train an estimator with many choices of parameters, side by side, on a table that is read and encoded once.
-
-    Candidates are judged by rows held out where the estimator has `nfolds` or `folds` are given, else by `eval_set`, else by
-    the training rows that are scored.
+    """Train an estimator with many choices of parameters: `GridSearch(estimator, space, **options).fit(X, y, ...)`.
 
     Parameters
     ----------
     estimator : DeepLearningClassifier, DeepLearningRegressor or DeepLearningAutoEncoder
         With the parameters that all candidates share. It is not changed.
-    X : dask.dataframe.DataFrame, dask.array.Array, pandas.DataFrame, sparse matrix, array-like or Dataset
-        As in `fit`.
-    y : str, int, or aligned collection of n values, optional
+    X, y, sample_weight, offset, folds, eval_set : object
         As in `fit`.
     space : mapping of str to sequence or distribution, or sequence of such mappings
-        Values of each parameter, such as {"hidden": [[32, 32], [100]], "l1": [0, 1e-4]}; a distribution of scipy for random
-        ones. Several mappings are sub-spaces.
-    method : {"grid", "random"}
-        All combinations, or random ones without repetition.
-    max_models : int, optional
-        Candidates, at most.
-    max_runtime_secs : float
-        Seconds of the whole search; 0: no limit.
-    metric : str, optional
-        Any metric of the problem; by default the estimator's `stopping_metric`, logloss or deviance.
-    stopping_rounds : int
-        k: no other candidate begins when the k best no longer get better; 0: never.
-    stopping_tolerance : float
-        Relative improvements below this are none.
-    n_jobs : int, optional
-        Candidates at a time; by default as many as there are threads, or workers that hold the rows.
-    random_state : int, optional
-        Seed of random candidates; by default that of the estimator.
-    sample_weight, offset, folds, eval_set : object, optional
-        As in `fit`.
+        Values of each parameter; several mappings are sub-spaces.
+    **options : object
+        `method`, `max_models` and the others of `GridSearch`.
 
     Returns
     -------
-    SearchResult
-        An awaitable of one where the client is asynchronous. Ctrl-C ends the search with what was tried so far.
+    GridSearch
+        With `leaderboard_`, `best_model_` and `best_params_`; an awaitable of it where the client is asynchronous.
 
     Raises
     ------
     ParameterError, SchemaError
-        For a space that is none, and as `fit` would raise them for the table.
+        As `GridSearch.fit`.
 
     Examples
     --------
@@ -169,93 +434,13 @@ def search(
     >>> found.leaderboard_.index.sort_values().tolist()
     [0, 1]
     """
-    from dask_dl.cluster.clients import awaitable, find_client
-
+    if strange := options.keys() - OPTIONS.keys():
+        raise ParameterError(f"{', '.join(sorted(strange))}: a search has {', '.join(OPTIONS)}.")
     call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set}
-    client = X.client if isinstance(X, Dataset) else find_client(estimator.client)
-    asked = {
-        "space": space, "method": method, "max_models": max_models, "max_runtime_secs": max_runtime_secs, "metric": metric,
-        "rounds": stopping_rounds, "tolerance": stopping_tolerance, "n_jobs": n_jobs, "seed": random_state,
-    }  # fmt: skip
-    if estimator._has_target and y is None and not isinstance(X, Dataset):  # noqa: SLF001  # as its own `fit`
-        raise ParameterError("search requires y: give the name of the target's column, or its values.")
-    work = functools.partial(_search, estimator, X, y, call, client, asked, time.monotonic())
-    return awaitable(work) if client is not None and client.asynchronous else work()
+    return GridSearch(estimator, space, **options).fit(X, y, **call)
 
 
-def _search(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    call: Mapping[str, Any],
-    client: Any,
-    asked: Mapping[str, Any],
-    began: float,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> SearchResult:
-    """Search, on any thread but that of an asynchronous client.
-
-    Parameters
-    ----------
-    estimator : DeepLearning
-    X, y : object
-        As in `search`.
-    call : mapping
-        What stands beside the table.
-    client : distributed.Client or None
-        Of the cluster.
-    asked : mapping
-        Arguments of `search` by name.
-    began : float
-        When it was called, by `time.monotonic`.
-    cancelled : callable
-        Whether the caller wants it to end.
-    """
-    from dask_dl.events import Listeners
-    from dask_dl.show.progress import Progress
-    from dask_dl.training.backends import backend_for
-    from dask_dl.training.engine import Request
-    from dask_dl.tuning.candidates import candidates_of
-    from dask_dl.tuning.running import Limits, run
-
-    given = {name: value for name, value in call.items() if name != "folds"}
-    base = estimator._requested(given)  # noqa: SLF001  # as its own `fit`
-    task = estimator._task  # noqa: SLF001  # as above
-
-    def validate(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = clone(estimator).set_params(**chosen)._requested(given)  # noqa: SLF001  # as above
-        return found
-
-    limits = Limits(metric_of(asked["metric"], base, task), math.inf, asked["rounds"], asked["tolerance"])
-    if asked["max_runtime_secs"]:
-        limits.deadline = began + asked["max_runtime_secs"]
-    seed = asked["seed"] if asked["seed"] is not None else base["random_state"]
-    candidates = candidates_of(asked["space"], asked["method"], asked["max_models"], seed, validate)
-    tell = Listeners([Progress(quiet=not base["verbose"] or base["quiet_mode"])])
-    with contextlib.ExitStack() as stack:
-        if isinstance(X, Dataset):
-            X.check_alone({"y": y, **call}, estimator.client)
-            backend, encoded = stack.enter_context(X.used(task, base, tell, cancelled))
-            source, validation = encoded.data.tables["training"][0], None
-            candidates = [_encoded_alike(candidate, base, task) for candidate in candidates]
-        else:
-            call = {**call, "X": X, "y": y if estimator._has_target else None, "going": GoingOn()}  # noqa: SLF001  # as above
-            source, validation = estimator._tables(call, tell)  # noqa: SLF001  # as above
-
-        @contextlib.contextmanager
-        def backend_of(requested: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-            if isinstance(X, Dataset):
-                yield backend, encoded
-                return
-            with backend_for(requested, client, tell, cancelled) as here:
-                yield here, None
-
-        request = Request(source, task, base, validation)
-        tried = run(candidates, request, backend_of, limits, [tell], n_jobs=asked["n_jobs"], cancelled=cancelled)
-    return SearchResult(estimator, tried, limits.metric, limits.reason, has_names=source.has_text_names)
-
-
-def metric_of(asked: Any, base: Mapping[str, Any], task: parameters.Task) -> str:
+def metric_of(asked: str | None, base: Mapping[str, Any], task: parameters.Task) -> str:
     """Metric that judges: asked for, or the estimator's stopping_metric. Raises ParameterError."""
     name = base["stopping_metric"] if asked is None else asked
     name = loss_of(task) if name == "auto" else name
@@ -263,6 +448,45 @@ def metric_of(asked: Any, base: Mapping[str, Any], task: parameters.Task) -> str
     if name not in known:
         raise ParameterError(f"metric={asked!r}: {task} has {', '.join(known)}.")
     return str(name)
+
+
+def _check_alone(base: Mapping[str, Any], call: Mapping[str, Any], settings: SearchSettings) -> None:
+    """Refuse parameters of the estimator that several trainings cannot share. Raises ParameterError."""
+    if base["checkpoint_dir"] is not None:
+        raise ParameterError(
+            "checkpoint_dir: candidates have a folder each; give the search a recovery_dir, and leave checkpoint_dir out."
+        )
+    if settings.method == "halving" and (base["nfolds"] or call["folds"] is not None):
+        raise ParameterError(
+            "method='halving': candidates go on from where they were, and folds begin anew. Judge them by eval_set, or by "
+            "training rows."
+        )
+
+
+def _folder(settings: SearchSettings, stack: contextlib.ExitStack) -> Any:
+    """Folder of the candidates' checkpoints, where there are any."""
+    from dask_dl.tuning.recovery import SearchFolder
+
+    if settings.recovery_dir is not None:
+        return SearchFolder(settings.recovery_dir)
+    if settings.method != "halving":
+        return None
+    return SearchFolder(stack.enter_context(tempfile.TemporaryDirectory(prefix="dask_dl-search-")), keeps_models=False)
+
+
+def _jobs_of(settings: SearchSettings, base: Mapping[str, Any], metric: str) -> Callable[[Sequence[Candidate]], Jobs]:
+    """Order of trainings."""
+    from dask_dl.tuning.jobs import Halving, Once
+
+    if settings.method != "halving":
+        return Once
+    return functools.partial(
+        Halving,
+        epochs=base["epochs"],
+        min_epochs=settings.min_epochs,
+        factor=settings.reduction_factor,
+        greater_is_better=METRICS[metric].greater_is_better,
+    )
 
 
 def _encoded_alike(candidate: Candidate, base: Mapping[str, Any], task: parameters.Task) -> Candidate:

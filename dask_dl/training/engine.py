@@ -6,8 +6,6 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from dask_dl import parameters
 from dask_dl.cluster.environment import versions
 from dask_dl.errors import ParameterError
@@ -28,12 +26,14 @@ from dask_dl.training.continuing import (
 from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads, size_of_checkpoint
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
-from dask_dl.training.settings import ResumeSettings, check_epochs, seed_of
+from dask_dl.training.settings import ResumeSettings, check_epochs, drawn_seed, seed_of
 from dask_dl.training.start import HOLDOUT, Start
 from dask_dl.training.wiring import make_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
 
     from dask_dl.cluster.backend import Backend
     from dask_dl.events import Listener
@@ -381,12 +381,7 @@ def _seed(
         return checkpoint.seed
     if asked is None and model and (known := seed_of(model.record.effective)) is not None:
         return known
-    if asked is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(asked, int):
-        return asked
-    draw = asked.integers if isinstance(asked, np.random.Generator) else asked.randint
-    return int(draw(2**31 - 1))  # as much as scikit-learn draws
+    return drawn_seed(asked)
 
 
 def _target_name(source: Source) -> str | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+
 from dask_dl import parameters
+from dask_dl.checkpoint.plain import plain
 from dask_dl.errors import ParameterError
 from dask_dl.frame.encoder import Encoding
 from dask_dl.kernels.layout import Topology
@@ -18,8 +22,6 @@ from dask_dl.tasks import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import numpy as np
 
     from dask_dl.distribution import Distribution
     from dask_dl.frame.encoder import Encoder
@@ -359,6 +361,16 @@ def seed_of(e: Mapping[str, Any]) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
+def drawn_seed(asked: Any) -> int:
+    """Seed that is asked for: a number, one that a generator of NumPy gives, or any for None."""
+    if asked is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(asked, int):
+        return asked
+    draw = asked.integers if isinstance(asked, np.random.Generator) else asked.randint
+    return int(draw(2**31 - 1))  # as much as scikit-learn draws
+
+
 def check_epochs(n_done: float, requested: Mapping[str, Any]) -> None:
     """Whether any epoch is left to train, after so many. Raises ParameterError."""
     if requested["epochs"] <= n_done:
@@ -388,13 +400,57 @@ def encoding_key(requested: Mapping[str, Any], task: parameters.Task) -> str:
     return repr((parameters.prepared(requested, task), requested["random_state"]))
 
 
-def beside_others(requested: Mapping[str, Any], n_beside: int, seconds: float) -> dict[str, Any]:
-    """Parameters of one of several trainings side by side: its share of the threads, and no more than the seconds left.
+def beside_others(
+    requested: Mapping[str, Any],
+    n_beside: int,
+    seconds: float,
+    checkpoint_dir: str | None = None,
+    epochs: float | None = None,
+) -> dict[str, Any]:
+    """Parameters of one of several trainings side by side.
 
-    `n_beside` are those in one process; 0 `seconds` are no limit.
+    Parameters
+    ----------
+    requested : mapping
+        Those of the training alone.
+    n_beside : int
+        Trainings in one process, which share its threads.
+    seconds : float
+        Seconds that are left; 0: no limit.
+    checkpoint_dir : str or None
+        Folder of its checkpoints.
+    epochs : float or None
+        Epochs in all; None: as requested.
+
+    Returns
+    -------
+    dict
     """
     found, own = dict(requested), requested["max_runtime_secs"]
     found["max_runtime_secs"] = min(own or seconds, seconds or own)
     if n_beside > 1:
         found["n_jobs"] = max(1, cores(requested["n_jobs"])[0] // n_beside)
-    return found
+    if epochs is not None:
+        found["epochs"] = epochs
+    return found | {"checkpoint_dir": checkpoint_dir}
+
+
+#: Parameters that change nothing of what a training learns: where and how long it runs, and what it says and keeps.
+BESIDE_THE_MODEL = frozenset({
+    "client", "checkpoint_dir", "checkpoint_interval", "export_checkpoints_dir", "on_interrupt", "verbose", "quiet_mode",
+    "max_runtime_secs", "worker_timeout", "n_jobs", "storage",
+})  # fmt: skip
+
+
+def identity_of(requested: Mapping[str, Any]) -> str:
+    """Text that two trainings have in common whose parameters make the same model of a table."""
+    return json.dumps(
+        {name: plain(value) for name, value in requested.items() if name not in BESIDE_THE_MODEL},
+        sort_keys=True,
+        default=repr,
+    )
+
+
+def epochs_of(requested: Mapping[str, Any]) -> float:
+    """Epochs that are requested."""
+    return float(requested["epochs"])

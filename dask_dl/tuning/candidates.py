@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     #: A space: values of each parameter, or a distribution with `rvs`; several of them are joined.
     Space = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
-#: Ways through a space.
-METHODS = ("grid", "random")
 #: Parameters that are the same for all candidates: where they run, and what is kept of them.
 SHARED = ("client", "checkpoint_dir", "checkpoint_interval", "export_checkpoints_dir", "on_interrupt", "verbose")
 
@@ -33,18 +31,19 @@ class Candidate(NamedTuple):
 
 def candidates_of(
     space: Space,
-    method: str,
     max_models: int | None,
     seed: int | None,
     validate: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    *,
+    is_random: bool,
 ) -> list[Candidate]:
     """Candidates of a space, each once.
 
     Parameters
     ----------
     space : mapping of str to sequence or distribution, or sequence of mappings
-    method : {"grid", "random"}
-        All combinations in the order of scikit-learn's ParameterGrid, or random ones.
+    is_random : bool
+        Whether they are drawn; else they are all combinations in the order of scikit-learn's ParameterGrid.
     max_models : int or None
         Candidates at most; None: all. Needed where the space has a distribution.
     seed : int or None
@@ -61,12 +60,12 @@ def candidates_of(
     ParameterError
         For a space that is none, and for names that are no parameters.
     """
-    spaces = _checked(space, method, max_models)
+    spaces = _checked(space, max_models, is_random=is_random)
     has_distributions = any(hasattr(values, "rvs") for one in spaces for values in one.values())
     n_all = None if has_distributions else len(ParameterGrid(spaces))
     n = max_models if n_all is None else n_all if max_models is None else min(max_models, n_all)
     assert n is not None
-    if method == "grid":
+    if not is_random:
         drawn: Any = (chosen for _, chosen in zip(range(n), ParameterGrid(spaces), strict=False))
     else:
         random = np.random.RandomState(seed) if isinstance(seed, int) else seed
@@ -92,14 +91,8 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _checked(space: Any, method: str, max_models: Any) -> list[Mapping[str, Any]]:
+def _checked(space: Any, max_models: int | None, *, is_random: bool) -> list[Mapping[str, Any]]:
     """Spaces, one or more. Raises ParameterError."""
-    if method not in METHODS:
-        raise ParameterError(f"method={method!r}: give one of {', '.join(map(repr, METHODS))}.")
-    if max_models is not None and (
-        isinstance(max_models, bool) or not isinstance(max_models, int | np.integer) or max_models < 1
-    ):
-        raise ParameterError(f"max_models={max_models!r}: give a number of 1 or more, or None for all.")
     spaces = [space] if hasattr(space, "items") else list(space)
     if not spaces or not all(hasattr(one, "items") and one for one in spaces):
         raise ParameterError(
@@ -112,9 +105,9 @@ def _checked(space: Any, method: str, max_models: Any) -> list[Mapping[str, Any]
             if name not in parameters.constructor_defaults():
                 parameters.refuse_names({name: values}, "constructor")
             if hasattr(values, "rvs"):
-                if method == "grid":
+                if not is_random:
                     raise ParameterError(
-                        f"space: {name} is a distribution, of which a grid has no values: method='random'."
+                        f"space: {name} is a distribution, without a list of values. Use method='random'."
                     )
                 if max_models is None:
                     raise ParameterError(f"space: {name} is a distribution, without end: give max_models.")

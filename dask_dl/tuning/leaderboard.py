@@ -28,7 +28,7 @@ def leaderboard(tried: Sequence[Tried], metric: str) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Indexed by the number of the `candidate`: chosen parameters, the metrics that were measured, `epochs`, `seconds`,
-        `status` and `error`.
+        `status` and `error`, and the path of the `model` where models are kept.
     """
     names = list(dict.fromkeys(name for one in tried for name in one.candidate.chosen))
     kinds = {one.model.head.kind for one in tried if one.model is not None}
@@ -49,5 +49,7 @@ def leaderboard(tried: Sequence[Tried], metric: str) -> pd.DataFrame:
         "status": [one.status for one in tried],
         "error": ["" if one.error is None else str(one.error) for one in tried],
     }
+    if any(one.path for one in tried):
+        columns["model"] = [one.path or "" for one in tried]
     table = pd.DataFrame(columns, index=pd.Index([one.candidate.number for one in tried], name="candidate"))
     return table.sort_values(metric, ascending=not METRICS[metric].greater_is_better, kind="stable", na_position="last")

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import queue
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask_dl import parameters
 from dask_dl.errors import DaskDLError
-from dask_dl.events import Listeners, Warned
+from dask_dl.events import Compared, Listeners, Warned
 from dask_dl.frame.source import FOLD
 from dask_dl.metrics.stopping import has_converged
 from dask_dl.metrics.table import METRICS
 from dask_dl.training.engine import Request, encode, train
 from dask_dl.training.settings import beside_others, encoding_key, has_folds
+from dask_dl.tuning.leaderboard import leaderboard
 from dask_dl.validation.cross_validation import cross_validate
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Mapping, Sequence
 
     from dask_dl.cluster.backend import Backend
-    from dask_dl.events import Event, Listener
+    from dask_dl.events import Event
     from dask_dl.model import Model
+    from dask_dl.training.engine import Outcome
     from dask_dl.training.loading import EncodedTables
     from dask_dl.tuning.candidates import Candidate
+    from dask_dl.tuning.jobs import Job, Jobs
+    from dask_dl.tuning.recovery import SearchFolder
 
 #: Share of a worker's memory that the rows of candidates side by side may take.
 SHARE_OF_MEMORY = 0.4
@@ -43,6 +46,8 @@ class Tried(NamedTuple):
     model: Model | None  #: of a failed one what it had learned, if anything
     seconds: float
     error: BaseException | None = None
+    values: tuple[float, ...] = ()  #: of the metric that judges, after each training of the candidate
+    path: str | None = None  #: of the model, where it is kept
 
     def value(self, metric: str) -> float:
         """Value of a metric on the rows that judge: held out ones, else those of validation, else of training."""
@@ -83,54 +88,80 @@ class Limits:
         return 0.0 if math.isinf(self.deadline) else max(1e-3, self.deadline - time.monotonic())
 
 
-def run(
-    candidates: Sequence[Candidate],
-    request: Request,
-    backend_of: Callable[[Mapping[str, Any]], contextlib.AbstractContextManager[tuple[Backend, EncodedTables | None]]],
-    limits: Limits,
-    listeners: Sequence[Listener] = (),
-    *,
-    n_jobs: int | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> list[Tried]:
-    """Train candidates side by side, as far as there are threads or workers.
+@dataclass
+class Search:
+    """What all trainings of a search have in common.
 
     Parameters
     ----------
-    candidates : sequence of Candidate
     request : Request
         Tables; the parameters are those of the candidates.
-    backend_of : callable
-        For parameters a context of an open backend, with its encoded tables if it has them already.
     limits : Limits
-    listeners : sequence of Listener
+    jobs_of : callable
+        Makes the order of trainings, for candidates that encode rows alike.
+    folder : SearchFolder or None
+        Where candidates have checkpoints; None: they have none.
+    tell : Listeners
         Told of every candidate's end, and of warnings.
     n_jobs : int or None
         Candidates at a time, at most; None: as many as there are threads, or workers that hold the rows.
     cancelled : callable
         True ends the search.
-
-    Returns
-    -------
-    list of Tried
-        In the order of the candidates, of those that began. Ctrl-C ends the search, and what was tried is there.
-
-    Raises
-    ------
-    ParameterError, SchemaError
-        Of tables that no candidate can learn from.
+    on_model : callable
+        Given the model of a candidate that has ended.
     """
-    tell, found = Listeners(listeners), {c.number: Tried(c, FAILED, None, 0.0, c.error) for c in candidates if c.error}
-    try:
-        for alike in _alike([c for c in candidates if not c.error], request.task):
-            with backend_of(alike[0].requested) as (here, kept):
-                encoded = kept or encode(request._replace(parameters=alike[0].requested), here, tell)
-                _run_alike(alike, request, encoded, here, limits, tell, n_jobs, cancelled, found)
-            if limits.reason:
-                break
-    except KeyboardInterrupt:
-        limits.reason = INTERRUPTED
-    return [found[number] for number in sorted(found)]
+
+    request: Request
+    limits: Limits
+    jobs_of: Callable[[Sequence[Candidate]], Jobs]
+    folder: SearchFolder | None
+    tell: Listeners
+    n_jobs: int | None = None
+    cancelled: Callable[[], bool] = lambda: False
+    on_model: Callable[[Model], object] = lambda _: None
+    found: dict[int, Tried] = field(default_factory=dict, init=False)  #: by number of the candidate
+
+    def run(
+        self,
+        candidates: Sequence[Candidate],
+        backend_of: Callable[
+            [Mapping[str, Any]], contextlib.AbstractContextManager[tuple[Backend, EncodedTables | None]]
+        ],
+    ) -> list[Tried]:
+        """Train candidates side by side, as far as there are threads or workers.
+
+        Parameters
+        ----------
+        candidates : sequence of Candidate
+        backend_of : callable
+            For parameters a context of an open backend, with its encoded tables if it has them already.
+
+        Returns
+        -------
+        list of Tried
+            In the order of the candidates, of those that began. Ctrl-C ends the search, and what was tried is there.
+
+        Raises
+        ------
+        ParameterError, SchemaError
+            Of tables that no candidate can learn from.
+        """
+        self.found |= {c.number: Tried(c, FAILED, None, 0.0, c.error) for c in candidates if c.error}
+        request = self.request
+        try:
+            for alike in _alike([c for c in candidates if not c.error], request.task):
+                parameters_ = alike[0].requested
+                with backend_of(parameters_) as (here, kept):
+                    encoded = kept or encode(request._replace(parameters=parameters_), here, self.tell)
+                    if self.folder is not None:
+                        prints = {name: here.fingerprint(name) for name in encoded.data.tables}
+                        self.folder.check_rows(encoding_key(parameters_, request.task), prints)
+                    _Alike(self, alike, encoded, here).run()
+                if self.limits.reason:
+                    break
+        except KeyboardInterrupt:
+            self.limits.reason = INTERRUPTED
+        return [self.found[number] for number in sorted(self.found)]
 
 
 def _alike(candidates: Sequence[Candidate], task: parameters.Task) -> list[list[Candidate]]:
@@ -141,122 +172,145 @@ def _alike(candidates: Sequence[Candidate], task: parameters.Task) -> list[list[
     return list(groups.values())
 
 
-def _run_alike(
-    candidates: Sequence[Candidate],
-    request: Request,
-    encoded: EncodedTables,
-    here: Backend,
-    limits: Limits,
-    tell: Listeners,
-    n_jobs: int | None,
-    cancelled: Callable[[], bool],
-    found: dict[int, Tried],
-) -> None:
-    """Train candidates on the same encoded rows; what became of each is put into `found` by its number.
+class _Alike:
+    """Trainings of candidates on the same encoded rows, on several threads."""
 
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-    request : Request
-    encoded : EncodedTables
-        Rows that the backend keeps.
-    here : Backend
-        Is divided.
-    limits : Limits
-    tell : Listeners
-        Told of every candidate's end, and of warnings.
-    n_jobs : int or None
-        Candidates at a time, at most.
-    cancelled : callable
-        True ends the trainings.
-    found : dict of int to Tried
-    """
-    n_parts = _n_parts(len(candidates), encoded, here, n_jobs)
-    ended, lock = threading.Event(), threading.Lock()
-    todo: queue.SimpleQueue[Candidate] = queue.SimpleQueue()
-    for candidate in candidates:
-        todo.put(candidate)
+    def __init__(self, search: Search, candidates: Sequence[Candidate], encoded: EncodedTables, here: Backend) -> None:
+        self._search, self._encoded, self._here, self._candidates = search, encoded, here, candidates
+        self._jobs = search.jobs_of(candidates)
+        self._n_parts = _n_parts(len(candidates), encoded, here, search.n_jobs)
+        self._turn, self._ended, self._n_running = threading.Condition(), threading.Event(), 0
 
-    def listen(event: Event) -> object:
-        if isinstance(event, Warned):
-            with lock:
-                tell(event)
-        return None
+    def run(self) -> None:
+        """Train until nothing is due, or the search is over."""
+        self._recover()
+        with ThreadPoolExecutor(self._n_parts, "candidate") as pool:
+            running = {pool.submit(self._work, part) for part in self._here.split(self._n_parts)}
+            try:
+                while running:
+                    done, running = wait(running, timeout=0.1, return_when=FIRST_EXCEPTION)
+                    for future in done:
+                        future.result()
+                    if self._search.cancelled():
+                        raise KeyboardInterrupt  # the other way to be interrupted
+            finally:
+                self._ended.set()  # the others end within a round
+        if self._search.folder is not None and self._jobs.goes_on and not self._search.limits.reason:
+            for candidate in self._candidates:
+                self._search.folder.forget_checkpoints(candidate)
 
-    def next_one() -> Candidate | None:
-        with lock, contextlib.suppress(queue.Empty):
-            return None if ended.is_set() or limits.is_over([*found.values()]) else todo.get_nowait()
-        return None
+    def _recover(self) -> None:
+        """Take what an earlier search has finished."""
+        folder = self._search.folder
+        for candidate in self._candidates if folder is not None else ():
+            assert folder is not None
+            if (earlier := folder.finished(candidate)) is not None:
+                model, values, seconds = earlier
+                path = folder.model_of(candidate)
+                tried = Tried(candidate, TRAINED, model, seconds, values=tuple(values), path=path)
+                self._search.found[candidate.number] = tried
+                self._jobs.ended(candidate, values)
+                self._search.tell.say(f"{_line(tried, self._search.limits.metric)} (of {path})")
 
-    def work(part: Backend) -> None:
+    def _work(self, part: Backend) -> None:
+        """Train what is due, one after the other."""
         with part:
-            while (candidate := next_one()) is not None:
-                tried = _train(candidate, request, encoded, part, listen, limits, n_parts, ended.is_set)
-                with lock:
-                    found[candidate.number] = tried
-                    tell.say(_line(tried, limits.metric))
+            while (job := self._next()) is not None:
+                tried = None
+                try:
+                    tried = self._train(job, part)
+                finally:
+                    self._done(job, tried)
 
-    with ThreadPoolExecutor(n_parts, "candidate") as pool:
-        running = {pool.submit(work, part) for part in here.split(n_parts)}
+    def _next(self) -> Job | None:
+        """The next training; waits for others where it may depend on what comes of them. None: there is none any more."""
+        search = self._search
+        with self._turn:
+            while not (self._ended.is_set() or search.limits.is_over([*search.found.values()])):
+                if (job := self._jobs.next()) is not None:
+                    self._n_running += 1
+                    return job
+                if not (self._n_running and self._jobs.goes_on):
+                    return None
+                self._turn.wait(0.1)
+        return None
+
+    def _done(self, job: Job, tried: Tried | None) -> None:
+        """Note what came of a training, and tell of it."""
+        search, candidate = self._search, job.candidate
+        if tried is not None and tried.model is not None and tried.status == TRAINED:
+            tried = self._kept(tried, job)
+        with self._turn:
+            self._n_running -= 1
+            if tried is not None:
+                search.found[candidate.number] = tried
+                if tried.status != INTERRUPTED:
+                    self._jobs.ended(candidate, tried.values)
+                search.tell.say(_line(tried, search.limits.metric))
+                search.tell(Compared(leaderboard([*search.found.values()], search.limits.metric), search.limits.metric))
+            self._turn.notify_all()
+
+    def _kept(self, tried: Tried, job: Job) -> Tried:
+        """Keep a model in the folder of the search. What cannot be written is a warning: the search goes on."""
+        folder, candidate = self._search.folder, job.candidate
+        assert tried.model is not None
+        self._search.on_model(tried.model)
+        if folder is None:
+            return tried
         try:
-            while running:
-                done, running = wait(running, timeout=0.1, return_when=FIRST_EXCEPTION)
-                for future in done:
-                    future.result()
-                if cancelled():
-                    raise KeyboardInterrupt  # the other way to be interrupted
-        finally:
-            ended.set()  # the others end within a round
+            path = folder.keep(candidate, tried.model, tried.values, tried.seconds)
+        except OSError as error:
+            self._warn(f"recovery_dir: the model of candidate {candidate.number} could not be written: {error}")
+            return tried
+        if not self._jobs.goes_on:
+            folder.forget_checkpoints(candidate)
+        return tried._replace(path=path)
 
+    def _warn(self, text: str) -> None:
+        with self._turn:
+            self._search.tell.warn(text)
 
-def _train(
-    candidate: Candidate,
-    request: Request,
-    encoded: EncodedTables,
-    part: Backend,
-    listen: Callable[[Event], object],
-    limits: Limits,
-    n_parts: int,
-    cancelled: Callable[[], bool],
-) -> Tried:
-    """Train a candidate; what it raises is its own end, and not that of the search.
+    def _listen(self, event: Event) -> object:
+        """Pass warnings of a training on."""
+        if isinstance(event, Warned):
+            with self._turn:
+                self._search.tell(event)
+        return None
 
-    Parameters
-    ----------
-    candidate : Candidate
-    request : Request
-    encoded : EncodedTables
-    part : Backend
-        Threads or workers of this candidate.
-    listen : callable
-        Listener of its events.
-    limits : Limits
-    n_parts : int
-        Candidates side by side, which share the threads of a process.
-    cancelled : callable
-        True ends the training.
+    def _train(self, job: Job, part: Backend) -> Tried:
+        """Train a candidate; what it raises is its own end, and not that of the search."""
+        search, candidate = self._search, job.candidate
+        before = search.found.get(candidate.number)
+        spent, values = (0.0, ()) if before is None else (before.seconds, before.values)
+        began = time.monotonic()
 
-    Returns
-    -------
-    Tried
-    """
-    began, n_beside = time.monotonic(), n_parts if part.is_local else 1
-    given = beside_others(candidate.requested, n_beside, limits.seconds_left)
-    asked = request._replace(parameters=given, encoded=encoded, began=None)
-    try:
-        if has_folds(given) or FOLD in request.source.roles:
-            outcome = cross_validate(asked, part, [listen], cancelled=cancelled).outcome
-        else:
-            outcome = train(asked, part, [listen], cancelled=cancelled)
-    except (DaskDLError, ArithmeticError, MemoryError, ValueError) as error:
-        return Tried(candidate, FAILED, None, time.monotonic() - began, error)
-    except KeyboardInterrupt:  # of folds nothing is kept
-        return Tried(candidate, INTERRUPTED, None, time.monotonic() - began)
-    seconds = time.monotonic() - began
-    if outcome.failure is not None:
-        model = outcome.model if outcome.model.record.n_seen else None
-        return Tried(candidate, FAILED, model, seconds, outcome.failure)
-    return Tried(candidate, INTERRUPTED if cancelled() else TRAINED, outcome.model, seconds)
+        def over(status: str, model: Model | None = None, error: BaseException | None = None) -> Tried:
+            found = Tried(candidate, status, model, spent + time.monotonic() - began, error, values)
+            value = found.value(search.limits.metric) if status == TRAINED else math.nan
+            return found._replace(values=(*values, value))
+
+        try:
+            outcome = self._outcome(job, part)
+        except (DaskDLError, ArithmeticError, MemoryError, ValueError, OSError) as error:
+            return over(FAILED, error=error)
+        except KeyboardInterrupt:  # of folds nothing is kept
+            return over(INTERRUPTED)
+        record = replace(outcome.model.record, requested={**candidate.requested, "client": None})
+        model = replace(outcome.model, record=record)
+        if outcome.failure is not None:
+            return over(FAILED, model if model.record.n_seen else None, outcome.failure)
+        return over(INTERRUPTED if self._ended.is_set() else TRAINED, model)
+
+    def _outcome(self, job: Job, part: Backend) -> Outcome:
+        """Train a candidate with its share of the threads, from its checkpoint where there is one."""
+        search, requested = self._search, job.candidate.requested
+        place = None if search.folder is None else search.folder.place_of(job.candidate)
+        n_beside = self._n_parts if part.is_local else 1
+        given = beside_others(requested, n_beside, search.limits.seconds_left, place, job.epochs)
+        asked = search.request._replace(parameters=given, encoded=self._encoded, began=None, resume=place is not None)
+        if has_folds(given) or FOLD in asked.source.roles:
+            return cross_validate(asked, part, [self._listen], cancelled=self._ended.is_set).outcome
+        return train(asked, part, [self._listen], cancelled=self._ended.is_set)
 
 
 def _n_parts(n: int, encoded: EncodedTables, here: Backend, n_jobs: int | None) -> int:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
+from distributed import Client, LocalCluster
 from distributed.utils_test import gen_cluster
+from scipy.stats import uniform
 from tables import make_table
 
 import dask_dl
 from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor, prepare
-from dask_dl.errors import ParameterError
+from dask_dl.errors import ParameterError, SchemaError
+from dask_dl.events import Compared
+from dask_dl.show import leaderboard
+from dask_dl.show.leaderboard import LiveLeaderboard
+from dask_dl.training.loop import Rounds
+from dask_dl.tuning import running
 
 SMALL = {"hidden": (6,), "epochs": 2, "random_state": 1, "score_duty_cycle": 0.0, "stopping_rounds": 0}
 TABLE = make_table(600)[["a", "b", "level", "y", "label"]]
@@ -145,7 +157,7 @@ def test_autoencoders_are_searched():
 
 
 def test_what_is_missing_or_unknown_is_said():
-    with pytest.raises(ParameterError, match="search requires y"):
+    with pytest.raises(ParameterError, match="a search requires y"):
         searched(y=None)
     with pytest.raises(ParameterError, match="metric='accuracy'"):
         searched(metric="accuracy")
@@ -159,3 +171,165 @@ async def test_two_workers_share_the_candidates(c, s, a, b):
     found = await dask_dl.search(DeepLearningRegressor(**SMALL), table, "y", space=SPACE)
     assert (found.leaderboard_["status"] == "trained").all()
     assert len(found.leaderboard_) == 4
+
+
+def halved(**more):
+    space = {"hidden": [[4], [8, 4], [3]], "rho": [0.9, 0.95, 0.99]}
+    given = {"estimator": DeepLearningRegressor(**SMALL | {"epochs": 9}), "method": "halving", "eval_set": NUMBERS[:200]}
+    return searched(space, **given | more)
+
+
+def test_by_halving_the_best_go_on_from_where_they_were(monkeypatch):
+    begun = []
+    inner = running.train
+
+    def train(request, *given, **more):
+        begun.append((request.parameters["epochs"], request.resume))
+        return inner(request, *given, **more)
+
+    monkeypatch.setattr(running, "train", train)
+    found = halved(n_jobs=1, estimator=DeepLearningRegressor(**SMALL | {"epochs": 9, "reproducible": True}))
+    table = found.leaderboard_
+    assert [epochs for epochs, _ in begun] == [1.0] * 9 + [3.0] * 3 + [9.0]
+    assert sorted(table["epochs"].round()) == [1.0] * 6 + [3.0] * 2 + [9.0]
+    assert table["deviance"].is_monotonic_increasing and (table["status"] == "trained").all()
+    number = table["epochs"].idxmax()
+    model = found.model(number)
+    # None started over: all epochs are in its history, and it has the bits of a training that was never interrupted.
+    assert model.history_["epochs"].is_monotonic_increasing and model.history_["epochs"].iloc[0] <= 1.0
+    alone = DeepLearningRegressor(**model.get_params()).fit(NUMBERS, "y", eval_set=NUMBERS[:200])
+    np.testing.assert_array_equal(model.coefs_[0], alone.coefs_[0])
+    assert model.model_.record.requested["checkpoint_dir"] is None
+    assert model.model_.record.requested["epochs"] == 9.0
+
+
+def test_halving_draws_random_candidates_where_there_are_too_many():
+    found = halved(max_models=4, reduction_factor=2, min_epochs=1.0)
+    assert len(found.leaderboard_) == 4
+    assert found.leaderboard_["epochs"].max() >= 4.0
+
+
+def test_halving_refuses_what_it_cannot_go_on_with():
+    with pytest.raises(ParameterError, match="Leave epochs out"):
+        searched({"epochs": [1, 2]}, method="halving")
+    with pytest.raises(ParameterError, match="folds begin anew"):
+        searched(method="halving", estimator=DeepLearningRegressor(**SMALL, nfolds=2))
+    with pytest.raises(ParameterError, match="min_epochs=2"):
+        searched(method="halving", min_epochs=2.0)
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    trained = []
+    inner = running.train
+
+    def train(request, *given, **more):
+        trained.append(request.parameters["hidden"])
+        return inner(request, *given, **more)
+
+    monkeypatch.setattr(running, "train", train)
+    return trained
+
+
+def test_a_search_that_was_done_is_not_done_again(tmp_path, counting):
+    first = searched(recovery_dir=tmp_path)
+    assert len(counting) == 4
+    assert first.leaderboard_["model"].map(lambda path: dask_dl.load(path).predict(NUMBERS).shape == (600,)).all()
+    again = searched(recovery_dir=tmp_path)
+    assert len(counting) == 4
+    pd.testing.assert_frame_equal(first.leaderboard_, again.leaderboard_)
+    # With a wider space only what is new is trained.
+    wider = searched(SPACE | {"l1": [0.0, 1e-3, 1e-2]}, recovery_dir=tmp_path)
+    assert len(counting) == 6 and len(wider.leaderboard_) == 6
+    with pytest.raises(SchemaError, match="a search on other rows"):
+        searched(X=NUMBERS.assign(a=0.5 - NUMBERS["a"]), recovery_dir=tmp_path)
+    with pytest.raises(ParameterError, match="this is one of a regression by mae"):
+        searched(recovery_dir=tmp_path, metric="mae")
+
+
+def test_random_candidates_are_the_same_when_a_search_goes_on(tmp_path, counting):
+    given = {"space": {"l2": uniform(0, 1e-3)}, "method": "random", "max_models": 3, "recovery_dir": tmp_path}
+    estimator = DeepLearningRegressor(**SMALL | {"random_state": None})
+    first = searched(**given, estimator=estimator)
+    again = searched(**given, estimator=estimator)
+    assert len(counting) == 3
+    assert first.leaderboard_["l2"].tolist() == again.leaderboard_["l2"].tolist()
+
+
+@pytest.mark.parametrize("method", ["grid", "halving"])
+def test_a_search_that_was_interrupted_goes_on(tmp_path, method):
+    given = {"space": {"hidden": [[4], [5], [6], [7]]}, "method": method, "recovery_dir": tmp_path, "n_jobs": 1}
+    estimator = DeepLearningRegressor(**SMALL | {"epochs": 60, "reproducible": True, "score_each_iteration": True})
+    straight = searched(**given | {"recovery_dir": None}, estimator=estimator)
+    n_judged = 0
+
+    def interrupt(rounds, inner=Rounds._event):
+        nonlocal n_judged
+        n_judged += 1
+        if n_judged == 40:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return inner(rounds, time.monotonic())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rounds, "_event", lambda rounds, _: interrupt(rounds))
+        part = searched(**given, estimator=estimator)
+    assert part.ended_by_ == "interrupted" and list(tmp_path.rglob("checkpoint-*"))
+    whole = searched(**given, estimator=estimator)
+    assert whole.ended_by_ is None
+    assert whole.leaderboard_["epochs"].sum() == pytest.approx(straight.leaderboard_["epochs"].sum())
+    for number in whole.leaderboard_.index:
+        mine, other = whole.model(number), straight.model(number)
+        np.testing.assert_array_equal(mine.coefs_[0], other.coefs_[0])
+    assert not list(tmp_path.rglob("checkpoint-*"))
+
+
+KILLED = """
+import sys
+import dask_dl
+from tables import make_table
+table = make_table(600)[["a", "b", "level", "y"]]
+estimator = dask_dl.DeepLearningRegressor(hidden=6, epochs=400, random_state=1, stopping_rounds=0, checkpoint_interval=0)
+dask_dl.search(estimator, table, "y", space={"rho": [0.9, 0.95, 0.99]}, recovery_dir=sys.argv[1], n_jobs=1)
+"""
+
+
+def test_a_search_whose_process_was_killed_goes_on(tmp_path, counting):
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    )
+    until = time.monotonic() + 100
+    while process.poll() is None and time.monotonic() < until:
+        models, checkpoints = list(tmp_path.rglob("model.zip")), list(tmp_path.rglob("checkpoint-*"))
+        if models and checkpoints and checkpoints[0].parent != models[0].parent:
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    estimator = DeepLearningRegressor(hidden=6, epochs=400, random_state=1, stopping_rounds=0, checkpoint_interval=0)
+    found = searched({"rho": [0.9, 0.95, 0.99]}, estimator=estimator, recovery_dir=tmp_path, n_jobs=1)
+    assert len(counting) < 3 and len(found.leaderboard_) == 3
+    assert (found.leaderboard_["status"] == "trained").all()
+
+
+def test_a_killed_worker_costs_a_candidate_no_more_than_a_round():
+    table, killed = dd.from_pandas(NUMBERS, npartitions=4), []
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": "2GiB"}
+    with LocalCluster(**options) as cluster, Client(cluster) as client:
+        pids = client.run(os.getpid)
+
+        def kill(event):
+            if isinstance(event, Compared) and not killed:
+                killed.append(min(pids.values()))
+                os.kill(killed[0], signal.SIGKILL)
+
+        class Killing(LiveLeaderboard):
+            def __call__(self, event, /):
+                kill(event)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(leaderboard, "LiveLeaderboard", Killing)
+            estimator = DeepLearningRegressor(**SMALL | {"epochs": 300}, client=client)
+            found = searched({"hidden": [[4], [5], [6], [7]]}, X=table, estimator=estimator)
+    assert killed
+    assert (found.leaderboard_["status"] == "trained").all() and len(found.leaderboard_) == 4
+    assert found.leaderboard_["epochs"].min() >= 300
