@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distributed import get_worker
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from dask_dl.frame.block import Block
     from dask_dl.state import Rows
 
-#: Seconds that another worker gets to send some blocks.
-SENDING = 120.0
+#: Seconds that another worker gets to send some blocks, and between two looks whether it is still there.
+SENDING, LOOK = 120.0, 1.0
 
 
 class Lender(NamedTuple):
@@ -91,9 +92,14 @@ def _fetched(lender: Lender, table: str, numbers: Iterable[int]) -> dict[int, tu
 
     async def ask() -> dict[int, tuple[Block, Rows]]:
         call = pickle.dumps(lend), pickle.dumps((lender.job, table, list(numbers)))
-        with contextlib.suppress(OSError, TimeoutError):  # it is gone, or hangs
-            answer = await asyncio.wait_for(worker.rpc(lender.worker).run(function=call[0], args=call[1]), SENDING)
-            if answer["status"] == "OK":
+        asked = asyncio.ensure_future(worker.rpc(lender.worker).run(function=call[0], args=call[1]))
+        deadline = time.monotonic() + SENDING
+        with contextlib.suppress(OSError, TimeoutError, asyncio.CancelledError):
+            # Dask goes on connecting to a process that is gone for half a minute, once for each task.
+            while not (await asyncio.wait({asked}, timeout=LOOK))[0]:
+                if time.monotonic() > deadline or not await worker.scheduler.ncores(workers=[lender.worker]):
+                    asked.cancel()
+            if (answer := asked.result())["status"] == "OK":
                 return answer["result"]  # type: ignore[no-any-return]  # distributed has no types
         return {}
 

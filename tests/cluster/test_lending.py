@@ -9,7 +9,8 @@ from cluster.trainings import TELL, TRAININGS, Training, asked
 from distributed.utils_test import gen_cluster
 from tables import make_table
 
-from dask_dl.cluster import plugin
+from dask_dl.cluster import lending, plugin
+from dask_dl.cluster.lending import Lender
 from dask_dl.training.backends import backend_for
 from dask_dl.training.engine import encode
 
@@ -40,3 +41,9 @@ async def test_rows_are_kept_as_long_as_a_trainer_uses_them(c, s, a, monkeypatch
 
     await asyncio.to_thread(work)
     await nothing_left(s, a)
+
+
+@gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=60, config={"distributed.comm.timeouts.connect": "600s"})
+async def test_a_lender_that_is_gone_is_not_waited_for(c, s, a):
+    gone = Lender("job", "tcp://127.0.0.1:9")  # where nobody answers
+    assert await c.submit(lending._fetched, gone, "training", [0, 1]) == {}

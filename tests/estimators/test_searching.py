@@ -288,7 +288,7 @@ import sys
 import dask_dl
 from tables import make_table
 table = make_table(600)[["a", "b", "level", "y"]]
-estimator = dask_dl.DeepLearningRegressor(hidden=6, epochs=400, random_state=1, stopping_rounds=0, checkpoint_interval=0)
+estimator = dask_dl.DeepLearningRegressor(hidden=6, epochs=50, random_state=1, stopping_rounds=0, checkpoint_interval=0)
 dask_dl.search(estimator, table, "y", space={"rho": [0.9, 0.95, 0.99]}, recovery_dir=sys.argv[1], n_jobs=1)
 """
 
@@ -305,7 +305,7 @@ def test_a_search_whose_process_was_killed_goes_on(tmp_path, counting):
         time.sleep(0.01)
     process.kill()
     process.wait()
-    estimator = DeepLearningRegressor(hidden=6, epochs=400, random_state=1, stopping_rounds=0, checkpoint_interval=0)
+    estimator = DeepLearningRegressor(hidden=6, epochs=50, random_state=1, stopping_rounds=0, checkpoint_interval=0)
     found = searched({"rho": [0.9, 0.95, 0.99]}, estimator=estimator, recovery_dir=tmp_path, n_jobs=1)
     assert len(counting) < 3 and len(found.leaderboard_) == 3
     assert (found.leaderboard_["status"] == "trained").all()
@@ -328,8 +328,8 @@ def test_a_killed_worker_costs_a_candidate_no_more_than_a_round():
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(leaderboard, "LiveLeaderboard", Killing)
-            estimator = DeepLearningRegressor(**SMALL | {"epochs": 300}, client=client)
+            estimator = DeepLearningRegressor(**SMALL | {"epochs": 10}, client=client)
             found = searched({"hidden": [[4], [5], [6], [7]]}, X=table, estimator=estimator)
     assert killed
     assert (found.leaderboard_["status"] == "trained").all() and len(found.leaderboard_) == 4
-    assert found.leaderboard_["epochs"].min() >= 300
+    assert found.leaderboard_["epochs"].min() >= 10
