@@ -94,7 +94,7 @@ PACKAGES = {
         "trainings on folds of one table, and their predictions of the rows that they have not seen",
     ),
     "tuning": (
-        "cluster errors events frame metrics model node parameters training validation",
+        "checkpoint cluster documents errors events frame metrics model node parameters training validation",
         "trainings with many choices of parameters, on tables that are encoded once",
     ),
     "estimators": (
@@ -104,7 +104,7 @@ PACKAGES = {
     "__init__": ("errors estimators model preflight", "the public names"),
     "demo": ("__init__", "an example: nothing but the public names"),
     "cli": (
-        "__init__ checkpoint cluster demo errors estimators evaluation frame metrics model parameters paths show synonyms truth wording",  # noqa: E501  # one list
+        "__init__ checkpoint cluster demo errors estimators evaluation frame metrics model parameters paths show synonyms truth tuning wording",  # noqa: E501  # one list
         "arguments in, files out",
     ),
 }

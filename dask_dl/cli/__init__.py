@@ -1,4 +1,4 @@
-"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `explain`, `anomaly`, `demo`."""
+"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `explain`, `anomaly`, `search`, `demo`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dask_dl.cli.options import add_verbosity
 from dask_dl.cli.parameter_options import NO_OPTION
 from dask_dl.cli.parser import Parser
 from dask_dl.cli.predict import add_predict
+from dask_dl.cli.search import add_search
 from dask_dl.cli.train import add_train
 from dask_dl.errors import DaskDLError, DaskDLWarning, ParameterError
 
@@ -72,7 +73,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="dask-dl",
-        usage="dask-dl {check,train,predict,evaluate,explain,anomaly,demo} ...   (dask-dl COMMAND --help lists options)",
+        usage="dask-dl {check,train,predict,evaluate,explain,anomaly,search,demo} ...   (dask-dl COMMAND --help lists options)",
         description="Multi-layer perceptrons for tables of any size.",
     )
     parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_explain(commands)
     add_anomaly(commands)
+    add_search(commands)
     demo = commands.add_parser(
         "demo",
         help="train on images of digits",

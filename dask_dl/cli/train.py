@@ -9,7 +9,7 @@ from dask_dl import parameters
 from dask_dl.cli.options import add_cluster, add_learned, add_table, add_verbosity, cluster
 from dask_dl.cli.outputs import check_file
 from dask_dl.cli.parameter_options import add_parameters, instead_of
-from dask_dl.cli.training_tables import open_tables, task_of
+from dask_dl.cli.training_tables import estimator_of, open_tables
 from dask_dl.errors import ParameterError
 from dask_dl.paths import is_url
 
@@ -97,15 +97,9 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 def _train_on(options: argparse.Namespace, given: dict[str, Any], table: Any, held: Any, start: Any = None) -> None:
     """Train, save, and say what came out."""
-    from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor
     from dask_dl.checkpoint.whole_file import replaced
 
-    estimators: dict[str, tuple[Any, str]] = {
-        "classification": (DeepLearningClassifier, f"classes of {options.target!r}"),
-        "regression": (DeepLearningRegressor, f"numbers of {options.target!r}"),
-        "autoencoder": (DeepLearningAutoEncoder, "all columns"),
-    }
-    estimator, learned = estimators[task_of(options, table)]
+    estimator, learned = estimator_of(options, table)
     model = estimator(**given, verbose=not options.quiet)
     if not options.quiet:
         print(f"{learned} from {options.data}")

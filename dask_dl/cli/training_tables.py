@@ -22,6 +22,18 @@ def task_of(options: argparse.Namespace, table: Any) -> Task:
     return "classification" if is_label(table[options.target].dtype) else "regression"
 
 
+def estimator_of(options: argparse.Namespace, table: Any) -> tuple[Any, str]:
+    """Class of the estimator that learns the target, and what that is in words."""
+    from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor
+
+    estimators: dict[str, tuple[Any, str]] = {
+        "classification": (DeepLearningClassifier, f"classes of {options.target!r}"),
+        "regression": (DeepLearningRegressor, f"numbers of {options.target!r}"),
+        "autoencoder": (DeepLearningAutoEncoder, "all columns"),
+    }
+    return estimators[task_of(options, table)]
+
+
 def open_tables(options: argparse.Namespace, client: Any) -> tuple[Any, Any]:
     """(the training table, the validation table or None)."""
     from dask_dl.cluster.worker_memory import partition_limits

@@ -74,7 +74,7 @@ def borrow(lenders: Mapping[int, Lender], spec: TableSpec, wanted: BlockRequest)
                         found = store.borrowed(theirs.blocks[k], theirs)
                         yield k, found
             else:
-                for k, (block, rows) in _fetched(lender, wanted.table, numbers).items():
+                for k, (block, rows) in fetched(lender, wanted.table, numbers).items():
                     drawn = block.drawn and (block.drawn[0], writable(block.drawn[1]))
                     yield k, store.copied(block._replace(drawn=drawn), writable(rows))
 
@@ -86,7 +86,7 @@ def _lending(worker: Any, job: str) -> TrainingPlugin | None:
     return found if isinstance(found, TrainingPlugin) else None
 
 
-def _fetched(lender: Lender, table: str, numbers: Iterable[int]) -> dict[int, tuple[Block, Rows]]:
+def fetched(lender: Lender, table: str, numbers: Iterable[int]) -> dict[int, tuple[Block, Rows]]:
     """Blocks of another worker, and their rows; those that can be had."""
     worker = get_worker()
 

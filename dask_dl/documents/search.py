@@ -11,7 +11,7 @@ from dask_dl.documents.network import Task
 from dask_dl.documents.training import Seconds
 
 #: Checksums of the parts of a table.
-Checksums = Annotated[tuple[Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)], ...], Meta(max_length=100)]
+Checksums = Annotated[tuple[int, ...], Meta(max_length=100)]
 
 
 class SearchDocument(Document):
@@ -21,9 +21,7 @@ class SearchDocument(Document):
     seed: Count
     metric: Remark
     #: hash of an encoding -> checksums of every table's rows
-    tables: dict[str, dict[Remark, Checksums]] = field(
-        default_factory=dict
-    )
+    tables: dict[str, dict[Remark, Checksums]] = field(default_factory=dict)
 
 
 class CandidateDocument(Document):

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from dask_dl.tuning.candidates import Candidate
+    from dask_dl.tuning.candidates import Candidate, Tried
     from dask_dl.tuning.jobs import Jobs
-    from dask_dl.tuning.running import Tried
 
 #: What a call of `fit` has beside the table.
 CALL = ("sample_weight", "offset", "folds", "eval_set")

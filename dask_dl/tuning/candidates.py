@@ -1,7 +1,8 @@
-"""Choices of parameters that a search tries: all of a grid, or random ones (algorithm.md#search)."""
+"""Choices of parameters that a search tries, all of a grid or random ones, and what becomes of them (algorithm.md#search)."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,15 @@ from dask_dl.errors import ParameterError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from dask_dl.model import Model
+
     #: A space: values of each parameter, or a distribution with `rvs`; several of them are joined.
     Space = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 #: Parameters that are the same for all candidates: where they run, and what is kept of them.
 SHARED = ("client", "checkpoint_dir", "checkpoint_interval", "export_checkpoints_dir", "on_interrupt", "verbose")
+#: What becomes of a candidate.
+TRAINED, FAILED, INTERRUPTED = "trained", "failed", "interrupted"
 
 
 class Candidate(NamedTuple):
@@ -27,6 +32,29 @@ class Candidate(NamedTuple):
     chosen: Mapping[str, Any]  #: by the space
     requested: Mapping[str, Any]  #: all, in canonical form; empty where they are no parameters of a training
     error: ParameterError | None = None  #: why not
+
+
+class Tried(NamedTuple):
+    """A candidate, and what became of it."""
+
+    candidate: Candidate
+    status: str  #: TRAINED, FAILED or INTERRUPTED
+    model: Model | None  #: of a failed one what it had learned, if anything
+    seconds: float
+    error: BaseException | None = None
+    values: tuple[float, ...] = ()  #: of the metric that judges, after each training of the candidate
+    path: str | None = None  #: of the model, where it is kept
+
+    def value(self, metric: str) -> float:
+        """Value of a metric on the rows that judge: held out ones, else those of validation, else of training."""
+        if self.model is None:
+            return math.nan
+        record = self.model.record
+        if record.folds is not None:
+            return record.folds.combined.metric(metric)
+        last = record.history.events[-1]
+        measured = last.measured.get(record.history.table)
+        return last.value(metric, record.history.table) if measured is None else measured.metric(metric)
 
 
 def candidates_of(

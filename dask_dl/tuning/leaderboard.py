@@ -12,7 +12,7 @@ from dask_dl.metrics.table import METRICS, figures_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dask_dl.tuning.running import Tried
+    from dask_dl.tuning.candidates import Tried
 
 
 def leaderboard(tried: Sequence[Tried], metric: str) -> pd.DataFrame:

@@ -21,6 +21,11 @@ class Option(NamedTuple):
     text: str
 
     @property
+    def brief(self) -> str:
+        """First clause of the text, without marks."""
+        return self.text.split(";")[0].rstrip(".").replace("`", "")
+
+    @property
     def allowed(self) -> str:
         """Legal values in words."""
         return f"{self.kind.text} or None" if self.default is None else self.kind.text
@@ -34,8 +39,8 @@ OPTIONS: Mapping[str, Option] = {
     "method": Option(
         choice("grid", "random", "halving"),
         "grid",
-        "All combinations; random ones, each once; or `halving`, of all combinations or of `max_models` random ones: all of "
-        "them get few epochs, the best of these several times as many, and so on (ASHA; Li et al. 2020).",
+        "All combinations, random ones, or few epochs for all and more for the best; `halving` is of all combinations, or of "
+        "`max_models` random ones (ASHA, Li et al. 2020).",
     ),
     "max_models": Option(integer(1), None, "Candidates, at most; None: all combinations."),
     "max_runtime_secs": Option(real(), 0.0, "Seconds of the whole search; 0: no limit."),
@@ -53,9 +58,7 @@ OPTIONS: Mapping[str, Option] = {
         None,
         "Epochs that every candidate gets by `halving`; None: so few that one of them gets those of the estimator.",
     ),
-    "reduction_factor": Option(
-        integer(2), 3, "By `halving` one of so many candidates goes on, with so many times the epochs."
-    ),
+    "reduction_factor": Option(integer(2), 3, "By `halving` one of so many goes on; with so many times the epochs."),
     "n_jobs": Option(
         integer(1),
         None,
@@ -65,7 +68,7 @@ OPTIONS: Mapping[str, Option] = {
     "recovery_dir": Option(
         any_object("path or URL", lambda value: isinstance(value, str | os.PathLike)),
         None,
-        "Folder of finished models and of checkpoints of running trainings: called again, the search goes on from there.",
+        "Folder of finished models and of checkpoints; called again, the search goes on from there.",
     ),
 }
 

@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
 from dask_dl.errors import DaskDLError
@@ -17,6 +17,7 @@ from dask_dl.metrics.stopping import has_converged
 from dask_dl.metrics.table import METRICS
 from dask_dl.training.engine import Request, encode, train
 from dask_dl.training.settings import beside_others, encoding_key, has_folds
+from dask_dl.tuning.candidates import FAILED, INTERRUPTED, TRAINED, Tried
 from dask_dl.tuning.leaderboard import leaderboard
 from dask_dl.validation.cross_validation import cross_validate
 
@@ -35,30 +36,6 @@ if TYPE_CHECKING:
 
 #: Share of a worker's memory that the rows of candidates side by side may take.
 SHARE_OF_MEMORY = 0.4
-TRAINED, FAILED, INTERRUPTED = "trained", "failed", "interrupted"
-
-
-class Tried(NamedTuple):
-    """A candidate, and what became of it."""
-
-    candidate: Candidate
-    status: str  #: TRAINED, FAILED or INTERRUPTED
-    model: Model | None  #: of a failed one what it had learned, if anything
-    seconds: float
-    error: BaseException | None = None
-    values: tuple[float, ...] = ()  #: of the metric that judges, after each training of the candidate
-    path: str | None = None  #: of the model, where it is kept
-
-    def value(self, metric: str) -> float:
-        """Value of a metric on the rows that judge: held out ones, else those of validation, else of training."""
-        if self.model is None:
-            return math.nan
-        record = self.model.record
-        if record.folds is not None:
-            return record.folds.combined.metric(metric)
-        last = record.history.events[-1]
-        measured = last.measured.get(record.history.table)
-        return last.value(metric, record.history.table) if measured is None else measured.metric(metric)
 
 
 @dataclass

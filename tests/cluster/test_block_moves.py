@@ -23,6 +23,7 @@ from tables import make_table
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster import block_moves, membership, table_tasks
 from dask_dl.cluster.block_moves import BlockMoves
+from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.shard import Shard
 from dask_dl.frame.block_store import OnDisk
 
@@ -168,13 +169,13 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
 async def test_a_worker_that_is_lost_as_it_gives_blocks_up_leaves_no_shard_out(c, s, a, b, monkeypatch):
     loop, new, lost = asyncio.get_running_loop(), [], []
     given = rounds(300) | {"epochs": 3, "reproducible": True, "n_shards": 5}
-    inner = BlockMoves._run
+    inner = table_tasks.give_up
 
-    def run(self, task, blocks):
-        if task is not table_tasks.give_up or lost:
-            return inner(self, task, blocks)
+    def give_up(job, blocks):
+        if lost:
+            return inner(job, blocks)
         lost.extend(blocks)
-        return {}, set(blocks)
+        raise GoneError("it was restarted")
 
     async def start():
         return await Worker(s.address, nthreads=1)
@@ -186,7 +187,7 @@ async def test_a_worker_that_is_lost_as_it_gives_blocks_up_leaves_no_shard_out(c
                 time.sleep(0.01)
         time.sleep(0.1)
 
-    monkeypatch.setattr(BlockMoves, "_run", run)
+    monkeypatch.setattr(table_tasks, "give_up", give_up)
     X = parted(make_table(), 10)
     there = await DeepLearningRegressor(**given).fit(X, "y", callbacks=[watch])
     assert lost

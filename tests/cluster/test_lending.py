@@ -46,4 +46,4 @@ async def test_rows_are_kept_as_long_as_a_trainer_uses_them(c, s, a, monkeypatch
 @gen_cluster(client=True, nthreads=[("127.0.0.1", 1)], timeout=60, config={"distributed.comm.timeouts.connect": "600s"})
 async def test_a_lender_that_is_gone_is_not_waited_for(c, s, a):
     gone = Lender("job", "tcp://127.0.0.1:9")  # where nobody answers
-    assert await c.submit(lending._fetched, gone, "training", [0, 1]) == {}
+    assert await c.submit(lending.fetched, gone, "training", [0, 1]) == {}

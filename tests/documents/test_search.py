@@ -11,7 +11,7 @@ from dask_dl.errors import ArchiveError
 
 
 def test_documents_come_back():
-    search = SearchDocument(task="regression", seed=3, metric="mae", tables={"k": {"training": (1, -2)}})
+    search = SearchDocument(task="regression", seed=3, metric="mae", tables={"k": {"training": (1, 2**64 - 1)}})
     candidate = CandidateDocument(values=(0.5, None, "infinity"), seconds=1.5, chosen="l1=0.5")
     for document in (search, candidate):
         assert decode(msgspec.json.encode(document), type(document), "here") == document

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import dask.dataframe as dd
@@ -21,11 +22,10 @@ from tables import make_table
 
 import dask_dl
 from dask_dl import DeepLearningAutoEncoder, DeepLearningClassifier, DeepLearningRegressor, prepare
-from dask_dl.errors import ParameterError, SchemaError
-from dask_dl.events import Compared
+from dask_dl.errors import DaskDLWarning, ParameterError, SchemaError
+from dask_dl.events import Compared, Judged
 from dask_dl.show import leaderboard
 from dask_dl.show.leaderboard import LiveLeaderboard
-from dask_dl.training.loop import Rounds
 from dask_dl.tuning import running
 
 SMALL = {"hidden": (6,), "epochs": 2, "random_state": 1, "score_duty_cycle": 0.0, "stopping_rounds": 0}
@@ -175,7 +175,11 @@ async def test_two_workers_share_the_candidates(c, s, a, b):
 
 def halved(**more):
     space = {"hidden": [[4], [8, 4], [3]], "rho": [0.9, 0.95, 0.99]}
-    given = {"estimator": DeepLearningRegressor(**SMALL | {"epochs": 9}), "method": "halving", "eval_set": NUMBERS[:200]}
+    given = {
+        "estimator": DeepLearningRegressor(**SMALL | {"epochs": 9}),
+        "method": "halving",
+        "eval_set": NUMBERS[:200],
+    }
     return searched(space, **given | more)
 
 
@@ -261,17 +265,16 @@ def test_a_search_that_was_interrupted_goes_on(tmp_path, method):
     given = {"space": {"hidden": [[4], [5], [6], [7]]}, "method": method, "recovery_dir": tmp_path, "n_jobs": 1}
     estimator = DeepLearningRegressor(**SMALL | {"epochs": 60, "reproducible": True, "score_each_iteration": True})
     straight = searched(**given | {"recovery_dir": None}, estimator=estimator)
-    n_judged = 0
+    judged, inner = [], running.train
 
-    def interrupt(rounds, inner=Rounds._event):
-        nonlocal n_judged
-        n_judged += 1
-        if n_judged == 40:
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        return inner(rounds, time.monotonic())
+    def listen(event):
+        if isinstance(event, Judged):
+            judged.append(event)
+            if len(judged) == 40:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Rounds, "_event", lambda rounds, _: interrupt(rounds))
+        patch.setattr(running, "train", lambda request, part, _, **more: inner(request, part, [listen], **more))
         part = searched(**given, estimator=estimator)
     assert part.ended_by_ == "interrupted" and list(tmp_path.rglob("checkpoint-*"))
     whole = searched(**given, estimator=estimator)
@@ -326,10 +329,12 @@ def test_a_killed_worker_costs_a_candidate_no_more_than_a_round():
             def __call__(self, event, /):
                 kill(event)
 
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
             patch.setattr(leaderboard, "LiveLeaderboard", Killing)
+            warnings.simplefilter("ignore", DaskDLWarning)  # of the weights that were on it
             estimator = DeepLearningRegressor(**SMALL | {"epochs": 10}, client=client)
             found = searched({"hidden": [[4], [5], [6], [7]]}, X=table, estimator=estimator)
     assert killed
+    assert set(found.leaderboard_["error"]) == {""}
     assert (found.leaderboard_["status"] == "trained").all() and len(found.leaderboard_) == 4
     assert found.leaderboard_["epochs"].min() >= 10

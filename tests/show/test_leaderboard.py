@@ -67,7 +67,7 @@ def test_a_notebook_shows_one_table_that_changes(monkeypatch, quiet):
 
 
 def test_a_shell_of_ipython_is_no_notebook(monkeypatch):
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: SimpleNamespace()))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=SimpleNamespace))
     stream = io.StringIO()
     LiveLeaderboard(quiet=False, stream=stream)(Compared(TABLE, "logloss"))
     assert not stream.getvalue()

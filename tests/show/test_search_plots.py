@@ -14,13 +14,15 @@ from dask_dl.show.search_plots import plot_curves, plot_parallel_coordinates, pl
 
 pytest.importorskip("matplotlib")
 
-TABLE = pd.DataFrame({
-    "hidden": [[5], [10, 5], [5], [300]],
-    "l1": [1e-6, 1e-3, 1e-4, 1e-5],
-    "rho": [0.9, 0.95, 0.99, 0.999],
-    "activation": ["tanh", "tanh", None, math.nan],
-    "logloss": [0.1, 0.2, 0.3, 0.4],
-})
+TABLE = pd.DataFrame(
+    {
+        "hidden": [[5], [10, 5], [5], [300]],
+        "l1": [1e-6, 1e-3, 1e-4, 1e-5],
+        "rho": [0.9, 0.95, 0.99, 0.999],
+        "activation": ["tanh", "tanh", None, math.nan],
+        "logloss": [0.1, 0.2, 0.3, 0.4],
+    }
+)
 NAMES = ["hidden", "l1", "rho", "activation"]
 
 

@@ -8,9 +8,8 @@ from tables import make_table
 
 from dask_dl import DeepLearningClassifier
 from dask_dl.errors import ParameterError
-from dask_dl.tuning.candidates import Candidate
+from dask_dl.tuning.candidates import FAILED, TRAINED, Candidate, Tried
 from dask_dl.tuning.leaderboard import leaderboard
-from dask_dl.tuning.running import FAILED, TRAINED, Tried
 
 TABLE = make_table(300)[["a", "b", "label"]]
 

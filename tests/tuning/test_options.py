@@ -16,7 +16,7 @@ from dask_dl.tuning.options import OPTIONS, SearchSettings, defaults
 def test_the_constructor_has_the_options_of_the_table():
     signature = inspect.signature(GridSearch).parameters
     assert {name: signature[name].default for name in signature if name in OPTIONS} == defaults()
-    assert list(signature)[2:] == list(OPTIONS) == list(SearchSettings._fields)
+    assert list(signature)[2:] == list(OPTIONS) == list(inspect.signature(SearchSettings).parameters)
     assert all(f"    {name} : " in GridSearch.__doc__ for name in OPTIONS)
 
 

@@ -57,7 +57,9 @@ def test_what_changes_no_model_changes_no_candidate(folder):
 def test_the_seed_is_that_of_the_first_time(tmp_path):
     assert SearchFolder(tmp_path).begin("regression", 3, "deviance") == 3
     assert SearchFolder(str(tmp_path)).begin("regression", 4, "deviance") == 3
-    with pytest.raises(ParameterError, match="a search of a regression by deviance, and this is one of a regression by mae"):
+    with pytest.raises(
+        ParameterError, match="a search of a regression by deviance, and this is one of a regression by mae"
+    ):
         SearchFolder(tmp_path).begin("regression", 3, "mae")
 
 

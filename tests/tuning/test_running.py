@@ -6,8 +6,8 @@ import math
 import time
 from types import SimpleNamespace
 
-from dask_dl.tuning.candidates import Candidate
-from dask_dl.tuning.running import FAILED, TRAINED, Limits, Tried
+from dask_dl.tuning.candidates import FAILED, TRAINED, Candidate, Tried
+from dask_dl.tuning.running import Limits
 
 
 def tried(*values, status=TRAINED):
