@@ -18,13 +18,9 @@ from dask_dl import DeepLearningClassifier
 
 SETTINGS = ALL_EPOCHS | {"random_state": 1, "verbose": False}
 #: 20 candidates.
-SPACE = {"hidden": [[16], [32], [16, 16], [32, 32], [64]], "l1": [0.0, 1e-4], "input_dropout_ratio": [0.0, 0.1]}
+SPACE = {"hidden": [[50], [100], [50, 50], [100, 100], [200]], "l1": [0.0, 1e-4], "input_dropout_ratio": [0.0, 0.1]}
 #: 27 candidates for halving: some learn slowly, some badly.
-WIDE = {
-    "hidden": [[8], [32], [64, 64]],
-    "rho": [0.9, 0.99, 0.999],
-    "input_dropout_ratio": [0.0, 0.2, 0.5],
-}
+WIDE = {"hidden": [[32], [100], [200, 200]], "rho": [0.9, 0.99, 0.999], "input_dropout_ratio": [0.0, 0.2, 0.5]}
 
 
 def seconds_of(work, *given, **more):

@@ -27,6 +27,7 @@ EXAMPLES = {
     "cluster.py": Example("misread"),
     "ecg.py": Example("of 23 heartbeats: 20, 21, 22\n", picture="ecg.png", needs_data=True),
     "explain.py": Example("claims by age", picture="claims.png", needs_data=True),
+    "grid_search.py": Example("after 18 more epochs: ", picture="search-parallel.png"),
     "mlflow_callback.py": Example("ended: "),
     "pretrained.py": Example("500 labels, pretrained", ("1",)),
     "rare_events.py": Example(r"autoencoder +AUC (0\.9|1\.0)", ("30_000",)),

@@ -15,7 +15,7 @@ Checksums = Annotated[tuple[int, ...], Meta(max_length=100)]
 
 
 class SearchDocument(Document):
-    """What all candidates of a search have in common."""
+    """Identity of a search, which all of its candidates have in common."""
 
     task: Task
     seed: Count
@@ -25,7 +25,7 @@ class SearchDocument(Document):
 
 
 class CandidateDocument(Document):
-    """What a candidate has come to, beside its model."""
+    """Record of a candidate, beside its model."""
 
     values: tuple[Figure, ...]  #: of the metric, after each of its trainings
     seconds: Seconds

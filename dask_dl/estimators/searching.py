@@ -9,41 +9,33 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
 from dask_dl.estimators.dataset import Dataset
 from dask_dl.estimators.going_on import GoingOn, export
+from dask_dl.estimators.searched import Searched
 from dask_dl.metrics.table import METRICS, TASK_OF, loss_of
 from dask_dl.tuning.options import OPTIONS, SearchSettings, numpydoc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import pandas as pd
-
-    from dask_dl.tuning.candidates import Candidate, Tried
+    from dask_dl.tuning.candidates import Candidate
     from dask_dl.tuning.jobs import Jobs
 
 #: What a call of `fit` has beside the table.
 CALL = ("sample_weight", "offset", "folds", "eval_set")
 
 
-class GridSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class GridSearch(Searched):
     """Search for the best parameters of an estimator, on a table of any size that is read and encoded once.
 
     Candidates are trained side by side. They are judged by rows held out where the estimator has `nfolds` or `folds` are
     given, else by `eval_set`, else by the training rows that are scored.
 
-    Parameters
-    ----------
-    estimator : DeepLearningClassifier, DeepLearningRegressor or DeepLearningAutoEncoder
-        With the parameters that all candidates share. It is not changed.
-    space : mapping of str to sequence or distribution, or sequence of such mappings
-        Values of each parameter, such as {"hidden": [[32, 32], [100]], "l1": [0, 1e-4]}; a distribution of scipy for random
-        ones. Several mappings are sub-spaces.
-    {options}
+    {parameters}
 
     Attributes
     ----------
@@ -207,7 +199,7 @@ class GridSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
 
     def _seed(self, base: Mapping[str, Any], of_dataset: int | None) -> int:
         """Seed of all candidates: they draw the same samples, and a search that goes on draws the same candidates."""
-        from dask_dl.training.settings import drawn_seed
+        from dask_dl.training.start import drawn_seed
 
         asked = base["random_state"]
         return of_dataset if asked is None and of_dataset is not None else drawn_seed(asked)
@@ -233,157 +225,8 @@ class GridSearch(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
             )
         return estimator._requested(given), candidates  # noqa: SLF001  # as above
 
-    def _set(self, tried: Sequence[Tried], metric: str, ended_by: str | None, *, has_names: bool) -> None:
-        """Take the outcome of a search."""
-        from dask_dl.tuning.leaderboard import leaderboard
 
-        self._has_names, self._tried = has_names, {one.candidate.number: one for one in tried}
-        self.metric_, self.ended_by_ = metric, ended_by
-        self.leaderboard_: pd.DataFrame = leaderboard(tried, metric)
-
-    # ---- what came out ----------------------------------------------------------------------------------------------
-
-    def model(self, candidate: int) -> Any:
-        """Fitted estimator of a candidate, by its number. Raises ParameterError when there is none."""
-        one = self._outcome.get(candidate)
-        if one is None or one.model is None:
-            why = "was not tried" if one is None else f"{one.status}: {one.error}"
-            raise ParameterError(f"candidate {candidate!r} has no model: it {why}.")
-        found = clone(self.estimator).set_params(**one.candidate.chosen)
-        found.model_ = one.model
-        found._set_names(has_names=self._has_names)  # noqa: SLF001  # as its own `fit`
-        return found
-
-    @property
-    def _outcome(self) -> Mapping[int, Tried]:
-        """What was tried, by number. Raises NotFittedError."""
-        from sklearn.utils.validation import check_is_fitted
-
-        check_is_fitted(self, "leaderboard_")
-        return self._tried
-
-    @property
-    def _best(self) -> Tried:
-        tried = self._outcome
-        best = next((n for n in self.leaderboard_.index if tried[n].status != "failed"), None)
-        if best is None or tried[best].model is None:
-            raise ParameterError("no candidate was trained: see the column error of leaderboard_.")
-        return tried[best]
-
-    @property
-    def best_params_(self) -> dict[str, Any]:
-        """Parameters of the best candidate, as the space has them."""
-        return dict(self._best.candidate.chosen)
-
-    @property
-    def best_score_(self) -> float:
-        """Value of the metric of the best candidate, on the rows that judge."""
-        return self._best.value(self.metric_)
-
-    @property
-    def best_model_(self) -> Any:
-        """Fitted estimator of the best candidate."""
-        return self.model(self._best.candidate.number)
-
-    def predict(self, X: Any, **given: Any) -> Any:
-        """Answers of the best model. See its `predict`."""
-        return self.best_model_.predict(X, **given)
-
-    def predict_proba(self, X: Any, **given: Any) -> Any:
-        """Probabilities by the best model, a classifier. See its `predict_proba`."""
-        return self.best_model_.predict_proba(X, **given)
-
-    def score(self, X: Any, y: Any = None, **given: Any) -> float:
-        """Score of the best model. See its `score`."""
-        return float(self.best_model_.score(X, y, **given))
-
-    def plot_parameters(self, metric: str | None = None) -> Any:
-        """Draw a metric of all candidates against each parameter; returns the matplotlib figure.
-
-        Parameters
-        ----------
-        metric : str, optional
-            A column of `leaderboard_`; by default the one that judges.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ParameterError
-            When `leaderboard_` has no such metric.
-        """
-        from dask_dl.show.search_plots import plot_parameters
-
-        return plot_parameters(*self._drawn(metric))
-
-    def plot_parallel_coordinates(self, metric: str | None = None, ax: Any = None) -> Any:
-        """Draw a line through the parameters of each candidate to a metric, the best ones dark; returns the matplotlib axes.
-
-        Parameters
-        ----------
-        metric : str, optional
-            A column of `leaderboard_`; by default the one that judges.
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; by default those of a new figure.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-
-        Raises
-        ------
-        ParameterError
-            When `leaderboard_` has no such metric.
-        """
-        from dask_dl.show.search_plots import plot_parallel_coordinates
-
-        return plot_parallel_coordinates(*self._drawn(metric), ax=ax)
-
-    def plot_curves(self, metric: str | None = None, ax: Any = None) -> Any:
-        """Draw a metric of all candidates over their epochs, the best one thick; returns the matplotlib axes.
-
-        Parameters
-        ----------
-        metric : str, optional
-            A metric of the histories; by default the one that judges.
-        ax : matplotlib.axes.Axes, optional
-            Axes to draw on; by default those of a new figure.
-
-        Returns
-        -------
-        matplotlib.axes.Axes
-
-        Raises
-        ------
-        ParameterError
-            When no history has such a metric.
-        """
-        from dask_dl.show.search_plots import plot_curves
-
-        models = {n: one.model.record.history for n, one in self._outcome.items() if one.model is not None}
-        return plot_curves(models, list(self.leaderboard_.index), self.metric_ if metric is None else metric, ax=ax)
-
-    def _drawn(self, metric: str | None) -> tuple[pd.DataFrame, list[str], str]:
-        """Candidates with a value of a metric, their parameters, and the metric. Raises ParameterError."""
-        names = list(dict.fromkeys(name for one in self._outcome.values() for name in one.candidate.chosen))
-        metric = self.metric_ if metric is None else metric
-        if metric not in METRICS or metric not in self.leaderboard_:
-            known = [name for name in self.leaderboard_ if name in METRICS and name not in names]
-            raise ParameterError(f"metric={metric!r}: the leaderboard has {', '.join(map(str, known))}.")
-        return self.leaderboard_[self.leaderboard_[metric].notna()], names, metric
-
-    def __repr__(self, **given: Any) -> str:
-        """Parameters, or the best five candidates once there are some."""
-        if not hasattr(self, "leaderboard_"):
-            return str(super().__repr__(**given))
-        ended = f", ended by {self.ended_by_}" if self.ended_by_ else ""
-        n = len(self.leaderboard_)
-        return f"<GridSearch: {n:,} candidates by {self.metric_}{ended}>\n{self.leaderboard_.head(5).to_string()}"
-
-
-GridSearch.__doc__ = (GridSearch.__doc__ or "").replace("{options}", numpydoc())
+GridSearch.__doc__ = (GridSearch.__doc__ or "").replace("{parameters}", numpydoc())
 
 
 def search(

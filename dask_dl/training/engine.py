@@ -26,8 +26,8 @@ from dask_dl.training.continuing import (
 from dask_dl.training.loading import EncodedTables, load, say_needs, say_threads, size_of_checkpoint
 from dask_dl.training.loop import INTERRUPTED, TERMINATED
 from dask_dl.training.preparation import plan, prepare
-from dask_dl.training.settings import ResumeSettings, check_epochs, drawn_seed, seed_of
-from dask_dl.training.start import HOLDOUT, Start
+from dask_dl.training.settings import ResumeSettings, check_epochs, seed_of
+from dask_dl.training.start import HOLDOUT, Start, drawn_seed
 from dask_dl.training.wiring import make_rounds
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class Request(NamedTuple):
     overrides: Mapping[str, Any] = {}  # nobody changes it
     classes: Sequence[Any] = ()  #: labels that the table may not have yet; empty: it has them all
     more_follow: bool = False  #: whether other rows will be trained on, with the inputs that this table gives
+    #: whether scoring takes no more than its share however short the training is: as one of many, or if it is to go on
+    is_frugal: bool = False
     pretrained: Model | None = None  #: autoencoder whose inputs and hidden layers the network begins with
 
 
@@ -155,6 +157,7 @@ def train(
             here.n_shards = checkpoint.n_shards
         problem = plan(data, in_force, seed, tell, here)
         problem.requested = requested
+        problem.run = problem.run.frugal if request.is_frugal else problem.run
         if model:
             check_network(model, problem)
         elif pretrained:

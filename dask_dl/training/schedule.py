@@ -72,6 +72,7 @@ class RoundSchedule:
         share: float = 0.05,
         batch: int = 1,
         shift: int = 0,
+        min_rounds: int = MIN_ROUNDS,
     ) -> RoundSchedule:
         """Schedule that follows from the parameters.
 
@@ -99,6 +100,8 @@ class RoundSchedule:
             Rows of a mini-batch.
         shift : int
             Visits that the epochs learned would have been on this table, less the rows learned.
+        min_rounds : int
+            Automatic rounds of the training, at least.
 
         Returns
         -------
@@ -111,6 +114,7 @@ class RoundSchedule:
         if n_replicas > 1:
             n_averages = averages_per_epoch(n_replicas)
             maximum = max(1, min(n_epoch // n_averages, n_total // (AVERAGES_PER_REPLICA * n_replicas)))
+        maximum = min(maximum, max(1, n_total // min_rounds))
         return cls(n_total, n_epoch, scoring, fixed, first, maximum, n_replicas, share, batch=batch, shift=shift)
 
     def rows(self, n_seen: int) -> int:
@@ -118,7 +122,7 @@ class RoundSchedule:
 
         An automatic one takes about SECONDS_PER_ROUND of one replica, by the speed of the round before; of several, so long
         that averaging takes `share` of the time. It is at most an epoch, less where replicas are averaged, and at most the
-        share of the training that leaves MIN_ROUNDS. Of one replica it ends where an event is due.
+        share of the training that leaves some rounds. Of one replica it ends where an event is due.
         """
         rest = self.n_total - n_seen
         if self.fixed is not None:
@@ -126,7 +130,7 @@ class RoundSchedule:
                 self.fixed, rest, self.n_epoch - (n_seen + self.shift) % self.n_epoch if self.ends_with_epoch else rest
             )
         wanted = self._wanted or self.first
-        n = min(max(1, int(wanted)), self.n_epoch, self.maximum, max(1, self.n_total // MIN_ROUNDS))
+        n = min(max(1, int(wanted)), self.n_epoch, self.maximum)
         if self.n_replicas > 1:
             return min(n, rest)
         # Where the clock ends a round must not decide where a mini-batch ends: each epoch is cut into batches from its start.
@@ -161,6 +165,8 @@ FREE_SECONDS = 0.2
 #: What is taken for granted before anything is measured: weights that a thread trains in a second, row by row and in
 #: mini-batches, and scores; and seconds that a row that trains, and a table that is scored, take beside.
 TRAINED, TRAINED_IN_BATCHES, SCORED, SECONDS_PER_ROW, SECONDS_PER_TABLE = 2.5e9, 8e9, 15e9, 1e-6, 0.005
+#: Seconds that a table which workers score takes beside: tasks are sent, and answers come back.
+SECONDS_PER_SENT_TABLE = 0.03
 #: An event falls out only where the last one took so many times its share of the time, and so many seconds: what is scored,
 #: and so which network is kept, shall not hang on the clock.
 SLACK, MIN_SECONDS = 3.0, 0.25
@@ -187,7 +193,15 @@ class ScoringSchedule:
 
     @classmethod
     def of(
-        cls, settings: ScoringSettings, n_total: int, n_weights: float, n_scored: int, n_tables: int, stride: int = 0
+        cls,
+        settings: ScoringSettings,
+        n_total: int,
+        n_weights: float,
+        n_scored: int,
+        n_tables: int,
+        stride: int = 0,
+        *,
+        is_sent: bool = False,
     ) -> ScoringSchedule:
         """Schedule of the scorings of a training.
 
@@ -203,17 +217,20 @@ class ScoringSchedule:
             Rows that are scored at an event, of so many tables.
         stride : int
             Rows of a value of early stopping, 0 where there is none.
+        is_sent : bool
+            Whether workers score, to which tasks are sent.
 
         Returns
         -------
         ScoringSchedule
         """
         duty_cycle, speed = settings.duty_cycle, TRAINED if settings.batch == 1 else TRAINED_IN_BATCHES
-        event = n_scored * n_weights / SCORED + n_tables * SECONDS_PER_TABLE
+        event = n_scored * n_weights / SCORED + n_tables * (SECONDS_PER_SENT_TABLE if is_sent else SECONDS_PER_TABLE)
         row = n_weights / speed + SECONDS_PER_ROW
-        affordable = int(max(duty_cycle * n_total * row, FREE_SECONDS) / event)
+        free = 0.0 if settings.is_frugal else FREE_SECONDS
+        affordable = int(max(duty_cycle * n_total * row, free) / event)
         every = -(-n_total // min(max(affordable, 1), EVENTS))
-        dear = event > duty_cycle * max(SLACK * stride * row, FREE_SECONDS)
+        dear = event > duty_cycle * max(SLACK * stride * row, free)
         if settings.each_iteration or not duty_cycle:
             every = stride = cls.every
         elif dear or not stride:

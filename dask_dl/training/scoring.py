@@ -65,7 +65,7 @@ class Scorer:
         return layer_stats(self.problem.topology, flat, states, self.problem.optimizer, state.n_seen, measured.activity)
 
 
-def scoring_schedule(problem: Problem, n_epoch: int) -> ScoringSchedule:
+def scoring_schedule(problem: Problem, n_epoch: int, *, is_sent: bool) -> ScoringSchedule:
     """When to score, by what an event costs beside the training."""
     settings, topology, found = problem.run.scoring, problem.topology, problem.found
     n_active = len(problem.encoder.categories) + found.n_entries / found.n_rows
@@ -74,4 +74,4 @@ def scoring_schedule(problem: Problem, n_epoch: int) -> ScoringSchedule:
     n_weights = topology.dense_size + n_active * topology.units[0]
     stride = stride_of(n_epoch, each_iteration=settings.each_iteration) if problem.run.stopping.rounds else 0
     n_total = total_rows(problem.run.epochs, n_epoch)
-    return ScoringSchedule.of(settings, n_total, n_weights, n_scored, len(samples), stride)
+    return ScoringSchedule.of(settings, n_total, n_weights, n_scored, len(samples), stride, is_sent=is_sent)

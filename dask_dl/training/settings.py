@@ -7,8 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-
 from dask_dl import parameters
 from dask_dl.checkpoint.plain import plain
 from dask_dl.errors import ParameterError
@@ -22,6 +20,8 @@ from dask_dl.tasks import HEADS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy as np
 
     from dask_dl.distribution import Distribution
     from dask_dl.frame.encoder import Encoder
@@ -193,6 +193,7 @@ class ScoringSettings(NamedTuple):
     samples: Mapping[str, int]  #: rows of each table that are scored; 0: all
     is_stratified: bool = False  #: whether those of validation are drawn from each class its share
     keeps_layers: bool = False  #: whether an event has figures of every layer
+    is_frugal: bool = False  #: whether nothing is free, as in longer trainings
 
     @classmethod
     def of(cls, e: Mapping[str, Any]) -> ScoringSettings:
@@ -330,6 +331,11 @@ class RunSettings(NamedTuple):
         )
 
     @property
+    def frugal(self) -> RunSettings:
+        """Settings by which scoring takes no more than its share of a short training."""
+        return self._replace(scoring=self.scoring._replace(is_frugal=True))
+
+    @property
     def resolved(self) -> dict[str, Any]:
         """Parameters that became something else: the metric has the direction of a user's own."""
         return {"stopping_metric": self.stopping.metric}
@@ -359,16 +365,6 @@ def seed_of(e: Mapping[str, Any]) -> int | None:
     """Seed of effective parameters, where they know it."""
     seed = e.get("random_state")
     return seed if isinstance(seed, int) else None
-
-
-def drawn_seed(asked: Any) -> int:
-    """Seed that is asked for: a number, one that a generator of NumPy gives, or any for None."""
-    if asked is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(asked, int):
-        return asked
-    draw = asked.integers if isinstance(asked, np.random.Generator) else asked.randint
-    return int(draw(2**31 - 1))  # as much as scikit-learn draws
 
 
 def check_epochs(n_done: float, requested: Mapping[str, Any]) -> None:
@@ -401,11 +397,7 @@ def encoding_key(requested: Mapping[str, Any], task: parameters.Task) -> str:
 
 
 def beside_others(
-    requested: Mapping[str, Any],
-    n_beside: int,
-    seconds: float,
-    checkpoint_dir: str | None = None,
-    epochs: float | None = None,
+    requested: Mapping[str, Any], n_beside: int, seconds: float, checkpoint_dir: str | None, epochs: float | None
 ) -> dict[str, Any]:
     """Parameters of one of several trainings side by side.
 
@@ -449,8 +441,3 @@ def identity_of(requested: Mapping[str, Any]) -> str:
         sort_keys=True,
         default=repr,
     )
-
-
-def epochs_of(requested: Mapping[str, Any]) -> float:
-    """Epochs that are requested."""
-    return float(requested["epochs"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 HOLDOUT = "holdout"
 #: A bias that begins so near 0 is the rounding of sums, which depends on the partitions, and l1 looks at its sign.
 ROUNDING = 1e-12
+
+
+def drawn_seed(asked: Any) -> int:
+    """Seed that is asked for: a number, one that a generator of NumPy gives, or any for None."""
+    if asked is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if isinstance(asked, int):
+        return asked
+    draw = asked.integers if isinstance(asked, np.random.Generator) else asked.randint
+    return int(draw(2**31 - 1))  # as much as scikit-learn draws
 
 
 class Start(NamedTuple):

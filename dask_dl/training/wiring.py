@@ -10,7 +10,7 @@ from dask_dl.events import Listeners
 from dask_dl.metrics.stopping import reason_to_stop, stride_of
 from dask_dl.training.loop import DIVERGED, EPOCHS, FAILED, INTERRUPTED, NO_WORKERS, TERMINATED, TIME_IS_UP, Rounds
 from dask_dl.training.saving import PeriodicCheckpoints
-from dask_dl.training.schedule import RoundSchedule, ScoringSchedule, averages_per_epoch
+from dask_dl.training.schedule import MIN_ROUNDS, RoundSchedule, ScoringSchedule, averages_per_epoch
 from dask_dl.training.scoring import Scorer, scoring_schedule
 
 if TYPE_CHECKING:
@@ -56,11 +56,13 @@ def make_rounds(
     if not jit.is_cached(problem.kernel):
         kept = "once for this machine" if jit.cache_folder() else "no folder can be written to keep them"
         tell.say(f"compiling the kernels, {kept} (about 20 s) ...")
+    # What costs a round trip to workers is done less often, unless they shall do the same as one process does.
+    is_sent = not (trainer.is_local or run.reproducible)
     schedule = RoundSchedule.of(
         run.epochs,
         trainer.n_rows,
         run.per_iteration,
-        scoring_schedule(problem, trainer.n_rows),
+        scoring_schedule(problem, trainer.n_rows, is_sent=is_sent),
         n_weights=problem.topology.size,
         n_threads=trainer.n_threads,
         n_replicas=trainer.n_replicas,
@@ -68,6 +70,7 @@ def make_rounds(
         share=run.share,
         batch=run.batch,
         shift=state.shift,
+        min_rounds=1 if is_sent and trainer.n_replicas == 1 else MIN_ROUNDS,
     )
     each_iteration = run.scoring.each_iteration
     if trainer.n_replicas > 1 and run.reproducible and run.chooses_rounds:

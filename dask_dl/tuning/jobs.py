@@ -29,6 +29,10 @@ class Jobs(Protocol):
     def goes_on(self) -> bool:
         """Whether candidates are trained several times, each time from where they ended."""
 
+    @property
+    def n_new(self) -> int:
+        """Candidates that have not begun."""
+
     def next(self) -> Job | None:
         """The next one; None: there is none, as long as others are running."""
 
@@ -48,6 +52,11 @@ class Once:
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
         self._todo = deque(candidates)
+
+    @property
+    def n_new(self) -> int:
+        """Candidates that have not begun."""
+        return len(self._todo)
 
     def next(self) -> Job | None:
         """The next one that has not ended."""
@@ -108,6 +117,11 @@ class Halving:
         self._values: list[dict[int, float]] = [{} for _ in self.epochs]
         self._promoted: list[set[int]] = [set() for _ in self.epochs]
         self._candidates = {candidate.number: candidate for candidate in candidates}
+
+    @property
+    def n_new(self) -> int:
+        """Candidates that have not begun."""
+        return len(self._new)
 
     def next(self) -> Job | None:
         """A new one, while there are some; else one that is among the best of its rung, of the lowest that has any."""

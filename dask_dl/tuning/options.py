@@ -111,11 +111,26 @@ def defaults() -> dict[str, Any]:
     return {name: option.default for name, option in OPTIONS.items()}
 
 
+#: What a search has beside its options.
+SEARCHED: Mapping[str, tuple[str, str]] = {
+    "estimator": (
+        "DeepLearningClassifier, DeepLearningRegressor or DeepLearningAutoEncoder",
+        "Holds the parameters that all candidates share. It is not changed.",
+    ),
+    "space": (
+        "mapping of str to sequence or distribution, or sequence of such mappings",
+        'Values of each parameter, as in {"hidden": [[32, 32], [100]]}; distributions of scipy. Several are sub-spaces.',
+    ),
+}
+
+
 def numpydoc(indent: str = "    ") -> str:
-    """Options as lines of the section Parameters of a docstring."""
+    """Write the section Parameters of the docstring of a search."""
     import textwrap
 
-    lines = []
+    lines = ["Parameters", "----------"]
+    for name, (kind, text) in SEARCHED.items():
+        lines += [f"{name} : {kind}", *textwrap.wrap(text, 110, initial_indent="    ", subsequent_indent="    ")]
     for name, option in OPTIONS.items():
         lines.append(f"{name} : {option.allowed}, default={show(option.default)}")
         lines += textwrap.wrap(option.text, 110, initial_indent="    ", subsequent_indent="    ")

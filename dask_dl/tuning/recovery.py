@@ -97,7 +97,7 @@ class SearchFolder:
         return f"{self.place_of(candidate)}/{MODEL}"
 
     def finished(self, candidate: Candidate) -> Finished | None:
-        """What a candidate came to in an earlier search; None: it did not come to an end."""
+        """Read what a candidate came to in an earlier search; None: it did not come to an end."""
         record = _read(f"{self.place_of(candidate)}/{RECORD}", CandidateDocument)
         if record is None:
             return None
@@ -105,7 +105,26 @@ class SearchFolder:
         return Finished(model, [number(value) for value in record.values], record.seconds)
 
     def keep(self, candidate: Candidate, model: Model, values: Sequence[float], seconds: float) -> str | None:
-        """Keep what a candidate has come to; returns the path of its model. Raises OSError."""
+        """Keep what a candidate has come to.
+
+        Parameters
+        ----------
+        candidate : Candidate
+        model : Model
+        values : sequence of float
+            Of the metric, after each of its trainings.
+        seconds : float
+            That they took.
+
+        Returns
+        -------
+        str or None
+            Path of the model; None where models are not kept.
+
+        Raises
+        ------
+        OSError
+        """
         if not self.keeps_models:
             return None
         path = path_in(self.place_of(candidate), MODEL)

@@ -67,7 +67,7 @@ class Limits:
 
 @dataclass
 class Search:
-    """What all trainings of a search have in common.
+    """A search: what all of its trainings have in common, and what came of them.
 
     Parameters
     ----------
@@ -282,9 +282,17 @@ class _Alike:
         """Train a candidate with its share of the threads, from its checkpoint where there is one."""
         search, requested = self._search, job.candidate.requested
         place = None if search.folder is None else search.folder.place_of(job.candidate)
-        n_beside = self._n_parts if part.is_local else 1
+        n_beside = 1
+        if part.is_local:  # the last ones have the threads of those that are not there any more
+            n_beside = self._n_parts if self._jobs.n_new else max(1, self._n_running)
         given = beside_others(requested, n_beside, search.limits.seconds_left, place, job.epochs)
-        asked = search.request._replace(parameters=given, encoded=self._encoded, began=None, resume=place is not None)
+        asked = search.request._replace(
+            parameters=given,
+            encoded=self._encoded,
+            began=None,
+            resume=place is not None,
+            is_frugal=job.epochs is not None,
+        )
         if has_folds(given) or FOLD in asked.source.roles:
             return cross_validate(asked, part, [self._listen], cancelled=self._ended.is_set).outcome
         return train(asked, part, [self._listen], cancelled=self._ended.is_set)

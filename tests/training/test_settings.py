@@ -53,11 +53,11 @@ def test_look_ups_are_found():
 
 @pytest.mark.parametrize(("n_jobs", "n_beside", "wanted"), [(8, 2, 4), (2, 4, 1), (5, 2, 2), (3, 1, 3)])
 def test_trainings_side_by_side_share_threads(n_jobs, n_beside, wanted):
-    assert beside_others({"n_jobs": n_jobs, "max_runtime_secs": 0.0}, n_beside, 0.0)["n_jobs"] == wanted
+    assert beside_others({"n_jobs": n_jobs, "max_runtime_secs": 0.0}, n_beside, 0.0, None, None)["n_jobs"] == wanted
 
 
 @pytest.mark.parametrize(
     ("own", "left", "wanted"), [(0.0, 0.0, 0.0), (0.0, 5.0, 5.0), (9.0, 5.0, 5.0), (2.0, 5.0, 2.0), (2.0, 0, 2.0)]
 )
 def test_trainings_side_by_side_have_the_seconds_that_are_left(own, left, wanted):
-    assert beside_others({"n_jobs": 1, "max_runtime_secs": own}, 1, left)["max_runtime_secs"] == wanted
+    assert beside_others({"n_jobs": 1, "max_runtime_secs": own}, 1, left, None, None)["max_runtime_secs"] == wanted
