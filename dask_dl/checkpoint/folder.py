@@ -43,9 +43,12 @@ class CheckpointFolder:
     ----------
     place : str
         Folder; it is made when it is not there, and stays the same when the working folder changes.
+    parameter : str
+        Parameter that names it, for errors.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, parameter: str = "checkpoint_dir") -> None:
+        self._parameter = parameter
         place = place.rstrip("/") or place
         self.place = place if is_url(place) else str(Path(place).absolute())
 
@@ -59,7 +62,9 @@ class CheckpointFolder:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            text = f"checkpoint_dir: nothing can be written there ({error.strerror}); name a folder that can be written"
+            text = (
+                f"{self._parameter}: nothing can be written there ({error.strerror}); name a folder that can be written"
+            )
             raise type(error)(error.errno, text, self.place) from error
         for leftover in folder.glob(".dask_dl-*.tmp"):
             with contextlib.suppress(OSError):
@@ -83,7 +88,7 @@ class CheckpointFolder:
             filesystem.pipe_file(probe, b"")
         except Exception as error:  # file systems raise whatever they like
             raise ParameterError(
-                f"checkpoint_dir: nothing can be written to {self.place}: {error!r}. Check its name, its protocol's package "
+                f"{self._parameter}: nothing can be written to {self.place}: {error!r}. Check its name, its protocol's package "
                 f"and your rights."
             ) from error
         with contextlib.suppress(Exception):  # who may write need not be allowed to remove
@@ -96,7 +101,7 @@ class CheckpointFolder:
         free = shutil.disk_usage(self._made()).free
         if free < n_bytes:
             text = (
-                f"checkpoint_dir: {free:,} bytes are free, and a checkpoint takes {n_bytes:,}; make room or name another "
+                f"{self._parameter}: {free:,} bytes are free, and a checkpoint takes {n_bytes:,}; make room or name another "
                 f"folder"
             )
             raise OSError(errno.ENOSPC, text, self.place)

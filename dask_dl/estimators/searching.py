@@ -13,10 +13,12 @@ from sklearn.base import clone
 
 from dask_dl import parameters
 from dask_dl.errors import ParameterError
+from dask_dl.estimators.base import DeepLearning
 from dask_dl.estimators.dataset import Dataset
 from dask_dl.estimators.going_on import GoingOn, export
 from dask_dl.estimators.searched import Searched
 from dask_dl.metrics.table import METRICS, TASK_OF, loss_of
+from dask_dl.training.settings import stopping_of
 from dask_dl.tuning.options import OPTIONS, SearchSettings, numpydoc
 
 if TYPE_CHECKING:
@@ -39,9 +41,10 @@ class GridSearch(Searched):
 
     Attributes
     ----------
-    leaderboard_ : pandas.DataFrame
-        The best candidate first, by its number: the parameters chosen for it, every metric of the rows that judge, epochs,
-        seconds, status ("trained", "failed", "interrupted"), error, and path of the model in `recovery_dir`.
+    leaderboard_
+        A frame of pandas with the best candidate first, by its number: the parameters chosen for it, every metric of the
+        rows that judge, epochs, seconds, status ("trained", "failed", "interrupted"), error, and path of the model in
+        `recovery_dir`.
     metric_ : str
         Metric by which they are sorted.
     ended_by_ : str or None
@@ -113,6 +116,10 @@ class GridSearch(Searched):
         """
         from dask_dl.cluster.clients import awaitable, find_client
 
+        if not isinstance(self.estimator, DeepLearning):
+            raise ParameterError(
+                f"estimator is a {type(self.estimator).__name__}: give a classifier, regressor or autoencoder of dask_dl."
+            )
         settings = SearchSettings.of({name: getattr(self, name) for name in OPTIONS})
         call = {"sample_weight": sample_weight, "offset": offset, "folds": folds, "eval_set": eval_set}
         client = X.client if isinstance(X, Dataset) else find_client(self.estimator.client)
@@ -289,7 +296,9 @@ def metric_of(asked: str | None, base: Mapping[str, Any], task: parameters.Task)
     known = [row.name for row in METRICS.values() if task in {TASK_OF[kind] for kind in row.kinds}]
     if name not in known:
         raise ParameterError(f"metric={asked!r}: {task} has {', '.join(known)}.")
-    return str(name)
+    return stopping_of(
+        {**base, "stopping_metric": name}, task
+    ).metric  # which knows the direction of a metric of the user's
 
 
 def _check_alone(base: Mapping[str, Any], call: Mapping[str, Any], settings: SearchSettings) -> None:

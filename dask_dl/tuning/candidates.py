@@ -119,6 +119,11 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _listed(values: Any) -> Any:
+    """Rows of an array as a list: scikit-learn takes one dimension."""
+    return list(values) if getattr(values, "ndim", 1) > 1 else values
+
+
 def _checked(space: Any, max_models: int | None, *, is_random: bool) -> list[Mapping[str, Any]]:
     """Spaces, one or more. Raises ParameterError."""
     spaces = [space] if hasattr(space, "items") else list(space)
@@ -126,6 +131,7 @@ def _checked(space: Any, max_models: int | None, *, is_random: bool) -> list[Map
         raise ParameterError(
             "space: give a mapping of parameters to their values, or a list of such mappings; none is empty."
         )
+    spaces = [{name: _listed(values) for name, values in one.items()} for one in spaces]
     for one in spaces:
         for name, values in one.items():
             if name in SHARED:

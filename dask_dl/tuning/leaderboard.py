@@ -41,7 +41,9 @@ def leaderboard(tried: Sequence[Tried], metric: str) -> pd.DataFrame:
     columns |= {
         name: values
         for name, values in figures.items()
-        if name not in columns and (name == metric or not all(map(math.isnan, values)))
+        if name not in columns
+        and (name == metric or not all(map(math.isnan, values)))
+        and (name, metric) != ("custom", "custom_increasing")  # the same
     }
     columns |= {
         "epochs": [math.nan if one.model is None else one.model.record.n_epochs for one in tried],

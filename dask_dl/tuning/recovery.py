@@ -63,7 +63,7 @@ class SearchFolder:
 
         Raises ParameterError when it is another.
         """
-        CheckpointFolder(self._place).prepare()
+        CheckpointFolder(self._place, "recovery_dir").prepare()
         found = self._search()
         if found is None:
             _write(self._path(SEARCH), SearchDocument(task=task, seed=seed, metric=metric))

@@ -18,6 +18,7 @@ import pytest
 from distributed import Client, LocalCluster
 from distributed.utils_test import gen_cluster
 from scipy.stats import uniform
+from sklearn.linear_model import Ridge
 from tables import make_table
 
 import dask_dl
@@ -72,6 +73,15 @@ def test_any_metric_sorts(metric):
     found = searched(X=TABLE.drop(columns="y"), y="label", estimator=DeepLearningClassifier(**SMALL), metric=metric)
     values = found.leaderboard_[metric]
     assert values.is_monotonic_decreasing if metric == "auc" else values.is_monotonic_increasing
+
+
+def test_a_metric_of_the_user_has_its_direction():
+    scorer = "neg_mean_absolute_error"
+    estimator = DeepLearningRegressor(**SMALL, custom_metric=scorer)
+    table = searched({"l1": [0.0, 0.1]}, estimator=estimator, metric="custom").leaderboard_
+    assert table.index[0] == 0 and table["custom_increasing"].is_monotonic_decreasing
+    halved_ = halved(estimator=DeepLearningRegressor(**SMALL | {"epochs": 9}, custom_metric=scorer), metric="custom")
+    assert halved_.leaderboard_["custom_increasing"].is_monotonic_decreasing
 
 
 def test_folds_judge_where_there_are_some():
@@ -159,6 +169,12 @@ def test_autoencoders_are_searched():
 def test_what_is_missing_or_unknown_is_said():
     with pytest.raises(ParameterError, match="a search requires y"):
         searched(y=None)
+    with pytest.raises(ParameterError, match="estimator is a Ridge"):
+        searched(estimator=Ridge())
+    with pytest.raises(OSError, match="recovery_dir: nothing can be written"):
+        searched(recovery_dir="/proc/none")
+    with pytest.raises(ParameterError, match="checkpoint_dir: candidates have a folder each"):
+        searched(estimator=DeepLearningRegressor(**SMALL, checkpoint_dir="here"))
     with pytest.raises(ParameterError, match="metric='accuracy'"):
         searched(metric="accuracy")
     with pytest.raises(ParameterError, match="metric='auc': regression has"):

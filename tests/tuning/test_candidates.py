@@ -61,6 +61,11 @@ def test_alike_candidates_are_one():
     assert len(found(space)) == 1
 
 
+def test_rows_of_an_array_are_values():
+    chosen = found({"hidden": np.array([[3, 4], [5, 6]])})
+    assert [candidate.requested["hidden"] for candidate in chosen] == [(3, 4), (5, 6)]
+
+
 def test_values_that_are_none_are_kept_with_their_error():
     good, bad = found({"l1": [0.1, -1.0]})
     assert good.error is None
