@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from dask_dl import parameters
-from dask_dl.errors import DaskDLError
+from dask_dl.errors import ArchiveError, DaskDLError
 from dask_dl.events import Compared, Listeners, Warned
 from dask_dl.frame.source import FOLD
 from dask_dl.metrics.stopping import has_converged
 from dask_dl.metrics.table import METRICS
 from dask_dl.training.engine import Request, encode, train
+from dask_dl.training.loop import TIME_IS_UP
 from dask_dl.training.settings import beside_others, encoding_key, has_folds
 from dask_dl.tuning.candidates import FAILED, INTERRUPTED, TRAINED, Tried
 from dask_dl.tuning.leaderboard import leaderboard
@@ -181,7 +182,14 @@ class _Alike:
         folder = self._search.folder
         for candidate in self._candidates if folder is not None else ():
             assert folder is not None
-            if (earlier := folder.finished(candidate)) is not None:
+            try:
+                earlier = folder.finished(candidate)
+            except (ArchiveError, OSError) as error:
+                self._warn(
+                    f"recovery_dir: candidate {candidate.number} is trained anew, as what is kept of it is damaged: {error}"
+                )
+                continue
+            if earlier is not None:
                 model, values, seconds = earlier
                 path = folder.model_of(candidate)
                 tried = Tried(candidate, TRAINED, model, seconds, values=tuple(values), path=path)
@@ -276,7 +284,8 @@ class _Alike:
         model = replace(outcome.model, record=record)
         if outcome.failure is not None:
             return over(FAILED, model if model.record.n_seen else None, outcome.failure)
-        return over(INTERRUPTED if self._ended.is_set() else TRAINED, model)
+        is_cut = model.record.stopped_by == TIME_IS_UP and time.monotonic() > search.limits.deadline
+        return over(INTERRUPTED if is_cut or self._ended.is_set() else TRAINED, model)
 
     def _outcome(self, job: Job, part: Backend) -> Outcome:
         """Train a candidate with its share of the threads, from its checkpoint where there is one."""

@@ -147,6 +147,24 @@ def test_time_limits_the_search():
     assert len(found.leaderboard_) < 3
 
 
+def test_a_candidate_whose_time_was_up_goes_on_when_there_is_more(tmp_path):
+    space = {"rho": [0.9, 0.99]}
+    given = {"recovery_dir": tmp_path, "n_jobs": 1, "estimator": DeepLearningRegressor(**SMALL | {"epochs": 400})}
+    part = searched(space, max_runtime_secs=0.5, **given)
+    assert part.leaderboard_["status"].iloc[-1] == "interrupted" and part.ended_by_ == "max_runtime_secs"
+    assert part.best_model_.predict(NUMBERS).shape == (600,)
+    whole = searched(space, **given)
+    assert (whole.leaderboard_["status"] == "trained").all() and (whole.leaderboard_["epochs"].round() == 400).all()
+
+
+def test_a_damaged_model_is_trained_anew(tmp_path, counting):
+    found = searched(recovery_dir=tmp_path)
+    Path(found.leaderboard_["model"].iloc[0]).write_bytes(b"no model")
+    with pytest.warns(DaskDLWarning, match="is trained anew, as what is kept of it is damaged"):
+        again = searched(recovery_dir=tmp_path)
+    assert len(counting) == 5 and len(again.leaderboard_) == 4
+
+
 def test_ctrl_c_leaves_what_was_tried():
     def interrupt():
         time.sleep(3.0)
