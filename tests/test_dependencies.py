@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: Extra -> the packages that it is for.
-EXTRAS = {"plots": {"matplotlib"}, "shap": {"shap"}}
+EXTRAS = {"plots": {"matplotlib"}, "shap": {"shap"}, "onnx": {"onnx"}}
 
 
 def canonical(name):

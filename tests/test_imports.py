@@ -97,8 +97,12 @@ PACKAGES = {
         "checkpoint cluster documents errors events frame metrics model node parameters training validation",
         "trainings with many choices of parameters, on tables that are encoded once",
     ),
+    "export": (
+        "checkpoint distribution errors frame model tasks",
+        "models in the formats of other programs",
+    ),
     "estimators": (
-        "answer_sample cluster errors evaluation events explain frame memory metrics model node parameters predict predictor show training tuning validation",  # noqa: E501  # one list
+        "answer_sample cluster errors evaluation events explain export frame memory metrics model node parameters predict predictor show training tuning validation",  # noqa: E501  # one list
         "scikit-learn's face of fit and model",
     ),
     "__init__": ("errors estimators model preflight", "the public names"),
@@ -117,6 +121,7 @@ DEPENDENCIES = {
     "llvmlite": ("jit kernels", "as numba"),
     "matplotlib": ("show demo", "an optional dependency"),
     "numba": ("jit kernels", "what is compiled is a kernel"),
+    "onnx": ("export", "an optional dependency"),
     "shap": ("show", "an optional dependency"),
     "zarr": ("checkpoint", "the format of the files is known in one place"),
 }

@@ -1,4 +1,4 @@
-"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `explain`, `anomaly`, `search`, `demo`."""
+"""The command line: `dask-dl check`, `train`, `predict`, `evaluate`, `explain`, `anomaly`, `search`, `export`, `demo`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dask_dl.cli.check import add_check
 from dask_dl.cli.console import unbreakable_streams
 from dask_dl.cli.evaluate import add_evaluate
 from dask_dl.cli.explain import add_explain
+from dask_dl.cli.export import add_export
 from dask_dl.cli.options import add_verbosity
 from dask_dl.cli.parameter_options import NO_OPTION
 from dask_dl.cli.parser import Parser
@@ -73,7 +74,8 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="dask-dl",
-        usage="dask-dl {check,train,predict,evaluate,explain,anomaly,search,demo} ...   (dask-dl COMMAND --help lists options)",
+        usage="dask-dl {check,train,predict,evaluate,explain,anomaly,search,export,demo} ...   "
+        "(dask-dl COMMAND --help lists options)",
         description="Multi-layer perceptrons for tables of any size.",
     )
     parser.add_argument("--version", action="version", version=f"dask-dl {__version__}")
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     add_explain(commands)
     add_anomaly(commands)
     add_search(commands)
+    add_export(commands)
     demo = commands.add_parser(
         "demo",
         help="train on images of digits",

@@ -344,3 +344,20 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         from dask_dl.model.files import save_model
 
         save_model(self._fitted, path)
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as ONNX, with everything from columns to answers, for onnxruntime in any language.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A local path or an fsspec URL. An existing file is replaced.
+
+        Raises
+        ------
+        ParameterError
+            When the model is one that ONNX cannot express.
+        """
+        from dask_dl.export.onnx_writer import write_onnx
+
+        write_onnx(self._fitted, path)

@@ -1,0 +1,46 @@
+"""`dask-dl export`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dask_dl.cli.options import add_verbosity
+from dask_dl.cli.outputs import check_file
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+#: Format -> method of an estimator that writes it.
+FORMATS: Mapping[str, str] = {"onnx": "export_onnx"}
+EXAMPLES = """\
+Examples:
+  dask-dl export delayed.zip --to onnx --output delayed.onnx
+"""
+
+
+def add_export(commands: Any) -> None:
+    """The command and its options."""
+    export = commands.add_parser(
+        "export",
+        help="write a model for other programs",
+        usage="dask-dl export MODEL --to FORMAT --output OUT [options]   (dask-dl export --help lists them)",
+        description="Write a model for other programs.",
+        epilog=EXAMPLES,
+        required={"to": "--to FORMAT", "output": "--output OUT"},
+    )
+    export.add_argument("model", metavar="MODEL", help="file or URL that train wrote")
+    export.add_argument("--to", choices=list(FORMATS), help=f"format: {', '.join(FORMATS)}")
+    export.add_argument("--output", metavar="OUT", help="file or URL to write")
+    export.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    add_verbosity(export)
+    export.set_defaults(run=_export, command=export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from dask_dl import load
+
+    check_file(options.output, "--output", overwrite=options.overwrite, others=[options.model])
+    getattr(load(options.model), FORMATS[options.to])(options.output)
+    if not options.quiet:
+        print(f"{options.to}: {options.output}")

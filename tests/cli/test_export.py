@@ -1,0 +1,43 @@
+"""What `dask-dl export` writes."""
+
+from __future__ import annotations
+
+import pytest
+from tables import UNSCORED, make_table
+
+from dask_dl import DeepLearningRegressor
+from dask_dl.cli import main
+from dask_dl.cli.export import FORMATS
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.zip"
+    table = make_table(200)[["a", "b", "level", "y"]]
+    DeepLearningRegressor(**UNSCORED, hidden=(3,), epochs=1, random_state=1).fit(table, "y").save(path)
+    return path
+
+
+def export(*arguments):
+    return main(["export", *map(str, arguments)])
+
+
+def test_a_model_is_written_as_onnx(model, tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    out = tmp_path / "model.onnx"
+    assert export(model, "--to", "onnx", "--output", out) == 0
+    assert capsys.readouterr().out == f"onnx: {out}\n"
+    assert [value.name for value in onnx.load(out).graph.input] == ["level", "a", "b"]
+    assert export(model, "--to", "onnx", "--output", out) == 1
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_every_format_is_a_method(model):
+    assert all(hasattr(DeepLearningRegressor, method) for method in FORMATS.values())
+
+
+@pytest.mark.parametrize(("more", "message"), [([], "missing: --to FORMAT, --output OUT"), (["--to", "pdf"], "pdf")])
+def test_mistakes_are_told(model, more, message, capsys):
+    with pytest.raises(SystemExit):
+        export(model, *more)
+    assert message in capsys.readouterr().err
