@@ -29,6 +29,7 @@ EXAMPLES = {
     "explain.py": Example("claims by age", picture="claims.png", needs_data=True),
     "grid_search.py": Example("after 18 more epochs: ", picture="search-parallel.png"),
     "mlflow_callback.py": Example("ended: "),
+    "optuna_search.py": Example("best loss|Optuna is not installed", ("6",)),
     "pretrained.py": Example("500 labels, pretrained", ("1",)),
     "rare_events.py": Example(r"autoencoder +AUC (0\.9|1\.0)", ("30_000",)),
     "typical_digits.py": Example("most typical: ", picture="typical_digits.png"),
