@@ -168,7 +168,7 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
 @two_workers
 async def test_a_worker_that_is_lost_as_it_gives_blocks_up_leaves_no_shard_out(c, s, a, b, monkeypatch):
     loop, new, lost = asyncio.get_running_loop(), [], []
-    given = rounds(300) | {"epochs": 3, "reproducible": True, "n_shards": 5}
+    given = rounds(300) | {"epochs": 6, "reproducible": True, "n_shards": 5}
     inner = table_tasks.give_up
 
     def give_up(job, blocks):
@@ -185,7 +185,8 @@ async def test_a_worker_that_is_lost_as_it_gives_blocks_up_leaves_no_shard_out(c
             new.append(in_loop(start(), loop))
             while not training_plugins(new[0]):
                 time.sleep(0.01)
-        time.sleep(0.1)
+        elif not lost:
+            time.sleep(0.5)  # blocks arrive meanwhile, and change hands between rounds
 
     monkeypatch.setattr(table_tasks, "give_up", give_up)
     X = parted(make_table(), 10)
