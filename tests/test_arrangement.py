@@ -22,6 +22,7 @@ TOPICS = {
     "cluster/test_neighbours": "several trainings on one cluster",
     "cluster/test_processes": "workers that are processes",
     "cluster/test_views": "rows of a view from blocks to weights",
+    "estimators/test_other_searches": "searches of other libraries",
     "golden/test_golden": "figures of H2O",
     "kernels/test_sizes": "arguments of all kernels",
     "node/test_staleness": "threads that exchange, from kernels to replicas",

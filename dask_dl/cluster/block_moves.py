@@ -131,14 +131,14 @@ class BlockMoves:
         for (worker, name, _), held in arrived.items():
             if worker in self._taking_part:
                 taken.setdefault(worker, []).extend((name, k) for k in held.n_used)
-        done, failed = self._run(table_tasks.take_over, taken)
+        done, failed = self.run(table_tasks.take_over, taken)
         given: dict[str, list[tuple[str, int]]] = {}
         for (worker, name, _), held in arrived.items():
             if worker in done:
                 self._tables[name].settle(held)
                 for other, blocks in self._tables[name].give_up({worker: held.n_used}).items():
                     given.setdefault(other, []).extend((name, k) for k in blocks)
-        self._lose(failed | self._run(table_tasks.give_up, given)[1], "did not answer")
+        self._lose(failed | self.run(table_tasks.give_up, given)[1], "did not answer")
 
     def _drop(self, moving: Mapping[tuple[str, str, int], Any]) -> None:
         """Have workers drop the blocks that were to become theirs."""
@@ -148,9 +148,9 @@ class BlockMoves:
             unwanted.setdefault(worker, []).extend((name, b) for b, rows in row_ranges if rows.partition == k)
         with contextlib.suppress(StorageError, SchemaError):
             self._submitter.wait({key: f for key, f in moving.items() if f.status == "pending"})
-        self._run(table_tasks.drop_staged, unwanted)
+        self.run(table_tasks.drop_staged, unwanted)
 
-    def _run(
+    def run(
         self, task: Callable[..., Any], blocks: Mapping[str, list[tuple[str, int]]]
     ) -> tuple[dict[str, Any], set[str]]:
         """Run a task on the (table, number) of each worker's blocks."""

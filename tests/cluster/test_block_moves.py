@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import numpy as np
@@ -23,7 +24,6 @@ from tables import make_table
 from dask_dl import DeepLearningClassifier, DeepLearningRegressor
 from dask_dl.cluster import block_moves, membership, table_tasks
 from dask_dl.cluster.block_moves import BlockMoves
-from dask_dl.cluster.plugin import GoneError
 from dask_dl.cluster.shard import Shard
 from dask_dl.frame.block_store import OnDisk
 
@@ -168,14 +168,20 @@ async def test_a_take_over_that_fails_loses_no_block(c, s, a, b):
 @two_workers
 async def test_a_worker_that_is_lost_as_it_gives_blocks_up_leaves_no_shard_out(c, s, a, b, monkeypatch):
     loop, new, lost = asyncio.get_running_loop(), [], []
-    given = rounds(300) | {"epochs": 6, "reproducible": True, "n_shards": 5}
-    inner = table_tasks.give_up
+    given = rounds(300) | {"epochs": 3, "reproducible": True, "n_shards": 5}
 
-    def give_up(job, blocks):
-        if lost:
-            return inner(job, blocks)
+    inner, advance, scored = BlockMoves.run, BlockMoves.advance, threading.Event()
+
+    def run(self, task, blocks):
+        if task is not table_tasks.give_up or lost:
+            return inner(self, task, blocks)
         lost.extend(blocks)
-        raise GoneError("it was restarted")
+        return {}, set(blocks)
+
+    def before_a_round(self):
+        if scored.is_set():  # and not before a scoring, after which workers are looked at again
+            scored.clear()
+            advance(self)
 
     async def start():
         return await Worker(s.address, nthreads=1)
@@ -186,9 +192,11 @@ async def test_a_worker_that_is_lost_as_it_gives_blocks_up_leaves_no_shard_out(c
             while not training_plugins(new[0]):
                 time.sleep(0.01)
         elif not lost:
-            time.sleep(0.5)  # blocks arrive meanwhile, and change hands between rounds
+            time.sleep(0.3)  # blocks arrive meanwhile, and change hands before the next round
+        scored.set()
 
-    monkeypatch.setattr(table_tasks, "give_up", give_up)
+    monkeypatch.setattr(BlockMoves, "run", run)
+    monkeypatch.setattr(BlockMoves, "advance", before_a_round)
     X = parted(make_table(), 10)
     there = await DeepLearningRegressor(**given).fit(X, "y", callbacks=[watch])
     assert lost
