@@ -34,17 +34,19 @@ class GoingOn(NamedTuple):
 
 
 def model_of(given: Any, name: str = "checkpoint") -> Model:
-    """The model that a parameter gives: that of a fitted estimator, itself, or that of a file.
+    """The model that a parameter gives: that of a fitted estimator, itself, or that of a file, also a MOJO.
 
     Raises ParameterError for anything else; ArchiveError and FileNotFoundError for a file that is none.
     """
+    from dask_dl.export.mojo_archive import is_mojo
+    from dask_dl.export.mojo_reader import read_mojo
     from dask_dl.model import Model
     from dask_dl.model.files import load_model
 
     if isinstance(given, Model):
         return given
     if isinstance(given, (str, os.PathLike)):
-        return load_model(given)
+        return read_mojo(given) if is_mojo(given) else load_model(given)
     model = getattr(given, "model_", None)
     if isinstance(model, Model):
         return model

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
 
 from dask_dl.errors import ArchiveError
 from dask_dl.estimators.autoencoder import DeepLearningAutoEncoder
+from dask_dl.estimators.going_on import model_of
 from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
-
-if TYPE_CHECKING:
-    import os
 
 #: Estimators by the name of their task.
 ESTIMATORS: dict[str, type[DeepLearningClassifier | DeepLearningRegressor | DeepLearningAutoEncoder]] = {
@@ -38,11 +36,7 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
         When the file is truncated, damaged, foreign or newer than this version, or a MOJO that cannot be expressed.
     FileNotFoundError
     """
-    from dask_dl.export.mojo_archive import is_mojo
-    from dask_dl.export.mojo_reader import read_mojo
-    from dask_dl.model.files import load_model
-
-    model = read_mojo(path) if is_mojo(path) else load_model(path)
+    model = model_of(os.fspath(path))
     if model.task not in ESTIMATORS:
         raise ArchiveError(f"{path} holds a model of the task {model.task!r}, for which this version has no estimator.")
     kind = ESTIMATORS[model.task]

@@ -13,7 +13,7 @@ import numpy as np
 
 from dask_dl import parameters
 from dask_dl.checkpoint.plain import plain
-from dask_dl.documents.encoder import EncoderDocument
+from dask_dl.documents.encoder import EncoderDocument, check_columns
 from dask_dl.documents.network import TopologyDocument, check_network
 from dask_dl.documents.target import TargetDocument
 from dask_dl.errors import ArchiveError
@@ -26,6 +26,7 @@ from dask_dl.model import Model
 from dask_dl.model.model import TrainedNetwork
 from dask_dl.model.record import TrainingRecord
 from dask_dl.node.stability import instability, overflows
+from dask_dl.parameters.table import FOR_NUMBERS
 from dask_dl.tasks import Classes, Numbers, Reconstruction
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def read_mojo(path: str | os.PathLike[str]) -> Model:
         head = _head(mojo, task)
         topology = _topology(mojo, task, inputs.encoder, head)
         encoder_document = msgspec.convert(plain(inputs.encoder.to_json()), EncoderDocument)
+        check_columns(encoder_document, inputs.columns)
         target_document = msgspec.convert(plain(head.to_json()), TargetDocument)
         described = {name: getattr(topology, name) for name in TopologyDocument.__struct_fields__}
         check_network(task, encoder_document, target_document, msgspec.convert(plain(described), TopologyDocument))
@@ -162,6 +164,8 @@ def _codes(
     for k, name in enumerate(names):
         levels = mojo.lines.get(f"_orig_domain_values_{k}")
         n = len(levels or ())
+        if n != mojo.count(f"_m_orig_domain_values_{k}"):
+            raise mojo.fault(f"_m_orig_domain_values_{k} is not {n:,}, the number of levels of {name[:60]!r}")
         vector, at = projections[at : at + n], at + n
         if name in ignored:
             continue
@@ -279,19 +283,21 @@ def _record(
         "missing_values_handling": "mean_imputation" if mojo.flag("mean_imputation") else "skip",
         "categorical_encoding": "auto" if inputs.scheme == "one_hot_internal" else inputs.scheme,
     }
+    if task == "regression" and family not in FOR_NUMBERS:
+        raise mojo.fault(f"its distribution is {family[:40]!r}, and not one of {', '.join(FOR_NUMBERS[1:])}")
     if task == "regression" and family != "gaussian":
         given["distribution"] = family
     if task == "autoencoder":
         given["output_activation"] = "same"
     if "_with_dropout" in activation:
         given["hidden_dropout_ratios"] = topology.dropout or (0.0,) * len(topology.hidden)
-    try:
-        effective = parameters.effective(given, task=task, n_classes=len(head.classes) or None)
-    except KeyError as error:
-        raise mojo.fault(f"its distribution is {family[:40]!r}, which is not known") from error
+    effective = parameters.effective(given, task=task, n_classes=len(head.classes) or None)
     history = History(head.kind, has_validation=False)
     history.start()
     used = mojo.columns[mojo.count("n_features") :]
+    offset_name = mojo.text("offset_column") if mojo.has("offset_column") else None
+    if offset_name is not None and (offset_name not in used or not head.takes_offsets):
+        raise mojo.fault(f"offset_column is {offset_name[:60]!r}, which is no such column, or its task takes none")
     return TrainingRecord(
         requested=given,
         effective=effective | {"random_state": 0},
@@ -301,7 +307,7 @@ def _record(
         n_rows=1,
         feature_names=inputs.columns,
         is_named=True,
-        offset_name=mojo.text("offset_column") if mojo.has("offset_column") else None,
+        offset_name=offset_name,
         target_name=used[-1] if used and task != "autoencoder" else None,
         versions={"h2o": mojo.info.get("h2o_version", "unknown")[:60]},
     )

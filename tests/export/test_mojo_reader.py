@@ -91,7 +91,7 @@ def test_levels_with_odd_names_are_read():
 def test_training_goes_on_with_a_fresh_state_of_the_optimizer():
     before, train = dask_dl.load(DATA / "numbers.zip"), table("train")[["a", "b", "y"]].dropna()
     parameters = {"hidden": (5, 4), "reproducible": True, "random_state": 1, "epochs": 20.0}
-    after = dask_dl.DeepLearningRegressor(**parameters).fit(train, "y", checkpoint=before)
+    after = dask_dl.DeepLearningRegressor(**parameters).fit(train, "y", checkpoint=DATA / "numbers.zip")
     assert before.model_.network.states == ()
     assert len(after.model_.network.states) == 2
     truth = train["y"].to_numpy()
@@ -164,6 +164,9 @@ def test_forged_archives_are_refused(replaced, said, tmp_path):
     ("name", "replaced", "said"),
     [
         ("poisson", {"distribution": "cauchy"}, "cauchy"),
+        ("offset", {"offset_column": "a"}, "offset_column"),
+        ("binomial", {"license": "x\noffset_column = yes"}, "offset_column"),
+        ("binary", {"_m_orig_domain_values_4": "0"}, "_m_orig_domain_values_4"),
         ("gaussian", {"norm_resp_mul": "[0.0]"}, "1e-170"),
         ("balanced", {"model_class_distrib": "[0.0, 1.0]"}, "not positive"),
         ("binary", {"_n_orig_names": "5"}, "_n_orig_names"),
