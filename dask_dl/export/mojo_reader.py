@@ -6,6 +6,7 @@ What an archive does not hold is not known afterwards: the optimizer's state, hi
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -48,6 +49,8 @@ ACTIVATIONS = {"Rectifier": "rectifier", "Tanh": "tanh", "Maxout": "maxout"}
 DROPOUT = "WithDropout"
 #: Encodings by H2O's name.
 SCHEMES = {"Binary": "binary", "LabelEncoder": "label_encoder", "Eigen": "eigen"}
+#: Labels that are numbers, as H2O's clients and pandas read its answers.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 
 
 class _Inputs(NamedTuple):
@@ -210,8 +213,8 @@ def _head(mojo: MojoArchive, task: str) -> Head:
     labels: tuple[Any, ...] = mojo.domains.get(len(mojo.columns) - 1, ())
     if len(labels) != mojo.count("n_classes"):
         raise mojo.fault(f"its last column has {len(labels):,} levels, and n_classes is {mojo.count('n_classes'):,}")
-    if all(_is_integer(label) and str(int(label)) == label for label in labels):
-        labels = tuple(map(int, labels))  # as H2O's clients and pandas read its answers
+    if all(map(_WHOLE.fullmatch, labels)):
+        labels = tuple(map(int, labels))
     correction: tuple[float, ...] = ()
     if mojo.flag("balance_classes") and mojo.has("model_class_distrib"):
         prior, drawn = (mojo.reals(key, len(labels)) for key in ("prior_class_distrib", "model_class_distrib"))

@@ -83,6 +83,16 @@ def test_classes_are_texts_but_whole_numbers_are_numbers():
     assert dask_dl.load(DATA / "digits.zip").classes_.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    "labels", [["01", "1"], ["1_0", "2"], ["-0", "1"], ["1", "1" * 19], ["\u0661", "2"], ["1.0", "2"]]
+)
+def test_texts_that_only_resemble_whole_numbers_stay_texts(labels, tmp_path):
+    with zipfile.ZipFile(DATA / "binomial.zip") as archive, zipfile.ZipFile(tmp_path / "m.zip", "w") as other:
+        for name in archive.namelist():
+            other.writestr(name, "\n".join([*labels, ""]) if name == "domains/d003.txt" else archive.read(name))
+    assert dask_dl.load(tmp_path / "m.zip").classes_.tolist() == labels
+
+
 def test_levels_with_odd_names_are_read():
     odd = next(c for c in dask_dl.load(DATA / "binomial.zip").encoder_.categories if c.name == "odd")
     assert set(odd.levels) == {"a=b", "[c]", "back\\slash", "#hash", "ünï", "with, comma"}
