@@ -32,6 +32,14 @@ TEXTS = {
     "@deep object@": '{"a":' * 20_000 + "1" + "}" * 20_000,
     "@surrogate@": '"\\ud800"',
 }
+#: What stands for a value, a number of a list, or a line of a MOJO.
+WORDS = [
+    "null", "true", "false", "0", "1", "-1", "2", "3", "7", "2147483647", "2147483648", "99999999999999999999", "0.5",
+    "-0.5", "NaN", "Infinity", "-Infinity", "1e999", "1e-300", "1e30", "3e38", "1e39", "1e300", "[]", "[", "[[]]", "", " ",
+    "é", "../x", "\x00", "a", "#", "[info]", "[columns]", "[domains]", "0: 2 d000.txt", "0: 2147483647 d000.txt", "\\",
+    "Binomial", "Multinomial", "Regression", "AutoEncoder", "Tanh", "Maxout", "poisson", "Binary", "LabelEncoder", "Eigen",
+    "[1.0]", "[0]", "9" * 5000, "1_0", "\u0661",
+]  # fmt: skip
 NUMBERS = [float("nan"), float("inf"), -float("inf"), 3e38, -3e38, 1e30, 1e12, -1.0, 0.0, 1e-45, 1e6]
 
 
@@ -47,6 +55,34 @@ def forged_archive(raw, rng):
         else:
             return _forge_zip(entries, rng)
     return build(entries)
+
+
+def forged_mojo(raw, rng):
+    """A MOJO archive, a line or a few of whose texts are other ones; or bytes of it."""
+    if rng.random() < 0.15:
+        return forged_bytes(raw, rng)
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        texts = {name: archive.read(name).decode().split("\n") for name in archive.namelist()}
+    for _ in range(rng.choice([1, 1, 2, 3])):
+        lines = texts["model.ini" if rng.random() < 0.8 else rng.choice(sorted(texts))]
+        at, way = rng.randrange(len(lines)), rng.random()
+        if way < 0.6 and " = " in lines[at]:
+            key, _, value = lines[at].partition(" = ")
+            numbers = value.strip("[]").split(", ")
+            numbers[rng.randrange(len(numbers))] = rng.choice(WORDS)
+            lines[at] = f"{key} = [{', '.join(numbers)}]" if value.startswith("[") else f"{key} = {rng.choice(WORDS)}"
+        elif way < 0.75:
+            del lines[at : at + rng.choice([1, 1, 1, 5])]
+            lines.append("")
+        elif way < 0.9:
+            lines.insert(rng.randrange(len(lines)), lines[at])
+        else:
+            lines[at] = rng.choice(WORDS)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, lines in texts.items():
+            archive.writestr(name if rng.random() < 0.98 else f"../{name}", "\n".join(lines))
+    return file.getvalue()
 
 
 def forged_bytes(raw, rng):

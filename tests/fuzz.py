@@ -1,4 +1,4 @@
-"""Forged files, from seeds: models, checkpoints, scratch files and sparse matrices that somebody made to do harm.
+"""Forged files, from seeds: models, MOJOs, checkpoints, scratch files and sparse matrices that somebody made to do harm.
 
     python tests/fuzz.py --n 10000 --seed 0        # as many as wanted; prints what was found, and ends with 1 if anything was
     python tests/fuzz.py --n 1 --seed 4711         # one of them again
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from forgery import forged_archive, forged_bytes
+from forgery import forged_archive, forged_bytes, forged_mojo
 from scipy import sparse
 from tables import UNSCORED
 
@@ -36,6 +36,7 @@ from dask_dl.frame.block_store import OnDisk
 from dask_dl.state import Entries, Rows, begins
 
 DATA = Path(__file__).parent / "data"
+MOJOS = sorted(path.stem for path in (DATA / "mojo").glob("*.zip"))
 FORMATS = sorted(path.stem.removeprefix("format-") for path in DATA.glob("format-*.zip"))
 #: Bytes that a load may take beside what its file warrants: that many times its size.
 MAX_EXTRA, TIMES_FILE = 200 * 2**20, 8
@@ -122,7 +123,7 @@ def check_model(model):
     from sklearn.base import clone
 
     table = table_for(model)
-    answer = model.predict(table)
+    answer = answered(model, table)
     if isinstance(model, DeepLearningClassifier):
         p = model.predict_proba(table)
         if not (
@@ -136,6 +137,11 @@ def check_model(model):
     for look in (repr, clone, lambda m: (repr(m.encoder_), m.history_, m.coefs_, m.best_score_)):
         look(model)
     return table, answer
+
+
+def answered(model, table):
+    """A model's answers to a table: an autoencoder gives its rows back."""
+    return model.predict(table) if hasattr(model, "predict") else np.asarray(model.reconstruct(table))
 
 
 def table_for(model):
@@ -164,6 +170,20 @@ def try_model(name, subjects, folder, rng):
         raise Finding(f"loaded, and then {type(error).__name__}: {error}") from error
     if rng.random() < 0.1:  # it draws a picture, which takes longer than all the rest
         model._repr_html_()
+    if not np.array_equal(answer, again):
+        raise Finding("answers otherwise after it was saved and loaded again")
+
+
+def try_mojo(name, _subjects, folder, rng):
+    path = folder / "forged.zip"
+    path.write_bytes(forged_mojo((DATA / "mojo" / f"{name}.zip").read_bytes(), rng))
+    model = measured(lambda: load(path), path.stat().st_size)
+    try:
+        _, answer = given_offset(model, check_model)
+        model.save(folder / "again.zip")
+        again = given_offset(load(folder / "again.zip"), lambda m: answered(m, table_for(m)))
+    except DaskDLError as error:
+        raise Finding(f"loaded, and then {type(error).__name__}: {error}") from error
     if not np.array_equal(answer, again):
         raise Finding("answers otherwise after it was saved and loaded again")
 
@@ -300,11 +320,12 @@ def listen(event, _arguments):
 TARGETS = {
     "model": (try_model, [*MODELS, *FORMATS]),
     "checkpoint": (try_checkpoint, [*CHECKPOINTS]),
+    "mojo": (try_mojo, MOJOS),
     "scratch": (try_scratch, [""]),
     "matrix": (try_matrix, [""]),
 }
-#: Of nine forgeries.
-SHARES = {"model": 5, "checkpoint": 2, "scratch": 1, "matrix": 1}
+#: Of ten forgeries.
+SHARES = {"model": 5, "checkpoint": 2, "mojo": 1, "scratch": 1, "matrix": 1}
 
 
 def attempt(seed, targets, subjects, folder):

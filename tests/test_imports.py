@@ -98,8 +98,8 @@ PACKAGES = {
         "trainings with many choices of parameters, on tables that are encoded once",
     ),
     "export": (
-        "checkpoint distribution errors frame model tasks",
-        "models in the formats of other programs",
+        "checkpoint distribution documents errors frame kernels metrics model node parameters tasks",
+        "models in the formats of other programs, and from these; never trains",
     ),
     "estimators": (
         "answer_sample cluster errors evaluation events explain export frame memory metrics model node parameters predict predictor show training tuning validation",  # noqa: E501  # one list

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: Format -> method of an estimator that writes it.
-FORMATS: Mapping[str, str] = {"onnx": "export_onnx"}
+FORMATS: Mapping[str, str] = {"onnx": "export_onnx", "mojo": "export_mojo"}
 EXAMPLES = """\
 Examples:
   dask-dl export delayed.zip --to onnx --output delayed.onnx
+  dask-dl export delayed.zip --to mojo --output delayed-mojo.zip
 """
 
 
@@ -29,7 +30,7 @@ def add_export(commands: Any) -> None:
         epilog=EXAMPLES,
         required={"to": "--to FORMAT", "output": "--output OUT"},
     )
-    export.add_argument("model", metavar="MODEL", help="file or URL that train wrote")
+    export.add_argument("model", metavar="MODEL", help="file or URL that train wrote, or a MOJO of H2O")
     export.add_argument("--to", choices=list(FORMATS), help=f"format: {', '.join(FORMATS)}")
     export.add_argument("--output", metavar="OUT", help="file or URL to write")
     export.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")

@@ -361,3 +361,20 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         from dask_dl.export.onnx_writer import write_onnx
 
         write_onnx(self._fitted, path)
+
+    def export_mojo(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as MOJO, for H2O's scorer in Java or `h2o.import_mojo`: see the guide, "MOJO archives of H2O".
+
+        Parameters
+        ----------
+        path : str or path-like
+            A local path or an fsspec URL. An existing file is replaced.
+
+        Raises
+        ------
+        ParameterError
+            When the model has options that no MOJO can carry; all are named.
+        """
+        from dask_dl.export.mojo_writer import write_mojo
+
+        write_mojo(self._fitted, path)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dask_dl.errors import ParameterError
+from dask_dl.errors import ArchiveError, ParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,17 +34,16 @@ class GoingOn(NamedTuple):
 
 
 def model_of(given: Any, name: str = "checkpoint") -> Model:
-    """The model that a parameter gives: that of a fitted estimator, itself, or that of a file.
+    """The model that a parameter gives: that of a fitted estimator, itself, or that of a file, also a MOJO.
 
     Raises ParameterError for anything else; ArchiveError and FileNotFoundError for a file that is none.
     """
     from dask_dl.model import Model
-    from dask_dl.model.files import load_model
 
     if isinstance(given, Model):
         return given
     if isinstance(given, (str, os.PathLike)):
-        return load_model(given)
+        return _read(given)
     model = getattr(given, "model_", None)
     if isinstance(model, Model):
         return model
@@ -52,6 +51,20 @@ def model_of(given: Any, name: str = "checkpoint") -> Model:
     raise ParameterError(
         f"{name} is a {type(given).__name__}{unfitted}: give a fitted estimator, or the path or URL of a saved model."
     )
+
+
+def _read(path: str | os.PathLike[str]) -> Model:
+    """Model in a file of ours or, if it is none, of H2O's. Raises ArchiveError, FileNotFoundError."""
+    from dask_dl.export.mojo_archive import is_mojo
+    from dask_dl.export.mojo_reader import read_mojo
+    from dask_dl.model.files import load_model
+
+    try:
+        return load_model(path)
+    except ArchiveError:
+        if not is_mojo(path):
+            raise
+    return read_mojo(path)
 
 
 def autoencoder_of(given: Any) -> Model | None:

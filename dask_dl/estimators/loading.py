@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
 
 from dask_dl.errors import ArchiveError
 from dask_dl.estimators.autoencoder import DeepLearningAutoEncoder
+from dask_dl.estimators.going_on import model_of
 from dask_dl.estimators.supervised import DeepLearningClassifier, DeepLearningRegressor
-
-if TYPE_CHECKING:
-    import os
 
 #: Estimators by the name of their task.
 ESTIMATORS: dict[str, type[DeepLearningClassifier | DeepLearningRegressor | DeepLearningAutoEncoder]] = {
@@ -20,7 +18,7 @@ ESTIMATORS: dict[str, type[DeepLearningClassifier | DeepLearningRegressor | Deep
 
 
 def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningRegressor | DeepLearningAutoEncoder:
-    """Read a model that `save` wrote. No code in the file is run.
+    """Read a model that `save` wrote, or a MOJO of H2O's Deep Learning. No code in the file is run.
 
     Parameters
     ----------
@@ -30,17 +28,15 @@ def load(path: str | os.PathLike[str]) -> DeepLearningClassifier | DeepLearningR
     Returns
     -------
     DeepLearningClassifier, DeepLearningRegressor or DeepLearningAutoEncoder
-        Fitted, as it was saved.
+        Fitted, as it was saved. A MOJO has no history, no metrics and no state of the optimizer.
 
     Raises
     ------
     ArchiveError
-        When the file is truncated, damaged, foreign or newer than this version.
+        When the file is truncated, damaged, foreign or newer than this version, or a MOJO that cannot be expressed.
     FileNotFoundError
     """
-    from dask_dl.model.files import load_model
-
-    model = load_model(path)
+    model = model_of(os.fspath(path))
     if model.task not in ESTIMATORS:
         raise ArchiveError(f"{path} holds a model of the task {model.task!r}, for which this version has no estimator.")
     kind = ESTIMATORS[model.task]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tables import UNSCORED, make_table
 
-from dask_dl import DeepLearningRegressor
+from dask_dl import DeepLearningRegressor, load
 from dask_dl.cli import main
 from dask_dl.cli.export import FORMATS
 
@@ -30,6 +30,14 @@ def test_a_model_is_written_as_onnx(model, tmp_path, capsys):
     assert [value.name for value in onnx.load(out).graph.input] == ["level", "a", "b"]
     assert export(model, "--to", "onnx", "--output", out) == 1
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_model_is_written_as_mojo_and_a_mojo_is_read(model, tmp_path, capsys):
+    out, again = tmp_path / "mojo.zip", tmp_path / "again.zip"
+    assert export(model, "--to", "mojo", "--output", out) == 0
+    assert capsys.readouterr().out == f"mojo: {out}\n"
+    assert export(out, "--to", "mojo", "--output", again) == 0
+    assert load(again).coefs_[0].tolist() == load(model).coefs_[0].tolist()
 
 
 def test_every_format_is_a_method(model):
