@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dask_dl.parameters import Task
 
 
-class DeepLearningAutoEncoder(TransformerMixin, Pictures, DeepLearning):  # type: ignore[misc]
+class DeepLearningAutoEncoder(TransformerMixin, Pictures, DeepLearning):  # type: ignore[misc]  # scikit-learn has no types
     """Multi-layer perceptron that learns to give its inputs back, with H2O Deep Learning's parameters and numbers.
 
     {parameters}

@@ -34,7 +34,7 @@ def forget(estimator: Any) -> None:
         estimator.__dict__.pop(name, None)
 
 
-class Fitted(BaseEstimator):  # type: ignore[misc]
+class Fitted(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Attributes and methods that a fitted estimator has."""
 
     model_: Model
@@ -361,6 +361,26 @@ class Fitted(BaseEstimator):  # type: ignore[misc]
         from dask_dl.export.onnx_writer import write_onnx
 
         write_onnx(self._fitted, path)
+
+    def export_pojo(self, path: str | os.PathLike[str], package: str | None = None) -> None:
+        """Write the model as one class of plain Java.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A local path or an fsspec URL of a file such as Delayed.java, after which the class is named. An existing file is
+            replaced.
+        package : str, optional
+            Package of the class, such as "com.example".
+
+        Raises
+        ------
+        ParameterError
+            When Java has no such name of a class or package.
+        """
+        from dask_dl.export.pojo_writer import write_pojo
+
+        write_pojo(self._fitted, path, package)
 
     def export_mojo(self, path: str | os.PathLike[str]) -> None:
         """Write the model as MOJO, for H2O's scorer in Java or `h2o.import_mojo`: see the guide, "MOJO archives of H2O".

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dask_dl.parameters import Task
 
 
-class DeepLearningClassifier(ClassifierMixin, Explaining, DeepLearning):  # type: ignore[misc]
+class DeepLearningClassifier(ClassifierMixin, Explaining, DeepLearning):  # type: ignore[misc]  # scikit-learn has no types
     """Multi-layer perceptron for classes, with H2O Deep Learning's parameters and numbers.
 
     {parameters}
@@ -198,7 +198,7 @@ class DeepLearningClassifier(ClassifierMixin, Explaining, DeepLearning):  # type
         return float(accuracy_score(**self._scored_rows(X, y, sample_weight, offset)._asdict()))
 
 
-class DeepLearningRegressor(RegressorMixin, Explaining, DeepLearning):  # type: ignore[misc]
+class DeepLearningRegressor(RegressorMixin, Explaining, DeepLearning):  # type: ignore[misc]  # scikit-learn has no types
     """Multi-layer perceptron for a number, with H2O Deep Learning's parameters and numbers.
 
     {parameters}

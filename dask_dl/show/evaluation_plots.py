@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dask_dl.wording import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -21,6 +23,8 @@ MAX_LABELLED = 20
 MAX_CURVES = 8
 #: Characters under a picture that stand side by side; more stand upright.
 MAX_CHARACTERS = 40
+#: Characters of the name of a class there.
+MAX_NAME = 24
 #: Lines of a legend that find room within a picture.
 MAX_INSIDE = 2
 
@@ -56,7 +60,7 @@ def plot_roc(curves: Curves, ax: Any = None) -> Any:
     for name, curve in _largest(curves, ax).items():
         fpr = np.concatenate([[0.0], curve.fps / (curve.n_negative or 1)])
         tpr = np.concatenate([[0.0], curve.tps / (curve.n_positive or 1)])
-        ax.plot(fpr, tpr, label=f"{name}: area {curve.auc:.4f}")
+        ax.plot(fpr, tpr, label=f"{shortened(str(name))}: area {curve.auc:.4f}")
     ax.plot([0, 1], [0, 1], linestyle=":", color=ax.xaxis.label.get_color(), label="chance: area 0.5")
     ax.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     _legend(ax, 1 + len(curves), "lower right")
@@ -70,7 +74,7 @@ def plot_pr(curves: Curves, ax: Any = None) -> Any:
         found = curve.criteria()
         precision = found["precision"]
         recall, precision = np.append(0.0, found["recall"]), np.append(precision[:1], precision)
-        ax.plot(recall, precision, label=f"{name}: area {curve.aucpr:.4f}")
+        ax.plot(recall, precision, label=f"{shortened(str(name))}: area {curve.aucpr:.4f}")
         share = curve.n_positive / ((curve.n_positive + curve.n_negative) or 1)
     if len(curves) == 1:  # of several it would be as many lines again
         ax.axhline(share, linestyle=":", color=ax.xaxis.label.get_color(), label=f"chance: area {share:.4g}")
@@ -114,7 +118,7 @@ def plot_confusion(matrix: pd.DataFrame, ax: Any = None) -> Any:
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [str(name) for name in matrix.index]
     ticks = range(0, len(names), 1 + (len(names) - 1) // MAX_LABELLED)
-    shown = [names[k] for k in ticks]
+    shown = [shortened(names[k], MAX_NAME) for k in ticks]
     if len(names) <= MAX_LABELLED:
         for (i, j), count in np.ndenumerate(counts):
             ink = "white" if shares[i, j] > 0.5 else "black"
@@ -162,7 +166,9 @@ def plot_thresholds(
         ax.plot(threshold, np.append(table[criterion], table[criterion].iloc[-1:]), label=criterion)
     for style, (what, value) in zip((":", "--"), marks.items(), strict=False):
         ax.axvline(value, linestyle=style, color=ax.xaxis.label.get_color(), label=f"{what}: {value:.4f}")
-    ax.set(xlabel=f"threshold of the probability of {name}", ylabel="value", xlim=(0, 1), ylim=(0, 1.01))
+    ax.set(
+        xlabel=f"threshold of the probability of {shortened(str(name))}", ylabel="value", xlim=(0, 1), ylim=(0, 1.01)
+    )
     _legend(ax, len(criteria) + len(marks), "best")
     return ax
 
@@ -173,7 +179,7 @@ def plot_calibration(table: pd.DataFrame, name: str, ax: Any = None) -> Any:
     top = min(1.02, 1.05 * float(table[["predicted", "observed"]].to_numpy().max(initial=0.01)))
     ax.plot([0, top], [0, top], linestyle=":", color=ax.xaxis.label.get_color(), label="perfect")
     ax.plot(table["predicted"], table["observed"], marker="o", label=f"{len(table)} bins of equal weight")
-    ax.set(xlabel="mean predicted probability", ylabel=f"share of {name}", xlim=(0, top), ylim=(0, top))
+    ax.set(xlabel="mean predicted probability", ylabel=f"share of {shortened(str(name))}", xlim=(0, top), ylim=(0, top))
     ax.legend()
     return ax
 

@@ -40,6 +40,14 @@ def test_a_model_is_written_as_mojo_and_a_mojo_is_read(model, tmp_path, capsys):
     assert load(again).coefs_[0].tolist() == load(model).coefs_[0].tolist()
 
 
+def test_a_model_is_written_as_java(model, tmp_path, capsys):
+    out = tmp_path / "Model.java"
+    assert export(model, "--to", "pojo", "--output", out, "--package", "com.example") == 0
+    assert out.read_text().startswith("package com.example;\n") and "public final class Model {" in out.read_text()
+    assert export(model, "--to", "mojo", "--output", tmp_path / "mojo.zip", "--package", "com.example") == 1
+    assert "--package is of --to pojo only" in capsys.readouterr().err
+
+
 def test_every_format_is_a_method(model):
     assert all(hasattr(DeepLearningRegressor, method) for method in FORMATS.values())
 

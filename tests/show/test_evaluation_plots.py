@@ -9,6 +9,7 @@ from show.evaluations import EVALUATIONS, PLOTS, of_classes
 
 from dask_dl.metrics.measurement import measure_classes
 from dask_dl.show.evaluation import Evaluation
+from dask_dl.show.evaluation_plots import plot_confusion
 
 matplotlib = pytest.importorskip("matplotlib")
 from matplotlib import pyplot as plt  # noqa: E402  # without matplotlib there is none
@@ -159,3 +160,10 @@ def test_weights_that_are_no_whole_numbers_stay_what_they_are():
         check_names=False,
     )
     assert [text.get_text() for text in drawn(found, "plot_confusion")[0].texts] == ["0.5", "0", "2", "1.25"]
+
+
+def test_long_names_of_classes_leave_room_for_the_picture():
+    matrix = pd.DataFrame([[3, 1], [0, 2]], index=["x" * 80, "no"], columns=["x" * 80, "no"])
+    ax = plot_confusion(matrix)
+    assert [len(text.get_text()) for text in ax.get_yticklabels()] == [24, 2]
+    assert [len(text.get_text()) for text in ax.get_xticklabels()] == [24, 2]

@@ -18,6 +18,8 @@ FACES = {"__init__.py", "cli", "demo.py", "estimators", "parameters", "preflight
 MAKERS = {
     "training/settings.py": "settings of a training",
     "distribution.py": "of a training, and of a model that was read",
+    "export/mojo_reader.py": "of a model that H2O wrote",
+    "export/mojo_writer.py": "of a model, by H2O's names",
     "kernels/optimizers.py": "kind of the optimizer, of a training and of a checkpoint that is read",
     "model/files.py": "what a file says of its own history",
     "model/record.py": "settings of an evaluation, of a model that was read",
